@@ -1,0 +1,83 @@
+"""``eoren evaluate`` and ``eoren info``."""
+
+from eoren.cli import terminal
+
+
+def evaluate(
+    file: terminal.FieldFile,
+    image: terminal.ImageFile,
+    device: terminal.Device = "auto",
+    as_json: terminal.Json = False,
+) -> None:
+    """Measure a field against its picture, in colour and in derivative."""
+    from eoren.devices import choose_device
+    from eoren.images import read_image
+    from eoren.metrics import evaluate as measure
+    from eoren.storage import load
+
+    field = load(file, device=choose_device(device))
+    metrics = measure(field, read_image(image), stored_bytes=file.stat().st_size)
+    if as_json:
+        terminal.print_json(metrics.as_dict())
+        return
+    terminal.print_table(
+        {
+            "psnr": terminal.decibels(metrics.psnr),
+            "psnr_8bit": terminal.decibels(metrics.psnr_8bit),
+            "gradient_psnr": terminal.decibels(metrics.gradient_psnr),
+            "ssim": f"{metrics.ssim:.4f}",
+            "parameters": f"{metrics.parameters:,}",
+            "bytes": f"{metrics.bytes:,}",
+            "bits_per_pixel": f"{metrics.bits_per_pixel:.3f}",
+        }
+    )
+
+
+def info(file: terminal.FieldFile, as_json: terminal.Json = False) -> None:
+    """Say what is in an .eoren file."""
+    from dataclasses import asdict
+
+    from eoren.storage import load
+
+    field = load(file)
+    siren, origin = field.siren, field.provenance
+    width, height = field.size
+    size = file.stat().st_size
+    if as_json:
+        terminal.print_json(
+            {
+                "width": width,
+                "height": height,
+                "channels": field.channels,
+                "networks": siren.batch,
+                "hidden_width": siren.width,
+                "depth": siren.depth,
+                "omegas": siren.omegas,
+                "parameters": field.parameters,
+                "bits": field.bits,
+                "bytes": size,
+                "bits_per_pixel": 8 * size / (width * height),
+                **asdict(origin),
+            }
+        )
+        return
+    rows = {
+        "picture": f"{width} x {height}, {terminal.channel_names(field.channels)}",
+        "networks": f"{siren.batch}, each {siren.depth} sine layers of {siren.width}",
+        "parameters": f"{field.parameters:,}, {field.bits} bits each",
+        "file": f"{terminal.byte_size(size)}, {8 * size / (width * height):.2f} bits per pixel",
+    }
+    rows |= {
+        name: "-" if value is None else f"{value:.4f}" if name == "ssim" else f"{value:.2f} dB"
+        for name, value in origin.metrics.items()
+    }
+    if origin.settings:
+        rows["fit"] = ", ".join(
+            f"{name} {origin.settings[name]}" for name in ("preset", "objective") if name in origin.settings
+        )
+        rows["spent"] = f"{origin.seconds:.1f} s, {origin.steps:,} steps, seed {origin.seed}"
+    if origin.source_sha256:
+        rows["source"] = f"sha256 {origin.source_sha256}"
+    if origin.version:
+        rows["written by"] = f"eoren {origin.version}"
+    terminal.print_table(rows)

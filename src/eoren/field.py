@@ -1,0 +1,327 @@
+"""The Field: a picture as a function of (x, y), which is what users hold."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from eoren.coordinates import Tiling, pixel_centres
+from eoren.errors import EorenError
+from eoren.siren import Siren, propagate
+from eoren.tuning import Tuning
+
+Points = TypeVar("Points", np.ndarray, Tensor)
+Show = Literal["color", "gradient", "laplacian"]
+
+# Activations of one layer in one chunk. On a CPU they should stay in the second-level cache; a GPU wants them
+# large. Measured in docs/measurements.md.
+_CHUNK_BYTES = {"cpu": 1 << 20}
+_CHUNK_BYTES_ACCELERATOR = 1 << 28
+# Points in one call to the networks: bounds memory whatever is asked.
+_POINTS_AT_ONCE = 1 << 18
+
+
+class Jet(NamedTuple):
+    """What a field says at N points.
+
+    Attributes:
+        color: ``(N, C)``.
+        gradient: ``(N, C, 2)``, per unit-square side, if it was asked for.
+        laplacian: ``(N, C)``, per unit-square side squared, if it was asked for.
+    """
+
+    color: Float[Tensor, "points channels"]
+    gradient: Float[Tensor, "points channels 2"] | None = None
+    laplacian: Float[Tensor, "points channels"] | None = None
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a field comes from, as it is stored in its file.
+
+    Attributes:
+        settings: every setting of the fit.
+        seed: of the random numbers.
+        steps: that were made.
+        seconds: that the fit took.
+        source_sha256: of the picture's file, or of the array's bytes.
+        metrics: of the stored field against its picture.
+        version: of eoren.
+    """
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    source_sha256: str = ""
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A picture as a continuous function from the plane to C channels, with exact derivatives.
+
+    Coordinates are ``(x, y)`` in the unit square, x to the right, y down; pixel (i, j) of the W x H picture it was
+    fitted to has its centre at ``((j + 0.5)/W, (i + 0.5)/H)``. Arrays in give arrays out, float32; tensors in give
+    tensors out, on the field's device, and PyTorch can differentiate them by the points. Colours are not clamped.
+
+    Attributes:
+        siren: the networks, one a tile.
+        tuning: the channel tuning of each.
+        tiling: where the tiles are.
+        bits: how many bits a number takes in the file: 32, 16 or 8.
+        provenance: where the field comes from.
+
+    Example:
+        >>> import eoren, numpy as np
+        >>> image = np.linspace(0, 1, 16, dtype=np.float32).reshape(1, 16, 1).repeat(16, 0)
+        >>> found = eoren.fit(image, steps=300, width=16, depth=2, seed=0).field
+        >>> found.color(np.array([[0.25, 0.5]])).round(1).tolist()
+        [[0.2]]
+        >>> found.gradient(np.zeros((5, 7, 2)) + 0.5).shape
+        (5, 7, 1, 2)
+    """
+
+    siren: Siren
+    tuning: Tuning
+    tiling: Tiling
+    bits: int = 32
+    provenance: Provenance = field(default_factory=Provenance)
+
+    @property
+    def channels(self) -> int:
+        """1 gray, 2 gray and alpha, 3 RGB, 4 RGBA."""
+        return self.siren.channels
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the picture it was fitted to, in pixels."""
+        return self.tiling.width, self.tiling.height
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the field stores: networks and tuning."""
+        return self.siren.batch * (self.siren.parameters_per_network + 2 * self.channels)
+
+    def to(self, device: torch.device | str) -> "Field":
+        """The same field on another device."""
+        return replace(self, siren=self.siren.to(device), tuning=self.tuning.to(device))
+
+    def color(self, xy: Points) -> Points:
+        """Colours at any points.
+
+        Args:
+            xy: ``(..., 2)``, points ``(x, y)`` of the unit square.
+
+        Returns:
+            ``(..., C)``, intensity, not clamped to [0, 1].
+
+        Raises:
+            EorenError: the last axis is not ``(x, y)``.
+        """
+        return self._query(xy, "color")[0]
+
+    def gradient(self, xy: Points) -> Points:
+        """Derivatives of the colours by x and y at any points, exact: those of the networks, not differences.
+
+        Args:
+            xy: ``(..., 2)``, points ``(x, y)`` of the unit square.
+
+        Returns:
+            ``(..., C, 2)``, intensity per unit-square side, last axis ``(d/dx, d/dy)``. Divide by ``(W, H)``
+            for intensity per pixel.
+
+        Raises:
+            EorenError: the last axis is not ``(x, y)``.
+        """
+        return self._query(xy, "gradient")[0]
+
+    def laplacian(self, xy: Points) -> Points:
+        """Sums of the second derivatives by x and by y at any points, exact.
+
+        Args:
+            xy: ``(..., 2)``, points ``(x, y)`` of the unit square.
+
+        Returns:
+            ``(..., C)``, intensity per unit-square side squared.
+
+        Raises:
+            EorenError: the last axis is not ``(x, y)``.
+        """
+        return self._query(xy, "laplacian")[0]
+
+    def color_and_gradient(self, xy: Points) -> tuple[Points, Points]:
+        """:meth:`color` and :meth:`gradient` of the same points, in one pass."""
+        return self._query(xy, "color", "gradient")
+
+    def render(
+        self,
+        width: int | None = None,
+        height: int | None = None,
+        *,
+        region: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
+        show: Show = "color",
+    ) -> Float[np.ndarray, "height width *features"]:
+        """Sample the field at the pixel centres of a grid.
+
+        Args:
+            width: columns of the grid; the picture's own by default, or in proportion to ``height``.
+            height: rows of the grid, likewise.
+            region: ``(x0, y0, x1, y1)`` of the unit square to lay it over.
+            show: what to sample.
+
+        Returns:
+            float32 ``(height, width, C)``, or ``(height, width, C, 2)`` for the gradient. Not clamped.
+
+        Raises:
+            EorenError: an empty grid or region.
+        """
+        width, height = self.grid(width, height, region)
+        return np.concatenate(list(self.render_rows(width, height, region=region, show=show)))
+
+    def grid(
+        self, width: int | None, height: int | None, region: tuple[float, float, float, float]
+    ) -> tuple[int, int]:
+        """The grid that :meth:`render` uses for these wishes: what is left out follows the picture's own pixels.
+
+        Raises:
+            EorenError: an empty grid or region.
+        """
+        x0, y0, x1, y1 = region
+        if not (x0 < x1 and y0 < y1):
+            raise EorenError(f"region {region} is empty; give x0,y0,x1,y1 with x0 < x1 and y0 < y1")
+        natural = (self.tiling.width * (x1 - x0), self.tiling.height * (y1 - y0))
+        if width is None:
+            width = round(natural[0] * (1 if height is None else height / natural[1]))
+        if height is None:
+            height = round(natural[1] * width / natural[0])
+        if width < 1 or height < 1:
+            raise EorenError(f"the output would be {width}x{height} pixels; it needs at least one each way")
+        return width, height
+
+    def render_rows(
+        self,
+        width: int,
+        height: int,
+        *,
+        region: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
+        show: Show = "color",
+    ) -> Iterator[Float[np.ndarray, "rows width *features"]]:
+        """:meth:`render` strip by strip, top to bottom, with memory bounded whatever the size of the grid."""
+        strip = max(1, _POINTS_AT_ONCE // width)
+        for top in range(0, height, strip):
+            points = pixel_centres(width, height, region, rows=slice(top, top + strip))
+            yield self._query(points.numpy(), show)[0]
+
+    def _query(self, xy: Points, *wanted: Show) -> tuple[Points, ...]:
+        if isinstance(xy, np.ndarray):
+            found = self._query(torch.from_numpy(np.ascontiguousarray(xy)), *wanted)
+            return tuple(each.cpu().numpy() for each in found)
+        if xy.ndim < 1 or xy.shape[-1] != 2:
+            raise EorenError(f"points have shape {tuple(xy.shape)}, but the last axis must be (x, y)")
+        precise = torch.float32 if self.siren.device.type == "mps" else torch.float64
+        points = xy.to(self.siren.device, precise).reshape(-1, 2)
+        with torch.set_grad_enabled(xy.requires_grad and torch.is_grad_enabled()):
+            jets = [
+                self.jet(part, gradient="gradient" in wanted, laplacian="laplacian" in wanted)
+                for part in points.split(_POINTS_AT_ONCE)
+            ]
+            found = [torch.cat([getattr(jet, each) for jet in jets]) for each in wanted]
+        return tuple(each.reshape(*xy.shape[:-1], *each.shape[1:]) for each in found)
+
+    def jet(
+        self, points: Float[Tensor, "points 2"], *, gradient: bool = False, laplacian: bool = False
+    ) -> Jet:
+        """Colour, and gradient and Laplacian if wanted, in one pass.
+
+        Tiles blend by their weights w: ``Phi = sum w Phi_i``, ``grad Phi = sum w grad Phi_i + Phi_i grad w`` and
+        ``L Phi = sum w L Phi_i + 2 grad w . grad Phi_i + Phi_i L w``.
+
+        Args:
+            points: ``(N, 2)`` on the field's device.
+            gradient: wanted.
+            laplacian: wanted; brings the gradient too.
+        """
+        tiles, weights, mask = self.tiling.touching(points)
+        point, candidate = mask.nonzero(as_tuple=True)
+        tile = tiles[point, candidate]
+        order = torch.argsort(tile, stable=True)
+        point, candidate, tile = point[order], candidate[order], tile[order]
+        w = weights[point, candidate].to(self.tuning.beta.dtype)
+        local = self.tiling.local(points[point], tile).to(self.siren.weights[0].dtype)
+        said = self._by_tile(local, tile, gradient or laplacian, laplacian)
+
+        color = said[:, 0]
+        parts = [w[:, 0, 0, None] * color]
+        if gradient or laplacian:
+            slope = torch.stack([w[:, 1, 0], w[:, 0, 1]], -1)[:, None]
+            by_xy = said[:, 1:3].movedim(1, -1)
+            parts.append((w[:, 0, 0, None, None] * by_xy + color[..., None] * slope).flatten(1))
+        if laplacian:
+            bend = (w[:, 2, 0] + w[:, 0, 2])[:, None]
+            parts.append(w[:, 0, 0, None] * said[:, 3] + 2 * (by_xy * slope).sum(-1) + color * bend)
+        total = torch.cat(parts, 1)
+        if self.tiling.count > 1:
+            total = total.new_zeros(len(points), total.shape[1]).index_add(0, point, total)
+        c = self.channels
+        return Jet(
+            total[:, :c],
+            total[:, c : 3 * c].unflatten(1, (c, 2)) if gradient or laplacian else None,
+            total[:, 3 * c :] if laplacian else None,
+        )
+
+    def _by_tile(
+        self, local: Float[Tensor, "n 2"], tile: Int[Tensor, " n"], gradient: bool, laplacian: bool
+    ) -> Float[Tensor, "n streams channels"]:
+        """What the tile beside each point says there, per unit square: colour, d/dx, d/dy, second derivatives.
+
+        Points come sorted by tile. Each tile's are cut into blocks of one length, so that many tiles are one
+        batch; the last block of a tile repeats its last point.
+        """
+        counts = torch.bincount(tile, minlength=self.tiling.count)
+        streams = 1 + 2 * gradient + laplacian
+        chunk = chunk_points(self.siren, streams)
+        block = int(min(chunk, max(16, -(-len(tile) // max(1, int((counts > 0).sum()))))))
+        blocks = -(-counts // block)
+        owner = torch.repeat_interleave(torch.arange(self.tiling.count, device=tile.device), blocks)
+        first = counts.cumsum(0) - counts
+        place = torch.arange(len(owner), device=tile.device) - (blocks.cumsum(0) - blocks)[owner]
+        inside = place[:, None] * block + torch.arange(block, device=tile.device)
+        rows = first[owner, None] + torch.minimum(inside, counts[owner, None] - 1)
+        keep = inside < counts[owner, None]
+        parts = []
+        at_once = max(1, chunk // block)
+        for start in range(0, len(owner), at_once):
+            part = slice(start, start + at_once)
+            # One network needs no copies of itself.
+            which = slice(0, 1) if self.tiling.count == 1 else owner[part]
+            points = local[rows[part]]
+            if self.tiling.count == 1:
+                points = points.flatten(0, 1)[None]
+            said = self._tuned(points, which, gradient, laplacian)
+            parts.append(said.movedim(1, 2).flatten(0, 1)[keep[part].flatten()])
+        return torch.cat(parts) if parts else local.new_zeros(0, streams, self.channels)
+
+    def _tuned(
+        self, points: Tensor, which: slice | Tensor, gradient: bool, laplacian: bool
+    ) -> Float[Tensor, "batch streams points channels"]:
+        """Some networks at their local points, tuned, with derivatives by x and y of the unit square."""
+        said = propagate(
+            self.siren.select(which),
+            points,
+            axes=(0, 1) if gradient else (),
+            scale=self.tiling.local_per_unit,
+            laplacian=laplacian,
+        )
+        return self.tuning.select(which).apply(said)
+
+
+def chunk_points(siren: Siren, streams: int) -> int:
+    """Points whose activations in one layer, all streams, fill the cache of the device."""
+    size = _CHUNK_BYTES.get(siren.device.type, _CHUNK_BYTES_ACCELERATOR)
+    return max(16, size // (streams * siren.width * siren.weights[0].element_size()))

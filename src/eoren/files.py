@@ -1,0 +1,139 @@
+"""Whole files or none: what is written appears under its name complete, or not at all."""
+
+import errno
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from eoren.errors import EorenError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 digest of a file.
+
+    Args:
+        path: A regular file.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        EorenError: The file is missing, cannot be read, or is not a regular file.
+    """
+    path = Path(path)
+    digest = hashlib.sha256()
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a named pipe would block, /dev/zero would never end
+            raise EorenError(f"{path}: is a folder or a device; give the path of a file")
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except (OSError, ValueError) as error:
+        raise EorenError(f"{path}: cannot be read ({_reason(error)}); check the path") from error
+    return digest.hexdigest()
+
+
+def check_writable(target: str | Path) -> None:
+    """Fail now if `target` could not be written, before minutes of work are spent on its content.
+
+    Nothing is created or touched.
+
+    Args:
+        target: The file to be written later; it may exist.
+
+    Raises:
+        EorenError: The folder is missing or not writable, or `target` is no regular file or protected.
+    """
+    target = Path(target)
+    try:
+        folder = _destination(target).parent
+        if not folder.is_dir():
+            raise EorenError(f"{target}: there is no folder {folder}; create it or choose another path")
+        if target.is_dir():
+            raise EorenError(f"{target}: is a folder; give the path of a file")
+        if target.exists() and not target.is_file():
+            raise EorenError(f"{target}: is not a regular file; choose another path")
+        protected = target.exists() and not os.access(target, os.W_OK)
+        if protected or not os.access(folder, os.W_OK | os.X_OK):
+            raise EorenError(f"{target}: no permission to write; choose another path")
+    except (OSError, ValueError) as error:
+        raise _cannot_write(target, error) from error
+
+
+@contextmanager
+def atomic_path(target: str | Path) -> Iterator[Path]:
+    """Write a file so that no reader, crash or interrupt ever finds half of it.
+
+    The body writes to the temporary path it is given. If it succeeds, that file is flushed to the disk and
+    renamed over `target`, keeping the permission bits `target` had. If it raises anything, KeyboardInterrupt
+    included, the temporary file is removed and `target` stays as it was. A symbolic link is written through.
+
+    Args:
+        target: The file to write; it may exist.
+
+    Yields:
+        A new empty file in the same folder, hidden, with the same suffix and a name no other run has.
+
+    Raises:
+        EorenError: `target` cannot be written (see `check_writable`), or the disk is full.
+
+    Example:
+        >>> import tempfile
+        >>> target = Path(tempfile.mkdtemp(), "answer.txt")
+        >>> with atomic_path(target) as path:
+        ...     _ = path.write_text("42")
+        >>> target.read_text()
+        '42'
+    """
+    target = Path(target)
+    check_writable(target)
+    destination = _destination(target)
+    temporary = destination.with_name(f".eoren-{secrets.token_hex(8)}{target.suffix}")
+    try:
+        # Not tempfile: undoing its mode 0600 needs the umask, which cannot be read without setting it.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    try:
+        yield temporary
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
+        if destination.exists():
+            temporary.chmod(stat.S_IMODE(destination.stat().st_mode))
+        temporary.replace(destination)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError) and (error.errno in _FULL or error.filename == str(temporary)):
+            raise _cannot_write(target, error) from error
+        raise
+    _sync_folder(destination.parent)
+
+
+def _destination(target: Path) -> Path:
+    """Return the file behind a symbolic link: renaming over the link itself would cut it."""
+    return Path(os.path.realpath(target))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush the renaming itself; systems that cannot open a folder (Windows) order it themselves."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _cannot_write(target: Path, error: Exception) -> EorenError:
+    return EorenError(f"{target}: cannot be written ({_reason(error)}); free space or choose another path")
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

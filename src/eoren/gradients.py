@@ -1,0 +1,250 @@
+"""Derivatives of sampled images: stencils, Gradient with Magnitude Adjustment, the reference gradient.
+
+An image is a floating array ``(H, W, C)``. Its gradient is ``(H, W, C, 2)``: the last axis holds d/dx (x to
+the right) and d/dy (y down), in intensity per unit of coordinate. Pixel (row i, column j) has its centre at
+``((j + 0.5) / W, (i + 0.5) / H)`` of the unit square. Two kinds of gradient, for two purposes:
+
+- `adjusted_gradient`: a classical filter, rescaled until it measures slopes (arXiv 2209.11697, Algorithm 1).
+- `reference_gradient`: the derivative of the smooth curve that passes through every pixel.
+
+Both are exact on ramps, up to rounding: the gradient of ``a*x + b*y + c`` is ``(a, b)`` at every pixel, at
+every size and aspect ratio, borders included. An axis of one pixel has no slope: its component is zero.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from scipy.interpolate import make_interp_spline
+from scipy.ndimage import correlate1d
+
+from eoren.errors import EorenError
+
+__all__ = ["STENCILS", "Stencil", "adjusted_gradient", "gradient_magnitude", "reference_gradient"]
+
+_BLOCK_SAMPLES = 1 << 17  # one megabyte of float64: the spline solver is fastest on blocks that stay in cache
+
+
+@dataclass(frozen=True)
+class Stencil:
+    """A separable derivative filter: a derivative along one axis, a smoothing across it.
+
+    Taps are odd in number, centred on the pixel, and correlated, not convolved: an image that rises to the
+    right has a positive d/dx.
+
+    Attributes:
+        name: Key in `STENCILS`.
+        derivative: Taps along the axis of the derivative.
+        smoothing: Taps across it.
+        offset: Where the response belongs: so many pixels from the centre, along the axis of the derivative.
+            In the unit square d/dx of pixel (i, j) belongs at ``((j + 0.5 + offset) / W, (i + 0.5) / H)``,
+            d/dy at ``((j + 0.5) / W, (i + 0.5 + offset) / H)``: two points, unless the offset is zero.
+    """
+
+    name: str
+    derivative: tuple[float, ...]
+    smoothing: tuple[float, ...] = (1.0,)
+    offset: float = 0.0
+
+    @property
+    def radius(self) -> int:
+        """How many pixels the stencil reaches from its centre."""
+        return max(len(self.derivative), len(self.smoothing)) // 2
+
+    @property
+    def ramp_response(self) -> float:
+        """Response to an image that rises by one per pixel: 2 for central differences, 8 for Sobel."""
+        reach = len(self.derivative) // 2
+        return sum(self.smoothing) * sum(step * tap for step, tap in enumerate(self.derivative, -reach))
+
+    @property
+    def magnitude(self) -> float:
+        """The paper's M(F): the sum of the absolute taps of the full two-dimensional filter.
+
+        Equal to `ramp_response` where all non-zero derivative taps lie at -1 and +1, as in Sobel and central
+        differences. Twice that for forward differences, whose taps lie at 0 and +1.
+        """
+        return sum(map(abs, self.smoothing)) * sum(map(abs, self.derivative))
+
+
+STENCILS: Mapping[str, Stencil] = MappingProxyType(
+    {
+        stencil.name: stencil
+        for stencil in (
+            Stencil("forward", (0.0, -1.0, 1.0), offset=0.5),
+            Stencil("central", (-1.0, 0.0, 1.0)),
+            # Prewitt, "Object enhancement and extraction", 1970.
+            Stencil("prewitt", (-1.0, 0.0, 1.0), (1.0, 1.0, 1.0)),
+            # Sobel and Feldman, "A 3x3 isotropic gradient operator for image processing", 1968.
+            Stencil("sobel", (-1.0, 0.0, 1.0), (1.0, 2.0, 1.0)),
+            # Scharr, "Optimale Operatoren in der Digitalen Bildverarbeitung", Heidelberg 2000.
+            Stencil("scharr", (-1.0, 0.0, 1.0), (3.0, 10.0, 3.0)),
+            # Farid and Simoncelli, doi:10.1109/TIP.2004.823819: the 5-tap pair for first derivatives.
+            Stencil(
+                "farid",
+                (-0.109603762960254, -0.276690988455557, 0.0, 0.276690988455557, 0.109603762960254),
+                (
+                    0.0376593171958126,
+                    0.249153396177344,
+                    0.426374573253687,
+                    0.249153396177344,
+                    0.0376593171958126,
+                ),
+            ),
+        )
+    }
+)
+
+
+def adjusted_gradient(
+    image: Float[np.ndarray, "height width channels"],
+    filter: str = "central",
+    *,
+    adjust: Literal["ramp", "magnitude"] | None = "ramp",
+    extent: tuple[float, float] = (1.0, 1.0),
+) -> Float[np.ndarray, "height width channels 2"]:
+    """Filter an image, adjusted to measure slopes: Algorithm 1 of arXiv 2209.11697.
+
+    Gradient with Magnitude Adjustment: for W x H pixels over coordinates of extent W_T x H_T, the filters
+    (Fx, Fy) become ``Fx / M(Fx) * W / W_T`` and ``Fy / M(Fy) * H / H_T``. The paper's M(F) = sum |F| yields
+    slopes only where every non-zero derivative tap lies one pixel from the centre. The response to a unit
+    ramp yields them for every filter, and equals sum |F| for the paper's own. Beyond its border the image
+    continues by odd reflection, ``2 f[0] - f[k]``, which prolongs a ramp as the same ramp.
+
+    Args:
+        image: ``(H, W, C)``, float32 or float64, any range of values. A gray image has C = 1.
+        filter: A key of `STENCILS`: forward, central, prewitt, sobel, scharr or farid. `Stencil.offset` says
+            where its response belongs.
+        adjust: ``"ramp"`` divides by the response to a unit ramp, ``"magnitude"`` by the paper's M(F);
+            ``None`` keeps the raw response of the textbook taps, per pixel, whatever the extent.
+        extent: ``(W_T, H_T)``, the width and height of the image in coordinates.
+
+    Returns:
+        ``(H, W, C, 2)`` in the dtype of the image: (d/dx, d/dy) in intensity per unit of coordinate.
+
+    Raises:
+        EorenError: If the image is not a non-empty float ``(H, W, C)``, the filter or adjustment is unknown,
+            or the extent is not positive.
+
+    Example:
+        >>> ramp = np.tile(np.arange(5.0) / 4, (3, 1))[..., None]  # 1/4 per pixel, 5 pixels: a slope of 5/4
+        >>> adjusted_gradient(ramp, "sobel")[0, :, 0, 0].tolist()
+        [1.25, 1.25, 1.25, 1.25, 1.25]
+    """
+    scales = _pixels_per_unit(image, extent)
+    if filter not in STENCILS:
+        raise EorenError(f"unknown gradient filter {filter!r}: choose one of {', '.join(STENCILS)}")
+    stencil = STENCILS[filter]
+    if adjust is None:
+        scales = (1.0, 1.0)
+    elif adjust in ("ramp", "magnitude"):
+        divisor = stencil.ramp_response if adjust == "ramp" else stencil.magnitude
+        scales = (scales[0] / divisor, scales[1] / divisor)
+    else:
+        raise EorenError(f"unknown gradient adjustment {adjust!r}: choose 'ramp', 'magnitude' or None")
+
+    margin = stencil.radius
+    # NumPy reflects again where an axis is shorter than the margin, and repeats the pixel where it is alone.
+    padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="reflect", reflect_type="odd")
+    height, width, _ = image.shape
+    gradient = np.empty((*image.shape, 2), dtype=image.dtype)
+    for component, (axis, scale) in enumerate(zip((1, 0), scales, strict=True)):
+        # Differences first: sums of large values would round small slopes away.
+        response = correlate1d(padded, stencil.derivative, axis=axis)
+        response = correlate1d(response, stencil.smoothing, axis=1 - axis)
+        gradient[..., component] = scale * response[margin : margin + height, margin : margin + width]
+    return gradient
+
+
+def reference_gradient(
+    image: Float[np.ndarray, "height width channels"], *, extent: tuple[float, float] = (1.0, 1.0)
+) -> Float[np.ndarray, "height width channels 2"]:
+    """Differentiate, at the pixel centres, the quintic spline that interpolates the pixels.
+
+    Each axis on its own, with not-a-knot ends, so no border condition is invented. Unlike a stencil it keeps
+    high frequencies: it belongs to a curve that meets every pixel. An axis of four or five pixels gets a
+    cubic, one of two or three a polyline (at its inner pixel the mean of the slopes on both sides, so that
+    mirroring the image negates the derivative).
+
+    Args:
+        image: ``(H, W, C)``, float32 or float64, any range of values. A gray image has C = 1.
+        extent: ``(W_T, H_T)``, the width and height of the image in coordinates.
+
+    Returns:
+        ``(H, W, C, 2)`` in the dtype of the image, computed in float64: (d/dx, d/dy) in intensity per unit of
+        coordinate. Beside it the computation takes a few megabytes, or a few times one row or column.
+
+    Raises:
+        EorenError: If the image is not a non-empty float ``(H, W, C)``, or the extent is not positive.
+
+    Example:
+        >>> x = (np.arange(8) + 0.5) / 8
+        >>> gradient = reference_gradient((x**3)[None, :, None])
+        >>> np.allclose(gradient[0, :, 0, 0], 3 * x**2), gradient[..., 1].any().item()
+        (True, False)
+    """
+    scales = _pixels_per_unit(image, extent)
+    gradient = np.empty((*image.shape, 2), dtype=image.dtype)
+    for component, (axis, scale) in enumerate(zip((1, 0), scales, strict=True)):
+        lines = np.moveaxis(image, axis, 0)
+        slopes = np.moveaxis(gradient[..., component], axis, 0)  # a view: writing here fills the gradient
+        length, count, channels = lines.shape
+        step = max(1, _BLOCK_SAMPLES // (length * channels))
+        for start in range(0, count, step):
+            block = np.s_[:, start : start + step]
+            slopes[block] = scale * _spline_slopes(lines[block].astype(np.float64))
+    return gradient
+
+
+def gradient_magnitude(
+    gradient: Float[np.ndarray, "height width channels 2"],
+) -> Float[np.ndarray, "height width"]:
+    """Take the length of the gradient over both axes and all channels, to show edges.
+
+    Args:
+        gradient: ``(H, W, C, 2)``, in any unit.
+
+    Returns:
+        ``(H, W)``, in the unit and dtype of the gradient: the root of the sum of the squared components.
+
+    Example:
+        >>> gradient_magnitude(np.array([[[[3.0, 4.0]]]])).item()
+        5.0
+    """
+    magnitude: Float[np.ndarray, "height width"] = np.sqrt(np.einsum("hwca,hwca->hw", gradient, gradient))
+    return magnitude
+
+
+def _spline_slopes(
+    lines: Float[np.ndarray, "length count channels"],
+) -> Float[np.ndarray, "length count channels"]:
+    """Differentiate the interpolating spline along the first axis, in intensity per pixel."""
+    length = len(lines)
+    slopes: Float[np.ndarray, "length count channels"]
+    if length == 1:
+        slopes = np.zeros_like(lines)
+    elif length < 4:
+        slopes = np.gradient(lines, axis=0)  # of the polyline: at its inner pixel, the mean of both slopes
+    else:
+        samples = np.arange(length, dtype=np.float64)
+        spline = make_interp_spline(samples, lines, k=3 if length < 6 else 5, check_finite=False)
+        slopes = spline.derivative()(samples)
+    return slopes
+
+
+def _pixels_per_unit(image: np.ndarray, extent: tuple[float, float]) -> tuple[float, float]:
+    """Check the image and the extent, and return ``(W / W_T, H / H_T)``."""
+    if image.ndim != 3 or image.size == 0:
+        raise EorenError(
+            f"image has shape {image.shape}: give (H, W, C) without zeros, gray as image[..., None]"
+        )
+    if image.dtype not in (np.float32, np.float64):
+        raise EorenError(f"image is {image.dtype}: convert to float32, dividing 8-bit values by 255")
+    if not all(math.isfinite(side) and side > 0 for side in extent):
+        raise EorenError(f"extent is {extent}: give the width and height in coordinates, both positive")
+    height, width, _ = image.shape
+    return width / extent[0], height / extent[1]

@@ -1,0 +1,172 @@
+"""Settings of a fit, and the named sets of them that are worth having."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from types import MappingProxyType
+from typing import Any, get_type_hints
+
+from eoren.errors import EorenError
+from eoren.gradients import STENCILS
+from eoren.objectives import OBJECTIVES, Objective
+from eoren.quantization import BITS
+
+SPLINE = "spline"
+
+
+# These come first because the presets below are checked as they are made.
+def _choice(what: str, value: object, choices: Sequence[object]) -> None:
+    if value not in choices:
+        raise EorenError(f"{what} {value!r} is unknown; choose one of {', '.join(map(str, choices))}")
+
+
+def _above_zero(name: str, value: float) -> None:
+    if not 0 < value < float("inf"):
+        raise EorenError(f"{name} is {value}, but must be a number above zero")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a fit besides the picture, the seed and the device.
+
+    Attributes:
+        preset: the set these came from.
+        objective: ``gradient`` (EoREN), ``pixel`` or ``sobolev`` (both).
+        gradient_weight: of the gradient term of ``sobolev``; the others have one term alone.
+        filter: where target gradients come from: ``spline``, the derivative of the interpolating quintic
+            spline, which agrees with the pixels; or a stencil, adjusted by its ramp response.
+        width: units of a hidden layer.
+        depth: sine layers.
+        omega_first: frequency factor of the first layer.
+        omega_hidden: frequency factor of the other sine layers.
+        tile: side of a tile in pixels, one network each; none for one network.
+        halo: half the overlap of neighbouring tiles, in pixels.
+        optimizer: ``muon`` (hidden matrices; Adam for the rest) or ``adam``.
+        rate: learning rate of Muon, or of Adam where it is alone.
+        adam_rate: learning rate of Adam beside Muon.
+        decay: what the learning rate comes down to along a cosine, as a fraction; 1 keeps it.
+        batch: share of the pixels that a step sees, fresh ones until all had their turn; 1 is full batch.
+        standardize: let networks see colours of mean 0 and variance 1, each its own, instead of [-0.5, 0.5].
+        alternate: fit one axis of the gradient a step, in turn, instead of both.
+        bits: that a weight takes in the file: 32, 16 or 8.
+        seconds: time for the fit, targets included; none for no limit.
+        steps: number of steps; none for no limit. The cosine runs over whichever budget there is.
+        until_psnr: stop when the colours are this good (dB); none to use the whole budget.
+    """
+
+    preset: str
+    objective: str = "sobolev"
+    gradient_weight: float = 0.1
+    filter: str = SPLINE
+    width: int = 256
+    depth: int = 5
+    omega_first: float = 30.0
+    omega_hidden: float = 30.0
+    tile: int | None = None
+    halo: float = 2.0
+    optimizer: str = "muon"
+    rate: float = 0.01
+    adam_rate: float = 0.003
+    decay: float = 0.01
+    batch: float = 0.25
+    standardize: bool = True
+    alternate: bool = False
+    bits: int = 32
+    seconds: float | None = None
+    steps: int | None = None
+    until_psnr: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be fitted, naming the option."""
+        _choice("objective", self.objective, [*OBJECTIVES])
+        _choice("filter", self.filter, [SPLINE, *STENCILS])
+        _choice("optimizer", self.optimizer, ["muon", "adam"])
+        _choice("bits", self.bits, BITS)
+        for name in ("width", "depth", "omega_first", "omega_hidden", "rate", "adam_rate", "decay", "batch"):
+            _above_zero(name, getattr(self, name))
+        for name in ("tile", "seconds", "until_psnr"):
+            if getattr(self, name) is not None:
+                _above_zero(name, getattr(self, name))
+        if self.steps is not None and self.steps < 0:
+            raise EorenError(f"steps is {self.steps}, but cannot be negative")
+        if self.gradient_weight < 0:
+            raise EorenError(f"gradient_weight is {self.gradient_weight}, but cannot be negative")
+        if self.batch > 1 or self.decay > 1:
+            raise EorenError(f"batch and decay are shares of 1, got {self.batch} and {self.decay}")
+        if self.tile is not None and not 0 < self.halo <= self.tile / 3:
+            raise EorenError(
+                f"halo is {self.halo}, but must lie above 0 and at most a third of tile {self.tile}"
+            )
+        if self.seconds is None and self.steps is None:
+            raise EorenError("a fit needs an end: give seconds or steps")
+        if self.filter == "forward" and self.objective == "sobolev":
+            raise EorenError(
+                "filter 'forward' measures between the pixels, where there is no colour to fit; "
+                "use objective 'gradient', or another filter"
+            )
+
+    def weights(self) -> Objective:
+        """The objective with its weights."""
+        objective = OBJECTIVES[self.objective]
+        return replace(objective, gradient=self.gradient_weight) if objective.name == "sobolev" else objective
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+PRESETS: Mapping[str, Settings] = MappingProxyType(
+    {
+        settings.preset: settings
+        for settings in (
+            # arXiv 2209.11697, section 4: 950 of 1000 epochs are the Edge-Oriented Module's. The 50 of the
+            # Channel Tuning Module look for what tuning.py finds exactly, so they are not run.
+            Settings(
+                "paper",
+                objective="gradient",
+                filter="central",
+                optimizer="adam",
+                rate=1e-4,
+                decay=1.0,
+                batch=1.0,
+                standardize=False,
+                steps=950,
+            ),
+            Settings("balanced", seconds=60.0),
+        )
+    }
+)
+
+
+def resolve(preset: str = "balanced", **changes: Any) -> Settings:
+    """A preset with some settings changed; ``None`` leaves one as it is.
+
+    A budget that is given replaces the preset's: ``steps`` takes away its ``seconds``, and the other way round.
+
+    Raises:
+        EorenError: an unknown preset or setting, or a value that cannot be.
+
+    Example:
+        >>> settings = resolve("paper", steps=10)
+        >>> settings.objective, settings.steps, settings.seconds
+        ('gradient', 10, None)
+    """
+    _choice("preset", preset, [*PRESETS])
+    known = get_type_hints(Settings)
+    given = {name: value for name, value in changes.items() if value is not None}
+    for name, value in given.items():
+        _choice("setting", name, [field.name for field in fields(Settings)][1:])
+        given[name] = _converted(name, value, known[name])
+    if "steps" in given or "seconds" in given:
+        given = {"steps": None, "seconds": None, **given}
+    return replace(PRESETS[preset], **given)
+
+
+def _converted(name: str, value: Any, kind: Any) -> Any:
+    """An integer is welcome where a float is meant; anything else must be of the right type."""
+    kinds = getattr(kind, "__args__", (kind,))
+    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        names = " or ".join(k.__name__ for k in kinds if k is not type(None))
+        raise EorenError(f"{name} is {value!r}, but must be of type {names}")
+    return value

@@ -1,0 +1,289 @@
+"""The training engine: one step of a batch of networks, each on its own tile of the picture.
+
+One network on the whole picture, the EoREN paper's case, is a batch of one. Work is cut into chunks of networks
+and points whose activations stay in the processor's cache, and nothing larger than a chunk is ever allocated.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from eoren.coordinates import Tiling
+from eoren.field import Field, chunk_points
+from eoren.gradients import STENCILS, adjusted_gradient, reference_gradient
+from eoren.objectives import Loss, loss
+from eoren.optimizers import Adam, Muon, Optimizer
+from eoren.presets import SPLINE, Settings
+from eoren.quantization import rounded
+from eoren.siren import initialise, propagate, propagate_for_training
+from eoren.tuning import Moments, Tuning
+
+# A channel flatter than this is not stretched to variance one: that would make a fuss of rounding noise.
+_FLAT = 1 / 255
+
+
+@dataclass(frozen=True)
+class StepErrors:
+    """Mean squared errors over the points of one step, before it moved the networks.
+
+    Attributes:
+        color: after channel tuning where the objective leaves colours alone; none where no colour was asked.
+        gradient: per pixel, mean over axes; none where no gradient was asked.
+    """
+
+    color: float | None
+    gradient: float | None
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """Points of a step that are propagated together.
+
+    Attributes:
+        axes: the derivatives compared there.
+        offset: of the points from the pixel centres, in pixels: forward differences sit half a pixel off.
+    """
+
+    axes: tuple[int, ...]
+    offset: tuple[float, float] = (0.0, 0.0)
+
+
+class Trainer:
+    """Networks in training, with everything that a step needs and everything that a resumed run needs.
+
+    Args:
+        image: ``(H, W, C)``, values in [0, 1].
+        settings: see :class:`eoren.presets.Settings`.
+        seed: of the networks and of the order of the pixels.
+        device: where to work.
+    """
+
+    def __init__(
+        self,
+        image: Float[np.ndarray, "height width channels"],
+        settings: Settings,
+        *,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        """Prepare targets and draw the networks."""
+        height, width, channels = image.shape
+        self.settings = settings
+        self.objective = settings.weights()
+        self.device = device
+        self.tiling = Tiling.of(width, height, tile=settings.tile, halo=settings.halo)
+        self.steps_done = 0
+        self._seed = seed
+        self._color = torch.from_numpy(image).reshape(-1, channels).to(device)
+        self._gradient = self._gradient_target(image) if self.objective.gradient else None
+        self._boxes = self.tiling.pixel_boxes().to(device)
+        self._centres = self.tiling.centres().to(torch.float32).to(device)
+        spans = self._boxes[:, 2:] - self._boxes[:, :2]
+        self._pixels = int(spans.prod(1).max())
+        self._epoch: tuple[int, Tensor] | None = None
+        # Drawn on the CPU, so that a seed means the same networks everywhere.
+        self.siren = initialise(
+            self.tiling.count,
+            width=settings.width,
+            depth=settings.depth,
+            channels=channels,
+            omega_first=settings.omega_first,
+            omega_hidden=settings.omega_hidden,
+            generator=torch.Generator().manual_seed(seed),
+        ).to(device)
+        self._parameters = self.siren.tensors()
+        self._gradients = [torch.zeros_like(p) for p in self._parameters]
+        self._optimizers = self._choose_optimizers()
+        self.tuning = self._starting_tuning()
+
+    def _gradient_target(self, image: np.ndarray) -> Float[Tensor, "pixels channels 2"]:
+        """In intensity per pixel: with the picture's own size as the coordinate extent."""
+        height, width, channels = image.shape
+        extent = (float(width), float(height))
+        if self.settings.filter == SPLINE:
+            target = reference_gradient(image, extent=extent)
+        else:
+            target = adjusted_gradient(image, self.settings.filter, extent=extent)
+        return torch.from_numpy(target).reshape(-1, channels, 2).to(self.device)
+
+    def _choose_optimizers(self) -> list[tuple[Optimizer, list[int], float]]:
+        """Each with the indices of its parameters and its learning rate."""
+        every = list(range(len(self._parameters)))
+        if self.settings.optimizer == "adam":
+            return [(Adam(self._parameters), every, self.settings.rate)]
+        hidden = every[1 : self.settings.depth]
+        rest = [i for i in every if i not in hidden]
+        return [
+            (Muon([self._parameters[i] for i in hidden]), hidden, self.settings.rate),
+            (Adam([self._parameters[i] for i in rest]), rest, self.settings.adam_rate),
+        ]
+
+    def _starting_tuning(self) -> Tuning:
+        """Colours with mean 0 and variance 1 for every network, so that one learning rate suits them all.
+
+        Without ``standardize`` it is the paper's range, [-0.5, 0.5].
+        """
+        batch, channels = self.siren.batch, self.siren.channels
+        if not self.settings.standardize:
+            ones = torch.ones(batch, 1, channels, device=self.device)
+            return Tuning(ones, 0.5 * ones)
+        moments = Moments(batch, channels, self.device)
+        for tiles, points in self._chunks(torch.arange(self._pixels, device=self.device), streams=1):
+            color = self._color[self._pixel_indices(tiles, points)[0]]
+            moments.add(tiles, color, color)
+        mean, deviation = moments.target_mean_and_deviation()
+        return Tuning(deviation.clamp(min=_FLAT), mean)
+
+    @property
+    def gradients_per_step(self) -> int:
+        """Streams that one step propagates, the value's included."""
+        return max(1 + len(p.axes) for p in self._passes())
+
+    @property
+    def points_per_step(self) -> int:
+        """Points that every network sees in one step."""
+        return max(1, round(self.settings.batch * self._pixels))
+
+    def step(self, rate: float, stop: Callable[[], bool] = lambda: False) -> StepErrors | None:
+        """One step of every network.
+
+        Args:
+            rate: what the learning rates are multiplied with, 0..1.
+            stop: asked after every chunk. Once it says yes the step is abandoned and nothing has moved.
+
+        Returns:
+            The errors found, or none for an abandoned step.
+        """
+        points = self._points_of_step(self.steps_done)
+        for gradient in self._gradients:
+            gradient.zero_()
+        passes = self._passes()
+        moments = Moments(self.siren.batch, self.siren.channels, self.device)
+        color = torch.zeros((), device=self.device)
+        slope = torch.zeros((), device=self.device)
+        for each in passes:
+            for tiles, part in self._chunks(points, streams=1 + len(each.axes)):
+                if stop():
+                    return None
+                found = self._accumulate(each, tiles, part, len(points), moments)
+                color += found.color
+                slope += found.gradient
+        for optimizer, indices, own_rate in self._optimizers:
+            optimizer.step([self._gradients[i] for i in indices], rate * own_rate)
+        self.steps_done += 1
+        count = len(points) * self._color.shape[1] * self.siren.batch
+        between = any(each.offset != (0.0, 0.0) for each in passes)
+        tuned = moments.squared_error() if self.objective.color == 0 else color / count
+        axes = sum(len(each.axes) for each in passes)
+        return StepErrors(None if between else float(tuned), float(slope) / (count * axes) if axes else None)
+
+    def _passes(self) -> list[_Pass]:
+        settings = self.settings
+        if self.objective.gradient == 0:
+            return [_Pass(())]
+        offset = 0.0 if settings.filter == SPLINE else STENCILS[settings.filter].offset
+        if offset:
+            sides = [_Pass((0,), (offset, 0.0)), _Pass((1,), (0.0, offset))]
+            return [sides[self.steps_done % 2]] if settings.alternate else sides
+        return [_Pass((self.steps_done % 2,) if settings.alternate else (0, 1))]
+
+    def _accumulate(
+        self, each: _Pass, tiles: slice, part: Int[Tensor, " points"], count: int, moments: Moments
+    ) -> Loss:
+        """Add one chunk's share to the gradients."""
+        pixels, positions = self._pixel_indices(tiles, part)
+        target = self._color[pixels]
+        slope = self._gradient[pixels] if self._gradient is not None else target.new_zeros(*target.shape, 2)
+        local = self._local(positions, tiles, each.offset)
+        leaves = [p[tiles].detach().requires_grad_() for p in self._parameters]
+        per_pixel = 1 / self.tiling.half
+        said = propagate_for_training(
+            self.siren.with_tensors(leaves), local, axes=each.axes, scale=(per_pixel, per_pixel)
+        )
+        said = self.tuning.select(tiles).apply(said)
+        found = loss(self.objective, said, target, slope, each.axes)
+        for total, gradient in zip(
+            self._gradients, torch.autograd.grad(found.total / count, leaves, allow_unused=True), strict=True
+        ):
+            # The last bias has no part in a derivative.
+            if gradient is not None:
+                total[tiles] += gradient
+        if self.objective.color == 0:
+            moments.add(tiles, said[:, 0], target)
+        return found
+
+    def _points_of_step(self, step: int) -> Int[Tensor, " points"]:
+        """Which pixels, numbered within a tile, a step sees: a slice of the epoch's shuffled order.
+
+        The order follows from seed and epoch alone, so a resumed run needs no generator's state.
+        """
+        size = self.points_per_step
+        steps = -(-self._pixels // size)
+        epoch, place = divmod(step, steps)
+        if self._epoch is None or self._epoch[0] != epoch:
+            if steps == 1:
+                order = torch.arange(self._pixels)
+            else:
+                generator = torch.Generator().manual_seed((self._seed + 1) * 1_000_003 + epoch)
+                order = torch.randperm(self._pixels, generator=generator)
+            self._epoch = epoch, order.to(self.device)
+        return self._epoch[1][place * size : (place + 1) * size]
+
+    def _chunks(
+        self, points: Int[Tensor, " points"], streams: int
+    ) -> Iterator[tuple[slice, Int[Tensor, " part"]]]:
+        """Cut networks x points into pieces that fit the cache."""
+        size = chunk_points(self.siren, streams)
+        parts = points.split(-(-len(points) // -(-len(points) // size)))
+        together = max(1, size // len(parts[0]))
+        for start in range(0, self.siren.batch, together):
+            for part in parts:
+                yield slice(start, min(start + together, self.siren.batch)), part
+
+    def _pixel_indices(
+        self, tiles: slice, points: Int[Tensor, " points"]
+    ) -> tuple[Int[Tensor, "tiles points"], Int[Tensor, "tiles points 2"]]:
+        """Pixels of the picture that the tiles' points are: as indices, and as (column, row).
+
+        Tiles differ by a row or column; a smaller one sees some of its pixels a second time.
+        """
+        x0, y0, x1, y1 = self._boxes[tiles, :, None].unbind(1)
+        within = points[None] % ((x1 - x0) * (y1 - y0))
+        column, row = x0 + within % (x1 - x0), y0 + within // (x1 - x0)
+        return row * self.tiling.width + column, torch.stack([column, row], -1)
+
+    def _local(
+        self, positions: Int[Tensor, "tiles points 2"], tiles: slice, offset: tuple[float, float]
+    ) -> Float[Tensor, "tiles points 2"]:
+        shift = self._centres.new_tensor(offset) + 0.5
+        # Small whole numbers first: float32 holds a pixel's place in its tile, not in a gigapixel picture.
+        corner = self._boxes[tiles, None, :2]
+        return ((positions - corner) + (corner - self._centres[tiles, None] + shift)) / self.tiling.half
+
+    def tuned(self) -> Field:
+        """The field as it stands: weights as the file will hold them, and channel tuning over all pixels.
+
+        Tuning comes after rounding, so it takes back what rounding did to mean and contrast.
+        """
+        siren = rounded(self.siren, self.settings.bits)
+        moments = Moments(siren.batch, siren.channels, self.device)
+        with torch.no_grad():
+            for tiles, part in self._chunks(torch.arange(self._pixels, device=self.device), streams=1):
+                pixels, positions = self._pixel_indices(tiles, part)
+                said = propagate(siren.select(tiles), self._local(positions, tiles, (0.0, 0.0)))
+                moments.add(tiles, said[:, 0], self._color[pixels])
+        return Field(siren, moments.tuning(), self.tiling, bits=self.settings.bits)
+
+    def state(self) -> list[Tensor]:
+        """Every tensor that changes from step to step, itself: parameters, then optimisers' memories."""
+        return [*self._parameters, *(t for optimizer, _, _ in self._optimizers for t in optimizer.state())]
+
+    def restore(self, state: list[Tensor], steps_done: int) -> None:
+        """Go on where :meth:`state` was taken, after ``steps_done`` steps."""
+        for own, stored in zip(self.state(), state, strict=True):
+            own.copy_(stored)
+        self.steps_done = steps_done
