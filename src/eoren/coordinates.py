@@ -140,9 +140,7 @@ class Tiling:
         x, y = ((edges[:-1] + edges[1:]).double() / 2 for edges in self.edges())
         return torch.stack([x.repeat(self.rows), y.repeat_interleave(self.columns)], -1)
 
-    def local(
-        self, points: Float[Tensor, "*points 2"], tiles: Int[Tensor, "*points"]
-    ) -> Float[Tensor, "*points 2"]:
+    def local(self, points: Float[Tensor, "*points 2"], tiles: Int[Tensor, "*points"]) -> Float[Tensor, "*points 2"]:
         """Unit-square points in the local coordinates of the tile beside each."""
         size = torch.tensor([self.width, self.height], dtype=points.dtype, device=points.device)
         centres = self.centres().to(points.device, points.dtype)
@@ -181,9 +179,7 @@ class Tiling:
         mask = y_mask[:, :, None] & x_mask[:, None, :]
         return tiles.flatten(1), weights.flatten(1, 2), mask.flatten(1)
 
-    def _touching_axis(
-        self, position: Tensor, edges: Tensor, count: int, size: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _touching_axis(self, position: Tensor, edges: Tensor, count: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
         """Along one axis: the tile below and above the nearest inner edge, their weights, whether they count."""
         if count == 1:
             ones = torch.zeros(len(position), 1, 3, dtype=position.dtype, device=position.device)

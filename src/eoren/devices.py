@@ -24,7 +24,5 @@ def choose_device(name: str = "auto") -> torch.device:
         raise EorenError(f"device {name!r} is unknown; choose one of {', '.join(DEVICES)}")
     if not present[name]:
         have = ", ".join(kind for kind, there in present.items() if there)
-        raise EorenError(
-            f"device {name!r} is not available to PyTorch {torch.__version__} here; there is: {have}"
-        )
+        raise EorenError(f"device {name!r} is not available to PyTorch {torch.__version__} here; there is: {have}")
     return torch.device(name)

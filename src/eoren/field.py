@@ -157,7 +157,8 @@ class Field:
 
     def color_and_gradient(self, xy: Points) -> tuple[Points, Points]:
         """:meth:`color` and :meth:`gradient` of the same points, in one pass."""
-        return self._query(xy, "color", "gradient")
+        color, gradient = self._query(xy, "color", "gradient")
+        return color, gradient
 
     def render(
         self,
@@ -234,9 +235,7 @@ class Field:
             found = [torch.cat([getattr(jet, each) for jet in jets]) for each in wanted]
         return tuple(each.reshape(*xy.shape[:-1], *each.shape[1:]) for each in found)
 
-    def jet(
-        self, points: Float[Tensor, "points 2"], *, gradient: bool = False, laplacian: bool = False
-    ) -> Jet:
+    def jet(self, points: Float[Tensor, "points 2"], *, gradient: bool = False, laplacian: bool = False) -> Jet:
         """Colour, and gradient and Laplacian if wanted, in one pass.
 
         Tiles blend by their weights w: ``Phi = sum w Phi_i``, ``grad Phi = sum w grad Phi_i + Phi_i grad w`` and

@@ -133,9 +133,7 @@ def fit(
     field = trainer.tuned()
     taken = run.elapsed()
     run.keep()
-    provenance = Provenance(
-        chosen.as_dict(), seed, trainer.steps_done, round(taken, 3), digest, version=__version__
-    )
+    provenance = Provenance(chosen.as_dict(), seed, trainer.steps_done, round(taken, 3), digest, version=__version__)
     field = loads(dumps(replace(field, provenance=provenance)))
     measured = evaluate(field, pixels)
     quality = {name: value for name, value in measured.as_dict().items() if "psnr" in name or name == "ssim"}
@@ -254,7 +252,7 @@ def _picture(
 ) -> tuple[Float[np.ndarray, "height width channels"], str]:
     """Pixels and SHA-256: of the file, or of shape and numbers of an array."""
     if isinstance(image, str | PathLike):
-        image = read_picture(image)
+        image = read_picture(image if isinstance(image, str) else Path(image))
     if isinstance(image, Picture):
         return image.pixels, image.sha256
     pixels = as_image(image)

@@ -239,9 +239,7 @@ def _spline_slopes(
 def _pixels_per_unit(image: np.ndarray, extent: tuple[float, float]) -> tuple[float, float]:
     """Check the image and the extent, and return ``(W / W_T, H / H_T)``."""
     if image.ndim != 3 or image.size == 0:
-        raise EorenError(
-            f"image has shape {image.shape}: give (H, W, C) without zeros, gray as image[..., None]"
-        )
+        raise EorenError(f"image has shape {image.shape}: give (H, W, C) without zeros, gray as image[..., None]")
     if image.dtype not in (np.float32, np.float64):
         raise EorenError(f"image is {image.dtype}: convert to float32, dividing 8-bit values by 255")
     if not all(math.isfinite(side) and side > 0 for side in extent):

@@ -138,12 +138,7 @@ def as_image(array: Any) -> Float32[np.ndarray, "height width channels"]:
         >>> as_image(np.array([[0, 51, 255]], np.uint8))[..., 0].tolist()
         [[0.0, 0.20000000298023224, 1.0]]
     """
-    try:
-        samples = np.asarray(array)
-    except Exception as error:  # whatever the __array__ of a foreign type may raise
-        kind = type(array).__name__
-        raise EorenError(f"image: {kind} is no array ({_line(error)}); give a NumPy array") from error
-    return _as_pixels(samples, "image")
+    return _as_pixels(_as_array(array, "image"), "image")
 
 
 def write_image(path: str | Path, pixels: Any, *, bit_depth: int = 8) -> None:
@@ -159,12 +154,19 @@ def write_image(path: str | Path, pixels: Any, *, bit_depth: int = 8) -> None:
     Raises:
         EorenError: The format cannot hold such a picture, a value is not finite, or writing fails.
     """
-    array = np.asarray(pixels)
-    if array.dtype.kind != "f":
-        array = as_image(array)
-    array = _with_channels(array, str(path))
-    height, width, channels = array.shape
-    write_rows(path, [array], height=height, width=width, channels=channels, bit_depth=bit_depth)
+    array = _as_array(pixels, str(path))
+    clampable = array.dtype.kind == "f"
+    image = _with_channels(array, str(path)) if clampable else _as_pixels(array, str(path))
+    height, width, channels = image.shape
+    write_rows(path, [image], height=height, width=width, channels=channels, bit_depth=bit_depth)
+
+
+def _as_array(array: Any, name: str) -> Shaped[np.ndarray, "..."]:
+    try:
+        return np.asarray(array)
+    except Exception as error:  # whatever the __array__ of a foreign type may raise
+        kind = type(array).__name__
+        raise EorenError(f"{name}: {kind} is no array ({_line(error)}); give a NumPy array") from error
 
 
 def _as_pixels(samples: Shaped[np.ndarray, "..."], name: str) -> Float32[np.ndarray, "height width channels"]:
@@ -186,9 +188,7 @@ def _as_pixels(samples: Shaped[np.ndarray, "..."], name: str) -> Float32[np.ndar
     return samples.astype(np.float32, order="C")
 
 
-def _with_channels(
-    samples: Shaped[np.ndarray, "..."], name: str
-) -> Shaped[np.ndarray, "height width channels"]:
+def _with_channels(samples: Shaped[np.ndarray, "..."], name: str) -> Shaped[np.ndarray, "height width channels"]:
     shape = samples.shape
     if len(shape) == 2:
         samples = samples[..., None]
@@ -267,9 +267,7 @@ def _decode(path: Path) -> _Decoded:
 
 def _check_size(path: Path, height: int, width: int) -> None:
     if height * width > MAX_PIXELS:
-        raise EorenError(
-            f"{path}: {width} x {height} pixels exceed the limit of {MAX_PIXELS}; make it smaller"
-        )
+        raise EorenError(f"{path}: {width} x {height} pixels exceed the limit of {MAX_PIXELS}; make it smaller")
 
 
 def _decode_npy(path: Path) -> _Decoded:
@@ -280,31 +278,30 @@ def _decode_npy(path: Path) -> _Decoded:
 
 
 def _decode_tiff(path: Path) -> _Decoded:
-    """Decode more than 8 bits with tifffile, which keeps them; others with Pillow, which knows more kinds."""
+    """Decode what tifffile can without other packages, exactly; the rest with Pillow, which has libtiff."""
     import tifffile
 
     with tifffile.TiffFile(path) as tiff:
-        page = tiff.pages.first
+        page, frames = tiff.pages.first, len(tiff.pages)
         _check_size(path, page.imagelength, page.imagewidth)
-        bits, inverted = page.bitspersample, page.photometric == 0
-        if bits > 8 and bits not in (16, 32, 64):
+        bits, white_is_zero = page.bitspersample, page.photometric == 0
+        if bits not in (1, 2, 4, 8, 16, 32, 64):
             raise EorenError(f"{path}: has {bits} bits per sample; save it with 8, 16 or 32 (floats)")
         tag = page.tags.get(_ORIENTATION)
         orientation = tag.value if tag else 1
-        frames = len(tiff.pages)
-        # Photometric 0 to 2: gray or RGB. Compression none or deflate: others need packages beyond tifffile.
-        if bits > 8 and page.photometric in (0, 1, 2) and page.compression in (1, 8, 32946):
+        # Whole bytes, gray or RGB (photometric 0 to 2), stored plainly or by one of the two codes for deflate.
+        if bits >= 8 and page.photometric in (0, 1, 2) and page.compression in (1, 8, 32946):
             samples = page.asarray()
             if page.planarconfig == 2 and samples.ndim == 3:
                 samples = np.moveaxis(samples, 0, -1)
             samples, notes = _upright(samples, orientation)
+            if 1 in page.extrasamples:
+                notes += ("colours premultiplied by alpha, as stored",)
         else:
-            samples, notes = _decode_pillow(path, ("TIFF",))  # turns TIFF itself
-            notes += _turning(orientation)
-            inverted = inverted and bits > 8  # Pillow inverts up to 8 bits
-        if bits > 8 and tuple(page.extrasamples[:1]) == (1,):
-            notes += ("colours premultiplied by alpha, as stored",)
-    if inverted:
+            samples, notes = _decode_pillow(path, ("TIFF",))
+            notes += _turning(orientation)  # done by Pillow
+            white_is_zero = white_is_zero and bits > 8  # up to 8 bits Pillow inverts
+    if white_is_zero:
         samples = (1 if samples.dtype.kind == "f" else np.iinfo(samples.dtype).max) - samples
     return _Decoded(samples, _frames(frames) + notes)
 
@@ -332,6 +329,8 @@ def _decode_pillow(path: Path, formats: tuple[str, ...] = _PILLOW_FORMATS) -> _D
     samples, notes = _upright(samples, _orientation(image))
     if mode == "CMYK":
         notes += ("CMYK converted to RGB",)
+    if "RGBa;16" in layout:
+        notes += ("colours premultiplied by alpha, as stored",)
     if "X" in layout:
         notes += ("a channel of unspecified meaning left out",)
     return _Decoded(samples, _frames(frames) + notes)

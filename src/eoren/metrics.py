@@ -144,5 +144,5 @@ def _ssim(field: Field, image: Image) -> float:
                 data_range=1.0,
                 full=True,
             )
-            total += float(similarity[r:-r, r:-r].sum())
+            total += float(np.sum(similarity[r:-r, r:-r]))
     return total / ((height - 2 * r) * (width - 2 * r) * channels)

@@ -93,9 +93,7 @@ class Settings:
         if self.batch > 1 or self.decay > 1:
             raise EorenError(f"batch and decay are shares of 1, got {self.batch} and {self.decay}")
         if self.tile is not None and not 0 < self.halo <= self.tile / 3:
-            raise EorenError(
-                f"halo is {self.halo}, but must lie above 0 and at most a third of tile {self.tile}"
-            )
+            raise EorenError(f"halo is {self.halo}, but must lie above 0 and at most a third of tile {self.tile}")
         if self.seconds is None and self.steps is None:
             raise EorenError("a fit needs an end: give seconds or steps")
         if self.filter == "forward" and self.objective == "sobolev":

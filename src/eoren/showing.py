@@ -32,7 +32,8 @@ def magnitude_picture(
         Root of the mean over channels of the squared norm; 1, white, at half the intensity range per pixel.
     """
     squared = np.square(gradient).sum(-1).mean(-1, keepdims=True)
-    return np.sqrt(squared) / np.float32(_GRADIENT_WHITE)
+    magnitude: np.ndarray = np.sqrt(squared) / np.float32(_GRADIENT_WHITE)
+    return magnitude
 
 
 def laplacian_picture(

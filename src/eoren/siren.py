@@ -13,6 +13,7 @@ differentiated twice, which is what makes a gradient objective as cheap as a col
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import sqrt
 from typing import Any
 
@@ -130,7 +131,7 @@ def initialise(
     sizes = [2, *[width] * depth, channels]
     omegas = (omega_first, *[omega_hidden] * (depth - 1))
     weights, biases = [], []
-    for layer, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
         bound = 1 / inputs if layer == 0 else sqrt(6 / inputs) / omega_hidden
         weights.append(_uniform((batch, inputs, outputs), bound, generator, dtype))
         biases.append(_uniform((batch, 1, outputs), 1 / sqrt(inputs), generator, dtype))
@@ -243,7 +244,7 @@ class _SineLayer(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         z, scaled, p, cos, out = ctx.saved_tensors
         batch, streams, points, _ = z.shape
         by_p = cos.unsqueeze(1) * grad

@@ -6,6 +6,7 @@ entry, ``eoren``, holds JSON: format version, picture size, tiling, frequency fa
 
 import json
 from dataclasses import asdict
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,7 @@ def _check(field: Field, channels: int) -> None:
     siren, batch = field.siren, field.tiling.count
     width, depth = siren.width, siren.depth
     sizes = [2, *[width] * depth, channels]
-    shapes = [(batch, i, o) for i, o in zip(sizes[:-1], sizes[1:], strict=True)]
+    shapes = [(batch, i, o) for i, o in pairwise(sizes)]
     shapes += [(batch, 1, o) for o in sizes[1:]] + [(batch, 1, channels)] * 2
     tensors = [*siren.tensors(), field.tuning.alpha, field.tuning.beta]
     if [tuple(t.shape) for t in tensors] != shapes or not 1 <= channels <= 4:

@@ -155,8 +155,8 @@ def _quantise(piece: Strip, bit_depth: int) -> UInt[np.ndarray, "rows width chan
 def _write_png(path: Path, pieces: Iterator[Strip], shape: _Shape) -> None:
     """Encode a PNG. Own code, because Pillow wants the whole picture in memory and has no 16-bit colour.
 
-    Every row gets the filter "sub" (difference with the pixel to the left): it needs no state between rows,
-    and photographs come out about two per cent larger than with the best filter for each row.
+    Every row gets the filter "sub" (difference with the pixel to the left), which needs no state between rows.
+    Photographs come out 0 to 12 % larger than Pillow's, which tries all filters on each row.
     """
     colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[shape.channels]
     header = struct.pack(">IIBBBBB", shape.width, shape.height, shape.bit_depth, colour_type, 0, 0, 0)
@@ -186,11 +186,12 @@ def _write_tiff(path: Path, pieces: Iterator[Strip], shape: _Shape) -> None:
     import tifffile
 
     size = (shape.height, shape.width, shape.channels)
+    gray = shape.channels == 1  # to tifffile a picture without an axis of channels
     dtype = np.dtype("f4" if shape.bit_depth == 32 else f"u{shape.bit_depth // 8}")
     tifffile.imwrite(
         path,
         _tiles(pieces, shape, dtype),
-        shape=size,
+        shape=size[:2] if gray else size,
         dtype=dtype,
         tile=(_TILE, _TILE),
         # Offsets have 32 bits in a plain TIFF. The margin covers padded tiles and data that do not compress.
@@ -198,7 +199,7 @@ def _write_tiff(path: Path, pieces: Iterator[Strip], shape: _Shape) -> None:
         compression="zlib",
         predictor=2 if dtype.kind == "u" else None,
         photometric="rgb" if shape.channels >= 3 else "minisblack",
-        planarconfig="contig" if shape.channels > 1 else None,
+        planarconfig=None if gray else "contig",
         extrasamples=["unassalpha"] if shape.channels in (2, 4) else None,
         maxworkers=1,  # more would hold many tiles in flight
         metadata=None,

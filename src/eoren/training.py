@@ -79,7 +79,7 @@ class Trainer:
         self.steps_done = 0
         self._seed = seed
         self._color = torch.from_numpy(image).reshape(-1, channels).to(device)
-        self._gradient = self._gradient_target(image) if self.objective.gradient else None
+        self.gradient_target = self._gradient_target(image) if self.objective.gradient else None
         self._boxes = self.tiling.pixel_boxes().to(device)
         self._centres = self.tiling.centres().to(torch.float32).to(device)
         spans = self._boxes[:, 2:] - self._boxes[:, :2]
@@ -197,7 +197,7 @@ class Trainer:
         """Add one chunk's share to the gradients."""
         pixels, positions = self._pixel_indices(tiles, part)
         target = self._color[pixels]
-        slope = self._gradient[pixels] if self._gradient is not None else target.new_zeros(*target.shape, 2)
+        slope = self.gradient_target[pixels] if self.gradient_target is not None else target.new_zeros(*target.shape, 2)
         local = self._local(positions, tiles, each.offset)
         leaves = [p[tiles].detach().requires_grad_() for p in self._parameters]
         per_pixel = 1 / self.tiling.half
@@ -233,9 +233,7 @@ class Trainer:
             self._epoch = epoch, order.to(self.device)
         return self._epoch[1][place * size : (place + 1) * size]
 
-    def _chunks(
-        self, points: Int[Tensor, " points"], streams: int
-    ) -> Iterator[tuple[slice, Int[Tensor, " part"]]]:
+    def _chunks(self, points: Int[Tensor, " points"], streams: int) -> Iterator[tuple[slice, Int[Tensor, " part"]]]:
         """Cut networks x points into pieces that fit the cache."""
         size = chunk_points(self.siren, streams)
         parts = points.split(-(-len(points) // -(-len(points) // size)))

@@ -28,22 +28,16 @@ def fit(
         Path | None,
         typer.Option("--output", "-o", help="The .eoren file to write.", show_default="IMAGE's name, .eoren"),
     ] = None,
-    preset: Annotated[
-        str, typer.Option(help="balanced, or paper (arXiv 2209.11697, to the letter).")
-    ] = "balanced",
+    preset: Annotated[str, typer.Option(help="balanced, or paper (arXiv 2209.11697, to the letter).")] = "balanced",
     seconds: Annotated[float | None, typer.Option(help="Time to spend.", show_default="the preset's")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps to make; reproducible to the bit.")] = None,
-    until_psnr: Annotated[
-        float | None, typer.Option(help="Stop once the colours are this good (dB).")
-    ] = None,
+    until_psnr: Annotated[float | None, typer.Option(help="Stop once the colours are this good (dB).")] = None,
     objective: Annotated[str | None, typer.Option(help="gradient, pixel, or sobolev (both).")] = None,
     bits: Annotated[int | None, typer.Option(help="Of a stored weight: 32, 16 or 8.")] = None,
     seed: Annotated[int, typer.Option(help="Of the random numbers.")] = 0,
     setting: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", metavar="NAME=VALUE", help="Any other setting, such as width=128. May be repeated."
-        ),
+        typer.Option("--set", metavar="NAME=VALUE", help="Any other setting, such as width=128. May be repeated."),
     ] = None,
     device: terminal.Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted fit.")] = False,
@@ -86,9 +80,7 @@ def fit(
             display.show(progress)
             return bool(interrupted)
 
-        result = run(
-            picture, preset=preset, seed=seed, device=device, watch=watch, checkpoint=checkpoint, **changes
-        )
+        result = run(picture, preset=preset, seed=seed, device=device, watch=watch, checkpoint=checkpoint, **changes)
     save(result.field, output)
     if result.ended == "interrupted":
         terminal.notice(
@@ -130,9 +122,7 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
 def _check_place(output: Path, checkpoint: Path, resume: bool, overwrite: bool) -> None:
     if resume:
         if not checkpoint.exists():
-            raise EorenError(
-                f"{checkpoint}: does not exist, so there is nothing to resume; leave --resume away"
-            )
+            raise EorenError(f"{checkpoint}: does not exist, so there is nothing to resume; leave --resume away")
         overwrite = True
     elif checkpoint.exists():
         if not overwrite:

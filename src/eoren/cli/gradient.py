@@ -1,6 +1,6 @@
 """``eoren gradient``."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,7 +19,8 @@ def gradient(
         typer.Option("--adjust/--no-adjust", help="Gradient with Magnitude Adjustment, or the bare filter."),
     ] = True,
     by: Annotated[
-        str, typer.Option(help="What adjusts: ramp response, or the paper's magnitude sum|F|.")
+        Literal["ramp", "magnitude"],
+        typer.Option(help="What adjusts: the ramp response, or the paper's magnitude sum|F|."),
     ] = "ramp",
     overwrite: terminal.Overwrite = False,
 ) -> None:
@@ -32,8 +33,6 @@ def gradient(
 
     if filter == SPLINE and not adjust:
         raise EorenError("--no-adjust is for stencils; the spline's derivative has its true size as it is")
-    if by not in ("ramp", "magnitude"):
-        raise EorenError(f"--by {by!r} is unknown; choose one of ramp, magnitude")
     terminal.check_output(output, overwrite)
 
     from eoren.gradients import adjusted_gradient, reference_gradient
@@ -46,5 +45,5 @@ def gradient(
     if filter == SPLINE:
         found = reference_gradient(picture.pixels)
     else:
-        found = adjusted_gradient(picture.pixels, filter, adjust=by if adjust else None)  # type: ignore[arg-type]
+        found = adjusted_gradient(picture.pixels, filter, adjust=by if adjust else None)
     write_gradient(output, found, per_pixel=not adjust)

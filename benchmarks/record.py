@@ -1,0 +1,82 @@
+"""What every published number carries: command, commit, hardware, versions, date."""
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from time import perf_counter
+
+import torch
+
+import eoren
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def data() -> Path:
+    """The folder of real pictures."""
+    folder = os.environ.get("EOREN_DATA")
+    if not folder:
+        raise SystemExit("set EOREN_DATA to the folder of real pictures (CONTRIBUTING.md says which)")
+    return Path(folder)
+
+
+def conditions() -> list[str]:
+    """Comment lines for the head of a result file."""
+    command = " ".join(["python -m", _module(), *sys.argv[1:]])
+    return [
+        f"# {command}",
+        f"# eoren {eoren.__version__}, commit {_git('describe', '--always', '--dirty', '--abbrev=10')}, {date.today()}",
+        f"# {_processor()}, {torch.get_num_threads()} threads, {sgemm_peak():.0f} GFLOP/s sgemm",
+        f"# Python {platform.python_version()}, PyTorch {torch.__version__}, {platform.system()}",
+    ]
+
+
+def write_table(name: str, rows: Sequence[Mapping[str, object]], notes: Sequence[str] = ()) -> Path:
+    """Write rows as a TSV under results/, conditions first; print it too."""
+    RESULTS.mkdir(exist_ok=True)
+    lines = [*conditions(), *(f"# {note}" for note in notes), "\t".join(rows[0])]
+    lines += ["\t".join(_cell(value) for value in row.values()) for row in rows]
+    path = RESULTS / f"{name}.tsv"
+    path.write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+    return path
+
+
+def sgemm_peak(size: int = 1024, repeats: int = 20) -> float:
+    """GFLOP/s of a float32 matrix product on this machine, now: the best of some."""
+    a, b = torch.rand(size, size), torch.rand(size, size)
+    best = min(_timed(a, b) for _ in range(repeats))
+    return 2 * size**3 / best / 1e9
+
+
+def _timed(a: torch.Tensor, b: torch.Tensor) -> float:
+    start = perf_counter()
+    torch.mm(a, b)
+    return perf_counter() - start
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) and abs(value) < 1 else (
+        f"{value:.2f}" if isinstance(value, float) else str(value)
+    )
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown processor")
+
+
+def _module() -> str:
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name if spec is not None else Path(sys.argv[0]).name
