@@ -30,14 +30,10 @@ def double_backpropagation(siren: Siren, target: torch.Tensor, chunk: int) -> li
     for part, goal in zip(points.split(chunk, 1), target.split(chunk), strict=True):
         local = part.clone().requires_grad_()
         said = propagate(own, local)[0, 0]
-        slopes = [
-            torch.autograd.grad(said[:, c].sum(), local, create_graph=True)[0][0] for c in range(said.shape[1])
-        ]
+        slopes = [torch.autograd.grad(said[:, c].sum(), local, create_graph=True)[0][0] for c in range(said.shape[1])]
         error = torch.stack(slopes, 1) / (SIDE / 2) - goal
         loss = error.square().sum() / (target.shape[0] * target.shape[1])
-        for summed, gradient in zip(
-            total, torch.autograd.grad(loss, leaves, allow_unused=True), strict=True
-        ):
+        for summed, gradient in zip(total, torch.autograd.grad(loss, leaves, allow_unused=True), strict=True):
             if gradient is not None:
                 summed += gradient
     return total

@@ -60,8 +60,10 @@ def _timed(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def _cell(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) and abs(value) < 1 else (
-        f"{value:.2f}" if isinstance(value, float) else str(value)
+    return (
+        f"{value:.4g}"
+        if isinstance(value, float) and abs(value) < 1
+        else (f"{value:.2f}" if isinstance(value, float) else str(value))
     )
 
 

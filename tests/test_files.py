@@ -124,6 +124,15 @@ def test_missing_permission(tmp_path, monkeypatch, attempt):
     assert not any(tmp_path.iterdir())
 
 
+def test_write_protected_file(tmp_path, monkeypatch):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != target)
+    with pytest.raises(EorenError, match="no permission"):
+        write(target)
+    assert target.read_text() == "old"
+
+
 def test_check_writable_touches_nothing(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("old")

@@ -50,7 +50,7 @@ _ORIENTATION = 0x0112
 _DECODING = threading.RLock()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single truth value
 class Picture:
     """A picture read from a file.
 
@@ -184,7 +184,7 @@ def _as_pixels(samples: Shaped[np.ndarray, "..."], name: str) -> Float32[np.ndar
         raise EorenError(f"{name}: holds NaN or infinity; give finite values in [0, 1]")
     if low < 0 or high > 1:
         hint = "divide by 255" if low >= 0 and 1.5 < high <= 255 else "rescale or clip them"
-        raise EorenError(f"{name}: values range from {low:g} to {high:g}, not in [0, 1]; {hint}")
+        raise EorenError(f"{name}: values range from {low} to {high}, not in [0, 1]; {hint}")
     return samples.astype(np.float32, order="C")
 
 
@@ -325,7 +325,8 @@ def _decode_pillow(path: Path, formats: tuple[str, ...] = _PILLOW_FORMATS) -> _D
     key = image.info.get("transparency")
     if key is not None and mode not in ("P", "PA"):
         scale = {"L;2": 85, "L;4": 17}.get(layout, 1)  # the samples were stretched to 8 bits, the key was not
-        samples = _with_key(samples, np.multiply(key, scale))
+        stretched = 255 * bool(key) if mode == "1" else np.multiply(key, scale)
+        samples = _with_key(samples, stretched)
     samples, notes = _upright(samples, _orientation(image))
     if mode == "CMYK":
         notes += ("CMYK converted to RGB",)

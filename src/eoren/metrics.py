@@ -140,9 +140,8 @@ def _ssim(field: Field, image: Image) -> float:
                 image[rows, :, c].astype(np.float64),
                 said[..., c].astype(np.float64),
                 gaussian_weights=True,
-                use_sample_covariance=False,
                 data_range=1.0,
                 full=True,
             )
             total += float(np.sum(similarity[r:-r, r:-r]))
-    return total / ((height - 2 * r) * (width - 2 * r) * channels)
+    return float(total / ((height - 2 * r) * (width - 2 * r) * channels))

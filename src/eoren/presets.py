@@ -36,7 +36,7 @@ class Settings:
             spline, which agrees with the pixels; or a stencil, adjusted by its ramp response.
         width: units of a hidden layer.
         depth: sine layers.
-        omega_first: frequency factor of the first layer.
+        omega_first: frequency factor of the first layer; none for one that suits the size of the picture or tile.
         omega_hidden: frequency factor of the other sine layers.
         tile: side of a tile in pixels, one network each; none for one network.
         halo: half the overlap of neighbouring tiles, in pixels.
@@ -44,7 +44,7 @@ class Settings:
         rate: learning rate of Muon, or of Adam where it is alone.
         adam_rate: learning rate of Adam beside Muon.
         decay: what the learning rate comes down to along a cosine, as a fraction; 1 keeps it.
-        batch: share of the pixels that a step sees, fresh ones until all had their turn; 1 is full batch.
+        batch: pixels that every network sees in a step, fresh ones until all had their turn; none for all of them.
         standardize: let networks see colours of mean 0 and variance 1, each its own, instead of [-0.5, 0.5].
         alternate: fit one axis of the gradient a step, in turn, instead of both.
         bits: that a weight takes in the file: 32, 16 or 8.
@@ -59,7 +59,7 @@ class Settings:
     filter: str = SPLINE
     width: int = 256
     depth: int = 5
-    omega_first: float = 30.0
+    omega_first: float | None = None
     omega_hidden: float = 30.0
     tile: int | None = None
     halo: float = 2.0
@@ -67,7 +67,7 @@ class Settings:
     rate: float = 0.01
     adam_rate: float = 0.003
     decay: float = 0.01
-    batch: float = 0.25
+    batch: int | None = 2048
     standardize: bool = True
     alternate: bool = False
     bits: int = 32
@@ -81,17 +81,16 @@ class Settings:
         _choice("filter", self.filter, [SPLINE, *STENCILS])
         _choice("optimizer", self.optimizer, ["muon", "adam"])
         _choice("bits", self.bits, BITS)
-        for name in ("width", "depth", "omega_first", "omega_hidden", "rate", "adam_rate", "decay", "batch"):
+        for name in ("width", "depth", "omega_hidden", "rate", "adam_rate", "decay"):
             _above_zero(name, getattr(self, name))
-        for name in ("tile", "seconds", "until_psnr"):
+        for name in ("tile", "batch", "omega_first", "seconds", "until_psnr"):
             if getattr(self, name) is not None:
                 _above_zero(name, getattr(self, name))
-        if self.steps is not None and self.steps < 0:
-            raise EorenError(f"steps is {self.steps}, but cannot be negative")
-        if self.gradient_weight < 0:
-            raise EorenError(f"gradient_weight is {self.gradient_weight}, but cannot be negative")
-        if self.batch > 1 or self.decay > 1:
-            raise EorenError(f"batch and decay are shares of 1, got {self.batch} and {self.decay}")
+        for name in ("steps", "gradient_weight"):
+            if (getattr(self, name) or 0) < 0:
+                raise EorenError(f"{name} is {getattr(self, name)}, but cannot be negative")
+        if self.decay > 1:
+            raise EorenError(f"decay is {self.decay}, but is a share of the learning rate, at most 1")
         if self.tile is not None and not 0 < self.halo <= self.tile / 3:
             raise EorenError(f"halo is {self.halo}, but must lie above 0 and at most a third of tile {self.tile}")
         if self.seconds is None and self.steps is None:
@@ -101,6 +100,14 @@ class Settings:
                 "filter 'forward' measures between the pixels, where there is no colour to fit; "
                 "use objective 'gradient', or another filter"
             )
+
+    def starting_omega(self, half: float) -> float:
+        """The first layer's frequency factor for a network that covers ``2 half`` pixels.
+
+        It starts the network at up to 0.2 radians a pixel, and never below SIREN's 30 radians over half its
+        width: large pictures need finer waves than that, and learn them slowly.
+        """
+        return self.omega_first or max(30.0, 0.4 * half)
 
     def weights(self) -> Objective:
         """The objective with its weights."""
@@ -125,7 +132,8 @@ PRESETS: Mapping[str, Settings] = MappingProxyType(
                 optimizer="adam",
                 rate=1e-4,
                 decay=1.0,
-                batch=1.0,
+                batch=None,
+                omega_first=30.0,
                 standardize=False,
                 steps=950,
             ),

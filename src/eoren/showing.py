@@ -4,15 +4,13 @@ A scale fitted to each picture's extremes would hide that a derivative is too sm
 with Magnitude Adjustment mends.
 """
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from eoren.field import Field, Show
-from eoren.streams import check_format, write_rows
+from eoren.streams import write_rows
 
 # White, and for the Laplacian black or white around a mid gray, in intensity per source pixel (squared).
 _GRADIENT_WHITE = 0.5
@@ -100,22 +98,16 @@ def write_field(
     """
     size = np.array(field.size, np.float32)
     channels: int | tuple[int, int] = field.channels
-    picture: Callable[[Any], Any] = _as_it_is
+    strips = field.render_rows(width, height, region=region, show=show)
     if holds_numbers(path) and show != "color":
         channels, bit_depth = ((field.channels, 2) if show == "gradient" else field.channels), 32
     elif show == "gradient":
-        channels, picture = 1, lambda strip: magnitude_picture(strip / size)
+        channels, strips = 1, (magnitude_picture(strip / size) for strip in strips)
     elif show == "laplacian":
-        picture = lambda strip: laplacian_picture(strip / size.prod())  # noqa: E731
-    shape = {"height": height, "width": width, "channels": channels, "bit_depth": bit_depth}
-    check_format(path, **shape)
-    write_rows(path, map(picture, field.render_rows(width, height, region=region, show=show)), **shape)
+        strips = (laplacian_picture(strip / size.prod()) for strip in strips)
+    write_rows(path, strips, height=height, width=width, channels=channels, bit_depth=bit_depth)
 
 
 def holds_numbers(path: Path) -> bool:
     """Whether a file of this suffix takes numbers of any size and sign."""
     return path.suffix.lower() in (".npy", ".tif", ".tiff")
-
-
-def _as_it_is(strip: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    return strip

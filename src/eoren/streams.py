@@ -3,6 +3,7 @@
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ class _Shape(NamedTuple):
     width: int
     channels: int
     bit_depth: int
+    features: tuple[int, ...]
 
 
 class _Format(NamedTuple):
@@ -39,11 +41,11 @@ class _Format(NamedTuple):
 
 def write_rows(
     path: str | Path,
-    rows: Iterable[Float[np.ndarray, "rows width channels"]],
+    rows: Iterable[Float[np.ndarray, "rows width *features"]],
     *,
     height: int,
     width: int,
-    channels: int,
+    channels: int | tuple[int, ...],
     bit_depth: int = 8,
 ) -> None:
     """Write a picture from strips of rows, top to bottom.
@@ -58,7 +60,8 @@ def write_rows(
             in [0, 1]; integer formats clamp the others and round half up.
         height: Rows of the picture.
         width: Columns of the picture.
-        channels: 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
+        channels: 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha. Or several axes, such as (3, 2) for the
+            gradient of RGB: ``.npy`` keeps them apart, a float TIFF flattens them.
         bit_depth: 8 or 16 (PNG, TIFF), or 32 for floats (TIFF). ``.npy`` always holds float32.
 
     Raises:
@@ -67,21 +70,24 @@ def write_rows(
     """
     path = Path(path)
     check_format(path, height=height, width=width, channels=channels, bit_depth=bit_depth)
-    shape = _Shape(height, width, channels, bit_depth)
-    pieces = _checked(path, rows, shape)
+    features = channels if isinstance(channels, tuple) else (channels,)
+    shape = _Shape(height, width, prod(features), bit_depth, features)
+    pieces = _checked(path, (strip.reshape(*strip.shape[:2], -1) for strip in rows), shape)
     with atomic_path(path) as temporary:
         _FORMATS[path.suffix.lower()].write(temporary, pieces, shape)
         next(pieces, None)  # a writer may stop after the last tile: ask once more, to hear of surplus rows
 
 
-def check_format(path: str | Path, *, height: int, width: int, channels: int, bit_depth: int = 8) -> None:
+def check_format(
+    path: str | Path, *, height: int, width: int, channels: int | tuple[int, ...], bit_depth: int = 8
+) -> None:
     """Fail now if `write_rows` would refuse such a picture, before the work of rendering it.
 
     Args:
         path: Where it will be written; only the suffix matters here.
         height: Rows of the picture.
         width: Columns of the picture.
-        channels: 1 to 4.
+        channels: 1 to 4, or several axes.
         bit_depth: 8, 16 or 32 (floats).
 
     Raises:
@@ -98,6 +104,7 @@ def check_format(path: str | Path, *, height: int, width: int, channels: int, bi
     if suffix not in _FORMATS:
         raise EorenError(f"{path}: cannot write the format {suffix!r}; use {_any_of(_FORMATS)}")
     form = _FORMATS[suffix]
+    channels = prod(channels) if isinstance(channels, tuple) else channels
     if channels not in form.channels:
         others = _alternatives(lambda other: channels in other.channels)
         held = _any_of(form.channels)
@@ -198,7 +205,7 @@ def _write_tiff(path: Path, pieces: Iterator[Strip], shape: _Shape) -> None:
         bigtiff=_tile_bytes(shape, dtype) > 2**32 - 2**26,
         compression="zlib",
         predictor=2 if dtype.kind == "u" else None,
-        photometric="rgb" if shape.channels >= 3 else "minisblack",
+        photometric="rgb" if shape.channels in (3, 4) else "minisblack",
         planarconfig=None if gray else "contig",
         extrasamples=["unassalpha"] if shape.channels in (2, 4) else None,
         maxworkers=1,  # more would hold many tiles in flight
@@ -232,7 +239,7 @@ def _tiles(
 
 
 def _write_npy(path: Path, pieces: Iterator[Strip], shape: _Shape) -> None:
-    size = (shape.height, shape.width, shape.channels)
+    size = (shape.height, shape.width, *shape.features)
     with path.open("wb") as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": size}
         np.lib.format.write_array_header_1_0(file, header)
@@ -251,11 +258,12 @@ def _write_whole(path: Path, pieces: Iterator[Strip], shape: _Shape) -> None:
 
 
 _ANY = (1, 2, 3, 4)
+_GRADIENTS = (*_ANY, 6, 8)
 _FORMATS = {
     ".png": _Format(_write_png, _ANY, (8, 16), 2**31 - 1),
-    ".tif": _Format(_write_tiff, _ANY, (8, 16, 32), 2**31 - 1),
-    ".tiff": _Format(_write_tiff, _ANY, (8, 16, 32), 2**31 - 1),
-    ".npy": _Format(_write_npy, _ANY, (8, 16, 32), 2**63 - 1),
+    ".tif": _Format(_write_tiff, _GRADIENTS, (8, 16, 32), 2**31 - 1),
+    ".tiff": _Format(_write_tiff, _GRADIENTS, (8, 16, 32), 2**31 - 1),
+    ".npy": _Format(_write_npy, _GRADIENTS, (8, 16, 32), 2**63 - 1),
     ".jpg": _Format(_write_whole, (1, 3), (8,), 65500),
     ".jpeg": _Format(_write_whole, (1, 3), (8,), 65500),
     ".webp": _Format(_write_whole, (3, 4), (8,), 16383),

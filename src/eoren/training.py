@@ -91,7 +91,7 @@ class Trainer:
             width=settings.width,
             depth=settings.depth,
             channels=channels,
-            omega_first=settings.omega_first,
+            omega_first=settings.starting_omega(self.tiling.half),
             omega_hidden=settings.omega_hidden,
             generator=torch.Generator().manual_seed(seed),
         ).to(device)
@@ -146,7 +146,7 @@ class Trainer:
     @property
     def points_per_step(self) -> int:
         """Points that every network sees in one step."""
-        return max(1, round(self.settings.batch * self._pixels))
+        return min(self.settings.batch or self._pixels, self._pixels)
 
     def step(self, rate: float, stop: Callable[[], bool] = lambda: False) -> StepErrors | None:
         """One step of every network.
@@ -197,7 +197,9 @@ class Trainer:
         """Add one chunk's share to the gradients."""
         pixels, positions = self._pixel_indices(tiles, part)
         target = self._color[pixels]
-        slope = self.gradient_target[pixels] if self.gradient_target is not None else target.new_zeros(*target.shape, 2)
+        slope = (
+            self.gradient_target[pixels] if self.gradient_target is not None else target.new_zeros(*target.shape, 2)
+        )
         local = self._local(positions, tiles, each.offset)
         leaves = [p[tiles].detach().requires_grad_() for p in self._parameters]
         per_pixel = 1 / self.tiling.half
