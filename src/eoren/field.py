@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eoren.coordinates import Tiling, pixel_centres
+from eoren.coordinates import pixel_centres
 from eoren.errors import EorenError
 from eoren.siren import Siren, propagate
+from eoren.tiling import Tiling
 from eoren.tuning import Tuning
 
 Points = TypeVar("Points", np.ndarray, Tensor)
@@ -246,27 +247,23 @@ class Field:
             gradient: wanted.
             laplacian: wanted; brings the gradient too.
         """
-        tiles, weights, mask = self.tiling.touching(points)
-        point, candidate = mask.nonzero(as_tuple=True)
-        tile = tiles[point, candidate]
-        order = torch.argsort(tile, stable=True)
-        point, candidate, tile = point[order], candidate[order], tile[order]
-        w = weights[point, candidate].to(self.tuning.beta.dtype)
-        local = self.tiling.local(points[point], tile).to(self.siren.weights[0].dtype)
-        said = self._by_tile(local, tile, gradient or laplacian, laplacian)
+        blend = self.tiling.blend(points)
+        dtype = self.siren.weights[0].dtype
+        local = self.tiling.local(points[blend.point], blend.tile).to(dtype)
+        weight, slope = blend.weight.to(dtype)[:, None], blend.slope.to(dtype)[:, None]
+        said = self._by_tile(local, blend.tile, gradient or laplacian, laplacian)
 
         color = said[:, 0]
-        parts = [w[:, 0, 0, None] * color]
+        parts = [weight * color]
         if gradient or laplacian:
-            slope = torch.stack([w[:, 1, 0], w[:, 0, 1]], -1)[:, None]
             by_xy = said[:, 1:3].movedim(1, -1)
-            parts.append((w[:, 0, 0, None, None] * by_xy + color[..., None] * slope).flatten(1))
+            parts.append((weight[..., None] * by_xy + color[..., None] * slope).flatten(1))
         if laplacian:
-            bend = (w[:, 2, 0] + w[:, 0, 2])[:, None]
-            parts.append(w[:, 0, 0, None] * said[:, 3] + 2 * (by_xy * slope).sum(-1) + color * bend)
+            bend = blend.laplacian.to(dtype)[:, None]
+            parts.append(weight * said[:, 3] + 2 * (by_xy * slope).sum(-1) + color * bend)
         total = torch.cat(parts, 1)
         if self.tiling.count > 1:
-            total = total.new_zeros(len(points), total.shape[1]).index_add(0, point, total)
+            total = total.new_zeros(len(points), total.shape[1]).index_add(0, blend.point, total)
         c = self.channels
         return Jet(
             total[:, :c],
@@ -314,7 +311,7 @@ class Field:
             self.siren.select(which),
             points,
             axes=(0, 1) if gradient else (),
-            scale=self.tiling.local_per_unit,
+            scale=self.tiling.local_per_unit.to(points)[which],
             laplacian=laplacian,
         )
         return self.tuning.select(which).apply(said)

@@ -60,6 +60,8 @@ def loss(
     color: Float[Tensor, "batch points channels"],
     gradient: Float[Tensor, "batch points channels 2"],
     axes: Sequence[int],
+    *,
+    in_turn: bool = True,
 ) -> Loss:
     """The objective, summed over the points of a chunk and averaged over channels.
 
@@ -68,7 +70,8 @@ def loss(
         said: the field's colour and its derivatives along ``axes``, per pixel.
         color: the true colour.
         gradient: the true derivatives, ``(d/dx, d/dy)``, per pixel.
-        axes: which derivatives there are. One axis alone counts twice: it stands for both.
+        axes: which derivatives there are.
+        in_turn: one axis alone stands for both, and counts twice.
     """
     channels = color.shape[-1]
     color_error = (said[:, 0] - color).square().sum()
@@ -77,7 +80,7 @@ def loss(
         return Loss(objective.color * color_error / channels, color_error.detach(), nothing)
     target = gradient.movedim(-1, 1) if tuple(axes) == (0, 1) else gradient[..., axes[0]].unsqueeze(1)
     gradient_error = (said[:, 1:] - target).square().sum()
-    total = objective.gradient * (2 / len(axes)) * gradient_error
+    total = objective.gradient * (2 / len(axes) if in_turn else 1) * gradient_error
     if objective.color:
         total = total + objective.color * color_error
     return Loss(total / channels, color_error.detach(), gradient_error.detach())

@@ -19,7 +19,7 @@ def _choice(what: str, value: object, choices: Sequence[object]) -> None:
         raise EorenError(f"{what} {value!r} is unknown; choose one of {', '.join(map(str, choices))}")
 
 
-def _above_zero(name: str, value: float) -> None:
+def _above_zero(name: str, value: float | int) -> None:
     if not 0 < value < float("inf"):
         raise EorenError(f"{name} is {value}, but must be a number above zero")
 
@@ -38,7 +38,8 @@ class Settings:
         depth: sine layers.
         omega_first: frequency factor of the first layer; none for one that suits the size of the picture or tile.
         omega_hidden: frequency factor of the other sine layers.
-        tile: side of a tile in pixels, one network each; none for one network.
+        tile: pixels along the side of an average tile, one network each; none for one network. Tiles are smaller
+            where the picture has more edges.
         halo: half the overlap of neighbouring tiles, in pixels.
         optimizer: ``muon`` (hidden matrices; Adam for the rest) or ``adam``.
         rate: learning rate of Muon, or of Adam where it is alone.
@@ -81,18 +82,16 @@ class Settings:
         _choice("filter", self.filter, [SPLINE, *STENCILS])
         _choice("optimizer", self.optimizer, ["muon", "adam"])
         _choice("bits", self.bits, BITS)
-        for name in ("width", "depth", "omega_hidden", "rate", "adam_rate", "decay"):
+        for name in ("width", "depth", "halo", "omega_hidden", "rate", "adam_rate", "decay"):
             _above_zero(name, getattr(self, name))
         for name in ("tile", "batch", "omega_first", "seconds", "until_psnr"):
             if getattr(self, name) is not None:
                 _above_zero(name, getattr(self, name))
         for name in ("steps", "gradient_weight"):
-            if (getattr(self, name) or 0) < 0:
-                raise EorenError(f"{name} is {getattr(self, name)}, but cannot be negative")
+            if not 0 <= (getattr(self, name) or 0) < float("inf"):
+                raise EorenError(f"{name} is {getattr(self, name)}, but must be a number, zero or above")
         if self.decay > 1:
             raise EorenError(f"decay is {self.decay}, but is a share of the learning rate, at most 1")
-        if self.tile is not None and not 0 < self.halo <= self.tile / 3:
-            raise EorenError(f"halo is {self.halo}, but must lie above 0 and at most a third of tile {self.tile}")
         if self.seconds is None and self.steps is None:
             raise EorenError("a fit needs an end: give seconds or steps")
         if self.filter == "forward" and self.objective == "sobolev":

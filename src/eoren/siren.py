@@ -148,7 +148,7 @@ def propagate(
     points: Float[Tensor, "batch points 2"],
     *,
     axes: Sequence[int] = (),
-    scale: tuple[float, float] = (1.0, 1.0),
+    scale: Float[Tensor, "batch 2"] | None = None,
     laplacian: bool = False,
 ) -> Streams:
     """Value and derivatives of every network at its own points.
@@ -157,7 +157,8 @@ def propagate(
         siren: B networks.
         points: ``(B, N, 2)`` in the networks' own coordinates ``(u, v)``.
         axes: derivatives wanted, 0 for d/dx and 1 for d/dy. Streams come in this order after the value.
-        scale: ``(du/dx, dv/dy)``, so that derivatives come in the units of x and y.
+        scale: ``(B, 2)``, every network's ``(du/dx, dv/dy)``, so that derivatives come in the units of x and y;
+            ones by default.
         laplacian: the sum of second derivatives as one more stream, the last. It needs ``axes=(0, 1)``.
 
     Returns:
@@ -181,7 +182,7 @@ def propagate_for_training(
     points: Float[Tensor, "batch points 2"],
     *,
     axes: Sequence[int] = (),
-    scale: tuple[float, float] = (1.0, 1.0),
+    scale: Float[Tensor, "batch 2"] | None = None,
 ) -> Streams:
     """:func:`propagate` with one hand-written backward pass a layer: the same numbers, fewer passes over memory."""
     z = _seed(points, axes, scale, False)
@@ -193,7 +194,7 @@ def propagate_for_training(
 def _seed(
     points: Float[Tensor, "batch points 2"],
     axes: Sequence[int],
-    scale: tuple[float, float],
+    scale: Float[Tensor, "batch 2"] | None,
     laplacian: bool,
 ) -> Streams:
     """The streams at the input: the points, (du/dx, 0) or (0, dv/dy), and a Laplacian of zero."""
@@ -202,14 +203,14 @@ def _seed(
     streams = [points]
     for axis in axes:
         tangent = torch.zeros_like(points)
-        tangent[..., axis] = scale[axis]
+        tangent[..., axis] = 1 if scale is None else scale[:, axis, None]
         streams.append(tangent)
     if laplacian:
         streams.append(torch.zeros_like(points))
     return torch.stack(streams, 1)
 
 
-def _affine(z: Streams, weight: Tensor, bias: Tensor, omega: float) -> Streams:
+def _affine(z: Streams, weight: Tensor, bias: Tensor, omega: float) -> Float[Tensor, "batch streams points outputs"]:
     """``omega (z W + b)`` for the value stream, ``omega z W`` for the derivatives, in one product."""
     batch, streams, points, _ = z.shape
     p = torch.bmm(z.reshape(batch, streams * points, -1), weight if omega == 1 else omega * weight)

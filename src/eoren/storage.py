@@ -18,11 +18,11 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from eoren._version import __version__
-from eoren.coordinates import Tiling
 from eoren.errors import EorenError
 from eoren.field import Field, Provenance
 from eoren.files import atomic_path
 from eoren.quantization import pack, unpack
+from eoren.tiling import Tiling
 from eoren.tuning import Tuning
 
 FORMAT_VERSION = 1
@@ -62,10 +62,13 @@ def dumps(field: Field) -> bytes:
     """The bytes of a field's file: the same field gives the same bytes."""
     tensors = {name: t.cpu().contiguous() for name, t in pack(field.siren, field.bits).items()}
     tensors["alpha"], tensors["beta"] = field.tuning.alpha.cpu(), field.tuning.beta.cpu()
+    tensors["tiles"] = torch.from_numpy(field.tiling.nodes)
     header = {
         "format_version": FORMAT_VERSION,
         "channels": field.channels,
-        "tiling": asdict(field.tiling),
+        "width": field.tiling.width,
+        "height": field.tiling.height,
+        "halo": field.tiling.halo,
         "omegas": field.siren.omegas,
         "bits": field.bits,
         "provenance": asdict(field.provenance),
@@ -82,7 +85,8 @@ def loads(data: bytes) -> Field:
     header = read_header(data)
     try:
         tensors = load_tensors(data)
-        tiling = Tiling(**header["tiling"])
+        size = int(header["width"]), int(header["height"])
+        tiling = Tiling(*size, float(header["halo"]), tensors["tiles"].numpy())
         omegas = tuple(float(omega) for omega in header["omegas"])
         siren = unpack(tensors, omegas)
         tuning = Tuning(tensors["alpha"], tensors["beta"])

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eoren.coordinates import Tiling
 from eoren.field import Field, chunk_points
 from eoren.gradients import STENCILS, adjusted_gradient, reference_gradient
 from eoren.objectives import Loss, loss
@@ -20,10 +19,13 @@ from eoren.optimizers import Adam, Muon, Optimizer
 from eoren.presets import SPLINE, Settings
 from eoren.quantization import rounded
 from eoren.siren import initialise, propagate, propagate_for_training
+from eoren.tiling import Tiling
 from eoren.tuning import Moments, Tuning
 
 # A channel flatter than this is not stretched to variance one: that would make a fuss of rounding noise.
 _FLAT = 1 / 255
+# Detail of a flat pixel, intensity per pixel: it keeps tiles without edges from growing without end.
+_LEAST_DETAIL = 0.01
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,12 @@ class _Pass:
     Attributes:
         axes: the derivatives compared there.
         offset: of the points from the pixel centres, in pixels: forward differences sit half a pixel off.
+        in_turn: the step has no other pass for the other axis.
     """
 
     axes: tuple[int, ...]
     offset: tuple[float, float] = (0.0, 0.0)
+    in_turn: bool = True
 
 
 class Trainer:
@@ -71,17 +75,18 @@ class Trainer:
         device: torch.device,
     ) -> None:
         """Prepare targets and draw the networks."""
-        height, width, channels = image.shape
+        channels = image.shape[2]
         self.settings = settings
         self.objective = settings.weights()
         self.device = device
-        self.tiling = Tiling.of(width, height, tile=settings.tile, halo=settings.halo)
+        self.tiling = _tiling(image, settings)
         self.steps_done = 0
         self._seed = seed
         self._color = torch.from_numpy(image).reshape(-1, channels).to(device)
         self.gradient_target = self._gradient_target(image) if self.objective.gradient else None
-        self._boxes = self.tiling.pixel_boxes().to(device)
-        self._centres = self.tiling.centres().to(torch.float32).to(device)
+        self._boxes = self.tiling.pixel_boxes.to(device)
+        self._centres = self.tiling.centres.float().to(device)
+        self._halves = self.tiling.halves.float().to(device)
         spans = self._boxes[:, 2:] - self._boxes[:, :2]
         self._pixels = int(spans.prod(1).max())
         self._epoch: tuple[int, Tensor] | None = None
@@ -91,7 +96,7 @@ class Trainer:
             width=settings.width,
             depth=settings.depth,
             channels=channels,
-            omega_first=settings.starting_omega(self.tiling.half),
+            omega_first=settings.starting_omega(float(self.tiling.halves.max())),
             omega_hidden=settings.omega_hidden,
             generator=torch.Generator().manual_seed(seed),
         ).to(device)
@@ -187,8 +192,9 @@ class Trainer:
             return [_Pass(())]
         offset = 0.0 if settings.filter == SPLINE else STENCILS[settings.filter].offset
         if offset:
-            sides = [_Pass((0,), (offset, 0.0)), _Pass((1,), (0.0, offset))]
-            return [sides[self.steps_done % 2]] if settings.alternate else sides
+            alone = settings.alternate
+            sides = [_Pass((0,), (offset, 0.0), alone), _Pass((1,), (0.0, offset), alone)]
+            return [sides[self.steps_done % 2]] if alone else sides
         return [_Pass((self.steps_done % 2,) if settings.alternate else (0, 1))]
 
     def _accumulate(
@@ -202,12 +208,10 @@ class Trainer:
         )
         local = self._local(positions, tiles, each.offset)
         leaves = [p[tiles].detach().requires_grad_() for p in self._parameters]
-        per_pixel = 1 / self.tiling.half
-        said = propagate_for_training(
-            self.siren.with_tensors(leaves), local, axes=each.axes, scale=(per_pixel, per_pixel)
-        )
+        per_pixel = (1 / self._halves[tiles, None]).expand(-1, 2)
+        said = propagate_for_training(self.siren.with_tensors(leaves), local, axes=each.axes, scale=per_pixel)
         said = self.tuning.select(tiles).apply(said)
-        found = loss(self.objective, said, target, slope, each.axes)
+        found = loss(self.objective, said, target, slope, each.axes, in_turn=each.in_turn)
         for total, gradient in zip(
             self._gradients, torch.autograd.grad(found.total / count, leaves, allow_unused=True), strict=True
         ):
@@ -259,10 +263,9 @@ class Trainer:
     def _local(
         self, positions: Int[Tensor, "tiles points 2"], tiles: slice, offset: tuple[float, float]
     ) -> Float[Tensor, "tiles points 2"]:
+        # Whole and half pixels are exact in float32, whatever the picture's size.
         shift = self._centres.new_tensor(offset) + 0.5
-        # Small whole numbers first: float32 holds a pixel's place in its tile, not in a gigapixel picture.
-        corner = self._boxes[tiles, None, :2]
-        return ((positions - corner) + (corner - self._centres[tiles, None] + shift)) / self.tiling.half
+        return (positions - self._centres[tiles, None] + shift) / self._halves[tiles, None, None]
 
     def tuned(self) -> Field:
         """The field as it stands: weights as the file will hold them, and channel tuning over all pixels.
@@ -287,3 +290,18 @@ class Trainer:
         for own, stored in zip(self.state(), state, strict=True):
             own.copy_(stored)
         self.steps_done = steps_done
+
+
+def _tiling(image: Float[np.ndarray, "height width channels"], settings: Settings) -> Tiling:
+    """One tile, or tiles with equal shares of the gradient's magnitude.
+
+    The exponent was measured: docs/measurements.md.
+    """
+    height, width, _ = image.shape
+    count = 1 if settings.tile is None else max(1, round(height * width / settings.tile**2))
+    if count == 1:
+        return Tiling.single(width, height)
+    slope = reference_gradient(image, extent=(float(width), float(height)))
+    detail = np.sqrt(np.einsum("hwca,hwca->hw", slope, slope) + _LEAST_DETAIL**2)
+    smallest = max(4, settings.tile // 4) if settings.tile else 1
+    return Tiling.of(detail, count=count, halo=settings.halo, smallest=smallest)
