@@ -20,7 +20,7 @@ Show = Literal["color", "gradient", "laplacian"]
 
 # Activations of one layer in one chunk. On a CPU they should stay in the second-level cache; a GPU wants them
 # large. Measured in docs/measurements.md.
-_CHUNK_BYTES = {"cpu": 1 << 20}
+_CHUNK_BYTES = {"cpu": 1 << 21}
 _CHUNK_BYTES_ACCELERATOR = 1 << 28
 # Points in one call to the networks: bounds memory whatever is asked.
 _POINTS_AT_ONCE = 1 << 18

@@ -125,7 +125,9 @@ def fit(
         (True, True)
     """
     start = monotonic()
-    chosen = resolve(preset, seconds=seconds, steps=steps, until_psnr=until_psnr, **settings)
+    budget = {"seconds": seconds, "steps": steps, "until_psnr": until_psnr}
+    given = {name: value for name, value in budget.items() if value is not None}
+    chosen = resolve(preset, **given, **settings)
     pixels, digest = _picture(image)
     trainer = Trainer(pixels, chosen, seed=seed, device=choose_device(device))
     run = _Run(trainer, pixels, Identity(chosen, seed, digest), start, watch, checkpoint)

@@ -8,9 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from jaxtyping import Float
-from torch import Tensor
-
 
 @dataclass(frozen=True)
 class Objective:
@@ -26,6 +23,20 @@ class Objective:
     color: float
     gradient: float
 
+    def stream_weights(self, axes: Sequence[int], *, in_turn: bool = True) -> tuple[float, ...]:
+        """Weights of the squared errors of the streams: the colour, and its derivatives along some axes.
+
+        Args:
+            axes: which derivatives there are.
+            in_turn: one axis alone stands for both, and counts twice.
+
+        Example:
+            >>> OBJECTIVES["sobolev"].stream_weights((0, 1)), OBJECTIVES["sobolev"].stream_weights((1,))
+            ((1.0, 0.1, 0.1), (1.0, 0.2))
+        """
+        each = self.gradient * (2 / len(axes) if in_turn and axes else 1)
+        return (self.color, *[each] * len(axes))
+
 
 OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
     {
@@ -37,50 +48,3 @@ OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
         )
     }
 )
-
-
-@dataclass(frozen=True)
-class Loss:
-    """One evaluation of an objective on a chunk.
-
-    Attributes:
-        total: what is differentiated; a sum over points, so that chunks add up.
-        color: sum of squared colour errors, over points and channels.
-        gradient: sum of squared gradient errors, over points, channels and the axes asked for.
-    """
-
-    total: Tensor
-    color: Tensor
-    gradient: Tensor
-
-
-def loss(
-    objective: Objective,
-    said: Float[Tensor, "batch streams points channels"],
-    color: Float[Tensor, "batch points channels"],
-    gradient: Float[Tensor, "batch points channels 2"],
-    axes: Sequence[int],
-    *,
-    in_turn: bool = True,
-) -> Loss:
-    """The objective, summed over the points of a chunk and averaged over channels.
-
-    Args:
-        objective: the weights.
-        said: the field's colour and its derivatives along ``axes``, per pixel.
-        color: the true colour.
-        gradient: the true derivatives, ``(d/dx, d/dy)``, per pixel.
-        axes: which derivatives there are.
-        in_turn: one axis alone stands for both, and counts twice.
-    """
-    channels = color.shape[-1]
-    color_error = (said[:, 0] - color).square().sum()
-    if not axes:
-        nothing = color_error.new_zeros(())
-        return Loss(objective.color * color_error / channels, color_error.detach(), nothing)
-    target = gradient.movedim(-1, 1) if tuple(axes) == (0, 1) else gradient[..., axes[0]].unsqueeze(1)
-    gradient_error = (said[:, 1:] - target).square().sum()
-    total = objective.gradient * (2 / len(axes) if in_turn else 1) * gradient_error
-    if objective.color:
-        total = total + objective.color * color_error
-    return Loss(total / channels, color_error.detach(), gradient_error.detach())

@@ -9,8 +9,11 @@ from eoren.errors import EorenError
 from eoren.gradients import STENCILS
 from eoren.objectives import OBJECTIVES, Objective
 from eoren.quantization import BITS
+from eoren.siren import parameter_count
 
 SPLINE = "spline"
+# Networks of smaller tiles would have more numbers than their tiles have.
+_SMALLEST_TILE = 24
 
 
 # These come first because the presets below are checked as they are made.
@@ -36,6 +39,8 @@ class Settings:
             spline, which agrees with the pixels; or a stencil, adjusted by its ramp response.
         width: units of a hidden layer.
         depth: sine layers.
+        parameters: size of the whole function in numbers stored; it replaces ``tile`` and ``width``.
+        bits_per_pixel: the same as bits of the file a pixel.
         omega_first: frequency factor of the first layer; none for one that suits the size of the picture or tile.
         omega_hidden: frequency factor of the other sine layers.
         tile: pixels along the side of an average tile, one network each; none for one network. Tiles are smaller
@@ -58,19 +63,21 @@ class Settings:
     objective: str = "sobolev"
     gradient_weight: float = 0.1
     filter: str = SPLINE
-    width: int = 256
-    depth: int = 5
+    width: int = 32
+    depth: int = 3
+    tile: int | None = 55
+    parameters: int | None = None
+    bits_per_pixel: float | None = None
     omega_first: float | None = None
     omega_hidden: float = 30.0
-    tile: int | None = None
     halo: float = 2.0
     optimizer: str = "muon"
     rate: float = 0.01
     adam_rate: float = 0.003
     decay: float = 0.01
-    batch: int | None = 2048
+    batch: int | None = 1024
     standardize: bool = True
-    alternate: bool = False
+    alternate: bool = True
     bits: int = 32
     seconds: float | None = None
     steps: int | None = None
@@ -84,7 +91,7 @@ class Settings:
         _choice("bits", self.bits, BITS)
         for name in ("width", "depth", "halo", "omega_hidden", "rate", "adam_rate", "decay"):
             _above_zero(name, getattr(self, name))
-        for name in ("tile", "batch", "omega_first", "seconds", "until_psnr"):
+        for name in ("tile", "parameters", "bits_per_pixel", "batch", "omega_first", "seconds", "until_psnr"):
             if getattr(self, name) is not None:
                 _above_zero(name, getattr(self, name))
         for name in ("steps", "gradient_weight"):
@@ -92,6 +99,8 @@ class Settings:
                 raise EorenError(f"{name} is {getattr(self, name)}, but must be a number, zero or above")
         if self.decay > 1:
             raise EorenError(f"decay is {self.decay}, but is a share of the learning rate, at most 1")
+        if self.parameters is not None and self.bits_per_pixel is not None:
+            raise EorenError("parameters and bits_per_pixel both set the size; give one of them")
         if self.seconds is None and self.steps is None:
             raise EorenError("a fit needs an end: give seconds or steps")
         if self.filter == "forward" and self.objective == "sobolev":
@@ -99,6 +108,46 @@ class Settings:
                 "filter 'forward' measures between the pixels, where there is no colour to fit; "
                 "use objective 'gradient', or another filter"
             )
+
+    def architecture(self, width: int, height: int, channels: int) -> tuple[int, int]:
+        """How many networks a picture gets, and how wide they are.
+
+        A size in parameters or bits is met as nearly as it can be from below: by the number of tiles while they
+        stay larger than ``_SMALLEST_TILE`` pixels a side, by their networks' width beyond that.
+
+        Args:
+            width: of the picture, in pixels.
+            height: of the picture, in pixels.
+            channels: of the picture.
+
+        Raises:
+            EorenError: a size too small for any network.
+
+        Example:
+            >>> resolve("balanced").architecture(768, 512, 3)
+            (130, 32)
+            >>> resolve("balanced", parameters=300_000).architecture(768, 512, 3)
+            (129, 32)
+        """
+        budget = self.parameters
+        if self.bits_per_pixel is not None:
+            budget = int(self.bits_per_pixel * width * height / self.bits)
+        if budget is None:
+            return (1 if self.tile is None else max(1, round(width * height / self.tile**2))), self.width
+
+        def cost(hidden: int) -> int:
+            return parameter_count(hidden, self.depth, channels) + 2 * channels
+
+        room = max(1, width * height // _SMALLEST_TILE**2)
+        count = 1 if self.tile is None else min(room, max(1, budget // cost(self.width)))
+        if count < room and self.tile is not None and budget >= cost(self.width):
+            return count, self.width
+        hidden = 0
+        while count * cost(hidden + 1) <= budget:
+            hidden += 1
+        if hidden == 0:
+            raise EorenError(f"a size of {budget} parameters is too small; one network needs {cost(1)} or more")
+        return count, hidden
 
     def starting_omega(self, half: float) -> float:
         """The first layer's frequency factor for a network that covers ``2 half`` pixels.
@@ -122,28 +171,36 @@ PRESETS: Mapping[str, Settings] = MappingProxyType(
     {
         settings.preset: settings
         for settings in (
+            Settings("fast", seconds=10.0),
+            Settings("balanced", seconds=60.0),
+            Settings("best", tile=40, seconds=300.0),
+            # The best that was found for one network in a minute.
+            Settings("single", width=256, depth=4, tile=None, batch=2048, rate=0.002, adam_rate=0.0005, seconds=60.0),
             # arXiv 2209.11697, section 4: 950 of 1000 epochs are the Edge-Oriented Module's. The 50 of the
             # Channel Tuning Module look for what tuning.py finds exactly, so they are not run.
             Settings(
                 "paper",
                 objective="gradient",
                 filter="central",
+                width=256,
+                depth=5,
+                tile=None,
                 optimizer="adam",
                 rate=1e-4,
                 decay=1.0,
                 batch=None,
                 omega_first=30.0,
                 standardize=False,
+                alternate=False,
                 steps=950,
             ),
-            Settings("balanced", seconds=60.0),
         )
     }
 )
 
 
 def resolve(preset: str = "balanced", **changes: Any) -> Settings:
-    """A preset with some settings changed; ``None`` leaves one as it is.
+    """A preset with some settings changed.
 
     A budget that is given replaces the preset's: ``steps`` takes away its ``seconds``, and the other way round.
 
@@ -157,8 +214,8 @@ def resolve(preset: str = "balanced", **changes: Any) -> Settings:
     """
     _choice("preset", preset, [*PRESETS])
     known = get_type_hints(Settings)
-    given = {name: value for name, value in changes.items() if value is not None}
-    for name, value in given.items():
+    given = dict(changes)
+    for name, value in changes.items():
         _choice("setting", name, [field.name for field in fields(Settings)][1:])
         given[name] = _converted(name, value, known[name])
     if "steps" in given or "seconds" in given:

@@ -163,7 +163,7 @@ def propagate(
 
     Returns:
         ``(B, 1 + len(axes) + laplacian, N, C)``. Differentiable by PyTorch as often as one likes, by parameters
-        and by points; :func:`propagate_for_training` is the same to first order, faster.
+        and by points.
     """
     z = _seed(points, axes, scale, laplacian)
     for weight, bias, omega in zip(siren.weights, siren.biases, siren.omegas, strict=False):
@@ -174,20 +174,6 @@ def propagate(
             curvature = p[:, 1:-1].square().sum(1, keepdim=True)
             streams = [sin, cos * p[:, 1:-1], cos * p[:, -1:] - sin * curvature]
         z = torch.cat(streams, 1) if z.shape[1] > 1 else sin
-    return _affine(z, siren.weights[-1], siren.biases[-1], 1.0)
-
-
-def propagate_for_training(
-    siren: Siren,
-    points: Float[Tensor, "batch points 2"],
-    *,
-    axes: Sequence[int] = (),
-    scale: Float[Tensor, "batch 2"] | None = None,
-) -> Streams:
-    """:func:`propagate` with one hand-written backward pass a layer: the same numbers, fewer passes over memory."""
-    z = _seed(points, axes, scale, False)
-    for weight, bias, omega in zip(siren.weights, siren.biases, siren.omegas, strict=False):
-        z = _SineLayer.apply(z, weight, bias, omega)
     return _affine(z, siren.weights[-1], siren.biases[-1], 1.0)
 
 
@@ -218,44 +204,6 @@ def _affine(z: Streams, weight: Tensor, bias: Tensor, omega: float) -> Float[Ten
     if streams == 1:
         return p + omega * bias.unsqueeze(1)
     return torch.cat([p[:, :1] + omega * bias.unsqueeze(1), p[:, 1:]], 1)
-
-
-class _SineLayer(torch.autograd.Function):
-    """A sine layer on value and first-derivative streams, with its first-order backward pass written out.
-
-    Forward ``z0 = sin p0``, ``zk = cos(p0) pk``. Backward, for incoming ``g``::
-
-        dL/dpk = cos(p0) gk          dL/dp0 = cos(p0) g0 - sin(p0) sum_k pk gk
-    """
-
-    @staticmethod
-    def forward(ctx: Any, z: Tensor, weight: Tensor, bias: Tensor, omega: float) -> Tensor:
-        batch, streams, points, _ = z.shape
-        scaled = omega * weight  # a few thousand numbers, against the millions of activations
-        p = torch.bmm(z.view(batch, streams * points, -1), scaled).view(batch, streams, points, -1)
-        p[:, 0] += omega * bias
-        out = torch.empty_like(p)
-        cos = torch.cos(p[:, 0])
-        torch.sin(p[:, 0], out=out[:, 0])
-        if streams > 1:
-            torch.mul(cos.unsqueeze(1), p[:, 1:], out=out[:, 1:])
-        ctx.save_for_backward(z, scaled, p, cos, out)
-        ctx.omega = omega
-        return out
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        z, scaled, p, cos, out = ctx.saved_tensors
-        batch, streams, points, _ = z.shape
-        by_p = cos.unsqueeze(1) * grad
-        for k in range(1, streams):
-            by_p[:, 0].addcmul_(p[:, k] * grad[:, k], out[:, 0], value=-1)
-        rows = by_p.view(batch, streams * points, -1)
-        by_weight = torch.bmm(z.view(batch, streams * points, -1).mT, rows).mul_(ctx.omega)
-        by_bias = by_p[:, 0].sum(1, keepdim=True).mul_(ctx.omega)
-        by_z = torch.bmm(rows, scaled.mT).view_as(z) if ctx.needs_input_grad[0] else None
-        return by_z, by_weight, by_bias, None
 
 
 def flops(siren: Siren, streams: int) -> int:

@@ -105,7 +105,7 @@ class Tiling:
                 nodes.append((_LEAF, 0))
                 return
             lower = tiles // 2
-            share = np.cumsum(detail[y0:y1, x0:x1].sum(1 - axis, dtype=np.float64))
+            share = np.cumsum(detail[y0:y1, x0:x1].sum(axis, dtype=np.float64))
             cut = 1 + int(np.argmin(np.abs(share - share[-1] * lower / tiles)))
             # Room for the tiles of either side, each at least as long as the smallest, in a square arrangement.
             least = max(smallest * ceil(sqrt(lower)), length // 5)

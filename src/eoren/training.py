@@ -12,13 +12,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from eoren.backpropagation import Backpropagation
 from eoren.field import Field, chunk_points
 from eoren.gradients import STENCILS, adjusted_gradient, reference_gradient
-from eoren.objectives import Loss, loss
 from eoren.optimizers import Adam, Muon, Optimizer
 from eoren.presets import SPLINE, Settings
 from eoren.quantization import rounded
-from eoren.siren import initialise, propagate, propagate_for_training
+from eoren.siren import initialise, propagate
 from eoren.tiling import Tiling
 from eoren.tuning import Moments, Tuning
 
@@ -79,7 +79,8 @@ class Trainer:
         self.settings = settings
         self.objective = settings.weights()
         self.device = device
-        self.tiling = _tiling(image, settings)
+        count, hidden = settings.architecture(image.shape[1], image.shape[0], channels)
+        self.tiling = _tiling(image, count, settings.halo)
         self.steps_done = 0
         self._seed = seed
         self._color = torch.from_numpy(image).reshape(-1, channels).to(device)
@@ -93,7 +94,7 @@ class Trainer:
         # Drawn on the CPU, so that a seed means the same networks everywhere.
         self.siren = initialise(
             self.tiling.count,
-            width=settings.width,
+            width=hidden,
             depth=settings.depth,
             channels=channels,
             omega_first=settings.starting_omega(float(self.tiling.halves.max())),
@@ -101,7 +102,7 @@ class Trainer:
             generator=torch.Generator().manual_seed(seed),
         ).to(device)
         self._parameters = self.siren.tensors()
-        self._gradients = [torch.zeros_like(p) for p in self._parameters]
+        self._backpropagation = Backpropagation(self.siren)
         self._optimizers = self._choose_optimizers()
         self.tuning = self._starting_tuning()
 
@@ -144,13 +145,13 @@ class Trainer:
         return Tuning(deviation.clamp(min=_FLAT), mean)
 
     @property
-    def gradients_per_step(self) -> int:
-        """Streams that one step propagates, the value's included."""
-        return max(1 + len(p.axes) for p in self._passes())
+    def gradients(self) -> list[Tensor]:
+        """Gradients of the objective by the parameters, from the last step."""
+        return self._backpropagation.gradients
 
     @property
     def points_per_step(self) -> int:
-        """Points that every network sees in one step."""
+        """Points that every network sees in one step, at most."""
         return min(self.settings.batch or self._pixels, self._pixels)
 
     def step(self, rate: float, stop: Callable[[], bool] = lambda: False) -> StepErrors | None:
@@ -164,8 +165,7 @@ class Trainer:
             The errors found, or none for an abandoned step.
         """
         points = self._points_of_step(self.steps_done)
-        for gradient in self._gradients:
-            gradient.zero_()
+        self._backpropagation.zero()
         passes = self._passes()
         moments = Moments(self.siren.batch, self.siren.channels, self.device)
         color = torch.zeros((), device=self.device)
@@ -175,10 +175,10 @@ class Trainer:
                 if stop():
                     return None
                 found = self._accumulate(each, tiles, part, len(points), moments)
-                color += found.color
-                slope += found.gradient
+                color += found[0]
+                slope += found[1:].sum()
         for optimizer, indices, own_rate in self._optimizers:
-            optimizer.step([self._gradients[i] for i in indices], rate * own_rate)
+            optimizer.step([self.gradients[i] for i in indices], rate * own_rate)
         self.steps_done += 1
         count = len(points) * self._color.shape[1] * self.siren.batch
         between = any(each.offset != (0.0, 0.0) for each in passes)
@@ -199,36 +199,35 @@ class Trainer:
 
     def _accumulate(
         self, each: _Pass, tiles: slice, part: Int[Tensor, " points"], count: int, moments: Moments
-    ) -> Loss:
-        """Add one chunk's share to the gradients."""
+    ) -> Float[Tensor, " streams"]:
+        """Add one chunk's share to the gradients; returns the sums of squared errors, stream by stream."""
         pixels, positions = self._pixel_indices(tiles, part)
-        target = self._color[pixels]
-        slope = (
-            self.gradient_target[pixels] if self.gradient_target is not None else target.new_zeros(*target.shape, 2)
-        )
-        local = self._local(positions, tiles, each.offset)
-        leaves = [p[tiles].detach().requires_grad_() for p in self._parameters]
+        target = [self._color[pixels]]
+        if each.axes:
+            assert self.gradient_target is not None
+            slope = self.gradient_target[pixels]
+            target += [slope[..., axis] for axis in each.axes]
         per_pixel = (1 / self._halves[tiles, None]).expand(-1, 2)
-        said = propagate_for_training(self.siren.with_tensors(leaves), local, axes=each.axes, scale=per_pixel)
-        said = self.tuning.select(tiles).apply(said)
-        found = loss(self.objective, said, target, slope, each.axes, in_turn=each.in_turn)
-        for total, gradient in zip(
-            self._gradients, torch.autograd.grad(found.total / count, leaves, allow_unused=True), strict=True
-        ):
-            # The last bias has no part in a derivative.
-            if gradient is not None:
-                total[tiles] += gradient
+        said = self._backpropagation.forward(
+            tiles, self._local(positions, tiles, each.offset), axes=each.axes, scale=per_pixel
+        )
+        tuning = self.tuning.select(tiles)
+        error = tuning.apply(said) - torch.stack(target, 1)
         if self.objective.color == 0:
-            moments.add(tiles, said[:, 0], target)
-        return found
+            moments.add(tiles, said[:, 0], target[0])
+        weights = error.new_tensor(self.objective.stream_weights(each.axes, in_turn=each.in_turn))
+        squares = error.square().sum((0, 2, 3))
+        # Mean over points and channels.
+        error *= weights[:, None, None] * (2 / (count * error.shape[-1])) * tuning.alpha.unsqueeze(1)
+        self._backpropagation.backward(error)
+        return squares
 
     def _points_of_step(self, step: int) -> Int[Tensor, " points"]:
         """Which pixels, numbered within a tile, a step sees: a slice of the epoch's shuffled order.
 
         The order follows from seed and epoch alone, so a resumed run needs no generator's state.
         """
-        size = self.points_per_step
-        steps = -(-self._pixels // size)
+        steps = -(-self._pixels // self.points_per_step)
         epoch, place = divmod(step, steps)
         if self._epoch is None or self._epoch[0] != epoch:
             if steps == 1:
@@ -237,7 +236,8 @@ class Trainer:
                 generator = torch.Generator().manual_seed((self._seed + 1) * 1_000_003 + epoch)
                 order = torch.randperm(self._pixels, generator=generator)
             self._epoch = epoch, order.to(self.device)
-        return self._epoch[1][place * size : (place + 1) * size]
+        # Even slices: a short one would move the networks as far on the word of a few points.
+        return self._epoch[1].tensor_split(steps)[place]
 
     def _chunks(self, points: Int[Tensor, " points"], streams: int) -> Iterator[tuple[slice, Int[Tensor, " part"]]]:
         """Cut networks x points into pieces that fit the cache."""
@@ -292,16 +292,15 @@ class Trainer:
         self.steps_done = steps_done
 
 
-def _tiling(image: Float[np.ndarray, "height width channels"], settings: Settings) -> Tiling:
+def _tiling(image: Float[np.ndarray, "height width channels"], count: int, halo: float) -> Tiling:
     """One tile, or tiles with equal shares of the gradient's magnitude.
 
     The exponent was measured: docs/measurements.md.
     """
     height, width, _ = image.shape
-    count = 1 if settings.tile is None else max(1, round(height * width / settings.tile**2))
     if count == 1:
         return Tiling.single(width, height)
     slope = reference_gradient(image, extent=(float(width), float(height)))
     detail = np.sqrt(np.einsum("hwca,hwca->hw", slope, slope) + _LEAST_DETAIL**2)
-    smallest = max(4, settings.tile // 4) if settings.tile else 1
-    return Tiling.of(detail, count=count, halo=settings.halo, smallest=smallest)
+    side = (height * width / count) ** 0.5
+    return Tiling.of(detail, count=count, halo=halo, smallest=max(4, int(side / 4)))

@@ -2,11 +2,13 @@
 
 import os
 import sys
+from typing import NoReturn
 
 import typer
 from typer.exceptions import TyperException
 
 from eoren._version import __version__
+from eoren.cli import terminal
 from eoren.cli.fit import fit
 from eoren.cli.gradient import gradient
 from eoren.cli.render import render
@@ -20,8 +22,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 app = typer.Typer(
     name="eoren",
     help="Images as small continuous functions whose edges are right.",
-    no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # plain help: half the lines, half the time
     pretty_exceptions_enable=False,
 )
 for _command in (fit, render, evaluate, info, gradient):
@@ -30,11 +32,14 @@ for _command in (fit, render, evaluate, info, gradient):
 
 @app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version and exit."),
 ) -> None:
     if version:
         typer.echo(__version__)
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -47,23 +52,26 @@ def main(arguments: list[str] | None = None) -> None:
         status = app(arguments, prog_name="eoren", standalone_mode=False)
     except TyperException as error:
         # A wrong option or a missing argument: one line, like every other mistake.
-        _fail(f"{_one_line(error.format_message())} (see eoren --help)")
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "eoren"
+        _fail(f"{error.format_message().rstrip('.')}; see {command} --help")
     except EorenError as error:
-        _fail(_one_line(str(error)))
+        _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):
-        print("eoren: interrupted", file=sys.stderr)
+        terminal.notice("interrupted")
         sys.exit(130)
     except BrokenPipeError:
+        # The reader has gone (eoren info FILE | head -1). Python flushes stdout once more on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except MemoryError:
-        _fail("not enough memory; close other programs, or ask for a smaller output")
+    except (MemoryError, RuntimeError) as error:
+        # PyTorch has no exception of its own for memory that the CPU lacks.
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        _fail("not enough memory; close other programs, or ask for less")
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _one_line(message: str) -> str:
-    return " ".join(message.split())
-
-
-def _fail(message: str) -> None:
-    print(f"eoren: {message}", file=sys.stderr)
+def _fail(message: str) -> NoReturn:
+    terminal.notice(message)
     sys.exit(2)

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from types import FrameType
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from eoren.fitting import FitResult, Progress
 
+_SUFFIX = ".eoren"
+_OPTIONS = ("preset", "seconds", "steps", "until_psnr", "objective", "bits", "seed")
+_MAX_SEED = 2**32 - 1
 _INTERRUPTED = 130
 _LINE_EVERY = 10.0
 
@@ -26,15 +29,23 @@ def fit(
     image: terminal.ImageFile,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The .eoren file to write.", show_default="IMAGE's name, .eoren"),
+        typer.Option("--output", "-o", metavar="PATH", help="The .eoren file to write; by default IMAGE's name."),
     ] = None,
-    preset: Annotated[str, typer.Option(help="balanced, or paper (arXiv 2209.11697, to the letter).")] = "balanced",
-    seconds: Annotated[float | None, typer.Option(help="Time to spend.", show_default="the preset's")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps to make; reproducible to the bit.")] = None,
-    until_psnr: Annotated[float | None, typer.Option(help="Stop once the colours are this good (dB).")] = None,
-    objective: Annotated[str | None, typer.Option(help="gradient, pixel, or sobolev (both).")] = None,
-    bits: Annotated[int | None, typer.Option(help="Of a stored weight: 32, 16 or 8.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the random numbers.")] = 0,
+    preset: Annotated[str, typer.Option(metavar="NAME", help="balanced, or paper (arXiv 2209.11697).")] = "balanced",
+    seconds: Annotated[
+        float | None, typer.Option(metavar="S", help="Time to spend; by default the preset's budget.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", help="Steps to make; on a CPU reproducible to the bit.")
+    ] = None,
+    until_psnr: Annotated[
+        float | None, typer.Option(metavar="DB", help="Stop once the colours are this good.")
+    ] = None,
+    objective: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What to get right: gradient, pixel, or sobolev (both).")
+    ] = None,
+    bits: Annotated[int | None, typer.Option(metavar="N", help="Of a stored weight: 32, 16 or 8.")] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the random numbers.")] = 0,
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any other setting, such as width=128. May be repeated."),
@@ -47,33 +58,29 @@ def fit(
 ) -> int:
     """Turn a picture into a small continuous function.
 
-    Ctrl-C writes what there is; --resume goes on from there.
+    Ctrl-C writes what there is; the same command with --resume goes on from there.
     """
     from eoren.presets import resolve
 
     # What can be refused is refused before torch is loaded and before any work is done.
-    changes = {
-        **_settings(setting or []),
-        "seconds": seconds,
-        "steps": steps,
-        "until_psnr": until_psnr,
-        "objective": objective,
-        "bits": bits,
-    }
+    if not 0 <= seed <= _MAX_SEED:
+        raise EorenError(f"--seed is {seed}, but must lie between 0 and {_MAX_SEED}")
+    own = {"seconds": seconds, "steps": steps, "until_psnr": until_psnr, "objective": objective, "bits": bits}
+    changes = _settings(setting or []) | {name: value for name, value in own.items() if value is not None}
     settings = resolve(preset, **changes)
     if output is None:
-        output = Path(Path(image.removeprefix("sample:")).stem + ".eoren")
-    checkpoint = output.with_name(output.name + ".resume")
-    _check_place(output, checkpoint, resume, overwrite)
+        output = Path(Path(image.removeprefix("sample:")).stem + _SUFFIX)
+    checkpoint = Path(f"{output}.resume")
+    _check_place(output, checkpoint, image, resume, overwrite)
 
+    from eoren.devices import choose_device
     from eoren.fitting import fit as run
-    from eoren.images import read_picture
     from eoren.storage import save
 
-    picture = read_picture(image)
-    if not quiet:
-        for note in picture.notes:
-            terminal.notice(f"{picture.name}: {note}")
+    choose_device(device)
+    picture = terminal.read_picture(image, quiet=quiet)
+    if not resume:
+        checkpoint.unlink(missing_ok=True)
     with _interruptions() as interrupted, _Display(quiet) as display:
 
         def watch(progress: "Progress") -> bool:
@@ -83,13 +90,10 @@ def fit(
         result = run(picture, preset=preset, seed=seed, device=device, watch=watch, checkpoint=checkpoint, **changes)
     save(result.field, output)
     if result.ended == "interrupted":
-        terminal.notice(
-            f"interrupted at step {result.steps}: {output} holds what there is; "
-            "the same command with --resume goes on"
-        )
+        terminal.notice(f"interrupted at step {result.steps:,}; {output} holds what there is, --resume goes on")
     else:
         checkpoint.unlink(missing_ok=True)
-    if settings.until_psnr is not None and result.ended == "budget":
+    if settings.until_psnr is not None and result.ended == "budget" and not quiet:
         terminal.notice(
             f"the budget ended at {terminal.decibels(result.metrics.psnr)}, short of --until-psnr "
             f"{settings.until_psnr:g}; give more --seconds or a larger --set width"
@@ -102,36 +106,42 @@ def fit(
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:
-    """``NAME=VALUE`` words as settings of the right types."""
-    import ast
-
+    """``NAME=VALUE`` words as settings."""
     found: dict[str, Any] = {}
     for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not (name and equals and value):
+        name, _, value = pair.partition("=")
+        if not (name and value):
             raise EorenError(f"--set {pair!r} is not of the form NAME=VALUE; try --set width=128")
-        try:
-            found[name.replace("-", "_")] = ast.literal_eval(
-                value.capitalize() if value in ("true", "false") else value
-            )
-        except (ValueError, SyntaxError):
-            found[name.replace("-", "_")] = value
+        if name in _OPTIONS:
+            raise EorenError(f"--set {pair!r} has an option of its own; use --{name.replace('_', '-')} {value}")
+        found[name] = _value(value)
     return found
 
 
-def _check_place(output: Path, checkpoint: Path, resume: bool, overwrite: bool) -> None:
-    if resume:
-        if not checkpoint.exists():
-            raise EorenError(f"{checkpoint}: does not exist, so there is nothing to resume; leave --resume away")
-        overwrite = True
-    elif checkpoint.exists():
-        if not overwrite:
-            raise EorenError(
-                f"{checkpoint}: an interrupted fit; give --resume to go on with it, or --overwrite to start anew"
-            )
-        checkpoint.unlink()
-    terminal.check_output(output, overwrite)
-    terminal.check_output(checkpoint, overwrite=True)
+def _value(text: str) -> bool | int | float | str | None:
+    """A word as what it looks like."""
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def _check_place(output: Path, checkpoint: Path, image: str, resume: bool, overwrite: bool) -> None:
+    if output.suffix != _SUFFIX:
+        raise EorenError(f"{output}: is to be an {_SUFFIX} file; choose an --output that ends so")
+    for path in (output, checkpoint):
+        terminal.check_output(path, image, overwrite=True)
+    if resume and not checkpoint.exists():
+        raise EorenError(f"{checkpoint}: does not exist, so there is nothing to resume; leave --resume away")
+    # This comes before any word about the output: --overwrite, given for that, would lose the interrupted fit.
+    if checkpoint.exists() and not (resume or overwrite):
+        raise EorenError(
+            f"{checkpoint}: an interrupted fit; give --resume to go on with it, or --overwrite to start anew"
+        )
+    terminal.check_output(output, image, overwrite or resume)
 
 
 @contextmanager
@@ -166,16 +176,11 @@ class _Display:
 
         console = Console(stderr=True)
         if console.is_terminal and not self._quiet:
+            # 78 columns in all: what a terminal echoes for Ctrl-C must not wrap, or a line would stay behind.
             self._bar = Progress(
-                BarColumn(bar_width=None),
-                TextColumn("step {task.fields[steps]}"),
-                TextColumn("PSNR {task.fields[psnr]}"),
-                TextColumn("gradient {task.fields[gradient]}"),
-                TextColumn("{task.fields[left]} left"),
-                console=console,
-                transient=True,
+                BarColumn(bar_width=20), TextColumn("{task.description}"), console=console, transient=True
             )
-            self._task = self._bar.add_task("fit", total=1.0, steps="0", psnr="-", gradient="-", left="-")
+            self._task = self._bar.add_task("preparing", total=1.0)
             self._bar.start()
         return self
 
@@ -185,24 +190,27 @@ class _Display:
 
     def show(self, progress: "Progress") -> None:
         """Say where the fit stands, if it is time to."""
-        if self._quiet or monotonic() - self._shown < (0.1 if self._bar else _LINE_EVERY):
+        last = progress.done >= 1
+        if self._quiet or (monotonic() - self._shown < (0.1 if self._bar else _LINE_EVERY) and not last):
             return
         self._shown = monotonic()
-        left = "-" if progress.seconds_left is None else _clock(progress.seconds_left)
-        psnr, gradient = (
-            "-" if value is None else f"{value:.1f} dB" for value in (progress.psnr, progress.gradient_psnr)
-        )
-        if self._bar is None:
-            terminal.notice(f"step {progress.steps}, PSNR {psnr}, gradient {gradient}, {left} left")
-        else:
-            self._bar.update(
-                self._task,
-                completed=progress.done,
-                steps=f"{progress.steps:,}",
-                psnr=psnr,
-                gradient=gradient,
-                left=left,
-            )
+        if self._bar is not None:
+            self._bar.update(self._task, completed=progress.done, description=_standing(progress, pad=True))
+        elif not last:
+            terminal.notice(_standing(progress))
+
+
+def _standing(progress: "Progress", *, pad: bool = False) -> str:
+    """Where a fit stands; ``pad`` keeps the length, so that nothing around it moves."""
+    psnr, gradient = (
+        "-" if value is None else f"{value:.1f} dB" for value in (progress.psnr, progress.gradient_psnr)
+    )
+    left = "-" if progress.seconds_left is None else _clock(progress.seconds_left)
+    steps = f"{progress.steps:,}"
+    if pad:
+        steps, psnr, gradient, left = f"{steps:>6}", f"{psnr:>8}", f"{gradient:>8}", f"{left:>5}"
+    left = "measuring " if progress.done >= 1 else f"{left} left"
+    return f"step {steps}, PSNR {psnr}, gradient {gradient}, {left}"
 
 
 def _clock(seconds: float) -> str:

@@ -12,7 +12,7 @@ def gradient(
     image: terminal.ImageFile,
     output: terminal.Output,
     filter: Annotated[
-        str, typer.Option(help="forward, central, sobel, scharr, prewitt, farid, or spline.")
+        str, typer.Option(metavar="NAME", help="forward, central, sobel, scharr, prewitt, farid or spline.")
     ] = "central",
     adjust: Annotated[
         bool,
@@ -20,30 +20,31 @@ def gradient(
     ] = True,
     by: Annotated[
         Literal["ramp", "magnitude"],
-        typer.Option(help="What adjusts: the ramp response, or the paper's magnitude sum|F|."),
+        typer.Option(metavar="RULE", help="What adjusts: the response to a ramp, or the paper's magnitude sum|F|."),
     ] = "ramp",
     overwrite: terminal.Overwrite = False,
 ) -> None:
     """Measure a picture's gradient.
 
-    .npy holds (H, W, C, 2), float .tiff (H, W, 2C), intensity per unit-square side with (d/dx, d/dy) last;
-    other formats show the magnitude, white at half the intensity range per pixel.
+    .npy holds (H, W, C, 2), float .tiff (H, W, 2C): intensity per unit-square side, or per pixel with --no-adjust,
+    (d/dx, d/dy) last. Other formats show the magnitude, white at half the intensity range per pixel.
     """
+    from eoren.gradients import STENCILS, adjusted_gradient, reference_gradient
     from eoren.presets import SPLINE
+    from eoren.showing import write_gradient
+    from eoren.streams import check_format
 
+    if filter not in (SPLINE, *STENCILS):
+        raise EorenError(f"--filter {filter!r} is unknown; choose one of {', '.join((SPLINE, *STENCILS))}")
     if filter == SPLINE and not adjust:
         raise EorenError("--no-adjust is for stencils; the spline's derivative has its true size as it is")
-    terminal.check_output(output, overwrite)
+    terminal.check_output(output, image, overwrite)
+    # The suffix alone, before a large picture is read; what the format cannot hold shows later.
+    check_format(output, height=1, width=1, channels=1)
 
-    from eoren.gradients import adjusted_gradient, reference_gradient
-    from eoren.images import read_picture
-    from eoren.showing import write_gradient
-
-    picture = read_picture(image)
-    for note in picture.notes:
-        terminal.notice(f"{picture.name}: {note}")
+    pixels = terminal.read_picture(image).pixels
     if filter == SPLINE:
-        found = reference_gradient(picture.pixels)
+        found = reference_gradient(pixels)
     else:
-        found = adjusted_gradient(picture.pixels, filter, adjust=by if adjust else None)
+        found = adjusted_gradient(pixels, filter, adjust=by if adjust else None)
     write_gradient(output, found, per_pixel=not adjust)

@@ -1,6 +1,7 @@
 """``eoren evaluate`` and ``eoren info``."""
 
 from eoren.cli import terminal
+from eoren.errors import EorenError
 
 
 def evaluate(
@@ -9,14 +10,17 @@ def evaluate(
     device: terminal.Device = "auto",
     as_json: terminal.Json = False,
 ) -> None:
-    """Measure a field against its picture, in colour and in derivative."""
+    """Measure a field against its picture."""
     from eoren.devices import choose_device
-    from eoren.images import read_image
     from eoren.metrics import evaluate as measure
     from eoren.storage import load
 
     field = load(file, device=choose_device(device))
-    metrics = measure(field, read_image(image), stored_bytes=file.stat().st_size)
+    pixels = terminal.read_picture(image).pixels
+    try:
+        metrics = measure(field, pixels, stored_bytes=file.stat().st_size)
+    except EorenError as error:
+        raise EorenError(f"{image}: {error}") from None
     if as_json:
         terminal.print_json(metrics.as_dict())
         return

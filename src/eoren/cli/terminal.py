@@ -1,35 +1,60 @@
-"""What the commands share: output files, numbers on the screen."""
+"""What the commands share: arguments, input and output files, numbers on the screen."""
 
 import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from eoren.errors import EorenError
 
+if TYPE_CHECKING:
+    from eoren.images import Picture
+
 FieldFile = Annotated[Path, typer.Argument(metavar="FILE", help="An .eoren file.")]
-ImageFile = Annotated[str, typer.Argument(metavar="IMAGE", help="A picture, or sample:astronaut.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Where to write.")]
+ImageFile = Annotated[str, typer.Argument(metavar="IMAGE", help="A picture file, or sample:astronaut.")]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="PATH", help="File to write, in the format of its suffix.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="Where to compute: auto, cpu, cuda or mps.")]
 
 
-def check_output(path: Path, overwrite: bool) -> None:
-    """Refuse an output that cannot be written, or would replace what a user has, before any work is done."""
+def check_output(path: Path, source: str | Path, overwrite: bool) -> None:
+    """Refuse, before any work is done, an output that cannot be written or would replace what a user has.
+
+    Args:
+        path: the file to write.
+        source: the file it is made from, which nothing may replace.
+        overwrite: whether the user gave --overwrite.
+    """
     from eoren.files import check_writable
 
-    if path.exists() and not path.is_dir() and not overwrite:
-        raise EorenError(f"{path}: exists; give --overwrite to replace it, or another --output")
     check_writable(path)
+    if path.exists():
+        if Path(source).exists() and path.samefile(source):
+            raise EorenError(f"{path}: is the input; choose another --output")
+        if not overwrite:
+            raise EorenError(f"{path}: exists; give --overwrite to replace it, or another --output")
+
+
+def read_picture(image: str, *, quiet: bool = False) -> "Picture":
+    """A picture; what had to be changed in reading it is said on stderr."""
+    from eoren.images import read_picture
+
+    picture = read_picture(image)
+    if not quiet:
+        for note in picture.notes:
+            notice(f"{image}: {note}")
+    return picture
 
 
 def notice(message: str) -> None:
-    """Tell the user something, on stderr: stdout is for results."""
-    print(f"eoren: {message}", file=sys.stderr)
+    """Tell the user something, in one line on stderr: stdout is for results."""
+    print(f"eoren: {_printable(' '.join(message.split()))}", file=sys.stderr)
 
 
 def print_json(values: Mapping[str, Any]) -> None:
@@ -41,7 +66,12 @@ def print_table(rows: Mapping[str, str]) -> None:
     """Names and values in two columns on stdout."""
     width = max(len(name) for name in rows)
     for name, value in rows.items():
-        typer.echo(f"{name:<{width}}  {value}")
+        typer.echo(f"{_printable(name):<{width}}  {_printable(value)}")
+
+
+def _printable(text: str) -> str:
+    """Without what would steer the terminal: names of files, and what is in them, come from strangers."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def decibels(value: float | None) -> str:

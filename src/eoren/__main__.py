@@ -1,0 +1,5 @@
+"""``python -m eoren``."""
+
+from eoren.cli import main
+
+main()
