@@ -27,9 +27,10 @@ def data() -> Path:
 def conditions() -> list[str]:
     """Comment lines for the head of a result file."""
     command = " ".join(["python -m", _module(), *sys.argv[1:]])
+    commit = _git("describe", "--always", "--dirty", "--abbrev=10")
     return [
         f"# {command}",
-        f"# eoren {eoren.__version__}, commit {_git('describe', '--always', '--dirty', '--abbrev=10')}, {date.today()}",
+        f"# eoren {eoren.__version__}, commit {commit}, {date.today()}",
         f"# {_processor()}, {torch.get_num_threads()} threads, {sgemm_peak():.0f} GFLOP/s sgemm",
         f"# Python {platform.python_version()}, PyTorch {torch.__version__}, {platform.system()}",
     ]

@@ -1,0 +1,67 @@
+"""The Kodak suite: every picture fitted by the command line, measured from the file that it wrote.
+
+    python -m benchmarks.kodak --objective sobolev --seconds 60 --parameters 300000
+    python -m benchmarks.kodak --pictures 4 --preset single        # one network
+
+One picture after the other, each in a process of its own, so that peak memory is the picture's.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from benchmarks.record import data, write_table
+
+COLUMNS = ("psnr", "psnr_8bit", "gradient_psnr", "ssim", "parameters", "bits_per_pixel")
+
+
+def fit(picture: Path, options: list[str]) -> dict[str, Any]:
+    """Fit one picture in a new process; the row of the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = str(Path(folder) / "field.eoren")
+        command = [sys.executable, "-m", "eoren"]
+        fitting = subprocess.Popen(
+            [*command, "fit", str(picture), "-o", output, "--json", "--quiet", *options], stdout=subprocess.PIPE
+        )
+        assert fitting.stdout is not None
+        said = json.loads(fitting.stdout.read())
+        _, status, usage = os.wait4(fitting.pid, 0)
+        if status:
+            raise SystemExit(f"{picture}: eoren fit failed")
+        measured = subprocess.run(
+            [*command, "evaluate", output, str(picture), "--json"], check=True, capture_output=True
+        )
+    values = json.loads(measured.stdout)
+    return {
+        "picture": picture.stem,
+        **{name: values[name] for name in COLUMNS},
+        "steps": said["steps"],
+        "seconds": said["seconds"],
+        "peak_memory_mib": usage.ru_maxrss / 1024,
+    }
+
+
+def main() -> None:
+    """Run the suite and write results/kodak_*.tsv."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, nargs="*", default=list(range(1, 25)))
+    parser.add_argument("--name", help="of the result file")
+    chosen, options = parser.parse_known_args()
+    rows = []
+    for number in chosen.pictures:
+        rows.append(fit(data() / "kodak" / f"kodim{number:02}.png", options))
+        print(*rows[-1].values(), sep="\t", file=sys.stderr)
+    if len(rows) > 1:
+        means = {name: mean(row[name] for row in rows) for name in rows[0] if name != "picture"}
+        rows.append({"picture": "mean", **means})
+    write_table(chosen.name or "kodak_" + "_".join(o.strip("-").replace("/", "") for o in options), rows)
+
+
+if __name__ == "__main__":
+    main()

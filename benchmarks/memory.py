@@ -1,0 +1,63 @@
+"""Peak memory of rendering and evaluating 4096 x 4096 pixels, each in a process of its own.
+
+python -m benchmarks.memory
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+import eoren
+from benchmarks.record import write_table
+
+SIDE = 4096
+
+
+def measured(name: str, arguments: list[str]) -> dict[str, object]:
+    """Run a command of eoren; the row of the table."""
+    start = perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "eoren", *arguments], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"eoren {' '.join(arguments)} failed")
+    return {"what": name, "seconds": perf_counter() - start, "peak_memory_mib": usage.ru_maxrss / 1024}
+
+
+def main() -> None:
+    """Measure and write results/memory.tsv."""
+    # Drawn, not photographed: smooth waves and noise, 16.8 megapixels.
+    y, x = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32) / SIDE
+    waves = [np.sin(40 * x * (c + 1) + 30 * y * y) for c in range(3)]
+    picture = np.stack(waves, -1) * np.float32(0.4) + np.float32(0.5)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        eoren.write_image(folder / "picture.png", picture)
+        small = folder / "small.png"
+        eoren.write_image(small, picture[::16, ::16])
+        one, tiles = str(folder / "one.eoren"), str(folder / "tiles.eoren")
+        subprocess.run(
+            [sys.executable, "-m", "eoren", "fit", str(small), "-o", one, "-q", "--preset", "paper", "--steps", "1"],
+            check=True,
+        )
+        large = ["fit", str(folder / "picture.png"), "-o", tiles, "-q", "--steps", "2", "--set", "tile=128"]
+        size = ["--size", f"{SIDE}x{SIDE}"]
+        rows = [
+            measured("render, paper's network, PNG", ["render", one, "-o", str(folder / "a.png"), *size]),
+            measured(
+                "render gradient, paper's network, TIFF",
+                ["render", one, "-o", str(folder / "a.tiff"), "--show", "gradient", *size],
+            ),
+            measured("fit, tiles of 128, two steps", large),
+            measured("render, tiles of 128, PNG", ["render", tiles, "-o", str(folder / "b.png")]),
+            measured("evaluate, tiles of 128", ["evaluate", tiles, str(folder / "picture.png")]),
+        ]
+    write_table("memory", rows, [f"{SIDE} x {SIDE} RGB"])
+
+
+if __name__ == "__main__":
+    main()
