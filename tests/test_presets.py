@@ -8,7 +8,7 @@ from eoren.errors import EorenError
 from eoren.gradients import STENCILS
 from eoren.objectives import OBJECTIVES
 from eoren.presets import PRESETS, Settings, resolve
-from eoren.siren import initialise
+from eoren.siren import initialise, parameter_count
 
 NAN, INFINITE = float("nan"), float("inf")
 
@@ -17,7 +17,7 @@ def test_the_paper_preset_is_the_paper_to_the_letter():
     paper = resolve("paper")
     assert (paper.depth, paper.width, paper.omega_first, paper.omega_hidden) == (5, 256, 30.0, 30.0)
     assert paper.tile is None
-    assert (paper.optimizer, paper.rate, paper.decay, paper.batch) == ("adam", 1e-4, 1.0, 1.0)
+    assert (paper.optimizer, paper.rate, paper.decay, paper.batch) == ("adam", 1e-4, 1.0, None)
     assert (paper.objective, paper.filter, paper.steps, paper.seconds) == ("gradient", "central", 950, None)
     assert (paper.standardize, paper.alternate, paper.bits, paper.until_psnr) == (False, False, 32, None)
     assert (paper.weights().color, paper.weights().gradient) == (0.0, 1.0)
@@ -55,7 +55,16 @@ def test_changes_change_what_they_name_and_nothing_else():
         "until_psnr": 40.0,
     }
     assert changed.as_dict() == expected
-    assert resolve("paper", width=None, tile=None, objective=None) == PRESETS["paper"]
+    assert resolve("paper") == resolve("paper", tile=None) == PRESETS["paper"]
+
+
+def test_none_is_a_value_like_any_other():
+    """Where a setting may be none it says what none means; it does not bring back the preset's."""
+    found = resolve("balanced", tile=None, batch=None, omega_first=None, until_psnr=None)
+    assert (found.tile, found.batch, found.omega_first, found.until_psnr) == (None,) * 4
+    assert PRESETS["balanced"].batch is not None
+    with pytest.raises(EorenError, match="give seconds or steps"):
+        resolve("balanced", seconds=None)
 
 
 def test_settings_go_through_json():
@@ -102,7 +111,7 @@ def test_every_filter_can_be_chosen(name):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"preset": "nonsense"}, "preset 'nonsense' is unknown; choose one of paper, balanced"),
+        ({"preset": "nonsense"}, f"preset 'nonsense' is unknown; choose one of {', '.join(PRESETS)}$"),
         ({"nonsense": 3}, "setting 'nonsense' is unknown; choose one of objective, .*width"),
         ({"objective": "colour"}, "objective 'colour' is unknown; choose one of gradient, pixel, sobolev"),
         ({"filter": "roberts"}, "filter 'roberts' is unknown; choose one of spline, forward"),
@@ -111,6 +120,9 @@ def test_every_filter_can_be_chosen(name):
         ({"bits": "8"}, "bits is '8', but must be of type int"),
         ({"width": 0}, "width is 0,"),
         ({"width": 2.5}, "width is 2.5, but must be of type int"),
+        ({"width": None}, "width is None, but must be of type int"),
+        ({"objective": None}, "objective is None, but must be of type str"),
+        ({"rate": None}, "rate is None, but must be of type float"),
         ({"width": True}, "width is True, but must be of type int"),
         ({"depth": -1}, "depth is -1,"),
         ({"omega_first": -30.0}, "omega_first is -30.0,"),
@@ -120,15 +132,19 @@ def test_every_filter_can_be_chosen(name):
         ({"rate": "fast"}, "rate is 'fast', but must be of type float"),
         ({"adam_rate": -1}, "adam_rate is -1.0,"),
         ({"decay": 0}, "decay is 0.0,"),
-        ({"decay": 2}, "decay.* 2.0"),
-        ({"batch": 0}, "batch is 0.0,"),
-        ({"batch": 1.5}, "batch.* 1.5"),
-        ({"batch": NAN}, "batch is nan,"),
+        ({"decay": 2}, "decay is 2.0,"),
+        ({"batch": 0}, "batch is 0,"),
+        ({"batch": -5}, "batch is -5,"),
+        ({"batch": 0.25}, "batch is 0.25, but must be of type int"),
         ({"tile": 0}, "tile is 0,"),
         ({"tile": 12.0}, "tile is 12.0, but must be of type int"),
         ({"tile": 16, "halo": 0}, "halo is 0.0,"),
-        ({"tile": 16, "halo": 5.4}, "halo is 5.4,.*tile 16"),
         ({"tile": 16, "halo": NAN}, "halo is nan,"),
+        ({"parameters": 0}, "parameters is 0,"),
+        ({"parameters": 1e6}, "parameters is 1000000.0, but must be of type int"),
+        ({"bits_per_pixel": 0}, "bits_per_pixel is 0.0,"),
+        ({"bits_per_pixel": NAN}, "bits_per_pixel is nan,"),
+        ({"parameters": 10_000, "bits_per_pixel": 1}, "parameters and bits_per_pixel both"),
         ({"seconds": 0}, "seconds is 0.0,"),
         ({"seconds": INFINITE}, "seconds is inf,"),
         ({"seconds": "1 min"}, "seconds is '1 min', but must be of type float"),
@@ -148,6 +164,65 @@ def test_bad_settings_are_refused_in_one_line_that_names_the_value(changes, mess
     with pytest.raises(EorenError, match=message) as caught:
         resolve(**changes)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("half", [1.0, 75.0, 80.0, 2000.0])
+def test_the_first_frequency_follows_the_size_unless_it_is_given(half):
+    # Weights lie within 1/2, local coordinates count `half` pixels: omega / 2 / half radians a pixel.
+    found = resolve("balanced").starting_omega(half)
+    assert found == pytest.approx(max(30.0, 0.2 * 2 * half))
+    assert resolve("balanced", omega_first=12).starting_omega(half) == 12
+    assert resolve("paper").starting_omega(half) == 30
+    assert resolve("paper", omega_first=None).starting_omega(half) == found
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(("width", "height"), [(768, 512), (1, 1), (30, 40), (3000, 20)])
+def test_without_a_size_there_are_tiles_of_the_side_asked_for(name, width, height):
+    settings = PRESETS[name]
+    count = 1 if settings.tile is None else max(1, round(width * height / settings.tile**2))
+    assert settings.architecture(width, height, 3) == (count, settings.width)
+
+
+def stored(settings, hidden, channels):
+    """Numbers of one network and its tuning."""
+    return parameter_count(hidden, settings.depth, channels) + 2 * channels
+
+
+@pytest.mark.parametrize("budget", [100, 1000, 2345, 30_000, 300_000, 5_000_000])
+@pytest.mark.parametrize(("width", "height"), [(768, 512), (100, 50), (20, 20)])
+@pytest.mark.parametrize("preset", ["balanced", "best", "single"])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_size_is_met_from_below_and_as_nearly_as_can_be(budget, width, height, preset, channels):
+    settings = resolve(preset, parameters=budget)
+    count, hidden = settings.architecture(width, height, channels)
+    each = stored(settings, hidden, channels)
+    assert count * each <= budget
+    assert count >= 1
+    assert hidden >= 1
+    if preset == "single":
+        assert count == 1
+    # Either no tile can be added, and no unit where their number is at its limit.
+    if hidden == settings.width and count > 1:
+        assert (count + 1) * each > budget or count * stored(settings, hidden + 1, channels) > budget
+    else:
+        assert count * stored(settings, hidden + 1, channels) > budget
+    if hidden < settings.width:
+        assert count == 1
+    assert count == 1 or width * height / count >= 24**2
+
+
+@pytest.mark.parametrize("bits", [32, 16, 8])
+def test_bits_per_pixel_are_parameters_of_that_many_bits(bits):
+    by_bits = resolve("balanced", bits_per_pixel=4, bits=bits)
+    by_count = resolve("balanced", parameters=4 * 768 * 512 // bits, bits=bits)
+    assert by_bits.architecture(768, 512, 3) == by_count.architecture(768, 512, 3)
+
+
+@pytest.mark.parametrize("size", [{"parameters": 5}, {"bits_per_pixel": 1e-6}], ids=str)
+def test_a_size_too_small_for_any_network_is_refused(size):
+    with pytest.raises(EorenError, match=r"size of \d parameters is too small; one network needs \d+ or more"):
+        resolve("balanced", **size).architecture(100, 100, 3)
 
 
 def test_settings_without_an_end_are_refused():

@@ -5,9 +5,17 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from eoren.siren import flops, initialise, parameter_count, propagate, propagate_for_training
+from eoren.backpropagation import Backpropagation
+from eoren.siren import flops, initialise, parameter_count, propagate
 
-BOTH = [propagate, propagate_for_training]
+
+def by_hand(siren, points, *, axes=(), scale=None):
+    """The hand-written forward pass of training."""
+    scale = torch.ones(siren.batch, 2).to(points) if scale is None else scale
+    return Backpropagation(siren).forward(slice(None), points.detach(), axes=axes, scale=scale)
+
+
+BOTH = [propagate, by_hand]
 SHAPES = [(1, 7, 1, 1), (2, 8, 2, 3), (3, 5, 4, 4)]  # batch, width, depth, channels
 
 
@@ -39,7 +47,13 @@ def plain_jacobian(siren, points):
     return torch.stack(columns, -1).movedim(2, 1)
 
 
-def plain_laplacian(siren, points, scale=(1.0, 1.0)):
+def scales(batch, seed=5):
+    """A rate for every network and axis."""
+    return 0.25 + 3 * torch.rand(batch, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def plain_laplacian(siren, points, scale=None):
+    scale = torch.ones(siren.batch, 2) if scale is None else scale
     jacobian = plain_jacobian(siren, points)
     total = 0
     for axis in (0, 1):
@@ -47,7 +61,7 @@ def plain_laplacian(siren, points, scale=(1.0, 1.0)):
             torch.autograd.grad(jacobian[:, axis, :, c].sum(), points, create_graph=True)[0][..., axis]
             for c in range(siren.channels)
         ]
-        total = total + scale[axis] ** 2 * torch.stack(columns, -1)
+        total = total + scale[:, axis, None, None] ** 2 * torch.stack(columns, -1)
     return total
 
 
@@ -61,18 +75,17 @@ def assert_equal_to_rounding(found, expected, rounding=1e-10):
 
 
 @pytest.mark.parametrize(("batch", "width", "depth", "channels"), SHAPES)
-@pytest.mark.parametrize("scale", [(1.0, 1.0), (3.0, 0.25)])
-def test_streams_match_double_back_propagation(batch, width, depth, channels, scale):
+def test_streams_match_double_back_propagation(batch, width, depth, channels):
     siren = drawn(batch, width, depth, channels, omega_first=30.0, omega_hidden=20.0)
-    points = drawn_points(batch).requires_grad_()
+    points, scale = drawn_points(batch).requires_grad_(), scales(batch)
 
     said = propagate(siren, points, axes=(0, 1), scale=scale, laplacian=True)
 
     assert said.shape == (batch, 4, 5, channels)
     assert_equal_to_rounding(said[:, 0], plain(siren, points))
     jacobian = plain_jacobian(siren, points)
-    assert_equal_to_rounding(said[:, 1], scale[0] * jacobian[:, 0])
-    assert_equal_to_rounding(said[:, 2], scale[1] * jacobian[:, 1])
+    assert_equal_to_rounding(said[:, 1], scale[:, 0, None, None] * jacobian[:, 0])
+    assert_equal_to_rounding(said[:, 2], scale[:, 1, None, None] * jacobian[:, 1])
     assert_equal_to_rounding(said[:, 3], plain_laplacian(siren, points, scale))
 
 
@@ -81,11 +94,18 @@ def test_streams_match_double_back_propagation(batch, width, depth, channels, sc
 @pytest.mark.parametrize(("batch", "width", "depth", "channels"), SHAPES)
 def test_streams_come_in_the_order_of_the_axes(forward, axes, batch, width, depth, channels):
     siren = drawn(batch, width, depth, channels)
-    points = drawn_points(batch).requires_grad_()
-    said = forward(siren, points, axes=axes, scale=(0.5, 2.0))
+    points, scale = drawn_points(batch).requires_grad_(), scales(batch)
+    said = forward(siren, points, axes=axes, scale=scale)
     jacobian = plain_jacobian(siren, points)
-    expected = [plain(siren, points), *(jacobian[:, axis] * (0.5, 2.0)[axis] for axis in axes)]
+    expected = [plain(siren, points), *(jacobian[:, axis] * scale[:, axis, None, None] for axis in axes)]
     assert_equal_to_rounding(said, torch.stack(expected, 1))
+
+
+@pytest.mark.parametrize("axes", [(), (1,), (0, 1)], ids=str)
+def test_without_a_scale_derivatives_are_by_the_networks_own_coordinates(axes):
+    siren, points = drawn(), drawn_points()
+    ones = torch.ones(2, 2, dtype=torch.float64)
+    assert torch.equal(propagate(siren, points, axes=axes), propagate(siren, points, axes=axes, scale=ones))
 
 
 def test_streams_agree_with_finite_differences():
@@ -136,32 +156,93 @@ def gradients(loss, siren, points):
     return [torch.zeros_like(t) if g is None else g for g, t in zip(found, tensors, strict=True)]
 
 
-@pytest.mark.parametrize("forward", BOTH)
-@pytest.mark.parametrize("color", [0.0, 1.0])
-@pytest.mark.parametrize("axes", [(), (0,), (1,), (0, 1)], ids=str)
+def powers(said, target, color):
+    """A scalar that treats no two numbers alike."""
+    return color * (said[:, 0] - target[:, 0]).square().sum() + (said[:, 1:] - target[:, 1:]).pow(4).sum()
+
+
+def plain_streams(siren, points, axes, scale):
+    jacobian = plain_jacobian(siren, points)
+    return torch.stack([plain(siren, points), *(scale[:, axis, None, None] * jacobian[:, axis] for axis in axes)], 1)
+
+
+def drawn_target(axes, batch, channels):
+    generator = torch.Generator().manual_seed(2)
+    return torch.rand(batch, 1 + len(axes), 5, channels, generator=generator, dtype=torch.float64)
+
+
+LOSSES = [((), 1.0), *((axes, color) for axes in ((0,), (1,), (0, 1), (1, 0)) for color in (0.0, 1.0))]
+
+
+@pytest.mark.parametrize(("axes", "color"), LOSSES, ids=str)
 @pytest.mark.parametrize(("batch", "width", "depth", "channels"), SHAPES)
-def test_gradients_of_losses_match_double_back_propagation(forward, color, axes, batch, width, depth, channels):
+def test_gradients_of_losses_match_double_back_propagation(axes, color, batch, width, depth, channels):
     siren = drawn(batch, width, depth, channels)
     siren = siren.with_tensors([t.requires_grad_() for t in siren.tensors()])
-    points = drawn_points(batch).requires_grad_()
-    generator = torch.Generator().manual_seed(2)
-    target = torch.rand(batch, 3, 5, channels, generator=generator, dtype=torch.float64)
-    scale = (1.5, 0.75)
-
-    def loss(value, derivatives):
-        total = color * (value - target[:, 0]).square().sum()
-        for axis, derivative in zip(axes, derivatives, strict=True):
-            total = total + (derivative - target[:, 1 + axis]).pow(4).sum()
-        return total
-
-    said = forward(siren, points, axes=axes, scale=scale)
-    jacobian = plain_jacobian(siren, points)
-    expected = loss(plain(siren, points), [scale[axis] * jacobian[:, axis] for axis in axes])
-    if not (color or axes):
-        return
-    found = gradients(loss(said[:, 0], said[:, 1:].unbind(1)), siren, points)
-    for one, other in zip(found, gradients(expected, siren, points), strict=True):
+    points, scale, target = drawn_points(batch).requires_grad_(), scales(batch), drawn_target(axes, batch, channels)
+    found = gradients(powers(propagate(siren, points, axes=axes, scale=scale), target, color), siren, points)
+    expected = gradients(powers(plain_streams(siren, points, axes, scale), target, color), siren, points)
+    for one, other in zip(found, expected, strict=True):
         assert_equal_to_rounding(one, other)
+
+
+@pytest.mark.parametrize(("axes", "color"), LOSSES, ids=str)
+@pytest.mark.parametrize(("batch", "width", "depth", "channels"), SHAPES)
+def test_gradients_by_hand_match_double_back_propagation(axes, color, batch, width, depth, channels):
+    siren = drawn(batch, width, depth, channels)
+    points, scale, target = drawn_points(batch), scales(batch), drawn_target(axes, batch, channels)
+    passes = Backpropagation(siren)
+    for _ in range(2):  # buffers are used again
+        passes.zero()
+        said = passes.forward(slice(None), points, axes=axes, scale=scale).clone().requires_grad_()
+        (by_said,) = torch.autograd.grad(powers(said, target, color), said)
+        passes.backward(by_said)
+
+    leaves = siren.with_tensors([t.clone().requires_grad_() for t in siren.tensors()])
+    points = points.requires_grad_()
+    *expected, _ = gradients(powers(plain_streams(leaves, points, axes, scale), target, color), leaves, points)
+    for one, other in zip(passes.gradients, expected, strict=True):
+        assert_equal_to_rounding(one, other)
+    assert not any(t.requires_grad for t in passes.gradients)
+
+
+def test_chunks_by_hand_add_up_whatever_their_shapes():
+    """More shapes than are kept, in an order that comes back to them; parameters that moved in between."""
+    siren, scale = drawn(4, 6, 3, 2), scales(4)
+    passes = Backpropagation(siren)
+    for step in range(2):
+        points = drawn_points(4, 60, seed=step)
+        passes.zero()
+        for axes in ((0, 1), (1,), ()):
+            for networks in (slice(0, 1), slice(1, 4)):
+                for part in (slice(0, 7), slice(7, 30), slice(30, 53), slice(53, 60)):
+                    chunk = points[networks, part]
+                    said = passes.forward(networks, chunk, axes=axes, scale=scale[networks])
+                    passes.backward(2 * said)
+        leaves = siren.with_tensors([t.clone().requires_grad_() for t in siren.tensors()])
+        points = points.requires_grad_()
+        total = sum(plain_streams(leaves, points, axes, scale).square().sum() for axes in ((0, 1), (1,), ()))
+        for one, other in zip(passes.gradients, gradients(total, leaves, points), strict=False):
+            assert_equal_to_rounding(one, other)
+        for tensor, gradient in zip(siren.tensors(), passes.gradients, strict=True):
+            tensor.add_(gradient, alpha=-1e-6)
+
+
+def test_passes_by_hand_leave_parameters_and_points_alone():
+    siren, points = drawn(), drawn_points()
+    before, given = [t.clone() for t in siren.tensors()], points.clone()
+    passes = Backpropagation(siren)
+    assert not any(g.any() for g in passes.gradients)
+    said = passes.forward(slice(None), points, axes=(0, 1), scale=scales(2))
+    assert not any(g.any() for g in passes.gradients)
+    by_said = said.clone()
+    passes.backward(by_said)
+    assert torch.equal(by_said, said)
+    assert torch.equal(points, given)
+    assert all(torch.equal(a, b) for a, b in zip(siren.tensors(), before, strict=True))
+    assert all(g.any() for g in passes.gradients)
+    passes.zero()
+    assert not any(g.any() for g in passes.gradients)
 
 
 def test_gradient_of_the_laplacian_matches_third_derivatives():
@@ -173,14 +254,6 @@ def test_gradient_of_the_laplacian_matches_third_derivatives():
     expected = gradients(plain_laplacian(siren, points).square().sum(), siren, points)
     for one, other in zip(found, expected, strict=True):
         assert_equal_to_rounding(one, other)
-
-
-def test_training_pass_says_so_rather_than_give_wrong_second_derivatives():
-    siren, points = drawn(), drawn_points().requires_grad_()
-    said = propagate_for_training(siren, points, axes=(0,))
-    (first,) = torch.autograd.grad(said[:, 1].square().sum(), points, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        first.sum().backward()
 
 
 # Initialisation.
@@ -272,6 +345,6 @@ def test_flops_are_those_that_pytorch_counts(streams, batch, width, depth, chann
     siren = drawn(batch, width, depth, channels)
     leaves = [t.requires_grad_() for t in siren.tensors()]
     with FlopCounterMode(display=False) as counter:
-        said = propagate_for_training(siren.with_tensors(leaves), drawn_points(batch, 6), axes=(0, 1)[: streams - 1])
+        said = propagate(siren.with_tensors(leaves), drawn_points(batch, 6), axes=(0, 1)[: streams - 1])
         torch.autograd.grad(said.square().sum(), leaves)
     assert flops(siren, streams) * batch * 6 == counter.get_total_flops()

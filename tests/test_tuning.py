@@ -20,7 +20,7 @@ def tuned(said, target):
 
 def least_squares(said, target):
     """alpha, beta and the residual's mean square, from numpy, one network and channel at a time, in float64."""
-    batch, points, channels = said.shape
+    batch, _, channels = said.shape
     found = np.zeros((3, batch, 1, channels))
     for b in range(batch):
         for c in range(channels):
@@ -103,6 +103,18 @@ def test_dead_networks_say_the_mean(said, target_offset):
     np.testing.assert_allclose(tuning.beta, mean - np.float32(said).astype(np.float64), rtol=1e-6, atol=1e-7)
     spread = float(target.double().var(1, correction=0).mean())
     assert float(moments.squared_error()) == pytest.approx(spread, rel=1e-6)
+
+
+@pytest.mark.parametrize("said", [0.1, -3.3, 1234.567])
+def test_networks_that_say_rounding_noise_are_dead(said):
+    noise = torch.randint(0, 2, (1, 1000, 1), generator=torch.Generator().manual_seed(0))
+    constant = torch.full((1, 1000, 1), said)
+    noisy = torch.where(noise > 0, constant.nextafter(constant + 1), constant)
+    target = 0.5 + 0.2 * noise.float()  # which follows the noise, so least squares would blow it up
+    for level in (noisy, torch.full((1, 1000, 1), said, dtype=torch.float64)):
+        tuning = tuned(level, target).tuning()
+        assert float(tuning.alpha) == 1
+        assert float(tuning.beta) == pytest.approx(float(target.mean()) - said, rel=1e-5, abs=1e-6)
 
 
 def test_one_dead_network_leaves_the_others_alone():

@@ -123,7 +123,7 @@ class Field:
             ``(..., C)``, intensity, not clamped to [0, 1].
 
         Raises:
-            EorenError: the last axis is not ``(x, y)``.
+            EorenError: the last axis is not ``(x, y)``, or a point is not finite.
         """
         return self._query(xy, "color")[0]
 
@@ -138,7 +138,7 @@ class Field:
             for intensity per pixel.
 
         Raises:
-            EorenError: the last axis is not ``(x, y)``.
+            EorenError: the last axis is not ``(x, y)``, or a point is not finite.
         """
         return self._query(xy, "gradient")[0]
 
@@ -152,7 +152,7 @@ class Field:
             ``(..., C)``, intensity per unit-square side squared.
 
         Raises:
-            EorenError: the last axis is not ``(x, y)``.
+            EorenError: the last axis is not ``(x, y)``, or a point is not finite.
         """
         return self._query(xy, "laplacian")[0]
 
@@ -226,6 +226,8 @@ class Field:
             return tuple(each.cpu().numpy() for each in found)
         if xy.ndim < 1 or xy.shape[-1] != 2:
             raise EorenError(f"points have shape {tuple(xy.shape)}, but the last axis must be (x, y)")
+        if not bool(xy.isfinite().all()):
+            raise EorenError("some points are not finite; give numbers (x, y) of the unit square")
         precise = torch.float32 if self.siren.device.type == "mps" else torch.float64
         points = xy.to(self.siren.device, precise).reshape(-1, 2)
         with torch.set_grad_enabled(xy.requires_grad and torch.is_grad_enabled()):

@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 from eoren.errors import EorenError
 from eoren.gradients import STENCILS
 from eoren.objectives import OBJECTIVES, Objective
-from eoren.quantization import BITS
+from eoren.quantization import BITS, stored_bits
 from eoren.siren import parameter_count
 
 SPLINE = "spline"
@@ -129,24 +129,27 @@ class Settings:
             >>> resolve("balanced", parameters=300_000).architecture(768, 512, 3)
             (129, 32)
         """
-        budget = self.parameters
         if self.bits_per_pixel is not None:
-            budget = int(self.bits_per_pixel * width * height / self.bits)
-        if budget is None:
+            budget, what = int(self.bits_per_pixel * width * height), "bits"
+        elif self.parameters is not None:
+            budget, what = self.parameters, "parameters"
+        else:
             return (1 if self.tile is None else max(1, round(width * height / self.tile**2))), self.width
 
         def cost(hidden: int) -> int:
+            if what == "bits":
+                return stored_bits(hidden, self.depth, channels, self.bits)
             return parameter_count(hidden, self.depth, channels) + 2 * channels
 
-        room = max(1, width * height // _SMALLEST_TILE**2)
-        count = 1 if self.tile is None else min(room, max(1, budget // cost(self.width)))
-        if count < room and self.tile is not None and budget >= cost(self.width):
+        room = 1 if self.tile is None else max(1, width * height // _SMALLEST_TILE**2)
+        count = min(room, max(1, budget // cost(self.width)))
+        if count < room and budget >= cost(self.width):
             return count, self.width
         hidden = 0
         while count * cost(hidden + 1) <= budget:
             hidden += 1
         if hidden == 0:
-            raise EorenError(f"a size of {budget} parameters is too small; one network needs {cost(1)} or more")
+            raise EorenError(f"a size of {budget} {what} is too small; one network needs {cost(1)} or more")
         return count, hidden
 
     def starting_omega(self, half: float) -> float:

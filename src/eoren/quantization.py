@@ -11,9 +11,22 @@ from jaxtyping import Float, Int8
 from torch import Tensor
 
 from eoren.errors import EorenError
-from eoren.siren import Siren
+from eoren.siren import Siren, parameter_count
 
 BITS = (32, 16, 8)
+
+
+def stored_bits(width: int, depth: int, channels: int, bits: int) -> int:
+    """Bits that one network takes in a file of ``bits`` bits a weight, with its channel tuning and its cut.
+
+    Example:
+        >>> stored_bits(256, 5, 3, 32) == 32 * (264707 + 2 * 3 + 2 * 2)
+        True
+    """
+    units = width * depth + channels
+    weights = parameter_count(width, depth, channels) - units
+    per_unit = {32: 32, 16: 16, 8: 16 + 32}[bits]  # a bias, and with 8 bits a scale
+    return weights * bits + units * per_unit + 32 * (2 * channels + 2 * 2)
 
 
 def pack(siren: Siren, bits: int) -> dict[str, Tensor]:

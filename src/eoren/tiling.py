@@ -67,9 +67,9 @@ class Tiling:
         ValueError: the nodes are no tree, or cut outside the box they divide.
 
     Example:
-        >>> tiling = Tiling.of(np.ones((512, 768)), count=96, halo=2.0)
+        >>> tiling = Tiling.of(np.ones((512, 768)), count=64, halo=2.0)
         >>> tiling.count, tiling.boxes[0].tolist()
-        (96, [0, 0, 64, 64])
+        (64, [0, 0, 96, 64])
     """
 
     width: int
@@ -183,7 +183,7 @@ class Tiling:
         product = torch.zeros(len(points), 2, 3, dtype=dtype, device=device)
         product[..., 0] = 1
         done: list[tuple[Tensor, Tensor, Tensor]] = []
-        while len(node):
+        while len(node) or not done:
             leaf = axis[node] == _LEAF
             done.append((point[leaf], node[leaf], product[leaf]))
             point, node, product = point[~leaf], node[~leaf], product[~leaf]

@@ -138,9 +138,9 @@ class Trainer:
             ones = torch.ones(batch, 1, channels, device=self.device)
             return Tuning(ones, 0.5 * ones)
         moments = Moments(batch, channels, self.device)
-        for tiles, points in self._chunks(torch.arange(self._pixels, device=self.device), streams=1):
-            color = self._color[self._pixel_indices(tiles, points)[0]]
-            moments.add(tiles, color, color)
+        for tile, points in self._every_pixel():
+            color = self._color[self._pixel_indices(tile, points)[0]]
+            moments.add(tile, color, color)
         mean, deviation = moments.target_mean_and_deviation()
         return Tuning(deviation.clamp(min=_FLAT), mean)
 
@@ -248,12 +248,21 @@ class Trainer:
             for part in parts:
                 yield slice(start, min(start + together, self.siren.batch)), part
 
+    def _every_pixel(self) -> Iterator[tuple[slice, Int[Tensor, " part"]]]:
+        """All pixels of every tile, each once, one tile at a time."""
+        size = chunk_points(self.siren, streams=1)
+        for tile, box in enumerate(self._boxes.tolist()):
+            pixels = (box[2] - box[0]) * (box[3] - box[1])
+            for start in range(0, pixels, size):
+                part = torch.arange(start, min(start + size, pixels), device=self.device)
+                yield slice(tile, tile + 1), part
+
     def _pixel_indices(
         self, tiles: slice, points: Int[Tensor, " points"]
     ) -> tuple[Int[Tensor, "tiles points"], Int[Tensor, "tiles points 2"]]:
         """Pixels of the picture that the tiles' points are: as indices, and as (column, row).
 
-        Tiles differ by a row or column; a smaller one sees some of its pixels a second time.
+        Tiles differ in size; a small one sees its pixels again while a large one goes through its own.
         """
         x0, y0, x1, y1 = self._boxes[tiles, :, None].unbind(1)
         within = points[None] % ((x1 - x0) * (y1 - y0))
@@ -275,10 +284,10 @@ class Trainer:
         siren = rounded(self.siren, self.settings.bits)
         moments = Moments(siren.batch, siren.channels, self.device)
         with torch.no_grad():
-            for tiles, part in self._chunks(torch.arange(self._pixels, device=self.device), streams=1):
-                pixels, positions = self._pixel_indices(tiles, part)
-                said = propagate(siren.select(tiles), self._local(positions, tiles, (0.0, 0.0)))
-                moments.add(tiles, said[:, 0], self._color[pixels])
+            for tile, points in self._every_pixel():
+                pixels, positions = self._pixel_indices(tile, points)
+                said = propagate(siren.select(tile), self._local(positions, tile, (0.0, 0.0)))
+                moments.add(tile, said[:, 0], self._color[pixels])
         return Field(siren, moments.tuning(), self.tiling, bits=self.settings.bits)
 
     def state(self) -> list[Tensor]:

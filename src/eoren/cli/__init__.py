@@ -32,14 +32,11 @@ for _command in (fit, render, evaluate, info, gradient):
 
 @app.callback(invoke_without_command=True)
 def _root(
-    context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version and exit."),
 ) -> None:
     if version:
         typer.echo(__version__)
         raise typer.Exit
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -48,8 +45,9 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: what follows the program's name; those of the process by default.
     """
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        status = app(arguments, prog_name="eoren", standalone_mode=False)
+        status = app(given or ["--help"], prog_name="eoren", standalone_mode=False)
     except TyperException as error:
         # A wrong option or a missing argument: one line, like every other mistake.
         context = getattr(error, "ctx", None)
@@ -57,13 +55,6 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(f"{error.format_message().rstrip('.')}; see {command} --help")
     except EorenError as error:
         _fail(str(error))
-    except (KeyboardInterrupt, typer.Abort):
-        terminal.notice("interrupted")
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader has gone (eoren info FILE | head -1). Python flushes stdout once more on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
     except (MemoryError, RuntimeError) as error:
         # PyTorch has no exception of its own for memory that the CPU lacks.
         if isinstance(error, RuntimeError) and "memory" not in str(error):

@@ -60,14 +60,11 @@ def fit(
 
     Ctrl-C writes what there is; the same command with --resume goes on from there.
     """
-    from eoren.presets import resolve
-
-    # What can be refused is refused before torch is loaded and before any work is done.
+    # What can be refused is refused before any work is done, and if possible before torch is loaded.
     if not 0 <= seed <= _MAX_SEED:
         raise EorenError(f"--seed is {seed}, but must lie between 0 and {_MAX_SEED}")
     own = {"seconds": seconds, "steps": steps, "until_psnr": until_psnr, "objective": objective, "bits": bits}
     changes = _settings(setting or []) | {name: value for name, value in own.items() if value is not None}
-    settings = resolve(preset, **changes)
     if output is None:
         output = Path(Path(image.removeprefix("sample:")).stem + _SUFFIX)
     checkpoint = Path(f"{output}.resume")
@@ -75,8 +72,10 @@ def fit(
 
     from eoren.devices import choose_device
     from eoren.fitting import fit as run
+    from eoren.presets import resolve
     from eoren.storage import save
 
+    settings = resolve(preset, **changes)
     choose_device(device)
     picture = terminal.read_picture(image, quiet=quiet)
     if not resume:

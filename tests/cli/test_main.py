@@ -1,0 +1,111 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from eoren import __version__
+
+COMMANDS = ["fit", "render", "evaluate", "info", "gradient"]
+# The program as the shell starts it, telling afterwards whether it has loaded what takes time.
+WATCHED = """
+import sys
+from eoren.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    print("loaded:", *{"torch", "numpy", "scipy", "PIL"} & {*sys.modules}, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--help"], 0),
+        (["--version"], 0),
+        ([], 0),
+        (["fit", "--help"], 0),
+        (["fit", "a.png", "--steps", "abc"], 2),
+        (["nope"], 2),
+    ],
+)
+def test_answers_without_loading_anything(arguments, status):
+    done = subprocess.run([sys.executable, "-c", WATCHED, *arguments], capture_output=True, text=True)
+    assert done.returncode == status
+    assert done.stderr.splitlines()[-1] == "loaded:"
+
+
+def test_wrong_places_are_refused_before_torch_is_loaded(picture):
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, "fit", picture, "-o", "missing/a.eoren"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "torch" not in done.stderr.splitlines()[-1]
+
+
+def test_module_is_the_program():
+    done = subprocess.run([sys.executable, "-m", "eoren", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{__version__}\n", "")
+    done = subprocess.run([sys.executable, "-m", "eoren", "fit"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "eoren: Missing argument 'IMAGE'; see eoren fit --help\n")
+
+
+def test_reader_that_goes_away(field_file):
+    command = [sys.executable, "-m", "eoren", "info", field_file]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        child.stdout.close()
+        assert child.stderr.read() == b""
+    assert child.returncode == 1
+
+
+def test_help_names_every_command(eoren):
+    status, out, err = eoren("--help")
+    assert (status, err) == (0, "")
+    assert all(f"\n  {name}" in out for name in COMMANDS)
+    assert "..." not in out.partition("Commands:")[2]  # every summary fits
+    assert eoren() == (0, out, "")
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fits_the_terminal(eoren, monkeypatch, command, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    status, out, err = eoren(command, "--help")
+    assert (status, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= columns
+    assert "<bool>" not in out
+    assert "<str>" not in out.partition("Options:")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nope"], "No such command 'nope'; see eoren --help"),
+        (["--nope"], "No such option: --nope; see eoren --help"),
+        (["fit"], "Missing argument 'IMAGE'; see eoren fit --help"),
+        (["evaluate", "a.eoren"], "Missing argument 'IMAGE'; see eoren evaluate --help"),
+        (["render", "a.eoren"], "Missing option '--output' / '-o'; see eoren render --help"),
+    ],
+)
+def test_wrong_commands(refused, arguments, message):
+    assert refused(*arguments) == message
+
+
+def test_interruption_anywhere(eoren, picture, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("eoren.images.read_picture", interrupt)
+    assert eoren("fit", picture) == (130, "", "")
+    assert not os.path.exists("tiny.eoren")  # noqa: PTH110
+
+
+def test_faults_of_our_own_are_not_hidden(picture, monkeypatch):
+    from eoren.cli import main
+
+    def fault(*_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("eoren.images.read_picture", fault)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["fit", str(picture)])

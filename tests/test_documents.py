@@ -1,0 +1,56 @@
+"""What the documents promise: links that lead somewhere, options that exist, Python that runs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from eoren.cli import app
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+PYTHON = [
+    pytest.param(block, id=f"{path.name}-{number}")
+    for path in DOCUMENTS
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL))
+]
+
+
+def commands(text):
+    """Every `eoren ...` command line of a document, comments and what comes before `eoren` cut off."""
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
+        for line in block.splitlines():
+            found = re.search(r"(?:^|/bin/)eoren (.*)$", line)
+            if found:
+                yield shlex.split(found[1], comments=True)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_relative_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", path.read_text()):
+        if "://" not in target:
+            assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_and_options_exist(path):
+    known = typer.main.get_command(app).commands
+    for name, *words in commands(path.read_text()):
+        options = {
+            option for parameter in known[name].params for option in [*parameter.opts, *parameter.secondary_opts]
+        }
+        used = {word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+        assert used <= options, f"{path.name}: eoren {name} {' '.join(words)}"
+
+
+def test_there_are_commands_to_check():
+    assert len(list(commands((ROOT / "README.md").read_text()))) >= 6
+
+
+@pytest.mark.parametrize("code", PYTHON)
+def test_python_runs(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "import eoren" in code
+    exec(compile(re.sub(r"seconds=\d+", "steps=2", code), "document", "exec"), {})

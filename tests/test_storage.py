@@ -1,0 +1,449 @@
+import errno
+import io
+import json
+import os
+import pickle
+import struct
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from eoren.errors import EorenError
+from eoren.field import Field, Provenance
+from eoren.siren import initialise
+from eoren.storage import dumps, load, loads, save
+from eoren.tiling import Tiling
+from eoren.tuning import Tuning
+
+GRID = Tiling(20, 12, 1.5, np.array([(0, 8), (-1, 0), (1, 5), (-1, 0), (-1, 0)], np.int32))
+BITS = [32, 16, 8]
+
+
+def field_of(tiling=GRID, channels=3, *, bits=32, width=5, depth=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    siren = initialise(tiling.count, width=width, depth=depth, channels=channels, generator=generator)
+    alpha, beta = torch.rand(2, tiling.count, 1, channels, generator=generator)
+    provenance = Provenance({"preset": "balanced", "tile": None}, 7, 5, 1.25, "ab" * 32, {"psnr": 30.5, "ssim": None})
+    return Field(siren, Tuning(alpha + 0.5, beta), tiling, bits, provenance)
+
+
+def points(count=40):
+    return np.random.default_rng(0).random((count, 2))
+
+
+def assert_same(one, other):
+    for a, b in zip(
+        (*one.siren.tensors(), one.tuning.alpha, one.tuning.beta),
+        (*other.siren.tensors(), other.tuning.alpha, other.tuning.beta),
+        strict=True,
+    ):
+        assert a.dtype == b.dtype
+        assert torch.equal(a, b)
+    assert one.siren.omegas == other.siren.omegas
+    assert (one.size, one.tiling.halo, one.bits) == (other.size, other.tiling.halo, other.bits)
+    np.testing.assert_array_equal(one.tiling.nodes, other.tiling.nodes)
+    assert one.provenance == other.provenance
+
+
+# There and back.
+
+
+@pytest.mark.parametrize("tiling", [Tiling.single(7, 9), GRID], ids=["single", "mosaic"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_32_bits_come_back_exactly(tmp_path, tiling, channels, depth):
+    field = field_of(tiling, channels, depth=depth)
+    for path in (tmp_path / "a.eoren", str(tmp_path / "b.eoren")):
+        save(field, path)
+        found = load(path)
+        assert_same(found, field)
+        np.testing.assert_array_equal(found.gradient(points()), field.gradient(points()))
+
+
+@pytest.mark.parametrize("bits", [16, 8])
+def test_fewer_bits_round_as_documented(bits):
+    field = field_of(bits=bits)
+    found = loads(dumps(field))
+    for weight, bias, found_weight, found_bias in zip(
+        field.siren.weights, field.siren.biases, found.siren.weights, found.siren.biases, strict=True
+    ):
+        weight = weight.numpy()
+        if bits == 16:
+            expected = weight.astype(np.float16).astype(np.float32)
+        else:
+            scale = np.abs(weight).max(1, keepdims=True) / np.float32(127)
+            expected = np.rint(weight / scale) * scale
+        np.testing.assert_array_equal(found_weight.numpy(), expected)
+        np.testing.assert_array_equal(found_bias.numpy(), bias.numpy().astype(np.float16))
+    assert torch.equal(found.tuning.alpha, field.tuning.alpha)
+    assert found.bits == bits
+    # Rounding once is enough: what came back is stored without further loss.
+    assert_same(loads(dumps(found)), found)
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_bytes_depend_on_the_field_alone(tmp_path, bits):
+    data = dumps(field_of(bits=bits))
+    assert data == dumps(field_of(bits=bits))
+    assert data != dumps(field_of(bits=bits, seed=1))
+    save(field_of(bits=bits), tmp_path / "a.eoren")
+    assert (tmp_path / "a.eoren").read_bytes() == data
+    assert dumps(loads(data)) == data or bits == 8  # int8: equal numbers, scales may differ by a rounding
+    np.testing.assert_array_equal(loads(data).color(points()), loads(dumps(loads(data))).color(points()))
+
+
+def test_a_field_of_strided_tensors_can_be_stored():
+    field = field_of()
+    strided = field.siren.with_tensors([t.mT.contiguous().mT for t in field.siren.tensors()])
+    tuning = Tuning(field.tuning.alpha.mT.contiguous().mT, torch.zeros(3, 2, 3)[:, ::2] + field.tuning.beta)
+    assert dumps(replace(field, siren=strided, tuning=tuning)) == dumps(field)
+
+
+# The format as documented.
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_any_safetensors_reader_opens_the_file(tmp_path, bits):
+    field = field_of(bits=bits)
+    save(field, tmp_path / "a.eoren")
+    with safe_open(tmp_path / "a.eoren", framework="np") as stored:
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        metadata = stored.metadata()
+    small = {32: "float32", 16: "float16", 8: "float16"}[bits]
+    large = {32: "float32", 16: "float16", 8: "int8"}[bits]
+    expected = {"alpha": ((3, 1, 3), "float32"), "beta": ((3, 1, 3), "float32"), "tiles": ((5, 2), "int32")}
+    for layer, (inputs, outputs) in enumerate([(2, 5), (5, 5), (5, 3)]):
+        expected[f"weight.{layer}"] = ((3, inputs, outputs), large)
+        expected[f"bias.{layer}"] = ((3, 1, outputs), small)
+        if bits == 8:
+            expected[f"scale.{layer}"] = ((3, 1, outputs), "float32")
+    assert {name: (t.shape, str(t.dtype)) for name, t in tensors.items()} == expected
+    assert [*metadata] == ["eoren"]
+    assert json.loads(metadata["eoren"]) == {
+        "format_version": 1,
+        "channels": 3,
+        "width": 20,
+        "height": 12,
+        "halo": 1.5,
+        "omegas": [30.0, 30.0],
+        "bits": bits,
+        "provenance": asdict(field.provenance),
+    }
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_nothing_but_numbers_and_json_is_in_the_file(bits):
+    data = dumps(field_of(bits=bits))
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    spans = sorted(entry["data_offsets"] for name, entry in header.items() if name != "__metadata__")
+    assert spans[0][0] == 0
+    assert all(one[1] == other[0] for one, other in pairwise(spans))
+    assert 8 + length + spans[-1][1] == len(data)
+
+
+# Damage. Files are read in an interpreter of its own, as users run it: the run-time checks of types that the tests
+# switch on refuse much by themselves.
+
+READER = """
+import json, sys
+import torch
+from eoren.errors import EorenError
+from eoren.storage import dumps, loads
+
+def outcome(data):
+    try:
+        field = loads(data)
+    except EorenError as error:
+        return f"refused: {error}"
+    except BaseException as error:
+        return f"escaped: {error!r}"
+    try:
+        numbers = [*field.siren.tensors(), field.tuning.alpha, field.tuning.beta]
+        assert all(t.dtype == torch.float32 and t.isfinite().all() for t in numbers), "numbers"
+        assert field.bits in (8, 16, 32), "bits"
+        for ask in (field.color, field.laplacian):
+            answer = ask(torch.tensor([[0.25, 0.5], [0.7, 0.1]]))
+            assert answer.shape == (2, field.channels), "shape"
+        dumps(field)
+    except BaseException as error:
+        return f"useless: {error!r}"
+    return "field"
+
+print(json.dumps({name: outcome(bytes.fromhex(data)) for name, data in json.load(sys.stdin).items()}))
+"""
+
+
+def outcomes(files):
+    """Per file ``field``, ``refused: message``, or what should not happen: ``useless: ...``, ``escaped: ...``."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"import sys; sys.path[:] = {sys.path!r}; {READER}"],
+        input=json.dumps({name: data.hex() for name, data in files.items()}),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def with_header(**changes):
+    """A file whose JSON is changed; ``...`` leaves an entry away."""
+    data = dumps(field_of())
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["eoren"]) | changes
+    return as_file({name: value for name, value in header.items() if value is not ...}, load_tensors(data))
+
+
+def with_tensors(bits=32, **changes):
+    """A file whose tensors are changed: by name, ``.`` written ``_``; ``...`` leaves one away."""
+    data = dumps(field_of(bits=bits))
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["eoren"])
+    tensors = load_tensors(data)
+    for name, change in changes.items():
+        name = name.replace("_", ".")
+        tensors[name] = change(tensors[name]) if callable(change) else change
+    return as_file(header, {name: t for name, t in tensors.items() if t is not ...})
+
+
+def as_file(header, tensors):
+    text = header if isinstance(header, str) else json.dumps(header)
+    return save_tensors({name: t.contiguous() for name, t in tensors.items()}, {"eoren": text})
+
+
+def poisoned(value):
+    def change(tensor):
+        tensor = tensor.clone()
+        tensor.view(-1)[1] = value
+        return tensor
+
+    return change
+
+
+def png():
+    buffer = io.BytesIO()
+    Image.new("RGB", (9, 9)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def tree(*nodes):
+    return torch.tensor(nodes, dtype=torch.int32)
+
+
+FOREIGN = {
+    "empty": b"",
+    "seven bytes": b"\0" * 7,
+    "png": png(),
+    "text": b"hello, this is no picture at all\n" * 9,
+    "zeros": bytes(1000),
+    "pickle": pickle.dumps({"eoren": [1, 2, 3] * 99}),
+    "torch.save": (lambda buffer: (torch.save({"alpha": torch.ones(2)}, buffer), buffer.getvalue())[1])(io.BytesIO()),
+    "other safetensors": save_tensors({"alpha": torch.ones(2)}),
+    "other metadata": save_tensors({"alpha": torch.ones(2)}, {"format": "pt"}),
+    "metadata of ours is no JSON": save_tensors({"alpha": torch.ones(2)}, {"eoren": "{"}),
+    "metadata of ours is a list": save_tensors({"alpha": torch.ones(2)}, {"eoren": "[]"}),
+    "no version": with_header(format_version=...),
+    "deep JSON": save_tensors({"alpha": torch.ones(2)}, {"eoren": "[" * 100_000}),
+}
+
+DAMAGED = {
+    **{
+        f"no {name}": with_header(**{name: ...})
+        for name in ("channels", "width", "height", "halo", "omegas", "bits", "provenance")
+    },
+    **{
+        f"{name} {value!r}": with_header(**{name: value})
+        for name, values in {
+            "channels": (None, "three", 2, 5, 0, -1, [3], 1e400, float("nan")),
+            "width": (None, "wide", 0, -20, 8, [20], 1e400, 10**30, 10**400),
+            "height": (None, 0, 5, float("nan"), 10**30),
+            "halo": (None, "x", 0.0, -1.0, 1e400, float("nan"), 10**400),
+            "omegas": (None, 30, [], [30.0], [30.0] * 3, ["a", "b"], [1e400, 1], [float("nan"), 1], [10**400, 1]),
+            "bits": (None, 7, 0, "many", 1e400, [8]),
+            "provenance": (None, 5, [], {"nonsense": 1}, "text"),
+        }.items()
+        for value in values
+    },
+    "nan weight": with_tensors(weight_1=poisoned(float("nan"))),
+    "infinite bias": with_tensors(bias_0=poisoned(float("inf"))),
+    "nan alpha": with_tensors(alpha=poisoned(float("nan"))),
+    "infinite beta": with_tensors(beta=poisoned(-float("inf"))),
+    "nan scale": with_tensors(bits=8, scale_1=poisoned(float("nan"))),
+    "infinite float16": with_tensors(bits=16, weight_1=poisoned(float("inf"))),
+    **{
+        f"no {name}": with_tensors(**{name: ...})
+        for name in ("weight_0", "weight_2", "bias_1", "alpha", "beta", "tiles")
+    },
+    "no scale": with_tensors(bits=8, scale_1=...),
+    "flat weight": with_tensors(weight_0=lambda t: t.flatten()),
+    "flat last weight": with_tensors(weight_2=lambda t: t.flatten()),
+    "two axes": with_tensors(weight_0=lambda t: t[0]),
+    "a number for a weight": with_tensors(weight_0=lambda t: t[0, 0, 0]),
+    "empty weight": with_tensors(weight_0=lambda t: t[:0]),
+    "four axes": with_tensors(weight_1=lambda t: t[None]),
+    "narrower": with_tensors(weight_1=lambda t: t[:, :, :4]),
+    "three inputs": with_tensors(weight_0=lambda t: torch.cat([t, t[:, :1]], 1)),
+    "bias of fewer units": with_tensors(bias_1=lambda t: t[:, :, :4]),
+    "bias that would broadcast": with_tensors(bias_1=lambda t: t[:, :, :1]),
+    "fewer networks": with_tensors(**dict.fromkeys(("weight_0", "bias_0"), lambda t: t[:2])),
+    "tuning of fewer networks": with_tensors(alpha=lambda t: t[:1]),
+    "tuning of fewer channels": with_tensors(beta=lambda t: t[:, :, :1]),
+    "scale of other units": with_tensors(bits=8, scale_1=lambda t: t[:, :, :4]),
+    "scale of other networks": with_tensors(bits=8, scale_1=lambda t: t[:2]),
+    "scale without axes": with_tensors(bits=8, scale_1=lambda t: t[0, 0, 0]),
+    "scale that overflows": with_tensors(bits=8, scale_1=lambda t: t * 0 + 3e38),
+    "complex alpha": with_tensors(alpha=lambda t: t.to(torch.complex64)),
+    "complex weight": with_tensors(weight_1=lambda t: t.to(torch.complex64)),
+    "double alpha": with_tensors(alpha=lambda t: t.double()),
+    "whole beta": with_tensors(beta=lambda t: t.long()),
+    "unsigned alpha": with_tensors(alpha=lambda t: t.to(torch.uint8).to(torch.uint32)),
+    "8-bit float alpha": with_tensors(alpha=lambda t: t.to(torch.float8_e4m3fn)),
+    "double scale": with_tensors(bits=8, scale_1=lambda t: t.double()),
+    "no nodes": with_tensors(tiles=tree().reshape(0, 2)),
+    "flat tree": with_tensors(tiles=lambda t: t.flatten()),
+    "tree of three columns": with_tensors(tiles=torch.cat([tree((0, 8), (-1, 0), (-1, 0))] * 2, 1)[:, :3]),
+    "half a tree": with_tensors(tiles=lambda t: t[:4]),
+    "more than a tree": with_tensors(tiles=lambda t: torch.cat([t, t])),
+    "another tree": with_tensors(tiles=tree((0, 8), (-1, 0), (-1, 0))),
+    "cut outside": with_tensors(tiles=tree((0, 8), (-1, 0), (1, 12), (-1, 0), (-1, 0))),
+    "cut below": with_tensors(tiles=tree((0, 8), (-1, 0), (1, -3), (-1, 0), (-1, 0))),
+    "cut twice": with_tensors(tiles=tree((0, 8), (-1, 0), (0, 8), (-1, 0), (-1, 0))),
+    "third axis": with_tensors(tiles=tree((2, 8), (-1, 0), (1, 5), (-1, 0), (-1, 0))),
+    "broken cuts": with_tensors(tiles=lambda t: t.float() + 0.25 * (t > 0)),
+    "tree of doubles": with_tensors(tiles=lambda t: t.double()),
+    "tree of half floats": with_tensors(tiles=lambda t: t.bfloat16()),
+    "huge tree": with_tensors(tiles=torch.full((100_001, 2), -1, dtype=torch.int32)),
+}
+
+NEWER = {
+    f"version {version}": with_header(format_version=version) for version in (2, 99, 10**30, 1.5, "2", None, [1])
+}
+
+
+@pytest.fixture(scope="module")
+def read():
+    return outcomes({**FOREIGN, **DAMAGED, **NEWER, "intact": dumps(field_of()), "intact too": with_header()})
+
+
+def assert_refused(outcome):
+    assert outcome.startswith("refused: ")
+    assert "\n" not in outcome
+    assert len(outcome) < 400
+
+
+def test_the_reader_of_these_tests_reads(read):
+    assert read["intact"] == read["intact too"] == "field"
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_foreign_files_are_refused(read, name):
+    assert_refused(read[name])
+    assert "not an .eoren file" in read[name] or "damaged .eoren file" in read[name]
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_files_are_refused(read, name):
+    assert_refused(read[name])
+
+
+@pytest.mark.parametrize("name", NEWER)
+def test_newer_versions_say_so(read, name):
+    assert_refused(read[name])
+    assert "format version" in read[name]
+    assert "upgrade eoren" in read[name]
+
+
+@pytest.mark.parametrize("version", [0, -1, True])
+def test_versions_that_never_were_are_refused(version):
+    with pytest.raises(EorenError):
+        loads(with_header(format_version=version))
+
+
+def test_every_truncation_is_refused():
+    data = dumps(field_of(width=2))
+    found = outcomes({str(cut): data[:cut] for cut in range(len(data))})
+    assert len(found) == len(data)
+    for outcome in found.values():
+        assert_refused(outcome)
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_random_damage_is_refused_or_harmless(bits):
+    generator = np.random.default_rng(bits)
+    data = np.frombuffer(dumps(field_of(bits=bits)), np.uint8)
+    (length,) = struct.unpack("<Q", data[:8].tobytes())
+    files = {}
+    for case in range(150):
+        damaged = data.copy()
+        end = len(data) if case % 3 == 0 else 8 + length  # damage to the header is the more interesting
+        places = generator.integers(0, end, generator.integers(1, 4))
+        # Digits, letters and signs of the header become others, so that much of it still parses.
+        damaged[places] ^= generator.integers(1, 256 if case % 2 else 16, len(places), dtype=np.uint8)
+        files[str(case)] = damaged.tobytes()
+    found = outcomes(files)
+    for case, outcome in found.items():
+        assert outcome == "field" or outcome.startswith("refused: "), (case, files[case])
+        assert "\n" not in outcome
+    assert sum(outcome != "field" for outcome in found.values()) > 50
+
+
+# Places.
+
+
+def test_errors_name_the_file(tmp_path):
+    (tmp_path / "a.eoren").write_bytes(png())
+    with pytest.raises(EorenError, match=r"a\.eoren: not an \.eoren file"):
+        load(tmp_path / "a.eoren")
+    with pytest.raises(EorenError, match=r"b\.eoren: cannot be read \(No such file or directory\)"):
+        load(tmp_path / "b.eoren")
+    with pytest.raises(EorenError, match=r"cannot be read \(Is a directory\)"):
+        load(tmp_path)
+    with pytest.raises(EorenError, match=r"no folder"):
+        save(field_of(), tmp_path / "none" / "a.eoren")
+
+
+def test_a_path_that_cannot_be_one():
+    with pytest.raises(EorenError):
+        load("a\0b.eoren")
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()], ids=str)
+@pytest.mark.parametrize("place", [(Path, "write_bytes"), (os, "replace"), (os, "fsync")], ids=lambda p: p[1])
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch, place, error):
+    path = tmp_path / "a.eoren"
+    save(field_of(), path)
+    before = path.read_bytes()
+
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(*place, fail)
+    with pytest.raises(EorenError if isinstance(error, OSError) else KeyboardInterrupt):
+        save(field_of(seed=1), path)
+    monkeypatch.undo()
+    assert [each.name for each in tmp_path.iterdir()] == ["a.eoren"]
+    assert path.read_bytes() == before
+
+
+def test_a_field_that_cannot_be_stored_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.eoren"
+    save(field_of(), path)
+    before = path.read_bytes()
+    field = field_of(bits=16)
+    large = replace(field, siren=field.siren.with_tensors([1e6 * t for t in field.siren.tensors()]))
+    with pytest.raises(EorenError, match="does not fit into 16 bits; store the field with bits=32"):
+        save(large, path)
+    assert path.read_bytes() == before
+    assert len([*tmp_path.iterdir()]) == 1
