@@ -27,7 +27,7 @@ def field_of(tiling, channels=3, seed=0):
     field = Field(siren, Tuning(ones, 0 * ones), tiling)
     # Colours of mean 0.5 and deviation 0.35: some lie outside [0, 1].
     colors = field.render()
-    alpha = torch.from_numpy(0.35 / colors.std((0, 1)))
+    alpha = torch.from_numpy(0.35 / colors.std((0, 1)).clip(1e-3))
     return replace(field, tuning=Tuning(alpha * ones, 0.5 - alpha * torch.from_numpy(colors.mean((0, 1))) * ones))
 
 

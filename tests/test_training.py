@@ -77,7 +77,7 @@ def same(one, other):
 
 
 def tile_geometry(trainer):
-    """Per tile: its pixels ``(column, row)``, each tile given as many as the largest has, its middle and its half."""
+    """Per tile: its pixels ``(column, row)``, its middle and its half."""
     tiling, halo = trainer.tiling, trainer.tiling.halo
     tiles = []
     for x0, y0, x1, y1 in tiling.boxes.tolist():
@@ -86,8 +86,7 @@ def tile_geometry(trainer):
         pixels = [(j, i) for i in rows for j in columns]
         middle = (columns[0] + columns[-1] + 1) / 2, (rows[0] + rows[-1] + 1) / 2
         tiles.append((pixels, middle, max(len(columns), len(rows)) / 2))
-    most = max(len(pixels) for pixels, _, _ in tiles)
-    return [([pixels[k % len(pixels)] for k in range(most)], middle, half) for pixels, middle, half in tiles]
+    return tiles
 
 
 def plain_step(trainer, image, axes_weights, shift=0.0):
@@ -115,12 +114,17 @@ def plain_step(trainer, image, axes_weights, shift=0.0):
         return alpha * (z @ parameters[layers - 1][tile] + parameters[-1][tile]) + beta
 
     total, of_color, of_slope = 0.0, [], []
-    for tile, (pixels, middle, half) in enumerate(tile_geometry(trainer)):
-        column, row = torch.tensor(pixels).unbind(1)
-        color, slope = colors[row, column], slopes[row, column]
+    tiles = tile_geometry(trainer)
+    most = max(len(pixels) for pixels, _, _ in tiles)
+    for tile, (own, middle, half) in enumerate(tiles):
         alpha, beta = torch.ones(channels).double(), torch.full((channels,), 0.5).double()
         if chosen.standardize:
-            alpha, beta = color.std(0, correction=0).clamp(min=1 / 255), color.mean(0)
+            column, row = torch.tensor(own).unbind(1)
+            alpha, beta = colors[row, column].std(0, correction=0).clamp(min=1 / 255), colors[row, column].mean(0)
+        # In a step every tile has as many points as the largest: a smaller one begins again.
+        pixels = [own[k % len(own)] for k in range(most)]
+        column, row = torch.tensor(pixels).unbind(1)
+        color, slope = colors[row, column], slopes[row, column]
         centres = torch.stack([column, row], 1).double() + 0.5
         said = network(tile, centres, middle, half, alpha, beta)
         error = (said - color).square()
@@ -216,7 +220,7 @@ def test_a_batch_of_unequal_tiles_is_what_the_order_says(calls):
     trainer.step(0.0)
     local = torch.cat([points for points, _ in calls], 1).double()
     for (pixels, middle, half), own in zip(tile_geometry(trainer), local, strict=True):
-        expected = (np.array([pixels[k] for k in order]) + 0.5 - middle) / half
+        expected = (np.array([pixels[k % len(pixels)] for k in order]) + 0.5 - middle) / half
         np.testing.assert_allclose(own, expected, atol=1e-6)
 
 
@@ -370,7 +374,7 @@ def test_every_pixel_has_its_turn_once_an_epoch(calls, batch):
 def test_every_pixel_of_every_tile_has_its_turn_and_none_from_elsewhere(calls):
     trainer = trainer_of(picture(11, 17), objective="pixel", batch=17, tile=6, halo=1.0)
     tiles = tile_geometry(trainer)
-    most = len(tiles[0][0])
+    most = max(len(pixels) for pixels, _, _ in tiles)
     assert len(tiles) > 4
     for _ in range(ceil(most / trainer.points_per_step)):
         trainer.step(0.0)
@@ -378,7 +382,8 @@ def test_every_pixel_of_every_tile_has_its_turn_and_none_from_elsewhere(calls):
     assert local.abs().max() <= 1
     for (pixels, middle, half), own in zip(tiles, local, strict=True):
         seen = np.rint((own * half + torch.tensor(middle)).numpy() - 0.5).astype(int)
-        assert sorted(map(tuple, seen)) == sorted(pixels)
+        assert len(seen) == most
+        assert sorted(set(map(tuple, seen))) == sorted(pixels)
 
 
 # Seeds, abandoned steps, resumed runs.

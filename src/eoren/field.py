@@ -82,8 +82,8 @@ class Field:
         >>> import eoren, numpy as np
         >>> image = np.linspace(0, 1, 16, dtype=np.float32).reshape(1, 16, 1).repeat(16, 0)
         >>> found = eoren.fit(image, steps=300, width=16, depth=2, seed=0).field
-        >>> found.color(np.array([[0.25, 0.5]])).round(1).tolist()
-        [[0.2]]
+        >>> bool(abs(found.color(np.array([[0.25, 0.5]])) - 0.234) < 0.05)
+        True
         >>> found.gradient(np.zeros((5, 7, 2)) + 0.5).shape
         (5, 7, 1, 2)
     """

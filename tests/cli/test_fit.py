@@ -58,6 +58,20 @@ def at_step(monkeypatch):
     return arrange
 
 
+@pytest.fixture
+def shown(monkeypatch):
+    """The steps that fits in this process were at: a fit that starts anew would come to the same end."""
+    steps = []
+    show = _Display.show
+
+    def watch(self, progress):
+        steps.append(progress.steps)
+        show(self, progress)
+
+    monkeypatch.setattr(_Display, "show", watch)
+    return steps
+
+
 # What comes out.
 
 
@@ -247,6 +261,7 @@ def test_the_picture_is_never_replaced(refused, picture, folder, link):
     assert refused("fit", picture, "-o", target, "--overwrite") == f"{target}: is the input; choose another --output"
 
 
+@pytest.mark.usefixtures("no_work")
 def test_the_picture_is_not_taken_for_a_checkpoint(refused, picture, folder):
     picture.rename(folder / "a.eoren.resume")
     assert "is the input" in refused("fit", "a.eoren.resume", "-o", "a.eoren", "--overwrite")
@@ -270,7 +285,7 @@ def test_more_than_the_memory_holds(refused, picture):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_and_resumed_is_the_same_to_the_bit(eoren, picture, folder, at_step, number):
+def test_interrupted_and_resumed_is_the_same_to_the_bit(eoren, picture, folder, at_step, shown, number):
     handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
     command = ["fit", picture, "--steps", 60, "--set", "batch=100", *SMALL]
     eoren(*command, "-o", "whole.eoren")
@@ -283,7 +298,9 @@ def test_interrupted_and_resumed_is_the_same_to_the_bit(eoren, picture, folder, 
     assert (folder / "a.eoren.resume").exists()
     assert handlers == [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
 
+    shown.clear()
     status, out, err = eoren(*command, "-o", "a.eoren", "--resume", "--json")
+    assert min(shown) == 17
     assert (status, err, json.loads(out)["steps"]) == (0, "", 60)
     assert same_tensors("a.eoren", "whole.eoren")
     assert not (folder / "a.eoren.resume").exists()
@@ -308,7 +325,7 @@ def interrupted(eoren, picture, at_step):
     return command
 
 
-def test_an_interrupted_fit_is_not_lost(eoren, refused, interrupted, folder):
+def test_an_interrupted_fit_is_not_lost(eoren, refused, interrupted, folder, shown):
     # The first advice is not --overwrite, though the output exists too.
     assert "a.eoren.resume: an interrupted fit; give --resume to go on" in refused(*interrupted)
     (folder / "bad.png").write_text("no picture")
@@ -316,6 +333,7 @@ def test_an_interrupted_fit_is_not_lost(eoren, refused, interrupted, folder):
     refused(*interrupted, "--overwrite", "--device", "tpu")
     refused(*interrupted, "--overwrite", "--set", "foo=1")
     assert eoren(*interrupted, "--resume")[0] == 0
+    assert min(shown) == 10
 
 
 def test_overwrite_starts_anew(eoren, interrupted, folder):
@@ -382,7 +400,7 @@ def until(condition, child):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_signals(eoren, picture, folder, number):
+def test_signals(eoren, picture, folder, shown, number):
     command = ["fit", picture, "--steps", "300", *SMALL]
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, *command, "-o", "a.eoren"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -401,6 +419,7 @@ def test_signals(eoren, picture, folder, number):
         assert 0 < metadata("a.eoren")["provenance"]["steps"] < 300
     if number != signal.SIGTERM:  # saves time: SIGTERM takes the same way as SIGINT
         assert eoren(*command, "-o", "a.eoren", "--resume", "-q")[0] == 0
+        assert min(shown) > 0
         eoren(*command, "-o", "whole.eoren", "-q")
         assert same_tensors("a.eoren", "whole.eoren")
         assert not checkpoint.exists()
