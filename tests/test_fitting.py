@@ -394,7 +394,7 @@ def test_objectives_do_what_they_are_named_for():
     image = smooth()
     image += 0.05 * picture(20, 26)
     found = {
-        objective: fit(image, objective=objective, steps=80, width=16, batch=10_000, **LOW).metrics
+        objective: fit(image, objective=objective, steps=150, width=32, batch=10_000, omega_first=30.0).metrics
         for objective in ("gradient", "pixel", "sobolev")
     }
     assert found["pixel"].psnr > found["gradient"].psnr
@@ -498,8 +498,6 @@ CALLS = {
     "seed=None": "seed",
 }
 WELCOME = [
-    "seed=-1",
-    "seed=2**40",
     "rate=1",
     "checkpoint=folder + '/a'",
     "watch=lambda progress: None",

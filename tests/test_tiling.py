@@ -51,7 +51,7 @@ def plane_points(tiling, count=1500):
 
 def dense(tiling, blend, points):
     """``(points, tiles, 4)``: weight, slope and Laplacian of all tiles, from those that answer."""
-    numbers = torch.cat([blend.weight[:, None], blend.slope, blend.laplacian[:, None]], 1)
+    numbers = torch.cat([blend.weight[:, None], blend.slope, blend.bend.sum(-1)[:, None]], 1)
     total = torch.zeros(len(points), tiling.count, 4, dtype=points.dtype)
     return total.index_put((blend.point, blend.tile), numbers, accumulate=True)
 
@@ -286,7 +286,7 @@ def test_a_single_tile_is_the_picture():
     found = tiling.blend(plane_points(tiling))
     assert (found.weight == 1).all()
     assert not found.slope.any()
-    assert not found.laplacian.any()
+    assert not found.bend.any()
     assert torch.equal(found.point, torch.arange(len(found.point)))
 
 
@@ -380,9 +380,9 @@ def test_no_weight_reaches_beyond_box_and_halo(tiling):
 @every_tiling
 def test_no_points_have_no_entries(tiling, dtype):
     found = tiling.blend(torch.zeros(0, 2, dtype=dtype))
-    assert [tuple(each.shape) for each in found] == [(0,), (0,), (0,), (0, 2), (0,)]
+    assert [tuple(each.shape) for each in found] == [(0,), (0,), (0,), (0, 2), (0, 2)]
     assert found.point.dtype == found.tile.dtype == torch.int64
-    assert found.weight.dtype == found.slope.dtype == found.laplacian.dtype == dtype
+    assert found.weight.dtype == found.slope.dtype == found.bend.dtype == dtype
     assert tiling.local(torch.zeros(0, 2, dtype=dtype), found.tile).shape == (0, 2)
 
 
@@ -390,7 +390,7 @@ def test_no_points_have_no_entries(tiling, dtype):
 def test_float32_points_are_blended_in_float32(tiling):
     points = torch.rand(200, 2, generator=torch.Generator().manual_seed(1))
     found = tiling.blend(points)
-    assert found.weight.dtype == found.slope.dtype == found.laplacian.dtype == torch.float32
+    assert found.weight.dtype == found.slope.dtype == found.bend.dtype == torch.float32
     weights = dense(tiling, found, points)[..., 0]
     np.testing.assert_allclose(weights, documented_weights(tiling, points.double()), atol=1e-4)
 

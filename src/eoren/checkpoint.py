@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -53,19 +54,27 @@ def restore_checkpoint(path: Path, trainer: Trainer, identity: Identity) -> floa
     Raises:
         EorenError: the file is damaged, or belongs to another fit: the message names what differs.
     """
+    damaged = EorenError(f"{path}: not a checkpoint of eoren, or damaged; delete it to start anew")
     try:
         with safe_open(path, framework="pt") as stored:
             header = json.loads(stored.metadata()[_KEY])
+            theirs, steps, seconds = header["identity"], header["steps"], header["seconds"]
+            _compare(path, identity.as_dict(), dict(theirs))
             tensors = [stored.get_tensor(str(i)) for i in range(len(trainer.state()))]
     except (SafetensorError, KeyError, TypeError, ValueError, OSError):
-        raise EorenError(f"{path}: not a checkpoint of eoren, or damaged; delete it to start anew") from None
-    mine = identity.as_dict()
-    theirs = header["identity"]
+        raise damaged from None
+    like = [(t.shape, t.dtype) for t in trainer.state()]
+    whole = type(steps) is int and steps >= 0 and isinstance(seconds, int | float) and 0 <= seconds < inf
+    if not whole or [(t.shape, t.dtype) for t in tensors] != like:
+        raise damaged
+    trainer.restore(tensors, steps)
+    return float(seconds)
+
+
+def _compare(path: Path, mine: dict[str, Any], theirs: dict[str, Any]) -> None:
     for name in mine:
         if mine[name] != theirs.get(name):
             raise EorenError(
                 f"{path}: belongs to another fit: its {name} is {theirs.get(name)!r}, here it is {mine[name]!r}; "
                 "use the same picture and options, or delete it to start anew"
             )
-    trainer.restore(tensors, int(header["steps"]))
-    return float(header["seconds"])

@@ -40,6 +40,14 @@ class Jet(NamedTuple):
     laplacian: Float[Tensor, "points channels"] | None = None
 
 
+class _Wanted(NamedTuple):
+    """Which derivatives, and how fast every tile's local coordinates change along the units they come in."""
+
+    gradient: bool
+    laplacian: bool
+    scale: Float[Tensor, "tiles 2"]
+
+
 @dataclass(frozen=True)
 class Provenance:
     """Where a field comes from, as it is stored in its file.
@@ -195,8 +203,8 @@ class Field:
             EorenError: an empty grid or region.
         """
         x0, y0, x1, y1 = region
-        if not (x0 < x1 and y0 < y1):
-            raise EorenError(f"region {region} is empty; give x0,y0,x1,y1 with x0 < x1 and y0 < y1")
+        if not (x0 < x1 and y0 < y1 and np.isfinite(region).all()):
+            raise EorenError(f"region {region} is empty or endless; give x0,y0,x1,y1 with x0 < x1 and y0 < y1")
         natural = (self.tiling.width * (x1 - x0), self.tiling.height * (y1 - y0))
         if width is None:
             width = round(natural[0] * (1 if height is None else height / natural[1]))
@@ -213,16 +221,20 @@ class Field:
         *,
         region: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
         show: Show = "color",
+        extent: tuple[float, float] = (1.0, 1.0),
     ) -> Iterator[Float[np.ndarray, "rows width *features"]]:
-        """:meth:`render` strip by strip, top to bottom, with memory bounded whatever the size of the grid."""
+        """:meth:`render` strip by strip, top to bottom, with memory bounded whatever the size of the grid.
+
+        Derivatives come in the units of ``extent``, the picture's sides; its size in pixels gives them per pixel.
+        """
         strip = max(1, _POINTS_AT_ONCE // width)
         for top in range(0, height, strip):
             points = pixel_centres(width, height, region, rows=slice(top, top + strip))
-            yield self._query(points.numpy(), show)[0]
+            yield self._query(points.numpy(), show, extent=extent)[0]
 
-    def _query(self, xy: Points, *wanted: Show) -> tuple[Points, ...]:
+    def _query(self, xy: Points, *wanted: Show, extent: tuple[float, float] = (1.0, 1.0)) -> tuple[Points, ...]:
         if isinstance(xy, np.ndarray):
-            found = self._query(torch.from_numpy(np.ascontiguousarray(xy)), *wanted)
+            found = self._query(torch.from_numpy(np.array(xy)), *wanted, extent=extent)
             return tuple(each.cpu().numpy() for each in found)
         if xy.ndim < 1 or xy.shape[-1] != 2:
             raise EorenError(f"points have shape {tuple(xy.shape)}, but the last axis must be (x, y)")
@@ -232,13 +244,20 @@ class Field:
         points = xy.to(self.siren.device, precise).reshape(-1, 2)
         with torch.set_grad_enabled(xy.requires_grad and torch.is_grad_enabled()):
             jets = [
-                self.jet(part, gradient="gradient" in wanted, laplacian="laplacian" in wanted)
+                self.jet(part, gradient="gradient" in wanted, laplacian="laplacian" in wanted, extent=extent)
                 for part in points.split(_POINTS_AT_ONCE)
             ]
             found = [torch.cat([getattr(jet, each) for jet in jets]) for each in wanted]
         return tuple(each.reshape(*xy.shape[:-1], *each.shape[1:]) for each in found)
 
-    def jet(self, points: Float[Tensor, "points 2"], *, gradient: bool = False, laplacian: bool = False) -> Jet:
+    def jet(
+        self,
+        points: Float[Tensor, "points 2"],
+        *,
+        gradient: bool = False,
+        laplacian: bool = False,
+        extent: tuple[float, float] = (1.0, 1.0),
+    ) -> Jet:
         """Colour, and gradient and Laplacian if wanted, in one pass.
 
         Tiles blend by their weights w: ``Phi = sum w Phi_i``, ``grad Phi = sum w grad Phi_i + Phi_i grad w`` and
@@ -248,12 +267,16 @@ class Field:
             points: ``(N, 2)`` on the field's device.
             gradient: wanted.
             laplacian: wanted; brings the gradient too.
+            extent: sides of the picture in the units of the derivatives: its width and height for derivatives
+                per pixel.
         """
         blend = self.tiling.blend(points)
         dtype = self.siren.weights[0].dtype
         local = self.tiling.local(points[blend.point], blend.tile).to(dtype)
-        weight, slope = blend.weight.to(dtype)[:, None], blend.slope.to(dtype)[:, None]
-        said = self._by_tile(local, blend.tile, gradient or laplacian, laplacian)
+        per_side = torch.tensor(extent, dtype=blend.slope.dtype, device=points.device)
+        weight, slope = blend.weight.to(dtype)[:, None], (blend.slope / per_side).to(dtype)[:, None]
+        wanted = _Wanted(gradient or laplacian, laplacian, self.tiling.local_per_unit.to(points) / per_side)
+        said = self._by_tile(local, blend.tile, wanted)
 
         color = said[:, 0]
         parts = [weight * color]
@@ -261,7 +284,7 @@ class Field:
             by_xy = said[:, 1:3].movedim(1, -1)
             parts.append((weight[..., None] * by_xy + color[..., None] * slope).flatten(1))
         if laplacian:
-            bend = blend.laplacian.to(dtype)[:, None]
+            bend = (blend.bend / per_side**2).sum(-1).to(dtype)[:, None]
             parts.append(weight * said[:, 3] + 2 * (by_xy * slope).sum(-1) + color * bend)
         total = torch.cat(parts, 1)
         if self.tiling.count > 1:
@@ -274,15 +297,15 @@ class Field:
         )
 
     def _by_tile(
-        self, local: Float[Tensor, "n 2"], tile: Int[Tensor, " n"], gradient: bool, laplacian: bool
+        self, local: Float[Tensor, "n 2"], tile: Int[Tensor, " n"], wanted: "_Wanted"
     ) -> Float[Tensor, "n streams channels"]:
-        """What the tile beside each point says there, per unit square: colour, d/dx, d/dy, second derivatives.
+        """What the tile beside each point says there: colour, d/dx, d/dy, Laplacian.
 
         Points come sorted by tile. Each tile's are cut into blocks of one length, so that many tiles are one
         batch; the last block of a tile repeats its last point.
         """
         counts = torch.bincount(tile, minlength=self.tiling.count)
-        streams = 1 + 2 * gradient + laplacian
+        streams = 1 + 2 * wanted.gradient + wanted.laplacian
         chunk = chunk_points(self.siren, streams)
         block = int(min(chunk, max(16, -(-len(tile) // max(1, int((counts > 0).sum()))))))
         blocks = -(-counts // block)
@@ -301,20 +324,20 @@ class Field:
             points = local[rows[part]]
             if self.tiling.count == 1:
                 points = points.flatten(0, 1)[None]
-            said = self._tuned(points, which, gradient, laplacian)
+            said = self._tuned(points, which, wanted)
             parts.append(said.movedim(1, 2).flatten(0, 1)[keep[part].flatten()])
         return torch.cat(parts) if parts else local.new_zeros(0, streams, self.channels)
 
     def _tuned(
-        self, points: Tensor, which: slice | Tensor, gradient: bool, laplacian: bool
+        self, points: Tensor, which: slice | Tensor, wanted: "_Wanted"
     ) -> Float[Tensor, "batch streams points channels"]:
-        """Some networks at their local points, tuned, with derivatives by x and y of the unit square."""
+        """Some networks at their local points, tuned."""
         said = propagate(
             self.siren.select(which),
             points,
-            axes=(0, 1) if gradient else (),
-            scale=self.tiling.local_per_unit.to(points)[which],
-            laplacian=laplacian,
+            axes=(0, 1) if wanted.gradient else (),
+            scale=wanted.scale.to(points.dtype)[which],
+            laplacian=wanted.laplacian,
         )
         return self.tuning.select(which).apply(said)
 

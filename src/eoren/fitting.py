@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from math import cos, pi
+from operator import index
 from os import PathLike
 from pathlib import Path
 from time import monotonic
@@ -16,7 +17,9 @@ from numpy.typing import ArrayLike
 from eoren._version import __version__
 from eoren.checkpoint import Identity, restore_checkpoint, write_checkpoint
 from eoren.devices import choose_device
+from eoren.errors import EorenError
 from eoren.field import Field, Provenance
+from eoren.files import check_writable
 from eoren.images import Picture, as_image, read_picture
 from eoren.metrics import Metrics, decibel, evaluate, psnr
 from eoren.presets import Settings, resolve
@@ -28,6 +31,7 @@ CHECKPOINT_EVERY = 30.0
 _HISTORY_EVERY = 0.5
 # How much of the running error each step replaces: steps see different pixels.
 _SMOOTHING = 0.1
+_MAX_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -124,11 +128,14 @@ def fit(
         >>> result.metrics.psnr > 30, result.metrics.gradient_psnr > 30
         (True, True)
     """
-    start = monotonic()
     budget = {"seconds": seconds, "steps": steps, "until_psnr": until_psnr}
     given = {name: value for name, value in budget.items() if value is not None}
     chosen = resolve(preset, **given, **settings)
+    seed = _seed(seed)
+    if checkpoint is not None:
+        check_writable(Path(checkpoint))
     pixels, digest = _picture(image)
+    start = monotonic()
     trainer = Trainer(pixels, chosen, seed=seed, device=choose_device(device))
     run = _Run(trainer, pixels, Identity(chosen, seed, digest), start, watch, checkpoint)
     ended = run.until_the_end()
@@ -164,6 +171,7 @@ class _Run:
         self._start = start
         self._watch = watch
         self._checkpoint = None if checkpoint is None else Path(checkpoint)
+        self._stopped = False
         self._errors = StepErrors(None, None)
         self._progress = Progress()
         # Above this running estimate it is worth measuring whether the target is reached.
@@ -188,7 +196,7 @@ class _Run:
                 *(None if e is None else decibel(e) for e in (self._errors.color, self._errors.gradient)),
             )
             self._remember()
-            if self._watch is not None and self._watch(self._progress):
+            if self._wants_to_stop(self._progress):
                 return "interrupted"
             if done >= 1:
                 return "budget"
@@ -219,8 +227,11 @@ class _Run:
         seconds = self._identity.settings.seconds
         if seconds is not None and self.elapsed() > seconds and self._trainer.steps_done > 0:
             return True
-        now = replace(self._progress, seconds=self.elapsed())
-        return bool(self._watch is not None and self._watch(now))
+        return self._wants_to_stop(replace(self._progress, seconds=self.elapsed()))
+
+    def _wants_to_stop(self, progress: Progress) -> bool:
+        self._stopped = self._stopped or bool(self._watch is not None and self._watch(progress))
+        return self._stopped
 
     def _remember(self) -> None:
         if not self.history or self._progress.seconds - self.history[-1].seconds >= _HISTORY_EVERY:
@@ -240,6 +251,16 @@ class _Run:
             # Estimate and measurement differ; measuring takes time, so wait until it may be enough.
             self._worth_measuring = estimate + max(0.1, target - measured)
         return measured >= target
+
+
+def _seed(seed: int) -> int:
+    try:
+        number = -1 if isinstance(seed, bool) else index(seed)
+    except TypeError:
+        number = -1
+    if not 0 <= number <= _MAX_SEED:
+        raise EorenError(f"seed is {seed!r}, but must be a whole number from 0 to {_MAX_SEED}")
+    return number
 
 
 def _blend(before: StepErrors, now: StepErrors) -> StepErrors:

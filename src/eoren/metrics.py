@@ -5,12 +5,14 @@ from math import inf, log10, nan
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from skimage.metrics import structural_similarity
 
 from eoren.coordinates import pixel_centres
 from eoren.errors import EorenError
 from eoren.field import Field
 from eoren.gradients import reference_gradient
+from eoren.images import as_image
 
 Image = Float[np.ndarray, "height width channels"]
 
@@ -48,12 +50,12 @@ class Metrics:
         return {name: value if abs(value) < inf else None for name, value in asdict(self).items()}
 
 
-def evaluate(field: Field, image: Image, *, stored_bytes: int | None = None) -> Metrics:
+def evaluate(field: Field, image: ArrayLike, *, stored_bytes: int | None = None) -> Metrics:
     """Measure a field against its picture, in strips: memory does not grow beyond picture and target.
 
     Args:
         field: what to measure.
-        image: ``(H, W, C)``, values in [0, 1], of the size that the field was fitted to.
+        image: ``(H, W)`` or ``(H, W, C)``, as :func:`eoren.fit` takes it, of the size the field was fitted to.
         stored_bytes: size of the field's file, if it lies in one; else that of the file it would have.
 
     Raises:
@@ -65,6 +67,7 @@ def evaluate(field: Field, image: Image, *, stored_bytes: int | None = None) -> 
         >>> eoren.evaluate(eoren.fit(image, steps=1, width=8, depth=2).field, image).psnr > 60
         True
     """
+    image = as_image(image)
     height, width, channels = image.shape
     if (width, height, channels) != (*field.size, field.channels):
         raise EorenError(

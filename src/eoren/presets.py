@@ -72,8 +72,8 @@ class Settings:
     omega_hidden: float = 30.0
     halo: float = 2.0
     optimizer: str = "muon"
-    rate: float = 0.01
-    adam_rate: float = 0.003
+    rate: float = 0.006
+    adam_rate: float = 0.01
     decay: float = 0.01
     batch: int | None = 1024
     standardize: bool = True

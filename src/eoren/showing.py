@@ -96,15 +96,16 @@ def write_field(
     Raises:
         EorenError: a format that cannot hold it, or a place that cannot be written to.
     """
-    size = np.array(field.size, np.float32)
     channels: int | tuple[int, int] = field.channels
-    strips = field.render_rows(width, height, region=region, show=show)
-    if holds_numbers(path) and show != "color":
+    numbers = holds_numbers(path)
+    extent = (1.0, 1.0) if numbers else (float(field.size[0]), float(field.size[1]))
+    strips = field.render_rows(width, height, region=region, show=show, extent=extent)
+    if numbers and show != "color":
         channels, bit_depth = ((field.channels, 2) if show == "gradient" else field.channels), 32
     elif show == "gradient":
-        channels, strips = 1, (magnitude_picture(strip / size) for strip in strips)
+        channels, strips = 1, map(magnitude_picture, strips)
     elif show == "laplacian":
-        strips = (laplacian_picture(strip / size.prod()) for strip in strips)
+        strips = map(laplacian_picture, strips)
     write_rows(path, strips, height=height, width=width, channels=channels, bit_depth=bit_depth)
 
 

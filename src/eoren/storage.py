@@ -5,13 +5,13 @@ entry, ``eoren``, holds JSON: format version, picture size, tiling, frequency fa
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -21,11 +21,12 @@ from eoren._version import __version__
 from eoren.errors import EorenError
 from eoren.field import Field, Provenance
 from eoren.files import atomic_path
-from eoren.quantization import pack, unpack
+from eoren.quantization import BITS, pack, unpack
 from eoren.tiling import Tiling
 from eoren.tuning import Tuning
 
 FORMAT_VERSION = 1
+_MAX_SIDE = 2**31 - 1
 _KEY = "eoren"
 
 
@@ -50,8 +51,8 @@ def load(path: str | PathLike[str], *, device: torch.device | str = "cpu") -> Fi
     """
     try:
         data = Path(path).read_bytes()
-    except OSError as error:
-        raise EorenError(f"{path}: cannot be read ({error.strerror})") from None
+    except (OSError, ValueError) as error:
+        raise EorenError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from None
     try:
         return loads(data).to(device)
     except EorenError as error:
@@ -85,15 +86,23 @@ def loads(data: bytes) -> Field:
     header = read_header(data)
     try:
         tensors = load_tensors(data)
-        size = int(header["width"]), int(header["height"])
-        tiling = Tiling(*size, float(header["halo"]), tensors["tiles"].numpy())
+        size = _whole(header, "width", _MAX_SIDE), _whole(header, "height", _MAX_SIDE)
+        channels, bits = _whole(header, "channels", 4), _whole(header, "bits", 32)
         omegas = tuple(float(omega) for omega in header["omegas"])
-        siren = unpack(tensors, omegas)
-        tuning = Tuning(tensors["alpha"], tensors["beta"])
-        field = Field(siren, tuning, tiling, int(header["bits"]), Provenance(**header["provenance"]))
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+        _check_tensors(tensors, channels, len(omegas), bits)
+        tiling = Tiling(*size, float(header["halo"]), tensors["tiles"].numpy())
+        field = Field(
+            unpack(tensors, omegas),
+            Tuning(tensors["alpha"], tensors["beta"]),
+            tiling,
+            bits,
+            Provenance(**header["provenance"]),
+        )
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError, SafetensorError) as error:
         raise EorenError(f"damaged .eoren file ({_one_line(error)}); fit the picture again") from None
-    _check(field, int(header["channels"]))
+    numbers = (*field.siren.tensors(), field.tuning.alpha, field.tuning.beta, torch.tensor(omegas))
+    if not all(bool(t.isfinite().all()) for t in numbers):
+        raise EorenError("damaged .eoren file: some of its numbers are not finite; fit the picture again")
     return field
 
 
@@ -115,26 +124,42 @@ def read_header(data: bytes) -> dict[str, Any]:
         version = header["format_version"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise foreign from None
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise EorenError(
-            f".eoren format version {version!r} is newer than this eoren {__version__} reads "
-            f"({FORMAT_VERSION}); upgrade eoren"
+            f".eoren format version {version!r:.40} is not one that eoren {__version__} reads (1 to {FORMAT_VERSION}); "
+            "upgrade eoren"
         )
     return dict(header)
 
 
-def _check(field: Field, channels: int) -> None:
-    """Shapes that fit together and finite numbers: a damaged file must not fail later, or silently."""
-    siren, batch = field.siren, field.tiling.count
-    width, depth = siren.width, siren.depth
+def _whole(header: Mapping[str, Any], name: str, most: int) -> int:
+    value = header[name]
+    if type(value) is not int or not 1 <= value <= most:
+        raise ValueError(f"{name} is {value!r:.40}")
+    return value
+
+
+def _check_tensors(tensors: Mapping[str, torch.Tensor], channels: int, depth: int, bits: int) -> None:
+    """Exactly the tensors that such a file has, of their types and shapes: damage must not fail later."""
+    if bits not in BITS or depth < 1:
+        raise ValueError(f"bits is {bits}, with {depth} sine layers")
+    batch, _, width = tensors["weight.0"].shape
     sizes = [2, *[width] * depth, channels]
-    shapes = [(batch, i, o) for i, o in pairwise(sizes)]
-    shapes += [(batch, 1, o) for o in sizes[1:]] + [(batch, 1, channels)] * 2
-    tensors = [*siren.tensors(), field.tuning.alpha, field.tuning.beta]
-    if [tuple(t.shape) for t in tensors] != shapes or not 1 <= channels <= 4:
-        raise EorenError("damaged .eoren file: its tensors do not fit together; fit the picture again")
-    if not all(bool(t.isfinite().all()) for t in tensors) or not np.isfinite(siren.omegas).all():
-        raise EorenError("damaged .eoren file: some of its numbers are not finite; fit the picture again")
+    plain = torch.float32 if bits == 32 else torch.float16
+    expected: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
+        "alpha": (torch.float32, (batch, 1, channels)),
+        "beta": (torch.float32, (batch, 1, channels)),
+        "tiles": (torch.int32, (2 * batch - 1, 2)),
+    }
+    for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
+        expected[f"weight.{layer}"] = torch.int8 if bits == 8 else plain, (batch, inputs, outputs)
+        expected[f"bias.{layer}"] = plain, (batch, 1, outputs)
+        if bits == 8:
+            expected[f"scale.{layer}"] = torch.float32, (batch, 1, outputs)
+    found = {name: (t.dtype, tuple(t.shape)) for name, t in tensors.items()}
+    if found != expected or width < 1:
+        odd = next((name for name in {**expected, **found} if expected.get(name) != found.get(name)), "weight.0")
+        raise ValueError(f"tensor {odd} does not fit the others")
 
 
 def _one_line(error: Exception) -> str:

@@ -39,14 +39,14 @@ class Blend(NamedTuple):
         tile: index of the tile; entries are in the order of tiles.
         weight: of the tile at the point.
         slope: ``(d/dx, d/dy)`` of the weight, per unit-square side.
-        laplacian: of the weight, per unit-square side squared.
+        bend: its second derivatives by x and by y, per unit-square side squared.
     """
 
     point: Int[Tensor, " entries"]
     tile: Int[Tensor, " entries"]
     weight: Float[Tensor, " entries"]
     slope: Float[Tensor, "entries 2"]
-    laplacian: Float[Tensor, " entries"]
+    bend: Float[Tensor, "entries 2"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +204,9 @@ class Tiling:
         tile = torch.from_numpy(self._tree.tile_of_node).to(device)[node]
         order = torch.argsort(tile, stable=True)
         (x, dx, ddx), (y, dy, ddy) = product[order].movedim(0, -1)
-        return Blend(point[order], tile[order], x * y, torch.stack([dx * y, x * dy], -1), ddx * y + x * ddy)
+        return Blend(
+            point[order], tile[order], x * y, torch.stack([dx * y, x * dy], -1), torch.stack([ddx * y, x * ddy], -1)
+        )
 
     @cached_property
     def _tree(self) -> "_Tree":

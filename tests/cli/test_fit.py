@@ -86,11 +86,11 @@ def test_the_file_is_what_the_library_fits(eoren, picture, folder):
 
 
 def test_options_reach_the_fit(eoren, picture):
-    options = ["--objective", "pixel", "--bits", 8, "--seed", 9, "--set", "optimizer=adam", "--set", "rate=1e-3"]
+    options = ["--objective", "pixel", "--bits", 8, "--seed", 9, "--set", "optimizer=adam", "--set", "adam-rate=1e-3"]
     status, out, err = eoren("fit", picture, "-o", "a.eoren", "--steps", 2, "--json", *options, *SMALL)
     assert (status, err) == (0, "")
     said = json.loads(out)
-    expected = {"objective": "pixel", "bits": 8, "optimizer": "adam", "rate": 0.001, "width": 8, "steps": 2}
+    expected = {"objective": "pixel", "bits": 8, "optimizer": "adam", "adam_rate": 0.001, "width": 8, "steps": 2}
     assert expected.items() <= said["settings"].items()
     assert (said["file"], said["seed"], said["steps"], said["ended"]) == ("a.eoren", 9, 2, "budget")
     assert said["bytes"] == os.stat("a.eoren").st_size  # noqa: PTH116
@@ -202,7 +202,7 @@ def test_words_of_set(word, value):
         (["--set", "width="], "--set 'width=' is not of the form NAME=VALUE"),
         (["--set", "=1"], "--set '=1' is not of the form NAME=VALUE"),
         (["--set", "steps=5"], "--set 'steps=5' has an option of its own; use --steps 5"),
-        (["--set", "until_psnr=5"], "use --until-psnr 5"),
+        (["--set", "until-psnr=5"], "use --until-psnr 5"),
         (["--set", "preset=paper"], "use --preset paper"),
         (["--set", "seed=1"], "use --seed 1"),
         (["--nope"], "No such option: --nope; see eoren fit --help"),

@@ -109,6 +109,7 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for pair in pairs:
         name, _, value = pair.partition("=")
+        name = name.replace("-", "_")
         if not (name and value):
             raise EorenError(f"--set {pair!r} is not of the form NAME=VALUE; try --set width=128")
         if name in _OPTIONS:
