@@ -287,7 +287,7 @@ def test_metrics_are_those_of_the_reloaded_file(tmp_path, bits, options):
 def test_fewer_bits_cost_little_after_tuning():
     metrics = {bits: fit(smooth(), steps=100, width=24, bits=bits, **LOW).metrics for bits in (32, 16, 8)}
     assert metrics[16].psnr == pytest.approx(metrics[32].psnr, abs=0.5)
-    assert metrics[8].psnr < metrics[32].psnr
+    assert metrics[8].psnr == pytest.approx(metrics[32].psnr, abs=2)
     assert metrics[8].bytes < metrics[16].bytes < metrics[32].bytes
 
 

@@ -105,6 +105,13 @@ def test_webp_is_lossless(tmp_path, channels):
         np.testing.assert_array_equal(np.asarray(image), stored)
 
 
+def test_gray_webp_repeats_the_channel(tmp_path):
+    stored = np.random.default_rng(5).integers(0, 256, (7, 9, 1), np.uint8)
+    write(tmp_path / "a.webp", stored.astype(np.float32) / 255, heights=(7,))
+    with Image.open(tmp_path / "a.webp") as image:
+        np.testing.assert_array_equal(np.asarray(image), stored.repeat(3, -1))
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_jpeg_is_close(tmp_path, channels):
     x = np.linspace(0, 1, 64, dtype=np.float32)
@@ -216,7 +223,7 @@ def test_integers_are_not_taken_for_floats(tmp_path):
         ("a", {}, "cannot write the format ''"),
         ("a.jpg", {"channels": 4}, ".jpg holds 1 or 3 channels, not 4; use .png, .tif, .npy or .webp"),
         ("a.jpeg", {"channels": 2}, ".jpeg holds 1 or 3 channels, not 2; use .png, .tif or .npy"),
-        ("a.webp", {"channels": 1}, ".webp holds 3 or 4 channels, not 1; use .png, .tif, .npy or .jpg"),
+        ("a.webp", {"channels": 2}, ".webp holds 1, 3 or 4 channels, not 2; use .png, .tif or .npy"),
         ("a.png", {"channels": 5}, "not 5; no format holds it"),
         ("a.jpg", {"bit_depth": 16}, ".jpg holds 8 bits, not 16; use .png, .tif or .npy"),
         ("a.png", {"bit_depth": 32}, ".png holds 8 or 16 bits, not 32; use .tif or .npy"),

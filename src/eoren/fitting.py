@@ -106,7 +106,8 @@ def fit(
     Args:
         image: ``(H, W)`` or ``(H, W, C)`` array, C in 1..4, values in [0, 1] or whole numbers of 8 or 16 bits; or
             a picture file, or ``sample:astronaut``.
-        preset: ``balanced``, or ``paper`` (arXiv 2209.11697, to the letter).
+        preset: ``fast``, ``balanced`` and ``best`` are mosaics; ``single`` is one network; ``paper`` is the protocol
+            of arXiv 2209.11697.
         seconds: time budget.
         steps: budget of steps. With neither, the preset's.
         until_psnr: stop as soon as the colours, measured over all pixels, are this good (dB).

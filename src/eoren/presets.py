@@ -48,7 +48,7 @@ class Settings:
         halo: half the overlap of neighbouring tiles, in pixels.
         optimizer: ``muon`` (hidden matrices; Adam for the rest) or ``adam``.
         rate: learning rate of Muon, or of Adam where it is alone.
-        adam_rate: learning rate of Adam beside Muon.
+        adam_rate: learning rate of Adam beside Muon; none for one that suits the objective.
         decay: what the learning rate comes down to along a cosine, as a fraction; 1 keeps it.
         batch: pixels that every network sees in a step, fresh ones until all had their turn; none for all of them.
         standardize: let networks see colours of mean 0 and variance 1, each its own, instead of [-0.5, 0.5].
@@ -73,7 +73,7 @@ class Settings:
     halo: float = 2.0
     optimizer: str = "muon"
     rate: float = 0.006
-    adam_rate: float = 0.01
+    adam_rate: float | None = None
     decay: float = 0.01
     batch: int | None = 1024
     standardize: bool = True
@@ -89,9 +89,18 @@ class Settings:
         _choice("filter", self.filter, [SPLINE, *STENCILS])
         _choice("optimizer", self.optimizer, ["muon", "adam"])
         _choice("bits", self.bits, BITS)
-        for name in ("width", "depth", "halo", "omega_hidden", "rate", "adam_rate", "decay"):
+        for name in ("width", "depth", "halo", "omega_hidden", "rate", "decay"):
             _above_zero(name, getattr(self, name))
-        for name in ("tile", "parameters", "bits_per_pixel", "batch", "omega_first", "seconds", "until_psnr"):
+        for name in (
+            "tile",
+            "parameters",
+            "bits_per_pixel",
+            "batch",
+            "omega_first",
+            "adam_rate",
+            "seconds",
+            "until_psnr",
+        ):
             if getattr(self, name) is not None:
                 _above_zero(name, getattr(self, name))
         for name in ("steps", "gradient_weight"):
@@ -160,6 +169,11 @@ class Settings:
         """
         return self.omega_first or max(30.0, 0.4 * half)
 
+    @property
+    def rate_beside_muon(self) -> float:
+        """Learning rate of Adam beside Muon. Colours alone do not hold high frequencies back."""
+        return self.adam_rate or (0.003 if self.weights().gradient == 0 else 0.006)
+
     def weights(self) -> Objective:
         """The objective with its weights."""
         objective = OBJECTIVES[self.objective]
@@ -178,7 +192,17 @@ PRESETS: Mapping[str, Settings] = MappingProxyType(
             Settings("balanced", seconds=60.0),
             Settings("best", tile=40, seconds=300.0),
             # The best that was found for one network in a minute.
-            Settings("single", width=256, depth=4, tile=None, batch=2048, rate=0.002, adam_rate=0.0005, seconds=60.0),
+            Settings(
+                "single",
+                gradient_weight=0.3,
+                width=256,
+                depth=4,
+                tile=None,
+                batch=2048,
+                rate=0.002,
+                adam_rate=0.0005,
+                seconds=60.0,
+            ),
             # arXiv 2209.11697, section 4: 950 of 1000 epochs are the Edge-Oriented Module's. The 50 of the
             # Channel Tuning Module look for what tuning.py finds exactly, so they are not run.
             Settings(

@@ -96,7 +96,7 @@ def loads(data: bytes) -> Field:
             Tuning(tensors["alpha"], tensors["beta"]),
             tiling,
             bits,
-            Provenance(**header["provenance"]),
+            _provenance(header["provenance"]),
         )
     except (KeyError, TypeError, ValueError, IndexError, OverflowError, SafetensorError) as error:
         raise EorenError(f"damaged .eoren file ({_one_line(error)}); fit the picture again") from None
@@ -126,10 +126,24 @@ def read_header(data: bytes) -> dict[str, Any]:
         raise foreign from None
     if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise EorenError(
-            f".eoren format version {version!r:.40} is not one that eoren {__version__} reads (1 to {FORMAT_VERSION}); "
+            f".eoren format version {version!r:.40} is not one that eoren {__version__} reads (1 to "
+            f"{FORMAT_VERSION}); "
             "upgrade eoren"
         )
     return dict(header)
+
+
+def _provenance(stored: Mapping[str, Any]) -> Provenance:
+    """Provenance whose values have the types that it says, one by one."""
+    found = Provenance(**stored)
+    for name, example in asdict(Provenance()).items():
+        value = getattr(found, name)
+        kinds = (int, float) if isinstance(example, float) else (type(example),)
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise ValueError(f"provenance: {name} is {value!r:.40}")
+    if not all(value is None or type(value) in (int, float) for value in found.metrics.values()):
+        raise ValueError("provenance: a metric is no number")
+    return found
 
 
 def _whole(header: Mapping[str, Any], name: str, most: int) -> int:

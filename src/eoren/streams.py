@@ -72,7 +72,7 @@ def write_rows(
     check_format(path, height=height, width=width, channels=channels, bit_depth=bit_depth)
     features = channels if isinstance(channels, tuple) else (channels,)
     shape = _Shape(height, width, prod(features), bit_depth, features)
-    pieces = _checked(path, (strip.reshape(*strip.shape[:2], -1) for strip in rows), shape)
+    pieces = _checked(path, rows, shape)
     with atomic_path(path) as temporary:
         _FORMATS[path.suffix.lower()].write(temporary, pieces, shape)
         next(pieces, None)  # a writer may stop after the last tile: ask once more, to hear of surplus rows
@@ -135,15 +135,15 @@ def _checked(path: Path, rows: Iterable[Float[np.ndarray, "..."]], shape: _Shape
     """Pass the strips on in pieces, so that a large strip does not make large temporary arrays."""
     done = 0
     for strip in rows:
-        if strip.dtype.kind != "f" or strip.ndim != 3 or strip.shape[1:] != (shape.width, shape.channels):
+        if strip.dtype.kind != "f" or strip.shape[1:] != (shape.width, *shape.features):
             raise EorenError(
                 f"{path}: row {done}: got {strip.dtype} rows of shape {strip.shape}; "
-                f"give floats of shape (rows, {shape.width}, {shape.channels})"
+                f"give floats of shape (rows, {shape.width}, {', '.join(map(str, shape.features))})"
             )
         if done + len(strip) > shape.height:
             raise EorenError(f"{path}: got {done + len(strip)} rows or more; give {shape.height}")
         for start in range(0, len(strip), _PIECE):
-            piece = strip[start : start + _PIECE].astype(np.float32)
+            piece = strip[start : start + _PIECE].reshape(-1, shape.width, shape.channels).astype(np.float32)
             if not np.isfinite(piece).all():
                 raise EorenError(f"{path}: row {done} or below holds NaN or infinity; give finite values")
             yield piece
@@ -250,10 +250,12 @@ def _write_npy(path: Path, pieces: Iterator[Strip], shape: _Shape) -> None:
 def _write_whole(path: Path, pieces: Iterator[Strip], shape: _Shape) -> None:
     """Encode with Pillow, which needs the whole picture."""
     pixels = np.concatenate([_quantise(piece, 8) for piece in pieces])
-    image = Image.fromarray(pixels[..., 0] if shape.channels == 1 else pixels)
     if path.suffix.lower() == ".webp":
+        # WebP knows no gray.
+        image = Image.fromarray(pixels.repeat(3, -1) if shape.channels == 1 else pixels)
         image.save(path, "WEBP", lossless=True, exact=True)  # exact: keep colours where alpha is 0
     else:
+        image = Image.fromarray(pixels[..., 0] if shape.channels == 1 else pixels)
         image.save(path, "JPEG", quality=95, subsampling=0)
 
 
@@ -266,5 +268,5 @@ _FORMATS = {
     ".npy": _Format(_write_npy, _GRADIENTS, (8, 16, 32), 2**63 - 1),
     ".jpg": _Format(_write_whole, (1, 3), (8,), 65500),
     ".jpeg": _Format(_write_whole, (1, 3), (8,), 65500),
-    ".webp": _Format(_write_whole, (3, 4), (8,), 16383),
+    ".webp": _Format(_write_whole, (1, 3, 4), (8,), 16383),
 }

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from eoren.backpropagation import Backpropagation
+from eoren.errors import EorenError
 from eoren.field import Field, chunk_points
 from eoren.gradients import STENCILS, adjusted_gradient, reference_gradient
 from eoren.optimizers import Adam, Muon, Optimizer
@@ -125,7 +126,7 @@ class Trainer:
         rest = [i for i in every if i not in hidden]
         return [
             (Muon([self._parameters[i] for i in hidden]), hidden, self.settings.rate),
-            (Adam([self._parameters[i] for i in rest]), rest, self.settings.adam_rate),
+            (Adam([self._parameters[i] for i in rest]), rest, self.settings.rate_beside_muon),
         ]
 
     def _starting_tuning(self) -> Tuning:
@@ -280,7 +281,12 @@ class Trainer:
         """The field as it stands: weights as the file will hold them, and channel tuning over all pixels.
 
         Tuning comes after rounding, so it takes back what rounding did to mean and contrast.
+
+        Raises:
+            EorenError: the numbers have grown beyond all bounds.
         """
+        if not all(bool(p.isfinite().all()) for p in self._parameters):
+            raise EorenError(f"the fit diverged; give a smaller rate than {self.settings.rate:g}")
         siren = rounded(self.siren, self.settings.bits)
         moments = Moments(siren.batch, siren.channels, self.device)
         with torch.no_grad():

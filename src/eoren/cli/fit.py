@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from eoren.fitting import FitResult, Progress
 
 _SUFFIX = ".eoren"
-_OPTIONS = ("preset", "seconds", "steps", "until_psnr", "objective", "bits", "seed")
+_OPTIONS = (
+    "preset",
+    "seconds",
+    "steps",
+    "until_psnr",
+    "objective",
+    "parameters",
+    "bits_per_pixel",
+    "bits",
+    "seed",
+)
 _MAX_SEED = 2**32 - 1
 _INTERRUPTED = 130
 _LINE_EVERY = 10.0
@@ -31,7 +41,9 @@ def fit(
         Path | None,
         typer.Option("--output", "-o", metavar="PATH", help="The .eoren file to write; by default IMAGE's name."),
     ] = None,
-    preset: Annotated[str, typer.Option(metavar="NAME", help="balanced, or paper (arXiv 2209.11697).")] = "balanced",
+    preset: Annotated[
+        str, typer.Option(metavar="NAME", help="fast, balanced, best, single (one network), or paper (the paper's).")
+    ] = "balanced",
     seconds: Annotated[
         float | None, typer.Option(metavar="S", help="Time to spend; by default the preset's budget.")
     ] = None,
@@ -43,6 +55,12 @@ def fit(
     ] = None,
     objective: Annotated[
         str | None, typer.Option(metavar="NAME", help="What to get right: gradient, pixel, or sobolev (both).")
+    ] = None,
+    parameters: Annotated[
+        int | None, typer.Option(metavar="N", help="Size of the function, in numbers stored.")
+    ] = None,
+    bits_per_pixel: Annotated[
+        float | None, typer.Option(metavar="B", help="Size of the function, in bits a pixel.")
     ] = None,
     bits: Annotated[int | None, typer.Option(metavar="N", help="Of a stored weight: 32, 16 or 8.")] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Of the random numbers.")] = 0,
@@ -63,7 +81,15 @@ def fit(
     # What can be refused is refused before any work is done, and if possible before torch is loaded.
     if not 0 <= seed <= _MAX_SEED:
         raise EorenError(f"--seed is {seed}, but must lie between 0 and {_MAX_SEED}")
-    own = {"seconds": seconds, "steps": steps, "until_psnr": until_psnr, "objective": objective, "bits": bits}
+    own = {
+        "seconds": seconds,
+        "steps": steps,
+        "until_psnr": until_psnr,
+        "objective": objective,
+        "parameters": parameters,
+        "bits_per_pixel": bits_per_pixel,
+        "bits": bits,
+    }
     changes = _settings(setting or []) | {name: value for name, value in own.items() if value is not None}
     if output is None:
         output = Path(Path(image.removeprefix("sample:")).stem + _SUFFIX)
@@ -95,7 +121,7 @@ def fit(
     if settings.until_psnr is not None and result.ended == "budget" and not quiet:
         terminal.notice(
             f"the budget ended at {terminal.decibels(result.metrics.psnr)}, short of --until-psnr "
-            f"{settings.until_psnr:g}; give more --seconds or a larger --set width"
+            f"{settings.until_psnr:g}; give more --seconds or more --parameters"
         )
     if as_json:
         terminal.print_json(_as_json(result, output))
