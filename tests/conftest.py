@@ -1,4 +1,7 @@
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,3 +13,22 @@ def data():
     if "EOREN_DATA" not in os.environ:
         pytest.skip("set EOREN_DATA to the folder of real pictures")
     return Path(os.environ["EOREN_DATA"])
+
+
+@pytest.fixture(scope="session")
+def python():
+    """Run Python code without the run-time type checks of the tests, JSON in on stdin, JSON out on stdout."""
+
+    def run(code, given):
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", f"import sys; sys.path[:] = {sys.path!r}; {code}"],
+            input=json.dumps(given),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run

@@ -1,8 +1,6 @@
 import json
 import pickle
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -255,18 +253,9 @@ print(json.dumps({name: outcome(bytes.fromhex(data)) for name, data in files.ite
 """
 
 
-def outcomes(files):
+def outcomes(python, files):
     """Per checkpoint ``fitted: steps``, ``refused: message``, or what should not happen: ``escaped: ...``."""
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {READER}"],
-        input=json.dumps([SMALL, {name: data.hex() for name, data in files.items()}]),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return python(READER, [SMALL, {name: data.hex() for name, data in files.items()}])
 
 
 def opened(data):
@@ -321,7 +310,7 @@ def damaged_at_random(data, count=120):
 
 
 @pytest.fixture(scope="module")
-def read(finished):
+def read(python, finished):
     """What becomes of checkpoints, by ways to damage them."""
     cuts = {*range(0, len(finished), len(finished) // 40), *range(10), len(finished) - 1}
     files = {
@@ -330,7 +319,7 @@ def read(finished):
         "cut": {str(cut): finished[:cut] for cut in sorted(cuts)},
         "random": {str(case): data for case, data in enumerate(damaged_at_random(finished))},
     }
-    found = outcomes({f"{way}: {name}": data for way, cases in files.items() for name, data in cases.items()})
+    found = outcomes(python, {f"{way}: {name}": data for way, cases in files.items() for name, data in cases.items()})
     assert not any("\n" in outcome for outcome in found.values())
     return {way: [f"{name}: {found[f'{way}: {name}']}" for name in cases] for way, cases in files.items()}
 

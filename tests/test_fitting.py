@@ -1,7 +1,5 @@
 import hashlib
 import json
-import subprocess
-import sys
 from math import ceil, floor, isinf
 
 import cv2
@@ -526,17 +524,8 @@ print(json.dumps({call: outcome(call) for call in json.load(sys.stdin)}))
 
 
 @pytest.fixture(scope="module")
-def called():
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {READER}"],
-        input=json.dumps([*CALLS, *WELCOME, *UNUSUAL]),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+def called(python):
+    return python(READER, [*CALLS, *WELCOME, *UNUSUAL])
 
 
 @pytest.mark.parametrize("call", CALLS)

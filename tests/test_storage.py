@@ -4,8 +4,6 @@ import json
 import os
 import pickle
 import struct
-import subprocess
-import sys
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
@@ -184,18 +182,9 @@ print(json.dumps({name: outcome(bytes.fromhex(data)) for name, data in json.load
 """
 
 
-def outcomes(files):
+def outcomes(python, files):
     """Per file ``field``, ``refused: message``, or what should not happen: ``useless: ...``, ``escaped: ...``."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", f"import sys; sys.path[:] = {sys.path!r}; {READER}"],
-        input=json.dumps({name: data.hex() for name, data in files.items()}),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return python(READER, {name: data.hex() for name, data in files.items()})
 
 
 def with_header(**changes):
@@ -333,8 +322,8 @@ NEWER = {
 
 
 @pytest.fixture(scope="module")
-def read():
-    return outcomes({**FOREIGN, **DAMAGED, **NEWER, "intact": dumps(field_of()), "intact too": with_header()})
+def read(python):
+    return outcomes(python, {**FOREIGN, **DAMAGED, **NEWER, "intact": dumps(field_of()), "intact too": with_header()})
 
 
 def assert_refused(outcome):
@@ -372,7 +361,7 @@ def test_versions_that_never_were_are_refused(version):
 
 
 @pytest.fixture(scope="module")
-def read_damaged():
+def read_damaged(python):
     """What becomes of a file that is cut short, and of files with a few bytes changed, by name."""
     data = dumps(field_of(width=2))
     files = {f"cut {cut}": data[:cut] for cut in range(len(data))}
@@ -387,7 +376,7 @@ def read_damaged():
             # Digits, letters and signs of the header become others, so that much of it still parses.
             damaged[places] ^= generator.integers(1, 256 if case % 2 else 16, len(places), dtype=np.uint8)
             files[f"{bits} bits, case {case}"] = damaged.tobytes()
-    found = outcomes(files)
+    found = outcomes(python, files)
     assert not any("\n" in outcome for outcome in found.values())
     return found
 

@@ -39,12 +39,12 @@ class Settings:
             spline, which agrees with the pixels; or a stencil, adjusted by its ramp response.
         width: units of a hidden layer.
         depth: sine layers.
+        tile: pixels along the side of an average tile, one network each; none for one network. Tiles are smaller
+            where the picture has more edges.
         parameters: size of the whole function in numbers stored; it replaces ``tile`` and ``width``.
         bits_per_pixel: the same as bits of the file a pixel.
         omega_first: frequency factor of the first layer; none for one that suits the size of the picture or tile.
         omega_hidden: frequency factor of the other sine layers.
-        tile: pixels along the side of an average tile, one network each; none for one network. Tiles are smaller
-            where the picture has more edges.
         halo: half the overlap of neighbouring tiles, in pixels.
         optimizer: ``muon`` (hidden matrices; Adam for the rest) or ``adam``.
         rate: learning rate of Muon, or of Adam where it is alone.
