@@ -8,15 +8,13 @@ One picture after the other, each in a process of its own, so that peak memory i
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.record import data, write_table
+from benchmarks.record import data, run_eoren, write_table
 
 COLUMNS = ("psnr", "psnr_8bit", "gradient_psnr", "ssim", "parameters", "bits_per_pixel")
 
@@ -25,25 +23,15 @@ def fit(picture: Path, options: list[str]) -> dict[str, Any]:
     """Fit one picture in a new process; the row of the table."""
     with tempfile.TemporaryDirectory() as folder:
         output = str(Path(folder) / "field.eoren")
-        command = [sys.executable, "-m", "eoren"]
-        fitting = subprocess.Popen(
-            [*command, "fit", str(picture), "-o", output, "--json", "--quiet", *options], stdout=subprocess.PIPE
-        )
-        assert fitting.stdout is not None
-        said = json.loads(fitting.stdout.read())
-        _, status, usage = os.wait4(fitting.pid, 0)
-        if status:
-            raise SystemExit(f"{picture}: eoren fit failed")
-        measured = subprocess.run(
-            [*command, "evaluate", output, str(picture), "--json"], check=True, capture_output=True
-        )
-    values = json.loads(measured.stdout)
+        printed, peak = run_eoren("fit", str(picture), "-o", output, "--json", "--quiet", *options)
+        measured, _ = run_eoren("evaluate", output, str(picture), "--json")
+    said, values = json.loads(printed), json.loads(measured)
     return {
         "picture": picture.stem,
         **{name: values[name] for name in COLUMNS},
         "steps": said["steps"],
         "seconds": said["seconds"],
-        "peak_memory_mib": usage.ru_maxrss / 1024,
+        "peak_memory_mib": peak,
     }
 
 
@@ -58,7 +46,9 @@ def main() -> None:
         rows.append(fit(data() / "kodak" / f"kodim{number:02}.png", options))
         print(*rows[-1].values(), sep="\t", file=sys.stderr)
     if len(rows) > 1:
-        means = {name: mean(row[name] for row in rows) for name in rows[0] if name != "picture"}
+        means = {
+            name: mean(row[name] for row in rows if row[name] is not None) for name in rows[0] if name != "picture"
+        }
         rows.append({"picture": "mean", **means})
     write_table(chosen.name or "kodak_" + "_".join(o.strip("-").replace("/", "") for o in options), rows)
 

@@ -3,29 +3,20 @@
 python -m benchmarks.memory
 """
 
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 
 import eoren
-from benchmarks.record import write_table
+from benchmarks.record import run_eoren, write_table
 
 SIDE = 4096
 
 
-def measured(name: str, arguments: list[str]) -> dict[str, object]:
+def measured(name: str, *arguments: str) -> dict[str, object]:
     """Run a command of eoren; the row of the table."""
-    start = perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "eoren", *arguments], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"eoren {' '.join(arguments)} failed")
-    return {"what": name, "seconds": perf_counter() - start, "peak_memory_mib": usage.ru_maxrss / 1024}
+    return {"what": name, "peak_memory_mib": run_eoren(*arguments)[1]}
 
 
 def main() -> None:
@@ -40,21 +31,16 @@ def main() -> None:
         small = folder / "small.png"
         eoren.write_image(small, picture[::16, ::16])
         one, tiles = str(folder / "one.eoren"), str(folder / "tiles.eoren")
-        subprocess.run(
-            [sys.executable, "-m", "eoren", "fit", str(small), "-o", one, "-q", "--preset", "paper", "--steps", "1"],
-            check=True,
-        )
-        large = ["fit", str(folder / "picture.png"), "-o", tiles, "-q", "--steps", "2", "--set", "tile=128"]
-        size = ["--size", f"{SIDE}x{SIDE}"]
+        run_eoren("fit", str(small), "-o", one, "-q", "--preset", "paper", "--steps", "1")
+        large = str(folder / "picture.png")
+        size = ("--size", f"{SIDE}x{SIDE}")
         rows = [
-            measured("render, paper's network, PNG", ["render", one, "-o", str(folder / "a.png"), *size]),
+            measured("render, paper's network, PNG", "render", one, "-o", str(folder / "a.png"), *size),
             measured(
-                "render gradient, paper's network, TIFF",
-                ["render", one, "-o", str(folder / "a.tiff"), "--show", "gradient", *size],
+                "fit, tiles of 128, two steps", "fit", large, "-o", tiles, "-q", "--steps", "2", "--set", "tile=128"
             ),
-            measured("fit, tiles of 128, two steps", large),
-            measured("render, tiles of 128, PNG", ["render", tiles, "-o", str(folder / "b.png")]),
-            measured("evaluate, tiles of 128", ["evaluate", tiles, str(folder / "picture.png")]),
+            measured("render, tiles of 128, PNG", "render", tiles, "-o", str(folder / "b.png")),
+            measured("evaluate, tiles of 128", "evaluate", tiles, large),
         ]
     write_table("memory", rows, [f"{SIDE} x {SIDE} RGB"])
 

@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -45,6 +46,31 @@ def write_table(name: str, rows: Sequence[Mapping[str, object]], notes: Sequence
     path.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
     return path
+
+
+def run_eoren(*arguments: str) -> tuple[str, float]:
+    """Run a command of eoren in a process of its own.
+
+    Returns:
+        What it printed, and its peak resident memory in MiB (Linux). ``ru_maxrss`` would begin at this process' own.
+    """
+    with tempfile.NamedTemporaryFile("r") as report:
+        command = [sys.executable, "-c", _REPORTING, report.name, *arguments]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"eoren {' '.join(arguments)} failed")
+        return done.stdout, int(report.read()) / 1024
+
+
+_REPORTING = """
+import sys, re
+from pathlib import Path
+from eoren.cli import main
+try:
+    main(sys.argv[2:])
+finally:
+    Path(sys.argv[1]).write_text(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
+"""
 
 
 def sgemm_peak(size: int = 1024, repeats: int = 20) -> float:

@@ -101,12 +101,33 @@ def test_a_stop_amid_a_step_leaves_it_unmade(small_chunks):
     assert not same(one, fit(picture(), **SMALL, watch=Stop(5)))
 
 
+def test_a_resumed_run_stops_at_its_target_where_it_would_have(tmp_path):
+    """The running estimate decides when the target is measured, so it has to come back with the state."""
+    reachable = fit(picture(), **SMALL | {"steps": 200}).metrics.psnr - 0.5
+    case = {**SMALL, "steps": 200, "until_psnr": reachable}
+    whole = fit(picture(), **case)
+    assert whole.ended == "target"
+    assert 12 < whole.steps < 200
+    path = tmp_path / "a.checkpoint"
+    fit(picture(), **case, watch=Stop(9), checkpoint=path)
+    resumed = fit(picture(), **case, checkpoint=path)
+    assert (resumed.ended, resumed.steps) == ("target", whole.steps)
+    assert same(resumed, whole)
+
+
+def test_bits_may_change_when_a_fit_is_taken_up_again(tmp_path):
+    path = tmp_path / "a.checkpoint"
+    fit(picture(), **SMALL, watch=Stop(3), checkpoint=path)
+    assert same(fit(picture(), **SMALL, bits=8, checkpoint=path), fit(picture(), **SMALL, bits=8))
+
+
 def test_seconds_before_the_interruption_count(tmp_path):
     path = tmp_path / "a.checkpoint"
     first = fit(picture(), **SMALL, watch=Stop(5), checkpoint=path)
     header, tensors = opened(path.read_bytes())
-    assert 0 < header["seconds"] == pytest.approx(first.seconds, abs=0.2)
-    path.write_bytes(closed(header | {"seconds": 1000.0}, tensors))
+    standing = header["standing"]
+    assert 0 < standing["seconds"] == pytest.approx(first.seconds, abs=0.2)
+    path.write_bytes(closed(header | {"standing": standing | {"seconds": 1000.0}}, tensors))
     second = fit(picture(), **SMALL, checkpoint=path)
     assert 1000 < second.seconds < 1010
     assert second.history[0].steps == 5
@@ -196,7 +217,6 @@ def finished(tmp_path_factory):
         {"gradient_weight": 0.25},
         {"optimizer": "adam"},
         {"rate": 0.02},
-        {"bits": 8},
         {"tile": 7},
         {"filter": "sobel"},
         {"standardize": False},
@@ -284,11 +304,15 @@ def broken(data):
         "other safetensors": save_tensors({"0": torch.ones(3)}),
         "a list": closed("[]", tensors),
         "no JSON": closed("{", tensors),
-        **{f"no {name}": closed(without(name), tensors) for name in ("identity", "steps", "seconds")},
+        **{f"no {name}": closed(without(name), tensors) for name in ("identity", "steps", "standing")},
         "identity is a list": closed(header | {"identity": [1]}, tensors),
         "identity is nothing": closed(header | {"identity": None}, tensors),
         **{f"steps {value!r}": closed(header | {"steps": value}, tensors) for value in (None, "x", -5, 1e400)},
-        **{f"seconds {value!r}": closed(header | {"seconds": value}, tensors) for value in (None, "x", float("nan"))},
+        **{
+            f"seconds {value!r}": closed(header | {"standing": {"seconds": value}}, tensors)
+            for value in (None, "x", float("nan"))
+        },
+        "no seconds": closed(header | {"standing": {}}, tensors),
         "no first tensor": closed(header, {name: t for name, t in tensors.items() if name != "0"}),
         "narrower tensor": with_first(lambda t: t[:, :, :4].contiguous()),
         "tensor that would broadcast": with_first(lambda t: t[:, :, :1].contiguous()),

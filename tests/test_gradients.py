@@ -8,7 +8,7 @@ from skimage import filters
 
 from eoren import gradients
 from eoren.errors import EorenError
-from eoren.gradients import STENCILS, Stencil, adjusted_gradient, gradient_magnitude, reference_gradient
+from eoren.gradients import STENCILS, Stencil, adjusted_gradient, reference_gradient
 
 SIZES = [(1, 1), (1, 7), (7, 1), (2, 1), (2, 2), (2, 5), (3, 2), (3, 3), (4, 6), (5, 64), (37, 91)]
 FILTERS = list(STENCILS)
@@ -294,16 +294,6 @@ def test_reference_of_float32_is_computed_in_float64():
     image = random_image(30, 40, channels=2, dtype=np.float32)
     expected = reference_gradient(image.astype(np.float64)).astype(np.float32)
     np.testing.assert_array_equal(reference_gradient(image), expected)
-
-
-# Magnitude.
-
-
-def test_magnitude_is_the_length_over_axes_and_channels():
-    gradient = np.random.default_rng(1).standard_normal((4, 5, 3, 2)).astype(np.float32)
-    magnitude = gradient_magnitude(gradient)
-    assert magnitude.dtype == np.float32
-    np.testing.assert_allclose(magnitude, np.linalg.norm(gradient.reshape(4, 5, 6), axis=-1), rtol=1e-6)
 
 
 # Mistakes of the caller.

@@ -1,7 +1,7 @@
 """The state of a fit under way, in a file from which it goes on bit for bit."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 
+from eoren._version import __version__
 from eoren.errors import EorenError
 from eoren.files import atomic_path
 from eoren.presets import Settings
@@ -32,24 +33,42 @@ class Identity:
     source_sha256: str
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {**self.settings.as_dict(), "seed": self.seed, "picture": self.source_sha256}
+        """For JSON. How many bits the file will have is no matter: training does not know."""
+        settings = {name: value for name, value in self.settings.as_dict().items() if name != "bits"}
+        return {"eoren version": __version__, **settings, "seed": self.seed, "picture": self.source_sha256}
 
 
-def write_checkpoint(path: Path, trainer: Trainer, identity: Identity, seconds: float) -> None:
+@dataclass(frozen=True)
+class Standing:
+    """What a run knows besides its trainer's state.
+
+    Attributes:
+        seconds: that it has taken.
+        color_error: running estimate, or none.
+        gradient_error: running estimate, or none.
+        worth_measuring: the estimated PSNR from which on it measures whether the target is reached, or none.
+    """
+
+    seconds: float
+    color_error: float | None = None
+    gradient_error: float | None = None
+    worth_measuring: float | None = None
+
+
+def write_checkpoint(path: Path, trainer: Trainer, identity: Identity, standing: Standing) -> None:
     """Store a trainer's state; a kill leaves the previous checkpoint, or this one, whole."""
     tensors = {str(i): t.detach().cpu().contiguous() for i, t in enumerate(trainer.state())}
-    header = {"identity": identity.as_dict(), "steps": trainer.steps_done, "seconds": seconds}
+    header = {"identity": identity.as_dict(), "steps": trainer.steps_done, "standing": asdict(standing)}
     data = save_tensors(tensors, {_KEY: json.dumps(header)})
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
-def restore_checkpoint(path: Path, trainer: Trainer, identity: Identity) -> float:
+def restore_checkpoint(path: Path, trainer: Trainer, identity: Identity) -> Standing:
     """Put a stored state into a fresh trainer of the same fit.
 
     Returns:
-        The seconds that the fit had taken.
+        How the fit stood.
 
     Raises:
         EorenError: the file is damaged, or belongs to another fit: the message names what differs.
@@ -58,17 +77,22 @@ def restore_checkpoint(path: Path, trainer: Trainer, identity: Identity) -> floa
     try:
         with safe_open(path, framework="pt") as stored:
             header = json.loads(stored.metadata()[_KEY])
-            theirs, steps, seconds = header["identity"], header["steps"], header["seconds"]
-            _compare(path, identity.as_dict(), dict(theirs))
+            _compare(path, identity.as_dict(), dict(header["identity"]))
+            steps, standing = header["steps"], Standing(**header["standing"])
             tensors = [stored.get_tensor(str(i)) for i in range(len(trainer.state()))]
     except (SafetensorError, KeyError, TypeError, ValueError, OSError):
         raise damaged from None
     like = [(t.shape, t.dtype) for t in trainer.state()]
-    whole = type(steps) is int and steps >= 0 and isinstance(seconds, int | float) and 0 <= seconds < inf
-    if not whole or [(t.shape, t.dtype) for t in tensors] != like:
+    numbers = [number for number in astuple(standing) if number is not None]
+    whole = type(steps) is int and steps >= 0 and isinstance(standing.seconds, int | float)
+    if (
+        not whole
+        or not all(isinstance(n, int | float) and 0 <= n < inf for n in numbers)
+        or [(t.shape, t.dtype) for t in tensors] != like
+    ):
         raise damaged
     trainer.restore(tensors, steps)
-    return float(seconds)
+    return standing
 
 
 def _compare(path: Path, mine: dict[str, Any], theirs: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ Show = Literal["color", "gradient", "laplacian"]
 # Activations of one layer in one chunk. On a CPU they should stay in the second-level cache; a GPU wants them
 # large. Measured in docs/measurements.md.
 _CHUNK_BYTES = {"cpu": 1 << 21}
-_CHUNK_BYTES_ACCELERATOR = 1 << 28
+_CHUNK_BYTES_ACCELERATOR = 1 << 26
 # Points in one call to the networks: bounds memory whatever is asked.
 _POINTS_AT_ONCE = 1 << 18
 
@@ -71,7 +71,7 @@ class Provenance:
     version: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Field:
     """A picture as a continuous function from the plane to C channels, with exact derivatives.
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from eoren._version import __version__
-from eoren.checkpoint import Identity, restore_checkpoint, write_checkpoint
+from eoren.checkpoint import Identity, Standing, restore_checkpoint, write_checkpoint
 from eoren.devices import choose_device
 from eoren.errors import EorenError
 from eoren.field import Field, Provenance
@@ -58,12 +58,12 @@ class Progress:
         return self.seconds * (1 - self.done) / self.done if self.done > 0 else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FitResult:
     """What :func:`fit` found, and how.
 
     Attributes:
-        field: the fitted field, as it comes back from its file.
+        field: the fitted field, as it comes back from its file, on the device of the fit.
         metrics: of that field against the picture, measured over all pixels.
         history: running estimates, about two a second.
         settings: every setting of the fit.
@@ -140,11 +140,11 @@ def fit(
     trainer = Trainer(pixels, chosen, seed=seed, device=choose_device(device))
     run = _Run(trainer, pixels, Identity(chosen, seed, digest), start, watch, checkpoint)
     ended = run.until_the_end()
+    run.keep()
     field = trainer.tuned()
     taken = run.elapsed()
-    run.keep()
     provenance = Provenance(chosen.as_dict(), seed, trainer.steps_done, round(taken, 3), digest, version=__version__)
-    field = loads(dumps(replace(field, provenance=provenance)))
+    field = loads(dumps(replace(field, provenance=provenance))).to(trainer.device)
     measured = evaluate(field, pixels)
     quality = {name: value for name, value in measured.as_dict().items() if "psnr" in name or name == "ssim"}
     field = replace(field, provenance=replace(provenance, metrics=quality))
@@ -173,12 +173,16 @@ class _Run:
         self._watch = watch
         self._checkpoint = None if checkpoint is None else Path(checkpoint)
         self._stopped = False
+        self._measure_at = 0
         self._errors = StepErrors(None, None)
         self._progress = Progress()
         # Above this running estimate it is worth measuring whether the target is reached.
         self._worth_measuring = identity.settings.until_psnr
         if self._checkpoint is not None and self._checkpoint.exists():
-            self._start -= restore_checkpoint(self._checkpoint, trainer, identity)
+            stood = restore_checkpoint(self._checkpoint, trainer, identity)
+            self._start -= stood.seconds
+            self._errors = StepErrors(stood.color_error, stood.gradient_error)
+            self._worth_measuring = stood.worth_measuring
         self._kept = monotonic()
 
     def elapsed(self) -> float:
@@ -211,7 +215,8 @@ class _Run:
     def keep(self) -> None:
         """Write the checkpoint, if there is to be one."""
         if self._checkpoint is not None:
-            write_checkpoint(self._checkpoint, self._trainer, self._identity, self.elapsed())
+            standing = Standing(self.elapsed(), self._errors.color, self._errors.gradient, self._worth_measuring)
+            write_checkpoint(self._checkpoint, self._trainer, self._identity, standing)
             self._kept = monotonic()
 
     def _done(self) -> float:
@@ -246,6 +251,10 @@ class _Run:
             return False
         if estimate is not None and self._worth_measuring is not None and estimate < self._worth_measuring:
             return False
+        if estimate is None and self._trainer.steps_done < self._measure_at:
+            return False
+        # Nothing to estimate from: look ever more rarely.
+        self._measure_at = self._trainer.steps_done + max(10, self._trainer.steps_done // 5)
         field = self._trainer.tuned()
         measured = psnr(field.render(), self._pixels)
         if estimate is not None:

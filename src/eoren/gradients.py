@@ -24,7 +24,7 @@ from scipy.ndimage import correlate1d
 
 from eoren.errors import EorenError
 
-__all__ = ["STENCILS", "Stencil", "adjusted_gradient", "gradient_magnitude", "reference_gradient"]
+__all__ = ["STENCILS", "Stencil", "adjusted_gradient", "reference_gradient"]
 
 _BLOCK_SAMPLES = 1 << 17  # one megabyte of float64: the spline solver is fastest on blocks that stay in cache
 
@@ -198,25 +198,6 @@ def reference_gradient(
             block = np.s_[:, start : start + step]
             slopes[block] = scale * _spline_slopes(lines[block].astype(np.float64))
     return gradient
-
-
-def gradient_magnitude(
-    gradient: Float[np.ndarray, "height width channels 2"],
-) -> Float[np.ndarray, "height width"]:
-    """Take the length of the gradient over both axes and all channels, to show edges.
-
-    Args:
-        gradient: ``(H, W, C, 2)``, in any unit.
-
-    Returns:
-        ``(H, W)``, in the unit and dtype of the gradient: the root of the sum of the squared components.
-
-    Example:
-        >>> gradient_magnitude(np.array([[[[3.0, 4.0]]]])).item()
-        5.0
-    """
-    magnitude: Float[np.ndarray, "height width"] = np.sqrt(np.einsum("hwca,hwca->hw", gradient, gradient))
-    return magnitude
 
 
 def _spline_slopes(

@@ -42,7 +42,7 @@ class Settings:
         tile: pixels along the side of an average tile, one network each; none for one network. Tiles are smaller
             where the picture has more edges.
         parameters: size of the whole function in numbers stored; it replaces ``tile`` and ``width``.
-        bits_per_pixel: the same as bits of the file a pixel.
+        bits_per_pixel: the same as bits of the file's numbers a pixel; its description adds two or three kB.
         omega_first: frequency factor of the first layer; none for one that suits the size of the picture or tile.
         omega_hidden: frequency factor of the other sine layers.
         halo: half the overlap of neighbouring tiles, in pixels.

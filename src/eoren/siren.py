@@ -24,7 +24,7 @@ from torch import Tensor
 Streams = Float[Tensor, "batch streams points features"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Siren:
     """The parameters of a batch of B SIRENs of one shape.
 

@@ -193,6 +193,7 @@ def _write_tiff(path: Path, pieces: Iterator[Strip], shape: _Shape) -> None:
     import tifffile
 
     size = (shape.height, shape.width, shape.channels)
+    colours = len(shape.features) == 1  # the parts of a gradient are neither red nor alpha
     gray = shape.channels == 1  # to tifffile a picture without an axis of channels
     dtype = np.dtype("f4" if shape.bit_depth == 32 else f"u{shape.bit_depth // 8}")
     tifffile.imwrite(
@@ -205,9 +206,9 @@ def _write_tiff(path: Path, pieces: Iterator[Strip], shape: _Shape) -> None:
         bigtiff=_tile_bytes(shape, dtype) > 2**32 - 2**26,
         compression="zlib",
         predictor=2 if dtype.kind == "u" else None,
-        photometric="rgb" if shape.channels in (3, 4) else "minisblack",
+        photometric="rgb" if colours and shape.channels >= 3 else "minisblack",
         planarconfig=None if gray else "contig",
-        extrasamples=["unassalpha"] if shape.channels in (2, 4) else None,
+        extrasamples=["unassalpha"] if colours and shape.channels in (2, 4) else None,
         maxworkers=1,  # more would hold many tiles in flight
         metadata=None,
         software="eoren",

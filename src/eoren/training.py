@@ -1,7 +1,7 @@
 """The training engine: one step of a batch of networks, each on its own tile of the picture.
 
 One network on the whole picture, the EoREN paper's case, is a batch of one. Work is cut into chunks of networks
-and points whose activations stay in the processor's cache, and nothing larger than a chunk is ever allocated.
+and points whose activations stay in the processor's cache; nothing larger is kept but parameters, picture and target.
 """
 
 from collections.abc import Callable, Iterator

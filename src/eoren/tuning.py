@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tuning:
     """``Phi = alpha g + beta``, and so ``grad Phi = alpha grad g``.
 

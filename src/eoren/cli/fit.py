@@ -113,6 +113,9 @@ def fit(
             return bool(interrupted)
 
         result = run(picture, preset=preset, seed=seed, device=device, watch=watch, checkpoint=checkpoint, **changes)
+    if result.ended == "interrupted" and result.steps == 0:
+        terminal.notice(f"interrupted before the first step; {output} is not written")
+        return _INTERRUPTED
     save(result.field, output)
     if result.ended == "interrupted":
         terminal.notice(f"interrupted at step {result.steps:,}; {output} holds what there is, --resume goes on")
