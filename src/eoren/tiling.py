@@ -98,6 +98,7 @@ class Tiling:
         nodes: list[tuple[int, int]] = []
 
         def divide(box: tuple[int, int, int, int], tiles: int) -> None:
+            """Append the subtree of a box that is to hold so many tiles, in pre-order."""
             x0, y0, x1, y1 = box
             axis = 0 if x1 - x0 >= y1 - y0 else 1
             start, length = (x0, x1 - x0) if axis == 0 else (y0, y1 - y0)

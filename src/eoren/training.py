@@ -76,16 +76,27 @@ class Trainer:
         device: torch.device,
     ) -> None:
         """Prepare targets and draw the networks."""
-        channels = image.shape[2]
+        height, width, channels = image.shape
         self.settings = settings
         self.objective = settings.weights()
         self.device = device
-        count, hidden = settings.architecture(image.shape[1], image.shape[0], channels)
-        self.tiling = _tiling(image, count, settings.halo)
+        count, hidden = settings.architecture(width, height, channels)
+        # Tiles follow the spline's gradient whatever the target; it is computed once for both.
+        splined = self.objective.gradient > 0 and settings.filter == SPLINE
+        extent = (float(width), float(height))
+        slope = reference_gradient(image, extent=extent) if splined or count > 1 else None
+        self.tiling = _tiling((width, height), slope, count, settings.halo)
         self.steps_done = 0
         self._seed = seed
         self._color = torch.from_numpy(image).reshape(-1, channels).to(device)
-        self.gradient_target = self._gradient_target(image) if self.objective.gradient else None
+        if self.objective.gradient and not splined:
+            slope = adjusted_gradient(image, settings.filter, extent=extent)
+        # In intensity per pixel; none where only colours are fitted.
+        self.gradient_target = (
+            torch.from_numpy(slope).reshape(-1, channels, 2).to(device)
+            if self.objective.gradient and slope is not None
+            else None
+        )
         self._boxes = self.tiling.pixel_boxes.to(device)
         self._centres = self.tiling.centres.float().to(device)
         self._halves = self.tiling.halves.float().to(device)
@@ -106,16 +117,6 @@ class Trainer:
         self._backpropagation = Backpropagation(self.siren)
         self._optimizers = self._choose_optimizers()
         self.tuning = self._starting_tuning()
-
-    def _gradient_target(self, image: np.ndarray) -> Float[Tensor, "pixels channels 2"]:
-        """In intensity per pixel: with the picture's own size as the coordinate extent."""
-        height, width, channels = image.shape
-        extent = (float(width), float(height))
-        if self.settings.filter == SPLINE:
-            target = reference_gradient(image, extent=extent)
-        else:
-            target = adjusted_gradient(image, self.settings.filter, extent=extent)
-        return torch.from_numpy(target).reshape(-1, channels, 2).to(self.device)
 
     def _choose_optimizers(self) -> list[tuple[Optimizer, list[int], float]]:
         """Each with the indices of its parameters and its learning rate."""
@@ -307,15 +308,15 @@ class Trainer:
         self.steps_done = steps_done
 
 
-def _tiling(image: Float[np.ndarray, "height width channels"], count: int, halo: float) -> Tiling:
+def _tiling(
+    size: tuple[int, int], slope: Float[np.ndarray, "height width channels 2"] | None, count: int, halo: float
+) -> Tiling:
     """One tile, or tiles with equal shares of the gradient's magnitude.
 
     The exponent was measured: docs/measurements.md.
     """
-    height, width, _ = image.shape
-    if count == 1:
-        return Tiling.single(width, height)
-    slope = reference_gradient(image, extent=(float(width), float(height)))
+    if count == 1 or slope is None:
+        return Tiling.single(*size)
     detail = np.sqrt(np.einsum("hwca,hwca->hw", slope, slope) + _LEAST_DETAIL**2)
-    side = (height * width / count) ** 0.5
+    side = (size[0] * size[1] / count) ** 0.5
     return Tiling.of(detail, count=count, halo=halo, smallest=max(4, int(side / 4)))
