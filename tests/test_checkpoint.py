@@ -10,7 +10,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from eoren import field as field_module
-from eoren import fitting
+from eoren import running
 from eoren.errors import EorenError
 from eoren.fitting import fit
 
@@ -150,7 +150,7 @@ def test_a_time_budget_that_is_used_up_is_not_exceeded(tmp_path):
 def test_an_exception_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch, small_chunks, error):
     path = tmp_path / "a.checkpoint"
     whole = fit(picture(), **SMALL)
-    monkeypatch.setattr(fitting, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(running, "CHECKPOINT_EVERY", 0.0)
     stop = Stop(5, 2)
 
     def watch(progress):
@@ -178,14 +178,14 @@ def test_checkpoints_are_kept_from_time_to_time(tmp_path, monkeypatch):
     assert set(seen) == {None}  # not twice a minute yet
     seen.clear()
     path.unlink()
-    monkeypatch.setattr(fitting, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(running, "CHECKPOINT_EVERY", 0.0)
     fit(picture(), **SMALL, watch=watch, checkpoint=path)
     assert [*dict.fromkeys(seen)] == [*range(7)]
 
 
 def test_without_a_path_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(fitting, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(running, "CHECKPOINT_EVERY", 0.0)
     fit(picture(), **SMALL)
     assert not any(tmp_path.iterdir())
 

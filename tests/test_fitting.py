@@ -9,10 +9,10 @@ import torch
 
 import eoren
 from eoren import field as field_module
-from eoren import fitting
+from eoren import fitting, running
 from eoren.errors import EorenError
-from eoren.fitting import Progress
 from eoren.images import read_picture
+from eoren.running import Progress
 from eoren.storage import dumps, load, save
 
 SMALL = {"device": "cpu", "steps": 4, "width": 6, "depth": 2, "batch": 60, "seed": 3}
@@ -118,6 +118,7 @@ def test_time_ends_amid_a_step(monkeypatch, seconds):
         return now[0]
 
     small_chunks(monkeypatch)
+    monkeypatch.setattr(running, "monotonic", clock)
     monkeypatch.setattr(fitting, "monotonic", clock)
     result = in_time(picture(20, 32), seconds, batch=10_000, watch=lambda progress: asked.append(progress.steps))
     assert result.ended == "budget"
@@ -204,7 +205,7 @@ def test_the_watch_is_asked_after_every_chunk(monkeypatch):
 
 
 def test_progress_and_history_only_go_forward(monkeypatch):
-    monkeypatch.setattr(fitting, "_HISTORY_EVERY", 0.0)
+    monkeypatch.setattr(running, "_HISTORY_EVERY", 0.0)
     result = fit(picture(), steps=7)
     assert [progress.steps for progress in result.history] == [*range(8)]
     seconds = [progress.seconds for progress in result.history]
@@ -226,13 +227,13 @@ def test_progress_and_history_only_go_forward(monkeypatch):
     ids=str,
 )
 def test_running_estimates_are_there_where_they_can_be(monkeypatch, options, color, gradient):
-    monkeypatch.setattr(fitting, "_HISTORY_EVERY", 0.0)
+    monkeypatch.setattr(running, "_HISTORY_EVERY", 0.0)
     last = fit(picture(), **options).history[-1]
     assert (last.psnr is not None, last.gradient_psnr is not None) == (color, gradient)
 
 
 def test_running_estimates_come_near_the_measurement(monkeypatch):
-    monkeypatch.setattr(fitting, "_HISTORY_EVERY", 0.0)
+    monkeypatch.setattr(running, "_HISTORY_EVERY", 0.0)
     # Small rates, all pixels: what steps saw is what there is in the end.
     options = {"objective": "sobolev", "alternate": False, "standardize": False}
     result = fit(smooth(), steps=80, batch=10_000, rate=1e-5, adam_rate=1e-5, **options)
@@ -449,12 +450,12 @@ def test_tuning_is_the_least_squares_solution_of_the_rounded_network(bits, tile)
 def test_the_papers_preset_keeps_its_protocol(monkeypatch):
     made = []
 
-    class Spy(fitting.Trainer):
+    class Spy(running.Trainer):
         def __init__(self, *arguments, **options):
             super().__init__(*arguments, **options)
             made.append((self, self.tuning, [t.clone() for t in self.siren.tensors()]))
 
-    monkeypatch.setattr(fitting, "Trainer", Spy)
+    monkeypatch.setattr(running, "Trainer", Spy)
     result = eoren.fit(picture(), preset="paper", steps=3, seed=1, device="cpu")
     ((trainer, tuning, before),) = made
     settings = result.settings

@@ -8,7 +8,7 @@ from skimage import filters
 
 from eoren import gradients
 from eoren.errors import EorenError
-from eoren.gradients import STENCILS, Stencil, adjusted_gradient, reference_gradient
+from eoren.gradients import SPLINE, STENCILS, Stencil, adjusted_gradient, reference_gradient, slopes
 
 SIZES = [(1, 1), (1, 7), (7, 1), (2, 1), (2, 2), (2, 5), (3, 2), (3, 3), (4, 6), (5, 64), (37, 91)]
 FILTERS = list(STENCILS)
@@ -340,3 +340,30 @@ def test_stencils_cannot_be_changed():
         STENCILS["central"] = Stencil("central", (0.0, -1.0, 1.0))
     with pytest.raises(AttributeError):
         STENCILS["central"].offset = 1.0
+
+
+# Piece by piece.
+
+BOXES = [(0, 0, 150, 130), (0, 0, 1, 1), (149, 129, 150, 130), (60, 50, 75, 51), (3, 100, 150, 130)]
+
+
+@pytest.mark.parametrize("name", [SPLINE, *FILTERS])
+@pytest.mark.parametrize("box", BOXES, ids=str)
+def test_slopes_in_a_box_are_the_whole_pictures(name, box):
+    image = random_image(130, 150, 2)
+    extent = (150.0, 130.0)
+    if name == SPLINE:
+        whole = reference_gradient(image, extent=extent)
+    else:
+        whole = adjusted_gradient(image, name, extent=extent)
+    x0, y0, x1, y1 = box
+    np.testing.assert_allclose(slopes(image, name, box=box), whole[y0:y1, x0:x1], rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(slopes(image, name), whole)
+
+
+def test_a_pixel_has_no_influence_beyond_the_reach_of_slopes():
+    line = np.zeros((1, 200, 1))
+    line[0, 100] = 1
+    found = np.abs(reference_gradient(line, extent=(200.0, 1.0))[0, :, 0, 0])
+    assert found[100 + gradients._REACH - 1] < 1e-14
+    assert found[110] > 1e-6

@@ -231,3 +231,24 @@ def test_a_size_too_small_for_any_network_is_refused(size):
 def test_settings_without_an_end_are_refused():
     with pytest.raises(EorenError, match="give seconds or steps"):
         Settings("mine")
+
+
+@pytest.mark.parametrize(
+    ("given", "small", "large"),
+    [
+        ({}, 60.0, 3600.0),
+        ({"preset": "fast"}, 10.0, 600.0),
+        ({"preset": "best"}, 300.0, 18000.0),
+        ({"preset": "single"}, 60.0, 60.0),
+        ({"preset": "paper"}, None, None),
+        ({"seconds": 7}, 7.0, 7.0),
+        ({"steps": 7}, None, None),
+        ({"seconds_per_megapixel": 100.0}, 60.0, 2400.0),
+        ({"seconds": 5.0, "seconds_per_megapixel": 10.0}, 5.0, 240.0),
+    ],
+    ids=str,
+)
+def test_large_pictures_get_time_in_proportion_unless_it_is_given(given, small, large):
+    found = resolve(**given)
+    assert found.time_limit(768, 512) == small
+    assert found.time_limit(6000, 4000) == large

@@ -523,3 +523,25 @@ def test_gigapixel_pictures_find_their_tiles():
     torch.testing.assert_close(
         beside.weight, torch.from_numpy(documented_step(np.array([-0.25, 0.25]))), rtol=1e-7, atol=1e-7
     )
+
+
+# Groups.
+
+
+@every_tiling
+@pytest.mark.parametrize("most", [1, 2, 3, 7, 1000])
+def test_groups_are_branches_of_the_tree_in_order(tiling, most):
+    groups = tiling.groups(most)
+    assert [group.start for group in groups] == [0, *(group.stop for group in groups[:-1])]
+    assert groups[-1].stop == tiling.count
+    boxes = tiling.boxes
+    for group in groups:
+        assert 1 <= group.stop - group.start <= most
+        own = boxes[group]
+        low, high = own[:, :2].amin(0), own[:, 2:].amax(0)
+        # The tiles of a branch fill a box.
+        assert int((own[:, 2:] - own[:, :2]).prod(1).sum()) == int((high - low).prod())
+    if most > 1:  # two neighbours in order could not have been one
+        sizes = [group.stop - group.start for group in groups]
+        assert all(a + b > 1 for a, b in pairwise(sizes))
+    assert (len(groups) == 1) == (tiling.count <= most)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from eoren import field, training
+from eoren import field
 from eoren.backpropagation import Backpropagation
 from eoren.gradients import adjusted_gradient, reference_gradient
 from eoren.presets import resolve
 from eoren.tiling import Tiling
-from eoren.training import Trainer
+from eoren.training import Trainer, tuned
 
 DEVICES = [
     torch.device(name)
@@ -42,6 +42,10 @@ def settings(preset="paper", **changes):
 
 def trainer_of(image, seed=0, device=CPU, **changes):
     return Trainer(image, settings(**changes), seed=seed, device=device)
+
+
+def tuned_field(trainer, image):
+    return tuned(trainer.networks(), trainer.tiling, image, bits=trainer.settings.bits)
 
 
 @pytest.fixture
@@ -234,7 +238,7 @@ def assert_far_points_are_exact(trainer, tiling, shift):
     """To the rounding of the quotient alone: float64's quotient rounded to float32 is the same number."""
     x0, y0, x1, y1 = tiling.pixel_boxes[2].tolist()
     positions = torch.tensor([[[j, i] for i in range(y0, y1) for j in range(x0, x1)]])
-    found = trainer._local(positions, slice(2, 3), shift)
+    found = trainer.patches.local(positions, slice(2, 3), shift)
     assert found.dtype == torch.float32
     numerator = positions.double() + 0.5 + torch.tensor(shift).double() - tiling.centres[2]
     assert torch.equal(found, (numerator / tiling.halves[2]).float())
@@ -246,10 +250,10 @@ SHIFTS = pytest.mark.parametrize("shift", [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5)], 
 
 @SHIFTS
 @pytest.mark.parametrize("upright", [False, True])
-def test_local_coordinates_are_exact_far_out_in_a_large_picture(monkeypatch, shift, upright):
+def test_local_coordinates_are_exact_far_out_in_a_large_picture(shift, upright):
     tiling = far_tiling(60_000, upright)
-    monkeypatch.setattr(training, "_tiling", lambda *_: tiling)
-    trainer = trainer_of(np.zeros((tiling.height, tiling.width, 1), np.float32), objective="pixel", width=2)
+    image = np.zeros((tiling.height, tiling.width, 1), np.float32)
+    trainer = Trainer(image, settings(objective="pixel", width=2), seed=0, device=CPU, tiling=tiling)
     assert_far_points_are_exact(trainer, tiling, shift)
 
 
@@ -258,7 +262,7 @@ def test_local_coordinates_are_exact_far_out_in_a_large_picture(monkeypatch, shi
 def test_local_coordinates_are_exact_far_out_in_a_huge_picture(shift, upright):
     tiling = far_tiling(8_000_000, upright)
     trainer = trainer_of(picture(4, 4), objective="pixel", width=2)
-    trainer._centres, trainer._halves = tiling.centres.float(), tiling.halves.float()
+    trainer.patches._centres, trainer.patches.halves = tiling.centres.float(), tiling.halves.float()
     assert_far_points_are_exact(trainer, tiling, shift)
 
 
@@ -590,7 +594,7 @@ def test_training_lowers_what_it_minimises(device, changes):
 def test_the_tuned_field_is_least_squares_over_all_pixels_of_the_rounded_networks(small_chunks, bits):
     image = picture(9, 11)
     trainer = run(trainer_of(image, bits=bits), 2)
-    found = trainer.tuned()
+    found = tuned_field(trainer, image)
     assert found.bits == bits
     assert found.size == (11, 9)
     assert bits != 32 or same(found.siren.tensors(), trainer.siren.tensors())
@@ -610,7 +614,7 @@ def test_the_tuned_field_is_least_squares_over_all_pixels_of_the_rounded_network
 def test_a_tile_is_tuned_to_its_own_pixels():
     image = picture(12, 12, channels=1)
     trainer = trainer_of(image, tile=6, halo=1.0)
-    found = trainer.tuned()
+    found = tuned_field(trainer, image)
     for tile, (pixels, middle, half) in enumerate(tile_geometry(trainer)):
         column, row = np.array(pixels).T
         z = (np.array(pixels) + 0.5 - middle) / half
@@ -643,7 +647,7 @@ def test_small_pictures_of_any_channels_are_trained(size, channels, changes):
         errors = trainer.step(1.0)
         assert all(e is None or np.isfinite(e) for e in (errors.color, errors.gradient))
     assert all(t.isfinite().all() for t in trainer.state())
-    rendered = trainer.tuned().render()
+    rendered = tuned_field(trainer, image).render()
     assert rendered.shape == image.shape
     assert np.isfinite(rendered).all()
     if size == (1, 1):
@@ -655,6 +659,6 @@ def test_constant_pictures_are_met_and_stay_finite(objective):
     image = np.full((8, 8, 2), 0.3, np.float32)
     image[..., 1] = picture(8, 8, 1)[..., 0]
     trainer = run(trainer_of(image, objective=objective, optimizer="muon", standardize=True), 5)
-    found = trainer.tuned()
+    found = tuned_field(trainer, image)
     np.testing.assert_allclose(found.render()[..., 0], 0.3, atol=1e-5)
     assert np.abs(found.render(show="gradient")[..., 0, :]).max() < 1e-4

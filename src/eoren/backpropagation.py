@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from eoren.siren import Siren
@@ -67,7 +67,7 @@ class Backpropagation:
 
     def forward(
         self,
-        networks: slice,
+        networks: slice | Int[Tensor, " batch"],
         points: Float[Tensor, "batch points 2"],
         *,
         axes: Sequence[int],
@@ -132,6 +132,9 @@ class Backpropagation:
         value = gradient[:, 0].mul_(kept.cos[0][:, 0]).addcmul_(bend, sin, value=-1)
         by_weight[0].baddbmm_(points.mT, value, alpha=omega)
         by_bias[0].add_(value.sum(1, keepdim=True), alpha=omega)
+        if isinstance(networks, Tensor):  # which made copies
+            for whole, part in zip(self.gradients, [*by_weight, *by_bias], strict=True):
+                whole[networks] = part
 
     def _wave(self, kept: _Buffers, layer: int) -> None:
         value = kept.p[layer][:, :1]

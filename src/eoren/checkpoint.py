@@ -1,11 +1,13 @@
 """The state of a fit under way, in a file from which it goes on bit for bit."""
 
 import json
-from dataclasses import asdict, astuple, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from math import inf
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 
@@ -13,7 +15,6 @@ from eoren._version import __version__
 from eoren.errors import EorenError
 from eoren.files import atomic_path
 from eoren.presets import Settings
-from eoren.training import Trainer
 
 _KEY = "eoren-checkpoint"
 
@@ -40,59 +41,114 @@ class Identity:
 
 @dataclass(frozen=True)
 class Standing:
-    """What a run knows besides its trainer's state.
+    """What a run knows besides its networks.
 
     Attributes:
         seconds: that it has taken.
         color_error: running estimate, or none.
         gradient_error: running estimate, or none.
         worth_measuring: the estimated PSNR from which on it measures whether the target is reached, or none.
+        group: of tiles that is being trained; those before are finished.
+        group_started: the run's seconds when it came to this group.
+        earlier_steps: of the groups before, times their tiles.
+        missed: groups before that ended short of the target.
     """
 
     seconds: float
     color_error: float | None = None
     gradient_error: float | None = None
     worth_measuring: float | None = None
+    group: int = 0
+    group_started: float = 0.0
+    earlier_steps: int = 0
+    missed: int = 0
 
 
-def write_checkpoint(path: Path, trainer: Trainer, identity: Identity, standing: Standing) -> None:
-    """Store a trainer's state; a kill leaves the previous checkpoint, or this one, whole."""
-    tensors = {str(i): t.detach().cpu().contiguous() for i, t in enumerate(trainer.state())}
-    header = {"identity": identity.as_dict(), "steps": trainer.steps_done, "standing": asdict(standing)}
-    data = save_tensors(tensors, {_KEY: json.dumps(header)})
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds.
+
+    Attributes:
+        standing: of the run.
+        steps: made in the group that is being trained.
+        state: of that group's trainer.
+        finished: parameters of all networks of the groups before.
+    """
+
+    standing: Standing
+    steps: int
+    state: Sequence[torch.Tensor]
+    finished: Sequence[torch.Tensor] = ()
+
+
+def write_checkpoint(path: Path, identity: Identity, checkpoint: Checkpoint) -> None:
+    """Store how a run stands; a kill leaves the previous checkpoint, or this one, whole."""
+    tensors = {str(i): t for i, t in enumerate(checkpoint.state)}
+    tensors |= {f"finished.{i}": t for i, t in enumerate(checkpoint.finished)}
+    header = {
+        "identity": identity.as_dict(),
+        "steps": checkpoint.steps,
+        "standing": asdict(checkpoint.standing),
+    }
+    stored = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    data = save_tensors(stored, {_KEY: json.dumps(header)})
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
-def restore_checkpoint(path: Path, trainer: Trainer, identity: Identity) -> Standing:
-    """Put a stored state into a fresh trainer of the same fit.
-
-    Returns:
-        How the fit stood.
+def read_checkpoint(path: Path, identity: Identity) -> Checkpoint:
+    """What a checkpoint of the same fit holds.
 
     Raises:
         EorenError: the file is damaged, or belongs to another fit: the message names what differs.
     """
-    damaged = EorenError(f"{path}: not a checkpoint of eoren, or damaged; delete it to start anew")
     try:
         with safe_open(path, framework="pt") as stored:
             header = json.loads(stored.metadata()[_KEY])
             _compare(path, identity.as_dict(), dict(header["identity"]))
             steps, standing = header["steps"], Standing(**header["standing"])
-            tensors = [stored.get_tensor(str(i)) for i in range(len(trainer.state()))]
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, ValueError, OSError):
-        raise damaged from None
-    like = [(t.shape, t.dtype) for t in trainer.state()]
-    numbers = [number for number in astuple(standing) if number is not None]
-    whole = type(steps) is int and steps >= 0 and isinstance(standing.seconds, int | float)
-    if (
-        not whole
-        or not all(isinstance(n, int | float) and 0 <= n < inf for n in numbers)
-        or [(t.shape, t.dtype) for t in tensors] != like
-    ):
-        raise damaged
-    trainer.restore(tensors, steps)
-    return standing
+        raise damaged(path) from None
+    if not (_is_number(int, steps) and _is_sound(standing)):
+        raise damaged(path)
+    return Checkpoint(standing, steps, _series(tensors, ""), _series(tensors, "finished."))
+
+
+def check_like(path: Path, found: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> None:
+    """Refuse a checkpoint whose tensors are not of the types and shapes that the run has.
+
+    Raises:
+        EorenError: so.
+    """
+    if [(t.shape, t.dtype) for t in found] != [(t.shape, t.dtype) for t in expected]:
+        raise damaged(path)
+
+
+def damaged(path: Path) -> EorenError:
+    """What to say of a checkpoint that cannot be one."""
+    return EorenError(f"{path}: not a checkpoint of eoren, or damaged; delete it to start anew")
+
+
+def _series(tensors: Mapping[str, torch.Tensor], prefix: str) -> list[torch.Tensor]:
+    found: list[torch.Tensor] = []
+    while (name := f"{prefix}{len(found)}") in tensors:
+        found.append(tensors[name])
+    return found
+
+
+def _is_sound(standing: Standing) -> bool:
+    whole = {"group", "earlier_steps", "missed"}
+    optional = {"color_error", "gradient_error", "worth_measuring"}
+    return all(
+        _is_number(int if field.name in whole else float, value) or (value is None and field.name in optional)
+        for field in fields(standing)
+        for value in [getattr(standing, field.name)]
+    )
+
+
+def _is_number(kind: type, value: object) -> bool:
+    return type(value) in (kind, int) and 0 <= value < inf  # type: ignore[operator]
 
 
 def _compare(path: Path, mine: dict[str, Any], theirs: dict[str, Any]) -> None:

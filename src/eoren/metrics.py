@@ -11,7 +11,7 @@ from skimage.metrics import structural_similarity
 from eoren.coordinates import pixel_centres
 from eoren.errors import EorenError
 from eoren.field import Field
-from eoren.gradients import reference_gradient
+from eoren.gradients import slopes
 from eoren.images import as_image
 
 Image = Float[np.ndarray, "height width channels"]
@@ -111,17 +111,17 @@ def _squared_errors(field: Field, image: Image) -> tuple[float, float, float]:
     """Mean squared errors of colour, colour in 8 bits, and gradient per pixel."""
     height, width, channels = image.shape
     size = np.array([width, height], dtype=np.float64)
-    reference = reference_gradient(image, extent=(float(width), float(height)))
     sums = np.zeros(3)
     strip = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, strip):
         rows = slice(top, top + strip)
         color, gradient = field.color_and_gradient(pixel_centres(width, height, rows=rows).numpy())
         clamped = color.clip(0, 1)
+        reference = slopes(image, box=(0, top, width, min(top + strip, height)))
         sums += [
             np.square(clamped - image[rows], dtype=np.float64).sum(),
             np.square(np.floor(clamped * 255 + 0.5) / 255 - image[rows], dtype=np.float64).sum(),
-            np.square(gradient / size - reference[rows], dtype=np.float64).sum() / 2,
+            np.square(gradient / size - reference, dtype=np.float64).sum() / 2,
         ]
     color_error, rounded_error, gradient_error = (sums / (height * width * channels)).tolist()
     return color_error, rounded_error, gradient_error

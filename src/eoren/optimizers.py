@@ -7,13 +7,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+# Some networks of a batch; indices are in order, none twice.
+Networks = slice | Tensor
+_ALL = slice(None)
+
 
 @runtime_checkable
 class Optimizer(Protocol):
     """Moves its parameters in place; its state can be stored and put back."""
 
-    def step(self, gradients: Sequence[Tensor], rate: float) -> None:
-        """One step down the given gradients, in the parameters' order."""
+    def step(self, gradients: Sequence[Tensor], rate: float, networks: Networks = _ALL) -> None:
+        """One step down the given gradients, in the parameters' order, of some networks of the batch."""
 
     def state(self) -> list[Tensor]:
         """What it remembers, as the tensors themselves."""
@@ -37,17 +41,23 @@ class Adam:
         self._square = [torch.zeros_like(p) for p in self._parameters]
         self._count = torch.zeros((), dtype=torch.int64)
 
-    def step(self, gradients: Sequence[Tensor], rate: float) -> None:
-        """One step of length about ``rate`` for every number."""
+    def step(self, gradients: Sequence[Tensor], rate: float, networks: Networks = _ALL) -> None:
+        """One step of length about ``rate`` for every number.
+
+        Steps are counted for all networks together: that matters to those that sat out some of the first thousand,
+        a little.
+        """
         self._count += 1
         count = int(self._count)
         first, second = self._betas
         bias = 1 - first**count
         scale = (1 - second**count) ** 0.5
-        for p, g, mean, square in zip(self._parameters, gradients, self._mean, self._square, strict=True):
+        for whole, every in zip(zip(self._parameters, self._mean, self._square, strict=True), gradients, strict=True):
+            g, (p, mean, square) = every[networks], [t[networks] for t in whole]
             mean.lerp_(g, 1 - first)
             square.mul_(second).addcmul_(g, g, value=1 - second)
             p.addcdiv_(mean, (square.sqrt() / scale).add_(self._epsilon), value=-rate / bias)
+            _put_back(whole, networks, (p, mean, square))
 
     def state(self) -> list[Tensor]:
         """Step counter and moments."""
@@ -67,21 +77,31 @@ class Muon:
         self._momentum = momentum
         self._mean = [torch.zeros_like(p) for p in self._parameters]
 
-    def step(self, gradients: Sequence[Tensor], rate: float) -> None:
+    def step(self, gradients: Sequence[Tensor], rate: float, networks: Networks = _ALL) -> None:
         """One step: every number of a matrix moves by about ``rate / sqrt(n)``."""
         ahead = []
-        for g, mean in zip(gradients, self._mean, strict=True):
+        for every, whole in zip(gradients, self._mean, strict=True):
+            g, mean = every[networks], whole[networks]
             mean.lerp_(g, 1 - self._momentum)
+            _put_back([whole], networks, [mean])
             ahead.append(torch.lerp(g, mean, self._momentum))  # Nesterov's look ahead
         if not ahead:
             return
         # One product for all layers: small matrices are slow one by one.
         for p, update in zip(self._parameters, orthogonalize(torch.stack(ahead)), strict=True):
-            p.add_(update, alpha=-rate)
+            own = p[networks].add_(update, alpha=-rate)
+            _put_back([p], networks, [own])
 
     def state(self) -> list[Tensor]:
         """Momenta."""
         return self._mean
+
+
+def _put_back(whole: Sequence[Tensor], networks: Networks, parts: Sequence[Tensor]) -> None:
+    """What an index took out as a copy; a slice is a view, and has moved already."""
+    if isinstance(networks, Tensor):
+        for tensor, part in zip(whole, parts, strict=True):
+            tensor[networks] = part
 
 
 def orthogonalize(matrices: Float[Tensor, "*batch n n"], iterations: int = 5) -> Float[Tensor, "*batch n n"]:

@@ -6,12 +6,11 @@ from types import MappingProxyType
 from typing import Any, get_type_hints
 
 from eoren.errors import EorenError
-from eoren.gradients import STENCILS
+from eoren.gradients import SPLINE, STENCILS
 from eoren.objectives import OBJECTIVES, Objective
 from eoren.quantization import BITS, stored_bits
 from eoren.siren import parameter_count
 
-SPLINE = "spline"
 # Networks of smaller tiles would have more numbers than their tiles have.
 _SMALLEST_TILE = 24
 
@@ -55,6 +54,7 @@ class Settings:
         alternate: fit one axis of the gradient a step, in turn, instead of both.
         bits: that a weight takes in the file: 32, 16 or 8.
         seconds: time for the fit, targets included; none for no limit.
+        seconds_per_megapixel: time for pictures to which it gives more than ``seconds``.
         steps: number of steps; none for no limit. The cosine runs over whichever budget there is.
         until_psnr: stop when the colours are this good (dB); none to use the whole budget.
     """
@@ -78,8 +78,9 @@ class Settings:
     batch: int | None = 1024
     standardize: bool = True
     alternate: bool = True
-    bits: int = 32
+    bits: int = 16
     seconds: float | None = None
+    seconds_per_megapixel: float | None = None
     steps: int | None = None
     until_psnr: float | None = None
 
@@ -99,6 +100,7 @@ class Settings:
             "omega_first",
             "adam_rate",
             "seconds",
+            "seconds_per_megapixel",
             "until_psnr",
         ):
             if getattr(self, name) is not None:
@@ -110,7 +112,7 @@ class Settings:
             raise EorenError(f"decay is {self.decay}, but is a share of the learning rate, at most 1")
         if self.parameters is not None and self.bits_per_pixel is not None:
             raise EorenError("parameters and bits_per_pixel both set the size; give one of them")
-        if self.seconds is None and self.steps is None:
+        if self.seconds is None and self.seconds_per_megapixel is None and self.steps is None:
             raise EorenError("a fit needs an end: give seconds or steps")
         if self.filter == "forward" and self.objective == "sobolev":
             raise EorenError(
@@ -161,6 +163,17 @@ class Settings:
             raise EorenError(f"a size of {budget} {what} is too small; one network needs {cost(1)} or more")
         return count, hidden
 
+    def time_limit(self, width: int, height: int) -> float | None:
+        """Seconds for a picture of so many pixels; none for no limit.
+
+        Example:
+            >>> resolve("balanced").time_limit(768, 512), resolve("balanced").time_limit(6000, 4000)
+            (60.0, 3600.0)
+        """
+        if self.seconds_per_megapixel is None:
+            return self.seconds
+        return max(self.seconds or 0.0, self.seconds_per_megapixel * width * height / 1e6)
+
     def starting_omega(self, half: float) -> float:
         """The first layer's frequency factor for a network that covers ``2 half`` pixels.
 
@@ -188,9 +201,9 @@ PRESETS: Mapping[str, Settings] = MappingProxyType(
     {
         settings.preset: settings
         for settings in (
-            Settings("fast", seconds=10.0),
-            Settings("balanced", seconds=60.0),
-            Settings("best", tile=40, seconds=300.0),
+            Settings("fast", seconds=10.0, seconds_per_megapixel=25.0),
+            Settings("balanced", seconds=60.0, seconds_per_megapixel=150.0),
+            Settings("best", tile=40, seconds=300.0, seconds_per_megapixel=750.0),
             # The best that was found for one network in a minute.
             Settings(
                 "single",
@@ -219,6 +232,7 @@ PRESETS: Mapping[str, Settings] = MappingProxyType(
                 omega_first=30.0,
                 standardize=False,
                 alternate=False,
+                bits=32,
                 steps=950,
             ),
         )
@@ -246,7 +260,7 @@ def resolve(preset: str = "balanced", **changes: Any) -> Settings:
         _choice("setting", name, [field.name for field in fields(Settings)][1:])
         given[name] = _converted(name, value, known[name])
     if "steps" in given or "seconds" in given:
-        given = {"steps": None, "seconds": None, **given}
+        given = {"steps": None, "seconds": None, "seconds_per_megapixel": None, **given}
     return replace(PRESETS[preset], **given)
 
 

@@ -157,6 +157,29 @@ class Tiling:
         """Per tile, pixels to a unit of local coordinates: half the longer side, halo included. float64."""
         return (self.pixel_boxes[:, 2:] - self.pixel_boxes[:, :2]).amax(1).double() / 2
 
+    def groups(self, most: int) -> list[slice]:
+        """Tiles in groups of neighbours, at most so many each, in order: whole branches of the tree.
+
+        Example:
+            >>> Tiling.of(np.ones((64, 64)), count=9, halo=2.0, smallest=4).groups(3)
+            [slice(0, 2, None), slice(2, 4, None), slice(4, 6, None), slice(6, 9, None)]
+        """
+        leaves = np.zeros(len(self.nodes), np.int64)
+        _, _, lower, upper = self._tree.columns
+        for node in reversed(range(len(self.nodes))):  # children come after their parent
+            cut = self.nodes[node, 0] != _LEAF
+            leaves[node] = leaves[lower[node]] + leaves[upper[node]] if cut else 1
+        found: list[slice] = []
+        waiting = [0]
+        while waiting:
+            node = waiting.pop()
+            if leaves[node] <= max(most, 1):
+                start = found[-1].stop if found else 0
+                found.append(slice(start, start + int(leaves[node])))
+            else:
+                waiting += [int(upper[node]), int(lower[node])]
+        return found
+
     def local(self, points: Float[Tensor, "entries 2"], tiles: Int[Tensor, " entries"]) -> Float[Tensor, "entries 2"]:
         """Unit-square points in the local coordinates of the tile beside each."""
         size = torch.tensor([self.width, self.height], dtype=points.dtype, device=points.device)

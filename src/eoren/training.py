@@ -13,13 +13,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from eoren.backpropagation import Backpropagation
+from eoren.effort import Effort
 from eoren.errors import EorenError
 from eoren.field import Field, chunk_points
-from eoren.gradients import STENCILS, adjusted_gradient, reference_gradient
+from eoren.gradients import SPLINE, STENCILS, slopes
 from eoren.optimizers import Adam, Muon, Optimizer
-from eoren.presets import SPLINE, Settings
+from eoren.patches import Patches, Tiles
+from eoren.presets import Settings
 from eoren.quantization import rounded
-from eoren.siren import initialise, propagate
+from eoren.siren import Siren, initialise
 from eoren.tiling import Tiling
 from eoren.tuning import Moments, Tuning
 
@@ -27,6 +29,10 @@ from eoren.tuning import Moments, Tuning
 _FLAT = 1 / 255
 # Detail of a flat pixel, intensity per pixel: it keeps tiles without edges from growing without end.
 _LEAST_DETAIL = 0.01
+_STRIP_PIXELS = 1 << 22
+
+TILES_AT_ONCE = 256
+"""Tiles of a large picture that are trained together: enough to share the cost of a step's every operation."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,8 @@ class Trainer:
         settings: see :class:`eoren.presets.Settings`.
         seed: of the networks and of the order of the pixels.
         device: where to work.
+        tiling: of the picture; by default what :func:`mosaic` makes of it.
+        tiles: which of its tiles to train; all by default. The others' pixels are not kept.
     """
 
     def __init__(
@@ -74,45 +82,25 @@ class Trainer:
         *,
         seed: int,
         device: torch.device,
+        tiling: Tiling | None = None,
+        tiles: slice = slice(None),
     ) -> None:
         """Prepare targets and draw the networks."""
-        height, width, channels = image.shape
         self.settings = settings
         self.objective = settings.weights()
         self.device = device
-        count, hidden = settings.architecture(width, height, channels)
-        # Tiles follow the spline's gradient whatever the target; it is computed once for both.
-        splined = self.objective.gradient > 0 and settings.filter == SPLINE
-        extent = (float(width), float(height))
-        slope = reference_gradient(image, extent=extent) if splined or count > 1 else None
-        self.tiling = _tiling((width, height), slope, count, settings.halo)
+        self.tiling = tiling or mosaic(image, settings)
+        self.patches = Patches(image, self.tiling, tiles, device=device)
         self.steps_done = 0
         self._seed = seed
-        self._color = torch.from_numpy(image).reshape(-1, channels).to(device)
-        if self.objective.gradient and not splined:
-            slope = adjusted_gradient(image, settings.filter, extent=extent)
+        self._effort = Effort(self.patches.areas)
         # In intensity per pixel; none where only colours are fitted.
-        self.gradient_target = (
-            torch.from_numpy(slope).reshape(-1, channels, 2).to(device)
-            if self.objective.gradient and slope is not None
-            else None
-        )
-        self._boxes = self.tiling.pixel_boxes.to(device)
-        self._centres = self.tiling.centres.float().to(device)
-        self._halves = self.tiling.halves.float().to(device)
-        spans = self._boxes[:, 2:] - self._boxes[:, :2]
-        self._pixels = int(spans.prod(1).max())
+        self.gradient_target: Float[Tensor, "pixels channels 2"] | None = None
+        if self.objective.gradient:
+            target = slopes(image, settings.filter, box=self.patches.box)
+            self.gradient_target = torch.from_numpy(target).flatten(0, 1).to(device)
         self._epoch: tuple[int, Tensor] | None = None
-        # Drawn on the CPU, so that a seed means the same networks everywhere.
-        self.siren = initialise(
-            self.tiling.count,
-            width=hidden,
-            depth=settings.depth,
-            channels=channels,
-            omega_first=settings.starting_omega(float(self.tiling.halves.max())),
-            omega_hidden=settings.omega_hidden,
-            generator=torch.Generator().manual_seed(seed),
-        ).to(device)
+        self.siren = draw(settings, self.tiling, image.shape[2], count=len(self.patches.halves), seed=seed).to(device)
         self._parameters = self.siren.tensors()
         self._backpropagation = Backpropagation(self.siren)
         self._optimizers = self._choose_optimizers()
@@ -140,8 +128,8 @@ class Trainer:
             ones = torch.ones(batch, 1, channels, device=self.device)
             return Tuning(ones, 0.5 * ones)
         moments = Moments(batch, channels, self.device)
-        for tile, points in self._every_pixel():
-            color = self._color[self._pixel_indices(tile, points)[0]]
+        for tile, points in self.patches.every_pixel(chunk_points(self.siren, streams=1)):
+            color = self.patches.color[self.patches.pixels(tile, points)[0]]
             moments.add(tile, color, color)
         mean, deviation = moments.target_mean_and_deviation()
         return Tuning(deviation.clamp(min=_FLAT), mean)
@@ -154,10 +142,10 @@ class Trainer:
     @property
     def points_per_step(self) -> int:
         """Points that every network sees in one step, at most."""
-        return min(self.settings.batch or self._pixels, self._pixels)
+        return min(self.settings.batch or self.patches.most, self.patches.most)
 
     def step(self, rate: float, stop: Callable[[], bool] = lambda: False) -> StepErrors | None:
-        """One step of every network.
+        """One step of every network, or of those that need it most: see :mod:`eoren.effort`.
 
         Args:
             rate: what the learning rates are multiplied with, 0..1.
@@ -167,26 +155,26 @@ class Trainer:
             The errors found, or none for an abandoned step.
         """
         points = self._points_of_step(self.steps_done)
-        self._backpropagation.zero()
         passes = self._passes()
+        awake = self._effort.awake(self._together(points, streams=1 + len(passes[0].axes))[0])
+        self._backpropagation.zero()
         moments = Moments(self.siren.batch, self.siren.channels, self.device)
-        color = torch.zeros((), device=self.device)
-        slope = torch.zeros((), device=self.device)
+        squares = torch.zeros(self.siren.batch, 2, device=self.device)
         for each in passes:
-            for tiles, part in self._chunks(points, streams=1 + len(each.axes)):
+            for tiles, part in self._chunks(awake, points, streams=1 + len(each.axes)):
                 if stop():
                     return None
-                found = self._accumulate(each, tiles, part, len(points), moments)
-                color += found[0]
-                slope += found[1:].sum()
+                squares[tiles] += self._accumulate(each, tiles, part, len(points), moments)
+        networks = awake if len(awake) < self.siren.batch else slice(None)
         for optimizer, indices, own_rate in self._optimizers:
-            optimizer.step([self.gradients[i] for i in indices], rate * own_rate)
+            optimizer.step([self.gradients[i] for i in indices], rate * own_rate, networks)
         self.steps_done += 1
-        count = len(points) * self._color.shape[1] * self.siren.batch
-        between = any(each.offset != (0.0, 0.0) for each in passes)
-        tuned = moments.squared_error() if self.objective.color == 0 else color / count
         axes = sum(len(each.axes) for each in passes)
-        return StepErrors(None if between else float(tuned), float(slope) / (count * axes) if axes else None)
+        color, slope = (squares[awake] / (len(points) * self.siren.channels)).unbind(1)
+        self._effort.learn(awake, self.objective.color * color + self.objective.gradient * slope)
+        between = any(each.offset != (0.0, 0.0) for each in passes)
+        tuned = moments.squared_errors()[awake].mean() if self.objective.color == 0 else color.mean()
+        return StepErrors(None if between else float(tuned), float(slope.mean()) / axes if axes else None)
 
     def _passes(self) -> list[_Pass]:
         settings = self.settings
@@ -200,25 +188,26 @@ class Trainer:
         return [_Pass((self.steps_done % 2,) if settings.alternate else (0, 1))]
 
     def _accumulate(
-        self, each: _Pass, tiles: slice, part: Int[Tensor, " points"], count: int, moments: Moments
-    ) -> Float[Tensor, " streams"]:
-        """Add one chunk's share to the gradients; returns the sums of squared errors, stream by stream."""
-        pixels, positions = self._pixel_indices(tiles, part)
-        target = [self._color[pixels]]
+        self, each: _Pass, tiles: Tiles, part: Int[Tensor, " points"], count: int, moments: Moments
+    ) -> Float[Tensor, "tiles 2"]:
+        """Add one chunk's share to the gradients; returns every tile's sums of squared errors, colour and slope."""
+        pixels, positions = self.patches.pixels(tiles, part)
+        target = [self.patches.color[pixels]]
         if each.axes:
             assert self.gradient_target is not None
             slope = self.gradient_target[pixels]
             target += [slope[..., axis] for axis in each.axes]
-        per_pixel = (1 / self._halves[tiles, None]).expand(-1, 2)
+        per_pixel = (1 / self.patches.halves[tiles, None]).expand(-1, 2)
         said = self._backpropagation.forward(
-            tiles, self._local(positions, tiles, each.offset), axes=each.axes, scale=per_pixel
+            tiles, self.patches.local(positions, tiles, each.offset), axes=each.axes, scale=per_pixel
         )
         tuning = self.tuning.select(tiles)
         error = tuning.apply(said) - torch.stack(target, 1)
         if self.objective.color == 0:
             moments.add(tiles, said[:, 0], target[0])
         weights = error.new_tensor(self.objective.stream_weights(each.axes, in_turn=each.in_turn))
-        squares = error.square().sum((0, 2, 3))
+        squares = error.square().sum((2, 3))
+        squares = torch.stack([squares[:, 0], squares[:, 1:].sum(1)], 1)
         # Mean over points and channels.
         error *= weights[:, None, None] * (2 / (count * error.shape[-1])) * tuning.alpha.unsqueeze(1)
         self._backpropagation.backward(error)
@@ -229,77 +218,59 @@ class Trainer:
 
         The order follows from seed and epoch alone, so a resumed run needs no generator's state.
         """
-        steps = -(-self._pixels // self.points_per_step)
+        pixels = self.patches.most
+        steps = -(-pixels // self.points_per_step)
         epoch, place = divmod(step, steps)
         if self._epoch is None or self._epoch[0] != epoch:
             if steps == 1:
-                order = torch.arange(self._pixels)
+                order = torch.arange(pixels)
             else:
                 generator = torch.Generator().manual_seed((self._seed + 1) * 1_000_003 + epoch)
-                order = torch.randperm(self._pixels, generator=generator)
+                order = torch.randperm(pixels, generator=generator)
             self._epoch = epoch, order.to(self.device)
         # Even slices: a short one would move the networks as far on the word of a few points.
         return self._epoch[1].tensor_split(steps)[place]
 
-    def _chunks(self, points: Int[Tensor, " points"], streams: int) -> Iterator[tuple[slice, Int[Tensor, " part"]]]:
-        """Cut networks x points into pieces that fit the cache."""
+    def _together(self, points: Int[Tensor, " points"], streams: int) -> tuple[int, int]:
+        """How many networks a chunk has that fits the cache, and into how many parts their points go."""
         size = chunk_points(self.siren, streams)
-        parts = points.split(-(-len(points) // -(-len(points) // size)))
-        together = max(1, size // len(parts[0]))
-        for start in range(0, self.siren.batch, together):
-            for part in parts:
-                yield slice(start, min(start + together, self.siren.batch)), part
+        parts = -(-len(points) // size)
+        return max(1, size // -(-len(points) // parts)), parts
 
-    def _every_pixel(self) -> Iterator[tuple[slice, Int[Tensor, " part"]]]:
-        """All pixels of every tile, each once, one tile at a time."""
-        size = chunk_points(self.siren, streams=1)
-        for tile, box in enumerate(self._boxes.tolist()):
-            pixels = (box[2] - box[0]) * (box[3] - box[1])
-            for start in range(0, pixels, size):
-                part = torch.arange(start, min(start + size, pixels), device=self.device)
-                yield slice(tile, tile + 1), part
+    def _chunks(
+        self, awake: Int[Tensor, " awake"], points: Int[Tensor, " points"], streams: int
+    ) -> Iterator[tuple[Tiles, Int[Tensor, " part"]]]:
+        """Cut networks x points into pieces that fit the cache."""
+        together, parts = self._together(points, streams)
+        every = len(awake) == self.siren.batch
+        for start in range(0, len(awake), together):
+            end = min(start + together, len(awake))
+            for part in points.split(-(-len(points) // parts)):
+                yield slice(start, end) if every else awake[start:end], part
 
-    def _pixel_indices(
-        self, tiles: slice, points: Int[Tensor, " points"]
-    ) -> tuple[Int[Tensor, "tiles points"], Int[Tensor, "tiles points 2"]]:
-        """Pixels of the picture that the tiles' points are: as indices, and as (column, row).
-
-        Tiles differ in size; a small one sees its pixels again while a large one goes through its own.
-        """
-        x0, y0, x1, y1 = self._boxes[tiles, :, None].unbind(1)
-        within = points[None] % ((x1 - x0) * (y1 - y0))
-        column, row = x0 + within % (x1 - x0), y0 + within // (x1 - x0)
-        return row * self.tiling.width + column, torch.stack([column, row], -1)
-
-    def _local(
-        self, positions: Int[Tensor, "tiles points 2"], tiles: slice, offset: tuple[float, float]
-    ) -> Float[Tensor, "tiles points 2"]:
-        # Whole and half pixels are exact in float32, whatever the picture's size.
-        shift = self._centres.new_tensor(offset) + 0.5
-        return (positions - self._centres[tiles, None] + shift) / self._halves[tiles, None, None]
-
-    def tuned(self) -> Field:
-        """The field as it stands: weights as the file will hold them, and channel tuning over all pixels.
-
-        Tuning comes after rounding, so it takes back what rounding did to mean and contrast.
+    def networks(self) -> Siren:
+        """The networks as they stand.
 
         Raises:
             EorenError: the numbers have grown beyond all bounds.
         """
         if not all(bool(p.isfinite().all()) for p in self._parameters):
             raise EorenError(f"the fit diverged; give a smaller rate than {self.settings.rate:g}")
-        siren = rounded(self.siren, self.settings.bits)
-        moments = Moments(siren.batch, siren.channels, self.device)
-        with torch.no_grad():
-            for tile, points in self._every_pixel():
-                pixels, positions = self._pixel_indices(tile, points)
-                said = propagate(siren.select(tile), self._local(positions, tile, (0.0, 0.0)))
-                moments.add(tile, said[:, 0], self._color[pixels])
-        return Field(siren, moments.tuning(), self.tiling, bits=self.settings.bits)
+        return self.siren
+
+    def color_error(self) -> float:
+        """Mean squared colour error of the networks as the file will hold them, over all their pixels.
+
+        Each network on its own; where tiles blend, errors can only be smaller.
+        """
+        error = self.patches.moments(rounded(self.networks(), self.settings.bits)).squared_errors()
+        areas = self.patches.areas.to(error)
+        return float((error.mean((1, 2)) * areas).sum() / areas.sum())
 
     def state(self) -> list[Tensor]:
-        """Every tensor that changes from step to step, itself: parameters, then optimisers' memories."""
-        return [*self._parameters, *(t for optimizer, _, _ in self._optimizers for t in optimizer.state())]
+        """Every tensor that changes from step to step, itself: parameters, then memories."""
+        memories = (t for optimizer, _, _ in self._optimizers for t in optimizer.state())
+        return [*self._parameters, *memories, *self._effort.state()]
 
     def restore(self, state: list[Tensor], steps_done: int) -> None:
         """Go on where :meth:`state` was taken, after ``steps_done`` steps."""
@@ -308,15 +279,61 @@ class Trainer:
         self.steps_done = steps_done
 
 
-def _tiling(
-    size: tuple[int, int], slope: Float[np.ndarray, "height width channels 2"] | None, count: int, halo: float
-) -> Tiling:
+def mosaic(image: Float[np.ndarray, "height width channels"], settings: Settings) -> Tiling:
     """One tile, or tiles with equal shares of the gradient's magnitude.
 
-    The exponent was measured: docs/measurements.md.
+    Args:
+        image: ``(H, W, C)``.
+        settings: which say how many tiles, and how they overlap.
     """
-    if count == 1 or slope is None:
-        return Tiling.single(*size)
-    detail = np.sqrt(np.einsum("hwca,hwca->hw", slope, slope) + _LEAST_DETAIL**2)
-    side = (size[0] * size[1] / count) ** 0.5
-    return Tiling.of(detail, count=count, halo=halo, smallest=max(4, int(side / 4)))
+    height, width, channels = image.shape
+    count, _ = settings.architecture(width, height, channels)
+    if count == 1:
+        return Tiling.single(width, height)
+    detail = np.empty((height, width), np.float32)
+    strip = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, strip):
+        # The spline's, whatever the target.
+        slope = slopes(image, box=(0, top, width, min(top + strip, height)))
+        # The exponent was measured: docs/measurements.md.
+        detail[top : top + strip] = np.sqrt(np.einsum("hwca,hwca->hw", slope, slope) + _LEAST_DETAIL**2)
+    side = (width * height / count) ** 0.5
+    return Tiling.of(detail, count=count, halo=settings.halo, smallest=max(4, int(side / 4)))
+
+
+def draw(settings: Settings, tiling: Tiling, channels: int, *, count: int, seed: int) -> Siren:
+    """Untrained networks for ``count`` of the tiles.
+
+    They are drawn on the CPU, so that a seed means the same networks everywhere.
+    """
+    _, width = settings.architecture(tiling.width, tiling.height, channels)
+    return initialise(
+        count,
+        width=width,
+        depth=settings.depth,
+        channels=channels,
+        omega_first=settings.starting_omega(float(tiling.halves.max())),
+        omega_hidden=settings.omega_hidden,
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def tuned(siren: Siren, tiling: Tiling, image: Float[np.ndarray, "height width channels"], *, bits: int) -> Field:
+    """The field of some networks: weights as the file will hold them, and channel tuning over all pixels.
+
+    Tuning comes after rounding, so it takes back what rounding did to mean and contrast. A network of zeros
+    becomes the mean of its pixels.
+
+    Args:
+        siren: a network for every tile.
+        tiling: of the picture.
+        image: ``(H, W, C)``.
+        bits: that a weight takes in the file.
+    """
+    siren = rounded(siren, bits)
+    parts = []
+    for tiles in tiling.groups(TILES_AT_ONCE):
+        patches = Patches(image, tiling, tiles, device=siren.device)
+        parts.append(patches.moments(siren.select(tiles)).tuning())
+    tuning = Tuning(torch.cat([part.alpha for part in parts]), torch.cat([part.beta for part in parts]))
+    return Field(siren, tuning, tiling, bits=bits)

@@ -61,7 +61,7 @@ class Moments:
 
     def add(
         self,
-        networks: slice,
+        networks: slice | Tensor,
         said: Float[Tensor, "batch points channels"],
         target: Float[Tensor, "batch points channels"],
     ) -> None:
@@ -88,11 +88,11 @@ class Moments:
         _, mean, _, _, variance = self._central()
         return mean.float(), variance.sqrt().float()
 
-    def squared_error(self) -> Float[Tensor, ""]:
-        """Mean over networks and channels of the squared error that is left after tuning."""
+    def squared_errors(self) -> Float[Tensor, "batch 1 channels"]:
+        """Mean squared error that is left after tuning, of every network and channel."""
         _, _, variance, covariance, target_variance = self._central()
         explained = torch.where(variance > 0, covariance.square() / variance.clamp(min=1e-30), 0.0)
-        return (target_variance - explained).clamp(min=0).mean()
+        return (target_variance - explained).clamp(min=0)
 
     def _central(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         g, f, gg, gf, ff = self._sums / self._count.clamp(min=1)

@@ -378,14 +378,14 @@ def test_work_survives_a_full_disk(eoren, picture, folder, monkeypatch):
 
 CHILD = """
 import sys, time
-import eoren.fitting
+import eoren.running
 from eoren.cli import main
 fit = sys.modules["eoren.cli.fit"]
 class Slow(fit._Display):
     def show(self, progress):
         super().show(progress)
         time.sleep(0.02)
-fit._Display, fit._LINE_EVERY, eoren.fitting.CHECKPOINT_EVERY = Slow, 0.0, 0.2
+fit._Display, fit._LINE_EVERY, eoren.running.CHECKPOINT_EVERY = Slow, 0.0, 0.2
 main(sys.argv[1:])
 """
 

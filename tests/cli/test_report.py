@@ -81,7 +81,7 @@ def test_info(eoren, metrics, field_file, picture):
     status, out, err = eoren("info", field_file, "--json")
     assert (status, err) == (0, "")
     said = json.loads(out)
-    expected = {"width": 24, "height": 20, "channels": 3, "bits": 32, "seed": 3, "steps": 150, "depth": 2}
+    expected = {"width": 24, "height": 20, "channels": 3, "bits": 16, "seed": 3, "steps": 150, "depth": 2}
     assert expected.items() <= said.items()
     assert said["source_sha256"] == hashlib.sha256(picture.read_bytes()).hexdigest()
     assert {name: said[name] for name in NAMES[4:]} == {name: metrics[name] for name in NAMES[4:]}

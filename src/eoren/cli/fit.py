@@ -16,7 +16,8 @@ from eoren.errors import EorenError
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-    from eoren.fitting import FitResult, Progress
+    from eoren.fitting import FitResult
+    from eoren.running import Progress
 
 _SUFFIX = ".eoren"
 _OPTIONS = (

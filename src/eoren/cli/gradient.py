@@ -29,8 +29,7 @@ def gradient(
     .npy holds (H, W, C, 2), float .tiff (H, W, 2C): intensity per unit-square side, or per pixel with --no-adjust,
     (d/dx, d/dy) last. Other formats show the magnitude, white at half the intensity range per pixel.
     """
-    from eoren.gradients import STENCILS, adjusted_gradient, reference_gradient
-    from eoren.presets import SPLINE
+    from eoren.gradients import SPLINE, STENCILS, adjusted_gradient, reference_gradient
     from eoren.showing import write_gradient
     from eoren.streams import check_format
 
