@@ -1,0 +1,93 @@
+"""Between the pixels: pictures halved, fitted, rendered at full size, compared with the original.
+
+    EOREN_DATA=... python -m benchmarks.zoom --set tile=28 --steps 800
+
+Beside it cubic and quintic spline interpolation of the same halved picture (SciPy), pixel centres where they belong.
+Halving is Pillow's bicubic filter, and 8 bits, as everyone's test of this kind has it.
+"""
+
+import sys
+import tempfile
+from math import ceil
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import map_coordinates
+
+import eoren
+from benchmarks.record import data, run_eoren, write_table
+from eoren.metrics import psnr
+
+SETS = ("set5", "set14")
+
+
+def halved(image: np.ndarray) -> np.ndarray:
+    """``(H, W, C)`` in [0, 1], of even sides, at half the size, in 8 bits."""
+    height, width, channels = image.shape
+    samples = (image * 255).round().astype(np.uint8)
+    planes = [Image.fromarray(samples[..., c]) for c in range(channels)]
+    small = [np.asarray(p.resize((width // 2, height // 2), Image.Resampling.BICUBIC)) for p in planes]
+    return np.stack(small, -1).astype(np.float32) / 255
+
+
+def spline(image: np.ndarray, order: int) -> np.ndarray:
+    """An interpolating spline through the pixels, sampled at twice the size."""
+    height, width, channels = image.shape
+    rows, columns = ((np.arange(2 * n) + 0.5) / 2 - 0.5 for n in (height, width))
+    at = np.meshgrid(rows, columns, indexing="ij")
+    planes = [map_coordinates(image[..., c], at, np.float64, order, mode="mirror") for c in range(channels)]
+    return np.stack(planes, -1)
+
+
+def row(name: str, path: Path, options: list[str]) -> dict[str, Any]:
+    """One picture, every way."""
+    image = eoren.read_image(path)
+    image = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
+    small = halved(image)
+    with tempfile.TemporaryDirectory() as folder:
+        source, output = str(Path(folder) / "small.png"), str(Path(folder) / "field.eoren")
+        eoren.write_image(source, small)
+        run_eoren("fit", source, "-o", output, "-q", *options)
+        field = eoren.load(output)
+    ours = field.render(image.shape[1], image.shape[0])
+    # A picture 8 pixels smaller all round: interpolation has nothing to go by beyond the border.
+    inner = np.s_[8:-8, 8:-8]
+    cubic = spline(small, 3)
+    return {
+        "set": name,
+        "picture": path.stem,
+        "ours": psnr(ours, image),
+        "cubic_spline": psnr(cubic, image),
+        "quintic_spline": psnr(spline(small, 5), image),
+        "ours_inside": psnr(ours[inner], image[inner]),
+        "cubic_spline_inside": psnr(cubic[inner], image[inner]),
+        "fit_psnr": field.provenance.metrics["psnr"],
+        "seconds": field.provenance.seconds,
+        "bits_per_pixel": 8 * ceil(len(eoren.storage.dumps(field))) / (image.shape[0] * image.shape[1]),
+    }
+
+
+def main() -> None:
+    """Run both sets and write results/zoom.tsv; options go to ``eoren fit``, ``--name`` names the file."""
+    options = sys.argv[1:]
+    result = "zoom"
+    if "--name" in options:
+        at = options.index("--name")
+        result = options[at + 1]
+        del options[at : at + 2]
+    rows = []
+    for name in SETS:
+        own = []
+        for path in sorted((data() / name).glob("*.png")):
+            own.append(row(name, path, options))
+            print(*own[-1].values(), sep="\t", file=sys.stderr)
+        means = {key: mean(each[key] for each in own) for key in own[0] if key not in ("set", "picture")}
+        rows += [*own, {"set": name, "picture": "mean", **means}]
+    write_table(result, rows)
+
+
+if __name__ == "__main__":
+    main()
