@@ -7,8 +7,7 @@
 SIREN* is the official set-up for images (arXiv 2006.09661) in plain PyTorch; *SIREN, batches* is the same network as
 one would train it who has a minute and two cores: random pixels, a larger rate, a cosine. *ours* is the command line.
 Each is a process of its own. Loading PyTorch counts for none; what follows does: building networks, and our targets.
-The peers
-begin a step as long as there is time, and finish it.
+The peers begin a step as long as there is time, and finish it.
 """
 
 import argparse

@@ -91,3 +91,19 @@ def test_parameters_may_move_between_steps():
     siren.weights[1].mul_(1.5)
     said = passes.forward(slice(0, 1), where, axes=(), scale=scale)
     torch.testing.assert_close(said, propagate(siren, where), rtol=0, atol=1e-12)
+
+
+def test_networks_by_number_are_those_of_a_slice_and_no_others():
+    siren = networks(batch=5)
+    where, scale = points_and_scale(2, 9)
+    by_said = torch.rand(2, 2, 9, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    chosen = torch.tensor([1, 4])
+    whole, some = Backpropagation(siren.select(chosen)), Backpropagation(siren)
+    for _ in range(2):  # gradients add up
+        expected = whole.forward(slice(0, 2), where, axes=(1,), scale=scale)
+        assert torch.equal(some.forward(chosen, where, axes=(1,), scale=scale), expected)
+        whole.backward(by_said.clone())
+        some.backward(by_said.clone())
+    for found, right in zip(some.gradients, whole.gradients, strict=True):
+        torch.testing.assert_close(found[chosen], right, rtol=1e-12, atol=1e-12)
+        assert not bool(found[[0, 2, 3]].any())

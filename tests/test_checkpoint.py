@@ -85,6 +85,20 @@ def test_interrupted_and_taken_up_again_is_bit_identical(tmp_path, small_chunks,
         assert whole.field.tiling.count > 1
 
 
+def test_tiles_at_rest_come_back_as_they_were(tmp_path, small_chunks, monkeypatch):
+    monkeypatch.setattr("eoren.effort._FIRST", 2)
+    image = picture(24, 24)
+    image[:, 8:] = 0.5
+    case = {**SMALL, "tile": 6, "halo": 1.0, "steps": 14}
+    path = tmp_path / "a.checkpoint"
+    whole = fit(image, **case)
+    for stop in (Stop(5, 2), Stop(8)):
+        fit(image, **case, watch=stop, checkpoint=path)
+    assert same(fit(image, **case, checkpoint=path), whole)
+    monkeypatch.setattr("eoren.effort._FIRST", 1000)
+    assert not same(fit(image, **case), whole)
+
+
 def test_a_finished_fit_is_left_as_it_is(tmp_path):
     path = tmp_path / "a.checkpoint"
     whole = fit(picture(), **SMALL, checkpoint=path)
@@ -306,6 +320,8 @@ def broken(data):
         "other safetensors": save_tensors({"0": torch.ones(3)}),
         "a list": closed("[]", tensors),
         "no JSON": closed("{", tensors),
+        "deep JSON": closed("[" * 100_000, tensors),
+        **{f"steps {power}": closed(header | {"steps": 10**power}, tensors) for power in (1, 20, 400)},
         **{f"no {name}": closed(without(name), tensors) for name in ("identity", "steps", "standing")},
         "identity is a list": closed(header | {"identity": [1]}, tensors),
         "identity is nothing": closed(header | {"identity": None}, tensors),

@@ -224,3 +224,26 @@ def test_kinds_are_optimizers(kind):
 def test_a_missing_gradient_is_noticed(kind):
     with pytest.raises(ValueError, match="zip"):
         kind([drawn(1, 2, 2), drawn(1, 2, 2)]).step([drawn(1, 2, 2)], 0.1)
+
+
+# Some networks of a batch.
+
+
+@pytest.mark.parametrize("kind", [Adam, Muon])
+def test_the_others_stay_and_forget_nothing(kind):
+    """Networks that are chosen move as in a batch of their own; the rest is not touched."""
+    shapes = [(5, 4, 4), (5, 4, 4)]
+    chosen = torch.tensor([0, 3])
+    together, alone = [drawn(*shape) for shape in shapes], [drawn(*shape)[chosen] for shape in shapes]
+    one, other = kind(together), kind(alone)
+    for step in range(4):
+        gradients = noise(shapes, step)
+        before = [p.clone() for p in together]
+        memory = [t.clone() for t in one.state() if t.ndim]
+        one.step(gradients, 0.1, chosen)
+        other.step([g[chosen] for g in gradients], 0.1)
+        for p, q, old in zip(together, alone, before, strict=True):
+            torch.testing.assert_close(p[chosen], q, rtol=1e-12, atol=1e-12)
+            assert torch.equal(p[[1, 2, 4]], old[[1, 2, 4]])
+        for now, old in zip([t for t in one.state() if t.ndim], memory, strict=True):
+            assert torch.equal(now[[1, 2, 4]], old[[1, 2, 4]])

@@ -99,10 +99,52 @@ def test_interrupted_in_any_group_and_taken_up_again_is_bit_identical(tmp_path, 
     for share in shares:
         part = fit(picture(), **SMALL, watch=Stop(share), checkpoint=path)
         assert part.ended == "interrupted"
-        assert part.steps < 6
+        assert part.steps <= 6
+        assert not same(part, whole)
     last = fit(picture(), **SMALL, checkpoint=path)
     assert (last.ended, last.steps) == ("budget", 6)
     assert same(last, whole)
+
+
+@pytest.mark.parametrize("change", [{"bits": 8}, {"bits": 32}])
+def test_bits_belong_to_a_fit_whose_size_or_end_follows_from_them(tmp_path, few, change):
+    for more in ({"until_psnr": 99.0}, {"bits_per_pixel": 30.0, "tile": 8}):
+        path = tmp_path / "a.checkpoint"
+        path.unlink(missing_ok=True)
+        case = {**SMALL, **more}
+        fit(picture(), **case, watch=Stop(0.3), checkpoint=path)
+        with pytest.raises(EorenError, match="its bits is 16, here it is"):
+            fit(picture(), **case, **change, checkpoint=path)
+
+
+def test_time_that_is_over_leaves_the_rest_flat(few, monkeypatch):
+    image = waves()
+    now = [0.0]
+    begin = Run._begin
+
+    def slow(self, standing):
+        now[0] += 1.0
+        begin(self, standing)
+
+    monkeypatch.setattr(running, "monotonic", lambda: now[0])
+    monkeypatch.setattr("eoren.fitting.monotonic", lambda: now[0])
+    monkeypatch.setattr(Run, "_begin", slow)
+    case = {key: value for key, value in SMALL.items() if key != "steps"}
+    result = fit(image, **case, seconds=2.5)
+    assert result.ended == "budget"
+    used = result.field.siren.weights[0].flatten(1).any(1)
+    groups = result.field.tiling.groups(5)
+    assert used.tolist() == [tile < groups[2].stop for tile in range(len(used))]
+
+
+def test_a_target_that_was_reached_stays_reached(tmp_path):
+    path = tmp_path / "a.checkpoint"
+    case = SMALL | {"steps": 2000, "width": 12, "batch": 64, "until_psnr": 32.0}
+    first = fit(waves(), **case, checkpoint=path)
+    again = fit(waves(), **case, checkpoint=path)
+    assert (first.ended, again.ended) == ("target", "target")
+    assert again.steps == first.steps
+    assert same(again, first)
 
 
 def test_tiles_without_a_turn_are_the_mean_of_their_pixels(few):
@@ -166,7 +208,13 @@ def test_a_target_is_reached_in_every_group(few):
 
 @pytest.mark.parametrize(
     "change",
-    [{"group": 99}, {"group": 0}, {"group": -1}, {"group": 1.5}, {"missed": None}, {"group_started": -1.0}],
+    [
+        *({"group": value} for value in (99, 0, -1, 1.5, 10**400)),
+        {"missed": None},
+        {"group_started": -1.0},
+        {"seconds": 10**400},
+        {"measure_at": 2.5},
+    ],
     ids=str,
 )
 def test_a_checkpoint_with_a_group_that_cannot_be_is_refused(tmp_path, few, change):

@@ -159,7 +159,10 @@ def plain_step(trainer, image, axes_weights, shift=0.0):
             of_slope.append(float(error.detach().mean()))
     found = torch.autograd.grad(total, parameters, allow_unused=True)
     gradients = [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters, strict=True)]
-    return gradients, sum(of_color) / len(of_color), sum(of_slope) / max(1, len(of_slope))
+    # Tiles count by their area, halos not included.
+    areas = (trainer.tiling.boxes[:, 2:] - trainer.tiling.boxes[:, :2]).prod(1).double().numpy()
+    by_tile = [np.reshape(each, (len(tiles), -1)).mean(1) if each else 0.0 * areas for each in (of_color, of_slope)]
+    return gradients, *(float(areas @ errors / areas.sum()) for errors in by_tile)
 
 
 def assert_step_is_plain(trainer, image, axes_weights, shift=0.0):

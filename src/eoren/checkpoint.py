@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ from eoren.files import atomic_path
 from eoren.presets import Settings
 
 _KEY = "eoren-checkpoint"
+# No count and no time is larger: what is becomes neither a float nor a seed.
+_MOST = 2**53
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,12 @@ class Identity:
     source_sha256: str
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON. How many bits the file will have is no matter: training does not know."""
-        settings = {name: value for name, value in self.settings.as_dict().items() if name != "bits"}
-        return {"eoren version": __version__, **settings, "seed": self.seed, "picture": self.source_sha256}
+        """For JSON. How many bits the file will have is no matter, unless size or end of the fit follow from it."""
+        settings = self.settings.as_dict()
+        bits = {"bits": settings.pop("bits")}
+        if self.settings.bits_per_pixel is None and self.settings.until_psnr is None:
+            bits = {}
+        return {"eoren version": __version__, **settings, "seed": self.seed, "picture": self.source_sha256, **bits}
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Standing:
         color_error: running estimate, or none.
         gradient_error: running estimate, or none.
         worth_measuring: the estimated PSNR from which on it measures whether the target is reached, or none.
+        measure_at: the step from which on it measures that, where there is no estimate.
         group: of tiles that is being trained; those before are finished.
         group_started: the run's seconds when it came to this group.
         earlier_steps: of the groups before, times their tiles.
@@ -58,6 +63,7 @@ class Standing:
     color_error: float | None = None
     gradient_error: float | None = None
     worth_measuring: float | None = None
+    measure_at: int = 0
     group: int = 0
     group_started: float = 0.0
     earlier_steps: int = 0
@@ -108,7 +114,7 @@ def read_checkpoint(path: Path, identity: Identity) -> Checkpoint:
             _compare(path, identity.as_dict(), dict(header["identity"]))
             steps, standing = header["steps"], Standing(**header["standing"])
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError):
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError):
         raise damaged(path) from None
     if not (_is_number(int, steps) and _is_sound(standing)):
         raise damaged(path)
@@ -138,7 +144,7 @@ def _series(tensors: Mapping[str, torch.Tensor], prefix: str) -> list[torch.Tens
 
 
 def _is_sound(standing: Standing) -> bool:
-    whole = {"group", "earlier_steps", "missed"}
+    whole = {"measure_at", "group", "earlier_steps", "missed"}
     optional = {"color_error", "gradient_error", "worth_measuring"}
     return all(
         _is_number(int if field.name in whole else float, value) or (value is None and field.name in optional)
@@ -148,7 +154,7 @@ def _is_sound(standing: Standing) -> bool:
 
 
 def _is_number(kind: type, value: object) -> bool:
-    return type(value) in (kind, int) and 0 <= value < inf  # type: ignore[operator]
+    return type(value) in (kind, int) and 0 <= value < _MOST  # type: ignore[operator]
 
 
 def _compare(path: Path, mine: dict[str, Any], theirs: dict[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """Which tiles a step trains: hard ones always, easy ones now and then.
 
 If a tile's squared error falls as C n^-a with its steps n, the sum over tiles is least, for a given number of steps
-in all, with n proportional to C^(1/(1+a)). Twice the steps bring about 1 dB, a = 1/3, so steps go by the 0.75th power.
+in all, with n proportional to C^(1/(1+a)). Twice the steps bring about 1 dB, a = 1/3, so steps go by the 0.75th
+power.
 """
 
 import torch
@@ -12,6 +13,8 @@ _POWER = 0.75
 # Tiles above this quantile are in every step; none is in fewer than the least share of them.
 _HARD = 0.8
 _LEAST = 0.3
+# Picking tiles costs a few per cent of a step: it has to save more.
+_WORTH_IT = 0.75
 # How much of the running error each step replaces.
 _SMOOTHING = 0.2
 # Steps for all, before errors say anything about difficulty.
@@ -27,10 +30,11 @@ class Effort:
         areas: of the tiles, in pixels.
 
     Example:
-        >>> effort = Effort(torch.ones(4))
+        >>> effort = Effort(torch.ones(8))
+        >>> errors = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
         >>> for step in range(24):
         ...     awake = effort.awake(1)
-        ...     effort.learn(awake, torch.tensor([1.0, 1.0, 1.0, 0.0])[awake])
+        ...     effort.learn(awake, errors[awake])
         >>> effort.awake(1).tolist()
         [0, 1, 2]
     """
@@ -50,11 +54,17 @@ class Effort:
         Args:
             multiple: of which their number is to be, so that work comes in pieces of one size.
         """
-        if int(self._steps) >= _FIRST and int(self._steps) % _BOUT == 0:
-            owed = int((self._credit > 1 - 1e-5).sum())
-            first = torch.argsort(self._credit, descending=True, stable=True)[: -(-owed // multiple) * multiple]
-            self._awake.zero_()
-            self._awake[first] = True
+        if multiple < len(self._areas) and int(self._steps) >= _FIRST and int(self._steps) % _BOUT == 0:
+            share = self._share()
+            if float(share.mean()) > _WORTH_IT:
+                self._awake.fill_(True)
+                self._credit.fill_(1)
+            else:
+                owed = int((self._credit > 1 - 1e-5).sum())
+                most_owed = torch.argsort(self._credit, descending=True, stable=True)
+                self._awake.zero_()
+                self._awake[most_owed[: -(-owed // multiple) * multiple]] = True
+                self._credit += _BOUT * (share - self._awake.float())
         return self._awake.nonzero()[:, 0]
 
     def learn(self, awake: Int[Tensor, " awake"], errors: Float[Tensor, " awake"]) -> None:
@@ -67,10 +77,11 @@ class Effort:
         first = int(self._steps) == 0
         self._steps += 1
         self._error[awake] = errors if first else torch.lerp(self._error[awake], errors, _SMOOTHING)
+
+    def _share(self) -> Float[Tensor, " tiles"]:
+        """Of all steps, by difficulty."""
         difficulty = (self._error * self._areas) ** _POWER
-        hard = torch.quantile(difficulty, _HARD).clamp(min=1e-30)
-        self._credit[awake] -= 1
-        self._credit += (difficulty / hard).clamp(_LEAST, 1)
+        return (difficulty / torch.quantile(difficulty, _HARD).clamp(min=1e-30)).clamp(_LEAST, 1)
 
     def state(self) -> list[Tensor]:
         """What it remembers, as the tensors themselves."""

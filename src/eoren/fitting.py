@@ -39,9 +39,9 @@ class FitResult:
         history: running estimates, about two a second.
         settings: every setting of the fit.
         seed: of the random numbers.
-        steps: that a network made, in the mean over all of them.
+        steps: made, in the mean over all tiles; those that are done sat some out.
         seconds: that the fit took, targets included, final measuring not.
-        ended: by its ``budget``, on reaching its ``target``, or ``interrupted``.
+        ended: at its ``target`` if it has one and reached it, else by its ``budget``, or ``interrupted``.
         version: of eoren.
     """
 
@@ -81,7 +81,8 @@ def fit(
             of arXiv 2209.11697.
         seconds: time budget.
         steps: budget of steps. With neither, the preset's.
-        until_psnr: stop as soon as the colours, measured over all pixels, are this good (dB).
+        until_psnr: stop as soon as the colours, over all pixels, are this good (dB); in a large picture, in every
+            group of tiles.
         seed: of the random numbers.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         watch: called after every chunk of work; return true to stop early with what there is.
@@ -125,12 +126,17 @@ def fit(
     taken = run.elapsed()
     provenance = Provenance(chosen.as_dict(), seed, run.steps, round(taken, 3), digest, version=__version__)
     field = loads(dumps(replace(field, provenance=provenance))).to(place)
+    history, steps = tuple(run.history), run.steps
+    del run  # with all that training kept
     measured = evaluate(field, pixels)
+    if chosen.until_psnr is not None and ended != "interrupted":
+        # Training measured networks one by one; this is the field.
+        ended = "target" if measured.psnr >= chosen.until_psnr else "budget"
     quality = {name: value for name, value in measured.as_dict().items() if "psnr" in name or name == "ssim"}
     field = replace(field, provenance=replace(provenance, metrics=quality))
     stored = len(dumps(field))
     metrics = replace(measured, bytes=stored, bits_per_pixel=8 * stored / (pixels.shape[0] * pixels.shape[1]))
-    return FitResult(field, metrics, tuple(run.history), chosen, seed, run.steps, taken, ended)
+    return FitResult(field, metrics, history, chosen, seed, steps, taken, ended)
 
 
 def _seed(seed: int) -> int:

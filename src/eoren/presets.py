@@ -243,7 +243,7 @@ PRESETS: Mapping[str, Settings] = MappingProxyType(
 def resolve(preset: str = "balanced", **changes: Any) -> Settings:
     """A preset with some settings changed.
 
-    A budget that is given replaces the preset's: ``steps`` takes away its ``seconds``, and the other way round.
+    Steps or seconds that are given replace the preset's budget, its seconds per megapixel included.
 
     Raises:
         EorenError: an unknown preset or setting, or a value that cannot be.

@@ -26,7 +26,7 @@ from eoren.checkpoint import (
 )
 from eoren.metrics import decibel
 from eoren.tiling import Tiling
-from eoren.training import TILES_AT_ONCE, StepErrors, Trainer, draw
+from eoren.training import TILES_AT_ONCE, StepErrors, Trainer, untrained
 
 # A kill loses at most this much work, in seconds.
 CHECKPOINT_EVERY = 30.0
@@ -42,7 +42,7 @@ class Progress:
     """Where a fit stands.
 
     Attributes:
-        steps: that a network made so far, in the mean over all of them.
+        steps: made so far, in the mean over all tiles, rounded up.
         seconds: taken so far.
         done: share of the budget that is used up, 0..1.
         psnr: dB, a running estimate over the pixels of recent steps; none where no colour is fitted at pixels.
@@ -96,7 +96,7 @@ class Run:
         self._settings = identity.settings
         self._limit = self._settings.time_limit(tiling.width, tiling.height)
         self._groups = tiling.groups(TILES_AT_ONCE)
-        one = draw(self._settings, tiling, image.shape[2], count=1, seed=0).to(device)
+        one = untrained(self._settings, tiling, image.shape[2], count=1, seed=0).to(device)
         self.siren = one.with_tensors([t.new_zeros(tiling.count, *t.shape[1:]) for t in one.tensors()])
         self._stopped = False
         self._progress = Progress()
@@ -108,9 +108,12 @@ class Run:
 
     @property
     def steps(self) -> int:
-        """Steps that a network made, in the mean over all of them."""
-        tiles = self._standing.earlier_steps + self._trainer.steps_done * self._trainer.siren.batch
-        return tiles // self._tiling.count
+        """Steps made, in the mean over all tiles, rounded up."""
+        return -(-self._tile_steps // self._tiling.count)
+
+    @property
+    def _tile_steps(self) -> int:
+        return self._standing.earlier_steps + self._trainer.steps_done * self._trainer.siren.batch
 
     def elapsed(self) -> float:
         """Seconds of this fit, those before an interruption included."""
@@ -121,15 +124,19 @@ class Run:
         missed = self._standing.missed
         while True:
             ended = self._until_the_end_of_the_group()
-            self._collect()
+            if ended != "interrupted" or self._trainer.steps_done:
+                self._collect()
             missed += ended == "budget"
-            group = self._standing.group + 1
+            group, now = self._standing.group + 1, self.elapsed()
             if ended == "interrupted":
                 return ended
             if group == len(self._groups):
                 return "budget" if missed else "target"
-            steps = self._standing.earlier_steps + self._trainer.steps_done * self._trainer.siren.batch
-            now = self.elapsed()
+            if self._limit is not None and now >= self._limit:
+                return "budget"
+            steps = self._tile_steps
+            # Not two groups in memory at a time.
+            del self._trainer
             self._begin(Standing(now, group=group, group_started=now, earlier_steps=steps, missed=missed))
 
     def keep(self) -> None:
@@ -141,6 +148,7 @@ class Run:
                 color_error=self._errors.color,
                 gradient_error=self._errors.gradient,
                 worth_measuring=self._worth_measuring,
+                measure_at=self._measure_at,
             )
             finished = self._finished(standing.group)
             stored = Checkpoint(standing, self._trainer.steps_done, self._trainer.state(), finished)
@@ -153,7 +161,7 @@ class Run:
         self._errors = StepErrors(standing.color_error, standing.gradient_error)
         # Above this running estimate it is worth measuring whether the target is reached.
         self._worth_measuring = standing.worth_measuring or self._settings.until_psnr
-        self._measure_at = 0
+        self._measure_at = standing.measure_at
         self._trainer = Trainer(
             self._image,
             self._settings,
@@ -172,6 +180,10 @@ class Run:
         finished = self._finished(stored.standing.group)
         check_like(path, stored.state, self._trainer.state())
         check_like(path, stored.finished, finished)
+        # Counters that disagree, or nobody awake: no trainer leaves such a state.
+        for t in stored.state:
+            if (t.dtype == torch.int64 and int(t) != stored.steps) or (t.dtype == torch.bool and not bool(t.any())):
+                raise damaged(path)
         self._trainer.restore([*stored.state], stored.steps)
         for own, found in zip(finished, stored.finished, strict=True):
             own.copy_(found)
@@ -254,7 +266,7 @@ class Run:
         # Nothing to estimate from: look ever more rarely.
         self._measure_at = self._trainer.steps_done + max(10, self._trainer.steps_done // 5)
         measured = decibel(self._trainer.color_error())
-        if estimate is not None:
+        if estimate is not None and measured < target:
             # Estimate and measurement differ; measuring takes time, so wait until it may be enough.
             self._worth_measuring = estimate + max(0.1, target - measured)
         return measured >= target

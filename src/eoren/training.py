@@ -6,6 +6,7 @@ and points whose activations stay in the processor's cache; nothing larger is ke
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 import torch
@@ -42,6 +43,8 @@ class StepErrors:
     Attributes:
         color: after channel tuning where the objective leaves colours alone; none where no colour was asked.
         gradient: per pixel, mean over axes; none where no gradient was asked.
+
+    Tiles count by their area; those that sat the step out, with what their last one found.
     """
 
     color: float | None
@@ -94,13 +97,17 @@ class Trainer:
         self.steps_done = 0
         self._seed = seed
         self._effort = Effort(self.patches.areas)
+        # Per tile, what its last step found: mean squared errors of colour (tuned) and slope (sum over axes).
+        self._errors = torch.zeros(len(self.patches.areas), 2, device=device)
         # In intensity per pixel; none where only colours are fitted.
         self.gradient_target: Float[Tensor, "pixels channels 2"] | None = None
         if self.objective.gradient:
             target = slopes(image, settings.filter, box=self.patches.box)
             self.gradient_target = torch.from_numpy(target).flatten(0, 1).to(device)
         self._epoch: tuple[int, Tensor] | None = None
-        self.siren = draw(settings, self.tiling, image.shape[2], count=len(self.patches.halves), seed=seed).to(device)
+        self.siren = untrained(settings, self.tiling, image.shape[2], count=len(self.patches.halves), seed=seed).to(
+            device
+        )
         self._parameters = self.siren.tensors()
         self._backpropagation = Backpropagation(self.siren)
         self._optimizers = self._choose_optimizers()
@@ -170,11 +177,17 @@ class Trainer:
             optimizer.step([self.gradients[i] for i in indices], rate * own_rate, networks)
         self.steps_done += 1
         axes = sum(len(each.axes) for each in passes)
-        color, slope = (squares[awake] / (len(points) * self.siren.channels)).unbind(1)
-        self._effort.learn(awake, self.objective.color * color + self.objective.gradient * slope)
+        self._errors[awake] = squares[awake] / (len(points) * self.siren.channels)
+        if self.objective.color == 0:
+            self._errors[awake, 0] = moments.squared_errors().mean((1, 2))[awake].to(squares)
+        weights = squares.new_tensor([self.objective.color, self.objective.gradient])
+        self._effort.learn(awake, self._errors[awake] @ weights)
+        # Of all tiles, by area: those at rest keep what they had.
+        color, slope = (self.patches.areas @ self._errors / self.patches.areas.sum()).tolist()
+        if not isfinite(color + slope):
+            raise self._diverged()
         between = any(each.offset != (0.0, 0.0) for each in passes)
-        tuned = moments.squared_errors()[awake].mean() if self.objective.color == 0 else color.mean()
-        return StepErrors(None if between else float(tuned), float(slope.mean()) / axes if axes else None)
+        return StepErrors(None if between else color, slope / axes if axes else None)
 
     def _passes(self) -> list[_Pass]:
         settings = self.settings
@@ -255,13 +268,16 @@ class Trainer:
             EorenError: the numbers have grown beyond all bounds.
         """
         if not all(bool(p.isfinite().all()) for p in self._parameters):
-            raise EorenError(f"the fit diverged; give a smaller rate than {self.settings.rate:g}")
+            raise self._diverged()
         return self.siren
+
+    def _diverged(self) -> EorenError:
+        return EorenError(f"the fit diverged; give a smaller rate than {self.settings.rate:g}")
 
     def color_error(self) -> float:
         """Mean squared colour error of the networks as the file will hold them, over all their pixels.
 
-        Each network on its own; where tiles blend, errors can only be smaller.
+        Each network on its own: where tiles blend, the field's error is about as large or smaller.
         """
         error = self.patches.moments(rounded(self.networks(), self.settings.bits)).squared_errors()
         areas = self.patches.areas.to(error)
@@ -270,7 +286,7 @@ class Trainer:
     def state(self) -> list[Tensor]:
         """Every tensor that changes from step to step, itself: parameters, then memories."""
         memories = (t for optimizer, _, _ in self._optimizers for t in optimizer.state())
-        return [*self._parameters, *memories, *self._effort.state()]
+        return [*self._parameters, *memories, self._errors, *self._effort.state()]
 
     def restore(self, state: list[Tensor], steps_done: int) -> None:
         """Go on where :meth:`state` was taken, after ``steps_done`` steps."""
@@ -301,7 +317,7 @@ def mosaic(image: Float[np.ndarray, "height width channels"], settings: Settings
     return Tiling.of(detail, count=count, halo=settings.halo, smallest=max(4, int(side / 4)))
 
 
-def draw(settings: Settings, tiling: Tiling, channels: int, *, count: int, seed: int) -> Siren:
+def untrained(settings: Settings, tiling: Tiling, channels: int, *, count: int, seed: int) -> Siren:
     """Untrained networks for ``count`` of the tiles.
 
     They are drawn on the CPU, so that a seed means the same networks everywhere.

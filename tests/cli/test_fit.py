@@ -134,7 +134,7 @@ def test_until_psnr(eoren, picture):
     assert said["steps"] < 500
     assert err == ""
     _, _, err = eoren("fit", picture, "--overwrite", "--steps", 2, "--until-psnr", 90, *SMALL)
-    assert re.fullmatch(r"eoren: the budget ended at [\d.]+ dB, short of --until-psnr 90; .*\n", err)
+    assert re.fullmatch(r"eoren: the fit ended at [\d.]+ dB, short of --until-psnr 90; .*\n", err)
 
 
 def test_what_reading_changed_is_said(eoren, tiny):

@@ -124,7 +124,7 @@ def fit(
         checkpoint.unlink(missing_ok=True)
     if settings.until_psnr is not None and result.ended == "budget" and not quiet:
         terminal.notice(
-            f"the budget ended at {terminal.decibels(result.metrics.psnr)}, short of --until-psnr "
+            f"the fit ended at {terminal.decibels(result.metrics.psnr)}, short of --until-psnr "
             f"{settings.until_psnr:g}; give more --seconds or more --parameters"
         )
     if as_json:
