@@ -56,7 +56,6 @@ class Standing:
         group: of tiles that is being trained; those before are finished.
         group_started: the run's seconds when it came to this group.
         earlier_steps: of the groups before, times their tiles.
-        missed: groups before that ended short of the target.
     """
 
     seconds: float
@@ -67,7 +66,6 @@ class Standing:
     group: int = 0
     group_started: float = 0.0
     earlier_steps: int = 0
-    missed: int = 0
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,7 @@ def _series(tensors: Mapping[str, torch.Tensor], prefix: str) -> list[torch.Tens
 
 
 def _is_sound(standing: Standing) -> bool:
-    whole = {"measure_at", "group", "earlier_steps", "missed"}
+    whole = {"measure_at", "group", "earlier_steps"}
     optional = {"color_error", "gradient_error", "worth_measuring"}
     return all(
         _is_number(int if field.name in whole else float, value) or (value is None and field.name in optional)

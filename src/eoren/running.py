@@ -120,24 +120,20 @@ class Run:
         return monotonic() - self._start
 
     def until_the_end(self) -> Ended:
-        """Train group after group until something ends it."""
-        missed = self._standing.missed
+        """Train group after group until something ends it: what ended the last group."""
         while True:
             ended = self._until_the_end_of_the_group()
             if ended != "interrupted" or self._trainer.steps_done:
                 self._collect()
-            missed += ended == "budget"
             group, now = self._standing.group + 1, self.elapsed()
-            if ended == "interrupted":
+            if ended == "interrupted" or group == len(self._groups):
                 return ended
-            if group == len(self._groups):
-                return "budget" if missed else "target"
             if self._limit is not None and now >= self._limit:
                 return "budget"
             steps = self._tile_steps
             # Not two groups in memory at a time.
             del self._trainer
-            self._begin(Standing(now, group=group, group_started=now, earlier_steps=steps, missed=missed))
+            self._begin(Standing(now, group=group, group_started=now, earlier_steps=steps))
 
     def keep(self) -> None:
         """Write the checkpoint, if there is to be one."""
