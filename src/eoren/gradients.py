@@ -170,10 +170,10 @@ def reference_gradient(
 ) -> Float[np.ndarray, "height width channels 2"]:
     """Differentiate, at the pixel centres, the quintic spline that interpolates the pixels.
 
-    Each axis on its own, with not-a-knot ends, so no border condition is invented. Unlike a stencil it keeps
-    high frequencies: it belongs to a curve that meets every pixel. An axis of four or five pixels gets a
-    cubic, one of two or three a polyline (at its inner pixel the mean of the slopes on both sides, so that
-    mirroring the image negates the derivative).
+    Each axis on its own. Beyond the outermost pixels the curve goes on as its own image by the border pixel, turned
+    upside down, as stencils see it too: so its second and fourth derivatives vanish there. The usual not-a-knot ends
+    invent steep slopes instead, with fourteen times the energy of the picture's own on photographs
+    (docs/measurements.md). Unlike a stencil it keeps high frequencies: it belongs to a curve that meets every pixel.
 
     Args:
         image: ``(H, W, C)``, float32 or float64, any range of values. A gray image has C = 1.
@@ -245,15 +245,12 @@ def _spline_slopes(
 ) -> Float[np.ndarray, "length count channels"]:
     """Differentiate the interpolating spline along the first axis, in intensity per pixel."""
     length = len(lines)
-    slopes: Float[np.ndarray, "length count channels"]
     if length == 1:
-        slopes = np.zeros_like(lines)
-    elif length < 4:
-        slopes = np.gradient(lines, axis=0)  # of the polyline: at its inner pixel, the mean of both slopes
-    else:
-        samples = np.arange(length, dtype=np.float64)
-        spline = make_interp_spline(samples, lines, k=3 if length < 6 else 5, check_finite=False)
-        slopes = spline.derivative()(samples)
+        return np.zeros_like(lines)
+    samples = np.arange(length, dtype=np.float64)
+    straight = [(order, np.zeros_like(lines[0])) for order in (2, 4)]
+    spline = make_interp_spline(samples, lines, k=5, bc_type=(straight, straight), check_finite=False)
+    slopes: Float[np.ndarray, "length count channels"] = spline.derivative()(samples)
     return slopes
 
 
