@@ -119,16 +119,20 @@ def test_a_resumed_run_stops_at_its_target_where_it_would_have(tmp_path):
     """The running estimate decides when the target is measured, so it has to come back with the state."""
     rows, columns = np.mgrid[:9, :12].astype(np.float32)
     waves = (0.5 + 0.4 * np.sin(columns / 2) * np.cos(rows / 3))[..., None]
-    reachable = fit(waves, **SMALL | {"steps": 200}).metrics.psnr - 1
+    # Until the rate is low the fit is 1.5 dB ahead of its running estimate: a target that only the end would
+    # reach says nothing.
+    reachable = fit(waves, **SMALL | {"steps": 200}).metrics.psnr - 3
     case = {**SMALL, "steps": 200, "until_psnr": reachable}
     whole = fit(waves, **case)
     assert whole.ended == "target"
     assert 20 < whole.steps < 200
-    path = tmp_path / "a.checkpoint"
-    fit(waves, **case, watch=Stop(17), checkpoint=path)
-    resumed = fit(waves, **case, checkpoint=path)
-    assert (resumed.ended, resumed.steps) == ("target", whole.steps)
-    assert same(resumed, whole)
+    # A hundred steps on, an estimate that was lost is as good as one that was kept; three steps on it is not.
+    for stop in (17, whole.steps - 3):
+        path = tmp_path / f"{stop}.checkpoint"
+        assert fit(waves, **case, watch=Stop(stop), checkpoint=path).steps == stop
+        resumed = fit(waves, **case, checkpoint=path)
+        assert (resumed.ended, resumed.steps) == ("target", whole.steps)
+        assert same(resumed, whole)
 
 
 def test_bits_may_change_when_a_fit_is_taken_up_again(tmp_path):

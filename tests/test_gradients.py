@@ -3,7 +3,7 @@ import inspect
 import cv2
 import numpy as np
 import pytest
-from scipy.interpolate import BarycentricInterpolator, CubicSpline, make_interp_spline
+from scipy.interpolate import make_interp_spline
 from skimage import filters
 
 from eoren import gradients
@@ -263,7 +263,7 @@ def test_reference_invents_no_slopes_at_the_border():
     """A part of a photograph-like picture, whose amplitudes fall as f^-1.5, beside what the whole says there."""
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(256), np.fft.fftfreq(256)))
     noise = np.fft.fft2(np.random.default_rng(0).standard_normal((256, 256)))
-    image = np.fft.ifft2(noise / np.maximum(frequency, 1 / 256)**1.5).real[..., None]
+    image = np.fft.ifft2(noise / np.maximum(frequency, 1 / 256) ** 1.5).real[..., None]
     whole = reference_gradient(image, extent=(256.0, 256.0))[60:160, 60:160]
     part = reference_gradient(np.ascontiguousarray(image[60:160, 60:160]), extent=(100.0, 100.0))
     np.testing.assert_allclose(part[45:55, 45:55], whole[45:55, 45:55], rtol=1e-9, atol=1e-9)
