@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from eoren import field as field_module
 from eoren import running
 from eoren.errors import EorenError
 from eoren.fitting import fit
@@ -24,7 +23,7 @@ def picture(height=9, width=12, channels=3, seed=0):
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Chunks of 16 points: several to a step."""
-    monkeypatch.setattr(field_module, "_CHUNK_BYTES", {"cpu": 1})
+    monkeypatch.setattr("eoren.siren._CHUNK_BYTES", {"cpu": 1})
 
 
 class Stop:

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 import eoren
-from eoren import field as field_module
 from eoren import fitting, running
 from eoren.errors import EorenError
 from eoren.images import read_picture
@@ -51,7 +50,7 @@ def same(one, other):
 
 
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(field_module, "_CHUNK_BYTES", {"cpu": 1})
+    monkeypatch.setattr("eoren.siren._CHUNK_BYTES", {"cpu": 1})
 
 
 # The same again.

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from eoren import field
 from eoren.backpropagation import Backpropagation
 from eoren.gradients import adjusted_gradient, reference_gradient
 from eoren.presets import resolve
@@ -49,8 +48,8 @@ def tuned_field(trainer, image):
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Chunks of 16 points, whatever the device."""
-    monkeypatch.setattr(field, "_CHUNK_BYTES", {})
-    monkeypatch.setattr(field, "_CHUNK_BYTES_ACCELERATOR", 1)
+    monkeypatch.setattr("eoren.siren._CHUNK_BYTES", {})
+    monkeypatch.setattr("eoren.siren._CHUNK_BYTES_ACCELERATOR", 1)
 
 
 @pytest.fixture
@@ -264,14 +263,14 @@ def test_local_coordinates_are_exact_far_out_in_a_large_picture(shift, upright):
 def test_local_coordinates_are_exact_far_out_in_a_huge_picture(shift, upright):
     tiling = far_tiling(8_000_000, upright)
     trainer = trainer_of(picture(4, 4), objective="pixel", width=2)
-    trainer.patches._centres, trainer.patches.halves = tiling.centres.float(), tiling.halves.float()
+    trainer.patches.centres, trainer.patches.halves = tiling.centres.float(), tiling.halves.float()
     assert_far_points_are_exact(trainer, tiling, shift)
 
 
 @pytest.mark.parametrize("chunk_bytes", [1 << 11, 1 << 13, 1 << 20])
 def test_chunks_of_any_size_give_the_same_step(monkeypatch, calls, chunk_bytes):
     image = picture(13, 16, channels=2)
-    monkeypatch.setattr(field, "_CHUNK_BYTES", {"cpu": chunk_bytes})
+    monkeypatch.setattr("eoren.siren._CHUNK_BYTES", {"cpu": chunk_bytes})
     trainer = trainer_of(image, objective="sobolev", tile=5, halo=1.0)
     assert_step_is_plain(trainer, image, (1, 1))
     assert (len(calls) == 1) == (chunk_bytes == 1 << 20)

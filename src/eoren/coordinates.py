@@ -33,7 +33,20 @@ def pixel_centres(
         >>> pixel_centres(2, 1).tolist()
         [[[0.25, 0.5], [0.75, 0.5]]]
     """
+    x, y = grid_lines(width, height, region, rows=rows, dtype=dtype)
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
+
+
+def grid_lines(
+    width: int,
+    height: int,
+    region: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
+    *,
+    rows: slice = slice(None),
+    dtype: torch.dtype = torch.float64,
+) -> tuple[Float[Tensor, " width"], Float[Tensor, " rows"]]:
+    """The x of every column and the y of some rows of :func:`pixel_centres`."""
     x0, y0, x1, y1 = region
     x = x0 + (torch.arange(width, dtype=dtype) + 0.5) * ((x1 - x0) / width)
     y = y0 + (torch.arange(height, dtype=dtype)[rows] + 0.5) * ((y1 - y0) / height)
-    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
+    return x, y

@@ -9,19 +9,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eoren.coordinates import pixel_centres
+from eoren.coordinates import grid_lines, pixel_centres
 from eoren.errors import EorenError
-from eoren.siren import Siren, propagate
+from eoren.native import Rendering, evaluate, is_native
+from eoren.siren import Siren, chunk_points, propagate
 from eoren.tiling import Tiling
 from eoren.tuning import Tuning
 
 Points = TypeVar("Points", np.ndarray, Tensor)
 Show = Literal["color", "gradient", "laplacian"]
 
-# Activations of one layer in one chunk. On a CPU they should stay in the second-level cache; a GPU wants them
-# large. Measured in docs/measurements.md.
-_CHUNK_BYTES = {"cpu": 1 << 21}
-_CHUNK_BYTES_ACCELERATOR = 1 << 26
 # Points in one call to the networks: bounds memory whatever is asked.
 _POINTS_AT_ONCE = 1 << 18
 
@@ -229,8 +226,33 @@ class Field:
         """
         strip = max(1, _POINTS_AT_ONCE // width)
         for top in range(0, height, strip):
-            points = pixel_centres(width, height, region, rows=slice(top, top + strip))
-            yield self._query(points.numpy(), show, extent=extent)[0]
+            rows = slice(top, top + strip)
+            yield self.sample(width, height, show, region=region, rows=rows, extent=extent)[0]
+
+    def sample(
+        self,
+        width: int,
+        height: int,
+        *wanted: Show,
+        region: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
+        rows: slice = slice(None),
+        extent: tuple[float, float] = (1.0, 1.0),
+    ) -> tuple[np.ndarray, ...]:
+        """Everything wanted at some rows of a grid, in one pass; see :meth:`render_rows`.
+
+        Example:
+            >>> import eoren, numpy as np
+            >>> found = eoren.fit(np.full((6, 5, 1), 0.5, np.float32), steps=1, width=8, depth=2).field
+            >>> [each.shape for each in found.sample(10, 12, "color", "gradient", rows=slice(3, 5))]
+            [(2, 10, 1), (2, 10, 1, 2)]
+        """
+        if not is_native(self.siren):
+            points = pixel_centres(width, height, region, rows=rows)
+            return self._query(points.numpy(), *wanted, extent=extent)
+        x, y = grid_lines(width, height, region, rows=rows)
+        rendering = Rendering(self.siren, self.tuning, self.tiling, extent)
+        found = rendering.sample(x * self.tiling.width, y * self.tiling.height, *wanted)
+        return tuple(each.numpy() for each in found)
 
     def _query(self, xy: Points, *wanted: Show, extent: tuple[float, float] = (1.0, 1.0)) -> tuple[Points, ...]:
         if isinstance(xy, np.ndarray):
@@ -276,7 +298,8 @@ class Field:
         per_side = torch.tensor(extent, dtype=blend.slope.dtype, device=points.device)
         weight, slope = blend.weight.to(dtype)[:, None], (blend.slope / per_side).to(dtype)[:, None]
         wanted = _Wanted(gradient or laplacian, laplacian, self.tiling.local_per_unit.to(points) / per_side)
-        said = self._by_tile(local, blend.tile, wanted)
+        by_tile = self._by_tile if torch.is_grad_enabled() or not is_native(self.siren) else self._by_tile_native
+        said = by_tile(local, blend.tile, wanted)
 
         color = said[:, 0]
         parts = [weight * color]
@@ -328,6 +351,20 @@ class Field:
             parts.append(said.movedim(1, 2).flatten(0, 1)[keep[part].flatten()])
         return torch.cat(parts) if parts else local.new_zeros(0, streams, self.channels)
 
+    def _by_tile_native(
+        self, local: Float[Tensor, "n 2"], tile: Int[Tensor, " n"], wanted: "_Wanted"
+    ) -> Float[Tensor, "n streams channels"]:
+        """:meth:`_by_tile` where nobody differentiates."""
+        return evaluate(
+            self.siren,
+            local,
+            torch.bincount(tile, minlength=self.tiling.count),
+            tuning=self.tuning,
+            axes=(0, 1) if wanted.gradient else (),
+            scale=wanted.scale,
+            laplacian=wanted.laplacian,
+        )
+
     def _tuned(
         self, points: Tensor, which: slice | Tensor, wanted: "_Wanted"
     ) -> Float[Tensor, "batch streams points channels"]:
@@ -340,9 +377,3 @@ class Field:
             laplacian=wanted.laplacian,
         )
         return self.tuning.select(which).apply(said)
-
-
-def chunk_points(siren: Siren, streams: int) -> int:
-    """Points whose activations in one layer, all streams, fill the cache of the device."""
-    size = _CHUNK_BYTES.get(siren.device.type, _CHUNK_BYTES_ACCELERATOR)
-    return max(16, size // (streams * siren.width * siren.weights[0].element_size()))

@@ -8,7 +8,6 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from skimage.metrics import structural_similarity
 
-from eoren.coordinates import pixel_centres
 from eoren.errors import EorenError
 from eoren.field import Field
 from eoren.gradients import slopes
@@ -111,18 +110,19 @@ def psnr(
 def _squared_errors(field: Field, image: Image) -> tuple[float, float, float]:
     """Mean squared errors of colour, colour in 8 bits, and gradient per pixel."""
     height, width, channels = image.shape
-    size = np.array([width, height], dtype=np.float64)
     sums = np.zeros(3)
     strip = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, strip):
         rows = slice(top, top + strip)
-        color, gradient = field.color_and_gradient(pixel_centres(width, height, rows=rows).numpy())
+        color, gradient = field.sample(
+            width, height, "color", "gradient", rows=rows, extent=(float(width), float(height))
+        )
         clamped = color.clip(0, 1)
         reference = slopes(image, box=(0, top, width, min(top + strip, height)))
         sums += [
             np.square(clamped - image[rows], dtype=np.float64).sum(),
             np.square(np.floor(clamped * 255 + 0.5) / 255 - image[rows], dtype=np.float64).sum(),
-            np.square(gradient / size - reference, dtype=np.float64).sum() / 2,
+            np.square(gradient - reference, dtype=np.float64).sum() / 2,
         ]
     color_error, rounded_error, gradient_error = (sums / (height * width * channels)).tolist()
     return color_error, rounded_error, gradient_error
@@ -138,7 +138,7 @@ def _ssim(field: Field, image: Image) -> float:
     strip = max(1, _STRIP_PIXELS // width)
     for top in range(r, height - r, strip):
         rows = slice(top - r, min(top + strip, height - r) + r)
-        said = field.color(pixel_centres(width, height, rows=rows).numpy()).clip(0, 1)
+        said = field.sample(width, height, "color", rows=rows)[0].clip(0, 1)
         for c in range(channels):
             _, similarity = structural_similarity(
                 image[rows, :, c].astype(np.float64),

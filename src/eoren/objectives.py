@@ -38,6 +38,21 @@ class Objective:
         return (self.color, *[each] * len(axes))
 
 
+@dataclass(frozen=True)
+class Pass:
+    """Points of a step that are propagated together.
+
+    Attributes:
+        axes: the derivatives compared there.
+        weights: of the squared errors of the colour and of these derivatives.
+        offset: of the points from the pixel centres, in pixels: forward differences sit half a pixel off.
+    """
+
+    axes: tuple[int, ...]
+    weights: tuple[float, ...]
+    offset: tuple[float, float] = (0.0, 0.0)
+
+
 OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
     {
         objective.name: objective

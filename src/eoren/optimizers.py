@@ -11,6 +11,11 @@ from torch import Tensor
 Networks = slice | Tensor
 _ALL = slice(None)
 
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""Coefficients of the quintic iteration, Jordan's: they trade exactness for speed."""
+ITERATIONS = 5
+"""Enough for singular values down to about 1/100 of the largest."""
+
 
 @runtime_checkable
 class Optimizer(Protocol):
@@ -104,16 +109,16 @@ def _put_back(whole: Sequence[Tensor], networks: Networks, parts: Sequence[Tenso
             tensor[networks] = part
 
 
-def orthogonalize(matrices: Float[Tensor, "*batch n n"], iterations: int = 5) -> Float[Tensor, "*batch n n"]:
+def orthogonalize(matrices: Float[Tensor, "*batch n n"], iterations: int = ITERATIONS) -> Float[Tensor, "*batch n n"]:
     """About the nearest orthogonal matrix to each, by a quintic Newton-Schulz iteration.
 
-    The coefficients are Jordan's: they trade exactness for speed, singular values end between 0.7 and 1.2.
+    Singular values end between 0.7 and 1.2.
 
     Args:
         matrices: of any scale; a zero matrix stays zero.
-        iterations: five are enough for singular values down to about 1/100 of the largest.
+        iterations: how many.
     """
-    a, b, c = 3.4445, -4.7750, 2.0315
+    a, b, c = NEWTON_SCHULZ
     x = matrices.reshape(-1, *matrices.shape[-2:])
     x = x / x.abs().amax((-2, -1), keepdim=True).clamp(min=1e-38)  # the squares of tiny numbers vanish
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-38)

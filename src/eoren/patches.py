@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eoren.field import chunk_points
-from eoren.siren import Siren, propagate
+from eoren.native import evaluate, is_native
+from eoren.siren import Siren, chunk_points, propagate
 from eoren.tiling import Tiling
 from eoren.tuning import Moments
 
@@ -33,6 +33,9 @@ class Patches:
         areas: ``(tiles,)``, pixels of the tiles without their halos.
         halves: ``(tiles,)``, pixels to a unit of local coordinates, see :attr:`eoren.tiling.Tiling.halves`.
         most: pixels of the largest tile.
+        boxes: ``(tiles, 4)``, each tile's pixels in the box, halo included, ends excluded.
+        columns: of the box.
+        centres: ``(tiles, 2)``, origins of local coordinates in the box.
 
     Example:
         >>> patches = Patches(np.zeros((6, 8, 1), np.float32), Tiling.single(8, 6), device=torch.device("cpu"))
@@ -59,10 +62,10 @@ class Patches:
         self.halves = tiling.halves[tiles].float().to(device)
         spans = boxes[:, 2:] - boxes[:, :2]
         self.most = int(spans.prod(1).max())
-        self._columns = x1 - x0
-        self._boxes = (boxes - origin.repeat(2)).to(device)
+        self.columns = x1 - x0
+        self.boxes = (boxes - origin.repeat(2)).to(device)
         # Relative to the box: whole and half pixels are exact in float32, however large the picture.
-        self._centres = (tiling.centres[tiles] - origin).float().to(device)
+        self.centres = (tiling.centres[tiles] - origin).float().to(device)
 
     def pixels(
         self, tiles: Tiles, points: Int[Tensor, " points"]
@@ -71,21 +74,21 @@ class Patches:
 
         Tiles differ in size; a small one sees its pixels again while a large one goes through its own.
         """
-        x0, y0, x1, y1 = self._boxes[tiles, :, None].unbind(1)
+        x0, y0, x1, y1 = self.boxes[tiles, :, None].unbind(1)
         within = points[None] % ((x1 - x0) * (y1 - y0))
         column, row = x0 + within % (x1 - x0), y0 + within // (x1 - x0)
-        return row * self._columns + column, torch.stack([column, row], -1)
+        return row * self.columns + column, torch.stack([column, row], -1)
 
     def local(
         self, positions: Int[Tensor, "tiles points 2"], tiles: Tiles, offset: tuple[float, float] = (0.0, 0.0)
     ) -> Float[Tensor, "tiles points 2"]:
         """Pixel centres, moved by ``offset`` pixels, as the tiles' networks see them."""
-        shift = self._centres.new_tensor(offset) + 0.5
-        return (positions - self._centres[tiles, None] + shift) / self.halves[tiles, None, None]
+        shift = self.centres.new_tensor(offset) + 0.5
+        return (positions - self.centres[tiles, None] + shift) / self.halves[tiles, None, None]
 
     def every_pixel(self, chunk: int) -> Iterator[tuple[slice, Int[Tensor, " part"]]]:
         """All pixels of every tile, each once, one tile at a time, at most ``chunk`` together."""
-        for tile, box in enumerate(self._boxes.tolist()):
+        for tile, box in enumerate(self.boxes.tolist()):
             pixels = (box[2] - box[0]) * (box[3] - box[1])
             for start in range(0, pixels, chunk):
                 part = torch.arange(start, min(start + chunk, pixels), device=self.color.device)
@@ -97,6 +100,12 @@ class Patches:
         with torch.no_grad():
             for tile, points in self.every_pixel(chunk_points(siren, streams=1)):
                 index, positions = self.pixels(tile, points)
-                said = propagate(siren.select(tile), self.local(positions, tile))
-                moments.add(tile, said[:, 0], self.color[index])
+                said = _values(siren.select(tile), self.local(positions, tile))
+                moments.add(tile, said, self.color[index])
         return moments
+
+
+def _values(siren: Siren, points: Float[Tensor, "1 points 2"]) -> Float[Tensor, "1 points channels"]:
+    if not is_native(siren):
+        return propagate(siren, points)[:, 0]
+    return evaluate(siren, points[0], torch.tensor([points.shape[1]])).movedim(1, 0)

@@ -23,6 +23,11 @@ from torch import Tensor
 
 Streams = Float[Tensor, "batch streams points features"]
 
+# Activations of one layer in one chunk. On a CPU they should stay in the second-level cache; a GPU wants them
+# large. Measured in docs/measurements.md.
+_CHUNK_BYTES = {"cpu": 1 << 21}
+_CHUNK_BYTES_ACCELERATOR = 1 << 26
+
 
 @dataclass(frozen=True, eq=False)
 class Siren:
@@ -213,3 +218,9 @@ def flops(siren: Siren, streams: int) -> int:
     """
     products = [2 * weight.shape[1] * weight.shape[2] * streams for weight in siren.weights]
     return 3 * sum(products) - products[0]
+
+
+def chunk_points(siren: Siren, streams: int) -> int:
+    """Points whose activations in one layer, all streams, fill the cache of the device."""
+    size = _CHUNK_BYTES.get(siren.device.type, _CHUNK_BYTES_ACCELERATOR)
+    return max(16, size // (streams * siren.width * siren.weights[0].element_size()))

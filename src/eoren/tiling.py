@@ -157,6 +157,30 @@ class Tiling:
         """Per tile, pixels to a unit of local coordinates: half the longer side, halo included. float64."""
         return (self.pixel_boxes[:, 2:] - self.pixel_boxes[:, :2]).amax(1).double() / 2
 
+    @cached_property
+    def cuts(self) -> tuple[Int[Tensor, " count_and_one"], Float[Tensor, "cuts 3"]]:
+        """The cuts above every tile in the tree.
+
+        Returns:
+            Where each tile's begin, and after the last tile's their number; and per cut ``(axis, position in pixels,
+            1 if the tile lies above it, else 0)``, float64.
+
+        Example:
+            >>> first, cuts = Tiling.of(np.ones((8, 16)), count=2, halo=2.0, smallest=4).cuts
+            >>> first.tolist(), cuts.tolist()
+            ([0, 1, 2], [[0.0, 8.0, 0.0], [0.0, 8.0, 1.0]])
+        """
+        first, cuts = [0], []
+        waiting: list[list[tuple[int, int, int]]] = [[]]
+        for axis, at in self.nodes.tolist():  # in pre-order
+            above = waiting.pop()
+            if axis == _LEAF:
+                cuts += above
+                first.append(len(cuts))
+            else:
+                waiting += [[*above, (axis, at, 1)], [*above, (axis, at, 0)]]
+        return torch.tensor(first), torch.tensor(cuts, dtype=torch.float64).reshape(-1, 3)
+
     def groups(self, most: int) -> list[slice]:
         """Tiles in groups of neighbours, at most so many each, in order: whole branches of the tree.
 

@@ -1,10 +1,10 @@
 """The training engine: one step of a batch of networks, each on its own tile of the picture.
 
-One network on the whole picture, the EoREN paper's case, is a batch of one. Work is cut into chunks of networks
-and points whose activations stay in the processor's cache; nothing larger is kept but parameters, picture and target.
+One network on the whole picture, the EoREN paper's case, is a batch of one. What a step is stands here; how its
+gradient is computed, in :mod:`eoren.engines`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
 
@@ -13,16 +13,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eoren.backpropagation import Backpropagation
 from eoren.effort import Effort
+from eoren.engines import engine_of
 from eoren.errors import EorenError
-from eoren.field import Field, chunk_points
+from eoren.field import Field
 from eoren.gradients import SPLINE, STENCILS, slopes
-from eoren.optimizers import Adam, Muon, Optimizer
-from eoren.patches import Patches, Tiles
+from eoren.objectives import Pass
+from eoren.optimizers import Optimizer
+from eoren.patches import Patches
 from eoren.presets import Settings
 from eoren.quantization import rounded
-from eoren.siren import Siren, initialise
+from eoren.siren import Siren, chunk_points, initialise
 from eoren.tiling import Tiling
 from eoren.tuning import Moments, Tuning
 
@@ -49,21 +50,6 @@ class StepErrors:
 
     color: float | None
     gradient: float | None
-
-
-@dataclass(frozen=True)
-class _Pass:
-    """Points of a step that are propagated together.
-
-    Attributes:
-        axes: the derivatives compared there.
-        offset: of the points from the pixel centres, in pixels: forward differences sit half a pixel off.
-        in_turn: the step has no other pass for the other axis.
-    """
-
-    axes: tuple[int, ...]
-    offset: tuple[float, float] = (0.0, 0.0)
-    in_turn: bool = True
 
 
 class Trainer:
@@ -109,7 +95,7 @@ class Trainer:
             device
         )
         self._parameters = self.siren.tensors()
-        self._backpropagation = Backpropagation(self.siren)
+        self._engine = engine_of(self.siren, self.patches, self.gradient_target)
         self._optimizers = self._choose_optimizers()
         self.tuning = self._starting_tuning()
 
@@ -117,12 +103,12 @@ class Trainer:
         """Each with the indices of its parameters and its learning rate."""
         every = list(range(len(self._parameters)))
         if self.settings.optimizer == "adam":
-            return [(Adam(self._parameters), every, self.settings.rate)]
+            return [(self._engine.adam(self._parameters), every, self.settings.rate)]
         hidden = every[1 : self.settings.depth]
         rest = [i for i in every if i not in hidden]
         return [
-            (Muon([self._parameters[i] for i in hidden]), hidden, self.settings.rate),
-            (Adam([self._parameters[i] for i in rest]), rest, self.settings.rate_beside_muon),
+            (self._engine.muon([self._parameters[i] for i in hidden]), hidden, self.settings.rate),
+            (self._engine.adam([self._parameters[i] for i in rest]), rest, self.settings.rate_beside_muon),
         ]
 
     def _starting_tuning(self) -> Tuning:
@@ -144,7 +130,7 @@ class Trainer:
     @property
     def gradients(self) -> list[Tensor]:
         """Gradients of the objective by the parameters, from the last step."""
-        return self._backpropagation.gradients
+        return self._engine.gradients
 
     @property
     def points_per_step(self) -> int:
@@ -161,24 +147,20 @@ class Trainer:
         Returns:
             The errors found, or none for an abandoned step.
         """
-        points = self._points_of_step(self.steps_done)
-        passes = self._passes()
-        awake = self._effort.awake(self._together(points, streams=1 + len(passes[0].axes))[0])
-        self._backpropagation.zero()
-        moments = Moments(self.siren.batch, self.siren.channels, self.device)
-        squares = torch.zeros(self.siren.batch, 2, device=self.device)
-        for each in passes:
-            for tiles, part in self._chunks(awake, points, streams=1 + len(each.axes)):
-                if stop():
-                    return None
-                squares[tiles] += self._accumulate(each, tiles, part, len(points), moments)
+        points, passes = self._points_of_step(self.steps_done), self._passes()
+        awake = self._effort.awake(self._engine.together(len(points), passes))
+        # Channel tuning stands in for the colours where the objective leaves them alone.
+        moments = Moments(self.siren.batch, self.siren.channels, self.device) if self.objective.color == 0 else None
+        squares = self._engine.differentiate(awake, points, passes, self.tuning, moments, stop)
+        if squares is None:
+            return None
         networks = awake if len(awake) < self.siren.batch else slice(None)
         for optimizer, indices, own_rate in self._optimizers:
             optimizer.step([self.gradients[i] for i in indices], rate * own_rate, networks)
         self.steps_done += 1
         axes = sum(len(each.axes) for each in passes)
-        self._errors[awake] = squares[awake] / (len(points) * self.siren.channels)
-        if self.objective.color == 0:
+        self._errors[awake] = squares / (len(points) * self.siren.channels)
+        if moments is not None:
             self._errors[awake, 0] = moments.squared_errors().mean((1, 2))[awake].to(squares)
         weights = squares.new_tensor([self.objective.color, self.objective.gradient])
         self._effort.learn(awake, self._errors[awake] @ weights)
@@ -189,42 +171,19 @@ class Trainer:
         between = any(each.offset != (0.0, 0.0) for each in passes)
         return StepErrors(None if between else color, slope / axes if axes else None)
 
-    def _passes(self) -> list[_Pass]:
-        settings = self.settings
-        if self.objective.gradient == 0:
-            return [_Pass(())]
+    def _passes(self) -> list[Pass]:
+        settings, objective = self.settings, self.objective
+        if objective.gradient == 0:
+            return [Pass((), objective.stream_weights(()))]
         offset = 0.0 if settings.filter == SPLINE else STENCILS[settings.filter].offset
-        if offset:
-            alone = settings.alternate
-            sides = [_Pass((0,), (offset, 0.0), alone), _Pass((1,), (0.0, offset), alone)]
-            return [sides[self.steps_done % 2]] if alone else sides
-        return [_Pass((self.steps_done % 2,) if settings.alternate else (0, 1))]
-
-    def _accumulate(
-        self, each: _Pass, tiles: Tiles, part: Int[Tensor, " points"], count: int, moments: Moments
-    ) -> Float[Tensor, "tiles 2"]:
-        """Add one chunk's share to the gradients; returns every tile's sums of squared errors, colour and slope."""
-        pixels, positions = self.patches.pixels(tiles, part)
-        target = [self.patches.color[pixels]]
-        if each.axes:
-            assert self.gradient_target is not None
-            slope = self.gradient_target[pixels]
-            target += [slope[..., axis] for axis in each.axes]
-        per_pixel = (1 / self.patches.halves[tiles, None]).expand(-1, 2)
-        said = self._backpropagation.forward(
-            tiles, self.patches.local(positions, tiles, each.offset), axes=each.axes, scale=per_pixel
-        )
-        tuning = self.tuning.select(tiles)
-        error = tuning.apply(said) - torch.stack(target, 1)
-        if self.objective.color == 0:
-            moments.add(tiles, said[:, 0], target[0])
-        weights = error.new_tensor(self.objective.stream_weights(each.axes, in_turn=each.in_turn))
-        squares = error.square().sum((2, 3))
-        squares = torch.stack([squares[:, 0], squares[:, 1:].sum(1)], 1)
-        # Mean over points and channels.
-        error *= weights[:, None, None] * (2 / (count * error.shape[-1])) * tuning.alpha.unsqueeze(1)
-        self._backpropagation.backward(error)
-        return squares
+        if settings.alternate or offset:
+            in_turn = settings.alternate
+            sides = [
+                Pass((axis,), objective.stream_weights((axis,), in_turn=in_turn), at)
+                for axis, at in enumerate([(offset, 0.0), (0.0, offset)])
+            ]
+            return [sides[self.steps_done % 2]] if in_turn else sides
+        return [Pass((0, 1), objective.stream_weights((0, 1)))]
 
     def _points_of_step(self, step: int) -> Int[Tensor, " points"]:
         """Which pixels, numbered within a tile, a step sees: a slice of the epoch's shuffled order.
@@ -243,23 +202,6 @@ class Trainer:
             self._epoch = epoch, order.to(self.device)
         # Even slices: a short one would move the networks as far on the word of a few points.
         return self._epoch[1].tensor_split(steps)[place]
-
-    def _together(self, points: Int[Tensor, " points"], streams: int) -> tuple[int, int]:
-        """How many networks a chunk has that fits the cache, and into how many parts their points go."""
-        size = chunk_points(self.siren, streams)
-        parts = -(-len(points) // size)
-        return max(1, size // -(-len(points) // parts)), parts
-
-    def _chunks(
-        self, awake: Int[Tensor, " awake"], points: Int[Tensor, " points"], streams: int
-    ) -> Iterator[tuple[Tiles, Int[Tensor, " part"]]]:
-        """Cut networks x points into pieces that fit the cache."""
-        together, parts = self._together(points, streams)
-        every = len(awake) == self.siren.batch
-        for start in range(0, len(awake), together):
-            end = min(start + together, len(awake))
-            for part in points.split(-(-len(points) // parts)):
-                yield slice(start, end) if every else awake[start:end], part
 
     def networks(self) -> Siren:
         """The networks as they stand.

@@ -71,6 +71,11 @@ class Moments:
             total[networks] += term.sum(1, keepdim=True)
         self._count[networks] += g.shape[1]
 
+    def add_sums(self, networks: slice | Tensor, sums: Float[Tensor, "batch channels 5"], points: int) -> None:
+        """Take in sums, over so many points, of g, f, gg, gf and ff: g what is said, f what should be."""
+        self._sums[:, networks] += sums.movedim(-1, 0).unsqueeze(2)
+        self._count[networks] += points
+
     def tuning(self) -> Tuning:
         """The exact least-squares solution, float32.
 

@@ -1,0 +1,235 @@
+"""Who computes: PyTorch, anywhere, or the native engine, for networks that it knows on a CPU that it was built for.
+
+Both do the same work to rounding (tested); a fit's state is the same tensors for either, so one can go on where the
+other stopped.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from eoren import native
+from eoren.backpropagation import Backpropagation
+from eoren.objectives import Pass
+from eoren.optimizers import ITERATIONS, NEWTON_SCHULZ, Adam, Muon, Networks
+from eoren.patches import Patches, Tiles
+from eoren.siren import Siren, chunk_points
+from eoren.tuning import Moments, Tuning
+
+
+class Engine(Protocol):
+    """Differentiates a fit's objective, and moves the parameters.
+
+    Attributes:
+        gradients: by the parameters, like ``siren.tensors()``, from the last :meth:`differentiate`.
+        adam: the optimiser that fits the engine.
+        muon: likewise.
+    """
+
+    gradients: list[Tensor]
+    adam: type[Adam]
+    muon: type[Muon]
+
+    def together(self, points: int, passes: Sequence[Pass]) -> int:
+        """How many networks it likes to work on at a time."""
+
+    def differentiate(
+        self,
+        tiles: Int[Tensor, " tiles"],
+        points: Int[Tensor, " points"],
+        passes: Sequence[Pass],
+        tuning: Tuning,
+        moments: Moments | None,
+        stop: Callable[[], bool],
+    ) -> Float[Tensor, "tiles 2"] | None:
+        """The gradient of the objective at some pixels of some tiles.
+
+        Args:
+            tiles: which, in order.
+            points: pixels, numbered within a tile; a tile that has fewer begins again.
+            passes: over the points.
+            tuning: of all networks.
+            moments: takes in what the networks say and should say, if there are any.
+            stop: asked every now and then. Once it says yes the work is given up.
+
+        Returns:
+            Every tile's sums of squared errors, of colour and of slope (both axes); none if it was given up.
+        """
+
+
+class TorchEngine:
+    """Batched products in PyTorch. Chunks of networks and points whose activations stay in the cache."""
+
+    def __init__(self, siren: Siren, patches: Patches, slopes: Float[Tensor, "pixels channels 2"] | None) -> None:
+        """Make room for the gradients."""
+        self.adam, self.muon = Adam, Muon
+        self._siren, self._patches, self._slopes = siren, patches, slopes
+        self._backpropagation = Backpropagation(siren)
+        self.gradients = self._backpropagation.gradients
+
+    def together(self, points: int, passes: Sequence[Pass]) -> int:
+        """As many as fit the cache: fewer would leave some of it unused."""
+        return self._fitting(points, passes[0])[0]
+
+    def differentiate(
+        self,
+        tiles: Int[Tensor, " tiles"],
+        points: Int[Tensor, " points"],
+        passes: Sequence[Pass],
+        tuning: Tuning,
+        moments: Moments | None,
+        stop: Callable[[], bool],
+    ) -> Float[Tensor, "tiles 2"] | None:
+        """See :class:`Engine`."""
+        self._backpropagation.zero()
+        squares = torch.zeros(self._siren.batch, 2, device=points.device)
+        for each in passes:
+            for some, part in self._chunks(tiles, points, each):
+                if stop():
+                    return None
+                squares[some] += self._accumulate(each, some, part, len(points), tuning, moments)
+        return squares[tiles]
+
+    def _accumulate(
+        self,
+        each: Pass,
+        tiles: Tiles,
+        part: Int[Tensor, " part"],
+        count: int,
+        tuning: Tuning,
+        moments: Moments | None,
+    ) -> Float[Tensor, "tiles 2"]:
+        """Add one chunk's share to the gradients."""
+        patches = self._patches
+        pixels, positions = patches.pixels(tiles, part)
+        target = [patches.color[pixels]]
+        if each.axes:
+            assert self._slopes is not None
+            slope = self._slopes[pixels]
+            target += [slope[..., axis] for axis in each.axes]
+        per_pixel = (1 / patches.halves[tiles, None]).expand(-1, 2)
+        said = self._backpropagation.forward(
+            tiles, patches.local(positions, tiles, each.offset), axes=each.axes, scale=per_pixel
+        )
+        tuning = tuning.select(tiles)
+        error = tuning.apply(said) - torch.stack(target, 1)
+        if moments is not None:
+            moments.add(tiles, said[:, 0], target[0])
+        squares = error.square().sum((2, 3))
+        squares = torch.stack([squares[:, 0], squares[:, 1:].sum(1)], 1)
+        # Mean over points and channels.
+        weights = error.new_tensor(each.weights)
+        error *= weights[:, None, None] * (2 / (count * error.shape[-1])) * tuning.alpha.unsqueeze(1)
+        self._backpropagation.backward(error)
+        return squares
+
+    def _fitting(self, points: int, each: Pass) -> tuple[int, int]:
+        """How many networks a chunk has, and into how many parts their points go."""
+        size = chunk_points(self._siren, streams=1 + len(each.axes))
+        parts = -(-points // size)
+        return max(1, size // -(-points // parts)), parts
+
+    def _chunks(
+        self, tiles: Int[Tensor, " tiles"], points: Int[Tensor, " points"], each: Pass
+    ) -> Iterator[tuple[Tiles, Int[Tensor, " part"]]]:
+        together, parts = self._fitting(len(points), each)
+        every = len(tiles) == self._siren.batch
+        for start in range(0, len(tiles), together):
+            end = min(start + together, len(tiles))
+            for part in points.split(-(-len(points) // parts)):
+                yield slice(start, end) if every else tiles[start:end], part
+
+
+class NativeEngine:
+    """The fused step of ``src/native``, one tile a thread."""
+
+    def __init__(self, siren: Siren, patches: Patches, slopes: Float[Tensor, "pixels channels 2"] | None) -> None:
+        """Make room for the gradients."""
+        self.gradients = [torch.zeros_like(t) for t in siren.tensors()]
+        self.adam, self.muon = FusedAdam, FusedMuon
+        self._differentiation = native.Differentiation(
+            siren,
+            self.gradients,
+            color=patches.color,
+            slopes=slopes,
+            columns=patches.columns,
+            boxes=patches.boxes,
+            centres=patches.centres,
+            halves=patches.halves,
+        )
+
+    def together(self, points: int, passes: Sequence[Pass]) -> int:
+        """Any number is as good as any other."""
+        return 1
+
+    def differentiate(
+        self,
+        tiles: Int[Tensor, " tiles"],
+        points: Int[Tensor, " points"],
+        passes: Sequence[Pass],
+        tuning: Tuning,
+        moments: Moments | None,
+        stop: Callable[[], bool],
+    ) -> Float[Tensor, "tiles 2"] | None:
+        """See :class:`Engine`."""
+        if stop():
+            return None
+        found = self._differentiation(tiles, points, passes, tuning, stop, moments=moments is not None)
+        if found is None:
+            return None
+        squares, sums = found
+        if moments is not None and sums is not None:
+            moments.add_sums(tiles, sums, len(points) * len(passes))
+        return squares.float()
+
+
+class FusedAdam(Adam):
+    """Adam in one pass over memory."""
+
+    def step(self, gradients: Sequence[Tensor], rate: float, networks: Networks = slice(None)) -> None:
+        """See :class:`eoren.optimizers.Adam`."""
+        self._count += 1
+        first, second = self._betas
+        count = int(self._count)
+        native.adam_step(
+            self._parameters,
+            gradients,
+            (self._mean, self._square),
+            _indices(networks, self._parameters[0]),
+            betas=self._betas,
+            rate=rate / (1 - first**count),
+            scale=(1 - second**count) ** 0.5,
+            epsilon=self._epsilon,
+        )
+
+
+class FusedMuon(Muon):
+    """Muon, one network after the other in the cache."""
+
+    def step(self, gradients: Sequence[Tensor], rate: float, networks: Networks = slice(None)) -> None:
+        """See :class:`eoren.optimizers.Muon`."""
+        if self._parameters:
+            native.muon_step(
+                self._parameters,
+                gradients,
+                self._mean,
+                _indices(networks, self._parameters[0]),
+                momentum=self._momentum,
+                rate=rate,
+                coefficients=NEWTON_SCHULZ,
+                iterations=ITERATIONS,
+            )
+
+
+def _indices(networks: Networks, like: Tensor) -> Int[Tensor, " networks"]:
+    return networks if isinstance(networks, Tensor) else torch.arange(len(like))[networks]
+
+
+def engine_of(
+    siren: Siren, patches: Patches, slopes: Float[Tensor, "pixels channels 2"] | None
+) -> TorchEngine | NativeEngine:
+    """The engine that trains some networks: the native one where it can."""
+    return (NativeEngine if native.is_native(siren) else TorchEngine)(siren, patches, slopes)

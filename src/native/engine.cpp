@@ -1,0 +1,172 @@
+// Which kernel this processor runs, and how work is shared out among threads. Compiled for the plainest processor.
+#include "eoren.h"
+#include "kernel.h"
+
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+extern "C" {
+extern const eoren_kernel eoren_kernel_generic;
+#ifdef EOREN_X86
+extern const eoren_kernel eoren_kernel_avx2, eoren_kernel_avx512;
+#endif
+}
+
+namespace {
+
+struct Target {
+    const char* name;
+    const eoren_kernel* kernel;
+    bool there;
+};
+
+const Target* targets(int& count) {
+#ifdef EOREN_X86
+    __builtin_cpu_init();
+    static const Target all[] = {
+        {"avx512", &eoren_kernel_avx512,
+         __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw")},
+        {"avx2", &eoren_kernel_avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")},
+        {"generic", &eoren_kernel_generic, true},
+    };
+#elif defined(__aarch64__)
+    static const Target all[] = {{"neon", &eoren_kernel_generic, true}};
+#else
+    static const Target all[] = {{"generic", &eoren_kernel_generic, true}};
+#endif
+    count = sizeof(all) / sizeof(all[0]);
+    return all;
+}
+
+std::atomic<const Target*> chosen{nullptr};
+
+const Target* target() {
+    if (const Target* known = chosen.load()) return known;
+    int count;
+    const Target* all = targets(count);
+    for (int k = 0; k < count; ++k)
+        if (all[k].there) {
+            chosen = &all[k];
+            break;
+        }
+    return chosen;
+}
+
+const eoren_kernel& kernel() { return *target()->kernel; }
+
+// Cache lines of their own, whatever operator new does.
+struct Memory {
+    explicit Memory(int64_t bytes) : raw(new char[bytes + 64]) {
+        at = raw.get() + (64 - reinterpret_cast<uintptr_t>(raw.get()) % 64) % 64;
+    }
+    std::unique_ptr<char[]> raw;
+    char* at;
+};
+
+// Run work(task, scratch) for all tasks; whoever is free takes the next. The calling thread works too, and asks `stop`.
+template <class Work>
+bool share_out(int64_t tasks, int64_t scratch_bytes, int64_t threads, eoren_stop stop, Work work) {
+    std::atomic<int64_t> next{0};
+    std::atomic<bool> given_up{false};
+    auto asked = std::chrono::steady_clock::now();
+    auto toil = [&](bool may_ask) {
+        Memory scratch(scratch_bytes);
+        while (!given_up.load(std::memory_order_relaxed)) {
+            const int64_t task = next.fetch_add(1);
+            if (task >= tasks) return;
+            work(task, scratch.at);
+            if (!may_ask || !stop) continue;
+            const auto now = std::chrono::steady_clock::now();
+            if (now - asked < std::chrono::milliseconds(5)) continue;
+            asked = now;
+            if (stop()) given_up = true;
+        }
+    };
+    std::vector<std::thread> others;
+    const int64_t most = threads < tasks ? threads : tasks;
+    for (int64_t k = 1; k < most; ++k) {
+        try {
+            others.emplace_back(toil, false);
+        } catch (const std::system_error&) {
+            break;  // fewer threads do the same work
+        }
+    }
+    toil(true);
+    for (auto& thread : others) thread.join();
+    return !given_up;
+}
+
+}  // namespace
+
+extern "C" {
+
+int eoren_version(void) { return EOREN_VERSION; }
+
+const char* eoren_target(void) { return target()->name; }
+
+int eoren_choose_target(const char* name) {
+    int count;
+    const Target* all = targets(count);
+    for (int k = 0; k < count; ++k)
+        if (all[k].there && std::strcmp(all[k].name, name) == 0) {
+            chosen = &all[k];
+            return 1;
+        }
+    return 0;
+}
+
+int eoren_gradients(const eoren_step* step, int64_t threads, eoren_stop stop) {
+    const eoren_kernel& k = kernel();
+    Memory shared(k.gradients_shared(step));
+    const bool done = share_out(k.gradients_tasks(step), k.gradients_scratch(step), threads, stop,
+                                [&](int64_t task, char* scratch) { k.gradients(step, task, scratch, shared.at); });
+    if (done) k.gradients_end(step, shared.at);
+    return done;
+}
+
+int eoren_adam_step(const eoren_adam* step, int64_t threads) {
+    return share_out(step->tiles, 0, threads, nullptr, [&](int64_t task, char*) { kernel().adam(step, task); });
+}
+
+int eoren_muon_step(const eoren_muon* step, int64_t threads) {
+    const eoren_kernel& k = kernel();
+    return share_out(step->tiles, k.muon_scratch(step), threads, nullptr,
+                     [&](int64_t task, char* scratch) { k.muon(step, task, scratch); });
+}
+
+int eoren_evaluate(const eoren_query* query, int64_t threads) {
+    // Pieces of a network's points, so that one large network keeps every thread busy.
+    const int64_t piece = 2048;
+    struct Piece {
+        int64_t network, first, end;
+    };
+    std::vector<Piece> pieces;
+    for (int64_t n = 0; n < query->batch; ++n)
+        for (int64_t first = query->first[n]; first < query->first[n + 1]; first += piece) {
+            const int64_t end = first + piece < query->first[n + 1] ? first + piece : query->first[n + 1];
+            pieces.push_back({n, first, end});
+        }
+    const eoren_kernel& k = kernel();
+    return share_out((int64_t)pieces.size(), k.query_scratch(&query->network), threads, nullptr,
+                     [&](int64_t task, char* scratch) {
+                         const Piece& p = pieces[task];
+                         k.evaluate(query, p.network, p.first, p.end, scratch);
+                     });
+}
+
+int eoren_render(const eoren_grid* grid, int64_t threads) {
+    const eoren_kernel& k = kernel();
+    return share_out(k.grid_tasks(grid), k.query_scratch(&grid->network), threads, nullptr,
+                     [&](int64_t task, char* scratch) { k.draw(grid, task, scratch); });
+}
+
+void eoren_sincos(const float* x, int64_t n, float* sin, float* cos) { kernel().sincos(x, n, sin, cos); }
+}

@@ -1,0 +1,100 @@
+// The arithmetic, compiled once for every kind of processor: -DEOREN_KERNEL=eoren_kernel_avx2 -mavx2 -mfma and so on.
+#include "kernel.h"
+
+#include "network.h"
+#include "optimize.h"
+#include "render.h"
+#include "step.h"
+
+namespace {
+
+Part* part_at(char* shared, int64_t task) { return (Part*)shared + task; }
+
+int64_t gradients_tasks(const eoren_step* s) { return s->tiles * parts_of(*s); }
+
+int64_t network_scratch(const eoren_networks& n, bool backward) {
+    Arena arena = {nullptr, 0};
+    arrange(n, arena, backward);
+    return arena.used;
+}
+
+int64_t gradients_scratch(const eoren_step* s) { return network_scratch(s->network, true); }
+
+int64_t gradient_bytes(const eoren_step* s) {
+    Arena arena = {nullptr, 0};
+    gradient_in(s->network, arena);
+    return arena.used;
+}
+
+int64_t parts_bytes(const eoren_step* s) { return (gradients_tasks(s) * (int64_t)sizeof(Part) + 63) / 64 * 64; }
+
+int64_t gradients_shared(const eoren_step* s) {
+    return parts_bytes(s) + (parts_of(*s) > 1 ? gradients_tasks(s) * gradient_bytes(s) : 0);
+}
+
+void gradients(const eoren_step* s, int64_t task, char* scratch, char* shared) {
+    const int64_t parts = parts_of(*s), number = task % parts;
+    Part part = {};
+    part.tile = task / parts;
+    part.first = s->points * number / parts, part.end = s->points * (number + 1) / parts;
+    if (parts == 1) {
+        part.to = gradient_of(s->gradient, s->tile[part.tile]);
+    } else {
+        Arena own = {shared + parts_bytes(s) + task * gradient_bytes(s), 0};
+        part.to = gradient_in(s->network, own);
+    }
+    fill_zero(s->network, part.to);
+    add_part(*s, part, scratch);
+    *part_at(shared, task) = part;
+}
+
+// In the order of the parts, whichever thread did them.
+void gradients_end(const eoren_step* s, char* shared) {
+    const int64_t parts = parts_of(*s), channels = s->network.channels;
+    for (int64_t k = 0; k < s->tiles; ++k) {
+        const Gradient to = gradient_of(s->gradient, s->tile[k]);
+        if (parts > 1) fill_zero(s->network, to);
+        double* error = s->error + 2 * k;
+        error[0] = error[1] = 0;
+        for (int64_t i = 0; s->moments && i < 5 * channels; ++i) s->moments[5 * channels * k + i] = 0;
+        for (int64_t number = 0; number < parts; ++number) {
+            const Part& part = *part_at(shared, k * parts + number);
+            if (parts > 1) add_gradient(s->network, part.to, to);
+            error[0] += part.error[0], error[1] += part.error[1];
+            for (int64_t i = 0; s->moments && i < 5 * channels; ++i)
+                s->moments[5 * channels * k + i] += part.moments[i];
+        }
+    }
+}
+
+void adam_task(const eoren_adam* s, int64_t task) { adam(*s, s->tile[task]); }
+int64_t muon_scratch(const eoren_muon* s) { return 4 * muon_floats(s->n); }
+void muon_task(const eoren_muon* s, int64_t task, char* scratch) { muon(*s, s->tile[task], scratch); }
+
+int64_t query_scratch(const eoren_networks* n) { return network_scratch(*n, false); }
+
+void evaluate_task(const eoren_query* q, int64_t tile, int64_t first, int64_t end, char* scratch) {
+    evaluate(*q, tile, first, end, scratch);
+}
+
+int64_t grid_tasks(const eoren_grid* g) { return ((g->columns + CELL - 1) / CELL) * ((g->rows + CELL - 1) / CELL); }
+void draw_task(const eoren_grid* g, int64_t task, char* scratch) { draw(*g, task, scratch); }
+
+void sincos(const float* x, int64_t n, float* sin, float* cos) {
+    for (int64_t k = 0; k < n; k += LANES) {
+        float in[LANES] = {}, s[LANES], c[LANES];
+        const int64_t count = n - k < LANES ? n - k : LANES;
+        for (int64_t i = 0; i < count; ++i) in[i] = x[k + i];
+        const Wave w = wave(load(in));
+        store(s, w.sin), store(c, w.cos);
+        for (int64_t i = 0; i < count; ++i) sin[k + i] = s[i], cos[k + i] = c[i];
+    }
+}
+
+}  // namespace
+
+extern "C" const eoren_kernel EOREN_KERNEL;
+extern "C" const eoren_kernel EOREN_KERNEL = {
+    gradients_tasks, gradients_scratch, gradients_shared, gradients,     gradients_end, adam_task, muon_scratch,
+    muon_task,       query_scratch,     evaluate_task,    grid_tasks, draw_task,     sincos,
+};

@@ -1,0 +1,20 @@
+// What one compilation of kernel.cpp offers: pieces of work, each for one thread, in scratch memory of its own.
+#pragma once
+
+#include "eoren.h"
+
+typedef struct {
+    int64_t (*gradients_tasks)(const eoren_step*);
+    int64_t (*gradients_scratch)(const eoren_step*);   // bytes a thread
+    int64_t (*gradients_shared)(const eoren_step*);    // bytes for all
+    void (*gradients)(const eoren_step*, int64_t task, char* scratch, char* shared);
+    void (*gradients_end)(const eoren_step*, char* shared);
+    void (*adam)(const eoren_adam*, int64_t task);
+    int64_t (*muon_scratch)(const eoren_muon*);
+    void (*muon)(const eoren_muon*, int64_t task, char* scratch);
+    int64_t (*query_scratch)(const eoren_networks*);
+    void (*evaluate)(const eoren_query*, int64_t tile, int64_t first, int64_t end, char* scratch);
+    int64_t (*grid_tasks)(const eoren_grid*);
+    void (*draw)(const eoren_grid*, int64_t task, char* scratch);
+    void (*sincos)(const float*, int64_t, float*, float*);
+} eoren_kernel;

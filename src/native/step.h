@@ -1,0 +1,143 @@
+// The objective of some tiles at some of their pixels, with its gradient: training.py's step.
+#pragma once
+
+#include "network.h"
+
+namespace {
+
+// A tile whose points are shared out among threads: each part sums on its own.
+struct Part {
+    int64_t tile;            // index into step.tile
+    int64_t first, end;      // of the points
+    Gradient to;
+    double error[2];
+    double moments[5 * EOREN_MOST_CHANNELS];
+};
+
+
+// Channel tuning, repeated for every point of a block.
+struct Tuned {
+    float alpha[BLOCK * EOREN_MOST_CHANNELS], beta[BLOCK * EOREN_MOST_CHANNELS];
+};
+
+// Errors of a block, and their gradient by what the network said.
+inline void compare(const eoren_step& s, const eoren_pass& pass, int64_t points, const int64_t* pixel, const Tuned& tuned,
+                    const Prepared& r, int64_t padded, Part& part) {
+    const int64_t channels = s.network.channels, numbers = points * channels;
+    const float mean = 2.0f / (float)(s.points * channels);
+    for (int64_t stream = 0; stream <= pass.axes; ++stream) {
+        float goal[BLOCK * EOREN_MOST_CHANNELS];
+        const float* from = stream ? s.slope + pass.axis[stream - 1] : s.color;
+        const int64_t stride = stream ? 2 : 1;
+        for (int64_t i = 0, k = 0; i < points; ++i)
+            for (int64_t c = 0; c < channels; ++c, ++k) goal[k] = from[stride * (pixel[i] * channels + c)];
+        if (stream == 0)
+            for (int64_t k = 0; k < numbers; ++k) goal[k] -= tuned.beta[k];
+        const float* said = r.said + stream * padded * channels;
+        float* by_said = r.by_said + stream * padded * channels;
+        const float weight = pass.weight[stream] * mean;
+        float total = 0;
+#pragma omp simd reduction(+ : total)
+        for (int64_t k = 0; k < numbers; ++k) {
+            const float error = tuned.alpha[k] * said[k] - goal[k];
+            total += error * error;
+            by_said[k] = weight * tuned.alpha[k] * error;
+        }
+        part.error[stream > 0] += total;
+        for (int64_t k = numbers; k < padded * channels; ++k) by_said[k] = 0;
+    }
+}
+
+// What channel tuning has to know.
+inline void count_moments(const eoren_step& s, int64_t points, const int64_t* pixel, const float* said, Part& part) {
+    const int64_t channels = s.network.channels;
+    for (int64_t i = 0; i < points; ++i)
+        for (int64_t c = 0; c < channels; ++c) {
+            const double g = said[i * channels + c], f = s.color[pixel[i] * channels + c];
+            double* sums = part.moments + 5 * c;
+            sums[0] += g, sums[1] += f, sums[2] += g * g, sums[3] += g * f, sums[4] += f * f;
+        }
+}
+
+inline void add_part(const eoren_step& s, Part& part, char* scratch) {
+    Arena arena = {scratch, 0};
+    const Prepared r = arrange(s.network, arena, true);
+    const int64_t tile = s.tile[part.tile];
+    take(s.network, tile, r, true);
+    const int64_t* box = s.box + 4 * tile;
+    const int64_t across = box[2] - box[0], pixels = across * (box[3] - box[1]);
+    const float half = s.half[tile], *centre = s.centre + 2 * tile;
+    const int64_t channels = s.network.channels;
+    Tuned tuned;
+    for (int64_t k = 0; k < BLOCK * channels; ++k) {
+        tuned.alpha[k] = s.tuning.alpha[tile * channels + k % channels];
+        tuned.beta[k] = s.tuning.beta[tile * channels + k % channels];
+    }
+    float local[2 * BLOCK];
+    int64_t pixel[BLOCK];
+    for (int64_t k = 0; k < s.passes; ++k) {
+        const eoren_pass& pass = s.pass[k];
+        Streams streams = {0, pass.axes, {pass.axis[0], pass.axis[1]}, {1 / half, 1 / half}, false};
+        for (int64_t start = part.first; start < part.end; start += BLOCK) {
+            const int64_t points = part.end - start < BLOCK ? part.end - start : BLOCK;
+            streams.points = (points + 7) / 8 * 8;
+            for (int64_t i = 0; i < streams.points; ++i) {
+                const int64_t within = s.point[start + (i < points ? i : 0)] % pixels;
+                const int64_t row = box[1] + within / across, column = box[0] + within % across;
+                pixel[i] = row * s.columns + column;
+                __builtin_prefetch(s.color + pixel[i] * channels);
+                if (pass.axes) __builtin_prefetch(s.slope + 2 * pixel[i] * channels);
+                local[2 * i] = ((float)column - centre[0] + (pass.offset[0] + 0.5f)) / half;
+                local[2 * i + 1] = ((float)row - centre[1] + (pass.offset[1] + 0.5f)) / half;
+            }
+            forward(r, streams, local);
+            if (s.moments) count_moments(s, points, pixel, r.said, part);
+            compare(s, pass, points, pixel, tuned, r, streams.points, part);
+            backward(r, streams, local, s.network.omega, part.to);
+        }
+    }
+}
+
+// How many parts a tile's points go into: a matter of the work alone, so that threads change nothing.
+inline int64_t parts_of(const eoren_step& s) {
+    if (s.tiles >= 32) return 1;
+    const int64_t parts = s.points / (4 * BLOCK);
+    return parts < 1 ? 1 : parts < 32 ? parts : 32;
+}
+
+inline int64_t inputs_of(const eoren_networks& n, int64_t layer) { return layer ? n.width : 2; }
+inline int64_t outputs_of(const eoren_networks& n, int64_t layer) { return layer < n.depth ? n.width : n.channels; }
+
+inline Gradient gradient_of(const eoren_networks& n, int64_t network) {
+    Gradient to = {};
+    for (int64_t k = 0; k <= n.depth; ++k) {
+        to.weight[k] = n.weight[k] + network * inputs_of(n, k) * outputs_of(n, k);
+        to.bias[k] = n.bias[k] + network * outputs_of(n, k);
+    }
+    return to;
+}
+
+inline Gradient gradient_in(const eoren_networks& n, Arena& arena) {
+    Gradient to = {};
+    for (int64_t k = 0; k <= n.depth; ++k) {
+        to.weight[k] = arena.floats(inputs_of(n, k) * outputs_of(n, k));
+        to.bias[k] = arena.floats(outputs_of(n, k));
+    }
+    return to;
+}
+
+inline void fill_zero(const eoren_networks& n, const Gradient& to) {
+    for (int64_t k = 0; k <= n.depth; ++k) {
+        for (int64_t i = 0; i < inputs_of(n, k) * outputs_of(n, k); ++i) to.weight[k][i] = 0;
+        for (int64_t i = 0; i < outputs_of(n, k); ++i) to.bias[k][i] = 0;
+    }
+}
+
+inline void add_gradient(const eoren_networks& n, const Gradient& from, const Gradient& to) {
+    for (int64_t k = 0; k <= n.depth; ++k) {
+        for (int64_t i = 0; i < inputs_of(n, k) * outputs_of(n, k); ++i) to.weight[k][i] += from.weight[k][i];
+        for (int64_t i = 0; i < outputs_of(n, k); ++i) to.bias[k][i] += from.bias[k][i];
+    }
+}
+
+}  // namespace

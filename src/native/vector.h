@@ -1,0 +1,77 @@
+// Vectors of floats by the compiler's own extension (GCC and Clang), so that one source serves every processor.
+//
+// Everything here and in the other headers has internal linkage, and none of it comes from the C++ library: the same
+// names are compiled for several processors, and the linker must never mix them up.
+#pragma once
+
+#include <stdint.h>
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16;
+constexpr int TALL = 8;  // rows of a register tile: with 3 vectors a row, 24 of 32 registers
+#elif defined(__AVX__)
+constexpr int LANES = 8;
+constexpr int TALL = 4;  // 12 of 16 registers
+#elif defined(__aarch64__)
+constexpr int LANES = 4;
+constexpr int TALL = 8;
+#else
+constexpr int LANES = 4;
+constexpr int TALL = 4;
+#endif
+
+typedef float Vector __attribute__((vector_size(4 * LANES)));
+typedef int32_t Integers __attribute__((vector_size(4 * LANES)));
+typedef float Unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+inline Vector load(const float* p) { return *(const Unaligned*)p; }
+inline void store(float* p, Vector v) { *(Unaligned*)p = v; }
+inline Vector all(float x) { return x - Vector{}; }
+
+// Halves are added until four are left.
+template <int N>
+struct Half {
+    typedef float Type __attribute__((vector_size(2 * N)));
+};
+
+template <int N, class V>
+inline float sum_of(V v) {
+    if constexpr (N == 4) {
+        return (v[0] + v[1]) + (v[2] + v[3]);
+    } else {
+        typedef typename Half<N>::Type H;
+        H low, high;
+        __builtin_memcpy(&low, &v, sizeof low);
+        __builtin_memcpy(&high, (const char*)&v + sizeof low, sizeof high);
+        return sum_of<N / 2>(low + high);
+    }
+}
+
+inline float sum(Vector v) { return sum_of<LANES>(v); }
+
+struct Wave {
+    Vector sin, cos;
+};
+
+// Both to about 1 ulp for |x| up to some thousands: the angle less the nearest multiple of a right angle, which comes
+// in three parts so that its multiples are exact without fused arithmetic too; then minimax polynomials.
+inline Wave wave(Vector x) {
+    const float round = 0x1.8p23f;
+    const Vector shifted = x * 0x1.45f306p-1f + round;
+    const Vector turns = shifted - round;
+    Vector r = x - turns * 0x1.922p+0f;
+    r = r - turns * -0x1.2aep-18f;
+    r = r - turns * -0x1.de973ep-31f;
+    const Vector square = r * r;
+    const Vector odd = r + r * square * (-0x1.555546p-3f + square * (0x1.11073ap-7f + square * -0x1.994388p-13f));
+    const Vector even =
+        1.0f - 0.5f * square + square * square * (0x1.55554ap-5f + square * (-0x1.6c0c32p-10f + square * 0x1.99eb4ap-16f));
+    const Integers quarter = (Integers)shifted;
+    const Integers swap = (quarter & 1) != 0;
+    const Vector s = swap ? even : odd, c = swap ? odd : even;
+    return {(Vector)((Integers)s ^ ((quarter & 2) << 30)), (Vector)((Integers)c ^ (((quarter + 1) & 2) << 30))};
+}
+
+}  // namespace
