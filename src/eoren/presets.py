@@ -46,8 +46,8 @@ class Settings:
         omega_hidden: frequency factor of the other sine layers.
         halo: half the overlap of neighbouring tiles, in pixels.
         optimizer: ``muon`` (hidden matrices; Adam for the rest) or ``adam``.
-        rate: learning rate of Muon, or of Adam where it is alone.
-        adam_rate: learning rate of Adam beside Muon; none for one that suits the objective.
+        rate: learning rate of Muon in a fit of a thousand steps, see :meth:`pace`; or of Adam where it is alone.
+        adam_rate: learning rate of Adam beside Muon, likewise; none for one that suits the objective.
         decay: what the learning rate comes down to along a cosine, as a fraction; 1 keeps it.
         batch: pixels that every network sees in a step, fresh ones until all had their turn; none for all of them.
         standardize: let networks see colours of mean 0 and variance 1, each its own, instead of [-0.5, 0.5].
@@ -69,7 +69,7 @@ class Settings:
     parameters: int | None = None
     bits_per_pixel: float | None = None
     omega_first: float | None = None
-    omega_hidden: float = 30.0
+    omega_hidden: float = 20.0
     halo: float = 2.0
     optimizer: str = "muon"
     rate: float = 0.006
@@ -187,6 +187,18 @@ class Settings:
         """Learning rate of Adam beside Muon. Colours alone do not hold high frequencies back."""
         return self.adam_rate or (0.003 if self.weights().gradient == 0 else 0.006)
 
+    def pace(self, steps: float) -> float:
+        """What the rates beside Muon, and its own, are multiplied with in a fit of so many steps.
+
+        The more steps there are, the smaller the best ones: so time, pictures and machines of any size are served by
+        the same settings. The exponent was measured between 300 and 4,000 steps: docs/measurements.md.
+
+        Example:
+            >>> resolve("balanced").pace(1000), round(resolve("balanced").pace(3375), 6)
+            (1.0, 0.666667)
+        """
+        return float((1000 / max(steps, 100)) ** (1 / 3)) if self.optimizer == "muon" else 1.0
+
     def weights(self) -> Objective:
         """The objective with its weights."""
         objective = OBJECTIVES[self.objective]
@@ -203,13 +215,14 @@ PRESETS: Mapping[str, Settings] = MappingProxyType(
         for settings in (
             Settings("fast", seconds=10.0, seconds_per_megapixel=25.0),
             Settings("balanced", seconds=60.0, seconds_per_megapixel=150.0),
-            Settings("best", tile=40, seconds=300.0, seconds_per_megapixel=750.0),
+            Settings("best", tile=40, batch=512, seconds=107.0, seconds_per_megapixel=270.0),
             # The best that was found for one network in a minute.
             Settings(
                 "single",
                 gradient_weight=0.3,
                 width=256,
                 depth=4,
+                omega_hidden=30.0,
                 tile=None,
                 batch=2048,
                 rate=0.002,
@@ -230,6 +243,7 @@ PRESETS: Mapping[str, Settings] = MappingProxyType(
                 decay=1.0,
                 batch=None,
                 omega_first=30.0,
+                omega_hidden=30.0,
                 standardize=False,
                 alternate=False,
                 bits=32,

@@ -210,7 +210,8 @@ class Run:
                 return "budget"
             if self._reached():
                 return "target"
-            errors = self._trainer.step(decay + (1 - decay) * (1 + cos(pi * done)) / 2, self._stop)
+            rate = self._settings.pace(self._steps_in_all(done)) * (decay + (1 - decay) * (1 + cos(pi * done)) / 2)
+            errors = self._trainer.step(rate, self._stop)
             if errors is not None:
                 self._errors = _blend(self._errors, errors)
 
@@ -221,6 +222,11 @@ class Run:
         # However short the time, one step is made: an untrained network is no answer.
         by_time = self._time_used() if self._trainer.steps_done else min(self._time_used(), 0.999)
         return max(by_steps, by_time)
+
+    def _steps_in_all(self, done: float) -> float:
+        """Steps that the group's budget allows, at the pace so far."""
+        made = self._trainer.steps_done
+        return made / done if made and done > 0 else self._settings.steps or 1000
 
     def _time_used(self) -> float:
         """Share of the group's time: what was left of the whole when it began, by its share of the tiles left."""
