@@ -238,7 +238,7 @@ def test_settings_without_an_end_are_refused():
     [
         ({}, 60.0, 3600.0),
         ({"preset": "fast"}, 10.0, 600.0),
-        ({"preset": "best"}, 300.0, 18000.0),
+        ({"preset": "best"}, 107.0, 6480.0),
         ({"preset": "single"}, 60.0, 60.0),
         ({"preset": "paper"}, None, None),
         ({"seconds": 7}, 7.0, 7.0),

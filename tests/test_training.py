@@ -496,11 +496,11 @@ def test_the_first_layer_gets_the_frequency_that_suits_the_largest_tile():
         trainer = Trainer(picture(20, 1000, 1), chosen, seed=0, device=CPU)
         half = max(half for _, _, half in tile_geometry(trainer))
         assert half == 500 if trainer.tiling.count == 1 else 75 < half < 500
-        assert trainer.siren.omegas == (pytest.approx(0.4 * half), 30.0, 30.0)
+        assert trainer.siren.omegas == (pytest.approx(0.4 * half), 20.0, 20.0)
     trainer = Trainer(picture(3, 20, 1), settings("balanced", **by_tile), seed=0, device=CPU)
-    assert trainer.siren.omegas == (30.0, 30.0, 30.0)
+    assert trainer.siren.omegas == (30.0, 20.0, 20.0)
     trainer = Trainer(picture(3, 200, 1), settings("balanced", omega_first=7.0), seed=0, device=CPU)
-    assert trainer.siren.omegas == (7.0, 30.0, 30.0)
+    assert trainer.siren.omegas == (7.0, 20.0, 20.0)
 
 
 @pytest.mark.parametrize(("size", "tile", "count"), [((64, 96), 16, 24), ((64, 96), 32, 6), ((20, 20), 64, 1)])

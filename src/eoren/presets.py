@@ -194,10 +194,10 @@ class Settings:
         the same settings. The exponent was measured between 300 and 4,000 steps: docs/measurements.md.
 
         Example:
-            >>> resolve("balanced").pace(1000), round(resolve("balanced").pace(3375), 6)
+            >>> resolve("balanced").pace(1000.0), round(resolve("balanced").pace(3375.0), 6)
             (1.0, 0.666667)
         """
-        return float((1000 / max(steps, 100)) ** (1 / 3)) if self.optimizer == "muon" else 1.0
+        return float((1000 / max(steps, 300)) ** (1 / 3)) if self.optimizer == "muon" else 1.0
 
     def weights(self) -> Objective:
         """The objective with its weights."""

@@ -226,7 +226,7 @@ class Run:
     def _steps_in_all(self, done: float) -> float:
         """Steps that the group's budget allows, at the pace so far."""
         made = self._trainer.steps_done
-        return made / done if made and done > 0 else self._settings.steps or 1000
+        return made / done if made and done > 0 else float(self._settings.steps or 1000)
 
     def _time_used(self) -> float:
         """Share of the group's time: what was left of the whole when it began, by its share of the tiles left."""
