@@ -5,7 +5,7 @@ other stopped.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -20,6 +20,7 @@ from eoren.siren import Siren, chunk_points
 from eoren.tuning import Moments, Tuning
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Differentiates a fit's objective, and moves the parameters.
 
@@ -65,7 +66,8 @@ class TorchEngine:
 
     def __init__(self, siren: Siren, patches: Patches, slopes: Float[Tensor, "pixels channels 2"] | None) -> None:
         """Make room for the gradients."""
-        self.adam, self.muon = Adam, Muon
+        self.adam: type[Adam] = Adam
+        self.muon: type[Muon] = Muon
         self._siren, self._patches, self._slopes = siren, patches, slopes
         self._backpropagation = Backpropagation(siren)
         self.gradients = self._backpropagation.gradients
@@ -149,7 +151,8 @@ class NativeEngine:
     def __init__(self, siren: Siren, patches: Patches, slopes: Float[Tensor, "pixels channels 2"] | None) -> None:
         """Make room for the gradients."""
         self.gradients = [torch.zeros_like(t) for t in siren.tensors()]
-        self.adam, self.muon = FusedAdam, FusedMuon
+        self.adam: type[Adam] = FusedAdam
+        self.muon: type[Muon] = FusedMuon
         self._differentiation = native.Differentiation(
             siren,
             self.gradients,
@@ -228,8 +231,7 @@ def _indices(networks: Networks, like: Tensor) -> Int[Tensor, " networks"]:
     return networks if isinstance(networks, Tensor) else torch.arange(len(like))[networks]
 
 
-def engine_of(
-    siren: Siren, patches: Patches, slopes: Float[Tensor, "pixels channels 2"] | None
-) -> TorchEngine | NativeEngine:
+def engine_of(siren: Siren, patches: Patches, slopes: Float[Tensor, "pixels channels 2"] | None) -> Engine:
     """The engine that trains some networks: the native one where it can."""
-    return (NativeEngine if native.is_native(siren) else TorchEngine)(siren, patches, slopes)
+    kind: type[NativeEngine] | type[TorchEngine] = NativeEngine if native.is_native(siren) else TorchEngine
+    return kind(siren, patches, slopes)

@@ -4,11 +4,10 @@
 
 #include <atomic>
 #include <chrono>
-#include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <new>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -33,7 +32,8 @@ const Target* targets(int& count) {
     static const Target all[] = {
         {"avx512", &eoren_kernel_avx512,
          __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw")},
+             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
+             __builtin_cpu_supports("fma")},
         {"avx2", &eoren_kernel_avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")},
         {"generic", &eoren_kernel_generic, true},
     };
@@ -71,37 +71,54 @@ struct Memory {
     char* at;
 };
 
+enum { FINISHED = 1, GIVEN_UP = 0, NO_MEMORY = -1 };
+
+// Exceptions end here: the callers are C.
+template <class Work>
+int guarded(Work work) {
+    try {
+        return work();
+    } catch (const std::bad_alloc&) {
+        return NO_MEMORY;
+    }
+}
+
 // Run work(task, scratch) for all tasks; whoever is free takes the next. The calling thread works too, and asks `stop`.
 template <class Work>
-bool share_out(int64_t tasks, int64_t scratch_bytes, int64_t threads, eoren_stop stop, Work work) {
+int share_out(int64_t tasks, int64_t scratch_bytes, int64_t threads, eoren_stop stop, Work work) {
     std::atomic<int64_t> next{0};
-    std::atomic<bool> given_up{false};
+    std::atomic<int> state{FINISHED};
     auto asked = std::chrono::steady_clock::now();
     auto toil = [&](bool may_ask) {
-        Memory scratch(scratch_bytes);
-        while (!given_up.load(std::memory_order_relaxed)) {
-            const int64_t task = next.fetch_add(1);
-            if (task >= tasks) return;
-            work(task, scratch.at);
-            if (!may_ask || !stop) continue;
-            const auto now = std::chrono::steady_clock::now();
-            if (now - asked < std::chrono::milliseconds(5)) continue;
-            asked = now;
-            if (stop()) given_up = true;
-        }
+        const int code = guarded([&] {
+            Memory scratch(scratch_bytes);
+            while (state == FINISHED) {
+                const int64_t task = next.fetch_add(1);
+                if (task >= tasks) break;
+                work(task, scratch.at);
+                if (!may_ask || !stop) continue;
+                const auto now = std::chrono::steady_clock::now();
+                if (now - asked < std::chrono::milliseconds(5)) continue;
+                asked = now;
+                if (stop()) return GIVEN_UP;
+            }
+            return FINISHED;
+        });
+        if (code != FINISHED) state = code;
     };
     std::vector<std::thread> others;
     const int64_t most = threads < tasks ? threads : tasks;
+    others.reserve(most > 1 ? most - 1 : 0);
     for (int64_t k = 1; k < most; ++k) {
         try {
             others.emplace_back(toil, false);
-        } catch (const std::system_error&) {
+        } catch (const std::exception&) {
             break;  // fewer threads do the same work
         }
     }
     toil(true);
     for (auto& thread : others) thread.join();
-    return !given_up;
+    return state;
 }
 
 }  // namespace
@@ -124,48 +141,59 @@ int eoren_choose_target(const char* name) {
 }
 
 int eoren_gradients(const eoren_step* step, int64_t threads, eoren_stop stop) {
-    const eoren_kernel& k = kernel();
-    Memory shared(k.gradients_shared(step));
-    const bool done = share_out(k.gradients_tasks(step), k.gradients_scratch(step), threads, stop,
-                                [&](int64_t task, char* scratch) { k.gradients(step, task, scratch, shared.at); });
-    if (done) k.gradients_end(step, shared.at);
-    return done;
+    return guarded([&] {
+        const eoren_kernel& k = kernel();
+        Memory shared(k.gradients_shared(step));
+        const int code = share_out(k.gradients_tasks(step), k.gradients_scratch(step), threads, stop,
+                                   [&](int64_t task, char* scratch) { k.gradients(step, task, scratch, shared.at); });
+        if (code == FINISHED) k.gradients_end(step, shared.at);
+        return code;
+    });
 }
 
 int eoren_adam_step(const eoren_adam* step, int64_t threads) {
-    return share_out(step->tiles, 0, threads, nullptr, [&](int64_t task, char*) { kernel().adam(step, task); });
+    return guarded([&] {
+        const eoren_kernel& k = kernel();
+        return share_out(step->tiles, 0, threads, nullptr, [&](int64_t task, char*) { k.adam(step, task); });
+    });
 }
 
 int eoren_muon_step(const eoren_muon* step, int64_t threads) {
-    const eoren_kernel& k = kernel();
-    return share_out(step->tiles, k.muon_scratch(step), threads, nullptr,
-                     [&](int64_t task, char* scratch) { k.muon(step, task, scratch); });
+    return guarded([&] {
+        const eoren_kernel& k = kernel();
+        return share_out(step->tiles, k.muon_scratch(step), threads, nullptr,
+                         [&](int64_t task, char* scratch) { k.muon(step, task, scratch); });
+    });
 }
 
 int eoren_evaluate(const eoren_query* query, int64_t threads) {
-    // Pieces of a network's points, so that one large network keeps every thread busy.
-    const int64_t piece = 2048;
-    struct Piece {
-        int64_t network, first, end;
-    };
-    std::vector<Piece> pieces;
-    for (int64_t n = 0; n < query->batch; ++n)
-        for (int64_t first = query->first[n]; first < query->first[n + 1]; first += piece) {
-            const int64_t end = first + piece < query->first[n + 1] ? first + piece : query->first[n + 1];
-            pieces.push_back({n, first, end});
-        }
-    const eoren_kernel& k = kernel();
-    return share_out((int64_t)pieces.size(), k.query_scratch(&query->network), threads, nullptr,
-                     [&](int64_t task, char* scratch) {
-                         const Piece& p = pieces[task];
-                         k.evaluate(query, p.network, p.first, p.end, scratch);
-                     });
+    return guarded([&] {
+        // Pieces of a network's points, so that one large network keeps every thread busy.
+        const int64_t piece = 2048;
+        struct Piece {
+            int64_t network, first, end;
+        };
+        std::vector<Piece> pieces;
+        for (int64_t n = 0; n < query->batch; ++n)
+            for (int64_t first = query->first[n]; first < query->first[n + 1]; first += piece) {
+                const int64_t end = first + piece < query->first[n + 1] ? first + piece : query->first[n + 1];
+                pieces.push_back({n, first, end});
+            }
+        const eoren_kernel& k = kernel();
+        return share_out((int64_t)pieces.size(), k.query_scratch(&query->network), threads, nullptr,
+                         [&](int64_t task, char* scratch) {
+                             const Piece& p = pieces[task];
+                             k.evaluate(query, p.network, p.first, p.end, scratch);
+                         });
+    });
 }
 
 int eoren_render(const eoren_grid* grid, int64_t threads) {
-    const eoren_kernel& k = kernel();
-    return share_out(k.grid_tasks(grid), k.query_scratch(&grid->network), threads, nullptr,
-                     [&](int64_t task, char* scratch) { k.draw(grid, task, scratch); });
+    return guarded([&] {
+        const eoren_kernel& k = kernel();
+        return share_out(k.grid_tasks(grid), k.query_scratch(&grid->network), threads, nullptr,
+                         [&](int64_t task, char* scratch) { k.draw(grid, task, scratch); });
+    });
 }
 
 void eoren_sincos(const float* x, int64_t n, float* sin, float* cos) { kernel().sincos(x, n, sin, cos); }

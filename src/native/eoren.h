@@ -132,7 +132,7 @@ EOREN_API int eoren_choose_target(const char* name);
 // Asked now and then, by the thread that called; the work is given up when it returns anything but 0.
 typedef int (*eoren_stop)(void);
 
-// All return 1 if the work is done, 0 if it was given up. Results do not depend on the number of threads.
+// All return 1 if the work is done, 0 if it was given up, -1 for want of memory. Results do not depend on the number of threads.
 EOREN_API int eoren_gradients(const eoren_step* step, int64_t threads, eoren_stop stop);
 EOREN_API int eoren_adam_step(const eoren_adam* step, int64_t threads);
 EOREN_API int eoren_muon_step(const eoren_muon* step, int64_t threads);

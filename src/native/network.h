@@ -11,13 +11,13 @@ namespace {
 constexpr int64_t BLOCK = 32;  // points: their activations and gradients stay in the second-level cache
 constexpr int64_t ROWS = BLOCK * EOREN_MOST_STREAMS;
 
-// Scratch memory, cut into pieces; `measure` with a null base says how much it takes.
+// Scratch memory, cut into pieces. Without a base it only says how much they take.
 struct Arena {
     char* base;
     int64_t used;
 
     float* floats(int64_t count) {
-        float* at = (float*)(base + used);
+        float* at = base ? (float*)(base + used) : nullptr;
         used += (4 * count + 63) / 64 * 64;
         return at;
     }

@@ -1,0 +1,117 @@
+"""The native engine beside PyTorch, in one run: training steps and rendering.
+
+    EOREN_DATA=... python -m benchmarks.engine
+
+Steps: 1024 points of every tile, value and both axes of the gradient, as a share of what sgemm does in the same run;
+the whole step has the optimisers in it. Rendering: four times as wide and high as the picture. Both engines and sgemm
+take turns.
+"""
+
+import os
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+
+import torch
+
+import eoren
+import eoren.native
+from benchmarks.record import data, sgemm_peak, write_table
+from eoren.engines import Engine
+from eoren.images import read_image
+from eoren.presets import resolve
+from eoren.siren import flops
+from eoren.training import Trainer
+
+REPEATS = 7
+SIZES = ((560_000, 48), (560_000, 32), (300_000, 32))
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that it takes."""
+    start = perf_counter()
+    work()
+    return perf_counter() - start
+
+
+def main() -> None:
+    """Measure and write results/engine.tsv."""
+    image = read_image(data() / "kodak" / "kodim05.png")
+    rows: list[dict[str, object]] = []
+    for parameters, width in SIZES:
+        trainers = {}
+        for engine in ("native", "torch"):
+            os.environ["EOREN_ENGINE"] = engine
+            chosen = resolve("balanced", parameters=parameters, width=width, alternate=False)
+            trainers[engine] = Trainer(image, chosen, seed=0, device=torch.device("cpu"))
+        seconds: dict[str, list[float]] = {f"{name} {what}": [] for name in trainers for what in ("gradient", "step")}
+        peaks = []
+        for repeat in range(REPEATS + 1):
+            peaks.append(sgemm_peak(repeats=5) * 1e9)
+            for name, trainer in trainers.items():
+                found = timed(lambda t=trainer: differentiate(t)), timed(lambda t=trainer: t.step(1.0))  # type: ignore[misc]
+                if repeat:  # the first is for warming up
+                    seconds[f"{name} gradient"].append(found[0])
+                    seconds[f"{name} step"].append(found[1])
+        trainer = trainers["native"]
+        work = flops(trainer.siren, 3) * trainer.points_per_step * trainer.siren.batch
+        for name, times in seconds.items():
+            own = median(times)
+            rows.append(
+                {
+                    "what": name,
+                    "parameters": parameters,
+                    "width": width,
+                    "milliseconds": 1e3 * own,
+                    "rate": work / own / 1e9,
+                    "unit": "GFLOP/s",
+                    "share_of_sgemm": work / own / median(peaks),
+                    "times_torch": median(seconds["torch " + name.split()[1]]) / own,
+                }
+            )
+        rows += rendering(image, parameters, width)
+    write_table("engine", rows, [f"native target: {eoren.native.target()}"])
+
+
+def differentiate(trainer: Trainer) -> None:
+    """The gradient of a step, without the optimisers."""
+    engine: Engine = trainer._engine
+    points, tiles = trainer._points_of_step(0), torch.arange(trainer.siren.batch)
+    engine.differentiate(tiles, points, trainer._passes(), trainer.tuning, None, lambda: False)
+
+
+def rendering(image: object, parameters: int, width: int) -> list[dict[str, object]]:
+    """Megapixels a second."""
+    field = eoren.fit(image, parameters=parameters, width=width, steps=10, seed=0).field
+    columns, rows = 4 * field.size[0], 4 * field.size[1]
+    found: list[dict[str, object]] = []
+    for show in ("color", "gradient", "laplacian"):
+        seconds: dict[str, list[float]] = {"native": [], "torch": []}
+        for repeat in range(4):
+            for engine, times in seconds.items():
+                os.environ["EOREN_ENGINE"] = engine
+                if engine == "torch" and repeat > 1:
+                    continue
+
+                once = timed(lambda s=show: list(field.render_rows(columns, rows, show=s)))  # type: ignore[misc]
+                if repeat:
+                    times.append(once)
+        for engine, times in seconds.items():
+            own = median(times)
+            found.append(
+                {
+                    "what": f"{engine} render {show}",
+                    "parameters": parameters,
+                    "width": width,
+                    "milliseconds": 1e3 * own,
+                    "rate": columns * rows / own / 1e6,
+                    "unit": "MP/s",
+                    "share_of_sgemm": "",
+                    "times_torch": median(seconds["torch"]) / own,
+                }
+            )
+    return found
+
+
+if __name__ == "__main__":
+    main()

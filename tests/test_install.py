@@ -1,0 +1,102 @@
+"""The native library as built: it is there, runs on processors old and new, and shows nothing but its interface."""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from eoren import native
+
+SOURCES = Path(__file__).parent.parent / "src" / "native"
+LIBRARY = native.library()
+INTERFACE = set(re.findall(r"^EOREN_API .*?(\w+)\(", (SOURCES / "eoren.h").read_text(), re.MULTILINE))
+KERNELS = re.findall(r"^ *add_kernel\((\w+)(.*)\)", (SOURCES / "CMakeLists.txt").read_text(), re.MULTILINE)
+ON_X86 = platform.machine() == "x86_64"
+
+needs_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a matter of Linux's tools")
+
+# Plain Python, so that an emulated processor need not run NumPy and PyTorch.
+SINES = """
+import ctypes, math, sys
+library = ctypes.CDLL(sys.argv[1])
+library.eoren_target.restype = ctypes.c_char_p
+n = 1003
+x, sin, cos = ((ctypes.c_float * n)() for _ in range(3))
+x[:] = [0.37 * (k - 500) for k in range(n)]
+library.eoren_sincos(x, ctypes.c_int64(n), sin, cos)
+print(library.eoren_target().decode())
+print(max(max(abs(s - math.sin(a)), abs(c - math.cos(a))) for a, s, c in zip(x, sin, cos)))
+"""
+
+
+def run(*command):
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def tool(name):
+    return shutil.which(name) or pytest.skip(f"needs {name}")
+
+
+def symbols(*options):
+    """(kind, name) of each symbol, by ``nm``."""
+    return {tuple(line.split()[-2:]) for line in run(tool("nm"), *options).splitlines()}
+
+
+def library():
+    """Where the library is that people get."""
+    if LIBRARY is None or any("__asan" in name for _, name in symbols("-D", LIBRARY._name)):
+        pytest.skip("the native engine is not built here, or with sanitizers")
+    return LIBRARY._name
+
+
+def test_it_is_built_where_it_has_to_be():
+    assert LIBRARY is not None or os.environ.get("EOREN_NATIVE", "0") in ("", "0")
+
+
+def test_there_is_an_interface_and_a_kernel_for_every_processor():
+    assert {"eoren_version", "eoren_sincos", "eoren_gradients"} <= INTERFACE
+    assert {"generic", "avx2", "avx512"} <= dict(KERNELS).keys()
+
+
+@needs_linux
+def test_only_the_interface_is_exported():
+    assert symbols("-D", "--defined-only", library()) == {("T", name) for name in INTERFACE}
+
+
+@needs_linux
+@pytest.mark.parametrize(("name", "flags"), KERNELS, ids=list(dict(KERNELS)))
+def test_a_kernel_shares_nothing_but_its_table(name, flags, tmp_path):
+    # Of a function that several objects have, the linker takes any: were one inline or a template and not internal,
+    # an old processor could be given the one with AVX-512. Without optimisation none hides in its callers.
+    if flags and not ON_X86:
+        pytest.skip("for x86-64")
+    out, table = tmp_path / "kernel.o", f"eoren_kernel_{name}"
+    options = ["-std=c++17", "-O0", "-fPIC", f"-DEOREN_KERNEL={table}", *flags.split()]
+    run(tool(os.environ.get("CXX", "c++")), *options, "-c", SOURCES / "kernel.cpp", "-o", out)
+    shared = {(kind, name) for kind, name in symbols(out) if kind.isupper() or kind in "uvw"}
+    assert {name for kind, name in shared if kind != "U"} == {table}
+    assert not [name for kind, name in shared if kind == "U" and name.startswith("_Z")]  # the C++ library's
+
+
+@needs_linux
+@pytest.mark.skipif(not ON_X86, reason="emulates x86-64 on x86-64")
+@pytest.mark.parametrize(
+    ("processor", "target"), [("Nehalem", "generic"), ("SandyBridge", "generic"), ("Haswell", "avx2"), ("max", None)]
+)
+def test_another_processor_runs_what_it_can(processor, target, tmp_path):
+    path, qemu = library(), tool("qemu-x86_64")
+    version = re.search(r"version (\d+)\.(\d+)", run(qemu, "--version"))
+    if tuple(map(int, version.groups())) < (7, 2):
+        pytest.skip("needs qemu 7.2, which knows AVX")
+    program = tmp_path / "sines.py"
+    program.write_text(SINES)
+    said, error = run(qemu, "-cpu", processor, Path(sys.executable).resolve(), "-IS", program, path).split()
+    assert said == (target or said)
+    assert float(error) < 1e-7
