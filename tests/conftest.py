@@ -21,7 +21,7 @@ def python():
 
     def run(code, given):
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", f"import sys; sys.path[:] = {sys.path!r}; {code}"],
+            [sys.executable, "-W", "error", "-W", "ignore:PyTorch does the work", "-c", f"import sys; sys.path[:] = {sys.path!r}; {code}"],
             input=json.dumps(given),
             capture_output=True,
             text=True,

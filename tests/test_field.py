@@ -1,3 +1,4 @@
+import os
 import tracemalloc
 from dataclasses import replace
 from math import ceil, floor
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from eoren import field as field_module
+from eoren import native
 from eoren.errors import EorenError
 from eoren.field import Field, Provenance
 from eoren.siren import initialise
@@ -471,3 +473,169 @@ def test_points_that_are_not_numbers_are_refused(point):
     for tiling in (SINGLE, GRID):
         with pytest.raises(EorenError, match="not finite"):
             field_of(tiling).color(np.array([point, [0.5, 0.5]]))
+
+
+# The native engine, which knows no networks as narrow as those above.
+
+
+needs_library = pytest.mark.skipif(
+    native.library() is None or os.environ.get("EOREN_ENGINE") == "torch",
+    reason="the native engine is not built here, or not wanted",
+)
+SHOWN = ("color", "gradient", "laplacian")
+
+
+def native_field(tiling, channels=3, **shape):
+    found = field_of(tiling, channels, **({"width": 16, "depth": 3} | shape))
+    assert native.is_native(found.siren)
+    return found
+
+
+def plain_grid(field, points):
+    return [
+        each.reshape(*points.shape[:-1], *each.shape[1:])
+        for each in plain_answers(doubled(field), points.reshape(-1, 2))
+    ]
+
+
+@needs_library
+@every_tiling
+def test_native_answers_are_those_of_the_written_format(tiling):
+    field = native_field(tiling, channels=1 + tiling.count % 4)
+    points = some_points(tiling)
+    for ask, expected in zip(SHOWN, plain_answers(doubled(field), points), strict=True):
+        assert_close(getattr(field, ask)(points), expected, 1e-5)
+
+
+# Cells of the engine have 64 columns and rows.
+GRIDS = {
+    "small": ((12, 9), (0.0, 0.0, 1.0, 1.0)),
+    "cells": ((66, 65), (0.0, 0.0, 1.0, 1.0)),
+    "outside": ((29, 70), (-0.4, -1.3, 1.9, 1.2)),
+    "zoomed": ((33, 17), (0.43, 0.5, 0.52, 0.56)),
+    "row": ((131, 1), (0.0, 0.3, 1.0, 0.4)),
+    "column": ((1, 129), (0.62, 0.0, 0.63, 1.0)),
+    "point": ((1, 1), (0.2, 0.5, 0.3, 0.7)),
+    "far": ((5, 4), (2.0, -3.0, 3.0, -2.0)),
+}
+
+
+@needs_library
+@pytest.mark.parametrize(("size", "region"), GRIDS.values(), ids=GRIDS)
+@every_tiling
+def test_native_rendering_is_the_written_format_at_pixel_centres(tiling, size, region):
+    field = native_field(tiling)
+    found = field.sample(*size, *SHOWN, region=region)
+    for each, expected in zip(found, plain_grid(field, centres(*size, region)), strict=True):
+        assert each.dtype == np.float32
+        assert_close(each, expected, 1e-5)
+
+
+@needs_library
+@pytest.mark.parametrize("wanted", [("color",), ("gradient",), ("laplacian", "color"), ("color", "gradient")])
+@every_tiling
+def test_both_engines_sample_the_same(monkeypatch, tiling, wanted):
+    field, rows = native_field(tiling, channels=4, depth=2), slice(3, 60)
+    given = {"region": (-0.1, 0.2, 0.8, 1.1), "rows": rows, "extent": (37.0, 5.0)}
+    found = field.sample(70, 66, *wanted, **given)
+    monkeypatch.setenv("EOREN_ENGINE", "torch")
+    expected = field.sample(70, 66, *wanted, **given)
+    asked = field._query(centres(70, 66, given["region"])[rows], *wanted, extent=given["extent"])
+    for one, other, same in zip(found, expected, asked, strict=True):
+        np.testing.assert_array_equal(other, same)
+        assert_close(one, other, 1e-5)
+
+
+@needs_library
+@pytest.mark.parametrize("width", [32, 48, 80, 128, 256])
+def test_native_rendering_of_wider_networks(width):
+    field = native_field(GRID, channels=2, width=width, depth=2)
+    found = field.sample(20, 70, *SHOWN)
+    for each, expected in zip(found, plain_grid(field, centres(20, 70)), strict=True):
+        assert_close(each, expected, 1e-5)
+
+
+@needs_library
+@every_mosaic
+def test_native_gradients_are_differences_of_native_colours_across_seams(tiling):
+    """Over all cuts, ends of overlaps and crossings: finely along one axis, coarsely along the other."""
+    field = native_field(tiling)
+    extent = (float(tiling.width), float(tiling.height))
+    for axis in (0, 1):
+        fine, coarse = 64 * extent[axis], extent[1 - axis]
+        size = (int(fine), int(coarse)) if axis == 0 else (int(coarse), int(fine))
+        color, gradient = field.sample(*size, "color", "gradient", extent=extent)
+        along = 1 - axis
+        # Over 16th of a pixel, from either side.
+        color, slopes = np.moveaxis(color, along, 0), np.moveaxis(gradient[..., axis], along, 0)
+        differences = (color[4:].astype(np.float64) - color[:-4]) / (4 / 64)
+        assert_close(differences, slopes[2:-2], 2e-3)
+        assert np.abs(slopes).max() > 0.02
+
+
+@needs_library
+@pytest.mark.parametrize("strip", [1, 30, 1 << 18])
+def test_native_strips_make_the_whole(monkeypatch, strip):
+    field = native_field(GRID)
+    whole = field.render(20, 17, show="gradient")
+    monkeypatch.setattr(field_module, "_POINTS_AT_ONCE", strip)
+    strips = list(field.render_rows(20, 17, show="gradient"))
+    assert len(strips) == -(-17 // max(1, strip // 20))
+    assert_close(np.concatenate(strips), whole, 1e-6)
+
+
+@needs_library
+@one_and_many
+def test_pytorch_differentiates_what_the_native_engine_knows(tiling):
+    field = native_field(tiling)
+    points = torch.from_numpy(some_points(tiling, 40)).requires_grad_()
+    color = field.color(points)
+    (found,) = torch.autograd.grad(color.sum(), points)
+    expected = field.gradient(points.detach()).sum(1)
+    assert_close(found.numpy(), expected.numpy().astype(np.float64), 1e-5)
+
+
+@needs_library
+def test_a_native_picture_of_one_pixel():
+    field = native_field(Tiling.single(1, 1))
+    color, gradient, _ = plain_grid(field, np.array([[[0.5, 0.5]]]))
+    assert_close(field.render(), color, 1e-5)
+    assert_close(field.render(show="gradient"), gradient, 1e-5)
+
+
+@needs_library
+def test_neighbouring_pixels_of_a_gigapixel_picture_are_rendered_apart():
+    width = 1 << 27
+    field = native_field(tiling_of(width, 8, 2.0, f"x{width - 8} . ."), channels=1)
+    region = ((width - 4) / width, 0.4, (width - 3) / width, 0.6)
+    found = field.render(5, 1, region=region)
+    assert_close(found, plain_grid(field, centres(5, 1, region))[0], 1e-5)
+    assert np.abs(np.diff(found[0, :, 0])).min() > 1e-4
+
+
+@needs_library
+def test_no_rows_are_none_of_the_grid():
+    color, gradient = native_field(GRID).sample(7, 5, "color", "gradient", rows=slice(5, 9))
+    assert (color.shape, gradient.shape) == ((0, 7, 3), (0, 7, 3, 2))
+
+
+@needs_library
+def test_a_region_may_be_turned_round():
+    field = native_field(GRID)
+    turned = field.sample(70, 40, "color", region=(1.0, 1.0, 0.0, 0.0))[0]
+    assert_close(turned[::-1, ::-1], field.sample(70, 40, "color")[0], 1e-5)
+
+
+@needs_library
+@pytest.mark.parametrize("region", [(np.nan, 0.0, 1.0, 1.0), (0.0, 0.0, 1.0, np.inf)], ids=str)
+def test_regions_that_are_not_numbers_are_refused(region):
+    with pytest.raises(EorenError, match="not finite"):
+        native_field(GRID).sample(3, 2, "color", region=region)
+
+
+@needs_library
+def test_colours_are_bounded_however_far_away():
+    field = native_field(GRID)
+    bound = max(float(t.abs().amax()) for t in field.siren.weights[-1:]) * 16 + 3
+    points = np.array([[1e8, 0.3], [0.2, -1e9]])
+    assert np.abs(field.color(points)).max() < 2 * bound

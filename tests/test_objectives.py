@@ -1,6 +1,6 @@
 import pytest
 
-from eoren.objectives import OBJECTIVES, Objective
+from eoren.objectives import OBJECTIVES, Objective, Pass
 
 
 def test_the_papers_objective_has_no_colour_in_it_and_pixel_no_gradient():
@@ -49,3 +49,10 @@ def test_axes_in_turn_and_axes_apart_come_to_what_both_are_together(objective):
     _, x, y = objective.stream_weights((0, 1))
     assert [objective.stream_weights((axis,))[1] / 2 for axis in (0, 1)] == [x, y]  # mean of two steps
     assert [objective.stream_weights((axis,), in_turn=False)[1] for axis in (0, 1)] == [x, y]  # sum of two passes
+
+
+def test_a_pass_is_at_the_pixel_centres_unless_it_says_otherwise():
+    assert Pass((0, 1), (1.0, 0.1, 0.1)) == Pass((0, 1), (1.0, 0.1, 0.1), (0.0, 0.0))
+    assert Pass((0,), (0.0, 1.0), (0.5, 0.0)) != Pass((0,), (0.0, 1.0))
+    with pytest.raises(AttributeError):
+        Pass((), (1.0,)).axes = (0,)

@@ -81,6 +81,40 @@ def test_a_group_is_trained_as_if_it_were_alone(few, objective):
             torch.testing.assert_close(whole[group], part.half().float() if result.settings.bits == 16 else part)
 
 
+@pytest.mark.parametrize(("steps", "factor"), [(6, (10 / 3) ** (1 / 3)), (1000, 1.0), (8000, 0.5)])
+def test_rates_fall_as_steps_grow(monkeypatch, steps, factor):
+    rates = []
+    step = Trainer.step
+
+    def seen(self, rate, stop):
+        rates.append(rate)
+        return step(self, rate, stop)
+
+    monkeypatch.setattr(Trainer, "step", seen)
+    fit(picture(), **SMALL | {"steps": steps}, watch=lambda progress: progress.steps >= 2)
+    for k, rate in enumerate(rates):
+        assert rate == pytest.approx(factor * (0.01 + 0.99 * (1 + np.cos(np.pi * k / steps)) / 2))
+
+
+def test_rates_follow_the_pace_where_time_is_the_budget(monkeypatch):
+    """A step of 2 s in a budget of 1,000 s: the rate is soon that of 500 steps."""
+    now, rates = [0.0], []
+
+    def seen(self, rate, stop):
+        rates.append(rate)
+        now[0] += 2.0
+        self.steps_done += 1
+        return training.StepErrors(0.1, 0.1)
+
+    monkeypatch.setattr(Trainer, "step", seen)
+    monkeypatch.setattr(running, "monotonic", lambda: now[0])
+    monkeypatch.setattr("eoren.fitting.monotonic", lambda: now[0])
+    case = {key: value for key, value in SMALL.items() if key != "steps"}
+    fit(picture(), **case, seconds=1000.0, watch=lambda progress: progress.steps >= 20)
+    cosine = 0.01 + 0.99 * (1 + np.cos(np.pi * 19 / 500)) / 2
+    assert rates[19] == pytest.approx(2 ** (1 / 3) * cosine, rel=1e-6)
+
+
 def test_groups_do_not_show_in_the_quality(monkeypatch):
     image, case = waves(), SMALL | {"steps": 150, "width": 12}
 

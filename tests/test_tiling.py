@@ -545,3 +545,52 @@ def test_groups_are_branches_of_the_tree_in_order(tiling, most):
         sizes = [group.stop - group.start for group in groups]
         assert all(a + b > 1 for a, b in pairwise(sizes))
     assert (len(groups) == 1) == (tiling.count <= most)
+
+
+# Cuts.
+
+
+def cuts_of(tiling):
+    """Per tile, the rows ``(axis, place, above)`` of the cuts over it."""
+    first, cuts = tiling.cuts
+    assert (first.dtype, cuts.dtype, cuts.shape[1:]) == (torch.int64, torch.float64, (3,))
+    assert (first[0], first[-1], len(first)) == (0, len(cuts), tiling.count + 1)
+    return [cuts[start:end].tolist() for start, end in pairwise(first.tolist())]
+
+
+@every_tiling
+def test_cuts_over_a_tile_bound_its_box(tiling):
+    expected = documented_boxes(tiling)
+    for own, box in zip(cuts_of(tiling), expected, strict=True):
+        low, high = [0.0, 0.0], [float(tiling.width), float(tiling.height)]
+        for axis, place, above in own:  # from the root: each cuts what the ones before have left
+            assert (axis, above) in [(0, 0), (0, 1), (1, 0), (1, 1)]
+            assert low[int(axis)] < place < high[int(axis)]
+            (low if above else high)[int(axis)] = place
+        assert (*low, *high) == box
+
+
+@every_tiling
+def test_the_product_over_its_cuts_is_a_tiles_weight(tiling):
+    points = plane_points(tiling)
+    pixels = points.numpy() * [tiling.width, tiling.height]
+    found = np.ones((len(points), tiling.count))
+    for tile, own in enumerate(cuts_of(tiling)):
+        for axis, place, above in own:
+            step = documented_step((pixels[:, int(axis)] - place) / tiling.halo)
+            found[:, tile] *= step if above else 1 - step
+    np.testing.assert_allclose(found, documented_weights(tiling, points), atol=1e-12)
+
+
+def test_a_single_tile_has_no_cuts():
+    first, cuts = Tiling.single(40, 30).cuts
+    assert first.tolist() == [0, 0]
+    assert cuts.shape == (0, 3)
+
+
+def test_cuts_of_deep_trees():
+    count = 400  # a chain: every cut leaves one tile on its left
+    rows = [row for cut in range(1, count) for row in ([0, cut], LEAF)] + [LEAF]
+    own = cuts_of(Tiling(count, 1, 1.0, nodes(*rows)))
+    assert own[0] == [[0.0, 1.0, 0.0]]
+    assert own[-1] == [[0.0, float(cut), 1.0] for cut in range(1, count)]

@@ -79,6 +79,34 @@ def test_sums_do_not_depend_on_the_pieces_they_come_in():
     torch.testing.assert_close(pieces.squared_errors(), whole.squared_errors())
 
 
+def sums_of(said, target):
+    """Of g, f, gg, gf and ff, as :meth:`Moments.add_sums` takes them."""
+    g, f = said.double(), target.double()
+    return torch.stack([g, f, g * g, g * f, f * f], -1).sum(1)
+
+
+@pytest.mark.parametrize("networks", [ALL, slice(1, 3), torch.tensor([0, 2, 3])], ids=["all", "slice", "numbers"])
+def test_sums_that_come_ready_are_as_good_as_points(networks):
+    said, target = drawn(4, 60, 2)[networks], drawn(4, 60, 2, seed=1)[networks]
+    points, sums = Moments(4, 2, said.device), Moments(4, 2, said.device)
+    points.add(networks, said, target)
+    sums.add_sums(networks, sums_of(said[:, :25], target[:, :25]), 25)
+    sums.add_sums(networks, sums_of(said[:, 25:], target[:, 25:]), 35)
+    torch.testing.assert_close(sums.tuning().alpha, points.tuning().alpha)
+    torch.testing.assert_close(sums.tuning().beta, points.tuning().beta)
+    torch.testing.assert_close(sums.squared_errors(), points.squared_errors())
+    alpha, beta, residual = least_squares(said, target)
+    np.testing.assert_allclose(sums.tuning().alpha[networks], alpha, rtol=1e-5)
+    np.testing.assert_allclose(sums.tuning().beta[networks], beta, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(sums.squared_errors()[networks], residual, rtol=1e-9)
+    mean, deviation = sums.target_mean_and_deviation()
+    np.testing.assert_allclose(mean[networks], target.double().mean(1, keepdim=True), rtol=1e-5)
+    np.testing.assert_allclose(deviation[networks], target.double().std(1, correction=0, keepdim=True), rtol=1e-5)
+    unseen = torch.ones(4, dtype=torch.bool)
+    unseen[networks] = False
+    assert not bool(sums.squared_errors()[unseen].any())
+
+
 @pytest.mark.parametrize("level", [0.0, 0.1, 1.0, 255.0])
 def test_constant_channels_have_no_slope(level):
     said = drawn(2, 77, 2) + 3

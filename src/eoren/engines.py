@@ -4,8 +4,11 @@ Both do the same work to rounding (tested); a fit's state is the same tensors fo
 other stopped.
 """
 
+import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from functools import cache
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -13,10 +16,11 @@ from torch import Tensor
 
 from eoren import native
 from eoren.backpropagation import Backpropagation
+from eoren.errors import EngineWarning
 from eoren.objectives import Pass
 from eoren.optimizers import ITERATIONS, NEWTON_SCHULZ, Adam, Muon, Networks
 from eoren.patches import Patches, Tiles
-from eoren.siren import Siren, chunk_points
+from eoren.siren import Siren, chunk_points, initialise
 from eoren.tuning import Moments, Tuning
 
 
@@ -232,6 +236,52 @@ def _indices(networks: Networks, like: Tensor) -> Int[Tensor, " networks"]:
 
 
 def engine_of(siren: Siren, patches: Patches, slopes: Float[Tensor, "pixels channels 2"] | None) -> Engine:
-    """The engine that trains some networks: the native one where it can."""
-    kind: type[NativeEngine] | type[TorchEngine] = NativeEngine if native.is_native(siren) else TorchEngine
-    return kind(siren, patches, slopes)
+    """The engine that trains some networks: the native one where it can.
+
+    Where nobody asked for PyTorch, and it is what there is for the CPU, that is said: once for every reason.
+    """
+    if native.is_native(siren):
+        return NativeEngine(siren, patches, slopes)
+    if siren.device.type == "cpu" and not os.environ.get("EOREN_ENGINE"):
+        _say_once(f"PyTorch does the work, several times slower than the native engine: {native.obstacle(siren)}")
+    return TorchEngine(siren, patches, slopes)
+
+
+@cache
+def _say_once(message: str) -> None:
+    warnings.warn(message, EngineWarning, stacklevel=2)
+
+
+class EngineInUse(NamedTuple):
+    """Which engine works on the CPU here.
+
+    Attributes:
+        engine: ``native`` or ``torch``.
+        target: what the native engine was compiled for that this processor runs; none where it was not built.
+        threads: that it works with.
+        why: in words.
+    """
+
+    engine: str
+    target: str | None
+    threads: int
+    why: str
+
+
+def engine_in_use() -> EngineInUse:
+    """What ``eoren info --engine`` says.
+
+    Raises:
+        EorenError: an engine that there is not was asked for, or cannot be had.
+    """
+    usual = initialise(1, width=16, depth=2, channels=1, generator=torch.Generator())
+    fused, wish = native.is_native(usual), os.environ.get("EOREN_ENGINE")
+    built = native.library() is not None
+    if wish:
+        why = f"EOREN_ENGINE is {wish}"
+    elif fused:
+        why = "it was built, and knows widths that are multiples of 16, up to 256; PyTorch does the others"
+    else:
+        why = native.NOT_BUILT
+    target = native.target() if built else None
+    return EngineInUse("native" if fused else "torch", target, torch.get_num_threads(), why)

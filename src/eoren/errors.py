@@ -1,4 +1,4 @@
-"""The one exception that callers of EoREN need to know."""
+"""What callers of EoREN need to know of what goes wrong."""
 
 
 class EorenError(Exception):
@@ -7,3 +7,7 @@ class EorenError(Exception):
     The message is one line that says what is wrong, with the value, and what to do about it. The command line
     prints it to stderr and exits with status 2.
     """
+
+
+class EngineWarning(UserWarning):
+    """The slower engine does the work: what stands in the faster one's way. Said once."""

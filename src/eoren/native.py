@@ -23,6 +23,7 @@ from eoren.tiling import Tiling
 from eoren.tuning import Tuning
 
 ENGINES = ("native", "torch")
+NOT_BUILT = "the native engine was not built: there was no C++ compiler for it (docs/installing.md)"
 
 # As in src/native/eoren.h.
 _VERSION = 1
@@ -82,7 +83,8 @@ class _Adam(Structure):
         ("tensors", c_int64),
         ("size", c_int64 * (2 * _MOST_LAYERS)),
         *((name, c_void_p * (2 * _MOST_LAYERS)) for name in ("value", "gradient", "mean", "square")),
-        *((name, c_float) for name in ("first", "second", "rate", "scale", "epsilon")),
+        *((name, c_double) for name in ("first", "second")),
+        *((name, c_float) for name in ("rate", "scale", "epsilon")),
     )
 
 
@@ -170,21 +172,22 @@ def is_native(siren: Siren) -> bool:
         raise EorenError(f"EOREN_ENGINE is {wish!r}; set it to one of {', '.join(ENGINES)}, or not at all")
     if wish == "torch":
         return False
-    obstacle = _obstacle(siren)
-    if wish == "native" and obstacle is not None:
-        raise EorenError(f"EOREN_ENGINE is native, but {obstacle}; leave it unset to fit with PyTorch")
-    return obstacle is None
+    found = obstacle(siren)
+    if wish == "native" and found is not None:
+        raise EorenError(f"EOREN_ENGINE is native, but {found}; leave it unset to work with PyTorch")
+    return found is None
 
 
-def _obstacle(siren: Siren) -> str | None:
+def obstacle(siren: Siren) -> str | None:
+    """Why the native engine cannot work on some networks; none if it can."""
     if library() is None:
-        return "the native engine was not built, for want of a C++ compiler (docs/installing.md)"
+        return NOT_BUILT
     if siren.device.type != "cpu":
         return f"the native engine works on the CPU, not on {siren.device}"
     if any(t.dtype != torch.float32 for t in siren.tensors()):
         return "the native engine works in float32"
     if siren.width % _WIDTH_STEP or siren.width > _MOST_WIDTH:
-        return f"networks of width {siren.width} are none of 16, 32 ... {_MOST_WIDTH}"
+        return f"width {siren.width} is none of {_WIDTH_STEP}, {2 * _WIDTH_STEP} ... {_MOST_WIDTH}"
     if siren.depth >= _MOST_LAYERS:
         return f"{siren.depth} sine layers are more than {_MOST_LAYERS - 1}"
     if siren.channels > _MOST_CHANNELS:
@@ -255,7 +258,19 @@ class Differentiation:
             own.offset[:], own.weight[: len(each.weights)] = each.offset, each.weights
         step.error = _at(errors)
         step.moments = None if sums is None else _at(sums)
-        done = _loaded().eoren_gradients(step, torch.get_num_threads(), _Stop(lambda: int(stop())))
+        raised: list[BaseException] = []
+
+        def asked() -> int:
+            # ctypes would drop what is raised here, Ctrl-C included.
+            try:
+                return int(stop())
+            except BaseException as error:
+                raised.append(error)
+                return 1
+
+        done = _loaded().eoren_gradients(step, torch.get_num_threads(), _Stop(asked))
+        if raised:
+            raise raised[0]
         return (errors, sums) if _finished(done) else None
 
 
@@ -337,6 +352,8 @@ def evaluate(
         scale: every network's ``(du/dx, dv/dy)``; ones by default.
         laplacian: wanted too.
     """
+    if laplacian and tuple(axes) != (0, 1):
+        raise ValueError(f"the Laplacian needs both derivatives, axes=(0, 1), got {tuple(axes)}")
     if tuning is None:
         ones = points.new_ones(siren.batch, 1, siren.channels)
         tuning = Tuning(ones, torch.zeros_like(ones))
@@ -406,17 +423,17 @@ class Rendering:
         grid.columns, grid.rows, grid.x, grid.y = len(x), len(y), _at(x), _at(y)
         grid.streams = max({"color": 1, "gradient": 3, "laplacian": 4}[each] for each in wanted)
         grid.color = grid.gradient = grid.laplacian = None
-        found = []
+        found = {}
         for each in wanted:
             features = (self._channels, 2) if each == "gradient" else (self._channels,)
-            found.append(torch.empty(len(y), len(x), *features))
-            setattr(grid, each, _at(found[-1]))
+            found[each] = torch.empty(len(y), len(x), *features)
+            setattr(grid, each, _at(found[each]))
         _finished(_loaded().eoren_render(grid, torch.get_num_threads()))
-        return found
+        return [found[each] for each in wanted]
 
 
 def sine_and_cosine(x: Float[Tensor, " n"]) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-    """The engine's own, about 1 ulp, for angles up to some thousands."""
+    """The engine's own, to 2.5 ulp for angles up to some thousands."""
     x = x.contiguous()
     sine, cosine = torch.empty_like(x), torch.empty_like(x)
     _loaded().eoren_sincos(_at(x), len(x), _at(sine), _at(cosine))

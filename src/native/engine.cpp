@@ -83,24 +83,38 @@ int guarded(Work work) {
     }
 }
 
-// Run work(task, scratch) for all tasks; whoever is free takes the next. The calling thread works too, and asks `stop`.
+// Whether work goes on. The calling thread asks `stop` every few milliseconds.
+struct Going {
+    std::atomic<int>& state;
+    eoren_stop stop;  // null in the other threads
+    std::chrono::steady_clock::time_point asked;
+
+    static int on(void* context) {
+        Going& own = *static_cast<Going*>(context);
+        if (own.stop) {
+            const auto now = std::chrono::steady_clock::now();
+            if (now - own.asked >= std::chrono::milliseconds(5)) {
+                own.asked = now;
+                if (own.stop()) own.state = GIVEN_UP;
+            }
+        }
+        return own.state == FINISHED;
+    }
+};
+
+// Run work(task, scratch, going) for all tasks; whoever is free takes the next. The calling thread works too.
 template <class Work>
 int share_out(int64_t tasks, int64_t scratch_bytes, int64_t threads, eoren_stop stop, Work work) {
     std::atomic<int64_t> next{0};
     std::atomic<int> state{FINISHED};
-    auto asked = std::chrono::steady_clock::now();
-    auto toil = [&](bool may_ask) {
+    auto toil = [&](eoren_stop asks) {
+        Going going{state, asks, std::chrono::steady_clock::now()};
         const int code = guarded([&] {
             Memory scratch(scratch_bytes);
-            while (state == FINISHED) {
+            while (Going::on(&going)) {
                 const int64_t task = next.fetch_add(1);
                 if (task >= tasks) break;
-                work(task, scratch.at);
-                if (!may_ask || !stop) continue;
-                const auto now = std::chrono::steady_clock::now();
-                if (now - asked < std::chrono::milliseconds(5)) continue;
-                asked = now;
-                if (stop()) return GIVEN_UP;
+                work(task, scratch.at, &going);
             }
             return FINISHED;
         });
@@ -111,12 +125,12 @@ int share_out(int64_t tasks, int64_t scratch_bytes, int64_t threads, eoren_stop 
     others.reserve(most > 1 ? most - 1 : 0);
     for (int64_t k = 1; k < most; ++k) {
         try {
-            others.emplace_back(toil, false);
+            others.emplace_back(toil, nullptr);
         } catch (const std::exception&) {
             break;  // fewer threads do the same work
         }
     }
-    toil(true);
+    toil(stop);
     for (auto& thread : others) thread.join();
     return state;
 }
@@ -145,7 +159,9 @@ int eoren_gradients(const eoren_step* step, int64_t threads, eoren_stop stop) {
         const eoren_kernel& k = kernel();
         Memory shared(k.gradients_shared(step));
         const int code = share_out(k.gradients_tasks(step), k.gradients_scratch(step), threads, stop,
-                                   [&](int64_t task, char* scratch) { k.gradients(step, task, scratch, shared.at); });
+                                   [&](int64_t task, char* scratch, Going* going) {
+                                       k.gradients(step, task, scratch, shared.at, Going::on, going);
+                                   });
         if (code == FINISHED) k.gradients_end(step, shared.at);
         return code;
     });
@@ -154,7 +170,7 @@ int eoren_gradients(const eoren_step* step, int64_t threads, eoren_stop stop) {
 int eoren_adam_step(const eoren_adam* step, int64_t threads) {
     return guarded([&] {
         const eoren_kernel& k = kernel();
-        return share_out(step->tiles, 0, threads, nullptr, [&](int64_t task, char*) { k.adam(step, task); });
+        return share_out(step->tiles, 0, threads, nullptr, [&](int64_t task, char*, Going*) { k.adam(step, task); });
     });
 }
 
@@ -162,7 +178,7 @@ int eoren_muon_step(const eoren_muon* step, int64_t threads) {
     return guarded([&] {
         const eoren_kernel& k = kernel();
         return share_out(step->tiles, k.muon_scratch(step), threads, nullptr,
-                         [&](int64_t task, char* scratch) { k.muon(step, task, scratch); });
+                         [&](int64_t task, char* scratch, Going*) { k.muon(step, task, scratch); });
     });
 }
 
@@ -181,7 +197,7 @@ int eoren_evaluate(const eoren_query* query, int64_t threads) {
             }
         const eoren_kernel& k = kernel();
         return share_out((int64_t)pieces.size(), k.query_scratch(&query->network), threads, nullptr,
-                         [&](int64_t task, char* scratch) {
+                         [&](int64_t task, char* scratch, Going*) {
                              const Piece& p = pieces[task];
                              k.evaluate(query, p.network, p.first, p.end, scratch);
                          });
@@ -192,7 +208,7 @@ int eoren_render(const eoren_grid* grid, int64_t threads) {
     return guarded([&] {
         const eoren_kernel& k = kernel();
         return share_out(k.grid_tasks(grid), k.query_scratch(&grid->network), threads, nullptr,
-                         [&](int64_t task, char* scratch) { k.draw(grid, task, scratch); });
+                         [&](int64_t task, char* scratch, Going*) { k.draw(grid, task, scratch); });
     });
 }
 

@@ -75,7 +75,7 @@ typedef struct {
     int64_t size[2 * EOREN_MOST_LAYERS];
     float *value[2 * EOREN_MOST_LAYERS], *gradient[2 * EOREN_MOST_LAYERS];
     float *mean[2 * EOREN_MOST_LAYERS], *square[2 * EOREN_MOST_LAYERS];
-    float first, second;  // how much of the memories is kept
+    double first, second;  // how much of the memories is kept
     float rate, scale, epsilon;
 } eoren_adam;
 

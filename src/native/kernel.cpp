@@ -32,7 +32,7 @@ int64_t gradients_shared(const eoren_step* s) {
     return parts_bytes(s) + (parts_of(*s) > 1 ? gradients_tasks(s) * gradient_bytes(s) : 0);
 }
 
-void gradients(const eoren_step* s, int64_t task, char* scratch, char* shared) {
+void gradients(const eoren_step* s, int64_t task, char* scratch, char* shared, eoren_going going, void* context) {
     const int64_t parts = parts_of(*s), number = task % parts;
     Part part = {};
     part.tile = task / parts;
@@ -44,7 +44,7 @@ void gradients(const eoren_step* s, int64_t task, char* scratch, char* shared) {
         part.to = gradient_in(s->network, own);
     }
     fill_zero(s->network, part.to);
-    add_part(*s, part, scratch);
+    add_part(*s, part, scratch, going, context);
     *part_at(shared, task) = part;
 }
 

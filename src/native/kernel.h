@@ -3,11 +3,15 @@
 
 #include "eoren.h"
 
+// Whether to go on, asked before every block of points.
+typedef int (*eoren_going)(void* context);
+
 typedef struct {
     int64_t (*gradients_tasks)(const eoren_step*);
     int64_t (*gradients_scratch)(const eoren_step*);   // bytes a thread
     int64_t (*gradients_shared)(const eoren_step*);    // bytes for all
-    void (*gradients)(const eoren_step*, int64_t task, char* scratch, char* shared);
+    void (*gradients)(const eoren_step*, int64_t task, char* scratch, char* shared, eoren_going going,
+                      void* context);
     void (*gradients_end)(const eoren_step*, char* shared);
     void (*adam)(const eoren_adam*, int64_t task);
     int64_t (*muon_scratch)(const eoren_muon*);

@@ -9,14 +9,14 @@ namespace {
 inline float root(float x) { return __builtin_sqrtf(x); }
 
 inline void adam(const eoren_adam& s, int64_t which) {
-    const float keep1 = s.first, keep2 = s.second, rate = s.rate;
+    const float keep = (float)s.second, new1 = (float)(1 - s.first), new2 = (float)(1 - s.second), rate = s.rate;
     for (int64_t k = 0; k < s.tensors; ++k) {
         const int64_t start = which * s.size[k], end = start + s.size[k];
         float *p = s.value[k], *m = s.mean[k], *v = s.square[k];
         const float* g = s.gradient[k];
         for (int64_t i = start; i < end; ++i) {
-            m[i] += (1 - keep1) * (g[i] - m[i]);
-            v[i] = keep2 * v[i] + (1 - keep2) * g[i] * g[i];
+            m[i] += new1 * (g[i] - m[i]);
+            v[i] = keep * v[i] + new2 * g[i] * g[i];
             p[i] -= rate * m[i] / (root(v[i]) / s.scale + s.epsilon);
         }
     }

@@ -94,8 +94,9 @@ inline void draw(const eoren_grid& g, int64_t cell, char* scratch) {
         bool near = true;
         for (int64_t k = g.first[tile]; k < g.first[tile + 1] && near; ++k) {
             const bool down = g.cut[3 * k] != 0, above = g.cut[3 * k + 2] != 0;
-            const double low = down ? g.y[y0] : g.x[x0], high_end = down ? g.y[y0 + high - 1] : g.x[x0 + wide - 1];
-            near = above ? high_end > g.cut[3 * k + 1] - g.halo : low < g.cut[3 * k + 1] + g.halo;
+            const double one = down ? g.y[y0] : g.x[x0], other = down ? g.y[y0 + high - 1] : g.x[x0 + wide - 1];
+            const double most = one > other ? one : other, least = one > other ? other : one;
+            near = above ? most > g.cut[3 * k + 1] - g.halo : least < g.cut[3 * k + 1] + g.halo;
         }
         if (!near) continue;
         Share along[CELL], down[CELL];

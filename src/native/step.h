@@ -1,6 +1,7 @@
 // The objective of some tiles at some of their pixels, with its gradient: training.py's step.
 #pragma once
 
+#include "kernel.h"
 #include "network.h"
 
 namespace {
@@ -59,7 +60,7 @@ inline void count_moments(const eoren_step& s, int64_t points, const int64_t* pi
         }
 }
 
-inline void add_part(const eoren_step& s, Part& part, char* scratch) {
+inline void add_part(const eoren_step& s, Part& part, char* scratch, eoren_going going, void* context) {
     Arena arena = {scratch, 0};
     const Prepared r = arrange(s.network, arena, true);
     const int64_t tile = s.tile[part.tile];
@@ -78,7 +79,7 @@ inline void add_part(const eoren_step& s, Part& part, char* scratch) {
     for (int64_t k = 0; k < s.passes; ++k) {
         const eoren_pass& pass = s.pass[k];
         Streams streams = {0, pass.axes, {pass.axis[0], pass.axis[1]}, {1 / half, 1 / half}, false};
-        for (int64_t start = part.first; start < part.end; start += BLOCK) {
+        for (int64_t start = part.first; start < part.end && going(context); start += BLOCK) {
             const int64_t points = part.end - start < BLOCK ? part.end - start : BLOCK;
             streams.points = (points + 7) / 8 * 8;
             for (int64_t i = 0; i < streams.points; ++i) {
@@ -100,9 +101,8 @@ inline void add_part(const eoren_step& s, Part& part, char* scratch) {
 
 // How many parts a tile's points go into: a matter of the work alone, so that threads change nothing.
 inline int64_t parts_of(const eoren_step& s) {
-    if (s.tiles >= 32) return 1;
-    const int64_t parts = s.points / (4 * BLOCK);
-    return parts < 1 ? 1 : parts < 32 ? parts : 32;
+    const int64_t wanted = 64 / s.tiles, parts = s.points / (4 * BLOCK), most = wanted < 32 ? wanted : 32;
+    return parts < 1 || most < 1 ? 1 : parts < most ? parts : most;
 }
 
 inline int64_t inputs_of(const eoren_networks& n, int64_t layer) { return layer ? n.width : 2; }

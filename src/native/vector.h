@@ -55,8 +55,9 @@ struct Wave {
     Vector sin, cos;
 };
 
-// Both to about 1 ulp for |x| up to some thousands: the angle less the nearest multiple of a right angle, which comes
-// in three parts so that its multiples are exact without fused arithmetic too; then minimax polynomials.
+// Both to 2.5 ulp for |x| up to some thousands: the angle less the nearest multiple of a right angle, which comes in
+// three parts so that its multiples are exact without fused arithmetic too; then minimax polynomials. Beyond, what
+// comes out is less and less right, but bounded.
 inline Wave wave(Vector x) {
     const float round = 0x1.8p23f;
     const Vector shifted = x * 0x1.45f306p-1f + round;
@@ -64,6 +65,7 @@ inline Wave wave(Vector x) {
     Vector r = x - turns * 0x1.922p+0f;
     r = r - turns * -0x1.2aep-18f;
     r = r - turns * -0x1.de973ep-31f;
+    r = r > 1.0f ? all(1.0f) : r < -1.0f ? all(-1.0f) : r;
     const Vector square = r * r;
     const Vector odd = r + r * square * (-0x1.555546p-3f + square * (0x1.11073ap-7f + square * -0x1.994388p-13f));
     const Vector even =

@@ -3,10 +3,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from eoren import native
 
 NAMES = ["psnr", "psnr_8bit", "gradient_psnr", "ssim", "parameters", "bytes", "bits_per_pixel"]
 
@@ -75,6 +78,35 @@ def test_exact_field(eoren):
     assert "Infinity" not in out
     assert json.loads(out)["psnr"] is None or json.loads(out)["psnr"] > 100
     assert eoren("evaluate", "flat.eoren", "flat.npy")[0] == 0
+
+
+def test_info_of_the_engine(eoren, monkeypatch):
+    monkeypatch.delenv("EOREN_ENGINE", raising=False)
+    built = native.library() is not None
+    status, out, err = eoren("info", "--engine", "--json")
+    assert (status, err) == (0, "")
+    said = json.loads(out)
+    assert said["engine"] == ("native" if built else "torch")
+    assert said["target"] == (native.target() if built else None)
+    assert said["threads"] == torch.get_num_threads()
+    status, out, _ = eoren("info", "--engine")
+    assert status == 0
+    assert said["why"] in out
+    monkeypatch.setenv("EOREN_ENGINE", "torch")
+    status, out, _ = eoren("info", "--engine")
+    assert out.split()[:2] == ["engine", "torch"]
+    assert "EOREN_ENGINE is torch" in out
+    monkeypatch.setenv("EOREN_ENGINE", "abacus")
+    status, out, err = eoren("info", "--engine")
+    assert (status, out) == (2, "")
+    assert err == "eoren: EOREN_ENGINE is 'abacus'; set it to one of native, torch, or not at all\n"
+
+
+def test_info_of_nothing_or_too_much(eoren, field_file):
+    for arguments in ((), (field_file, "--engine")):
+        status, out, err = eoren("info", *arguments)
+        assert (status, out) == (2, "")
+        assert err == "eoren: info wants a FILE, or --engine; give one of them\n"
 
 
 def test_info(eoren, metrics, field_file, picture):

@@ -2,7 +2,9 @@
 
 import os
 import sys
-from typing import NoReturn
+import warnings
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import typer
 from typer.exceptions import TyperException
@@ -13,7 +15,7 @@ from eoren.cli.fit import fit
 from eoren.cli.gradient import gradient
 from eoren.cli.render import render
 from eoren.cli.report import evaluate, info
-from eoren.errors import EorenError
+from eoren.errors import EngineWarning, EorenError
 
 # Where GNU OpenMP runs PyTorch's threads, they wait for each other by spinning for about a millisecond. If another
 # program wants the processor, that makes a fit tens of times slower; twenty times less waiting costs nothing.
@@ -46,6 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: what follows the program's name; those of the process by default.
     """
     given = sys.argv[1:] if arguments is None else arguments
+    warnings.showwarning = _showing(warnings.showwarning)
     try:
         status = app(given or ["--help"], prog_name="eoren", standalone_mode=False)
     except TyperException as error:
@@ -61,6 +64,18 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _fail("not enough memory; close other programs, or ask for less")
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _showing(usual: Callable[..., None]) -> Callable[..., None]:
+    """Our own warnings in one line, like every other notice."""
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if issubclass(category, EngineWarning):
+            terminal.notice(str(message))
+        else:
+            usual(message, category, *rest, **more)
+
+    return show
 
 
 def _fail(message: str) -> NoReturn:

@@ -1,5 +1,10 @@
 """``eoren evaluate`` and ``eoren info``."""
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from eoren.cli import terminal
 from eoren.errors import EorenError
 
@@ -37,8 +42,32 @@ def evaluate(
     )
 
 
-def info(file: terminal.FieldFile, as_json: terminal.Json = False) -> None:
-    """Say what is in an .eoren file."""
+def info(
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="An .eoren file.")] = None,
+    engine: Annotated[bool, typer.Option("--engine", help="Say what does the computing here, and why.")] = False,
+    as_json: terminal.Json = False,
+) -> None:
+    """Say what is in an .eoren file, or what computes here."""
+    if engine == (file is not None):
+        raise EorenError("info wants a FILE, or --engine; give one of them")
+    if file is None:
+        _engine(as_json)
+    else:
+        _contents(file, as_json)
+
+
+def _engine(as_json: bool) -> None:
+    from eoren.engines import engine_in_use
+
+    found = engine_in_use()
+    if as_json:
+        terminal.print_json(found._asdict())
+        return
+    name = found.engine if found.target is None or found.engine != "native" else f"native, {found.target}"
+    terminal.print_table({"engine": name, "why": found.why, "threads": str(found.threads)})
+
+
+def _contents(file: Path, as_json: bool) -> None:
     from dataclasses import asdict
 
     from eoren.storage import load
