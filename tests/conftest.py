@@ -20,8 +20,9 @@ def python():
     """Run Python code without the run-time type checks of the tests, JSON in on stdin, JSON out on stdout."""
 
     def run(code, given):
+        strict = ["-W", "error", "-W", "ignore:PyTorch does the work"]
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-W", "ignore:PyTorch does the work", "-c", f"import sys; sys.path[:] = {sys.path!r}; {code}"],
+            [sys.executable, *strict, "-c", f"import sys; sys.path[:] = {sys.path!r}; {code}"],
             input=json.dumps(given),
             capture_output=True,
             text=True,
