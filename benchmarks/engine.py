@@ -1,10 +1,11 @@
 """The native engine beside PyTorch, in one run: training steps and rendering.
 
-    EOREN_DATA=... python -m benchmarks.engine
+    EOREN_DATA=... GOMP_SPINCOUNT=20000 python -m benchmarks.engine
 
 Steps: 1024 points of every tile, value and both axes of the gradient, as a share of what sgemm does in the same run;
 the whole step has the optimisers in it. Rendering: four times as wide and high as the picture, by PyTorch at the
-picture's own size. Both engines and sgemm take turns.
+picture's own size. Both engines and sgemm take turns; the variable keeps the threads of PyTorch, which wait by
+spinning, from taking the processor from the others, as the command line does for every fit.
 """
 
 import os
