@@ -83,6 +83,7 @@ def differentiate(trainer: Trainer) -> None:
 
 def rendering(image: object, parameters: int, width: int) -> list[dict[str, object]]:
     """Megapixels a second."""
+    os.environ["EOREN_ENGINE"] = "native"
     field = eoren.fit(image, parameters=parameters, width=width, steps=10, seed=0).field
     found: list[dict[str, object]] = []
     for show in ("color", "gradient", "laplacian"):

@@ -81,7 +81,9 @@ class Effort:
     def _share(self) -> Float[Tensor, " tiles"]:
         """Of all steps, by difficulty."""
         difficulty = (self._error * self._areas) ** _POWER
-        return (difficulty / torch.quantile(difficulty, _HARD).clamp(min=1e-30)).clamp(_LEAST, 1)
+        hard = torch.quantile(difficulty, _HARD)
+        # Where most tiles are without error there is no telling them apart.
+        return (difficulty / hard).clamp(_LEAST, 1) if float(hard) > 0 else torch.ones_like(difficulty)
 
     def state(self) -> list[Tensor]:
         """What it remembers, as the tensors themselves."""

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 from eoren.coordinates import grid_lines, pixel_centres
 from eoren.errors import EorenError
@@ -300,7 +301,8 @@ class Field:
         per_side = torch.tensor(extent, dtype=blend.slope.dtype, device=points.device)
         weight, slope = blend.weight.to(dtype)[:, None], (blend.slope / per_side).to(dtype)[:, None]
         wanted = _Wanted(gradient or laplacian, laplacian, self.tiling.local_per_unit.to(points) / per_side)
-        by_tile = self._by_tile if torch.is_grad_enabled() or not is_native(self.siren) else self._by_tile_native
+        followed = torch.is_grad_enabled() or unpack_dual(points).tangent is not None
+        by_tile = self._by_tile if followed or not is_native(self.siren) else self._by_tile_native
         said = by_tile(local, blend.tile, wanted)
 
         color = said[:, 0]

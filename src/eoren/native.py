@@ -23,7 +23,7 @@ from eoren.tiling import Tiling
 from eoren.tuning import Tuning
 
 ENGINES = ("native", "torch")
-NOT_BUILT = "the native engine was not built: there was no C++ compiler for it (docs/installing.md)"
+NOT_BUILT = "the native engine was not built, or does not load here; pip install -v says why (docs/installing.md)"
 
 # As in src/native/eoren.h.
 _VERSION = 1
@@ -229,7 +229,7 @@ class Differentiation:
     ) -> None:
         """Look up where everything is."""
         self._held = (siren, list(gradients), color, slopes, boxes, centres, halves)
-        self._step = step = _Step(columns=columns, box=_at(boxes), centre=_at(centres), half=_at(halves))
+        self._step = step = _Step(columns=columns, box=_at(boxes, torch.int64), centre=_at(centres), half=_at(halves))
         step.network = _networks(siren)
         step.gradient = _networks(siren.with_tensors(gradients))
         step.color, step.slope = _at(color), None if slopes is None else _at(slopes)
@@ -250,14 +250,14 @@ class Differentiation:
         sums = torch.empty(len(tiles), siren.channels, 5, dtype=torch.float64) if moments else None
         step = self._step
         step.tuning = _Tuning(_at(tuning.alpha), _at(tuning.beta))
-        step.tiles, step.tile = len(tiles), _at(tiles)
-        step.points, step.point = len(points), _at(points)
+        step.tiles, step.tile = len(tiles), _at(tiles, torch.int64)
+        step.points, step.point = len(points), _at(points, torch.int64)
         step.passes = len(passes)
         for own, each in zip(step.pass_, passes, strict=False):
             own.axes, own.axis[: len(each.axes)] = len(each.axes), each.axes
             own.offset[:], own.weight[: len(each.weights)] = each.offset, each.weights
-        step.error = _at(errors)
-        step.moments = None if sums is None else _at(sums)
+        step.error = _at(errors, torch.float64)
+        step.moments = None if sums is None else _at(sums, torch.float64)
         raised: list[BaseException] = []
 
         def asked() -> int:
@@ -297,7 +297,7 @@ def adam_step(
         scale: bias correction of the square root.
         epsilon: beside the square root.
     """
-    step = _Adam(tiles=len(tiles), tile=_at(tiles), tensors=len(parameters))
+    step = _Adam(tiles=len(tiles), tile=_at(tiles, torch.int64), tensors=len(parameters))
     step.size[: len(parameters)] = [p[0].numel() for p in parameters]
     for field, tensors in (
         ("value", parameters),
@@ -323,7 +323,7 @@ def muon_step(
     iterations: int,
 ) -> None:
     """Move ``(B, n, n)`` matrices of some networks; see :class:`eoren.optimizers.Muon`."""
-    step = _Muon(tiles=len(tiles), tile=_at(tiles), tensors=len(parameters), n=parameters[0].shape[-1])
+    step = _Muon(tiles=len(tiles), tile=_at(tiles, torch.int64), tensors=len(parameters), n=parameters[0].shape[-1])
     for field, tensors in {"value": parameters, "gradient": gradients, "mean": memories}.items():
         getattr(step, field)[: len(tensors)] = [_at(t) for t in tensors]
     step.momentum, step.rate, step.iterations = momentum, rate, iterations
@@ -360,13 +360,15 @@ def evaluate(
     points, alpha, beta = points.contiguous(), tuning.alpha.contiguous(), tuning.beta.contiguous()
     siren = siren.with_tensors([t.contiguous() for t in siren.tensors()])
     first = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    if len(counts) != siren.batch or int(first[-1]) != len(points):
+        raise ValueError(f"{len(points)} points are not {int(first[-1])} of {len(counts)} for {siren.batch} networks")
     scale = (points.new_ones(siren.batch, 2) if scale is None else scale.to(points)).contiguous()
     said = points.new_empty(len(points), 1 + len(axes) + laplacian, siren.channels)
     query = _Query(
         network=_networks(siren),
         tuning=_Tuning(_at(alpha), _at(beta)),
         batch=siren.batch,
-        first=_at(first),
+        first=_at(first, torch.int64),
         point=_at(points),
         axes=len(axes),
         laplacian=int(laplacian),
@@ -390,6 +392,8 @@ class Rendering:
 
     def __init__(self, siren: Siren, tuning: Tuning, tiling: Tiling, extent: tuple[float, float]) -> None:
         """Look up where everything is."""
+        if not siren.batch == len(tuning.alpha) == tiling.count:
+            raise ValueError(f"{siren.batch} networks, {len(tuning.alpha)} tunings and {tiling.count} tiles")
         siren = siren.with_tensors([t.contiguous() for t in siren.tensors()])
         alpha, beta = tuning.alpha.contiguous(), tuning.beta.contiguous()
         first, cut = tiling.cuts
@@ -400,10 +404,10 @@ class Rendering:
             network=_networks(siren),
             tuning=_Tuning(_at(alpha), _at(beta)),
             batch=siren.batch,
-            centre=_at(centres),
-            half=_at(halves),
-            first=_at(first),
-            cut=_at(cut),
+            centre=_at(centres, torch.float64),
+            half=_at(halves, torch.float64),
+            first=_at(first, torch.int64),
+            cut=_at(cut, torch.float64),
             halo=tiling.halo,
         )
         self._grid.unit[:] = tiling.width / extent[0], tiling.height / extent[1]
@@ -412,7 +416,7 @@ class Rendering:
         """What is wanted, at a grid.
 
         Args:
-            x: of the columns, in pixels, ascending. float64.
+            x: of the columns, in pixels, ascending or descending. float64.
             y: of the rows, likewise.
             wanted: some of ``color``, ``gradient`` and ``laplacian``.
 
@@ -420,7 +424,7 @@ class Rendering:
             ``(rows, columns, C)`` each, ``(rows, columns, C, 2)`` of the gradient.
         """
         grid = self._grid
-        grid.columns, grid.rows, grid.x, grid.y = len(x), len(y), _at(x), _at(y)
+        grid.columns, grid.rows, grid.x, grid.y = len(x), len(y), _at(x, torch.float64), _at(y, torch.float64)
         grid.streams = max({"color": 1, "gradient": 3, "laplacian": 4}[each] for each in wanted)
         grid.color = grid.gradient = grid.laplacian = None
         found = {}
@@ -454,8 +458,11 @@ def _networks(siren: Siren) -> _Networks:
     return own
 
 
-def _at(tensor: Tensor) -> int:
-    assert tensor.is_contiguous()
+def _at(tensor: Tensor, dtype: torch.dtype = torch.float32) -> int:
+    """The address, of what C can read."""
+    if tensor.dtype != dtype or tensor.device.type != "cpu" or not tensor.is_contiguous():
+        kind = f"{tensor.dtype} on {tensor.device}"
+        raise ValueError(f"the native engine wants contiguous {dtype} on the CPU, got {kind}")
     return tensor.data_ptr()
 
 

@@ -166,6 +166,8 @@ class Run:
             tiling=self._tiling,
             tiles=self._groups[standing.group],
         )
+        # Steps made, and the share of the budget used, when the steps at hand began.
+        self._paced_from = 0, self._done()
 
     def _take_up(self, path: Path) -> None:
         stored = read_checkpoint(path, self._identity)
@@ -181,6 +183,7 @@ class Run:
             if (t.dtype == torch.int64 and int(t) != stored.steps) or (t.dtype == torch.bool and not bool(t.any())):
                 raise damaged(path)
         self._trainer.restore([*stored.state], stored.steps)
+        self._paced_from = stored.steps, self._done()
         for own, found in zip(finished, stored.finished, strict=True):
             own.copy_(found)
 
@@ -224,9 +227,13 @@ class Run:
         return max(by_steps, by_time)
 
     def _steps_in_all(self, done: float) -> float:
-        """Steps that the group's budget allows, at the pace so far."""
-        made = self._trainer.steps_done
-        return made / done if made and done > 0 else float(self._settings.steps or 1000)
+        """Steps that the group's budget allows, at the pace so far; what came before the steps does not count."""
+        if self._limit is None:
+            return float(self._settings.steps or 1)
+        made, (made_before, done_before) = self._trainer.steps_done, self._paced_from
+        if made > made_before and done > done_before:
+            return made + (1 - done) * (made - made_before) / (done - done_before)
+        return made / done if made else float(self._settings.steps or 1000)
 
     def _time_used(self) -> float:
         """Share of the group's time: what was left of the whole when it began, by its share of the tiles left."""

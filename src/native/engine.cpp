@@ -107,7 +107,7 @@ template <class Work>
 int share_out(int64_t tasks, int64_t scratch_bytes, int64_t threads, eoren_stop stop, Work work) {
     std::atomic<int64_t> next{0};
     std::atomic<int> state{FINISHED};
-    auto toil = [&](eoren_stop asks) {
+    auto toil = [&](eoren_stop asks, bool main) {
         Going going{state, asks, std::chrono::steady_clock::now()};
         const int code = guarded([&] {
             Memory scratch(scratch_bytes);
@@ -118,19 +118,20 @@ int share_out(int64_t tasks, int64_t scratch_bytes, int64_t threads, eoren_stop 
             }
             return FINISHED;
         });
-        if (code != FINISHED) state = code;
+        // A helper that finds no memory leaves the work to the others.
+        if (code != FINISHED && main) state = code;
     };
     std::vector<std::thread> others;
     const int64_t most = threads < tasks ? threads : tasks;
     others.reserve(most > 1 ? most - 1 : 0);
     for (int64_t k = 1; k < most; ++k) {
         try {
-            others.emplace_back(toil, nullptr);
+            others.emplace_back(toil, nullptr, false);
         } catch (const std::exception&) {
             break;  // fewer threads do the same work
         }
     }
-    toil(stop);
+    toil(stop, true);
     for (auto& thread : others) thread.join();
     return state;
 }

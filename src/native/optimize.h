@@ -42,10 +42,10 @@ inline void muon(const eoren_muon& s, int64_t which, char* scratch) {
             largest = size > largest ? size : largest;
         }
         // The squares of tiny numbers vanish: first the largest becomes one.
-        const float up = 1 / (largest > 1e-38f ? largest : 1e-38f);
+        const float up = 1 / (largest > __FLT_MIN__ ? largest : __FLT_MIN__);
         double squares = 0;
         for (int64_t i = 0; i < numbers; ++i) x[i] *= up, squares += (double)x[i] * x[i];
-        const float norm = root((float)squares), down = 1 / (norm > 1e-38f ? norm : 1e-38f);
+        const float norm = root((float)squares), down = 1 / (norm > __FLT_MIN__ ? norm : __FLT_MIN__);
         for (int64_t i = 0; i < numbers; ++i) x[i] *= down;
         for (int64_t step = 0; step < s.iterations; ++step) {
             transpose(n, n, x, 1.0f, turned);

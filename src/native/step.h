@@ -101,7 +101,7 @@ inline void add_part(const eoren_step& s, Part& part, char* scratch, eoren_going
 
 // How many parts a tile's points go into: a matter of the work alone, so that threads change nothing.
 inline int64_t parts_of(const eoren_step& s) {
-    const int64_t wanted = 64 / s.tiles, parts = s.points / (4 * BLOCK), most = wanted < 32 ? wanted : 32;
+    const int64_t wanted = 64 / (s.tiles > 0 ? s.tiles : 1), parts = s.points / (4 * BLOCK), most = wanted < 32 ? wanted : 32;
     return parts < 1 || most < 1 ? 1 : parts < most ? parts : most;
 }
 

@@ -48,7 +48,8 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: what follows the program's name; those of the process by default.
     """
     given = sys.argv[1:] if arguments is None else arguments
-    warnings.showwarning = _showing(warnings.showwarning)
+    usual = warnings.showwarning
+    warnings.showwarning = _showing(usual)
     try:
         status = app(given or ["--help"], prog_name="eoren", standalone_mode=False)
     except TyperException as error:
@@ -63,6 +64,8 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
         _fail("not enough memory; close other programs, or ask for less")
+    finally:
+        warnings.showwarning = usual
     sys.exit(status if isinstance(status, int) else 0)
 
 
