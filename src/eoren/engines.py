@@ -4,7 +4,6 @@ Both do the same work to rounding (tested); a fit's state is the same tensors fo
 other stopped.
 """
 
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -196,19 +195,15 @@ class NativeEngine:
 class FusedAdam(Adam):
     """Adam in one pass over memory."""
 
-    def step(self, gradients: Sequence[Tensor], rate: float, networks: Networks = slice(None)) -> None:
-        """See :class:`eoren.optimizers.Adam`."""
-        self._count += 1
-        first, second = self._betas
-        count = int(self._count)
+    def _move(self, gradients: Sequence[Tensor], rate: float, scale: float, networks: Networks) -> None:
         native.adam_step(
             self._parameters,
             gradients,
             (self._mean, self._square),
             _indices(networks, self._parameters[0]),
             betas=self._betas,
-            rate=rate / (1 - first**count),
-            scale=(1 - second**count) ** 0.5,
+            rate=rate,
+            scale=scale,
             epsilon=self._epsilon,
         )
 
@@ -242,7 +237,7 @@ def engine_of(siren: Siren, patches: Patches, slopes: Float[Tensor, "pixels chan
     """
     if native.is_native(siren):
         return NativeEngine(siren, patches, slopes)
-    if siren.device.type == "cpu" and not os.environ.get("EOREN_ENGINE"):
+    if siren.device.type == "cpu" and not native.forced():
         _say_once(f"PyTorch does the work, several times slower than the native engine: {native.obstacle(siren)}")
     return TorchEngine(siren, patches, slopes)
 
@@ -275,13 +270,12 @@ def engine_in_use() -> EngineInUse:
         EorenError: an engine that there is not was asked for, or cannot be had.
     """
     usual = initialise(1, width=16, depth=2, channels=1, generator=torch.Generator())
-    fused, wish = native.is_native(usual), os.environ.get("EOREN_ENGINE")
-    built = native.library() is not None
+    fused, wish = native.is_native(usual), native.forced()
     if wish:
         why = f"EOREN_ENGINE is {wish}"
     elif fused:
-        why = "it was built, and knows widths that are multiples of 16, up to 256; PyTorch does the others"
+        why = f"it was built, and knows {native.KNOWN_WIDTHS}; PyTorch does the others"
     else:
         why = native.NOT_BUILT
-    target = native.target() if built else None
+    target = None if native.library() is None else native.target()
     return EngineInUse("native" if fused else "torch", target, torch.get_num_threads(), why)

@@ -31,6 +31,7 @@ _MOST_LAYERS = 6
 _MOST_CHANNELS = 4
 _MOST_WIDTH = 256
 _WIDTH_STEP = 16
+KNOWN_WIDTHS = f"widths that are multiples of {_WIDTH_STEP}, up to {_MOST_WIDTH}"
 
 _Stop = ctypes.CFUNCTYPE(c_int)
 
@@ -161,15 +162,25 @@ def library() -> ctypes.CDLL | None:
     return None
 
 
+def forced() -> str:
+    """The engine that the environment variable forces, or an empty string.
+
+    Raises:
+        EorenError: there is no such engine.
+    """
+    wish = os.environ.get("EOREN_ENGINE", "")
+    if wish not in ("", *ENGINES):
+        raise EorenError(f"EOREN_ENGINE is {wish!r}; set it to one of {', '.join(ENGINES)}, or not at all")
+    return wish
+
+
 def is_native(siren: Siren) -> bool:
     """Whether the native engine works on some networks: it is there, it knows them, and nobody forbids it.
 
     Raises:
         EorenError: it was forced and cannot, or an engine that there is not was asked for.
     """
-    wish = os.environ.get("EOREN_ENGINE", "")
-    if wish not in ("", *ENGINES):
-        raise EorenError(f"EOREN_ENGINE is {wish!r}; set it to one of {', '.join(ENGINES)}, or not at all")
+    wish = forced()
     if wish == "torch":
         return False
     found = obstacle(siren)
@@ -228,6 +239,7 @@ class Differentiation:
         halves: Float[Tensor, " batch"],
     ) -> None:
         """Look up where everything is."""
+        self._channels = siren.channels
         self._held = (siren, list(gradients), color, slopes, boxes, centres, halves)
         self._step = step = _Step(columns=columns, box=_at(boxes, torch.int64), centre=_at(centres), half=_at(halves))
         step.network = _networks(siren)
@@ -245,9 +257,8 @@ class Differentiation:
         moments: bool,
     ) -> tuple[Float[Tensor, "tiles 2"], Float[Tensor, "tiles channels 5"] | None] | None:
         """Sums of squared errors and, if wanted, of what channel tuning needs; none if ``stop`` said so."""
-        siren = self._held[0]
         errors = torch.empty(len(tiles), 2, dtype=torch.float64)
-        sums = torch.empty(len(tiles), siren.channels, 5, dtype=torch.float64) if moments else None
+        sums = torch.empty(len(tiles), self._channels, 5, dtype=torch.float64) if moments else None
         step = self._step
         step.tuning = _Tuning(_at(tuning.alpha), _at(tuning.beta))
         step.tiles, step.tile = len(tiles), _at(tiles, torch.int64)

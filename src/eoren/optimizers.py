@@ -55,13 +55,16 @@ class Adam:
         self._count += 1
         count = int(self._count)
         first, second = self._betas
-        bias = 1 - first**count
-        scale = (1 - second**count) ** 0.5
+        self._move(gradients, rate / (1 - first**count), (1 - second**count) ** 0.5, networks)
+
+    def _move(self, gradients: Sequence[Tensor], rate: float, scale: float, networks: Networks) -> None:
+        """The step itself: rate and scale of the square root have their bias corrections in them."""
+        first, second = self._betas
         for whole, every in zip(zip(self._parameters, self._mean, self._square, strict=True), gradients, strict=True):
             g, (p, mean, square) = every[networks], [t[networks] for t in whole]
             mean.lerp_(g, 1 - first)
             square.mul_(second).addcmul_(g, g, value=1 - second)
-            p.addcdiv_(mean, (square.sqrt() / scale).add_(self._epsilon), value=-rate / bias)
+            p.addcdiv_(mean, (square.sqrt() / scale).add_(self._epsilon), value=-rate)
             _put_back(whole, networks, (p, mean, square))
 
     def state(self) -> list[Tensor]:

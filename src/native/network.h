@@ -26,12 +26,12 @@ struct Arena {
 // A network's weights as the passes want them, omega included, and room for a block.
 struct Prepared {
     int64_t width, depth, channels;
-    const float* first;                      // (2, width)
-    const float* hidden[EOREN_MOST_LAYERS];  // (width, width), of layer 1 ...
-    const float* turned[EOREN_MOST_LAYERS];  // the same, transposed
-    const float* bias[EOREN_MOST_LAYERS];    // (width), of every sine layer
-    const float* last;                       // (channels, width)
-    const float* last_bias;
+    float* first;                      // (2, width)
+    float* hidden[EOREN_MOST_LAYERS];  // (width, width), of layer 1 ...
+    float* turned[EOREN_MOST_LAYERS];  // the same, transposed
+    float* bias[EOREN_MOST_LAYERS];    // (width), of every sine layer
+    float* last;                       // (channels, width)
+    float* last_bias;
 
     float* z[EOREN_MOST_LAYERS];    // (rows, width), activations of every sine layer
     float* p[EOREN_MOST_LAYERS];    // (rows, width), pre-activations of layer 1 ...
@@ -66,8 +66,8 @@ inline Prepared arrange(const eoren_networks& n, Arena& arena, bool backward) {
     return r;
 }
 
-inline void scaled(const float* from, int64_t count, float scale, const float* to) {
-    for (int64_t k = 0; k < count; ++k) ((float*)to)[k] = scale * from[k];
+inline void scaled(const float* from, int64_t count, float scale, float* to) {
+    for (int64_t k = 0; k < count; ++k) to[k] = scale * from[k];
 }
 
 // Take up one network of the batch.
@@ -80,10 +80,10 @@ inline void take(const eoren_networks& n, int64_t which, const Prepared& r, bool
         } else {
             const float* weight = n.weight[k] + which * w * w;
             scaled(weight, w * w, n.omega[k], r.hidden[k]);
-            if (backward) transpose(w, w, weight, n.omega[k], (float*)r.turned[k]);
+            if (backward) transpose(w, w, weight, n.omega[k], r.turned[k]);
         }
     }
-    transpose(w, c, n.weight[n.depth] + which * w * c, 1.0f, (float*)r.last);
+    transpose(w, c, n.weight[n.depth] + which * w * c, 1.0f, r.last);
     scaled(n.bias[n.depth] + which * c, c, 1.0f, r.last_bias);
 }
 

@@ -15,7 +15,6 @@ struct Part {
     double moments[5 * EOREN_MOST_CHANNELS];
 };
 
-
 // Channel tuning, repeated for every point of a block.
 struct Tuned {
     float alpha[BLOCK * EOREN_MOST_CHANNELS], beta[BLOCK * EOREN_MOST_CHANNELS];
