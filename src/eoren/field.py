@@ -247,11 +247,11 @@ class Field:
             >>> [each.shape for each in found.sample(10, 12, "color", "gradient", rows=slice(3, 5))]
             [(2, 10, 1), (2, 10, 1, 2)]
         """
+        if not np.isfinite(region).all():
+            raise EorenError(f"region {region} is not finite; give numbers x0,y0,x1,y1 of the unit square")
         if not is_native(self.siren):
             points = pixel_centres(width, height, region, rows=rows)
             return self._query(points.numpy(), *wanted, extent=extent)
-        if not np.isfinite(region).all():
-            raise EorenError(f"region {region} is not finite; give numbers x0,y0,x1,y1 of the unit square")
         x, y = grid_lines(width, height, region, rows=rows)
         rendering = Rendering(self.siren, self.tuning, self.tiling, extent)
         found = rendering.sample(x * self.tiling.width, y * self.tiling.height, *wanted)
