@@ -455,6 +455,14 @@ def sine_and_cosine(x: Float[Tensor, " n"]) -> tuple[Float[Tensor, " n"], Float[
     return sine, cosine
 
 
+def sine(x: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """The engine's own where nobody wants the cosine, as right."""
+    x = x.contiguous()
+    found = torch.empty_like(x)
+    _loaded().eoren_sincos(_at(x), len(x), _at(found), None)
+    return found
+
+
 def _loaded() -> ctypes.CDLL:
     found = library()
     assert found is not None, "no native engine: ask is_native first"

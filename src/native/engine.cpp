@@ -208,7 +208,7 @@ int eoren_evaluate(const eoren_query* query, int64_t threads) {
 int eoren_render(const eoren_grid* grid, int64_t threads) {
     return guarded([&] {
         const eoren_kernel& k = kernel();
-        return share_out(k.grid_tasks(grid), k.query_scratch(&grid->network), threads, nullptr,
+        return share_out(k.grid_tasks(grid), k.draw_scratch(grid), threads, nullptr,
                          [&](int64_t task, char* scratch, Going*) { k.draw(grid, task, scratch); });
     });
 }

@@ -139,7 +139,7 @@ EOREN_API int eoren_muon_step(const eoren_muon* step, int64_t threads);
 EOREN_API int eoren_evaluate(const eoren_query* query, int64_t threads);
 EOREN_API int eoren_render(const eoren_grid* grid, int64_t threads);
 
-// sin and cos of n numbers, for tests.
+// sin and cos of n numbers, or sin alone if cos is null: for tests.
 EOREN_API void eoren_sincos(const float* x, int64_t n, float* sin, float* cos);
 
 #ifdef __cplusplus

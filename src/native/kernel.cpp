@@ -12,13 +12,13 @@ Part* part_at(char* shared, int64_t task) { return (Part*)shared + task; }
 
 int64_t gradients_tasks(const eoren_step* s) { return s->tiles * parts_of(*s); }
 
-int64_t network_scratch(const eoren_networks& n, bool backward) {
+int64_t network_scratch(const eoren_networks& n, Use use) {
     Arena arena = {nullptr, 0};
-    arrange(n, arena, backward);
+    arrange(n, arena, use);
     return arena.used;
 }
 
-int64_t gradients_scratch(const eoren_step* s) { return network_scratch(s->network, true); }
+int64_t gradients_scratch(const eoren_step* s) { return network_scratch(s->network, TRAINING); }
 
 int64_t gradient_bytes(const eoren_step* s) {
     Arena arena = {nullptr, 0};
@@ -71,13 +71,16 @@ void adam_task(const eoren_adam* s, int64_t task) { adam(*s, s->tile[task]); }
 int64_t muon_scratch(const eoren_muon* s) { return 4 * muon_floats(s->n); }
 void muon_task(const eoren_muon* s, int64_t task, char* scratch) { muon(*s, s->tile[task], scratch); }
 
-int64_t query_scratch(const eoren_networks* n) { return network_scratch(*n, false); }
+int64_t query_scratch(const eoren_networks* n) { return network_scratch(*n, LAPLACIANS); }
 
 void evaluate_task(const eoren_query* q, int64_t tile, int64_t first, int64_t end, char* scratch) {
     evaluate(*q, tile, first, end, scratch);
 }
 
 int64_t grid_tasks(const eoren_grid* g) { return ((g->columns + CELL - 1) / CELL) * ((g->rows + CELL - 1) / CELL); }
+int64_t draw_scratch(const eoren_grid* g) {
+    return query_scratch(&g->network) + lattice_floats(g->network.width) * (int64_t)sizeof(float);
+}
 void draw_task(const eoren_grid* g, int64_t task, char* scratch) { draw(*g, task, scratch); }
 
 void sincos(const float* x, int64_t n, float* sin, float* cos) {
@@ -85,9 +88,14 @@ void sincos(const float* x, int64_t n, float* sin, float* cos) {
         float in[LANES] = {}, s[LANES], c[LANES];
         const int64_t count = n - k < LANES ? n - k : LANES;
         for (int64_t i = 0; i < count; ++i) in[i] = x[k + i];
-        const Wave w = wave(load(in));
-        store(s, w.sin), store(c, w.cos);
-        for (int64_t i = 0; i < count; ++i) sin[k + i] = s[i], cos[k + i] = c[i];
+        if (cos) {
+            const Wave w = wave(load(in));
+            store(s, w.sin), store(c, w.cos);
+        } else {
+            store(s, sine_of(load(in)));
+        }
+        for (int64_t i = 0; i < count; ++i) sin[k + i] = s[i];
+        for (int64_t i = 0; cos && i < count; ++i) cos[k + i] = c[i];
     }
 }
 
@@ -96,5 +104,5 @@ void sincos(const float* x, int64_t n, float* sin, float* cos) {
 extern "C" const eoren_kernel EOREN_KERNEL;
 extern "C" const eoren_kernel EOREN_KERNEL = {
     gradients_tasks, gradients_scratch, gradients_shared, gradients,     gradients_end, adam_task, muon_scratch,
-    muon_task,       query_scratch,     evaluate_task,    grid_tasks, draw_task,     sincos,
+    muon_task,       query_scratch,     evaluate_task,    grid_tasks, draw_scratch, draw_task, sincos,
 };

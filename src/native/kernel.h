@@ -19,6 +19,7 @@ typedef struct {
     int64_t (*query_scratch)(const eoren_networks*);
     void (*evaluate)(const eoren_query*, int64_t tile, int64_t first, int64_t end, char* scratch);
     int64_t (*grid_tasks)(const eoren_grid*);
+    int64_t (*draw_scratch)(const eoren_grid*);
     void (*draw)(const eoren_grid*, int64_t task, char* scratch);
     void (*sincos)(const float*, int64_t, float*, float*);
 } eoren_kernel;

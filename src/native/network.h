@@ -34,15 +34,19 @@ struct Prepared {
     float* last_bias;
 
     float* z[EOREN_MOST_LAYERS];    // (rows, width), activations of every sine layer
-    float* p[EOREN_MOST_LAYERS];    // (rows, width), pre-activations of layer 1 ...
-    float* cos[EOREN_MOST_LAYERS];  // (points, width)
+    float* cos[EOREN_MOST_LAYERS];  // (points, width); null where colours are all that is asked
+    float* p[EOREN_MOST_LAYERS];    // (2 points, width), derivatives of the pre-activations of layer 1 ...; or null
     float* tangent;                 // (2, width), derivatives of the first layer's pre-activation
     float *by_z, *spare;            // (rows, width), gradients
     float* said;                    // (rows, channels)
     float* by_said;
 };
 
-inline Prepared arrange(const eoren_networks& n, Arena& arena, bool backward) {
+// What a network is asked for, each with all before it.
+enum Use { COLORS, GRADIENTS, LAPLACIANS, TRAINING };
+
+inline Prepared arrange(const eoren_networks& n, Arena& arena, Use use) {
+    const bool backward = use == TRAINING;
     Prepared r = {};
     r.width = n.width, r.depth = n.depth, r.channels = n.channels;
     r.first = arena.floats(2 * n.width);
@@ -50,9 +54,9 @@ inline Prepared arrange(const eoren_networks& n, Arena& arena, bool backward) {
         r.bias[k] = arena.floats(n.width);
         if (k > 0) r.hidden[k] = arena.floats(n.width * n.width);
         if (k > 0 && backward) r.turned[k] = arena.floats(n.width * n.width);
-        r.z[k] = k == 0 || backward ? arena.floats(ROWS * n.width) : r.z[k - 1];
-        if (k > 0) r.p[k] = k == 1 || backward ? arena.floats(ROWS * n.width) : r.p[1];
-        r.cos[k] = k == 0 || backward ? arena.floats(BLOCK * n.width) : r.cos[0];
+        r.z[k] = k < 2 || backward ? arena.floats(ROWS * n.width) : r.z[k - 2];
+        if (use >= GRADIENTS) r.cos[k] = k == 0 || backward ? arena.floats(BLOCK * n.width) : r.cos[0];
+        if (use >= LAPLACIANS && k > 0) r.p[k] = k == 1 || backward ? arena.floats(2 * BLOCK * n.width) : r.p[1];
     }
     r.last = arena.floats(n.channels * n.width);
     r.last_bias = arena.floats(n.channels);
@@ -97,37 +101,74 @@ struct Streams {
     int64_t count() const { return 1 + axes + laplacian; }
 };
 
-// z and cos of a sine layer from the pre-activations of its value and derivatives.
+// A hidden layer: z from the z before, with what the way back needs of it.
 template <int AXES, bool LAPLACIAN>
-inline void sine(int64_t numbers, const float* p, float* z, float* cos) {
-    for (int64_t k = 0; k < numbers; k += LANES) {
-        const Wave w = wave(load(p + k));
-        store(z + k, w.sin);
-        store(cos + k, w.cos);
-        Vector bend = {};
-        for (int a = 1; a <= AXES; ++a) {
-            const Vector along = load(p + a * numbers + k);
-            store(z + a * numbers + k, w.cos * along);
-            if (LAPLACIAN) bend += along * along;
-        }
-        if (LAPLACIAN) {
-            const int64_t at = (AXES + 1) * numbers + k;
-            store(z + at, w.cos * load(p + at) - w.sin * bend);
-        }
+inline void hidden_sine(const Prepared& r, int64_t layer, int64_t points) {
+    const int64_t w = r.width, numbers = points * w;
+    const float *from = r.z[layer - 1], *weight = r.hidden[layer];
+    float *z = r.z[layer], *cos = r.cos[layer];
+    if (!cos) {
+        multiply(points, w, w, {from, w, 1}, weight, r.bias[layer],
+                 [=](int64_t at, Vector angle) { store(z + at, sine_of(angle)); });
+        return;
+    }
+    multiply(points, w, w, {from, w, 1}, weight, r.bias[layer], [=](int64_t at, Vector angle) {
+        const Wave found = wave(angle);
+        store(z + at, found.sin);
+        store(cos + at, found.cos);
+    });
+    for (int a = 1; a <= AXES; ++a) {
+        float *p = r.p[layer] ? r.p[layer] + (a - 1) * numbers : nullptr, *slope = z + a * numbers;
+        const Left left = {from + a * numbers, w, 1};
+        if (p)
+            multiply(points, w, w, left, weight, nullptr, [=](int64_t at, Vector along) {
+                store(p + at, along);
+                store(slope + at, load(cos + at) * along);
+            });
+        else
+            multiply(points, w, w, left, weight, nullptr,
+                     [=](int64_t at, Vector along) { store(slope + at, load(cos + at) * along); });
+    }
+    if (LAPLACIAN) {
+        const float *px = r.p[layer], *py = px + numbers;
+        float* bend = z + (AXES + 1) * numbers;
+        multiply(points, w, w, {from + (AXES + 1) * numbers, w, 1}, weight, nullptr, [=](int64_t at, Vector along) {
+            const Vector x = load(px + at), y = load(py + at);
+            store(bend + at, load(cos + at) * along - load(z + at) * (x * x + y * y));
+        });
     }
 }
 
+// The first layer's waves at points anywhere: those of the units from j on, at the i-th.
+struct Scattered {
+    const Prepared& r;
+    const float* local;  // (points, 2)
+
+    struct Units {
+        Vector by_u, by_v, bias;
+        const float* local;
+        Vector angle(int64_t i) const { return local[2 * i] * by_u + local[2 * i + 1] * by_v + bias; }
+        Wave at(int64_t i) const { return wave(angle(i)); }
+        Vector sine_at(int64_t i) const { return sine_of(angle(i)); }
+    };
+    Units units(int64_t j) const { return {load(r.first + j), load(r.first + r.width + j), load(r.bias[0] + j), local}; }
+};
+
 // The first layer, whose derivatives' pre-activations are the same at every point.
-template <int AXES, bool LAPLACIAN>
-inline void first_sine(const Prepared& r, int64_t points, const float* local) {
+template <int AXES, bool LAPLACIAN, class Points>
+inline void first_sine(const Prepared& r, int64_t points, Points where) {
     const int64_t w = r.width, numbers = points * w;
     for (int64_t j = 0; j < w; j += LANES) {
-        const Vector by_u = load(r.first + j), by_v = load(r.first + w + j), bias = load(r.bias[0] + j);
+        const auto units = where.units(j);
+        if (!r.cos[0]) {
+            for (int64_t i = 0; i < points; ++i) store(r.z[0] + i * w + j, units.sine_at(i));
+            continue;
+        }
         Vector tangent[2] = {};
         Vector bend = {};
         for (int a = 0; a < AXES; ++a) tangent[a] = load(r.tangent + a * w + j), bend += tangent[a] * tangent[a];
         for (int64_t i = 0; i < points; ++i) {
-            const Wave s = wave(local[2 * i] * by_u + local[2 * i + 1] * by_v + bias);
+            const Wave s = units.at(i);
             const int64_t at = i * w + j;
             store(r.z[0] + at, s.sin);
             store(r.cos[0] + at, s.cos);
@@ -142,28 +183,31 @@ template <int CHANNELS>
 inline void say(const Prepared& r, int64_t rows) {
     const int64_t w = r.width;
     const float* z = r.z[r.depth - 1];
-    for (int64_t row = 0; row < rows; ++row, z += w) {
-        Vector total[CHANNELS];
-        EOREN_UNROLL for (int c = 0; c < CHANNELS; ++c) total[c] = Vector{};
+    for (int64_t row = 0; row < rows; row += 4, z += 4 * w) {
+        Vector total[CHANNELS][4];
+        EOREN_UNROLL for (int c = 0; c < CHANNELS; ++c)
+            EOREN_UNROLL for (int i = 0; i < 4; ++i) total[c][i] = Vector{};
         for (int64_t j = 0; j < w; j += LANES) {
-            const Vector each = load(z + j);
-            EOREN_UNROLL for (int c = 0; c < CHANNELS; ++c) total[c] += each * load(r.last + c * w + j);
+            Vector last[CHANNELS];
+            EOREN_UNROLL for (int c = 0; c < CHANNELS; ++c) last[c] = load(r.last + c * w + j);
+            EOREN_UNROLL for (int i = 0; i < 4; ++i) {
+                const Vector each = load(z + i * w + j);
+                EOREN_UNROLL for (int c = 0; c < CHANNELS; ++c) total[c][i] += each * last[c];
+            }
         }
-        EOREN_UNROLL for (int c = 0; c < CHANNELS; ++c) r.said[row * CHANNELS + c] = sum(total[c]);
+        EOREN_UNROLL for (int c = 0; c < CHANNELS; ++c) {
+            const Four four = sums(total[c][0], total[c][1], total[c][2], total[c][3]);
+            EOREN_UNROLL for (int i = 0; i < 4; ++i) r.said[(row + i) * CHANNELS + c] = four.sum[i];
+        }
     }
 }
 
-template <int AXES, bool LAPLACIAN>
-inline void propagate(const Prepared& r, const Streams& s, const float* local) {
+template <int AXES, bool LAPLACIAN, class Points>
+inline void propagate(const Prepared& r, const Streams& s, Points where) {
     const int64_t w = r.width, rows = s.count() * s.points;
     for (int64_t a = 0; a < AXES; ++a) scaled(r.first + s.axis[a] * w, w, s.scale[a], r.tangent + a * w);
-    first_sine<AXES, LAPLACIAN>(r, s.points, local);
-    for (int64_t k = 1; k < r.depth; ++k) {
-        const int64_t values = s.points * w;
-        multiply(s.points, w, w, {r.z[k - 1], w, 1}, r.hidden[k], r.p[k], r.bias[k]);
-        multiply(rows - s.points, w, w, {r.z[k - 1] + values, w, 1}, r.hidden[k], r.p[k] + values);
-        sine<AXES, LAPLACIAN>(values, r.p[k], r.z[k], r.cos[k]);
-    }
+    first_sine<AXES, LAPLACIAN>(r, s.points, where);
+    for (int64_t k = 1; k < r.depth; ++k) hidden_sine<AXES, LAPLACIAN>(r, k, s.points);
     if (r.channels == 1) say<1>(r, rows);
     if (r.channels == 2) say<2>(r, rows);
     if (r.channels == 3) say<3>(r, rows);
@@ -172,15 +216,16 @@ inline void propagate(const Prepared& r, const Streams& s, const float* local) {
         for (int64_t c = 0; c < r.channels; ++c) r.said[i * r.channels + c] += r.last_bias[c];
 }
 
-inline void forward(const Prepared& r, const Streams& s, const float* local) {
+template <class Points>
+inline void forward(const Prepared& r, const Streams& s, Points where) {
     if (s.laplacian)
-        propagate<2, true>(r, s, local);
+        propagate<2, true>(r, s, where);
     else if (s.axes == 2)
-        propagate<2, false>(r, s, local);
+        propagate<2, false>(r, s, where);
     else if (s.axes == 1)
-        propagate<1, false>(r, s, local);
+        propagate<1, false>(r, s, where);
     else
-        propagate<0, false>(r, s, local);
+        propagate<0, false>(r, s, where);
 }
 
 // From the gradient by z to the gradient by p, in place.
@@ -191,7 +236,7 @@ inline void unsine(int64_t numbers, const float* p, const float* z, const float*
         Vector turn = {};
         for (int a = 1; a <= AXES; ++a) {
             const Vector by = load(by_z + a * numbers + k);
-            turn += load(p + a * numbers + k) * by;
+            turn += load(p + (a - 1) * numbers + k) * by;
             store(by_z + a * numbers + k, c * by);
         }
         store(by_z + k, c * load(by_z + k) - load(z + k) * turn);

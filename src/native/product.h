@@ -14,10 +14,11 @@ struct Left {
 // Unrolled, so that a tile never leaves the registers.
 #define EOREN_UNROLL _Pragma("GCC unroll 8")
 
-// c = a b + offset for ADD false, the offset one for every column or null; c += scale a b for ADD true.
-template <int WIDE, bool ADD>
+// Eight rows (or four) and some vectors of a b + offset, the offset one for every column or null; keep(at, vector) has
+// each vector of the result, and where it belongs in a matrix of so many columns.
+template <int WIDE, class Keep>
 inline void product_tile(
-    int64_t depth, Left a, const float* b, int64_t b_row, float* c, int64_t c_row, const float* offset, float scale
+    int64_t depth, int64_t columns, Left a, const float* b, const float* offset, int64_t at, Keep keep
 ) {
     Vector total[TALL][WIDE];
     EOREN_UNROLL for (int j = 0; j < WIDE; ++j) {
@@ -26,7 +27,7 @@ inline void product_tile(
     }
     for (int64_t k = 0; k < depth; ++k) {
         Vector right[WIDE];
-        EOREN_UNROLL for (int j = 0; j < WIDE; ++j) right[j] = load(b + k * b_row + j * LANES);
+        EOREN_UNROLL for (int j = 0; j < WIDE; ++j) right[j] = load(b + k * columns + j * LANES);
         const float* left = a.data + k * a.by_k;
         EOREN_UNROLL for (int i = 0; i < TALL; ++i) {
             const Vector each = all(left[i * a.by_row]);
@@ -34,17 +35,14 @@ inline void product_tile(
         }
     }
     EOREN_UNROLL for (int i = 0; i < TALL; ++i) {
-        EOREN_UNROLL for (int j = 0; j < WIDE; ++j) {
-            float* out = c + i * c_row + j * LANES;
-            store(out, ADD ? load(out) + scale * total[i][j] : total[i][j]);
-        }
+        EOREN_UNROLL for (int j = 0; j < WIDE; ++j) keep(at + i * columns + j * LANES, total[i][j]);
     }
 }
 
-template <bool ADD>
-inline void product(
-    int64_t rows, int64_t depth, int64_t columns, Left a, const float* b, int64_t b_row, float* c, int64_t c_row,
-    const float* offset, float scale
+// a b + offset. Rows are a multiple of 8, columns one of 16.
+template <class Keep>
+inline void multiply(
+    int64_t rows, int64_t depth, int64_t columns, Left a, const float* b, const float* offset, Keep keep
 ) {
     for (int64_t left = columns / LANES, column = 0; left > 0;) {
         // Three vectors at a time, but never one alone at the end.
@@ -52,28 +50,27 @@ inline void product(
         const float* start = offset ? offset + column : nullptr;
         for (int64_t row = 0; row < rows; row += TALL) {
             const Left part = {a.data + row * a.by_row, a.by_row, a.by_k};
-            float* out = c + row * c_row + column;
+            const int64_t at = row * columns + column;
             if (wide == 3)
-                product_tile<3, ADD>(depth, part, b + column, b_row, out, c_row, start, scale);
+                product_tile<3>(depth, columns, part, b + column, start, at, keep);
             else if (wide == 2)
-                product_tile<2, ADD>(depth, part, b + column, b_row, out, c_row, start, scale);
+                product_tile<2>(depth, columns, part, b + column, start, at, keep);
             else
-                product_tile<1, ADD>(depth, part, b + column, b_row, out, c_row, start, scale);
+                product_tile<1>(depth, columns, part, b + column, start, at, keep);
         }
         left -= wide;
         column += wide * LANES;
     }
 }
 
-// c = a b, plus an offset for every column if there is one. Rows are a multiple of 8, columns one of 16.
-inline void multiply(int64_t rows, int64_t depth, int64_t columns, Left a, const float* b, float* c,
-                     const float* offset = nullptr) {
-    product<false>(rows, depth, columns, a, b, columns, c, columns, offset, 1.0f);
+// c = a b.
+inline void multiply(int64_t rows, int64_t depth, int64_t columns, Left a, const float* b, float* c) {
+    multiply(rows, depth, columns, a, b, nullptr, [=](int64_t at, Vector v) { store(c + at, v); });
 }
 
 // c += scale a b.
 inline void add_product(int64_t rows, int64_t depth, int64_t columns, Left a, const float* b, float scale, float* c) {
-    product<true>(rows, depth, columns, a, b, columns, c, columns, nullptr, scale);
+    multiply(rows, depth, columns, a, b, nullptr, [=](int64_t at, Vector v) { store(c + at, load(c + at) + scale * v); });
 }
 
 inline void transpose(int64_t rows, int64_t columns, const float* from, float scale, float* to) {

@@ -61,7 +61,7 @@ inline void count_moments(const eoren_step& s, int64_t points, const int64_t* pi
 
 inline void add_part(const eoren_step& s, Part& part, char* scratch, eoren_going going, void* context) {
     Arena arena = {scratch, 0};
-    const Prepared r = arrange(s.network, arena, true);
+    const Prepared r = arrange(s.network, arena, TRAINING);
     const int64_t tile = s.tile[part.tile];
     take(s.network, tile, r, true);
     const int64_t* box = s.box + 4 * tile;
@@ -90,7 +90,7 @@ inline void add_part(const eoren_step& s, Part& part, char* scratch, eoren_going
                 local[2 * i] = ((float)column - centre[0] + (pass.offset[0] + 0.5f)) / half;
                 local[2 * i + 1] = ((float)row - centre[1] + (pass.offset[1] + 0.5f)) / half;
             }
-            forward(r, streams, local);
+            forward(r, streams, Scattered{r, local});
             if (s.moments) count_moments(s, points, pixel, r.said, part);
             compare(s, pass, points, pixel, tuned, r, streams.points, part);
             backward(r, streams, local, s.network.omega, part.to);

@@ -51,6 +51,54 @@ inline float sum_of(V v) {
 
 inline float sum(Vector v) { return sum_of<LANES>(v); }
 
+// Sums of four vectors at once: a third of the work of one after the other.
+struct Four {
+    float sum[4];
+};
+
+#if defined(__clang__) || __GNUC__ >= 12
+template <int... I>
+struct Numbers {};
+template <int N, int... I>
+struct Count : Count<N - 1, N - 1, I...> {};
+template <int... I>
+struct Count<0, I...> {
+    typedef Numbers<I...> Type;
+};
+typedef Count<LANES>::Type Lanes;
+
+// Within every four lanes: a, b, a, b of those from FROM on; or a, a, b, b.
+template <int FROM, int... I>
+inline Vector zip(Vector a, Vector b, Numbers<I...>) {
+    return __builtin_shufflevector(a, b, (I / 4 * 4 + I % 4 / 2 + FROM + I % 2 * LANES)...);
+}
+template <int FROM, int... I>
+inline Vector join(Vector a, Vector b, Numbers<I...>) {
+    return __builtin_shufflevector(a, b, (I / 4 * 4 + I % 2 + FROM + I % 4 / 2 * LANES)...);
+}
+
+template <int N, class V>
+inline Four fold(V v) {
+    if constexpr (N == 4) {
+        return {{v[0], v[1], v[2], v[3]}};
+    } else {
+        typedef typename Half<N>::Type H;
+        H low, high;
+        __builtin_memcpy(&low, &v, sizeof low);
+        __builtin_memcpy(&high, (const char*)&v + sizeof low, sizeof high);
+        return fold<N / 2>(low + high);
+    }
+}
+
+inline Four sums(Vector a, Vector b, Vector c, Vector d) {
+    const Vector left = zip<0>(a, b, Lanes()) + zip<2>(a, b, Lanes());
+    const Vector right = zip<0>(c, d, Lanes()) + zip<2>(c, d, Lanes());
+    return fold<LANES>(join<0>(left, right, Lanes()) + join<2>(left, right, Lanes()));
+}
+#else
+inline Four sums(Vector a, Vector b, Vector c, Vector d) { return {{sum(a), sum(b), sum(c), sum(d)}}; }
+#endif
+
 struct Wave {
     Vector sin, cos;
 };
@@ -74,6 +122,21 @@ inline Wave wave(Vector x) {
     const Integers swap = (quarter & 1) != 0;
     const Vector s = swap ? even : odd, c = swap ? odd : even;
     return {(Vector)((Integers)s ^ ((quarter & 2) << 30)), (Vector)((Integers)c ^ (((quarter + 1) & 2) << 30))};
+}
+
+// The sine alone, as right, for half the work: the angle less the nearest multiple of two right angles.
+inline Vector sine_of(Vector x) {
+    const float round = 0x1.8p23f;
+    const Vector shifted = x * 0x1.45f306p-2f + round;
+    const Vector turns = shifted - round;
+    Vector r = x - turns * 0x1.922p+1f;
+    r = r - turns * -0x1.2aep-17f;
+    r = r - turns * -0x1.de973ep-30f;
+    r = r > 2.0f ? all(2.0f) : r < -2.0f ? all(-2.0f) : r;
+    const Vector square = r * r;
+    const Vector odd =
+        r + r * square * (-0x1.55554cp-3f + square * (0x1.110edap-7f + square * (-0x1.9f70fp-13f + square * 0x1.5dc904p-19f)));
+    return (Vector)((Integers)odd ^ ((Integers)shifted << 31));
 }
 
 }  // namespace
