@@ -14,6 +14,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from eoren._version import __version__
+from eoren.areas import point_values
 from eoren.checkpoint import Identity
 from eoren.devices import choose_device
 from eoren.errors import EorenError
@@ -110,9 +111,10 @@ def fit(
     pixels, digest = _picture(image)
     start = monotonic()
     place = choose_device(device)
-    tiling = mosaic(pixels, chosen)
+    points = point_values(pixels) if chosen.pixels == "areas" else pixels
+    tiling = mosaic(points, chosen)
     run = Run(
-        pixels,
+        points,
         tiling,
         Identity(chosen, seed, digest),
         device=place,
@@ -122,7 +124,7 @@ def fit(
     )
     ended = run.until_the_end()
     run.keep()
-    field = tuned(run.siren, tiling, pixels, bits=chosen.bits)
+    field = tuned(run.siren, tiling, points, bits=chosen.bits)
     taken = run.elapsed()
     provenance = Provenance(chosen.as_dict(), seed, run.steps, round(taken, 3), digest, version=__version__)
     field = loads(dumps(replace(field, provenance=provenance))).to(place)

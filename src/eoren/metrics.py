@@ -8,6 +8,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from skimage.metrics import structural_similarity
 
+from eoren.areas import AVERAGING, point_values
 from eoren.errors import EorenError
 from eoren.field import Field
 from eoren.gradients import slopes
@@ -52,6 +53,8 @@ class Metrics:
 
 def evaluate(field: Field, image: ArrayLike, *, stored_bytes: int | None = None) -> Metrics:
     """Measure a field against its picture, in strips: memory does not grow beyond picture and target.
+
+    Of a field whose fit took pixels for areas, colours are averages over the pixels, and the spline's too.
 
     Args:
         field: what to measure.
@@ -110,6 +113,8 @@ def psnr(
 def _squared_errors(field: Field, image: Image) -> tuple[float, float, float]:
     """Mean squared errors of colour, colour in 8 bits, and gradient per pixel."""
     height, width, channels = image.shape
+    areas = _has_areas(field)
+    points = point_values(image) if areas else image
     sums = np.zeros(3)
     strip = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, strip):
@@ -117,8 +122,8 @@ def _squared_errors(field: Field, image: Image) -> tuple[float, float, float]:
         color, gradient = field.sample(
             width, height, "color", "gradient", rows=rows, extent=(float(width), float(height))
         )
-        clamped = color.clip(0, 1)
-        reference = slopes(image, box=(0, top, width, min(top + strip, height)))
+        clamped = (_averages(field, rows) if areas else color).clip(0, 1)
+        reference = slopes(points, box=(0, top, width, min(top + strip, height)))
         sums += [
             np.square(clamped - image[rows], dtype=np.float64).sum(),
             np.square(np.floor(clamped * 255 + 0.5) / 255 - image[rows], dtype=np.float64).sum(),
@@ -126,6 +131,21 @@ def _squared_errors(field: Field, image: Image) -> tuple[float, float, float]:
         ]
     color_error, rounded_error, gradient_error = (sums / (height * width * channels)).tolist()
     return color_error, rounded_error, gradient_error
+
+
+def _has_areas(field: Field) -> bool:
+    return field.provenance.settings.get("pixels") == "areas"
+
+
+def _averages(field: Field, rows: slice) -> Float[np.ndarray, "rows width channels"]:
+    """Over the pixels of some rows."""
+    width, height = field.size
+    parts = []
+    for x, y, weight in AVERAGING:
+        region = (x / width, y / height, 1 + x / width, 1 + y / height)
+        parts.append(np.float32(weight) * field.sample(width, height, "color", region=region, rows=rows)[0])
+    found: Float[np.ndarray, "rows width channels"] = np.sum(parts, 0)
+    return found
 
 
 def _ssim(field: Field, image: Image) -> float:
@@ -138,7 +158,8 @@ def _ssim(field: Field, image: Image) -> float:
     strip = max(1, _STRIP_PIXELS // width)
     for top in range(r, height - r, strip):
         rows = slice(top - r, min(top + strip, height - r) + r)
-        said = field.sample(width, height, "color", rows=rows)[0].clip(0, 1)
+        said = _averages(field, rows) if _has_areas(field) else field.sample(width, height, "color", rows=rows)[0]
+        said = said.clip(0, 1)
         for c in range(channels):
             _, similarity = structural_similarity(
                 image[rows, :, c].astype(np.float64),

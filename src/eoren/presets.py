@@ -34,6 +34,8 @@ class Settings:
         preset: the set these came from.
         objective: ``gradient`` (EoREN), ``pixel`` or ``sobolev`` (both).
         gradient_weight: of the gradient term of ``sobolev``; the others have one term alone.
+        pixels: what a pixel of the picture is: ``points``, the value at its centre, or ``areas``, the average over
+            its square, which zooms better (:mod:`eoren.areas`).
         filter: where target gradients come from: ``spline``, the derivative of the interpolating quintic
             spline, which agrees with the pixels; or a stencil, adjusted by its ramp response.
         width: units of a hidden layer.
@@ -62,6 +64,7 @@ class Settings:
     preset: str
     objective: str = "sobolev"
     gradient_weight: float = 0.1
+    pixels: str = "points"
     filter: str = SPLINE
     width: int = 32
     depth: int = 3
@@ -87,6 +90,7 @@ class Settings:
     def __post_init__(self) -> None:
         """Refuse what cannot be fitted, naming the option."""
         _choice("objective", self.objective, [*OBJECTIVES])
+        _choice("pixels", self.pixels, ["points", "areas"])
         _choice("filter", self.filter, [SPLINE, *STENCILS])
         _choice("optimizer", self.optimizer, ["muon", "adam"])
         _choice("bits", self.bits, BITS)
