@@ -22,38 +22,45 @@ inline void adam(const eoren_adam& s, int64_t which) {
     }
 }
 
-inline int64_t muon_floats(int64_t n) { return 5 * n * n + 64; }
+inline int64_t muon_floats(int64_t n) { return 4 * n * n + 64; }
 
-// Newton-Schulz: x <- a x + (b s + c s s) x with s = x x^T.
+// Newton-Schulz: x <- a x + x (b s + c s s) with s = x^T x, which needs no matrix transposed.
 inline void muon(const eoren_muon& s, int64_t which, char* scratch) {
     const int64_t n = s.n, numbers = n * n;
     Arena arena = {scratch, 0};
-    float *x = arena.floats(numbers), *turned = arena.floats(numbers), *square = arena.floats(numbers),
-          *polynomial = arena.floats(numbers), *next = arena.floats(numbers);
+    float *x = arena.floats(numbers), *square = arena.floats(numbers), *polynomial = arena.floats(numbers),
+          *next = arena.floats(numbers);
     const float a = s.coefficient[0], b = s.coefficient[1], c = s.coefficient[2];
     for (int64_t k = 0; k < s.tensors; ++k) {
         float *p = s.value[k] + which * numbers, *m = s.mean[k] + which * numbers;
         const float* g = s.gradient[k] + which * numbers;
-        float largest = 0;
-        for (int64_t i = 0; i < numbers; ++i) {
-            m[i] += (1 - s.momentum) * (g[i] - m[i]);
-            x[i] = g[i] + s.momentum * (m[i] - g[i]);  // Nesterov's look ahead
-            const float size = x[i] < 0 ? -x[i] : x[i];
-            largest = size > largest ? size : largest;
+        Vector sizes = {};
+        for (int64_t i = 0; i < numbers; i += LANES) {
+            const Vector by = load(g + i), mean = load(m + i) + (1 - s.momentum) * (by - load(m + i));
+            const Vector ahead = by + s.momentum * (mean - by);  // Nesterov's
+            store(m + i, mean);
+            store(x + i, ahead);
+            const Vector size = ahead < 0.0f ? -ahead : ahead;
+            sizes = size > sizes ? size : sizes;
         }
+        float largest = __FLT_MIN__;
+        for (int lane = 0; lane < LANES; ++lane) largest = sizes[lane] > largest ? sizes[lane] : largest;
         // The squares of tiny numbers vanish: first the largest becomes one.
-        const float up = 1 / (largest > __FLT_MIN__ ? largest : __FLT_MIN__);
-        double squares = 0;
-        for (int64_t i = 0; i < numbers; ++i) x[i] *= up, squares += (double)x[i] * x[i];
-        const float norm = root((float)squares), down = 1 / (norm > __FLT_MIN__ ? norm : __FLT_MIN__);
+        const float up = 1 / largest;
+        Vector squares = {};
+        for (int64_t i = 0; i < numbers; i += LANES) {
+            const Vector each = up * load(x + i);
+            store(x + i, each);
+            squares += each * each;
+        }
+        const float norm = root(sum(squares)), down = 1 / (norm > __FLT_MIN__ ? norm : __FLT_MIN__);
         for (int64_t i = 0; i < numbers; ++i) x[i] *= down;
         for (int64_t step = 0; step < s.iterations; ++step) {
-            transpose(n, n, x, 1.0f, turned);
-            multiply(n, n, n, {x, n, 1}, turned, square);
-            for (int64_t i = 0; i < numbers; ++i) polynomial[i] = b * square[i];
-            add_product(n, n, n, {square, n, 1}, square, c, polynomial);
-            for (int64_t i = 0; i < numbers; ++i) next[i] = a * x[i];
-            add_product(n, n, n, {polynomial, n, 1}, x, 1.0f, next);
+            multiply(n, n, n, {x, 1, n}, x, square);
+            multiply(n, n, n, {square, n, 1}, square, nullptr,
+                     [=](int64_t at, Vector v) { store(polynomial + at, b * load(square + at) + c * v); });
+            multiply(n, n, n, {x, n, 1}, polynomial, nullptr,
+                     [=](int64_t at, Vector v) { store(next + at, a * load(x + at) + v); });
             float* old = x;
             x = next, next = old;
         }
