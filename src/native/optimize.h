@@ -48,10 +48,14 @@ inline void muon(const eoren_muon& s, int64_t which, char* scratch) {
         // The squares of tiny numbers vanish: first the largest becomes one.
         const float up = 1 / largest;
         Vector squares = {};
-        for (int64_t i = 0; i < numbers; i += LANES) {
-            const Vector each = up * load(x + i);
-            store(x + i, each);
-            squares += each * each;
+        for (int64_t row = 0; row < numbers; row += n) {
+            Vector own = {};  // row by row, because long sums round away
+            for (int64_t i = row; i < row + n; i += LANES) {
+                const Vector each = up * load(x + i);
+                store(x + i, each);
+                own += each * each;
+            }
+            squares += own;
         }
         const float norm = root(sum(squares)), down = 1 / (norm > __FLT_MIN__ ? norm : __FLT_MIN__);
         for (int64_t i = 0; i < numbers; ++i) x[i] *= down;
