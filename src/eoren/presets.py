@@ -73,7 +73,7 @@ class Settings:
     bits_per_pixel: float | None = None
     omega_first: float | None = None
     omega_hidden: float = 20.0
-    halo: float = 2.0
+    halo: float = 1.0
     optimizer: str = "muon"
     rate: float = 0.006
     adam_rate: float | None = None
