@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 
 from eoren._version import __version__
 from eoren.cli import terminal
+from eoren.cli.compare import compare
 from eoren.cli.fit import fit
 from eoren.cli.gradient import gradient
 from eoren.cli.render import render
@@ -28,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: half the lines, half the time
     pretty_exceptions_enable=False,
 )
-for _command in (fit, render, evaluate, info, gradient):
+for _command in (fit, render, evaluate, info, gradient, compare):
     app.command()(_command)
 
 
