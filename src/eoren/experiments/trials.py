@@ -118,7 +118,7 @@ def run_all(
     Example:
         >>> from eoren.experiments.methods import Networks, methods
         >>> tiny = methods(Networks(width=16, depth=2, epochs=5, rate=1e-3))
-        >>> images = np.random.default_rng(0).random((2, 12, 12, 1), np.float32)
+        >>> images = list(np.random.default_rng(0).random((2, 12, 12, 1), np.float32))
         >>> found = run_all(images, [tiny["gradient"], tiny["eoren"]], epochs=5, samples=2)
         >>> [sample.epoch for sample in found["eoren"][1].samples]
         [2.0, 5.0]
