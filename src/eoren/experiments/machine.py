@@ -24,7 +24,7 @@ def machine() -> dict[str, str | int]:
         "system": platform.system(),
         "processor": _processor(),
         "threads": found.threads,
-        "engine": found.engine if found.target is None else f"{found.engine}, {found.target}",
+        "engine": f"native, {found.target}" if found.engine == "native" else found.engine,
     }
 
 

@@ -87,7 +87,7 @@ def heat_stops() -> list[str]:
     return [f"rgb({red:.0f} {green:.0f} {blue:.0f})" for red, green, blue in _HEAT]
 
 
-def reduced(image: Pixels, side: int) -> Pixels:
+def reduced(image: Pixels, side: int) -> Float[np.ndarray, "rows columns channels"]:
     """A picture whose longer side is at most so many pixels; Lanczos filter, clamped to [0, 1].
 
     Example:
@@ -103,7 +103,9 @@ def reduced(image: Pixels, side: int) -> Pixels:
     return np.stack(small, -1).clip(0, 1)
 
 
-def spline_enlarged(image: Pixels, box: tuple[int, int, int, int], scale: int) -> Pixels:
+def spline_enlarged(
+    image: Pixels, box: tuple[int, int, int, int], scale: int
+) -> Float[np.ndarray, "rows columns channels"]:
     """Part of a picture enlarged by the cubic spline through its pixels.
 
     Args:

@@ -80,6 +80,7 @@ class Panels:
         rounds: every trial there is, so that all share their scales.
 
     Attributes:
+        own_gradient: ``(H, W, C, 2)``, the picture's reference gradient, intensity per pixel.
         light: magnitude of the gradient at full lightness, intensity per pixel.
         hot: error at the end of the scale.
         row: of the picture's strongest edge.
@@ -90,11 +91,11 @@ class Panels:
     def __init__(self, image: Pixels, rounds: Sequence[Sequence[Said]]) -> None:
         """Find the scales."""
         self._image = image
-        self._gradient = slopes(image)
-        magnitude = np.linalg.norm(brightness(self._gradient), axis=-1)
+        self.own_gradient = slopes(image)
+        magnitude = np.linalg.norm(brightness(self.own_gradient), axis=-1)
         # A flat picture has no slopes to go by.
         self.light = _rounded(max(float(np.quantile(magnitude, _LIGHT)), 1e-3))
-        self._steepest = _rounded(max(float(np.quantile(np.abs(self._gradient), _RANGE)), 1e-3))
+        self._steepest = _rounded(max(float(np.quantile(np.abs(self.own_gradient), _RANGE)), 1e-3))
         # The median: one method that is far off must not hide the differences between the others.
         worst = [np.quantile(error_map(said.color, image), 0.99) for each in rounds for said in each]
         self.hot = _rounded(max(float(np.median(worst)), 1e-3))
@@ -113,7 +114,7 @@ class Panels:
 
     def gradients(self, trials: Sequence[Said]) -> Iterator[Figure]:
         """Direction and magnitude of the picture's gradient and of every network's."""
-        yield self._picture("", "the picture", direction_picture(self._gradient, self.light), "Its own gradient.")
+        yield self._picture("", "the picture", direction_picture(self.own_gradient, self.light), "Its own gradient.")
         for said in trials:
             value = f"gradient PSNR {decibels(said.trial.final.gradient_psnr)}"
             yield self._by(said, direction_picture(said.gradient, self.light), value, "Gradient map")
@@ -140,45 +141,55 @@ class Panels:
 
     def profiles(self, trials: Sequence[Said]) -> Iterator[Figure]:
         """Along the row and the column of the strongest edge: pixels, network, running sum of its gradient."""
-        image = brightness(self._image)
         lines = []
-        for what, at in (("row", np.s_[self.row, :]), ("column", np.s_[:, self.column])):
+        for axis, what in enumerate(("row", "column")):
+            pixels = self._along(axis, self._image)
             for said in trials:
-                slope = brightness(said.gradient)[at][:, 0 if what == "row" else 1]
-                pixels = image[at]
-                lines.append((what, said, pixels, brightness(said.color)[at], running_sum(pixels[0], slope)))
+                total = running_sum(pixels[0], self._along(axis, said.gradient)[:, axis])
+                lines.append((what, said, pixels, self._along(axis, said.color), total))
         everything = np.concatenate([line.clip(_LOWEST, _HIGHEST) for _, _, *three in lines for line in three])
         y = Axis.covering("brightness", everything.tolist())
         for what, said, pixels, color, total in lines:
-            x = Axis("pixels from the " + ("left" if what == "row" else "top"), 0, len(pixels))
-            drift = float(np.sqrt(np.mean((total - pixels) ** 2)))
+            x = Axis("pixels from the " + ("left" if what == "row" else "top"), 0.0, float(len(pixels)))
             at = (np.arange(len(pixels)) + 0.5).tolist()
+            drift = _root_mean_square(total - pixels)
+            key, label = said.trial.method.key, said.trial.method.label
             drawing = plot(
                 [
                     Line("picture", at, pixels.tolist()),
-                    Line(f"sum {said.trial.method.key}", at, total.tolist()),
-                    Line(f"field {said.trial.method.key}", at, color.tolist()),
+                    Line(f"sum {key}", at, total.tolist()),
+                    Line(f"field {key}", at, color.tolist()),
                 ],
                 x,
                 y,
-                description=f"One {what} of the picture beside {said.trial.method.label}; the running sum of its "
-                f"gradient is off by {drift:.3f} in the root mean square.",
+                description=f"One {what} of the picture beside {label}; the running sum of its gradient is off by "
+                f"{drift:.3f} in the root mean square.",
             )
             yield self._drawn(said, drawing, f"{what}: running sum off by {drift:.3f}")
+
+    def own_drifts(self) -> list[float]:
+        """How far the running sums of the picture's own gradient are off, along the row and the column."""
+        rows = [(self._along(axis, self._image), self._along(axis, self.own_gradient)[:, axis]) for axis in (0, 1)]
+        return [_root_mean_square(running_sum(pixels[0], slope) - pixels) for pixels, slope in rows]
+
+    def _along(self, axis: int, values: np.ndarray) -> np.ndarray:
+        """Brightness, or its gradient, along the row (axis 0 is x) or the column (1 is y) of the strongest edge."""
+        place = np.s_[self.row, :] if axis == 0 else np.s_[:, self.column]
+        return np.asarray(brightness(values)[place], np.float64)
 
     def histograms(self, trials: Sequence[Said]) -> Iterator[Figure]:
         """How often every value and every slope occurs."""
         colors = color_channels(self._image)
         edges = np.linspace(-0.1, 1.1, _BINS + 1)
         own = _shares(self._image[..., colors], edges)
-        x, y = Axis("value", -0.1, 1.1), Axis("pixels (%)", _RAREST, 100, logarithmic=True)
+        x, y = Axis("value", -0.1, 1.1), Axis("pixels (%)", _RAREST, 100.0, logarithmic=True)
         for said in trials:
             shares = _shares(said.color[..., colors], edges)
             yield self._histogram(said, "values", edges, own, shares, x, y)
         edges = np.linspace(-self._steepest, self._steepest, _BINS + 1)
-        own = _shares(self._gradient[..., colors, :], edges)
+        own = _shares(self.own_gradient[..., colors, :], edges)
         x = Axis("slope along x or y (intensity per pixel)", -self._steepest, self._steepest)
-        y = Axis("slopes (%)", _RAREST, 100, logarithmic=True)
+        y = Axis("slopes (%)", _RAREST, 100.0, logarithmic=True)
         for said in trials:
             shares = _shares(said.gradient[..., colors, :], edges)
             yield self._histogram(said, "slopes", edges, own, shares, x, y)
@@ -224,7 +235,7 @@ def curves(trials: Sequence[Trial], over: str) -> Iterator[Figure]:
         values = [[getattr(sample, name) for sample in trial.samples] for trial in trials]
         places = [[getattr(sample, over) for sample in trial.samples] for trial in trials]
         lines = [Line(trial.method.key, at, of) for trial, at, of in zip(trials, places, values, strict=True)]
-        x = Axis("epochs" if over == "epoch" else "seconds of training", 0, max(max(at) for at in places) or 1.0)
+        x = Axis("epochs" if over == "epoch" else "seconds of training", 0.0, max(max(at) for at in places) or 1.0)
         y = Axis.covering(label, (value for of in values for value in of))
         ends = ", ".join(f"{t.method.label} {of[-1]:.4g}" for t, of in zip(trials, values, strict=True))
         drawing = plot(lines, x, y, description=f"{label} over {x.label}. At the end: {ends}.")
@@ -244,6 +255,10 @@ def running_sum(first: float, slope: Float[np.ndarray, " length"]) -> Float[np.n
     """
     steps = (slope[1:] + slope[:-1]) / 2
     return first + np.concatenate([[0.0], np.cumsum(steps, dtype=np.float64)])
+
+
+def _root_mean_square(errors: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(errors**2)))
 
 
 def _rounded(value: float) -> float:

@@ -51,19 +51,18 @@ def report(comparison: Comparison) -> str:
     rounds = [[Said.of(trial) for trial in each] for each in (comparison.equal_epochs, comparison.equal_time)]
     panels = Panels(image, rounds)
     height, width, _ = image.shape
-    left, top, right, bottom = panels.box
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string(resources.files(__package__).joinpath("report.html").read_text("utf-8"))
-    epochs, seconds = _count(comparison.epochs), f"{comparison.seconds:.3g} seconds"
+    epochs, seconds = _count(comparison.epochs), f"{comparison.seconds:.3g}"
     return template.render(
         name=comparison.picture.name or "a picture",
         coarse=max(width, height) < _COARSE,
         methods=[_method(trial) for trial in comparison.equal_epochs],
         findings=[
             _finding(f"After {epochs} epochs each", comparison.equal_epochs),
-            _finding(f"After {seconds} each", comparison.equal_time),
+            _finding(f"After {seconds} seconds each", comparison.equal_time),
         ],
         size_note=_size_note(comparison),
         scale_note=_scale_note(comparison),
@@ -80,7 +79,7 @@ def report(comparison: Comparison) -> str:
                 rounds[1],
                 "equal-time",
                 "At equal time",
-                f"Every method had {seconds} of training, and got through as many epochs as it could.",
+                f"Every method had {seconds} seconds of training, and got through as many epochs as it could.",
             ),
         ],
         wheel=data_uri(direction_wheel()),
@@ -88,16 +87,13 @@ def report(comparison: Comparison) -> str:
         gradient_full=f"{panels.light:g}",
         error_full=f"{panels.hot:g}",
         error_half=f"{panels.hot / 2:g}",
-        zoom_heading=f"An edge, {ZOOM} times as large",
-        zoom_note=f"Columns {left} to {right - 1} and rows {top} to {bottom - 1}, around the strongest edge. A "
-        "network is a function, so it is asked at more points; the picture's pixels are shown as squares, and as the "
-        "cubic spline that passes through them.",
-        profile_note=f"Brightness along row {panels.row} and column {panels.column}, through the strongest edge. The "
-        "running sum starts at the picture's first pixel and adds up the network's gradient at the pixels. Where "
-        "the derivative is right it follows the picture; where it is wrong it drifts away. How far it is off is "
-        "said as the root mean square.",
-        curves_note=f"Measured over all pixels; measuring is not part of the time. The upper three are the round of "
-        f"{epochs} epochs, the lower three the round of {seconds}.",
+        zoom=ZOOM,
+        box=panels.box,
+        row=panels.row,
+        column=panels.column,
+        own_drift=" and ".join(f"{drift:.3f}" for drift in panels.own_drifts()),
+        epochs=epochs,
+        seconds=seconds,
         curve_legend=[(trial.method.key, trial.method.label) for trial in comparison.equal_epochs],
         curves=[*curves(comparison.equal_epochs, "epoch"), *curves(comparison.equal_time, "seconds")],
         facts=_facts(comparison),

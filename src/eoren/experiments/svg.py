@@ -93,7 +93,8 @@ def plot(lines: Sequence[Line], x: Axis, y: Axis, *, description: str) -> str:
         ``<svg>...</svg>``.
 
     Example:
-        >>> drawn = plot([Line("ours", [0, 1], [0, 1])], Axis("x", 0, 1), Axis("y", 0, 1), description="A line.")
+        >>> X, Y = Axis("seconds", 0.0, 1.0), Axis("SSIM", 0.0, 1.0)
+        >>> drawn = plot([Line("ours", [0.0, 1.0], [0.2, 0.4])], X, Y, description="A line.")
         >>> drawn.startswith("<svg"), drawn.count("<polyline")
         (True, 1)
     """
