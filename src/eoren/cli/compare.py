@@ -27,7 +27,7 @@ def compare(
         typer.Option("--json", metavar="PATH", help="File for all numbers and curves as JSON; - for stdout."),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(metavar="N", help="Of every method in the first round; by default the scale's.")
+        float | None, typer.Option(metavar="N", help="Of every method in the first round; by default the scale's.")
     ] = None,
     seconds: Annotated[
         float | None,

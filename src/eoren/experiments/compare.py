@@ -108,7 +108,7 @@ def compare(
 
     Example:
         >>> from eoren.images import read_picture
-        >>> found = compare(read_picture("sample:camera"), epochs=1, seconds=0.1, side=16)
+        >>> found = compare(read_picture("sample:camera"), epochs=1.0, seconds=0.1, side=16)
         >>> [trial.method.key for trial in found.equal_time]
         ['pixel', 'gradient', 'eoren', 'ours']
     """
@@ -116,7 +116,7 @@ def compare(
         if value is not None and not 0 < value < float("inf"):
             raise EorenError(f"{name} is {value}, but must be a number above zero")
     image = reduced(picture.pixels, side)
-    epochs = NETWORKS[scale].epochs if epochs is None else epochs
+    epochs = float(NETWORKS[scale].epochs) if epochs is None else epochs
 
     def trials(
         number: int, what: str, *, epochs: float | None = None, seconds: float | None = None
@@ -127,6 +127,7 @@ def compare(
 
         every = tuple(methods(scale).values())
         found = run_all([image], every, epochs=epochs, seconds=seconds, seed=seed, watch=say)
+        say(1.0)
         return tuple(trial for (trial,) in found.values())
 
     equal_epochs = trials(0, "equal epochs", epochs=epochs)
@@ -136,7 +137,7 @@ def compare(
     return Comparison(picture, image, scale, seed, epochs, seconds, equal_epochs, equal_time)
 
 
-def numbers(trial: Trial) -> dict[str, float]:
+def numbers(trial: Trial) -> dict[str, float | int]:
     """What one trial found in the end, under the names of the JSON."""
     last = trial.final
     return {
@@ -158,5 +159,5 @@ def _as_dict(trial: Trial) -> dict[str, Any]:
     }
 
 
-def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
+def _finite(values: Mapping[str, float | int]) -> dict[str, float | int | None]:
     return {name: value if isfinite(value) else None for name, value in values.items()}

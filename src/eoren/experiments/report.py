@@ -132,7 +132,7 @@ def _table(trials: Sequence[Trial]) -> list[dict[str, Any]]:
     ]
 
 
-def _cell(value: float, digits: int) -> str:
+def _cell(value: float | int, digits: int) -> str:
     return f"{value:,.{digits}f}" if isfinite(value) else "exact" if value > 0 else "–"
 
 
