@@ -6,6 +6,7 @@ import pytest
 
 from eoren.errors import EorenError
 from eoren.experiments.compare import compare, numbers
+from eoren.experiments.trials import run_all
 from eoren.images import Picture
 from eoren.metrics import evaluate
 from eoren.storage import dumps
@@ -68,9 +69,19 @@ def test_json_knows_no_nan():
     json.dumps(small.as_dict(), allow_nan=False)
 
 
-def test_equal_time_is_what_eoren_took():
-    found = compare(picture_of(8, 8), epochs=2.0)
-    assert found.seconds == next(t.final.seconds for t in found.equal_epochs if t.method.key == "eoren")
+@pytest.mark.parametrize("seconds", [None, 0.003])
+def test_equal_time_is_what_eoren_took_unless_said(monkeypatch, seconds):
+    budgets = []
+
+    def spied(*arguments, epochs, seconds, **options):
+        budgets.append((epochs, seconds))
+        return run_all(*arguments, epochs=epochs, seconds=seconds, **options)
+
+    monkeypatch.setattr("eoren.experiments.compare.run_all", spied)
+    found = compare(picture_of(8, 8), epochs=2.0, seconds=seconds)
+    took = next(trial.final.seconds for trial in found.equal_epochs if trial.method.key == "eoren")
+    assert found.seconds == (took if seconds is None else seconds)
+    assert budgets == [(2.0, None), (None, found.seconds)]
 
 
 def test_larger_pictures_are_brought_down_for_every_method():

@@ -55,6 +55,16 @@ def test_strongest_edge_and_the_crop_around_it():
     assert 0.1 < panels.light < 0.5
 
 
+def test_edges_within_the_picture_come_before_those_along_its_border():
+    """A slope at the very border may be steep, but has only half of an edge's surroundings."""
+    image = np.zeros((40, 40, 1), np.float32)
+    image[:, 20:] = 0.4
+    image[-1, :12] = 0.28
+    panels = Panels(image, [[said(image)]])
+    assert panels.column in (19, 20)
+    assert panels.row < 39
+
+
 def test_flat_and_tiny_pictures_have_scales():
     for shape in ((1, 1, 1), (1, 9, 3), (3, 2, 4)):
         image = np.full(shape, 0.5, np.float32)
