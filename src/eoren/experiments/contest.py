@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eoren.experiments.methods import Networks, methods
-from eoren.experiments.results import Row, Table, Value, Watch
+from eoren.experiments.results import Row, Table, Value, Watch, counted
 from eoren.experiments.trials import Image, Trial, run_all
 from eoren.images import read_image, write_image
 
@@ -45,7 +45,7 @@ class Protocol:
         n = self.networks
         return (
             f"{self.side} x {self.side} pixels, {n.depth} sine layers of {n.width}, {n.epochs} epochs, "
-            f"Adam {n.rate:g}, full batch, {self.seeds} seeds, channel tuning in closed form"
+            f"Adam {n.rate:g}, full batch, {counted(self.seeds, 'seed')}, channel tuning in closed form"
         )
 
 

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
+from jaxtyping import Float
 
 from eoren.errors import EorenError
 from eoren.experiments.results import interval
@@ -95,18 +96,29 @@ def bare(axes: "Axes") -> None:
     axes.spines[:].set_visible(False)
 
 
-def curve(axes: "Axes", x: Sequence[float], values: np.ndarray, key: str, label: str) -> None:
-    """Mean over pictures with its 95 % confidence band.
+def curve(
+    axes: "Axes",
+    x: Sequence[float],
+    values: Float[np.ndarray, "repeats points"],
+    key: str,
+    label: str,
+    *,
+    band: Literal["interval", "range"] = "interval",
+) -> None:
+    """A mean with a band around it.
 
     Args:
         axes: where to draw.
-        x: ``(N,)``.
-        values: ``(pictures, N)``.
+        x: of the points.
+        values: whose mean over repeats is drawn.
         key: of the method, for its colour and marker.
         label: for the legend.
+        band: the mean's 95 % confidence interval; or, where repeats are few, from the least to the greatest.
     """
-    found = [interval(column.tolist()) for column in values.T]
-    axes.plot(x, [each.mean for each in found], color=COLORS[key], marker=MARKERS[key], markersize=4, label=label)
+    axes.plot(x, values.mean(0), color=COLORS[key], marker=MARKERS[key], markersize=4, label=label)
     if len(values) > 1:
-        low, high = [each.low for each in found], [each.high for each in found]
+        found = [interval(column.tolist()) for column in values.T]
+        low, high = values.min(0), values.max(0)
+        if band == "interval":
+            low, high = np.array([each.low for each in found]), np.array([each.high for each in found])
         axes.fill_between(x, low, high, color=COLORS[key], alpha=0.2, linewidth=0)

@@ -68,18 +68,19 @@ def _digits(side: int, each: int) -> tuple[dict[str, Image], dict[str, Row]]:
 
 def _draw_bars(contest: Contest, stem: Path) -> None:
     """Fig. 8: mean over the samples of every digit, at equal epochs."""
+    digits = sorted({int(name[0]) for name in contest.images})
     with figure(stem, (8.0, 6.6)) as drawn:
         rows = drawn.subplots(len(_METRICS), 1, sharex=True)
         for axes, (column, label) in zip(rows, _METRICS.items(), strict=True):
             for place, key in enumerate(_ORDER):
                 found = [
                     interval([*per_image(contest.rows(key, EPOCHS, digit=digit), column).values()])
-                    for digit in range(10)
+                    for digit in digits
                 ]
                 means = [one.mean for one in found]
                 halves = [one.high - one.mean if one.size > 1 else 0.0 for one in found]
                 axes.bar(
-                    np.arange(10) + 0.2 * (place - 1.5),
+                    np.array(digits) + 0.2 * (place - 1.5),
                     means,
                     width=0.19,
                     color=COLORS[key],
@@ -88,8 +89,9 @@ def _draw_bars(contest: Contest, stem: Path) -> None:
                     label=contest.methods[key].label,
                 )
             axes.set_ylabel(label)
+            axes.set_ylim(bottom=0)
             axes.grid(visible=False, axis="x")
-        rows[-1].set_xticks(range(10))
+        rows[-1].set_xticks(digits)
         rows[-1].set_xlabel("digit (bars: mean over its samples; whiskers: 95 % confidence interval)")
         rows[0].set_title(f"MNIST after {contest.protocol.networks.epochs} epochs of every method")
         drawn.legend(*rows[0].get_legend_handles_labels(), ncols=4, loc="outside lower center")
@@ -107,6 +109,7 @@ def _draw_curves(contest: Contest, stem: Path) -> None:
                 axes.set_xlabel(label)
                 axes.set_ylabel(name)
             row[0].set_title("at equal epochs" if budget == EPOCHS else "at equal time")
+        drawn.suptitle("line: mean over the digits; band: its 95 % confidence interval", fontsize=9)
         drawn.legend(*grid[0, 0].get_legend_handles_labels(), ncols=4, loc="outside lower center")
 
 

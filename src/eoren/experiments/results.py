@@ -147,6 +147,16 @@ def paired(first: Iterable[Row], second: Iterable[Row], column: str) -> Interval
     return interval([mine[name] - theirs[name] for name in mine if name in theirs])
 
 
+def counted(number: int, noun: str) -> str:
+    """In words.
+
+    Example:
+        >>> counted(1, "seed"), counted(3, "seed")
+        ('1 seed', '3 seeds')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Cells as they print; floats with two digits.
 

@@ -71,8 +71,8 @@ def run(
     images: Sequence[Image],
     method: Method,
     *,
-    epochs: float | None = None,
-    seconds: float | None = None,
+    epochs: float | int | None = None,
+    seconds: float | int | None = None,
     seed: int = 0,
     samples: int = 12,
     watch: Callable[[float], bool | None] | None = None,
@@ -86,8 +86,8 @@ def run_all(
     images: Sequence[Image],
     methods: Sequence[Method],
     *,
-    epochs: float | None = None,
-    seconds: float | None = None,
+    epochs: float | int | None = None,
+    seconds: float | int | None = None,
     seed: int = 0,
     samples: int = 12,
     watch: Callable[[float], bool | None] | None = None,
@@ -127,6 +127,7 @@ def run_all(
         raise EorenError(f"{len(images)} pictures were given; give at least one, and all of one size")
     if epochs is None and seconds is None:
         raise EorenError("a trial needs an end; give epochs or seconds")
+    epochs, seconds = (None if given is None else float(given) for given in (epochs, seconds))
     trainings: dict[Settings, list[Method]] = {}
     for method in methods:
         trainings.setdefault(method.settings, []).append(method)
