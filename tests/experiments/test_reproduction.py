@@ -25,6 +25,7 @@ def small_data(monkeypatch):
     noise = generator.random((4, 28, 28, 1), np.float32)
     monkeypatch.setattr(mnist, "mnist", lambda split: Digits(noise, np.array([0, 1, 1, 0])))
     monkeypatch.setattr(natural, "pictures", lambda name: iter([("one", generator.random((20, 24, 3), np.float32))]))
+    monkeypatch.setattr(mnist, "_SIDES", (14,))
     waves = (0.5 + 0.4 * np.sin(np.add.outer(np.arange(30), np.arange(20)) / 4))[..., None].astype(np.float32)
     for module in (composition, gma):
         monkeypatch.setattr(module, "read_image", lambda source: waves if "sample" in str(source) else read(source))
@@ -54,7 +55,12 @@ def assert_figures(folder, *stems):
 
 @pytest.fixture
 def no_figures(monkeypatch):
-    for module, name in ((mnist, "_draw_bars"), (mnist, "_draw_curves"), (mnist, "_draw_digits")):
+    for module, name in (
+        (mnist, "_draw_bars"),
+        (mnist, "_draw_curves"),
+        (mnist, "_draw_digits"),
+        (mnist, "_draw_sides"),
+    ):
         monkeypatch.setattr(module, name, lambda *_: None)
 
 
@@ -87,7 +93,7 @@ def test_mnist(tmp_path):
     assert f"| {mean['eoren'] - mean['pixel']:+.2f} [" in line
     assert f"| {mean['eoren'] + 48.13:.2f} |" in said
     assert "`the command`" in said
-    assert_figures(tmp_path, "mnist", "mnist-curves", "mnist-digits")
+    assert_figures(tmp_path, "mnist", "mnist-curves", "mnist-digits", "mnist-sides")
 
 
 def test_equal_time_is_the_time_of_eoren(tmp_path, monkeypatch, no_figures):

@@ -24,7 +24,9 @@ def reproduce(
     seed: Annotated[int, typer.Option(metavar="N", help="The first of the seeds.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> int:
-    """Repeat the paper's experiments: figures, raw numbers as CSV, and a summary in Markdown.
+    """Repeat the experiments of the paper, and sum up.
+
+    Each writes figures, raw numbers as CSV and a summary in Markdown.
 
     gma: Fig. 2, gradients with and without magnitude adjustment. mnist: Fig. 8 and 9, digits. natural: Fig. 7,
     photographs of Set5, Set14, Kodak and DIV2K. composition: Fig. 10, two pictures mixed in their gradients.

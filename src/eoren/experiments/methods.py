@@ -50,7 +50,7 @@ class Networks:
 
 NETWORKS: Mapping[Scale, Networks] = MappingProxyType(
     {
-        "small": Networks(width=64, depth=3, epochs=300, rate=4e-4),
+        "small": Networks(width=64, depth=3, epochs=200, rate=4e-4),
         "paper": Networks(width=256, depth=5, epochs=1000, rate=1e-4),
     }
 )
