@@ -112,7 +112,7 @@ def test_real_pictures(data, name, count):
     first, image = next(datasets.pictures(name))
     assert image.ndim == 3
     assert first == {"set5": "baby", "set14": "baboon", "kodak": "kodim01", "div2k": "0801"}[name]
-    assert len(datasets._names(name)) == count
+    assert len(datasets.names(name)) == count
 
 
 def test_real_digits(data):

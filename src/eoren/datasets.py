@@ -91,8 +91,19 @@ def pictures(name: str) -> Iterator[tuple[str, Image]]:
     """
     if name not in PICTURES:
         raise EorenError(f"data set {name!r} is unknown; choose one of {', '.join(PICTURES)}")
-    for each in _names(name):
+    for each in names(name):
         yield Path(each).stem, read_image(file(name, each))
+
+
+def names(dataset: str) -> list[str]:
+    """The names of a data set's files, for :func:`file`.
+
+    Example:
+        >>> names("set5")
+        ['baby.png', 'bird.png', 'butterfly.png', 'head.png', 'woman.png']
+    """
+    folder = f"{_SOURCES[dataset].folder}/"
+    return [name.removeprefix(folder) for name in _checksums() if name.startswith(folder)]
 
 
 def file(dataset: str, name: str) -> Path:
@@ -170,11 +181,6 @@ def _download(url: str, expected: str, folder: str, name: str) -> Path:
             f"{folder}/{name}: is not in EOREN_DATA and cannot be downloaded from {url} ({reason}); "
             "set EOREN_DATA to a folder that has it, or connect to the network and try again"
         ) from None
-
-
-def _names(dataset: str) -> list[str]:
-    folder = f"{_SOURCES[dataset].folder}/"
-    return [name.removeprefix(folder) for name in _checksums() if name.startswith(folder)]
 
 
 @cache

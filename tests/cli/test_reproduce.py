@@ -42,3 +42,12 @@ def test_ctrl_c(eoren, folder, monkeypatch):
 def test_scales(eoren, scale):
     status, _, err = eoren("reproduce", "gma", "-o", "out", "--scale", scale, "-q")
     assert (status, "tiny" in err) == ((0, False) if scale == "small" else (2, True))
+
+
+def test_pictures_that_are_missing_are_missed_before_any_work(refused, folder, monkeypatch):
+    (folder / "out").mkdir()
+    monkeypatch.delenv("EOREN_DATA", raising=False)
+    monkeypatch.setitem(__import__("sys").modules, "pooch", None)
+    assert refused("reproduce", "all", "-o", "out").startswith(
+        "mnist/t10k-images-idx3-ubyte.gz: is not in EOREN_DATA"
+    )

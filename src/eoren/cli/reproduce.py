@@ -45,9 +45,11 @@ def reproduce(
     check()
     command = f"eoren reproduce {what} --scale {scale} --seed {seed}"
     chosen = _EXPERIMENTS if what == "all" else (what,)
+    experiments = {name: import_module(f"eoren.experiments.{name}") for name in chosen}
     try:
-        for name in chosen:
-            experiment = import_module(f"eoren.experiments.{name}")
+        # Before any work is done.
+        _fetch([dataset for experiment in experiments.values() for dataset in experiment.DATASETS], quiet)
+        for name, experiment in experiments.items():
             with terminal.progress(quiet) as show:
 
                 def watch(label: str, share: float, name: str = name) -> None:
@@ -62,6 +64,17 @@ def reproduce(
         terminal.notice(f"interrupted; {output} keeps what was measured, and the same command goes on")
         return _INTERRUPTED
     return 0
+
+
+def _fetch(datasets: list[str], quiet: bool) -> None:
+    """Have every file at hand, downloaded where EOREN_DATA does not have it."""
+    from eoren.datasets import file, names
+
+    files = [(dataset, name) for dataset in datasets for name in names(dataset)]
+    with terminal.progress(quiet) as show:
+        for number, (dataset, name) in enumerate(files):
+            show(f"{dataset}: {name}", number / len(files))
+            file(dataset, name)
 
 
 def _make_folder(path: Path) -> None:

@@ -23,6 +23,9 @@ from eoren.images import read_image, write_image
 PAIR = ("camera", "chelsea")
 """Photographs that come with scikit-image: nothing is downloaded."""
 
+DATASETS: tuple[str, ...] = ()
+"""What has to be at hand."""
+
 _SHOWN = (0.2, 0.6, 0.9)
 _KEYS = ("gradient", "eoren", "pixel", "ours")
 
@@ -116,12 +119,12 @@ def _measure(
             for share, trial in zip(mixes, trials, strict=True):
                 rows.append({"mix": share, "method": key, "seed": number, **vars(trial.final)})
                 if number == seeds[0]:
-                    write_image(_file(shown, share, key), trial.field.render())
+                    write_image(_file(shown, share, key, number), trial.field.render())
         table.add(rows)
 
 
-def _file(folder: Path, share: float, method: str) -> Path:
-    return folder / f"{share:.2f}_{method}.png"
+def _file(folder: Path, share: float, method: str, seed: int) -> Path:
+    return folder / f"{share:.2f}_{method}_{seed}.png"
 
 
 def _values(table: Table, share: float, key: str, seeds: range, column: str) -> list[float]:
@@ -151,7 +154,7 @@ def _draw_pictures(table: Table, mixes: Mapping[float, Image], seeds: range, sho
     with figure(stem, (1.9 * len(shares) + 1.6, 6.0)) as drawn:
         grid = drawn.subplots(3, len(shares), squeeze=False)
         for column, share in enumerate(shares):
-            said = read_image(_file(shown, share, "eoren"))
+            said = read_image(_file(shown, share, "eoren", seeds[0]))
             picture(grid[0, column], mixes[share], f"lambda = {share:g}")
             found = _values(table, share, "eoren", seeds, "psnr")[0]
             picture(grid[1, column], said, note=f"{found:.1f} dB")

@@ -165,7 +165,7 @@ class Contest:
         self.table.add(results)
 
     def _picture(self, image: str, method: str, budget: str) -> Path:
-        return self._folder / f"{image}_{method}_{budget}.png"
+        return self._folder / f"{image}_{method}_{budget}_{self.seeds[0]}.png"
 
 
 def _as_measured(method: str, budget: str) -> str:

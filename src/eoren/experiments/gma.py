@@ -30,6 +30,9 @@ Gradient = Float[np.ndarray, "height width 1 2"]
 PHOTOGRAPH = "camera"
 """It comes with scikit-image: nothing is downloaded."""
 
+DATASETS: tuple[str, ...] = ()
+"""What has to be at hand."""
+
 _RAMP = (0.1, 0.2)
 _BARE, _ADJUSTED, _TRUE = "#D55E00", "#0072B2", "#000000"
 

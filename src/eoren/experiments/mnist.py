@@ -27,6 +27,9 @@ PROTOCOLS: Mapping[Scale, Protocol] = MappingProxyType(
         "paper": Protocol(NETWORKS["paper"], side=256, seeds=3, samples=12, batch=10),
     }
 )
+DATASETS = ("mnist",)
+"""What has to be at hand."""
+
 PAPER_OFFSET = 48.13
 """What the paper's PSNR is too high by, in dB: its values span 1, its peak is 255."""
 

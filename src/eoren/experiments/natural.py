@@ -21,6 +21,9 @@ PROTOCOLS: Mapping[Scale, Protocol] = MappingProxyType(
     }
 )
 
+DATASETS = PICTURES
+"""What has to be at hand."""
+
 _METRICS = {"psnr": "PSNR (dB)", "gradient_psnr": "gradient PSNR (dB)", "ssim": "SSIM"}
 _ORDER = ("gradient", "pixel", "eoren", "ours")
 _LABELS = {"set5": "Set5", "set14": "Set14", "kodak": "Kodak", "div2k": "DIV2K"}
