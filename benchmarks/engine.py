@@ -44,7 +44,7 @@ def main() -> None:
         for engine in ("native", "torch"):
             os.environ["EOREN_ENGINE"] = engine
             chosen = resolve("balanced", parameters=parameters, width=width, alternate=False)
-            trainers[engine] = Trainer(image, chosen, seed=0, device=torch.device("cpu"))
+            trainers[engine] = Trainer.of_picture(image, chosen, seed=0, device=torch.device("cpu"))
         seconds: dict[str, list[float]] = {f"{name} {what}": [] for name in trainers for what in ("gradient", "step")}
         peaks = []
         for repeat in range(REPEATS + 1):

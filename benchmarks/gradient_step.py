@@ -49,7 +49,7 @@ def timed(work: Callable[[], object]) -> float:
 def main() -> None:
     """Measure and write results/gradient_step.tsv."""
     image = torch.rand(SIDE, SIDE, 3, generator=torch.Generator().manual_seed(0)).numpy()
-    trainer = Trainer(image, resolve("paper"), seed=0, device=torch.device("cpu"))
+    trainer = Trainer.of_picture(image, resolve("paper"), seed=0, device=torch.device("cpu"))
     siren = initialise(1, width=256, depth=5, channels=3, generator=torch.Generator().manual_seed(0))
     target = trainer.gradient_target
     assert target is not None

@@ -48,7 +48,7 @@ def fit(picture: Path, options: list[str]) -> dict[str, Any]:
 
 def share_of_peak(picture: Path, settings: Settings) -> float:
     """What the matrix products of the training step reach of a large product's speed, here and now."""
-    trainer = Trainer(eoren.read_image(picture), settings, seed=0, device=torch.device("cpu"))
+    trainer = Trainer.of_picture(eoren.read_image(picture), settings, seed=0, device=torch.device("cpu"))
     for _ in range(3):
         trainer.step(1.0)
     start = perf_counter()

@@ -111,11 +111,11 @@ class Problem:
         return cls(tiling, group, image, slopes, siren, Tuning(alpha + 0.3, beta))
 
     def patches(self):
-        return Patches(self.image, self.tiling, self.group, device=CPU)
+        return Patches.of_tiles(self.image, self.tiling, self.group, device=CPU)
 
     def engine(self, kind):
         patches = self.patches()
-        x0, y0, x1, y1 = patches.box
+        x0, y0, x1, y1 = self.tiling.box(self.group)
         return kind(
             self.siren, patches, torch.from_numpy(self.slopes[y0:y1, x0:x1].reshape(-1, *self.slopes.shape[2:]))
         )
@@ -518,7 +518,9 @@ def picture(height=45, width=60, channels=3, seed=0):
 
 def trainer(seed=0, *, image=None, **changes):
     changes = {"width": 16, "tile": 12, "steps": 50} | changes
-    return Trainer(picture() if image is None else image, resolve("balanced", **changes), seed=seed, device=CPU)
+    return Trainer.of_picture(
+        picture() if image is None else image, resolve("balanced", **changes), seed=seed, device=CPU
+    )
 
 
 def snapshot(of):

@@ -8,7 +8,7 @@ from eoren.backpropagation import Backpropagation
 from eoren.gradients import adjusted_gradient, reference_gradient
 from eoren.presets import resolve
 from eoren.tiling import Tiling
-from eoren.training import Trainer, tuned
+from eoren.training import Trainer, mosaic, picture_seed, tuned
 
 DEVICES = [
     torch.device(name)
@@ -38,7 +38,12 @@ def settings(preset="paper", **changes):
 
 
 def trainer_of(image, seed=0, device=CPU, **changes):
-    return Trainer(image, settings(**changes), seed=seed, device=device)
+    """A trainer, with the tiling that it was given."""
+    chosen = settings(**changes)
+    tiling = mosaic(image, chosen)
+    trainer = Trainer.of_picture(image, chosen, seed=seed, device=device, tiling=tiling)
+    trainer.tiling = tiling
+    return trainer
 
 
 def tuned_field(trainer, image):
@@ -254,7 +259,7 @@ SHIFTS = pytest.mark.parametrize("shift", [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5)], 
 def test_local_coordinates_are_exact_far_out_in_a_large_picture(shift, upright):
     tiling = far_tiling(60_000, upright)
     image = np.zeros((tiling.height, tiling.width, 1), np.float32)
-    trainer = Trainer(image, settings(objective="pixel", width=2), seed=0, device=CPU, tiling=tiling)
+    trainer = Trainer.of_picture(image, settings(objective="pixel", width=2), seed=0, device=CPU, tiling=tiling)
     assert_far_points_are_exact(trainer, tiling, shift)
 
 
@@ -492,14 +497,13 @@ def test_a_state_of_other_shape_is_noticed():
 def test_the_first_layer_gets_the_frequency_that_suits_the_largest_tile():
     by_tile = {"omega_first": None, "objective": "pixel", "width": 3, "seconds": 1.0, "steps": None, "tile": None}
     for changes in ({}, {"tile": 100, "halo": 4.0}):
-        chosen = settings("balanced", **(by_tile | changes))
-        trainer = Trainer(picture(20, 1000, 1), chosen, seed=0, device=CPU)
+        trainer = trainer_of(picture(20, 1000, 1), preset="balanced", **(by_tile | changes))
         half = max(half for _, _, half in tile_geometry(trainer))
         assert half == 500 if trainer.tiling.count == 1 else 75 < half < 500
         assert trainer.siren.omegas == (pytest.approx(0.4 * half), 20.0, 20.0)
-    trainer = Trainer(picture(3, 20, 1), settings("balanced", **by_tile), seed=0, device=CPU)
+    trainer = Trainer.of_picture(picture(3, 20, 1), settings("balanced", **by_tile), seed=0, device=CPU)
     assert trainer.siren.omegas == (30.0, 20.0, 20.0)
-    trainer = Trainer(picture(3, 200, 1), settings("balanced", omega_first=7.0), seed=0, device=CPU)
+    trainer = Trainer.of_picture(picture(3, 200, 1), settings("balanced", omega_first=7.0), seed=0, device=CPU)
     assert trainer.siren.omegas == (7.0, 20.0, 20.0)
 
 
@@ -587,7 +591,7 @@ def test_a_step_propagates_the_derivatives_it_compares_and_no_others(calls, chan
 def test_training_lowers_what_it_minimises(device, changes):
     x, y = np.meshgrid(np.linspace(0, 1, 16), np.linspace(0, 1, 12))
     image = (0.5 + 0.3 * np.sin(4 * x + 3 * y))[..., None].astype(np.float32)
-    trainer = Trainer(image, settings("balanced", width=16, **changes), seed=0, device=device)
+    trainer = Trainer.of_picture(image, settings("balanced", width=16, **changes), seed=0, device=device)
     first = trainer.step(1.0)
     for step in range(100):
         last = trainer.step(1 - step / 100)
@@ -668,3 +672,37 @@ def test_constant_pictures_are_met_and_stay_finite(objective):
     found = tuned_field(trainer, image)
     np.testing.assert_allclose(found.render()[..., 0], 0.3, atol=1e-5)
     assert np.abs(found.render(show="gradient")[..., 0, :]).max() < 1e-4
+
+
+# Many pictures at once.
+
+
+@pytest.mark.parametrize("preset", ["paper", "balanced"])
+def test_pictures_of_a_batch_are_fitted_as_if_alone(preset):
+    images = np.stack([picture(9, 12, 2, seed=k) * 10.0**-k for k in range(3)])
+    chosen = settings(preset, width=16, tile=None, batch=None)
+    batch = Trainer.of_pictures(images, chosen, seed=4, device=CPU)
+    alone = [Trainer.of_picture(image, chosen, seed=picture_seed(image, 4), device=CPU) for image in images]
+    for trainer in (batch, *alone):
+        run(trainer, 30)
+    assert len(alone) == batch.siren.batch
+    for number, one in enumerate(alone):
+        for whole, part in zip(batch.siren.tensors(), one.siren.tensors(), strict=True):
+            torch.testing.assert_close(whole[number], part[0], rtol=2e-4, atol=2e-5)
+
+
+def test_a_pictures_network_depends_neither_on_the_others_nor_on_its_place():
+    images = np.stack([picture(8, 8, 1, seed=k) for k in range(4)])
+    drawn = Trainer.of_pictures(images, settings(), seed=1, device=CPU).siren.weights[0]
+    turned = Trainer.of_pictures(images[[3, 1]], settings(), seed=1, device=CPU).siren.weights[0]
+    assert torch.equal(drawn[[3, 1]], turned)
+    assert len({float(weight[0, 0]) for weight in drawn}) == 4
+    assert not torch.equal(Trainer.of_pictures(images, settings(), seed=2, device=CPU).siren.weights[0], drawn)
+
+
+def test_a_pictures_target_ends_at_its_border():
+    """White beside black in the stack, flat by themselves."""
+    images = np.stack([np.full((6, 5, 1), value, np.float32) for value in (0, 1, 0)])
+    for filter in ("central", "spline"):
+        trainer = Trainer.of_pictures(images, settings(filter=filter), seed=0, device=CPU)
+        assert float(trainer.gradient_target.abs().max()) < 1e-6

@@ -1,4 +1,4 @@
-"""The pixels that some tiles of a picture answer for, ready to be asked for by tile and number."""
+"""The pixels that networks answer for, ready to be asked for by network and number."""
 
 from collections.abc import Iterator
 
@@ -17,28 +17,27 @@ Tiles = slice | Tensor
 
 
 class Patches:
-    """Neighbouring tiles of a picture: their pixels, halo included, and where their networks see them.
-
-    Nothing is kept of the picture but the box around them, so that a large one is worked on piece by piece.
+    """Pixels of a batch of networks, each with a box of its own: tiles of a picture, or whole pictures.
 
     Args:
-        image: ``(H, W, C)``, the whole picture.
-        tiling: of the picture.
-        tiles: which of its tiles; all by default.
+        color: ``(pixels, C)``, row by row of an image of so many columns.
+        boxes: ``(networks, 4)``, each network's ``(column0, row0, column1, row1)`` in it, ends excluded.
+        columns: of that image.
+        areas: ``(networks,)``, pixels that each network alone answers for.
         device: where to keep the pixels.
 
     Attributes:
-        box: ``(column0, row0, column1, row1)`` around the pixels, in the picture, ends excluded.
-        color: ``(pixels of the box, C)``.
-        areas: ``(tiles,)``, pixels of the tiles without their halos.
-        halves: ``(tiles,)``, pixels to a unit of local coordinates, see :attr:`eoren.tiling.Tiling.halves`.
-        most: pixels of the largest tile.
-        boxes: ``(tiles, 4)``, each tile's pixels in the box, halo included, ends excluded.
-        columns: of the box.
-        centres: ``(tiles, 2)``, origins of local coordinates in the box.
+        color: as given.
+        areas: as given.
+        boxes: as given.
+        columns: as given.
+        halves: ``(networks,)``, pixels to a unit of local coordinates, see :attr:`eoren.tiling.Tiling.halves`.
+        centres: ``(networks, 2)``, origins of local coordinates.
+        most: pixels of the largest box.
 
     Example:
-        >>> patches = Patches(np.zeros((6, 8, 1), np.float32), Tiling.single(8, 6), device=torch.device("cpu"))
+        >>> single = Tiling.single(8, 6)
+        >>> patches = Patches.of_tiles(np.zeros((6, 8, 1), np.float32), single, device=torch.device("cpu"))
         >>> index, position = patches.pixels(slice(0, 1), torch.tensor([9]))
         >>> index.tolist(), position.tolist(), patches.local(position, slice(0, 1)).tolist()
         ([[9]], [[[1, 1]]], [[[-0.625, -0.375]]])
@@ -46,26 +45,65 @@ class Patches:
 
     def __init__(
         self,
+        color: Float[np.ndarray, "pixels channels"],
+        boxes: Int[Tensor, "networks 4"],
+        *,
+        columns: int,
+        areas: Int[Tensor, " networks"],
+        device: torch.device,
+    ) -> None:
+        """Where every network's coordinates begin, and how they grow, follows from its box."""
+        low, high = boxes[:, :2], boxes[:, 2:]
+        self.color = torch.from_numpy(color).to(device)
+        self.boxes, self.columns = boxes.to(device), columns
+        self.areas = areas.float().to(device)
+        # Whole and half pixels are exact in float32.
+        self.centres = ((low + high).double() / 2).float().to(device)
+        self.halves = ((high - low).amax(1).double() / 2).float().to(device)
+        self.most = int((high - low).prod(1).max())
+
+    @classmethod
+    def of_tiles(
+        cls,
         image: Float[np.ndarray, "height width channels"],
         tiling: Tiling,
         tiles: slice = slice(None),
         *,
         device: torch.device,
-    ) -> None:
-        """Cut the pixels out of the picture."""
-        boxes = tiling.pixel_boxes[tiles]
-        origin, end = boxes[:, :2].amin(0), boxes[:, 2:].amax(0)
-        self.box: tuple[int, int, int, int] = (*origin.tolist(), *end.tolist())
-        x0, y0, x1, y1 = self.box
-        self.color = torch.from_numpy(image[y0:y1, x0:x1].reshape(-1, image.shape[2])).to(device)
-        self.areas = (tiling.boxes[tiles, 2:] - tiling.boxes[tiles, :2]).prod(1).float().to(device)
-        self.halves = tiling.halves[tiles].float().to(device)
-        spans = boxes[:, 2:] - boxes[:, :2]
-        self.most = int(spans.prod(1).max())
-        self.columns = x1 - x0
-        self.boxes = (boxes - origin.repeat(2)).to(device)
-        # Relative to the box: whole and half pixels are exact in float32, however large the picture.
-        self.centres = (tiling.centres[tiles] - origin).float().to(device)
+    ) -> "Patches":
+        """Neighbouring tiles of a picture, halo included.
+
+        Nothing is kept of the picture but the box around them, so that a large one is worked on piece by piece.
+
+        Args:
+            image: ``(H, W, C)``, the whole picture.
+            tiling: of the picture.
+            tiles: which of its tiles; all by default.
+            device: where to keep the pixels.
+        """
+        x0, y0, x1, y1 = tiling.box(tiles)
+        color = image[y0:y1, x0:x1].reshape(-1, image.shape[2])
+        areas = (tiling.boxes[tiles, 2:] - tiling.boxes[tiles, :2]).prod(1)
+        # Relative to the box, so that pixels are exact however large the picture.
+        boxes = tiling.pixel_boxes[tiles] - torch.tensor([x0, y0, x0, y0])
+        return cls(color, boxes, columns=x1 - x0, areas=areas, device=device)
+
+    @classmethod
+    def of_pictures(
+        cls, images: Float[np.ndarray, "pictures height width channels"], *, device: torch.device
+    ) -> "Patches":
+        """Whole pictures of one size, one network each: boxes of a tall stack of them.
+
+        Args:
+            images: ``(B, H, W, C)``.
+            device: where to keep the pixels.
+        """
+        count, height, width, channels = images.shape
+        top = height * torch.arange(count)
+        left = torch.zeros_like(top)
+        boxes = torch.stack([left, top, left + width, top + height], 1)
+        areas = torch.full_like(top, height * width)
+        return cls(images.reshape(-1, channels), boxes, columns=width, areas=areas, device=device)
 
     def pixels(
         self, tiles: Tiles, points: Int[Tensor, " points"]

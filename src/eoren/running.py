@@ -158,7 +158,7 @@ class Run:
         # Above this running estimate it is worth measuring whether the target is reached.
         self._worth_measuring = standing.worth_measuring or self._settings.until_psnr
         self._measure_at = standing.measure_at
-        self._trainer = Trainer(
+        self._trainer = Trainer.of_picture(
             self._image,
             self._settings,
             seed=self._identity.seed,

@@ -204,6 +204,17 @@ class Tiling:
                 waiting += [int(upper[node]), int(lower[node])]
         return found
 
+    def box(self, tiles: slice = slice(None)) -> tuple[int, int, int, int]:
+        """``(column0, row0, column1, row1)`` around the pixels of some tiles, halo included, ends excluded.
+
+        Example:
+            >>> Tiling.of(np.ones((8, 16)), count=2, halo=2.0, smallest=4).box(slice(1, 2))
+            (6, 0, 16, 8)
+        """
+        boxes = self.pixel_boxes[tiles]
+        x0, y0, x1, y1 = (*boxes[:, :2].amin(0).tolist(), *boxes[:, 2:].amax(0).tolist())
+        return x0, y0, x1, y1
+
     def local(self, points: Float[Tensor, "entries 2"], tiles: Int[Tensor, " entries"]) -> Float[Tensor, "entries 2"]:
         """Unit-square points in the local coordinates of the tile beside each."""
         size = torch.tensor([self.width, self.height], dtype=points.dtype, device=points.device)

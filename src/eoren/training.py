@@ -1,11 +1,12 @@
-"""The training engine: one step of a batch of networks, each on its own tile of the picture.
+"""The training engine: one step of a batch of networks, each on its own tile of a picture, or its own picture.
 
 One network on the whole picture, the EoREN paper's case, is a batch of one. What a step is stands here; how its
 gradient is computed, in :mod:`eoren.engines`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from math import isfinite
 
 import numpy as np
@@ -56,16 +57,45 @@ class Trainer:
     """Networks in training, with everything that a step needs and everything that a resumed run needs.
 
     Args:
-        image: ``(H, W, C)``, values in [0, 1].
         settings: see :class:`eoren.presets.Settings`.
-        seed: of the networks and of the order of the pixels.
-        device: where to work.
-        tiling: of the picture; by default what :func:`mosaic` makes of it.
-        tiles: which of its tiles to train; all by default. The others' pixels are not kept.
+        patches: every network's pixels.
+        siren: the networks, untrained.
+        gradient_target: of the pixels of ``patches``, intensity per pixel; none where only colours are fitted.
+        seed: of the order of the pixels, which is the same for all networks.
+        share_effort: let networks that have little left to learn sit steps out, for the others' sake.
     """
 
     def __init__(
         self,
+        settings: Settings,
+        patches: Patches,
+        siren: Siren,
+        gradient_target: Float[Tensor, "pixels channels 2"] | None,
+        *,
+        seed: int,
+        share_effort: bool = True,
+    ) -> None:
+        """Choose an engine and optimisers."""
+        self.settings = settings
+        self.objective = settings.weights()
+        self.device = siren.device
+        self.patches = patches
+        self.siren = siren
+        self.gradient_target = gradient_target
+        self.steps_done = 0
+        self._seed = seed
+        self._effort, self._share_effort = Effort(patches.areas), share_effort
+        # Per network, what its last step found: mean squared errors of colour (tuned) and slope (sum over axes).
+        self._errors = torch.zeros(siren.batch, 2, device=self.device)
+        self._epoch: tuple[int, Tensor] | None = None
+        self._parameters = self.siren.tensors()
+        self._engine = engine_of(self.siren, self.patches, self.gradient_target)
+        self._optimizers = self._choose_optimizers()
+        self.tuning = self._starting_tuning()
+
+    @classmethod
+    def of_picture(
+        cls,
         image: Float[np.ndarray, "height width channels"],
         settings: Settings,
         *,
@@ -73,31 +103,59 @@ class Trainer:
         device: torch.device,
         tiling: Tiling | None = None,
         tiles: slice = slice(None),
-    ) -> None:
-        """Prepare targets and draw the networks."""
-        self.settings = settings
-        self.objective = settings.weights()
-        self.device = device
-        self.tiling = tiling or mosaic(image, settings)
-        self.patches = Patches(image, self.tiling, tiles, device=device)
-        self.steps_done = 0
-        self._seed = seed
-        self._effort = Effort(self.patches.areas)
-        # Per tile, what its last step found: mean squared errors of colour (tuned) and slope (sum over axes).
-        self._errors = torch.zeros(len(self.patches.areas), 2, device=device)
-        # In intensity per pixel; none where only colours are fitted.
-        self.gradient_target: Float[Tensor, "pixels channels 2"] | None = None
-        if self.objective.gradient:
-            target = slopes(image, settings.filter, box=self.patches.box)
-            self.gradient_target = torch.from_numpy(target).flatten(0, 1).to(device)
-        self._epoch: tuple[int, Tensor] | None = None
-        self.siren = untrained(settings, self.tiling, image.shape[2], count=len(self.patches.halves), seed=seed).to(
-            device
-        )
-        self._parameters = self.siren.tensors()
-        self._engine = engine_of(self.siren, self.patches, self.gradient_target)
-        self._optimizers = self._choose_optimizers()
-        self.tuning = self._starting_tuning()
+    ) -> "Trainer":
+        """One picture, a network for every tile.
+
+        Args:
+            image: ``(H, W, C)``, values in [0, 1].
+            settings: see :class:`eoren.presets.Settings`.
+            seed: of the networks and of the order of the pixels.
+            device: where to work.
+            tiling: of the picture; by default what :func:`mosaic` makes of it.
+            tiles: which of its tiles to train; all by default. The others' pixels are not kept.
+        """
+        tiling = tiling or mosaic(image, settings)
+        patches = Patches.of_tiles(image, tiling, tiles, device=device)
+        siren = untrained(settings, tiling, image.shape[2], count=len(patches.boxes), seed=seed).to(device)
+        target = None
+        if settings.weights().gradient:
+            found = slopes(image, settings.filter, box=tiling.box(tiles))
+            target = torch.from_numpy(found).flatten(0, 1).to(device)
+        return cls(settings, patches, siren, target, seed=seed)
+
+    @classmethod
+    def of_pictures(
+        cls,
+        images: Float[np.ndarray, "pictures height width channels"],
+        settings: Settings,
+        *,
+        seed: int,
+        device: torch.device,
+    ) -> "Trainer":
+        """Many pictures of one size at once, one network each, whatever ``settings.tile`` says.
+
+        Every picture is fitted as if it were alone: its network is the one that :meth:`of_picture` draws for
+        :func:`picture_seed`, so it depends neither on the other pictures nor on their order; its target ends at its
+        border; and none sits a step out for another. All see their pixels in one order.
+
+        Args:
+            images: ``(B, H, W, C)``, values in [0, 1].
+            settings: see :class:`eoren.presets.Settings`.
+            seed: of the networks and of the order of the pixels.
+            device: where to work.
+        """
+        _, height, width, channels = images.shape
+        single = Tiling.single(width, height)
+        alone = replace(settings, tile=None)
+        drawn = [untrained(alone, single, channels, count=1, seed=picture_seed(i, seed)) for i in images]
+        tensors = zip(*(siren.tensors() for siren in drawn), strict=True)
+        siren = drawn[0].with_tensors([torch.cat(each) for each in tensors]).to(device)
+        target = None
+        if settings.weights().gradient:
+            found = np.concatenate([slopes(image, settings.filter) for image in images])
+            target = torch.from_numpy(found).flatten(0, 1).to(device)
+        patches = Patches.of_pictures(images, device=device)
+        return cls(settings, patches, siren, target, seed=seed, share_effort=False)
 
     def _choose_optimizers(self) -> list[tuple[Optimizer, list[int], float]]:
         """Each with the indices of its parameters and its learning rate."""
@@ -148,7 +206,8 @@ class Trainer:
             The errors found, or none for an abandoned step.
         """
         points, passes = self._points_of_step(self.steps_done), self._passes()
-        awake = self._effort.awake(self._engine.together(len(points), passes))
+        together = self._engine.together(len(points), passes) if self._share_effort else self.siren.batch
+        awake = self._effort.awake(together)
         # Channel tuning stands in for the colours where the objective leaves them alone.
         moments = Moments(self.siren.batch, self.siren.channels, self.device) if self.objective.color == 0 else None
         squares = self._engine.differentiate(awake, points, passes, self.tuning, moments, stop)
@@ -276,6 +335,17 @@ def untrained(settings: Settings, tiling: Tiling, channels: int, *, count: int, 
     )
 
 
+def picture_seed(image: Float[np.ndarray, "height width channels"], seed: int) -> int:
+    """The seed of one picture's network among many: of its pixels and the seed of all.
+
+    Example:
+        >>> black, gray = np.zeros((4, 4, 1), np.float32), np.full((4, 4, 1), 0.5, np.float32)
+        >>> len({picture_seed(black, 0), picture_seed(gray, 0), picture_seed(black, 1)})
+        3
+    """
+    return int.from_bytes(sha256(seed.to_bytes(8, "little") + image.tobytes()).digest()[:4], "little")
+
+
 def tuned(siren: Siren, tiling: Tiling, image: Float[np.ndarray, "height width channels"], *, bits: int) -> Field:
     """The field of some networks: weights as the file will hold them, and channel tuning over all pixels.
 
@@ -291,7 +361,7 @@ def tuned(siren: Siren, tiling: Tiling, image: Float[np.ndarray, "height width c
     siren = rounded(siren, bits)
     parts = []
     for tiles in tiling.groups(TILES_AT_ONCE):
-        patches = Patches(image, tiling, tiles, device=siren.device)
+        patches = Patches.of_tiles(image, tiling, tiles, device=siren.device)
         parts.append(patches.moments(siren.select(tiles)).tuning())
     tuning = Tuning(torch.cat([part.alpha for part in parts]), torch.cat([part.beta for part in parts]))
     return Field(siren, tuning, tiling, bits=bits)

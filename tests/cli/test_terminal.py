@@ -55,3 +55,39 @@ def test_decibels():
 
 def test_channel_names():
     assert [terminal.channel_names(c) for c in (1, 2, 3, 4)] == ["gray", "gray and alpha", "RGB", "RGBA"]
+
+
+def test_progress_away_from_a_terminal_is_a_line_now_and_then(capsys, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(terminal, "monotonic", lambda: clock[0])
+    with terminal.progress(False) as show:
+        for share in (0.1, 0.2, 0.3, 0.4):
+            clock[0] += 6
+            show("equal time", share)
+    assert capsys.readouterr() == ("", "eoren: equal time, 20% of everything\neoren: equal time, 40% of everything\n")
+
+
+def test_progress_on_a_terminal_is_a_bar_that_goes_away(capsys, monkeypatch):
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    with terminal.progress(False) as show:
+        show("equal time", 0.5)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "equal time" in err
+    assert "50%" in err
+
+
+def test_no_progress_if_quiet(capsys, monkeypatch):
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    monkeypatch.setattr(terminal, "_LINE_EVERY", 0.0)
+    with terminal.progress(True) as show:
+        show("equal time", 0.5)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_seeds():
+    terminal.check_seed(0)
+    terminal.check_seed(2**32 - 1)
+    for seed in (-1, 2**32):
+        with pytest.raises(EorenError, match=f"--seed is {seed}, but must lie between"):
+            terminal.check_seed(seed)

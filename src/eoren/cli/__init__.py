@@ -11,10 +11,12 @@ from typer.exceptions import TyperException
 
 from eoren._version import __version__
 from eoren.cli import terminal
+from eoren.cli.compare import compare
 from eoren.cli.fit import fit
 from eoren.cli.gradient import gradient
 from eoren.cli.render import render
 from eoren.cli.report import evaluate, info
+from eoren.cli.reproduce import reproduce
 from eoren.errors import EngineWarning, EorenError
 
 # Where GNU OpenMP runs PyTorch's threads, they wait for each other by spinning for about a millisecond. If another
@@ -28,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: half the lines, half the time
     pretty_exceptions_enable=False,
 )
-for _command in (fit, render, evaluate, info, gradient):
+for _command in (fit, render, evaluate, info, gradient, compare, reproduce):
     app.command()(_command)
 
 

@@ -31,7 +31,6 @@ _OPTIONS = (
     "bits",
     "seed",
 )
-_MAX_SEED = 2**32 - 1
 _INTERRUPTED = 130
 _LINE_EVERY = 10.0
 
@@ -64,7 +63,7 @@ def fit(
         float | None, typer.Option(metavar="B", help="Size of the function, in bits a pixel.")
     ] = None,
     bits: Annotated[int | None, typer.Option(metavar="N", help="Of a stored weight: 32, 16 or 8.")] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the random numbers.")] = 0,
+    seed: terminal.Seed = 0,
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any other setting, such as width=128. May be repeated."),
@@ -72,7 +71,7 @@ def fit(
     device: terminal.Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted fit.")] = False,
     overwrite: terminal.Overwrite = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: terminal.Quiet = False,
     as_json: terminal.Json = False,
 ) -> int:
     """Turn a picture into a small continuous function.
@@ -80,8 +79,7 @@ def fit(
     Ctrl-C writes what there is; the same command with --resume goes on from there.
     """
     # What can be refused is refused before any work is done, and if possible before torch is loaded.
-    if not 0 <= seed <= _MAX_SEED:
-        raise EorenError(f"--seed is {seed}, but must lie between 0 and {_MAX_SEED}")
+    terminal.check_seed(seed)
     own = {
         "seconds": seconds,
         "steps": steps,

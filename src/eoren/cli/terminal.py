@@ -2,8 +2,10 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +15,9 @@ from eoren.errors import EorenError
 if TYPE_CHECKING:
     from eoren.images import Picture
 
+_MAX_SEED = 2**32 - 1
+_LINE_EVERY = 10.0
+
 FieldFile = Annotated[Path, typer.Argument(metavar="FILE", help="An .eoren file.")]
 ImageFile = Annotated[str, typer.Argument(metavar="IMAGE", help="A picture file, or sample:astronaut.")]
 Output = Annotated[
@@ -20,6 +25,8 @@ Output = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
+Seed = Annotated[int, typer.Option(metavar="N", help="Of the random numbers.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="Where to compute: auto, cpu, cuda or mps.")]
 
 
@@ -39,6 +46,12 @@ def check_output(path: Path, source: str | Path, overwrite: bool) -> None:
             raise EorenError(f"{path}: is the input; choose another --output")
         if not overwrite:
             raise EorenError(f"{path}: exists; give --overwrite to replace it, or another --output")
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that random generators do not take."""
+    if not 0 <= seed <= _MAX_SEED:
+        raise EorenError(f"--seed is {seed}, but must lie between 0 and {_MAX_SEED}")
 
 
 def read_picture(image: str, *, quiet: bool = False) -> "Picture":
@@ -67,6 +80,34 @@ def print_table(rows: Mapping[str, str]) -> None:
     width = max(len(name) for name in rows)
     for name, value in rows.items():
         typer.echo(f"{_printable(name):<{width}}  {_printable(value)}")
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[Callable[[str, float], None]]:
+    """A bar on a terminal, a line now and then elsewhere, nothing if quiet. All on stderr.
+
+    Yields:
+        What to call with what is being done and the share of all the work that is done, 0..1.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        shown = monotonic()
+
+        def say(what: str, share: float) -> None:
+            nonlocal shown
+            if not quiet and monotonic() - shown >= _LINE_EVERY:
+                shown = monotonic()
+                notice(f"{what}, {share:.0%} of everything")
+
+        yield say
+        return
+    columns = (BarColumn(bar_width=20), TaskProgressColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("preparing", total=1.0)
+        yield lambda what, share: bar.update(task, completed=share, description=what)
 
 
 def _printable(text: str) -> str:

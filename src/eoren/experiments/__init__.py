@@ -1,0 +1,1 @@
+"""What the paper shows, as experiments that anyone can run."""

@@ -1,0 +1,161 @@
+import html.parser
+import re
+from dataclasses import replace
+from itertools import pairwise
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from eoren.experiments.compare import compare
+from eoren.experiments.report import report
+from eoren.images import Picture
+
+NAME = "<script>alert('x')</script> & \"y\".png"
+
+
+class Page(html.parser.HTMLParser):
+    """Every element with its attributes, and every text."""
+
+    VOID = ("meta", "img", "br", "link", "input")
+
+    def __init__(self, content):
+        super().__init__()
+        self.elements, self.texts, self.open = [], [], []
+        self.feed(content)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, text):
+        self.texts.append(" ".join(text.split()))
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def found():
+    pixels = np.random.default_rng(0).random((24, 30, 3), np.float32)
+    return compare(Picture(pixels, 8, "f" * 64, NAME), epochs=3.0, seconds=0.02, side=16, seed=7)
+
+
+@pytest.fixture(scope="module")
+def content(found):
+    return report(found)
+
+
+@pytest.fixture(scope="module")
+def page(content):
+    return Page(content)
+
+
+def test_it_needs_nothing_else(page, content):
+    for tag, attributes in page.elements:
+        assert tag not in ("script", "link", "iframe", "object")
+        assert not any(name.startswith("on") for name in attributes)
+        for name in ("src", "href"):
+            assert attributes.get(name, "#").startswith(("data:image/png;base64,", "#"))
+    assert "@import" not in content
+    for address in re.findall(r"url\(([^)]*)\)", content):
+        assert address.startswith("#")
+
+
+def test_names_of_strangers_are_only_text(page):
+    assert f"{NAME}: four ways to fit a picture" in page.texts
+    assert page.all("script") == []
+
+
+def test_links_and_labels_lead_somewhere(page):
+    names = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(set(names)) == len(names)
+    wanted = {link["href"][1:] for link in page.all("a")}
+    wanted |= {attributes["aria-labelledby"] for _, attributes in page.elements if "aria-labelledby" in attributes}
+    assert wanted <= set(names)
+
+
+def test_every_picture_and_plot_has_words(page):
+    assert len(page.all("img")) == 2 * (5 + 5 + 4 + 6 + 1)
+    assert all(image["alt"].strip() and int(image["width"]) and int(image["height"]) for image in page.all("img"))
+    plots = [drawing for drawing in page.all("svg") if drawing.get("class") == "plot"]
+    assert len(plots) == 2 * (8 + 8) + 6
+    assert all(drawing["aria-label"].strip() and drawing["role"] == "img" for drawing in plots)
+    assert all("aria-label" in drawing or drawing["aria-hidden"] == "true" for drawing in page.all("svg"))
+
+
+def test_headings_go_down_one_by_one(page):
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+def test_what_scrolls_can_be_reached_by_keyboard(page):
+    regions = [attributes for _, attributes in page.elements if attributes.get("class") == "scroll"]
+    assert len(regions) == 2
+    assert all(region["tabindex"] == "0" and region["aria-label"] for region in regions)
+
+
+def test_colours_of_plots_are_the_pages(content):
+    """Or they would be wrong in the dark."""
+    for drawing in re.findall(r"<svg.*?</svg>", content, re.DOTALL):
+        ElementTree.fromstring(drawing)
+        assert not re.search(r"(fill|stroke)=|style=|rgb", drawing)
+    style = content.split("<style>")[1].split("</style>")[0]
+    light, dark = (set(re.findall(r"(--[a-z]+):", part)) for part in style.split(":root {")[1:3])
+    assert {"--page", "--text"} <= dark
+    assert dark == light
+    assert set(re.findall(r"var\((--[a-z]+)", style)) <= light | {"--own"}
+
+
+def test_tables_hold_the_numbers(found, content):
+    tables = re.findall(r"<table>(.*?)</table>", content, re.DOTALL)
+    for table, trials in zip(tables, (found.equal_epochs, found.equal_time), strict=True):
+        rows = re.findall(r'<tr class="(\w+)">(.*?)</tr>', table, re.DOTALL)
+        assert [key for key, _ in rows] == [trial.method.key for trial in trials]
+        for (_, row), trial in zip(rows, trials, strict=True):
+            cells = [re.sub("<[^>]*>", "", cell) for cell in re.findall(r"<td>(.*?)</td>", row)]
+            last = trial.final
+            assert cells[:2] == [f"{last.psnr:.2f}", f"{last.gradient_psnr:.2f}"]
+            assert cells[2] == f"{last.ssim:.4f}"
+            assert cells[5] == f"{trial.field.parameters:,}"
+        best = max(trials, key=lambda trial: trial.final.psnr)
+        assert f"<b>{best.final.psnr:.2f}</b>" in dict(rows)[best.method.key]
+
+
+def test_it_says_what_was_done(found, page):
+    said = " ".join(page.texts)
+    assert "brought down to 16 x 13" in said
+    assert "Every method saw every pixel 3 times" in said
+    assert "--scale small --seed 7 --size 16 --epochs 3 --seconds 0.02" in said
+    assert "f" * 64 in said
+    for value in found.machine.values():
+        assert str(value) in said
+    best = max(found.equal_epochs, key=lambda trial: trial.final.psnr)
+    assert f"After 3 epochs each, {best.method.label} has the best colours" in said
+
+
+def test_exact_and_unknown_numbers(found):
+    first, *rest = found.equal_epochs
+    exact = replace(first.samples[-1], psnr=float("inf"), ssim=float("nan"))
+    odd = replace(found, equal_epochs=(replace(first, samples=(*first.samples[:-1], exact)), *rest))
+    cells = re.findall(r"<td>(.*?)</td>", report(odd))
+    assert cells[0] == "<b>exact</b>"
+    assert cells[2] == "–"
+
+
+@pytest.mark.parametrize(("height", "width", "coarse"), [(9, 12, True), (3, 200, False)])
+def test_small_pictures_are_shown_as_squares(height, width, coarse):
+    pixels = np.random.default_rng(0).random((height, width, 1), np.float32)
+    found = compare(Picture(pixels, 8, "", "a.png"), epochs=1.0, seconds=0.001)
+    assert ('class="coarse"' in report(found)) == coarse
+    assert "fitted as it is" in report(found)

@@ -1,0 +1,150 @@
+"""Every experiment at the least scale: what it writes and concludes, and that it goes on where it was stopped."""
+
+import csv
+import itertools
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eoren.datasets import Digits
+from eoren.errors import EorenError
+from eoren.experiments import composition, contest, gma, mnist, natural
+from eoren.experiments.methods import Networks
+
+TINY = Networks(width=16, depth=2, epochs=8, rate=1e-3)
+PROTOCOL = contest.Protocol(TINY, side=16, seeds=2, samples=2, batch=2)
+
+
+@pytest.fixture(autouse=True)
+def small_data(monkeypatch):
+    """Two digits of two kinds, and a picture a data set."""
+    generator = np.random.default_rng(0)
+    noise = generator.random((4, 28, 28, 1), np.float32)
+    monkeypatch.setattr(mnist, "mnist", lambda split: Digits(noise, np.array([0, 1, 1, 0])))
+    monkeypatch.setattr(natural, "pictures", lambda name: iter([("one", generator.random((20, 24, 3), np.float32))]))
+    monkeypatch.setattr(mnist, "_SIDES", (14,))
+    waves = (0.5 + 0.4 * np.sin(np.add.outer(np.arange(30), np.arange(20)) / 4))[..., None].astype(np.float32)
+    for module in (composition, gma):
+        monkeypatch.setattr(module, "read_image", lambda source: waves if "sample" in str(source) else read(source))
+
+
+def read(path):
+    with Image.open(path) as stored:
+        return (np.asarray(stored, np.float32) / 255)[..., None]
+
+
+def go(_label, _share):
+    return None
+
+
+def table(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def assert_figures(folder, *stems):
+    for stem in stems:
+        with Image.open(folder / f"{stem}.png") as drawn:
+            drawn.load()
+            assert min(drawn.size) > 300
+        assert ET.parse(folder / f"{stem}.svg").getroot().tag.endswith("svg")
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    for module, name in (
+        (mnist, "_draw_bars"),
+        (mnist, "_draw_curves"),
+        (mnist, "_draw_digits"),
+        (mnist, "_draw_sides"),
+    ):
+        monkeypatch.setattr(module, name, lambda *_: None)
+
+
+def test_gma(tmp_path):
+    said = gma.reproduce(tmp_path, gma.Protocol(20), seed=0, watch=go, command="c").read_text()
+    found = {(row["image"], row["filter"], row["method"]): float(row["scale"]) for row in table(tmp_path / "gma.csv")}
+    assert found["ramp", "sobel", "bare"] == pytest.approx(8)
+    assert found["ramp", "central", "bare"] == pytest.approx(2)
+    assert [found["ramp", name, "adjusted"] for name in gma.STENCILS] == pytest.approx([1] * len(gma.STENCILS))
+    assert found["camera", "sobel", "bare"] == pytest.approx(8 * found["camera", "sobel", "adjusted"])
+    assert "| sobel | 8.000 | 1.000 |" in said
+    assert_figures(tmp_path, "gma", "gma-photograph")
+
+
+def test_mnist(tmp_path):
+    said = mnist.reproduce(tmp_path, PROTOCOL, seed=3, watch=go, command="the command").read_text()
+    rows = table(tmp_path / "mnist.csv")
+    key = [(row["image"], row["method"], row["seed"], row["budget"]) for row in rows]
+    images = ("0-0000", "0-0003", "1-0001", "1-0002")
+    measured = [("pixel", "epochs"), ("gradient", "epochs"), ("eoren", "epochs"), ("ours", "epochs")]
+    measured += [("pixel", "time"), ("ours", "time")]
+    assert sorted(key) == sorted((i, m, s, b) for i in images for m, b in measured for s in "34")
+    assert {row["epoch"] for row in rows if row["budget"] == "epochs"} == {"8.0"}
+    assert len(table(tmp_path / "mnist-curves.csv")) == 2 * len(rows)
+    mean = {
+        m: np.mean([float(row["psnr"]) for row in rows if (row["method"], row["budget"]) == (m, "epochs")])
+        for m in ("eoren", "pixel")
+    }
+    line = next(line for line in said.splitlines() if line.startswith("| equal epochs | PSNR (dB) | SIREN + pixels"))
+    assert f"| {mean['eoren'] - mean['pixel']:+.2f} [" in line
+    assert f"| {mean['eoren'] + 48.13:.2f} |" in said
+    assert "`the command`" in said
+    assert_figures(tmp_path, "mnist", "mnist-curves", "mnist-digits", "mnist-sides")
+
+
+def test_equal_time_is_the_time_of_eoren(tmp_path, monkeypatch, no_figures):
+    ticks = itertools.count()
+    monkeypatch.setattr("eoren.experiments.trials.perf_counter", lambda: float(next(ticks)))
+    mnist.reproduce(tmp_path, PROTOCOL, seed=0, watch=go, command="c")
+    rows = table(tmp_path / "mnist.csv")
+    # Every step takes a second, a batch has two pictures.
+    assert {float(row["seconds"]) for row in rows if row["method"] in ("eoren", "gradient")} == {4.0}
+    assert {float(row["seconds"]) for row in rows if row["budget"] == "time"} == {4.0}
+
+
+def test_an_interrupted_experiment_goes_on(tmp_path, no_figures):
+    def stop(_label, share):
+        return share > 0.4
+
+    with pytest.raises(KeyboardInterrupt):
+        mnist.reproduce(tmp_path, PROTOCOL, seed=0, watch=stop, command="c")
+    first = table(tmp_path / "mnist.csv")
+    assert 0 < len(first) < 48
+    assert not (tmp_path / "mnist.md").exists()
+    mnist.reproduce(tmp_path, PROTOCOL, seed=0, watch=go, command="c")
+    then = table(tmp_path / "mnist.csv")
+    assert len(then) == 48
+    assert then[: len(first)] == first
+    before = (tmp_path / "mnist.csv").stat().st_mtime_ns
+    mnist.reproduce(tmp_path, PROTOCOL, seed=0, watch=go, command="c")
+    assert (tmp_path / "mnist.csv").stat().st_mtime_ns == before
+    with pytest.raises(EorenError, match="another protocol"):
+        mnist.reproduce(tmp_path, replace(PROTOCOL, side=18), seed=0, watch=go, command="c")
+
+
+def test_natural(tmp_path):
+    protocol = contest.Protocol(TINY, side=16, seeds=1, samples=2, batch=3)
+    said = natural.reproduce(tmp_path, protocol, seed=0, watch=go, command="c").read_text()
+    rows = table(tmp_path / "natural.csv")
+    assert {row["dataset"] for row in rows} == {"set5", "set14", "kodak", "div2k"}
+    assert len(rows) == 4 * 6
+    psnr = {(row["image"], row["method"]): float(row["psnr"]) for row in rows if row["budget"] == "epochs"}
+    gains = [psnr[f"{name}-one", "eoren"] - psnr[f"{name}-one", "pixel"] for name in natural.PICTURES]
+    assert f"| all | PSNR (dB) | {np.mean(gains):+.2f} [" in said
+    assert f"{sum(gain > 0 for gain in gains)} of 4 |" in said
+    assert_figures(tmp_path, "natural", "natural-predictors", "natural-pictures")
+
+
+def test_composition(tmp_path):
+    protocol = composition.Protocol(TINY, side=16, seeds=2, steps=2)
+    said = composition.reproduce(tmp_path, protocol, seed=0, watch=go, command="c").read_text()
+    rows = table(tmp_path / "composition.csv")
+    assert len(rows) == 3 * 4 * 2
+    found = [float(row["psnr"]) for row in rows if (row["mix"], row["method"]) == ("0.5", "eoren")]
+    line = next(line for line in said.splitlines() if line.startswith("| 0.5 |"))
+    assert f"{np.mean(found):.2f}" in line
+    assert_figures(tmp_path, "composition", "composition-pictures")

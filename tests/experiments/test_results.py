@@ -1,0 +1,72 @@
+import csv
+
+import numpy as np
+import pytest
+from scipy.stats import bootstrap
+
+from eoren.errors import EorenError
+from eoren.experiments.results import Table, interval, paired, per_image
+
+KEY = ("image", "seed")
+
+
+def rows():
+    return [{"image": name, "seed": seed, "psnr": 30.0 + seed} for name in ("0801", "a,b") for seed in (0, 1)]
+
+
+def test_rows_come_back_as_they_were(tmp_path):
+    path = tmp_path / "t.csv"
+    Table(path, key=KEY, protocol="p").add(rows())
+    table = Table(path, key=KEY, protocol="p")
+    assert [{name: row[name] for name in ("image", "seed", "psnr")} for row in table.rows] == rows()
+    assert table.find(image="0801", seed=1)[0]["psnr"] == 31.0
+    with path.open() as file:
+        assert next(csv.reader(file))[:3] == ["image", "seed", "psnr"]
+
+
+def test_a_key_measured_again_replaces_its_row(tmp_path):
+    table = Table(tmp_path / "t.csv", key=KEY, protocol="p")
+    table.add(rows())
+    table.add([{"image": "0801", "seed": 1, "psnr": 40.5}])
+    again = Table(tmp_path / "t.csv", key=KEY, protocol="p")
+    assert len(again.rows) == 4
+    assert again.find(image="0801", seed=1)[0]["psnr"] == 40.5
+
+
+def test_rows_of_another_protocol_or_version_are_neither_mixed_in_nor_lost(tmp_path, monkeypatch):
+    path = tmp_path / "t.csv"
+    Table(path, key=KEY, protocol="p").add(rows())
+    before = path.read_bytes()
+    with pytest.raises(EorenError, match="another protocol, 'p', here it is 'q'"):
+        Table(path, key=KEY, protocol="q")
+    monkeypatch.setattr("eoren.experiments.results.__version__", "9.9")
+    with pytest.raises(EorenError, match="another version"):
+        Table(path, key=KEY, protocol="p")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "content", [b"a,b\n1,2\n", b"\xff\xfe", b'image,seed\n"x', b"image,seed,protocol,version\n1\n"]
+)
+def test_files_that_are_no_table(tmp_path, content):
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    with pytest.raises(EorenError, match=r"t.csv: "):
+        Table(path, key=KEY, protocol="p")
+
+
+def test_interval_is_about_that_of_the_bootstrap():
+    values = np.random.default_rng(0).normal(1, 2, 200)
+    found = interval(values.tolist())
+    other = bootstrap((values,), np.mean, rng=np.random.default_rng(1)).confidence_interval
+    assert (found.low, found.high) == pytest.approx((other.low, other.high), abs=0.05)
+    assert found.mean == pytest.approx(values.mean())
+    assert interval([3.0]).high == float("inf")
+
+
+def test_pairs_are_pictures_not_seeds():
+    first = [{"image": name, "psnr": value} for name, value in (("a", 1.0), ("a", 3.0), ("b", 5.0), ("c", 0.0))]
+    second = [{"image": name, "psnr": value} for name, value in (("b", 4.0), ("a", 0.0))]
+    assert per_image(first, "psnr") == {"a": 2.0, "b": 5.0, "c": 0.0}
+    found = paired(first, second, "psnr")
+    assert (found.mean, found.size) == (1.5, 2)

@@ -1,0 +1,112 @@
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio
+
+from eoren.errors import EorenError
+from eoren.experiments.methods import METHODS, Networks, methods
+from eoren.experiments.trials import run, run_all
+from eoren.fitting import fit
+from eoren.metrics import evaluate
+from eoren.training import picture_seed
+
+TINY = methods(Networks(width=16, depth=2, epochs=20, rate=1e-3))
+
+
+def pictures(count=3, side=14):
+    y, x = np.mgrid[:side, :side] / side
+    return [(0.5 + 0.4 * np.sin(5 * x + k) * np.cos(4 * y))[..., None].astype(np.float32) for k in range(count)]
+
+
+def test_the_papers_methods_share_network_and_optimiser():
+    paper = [METHODS[key].settings for key in ("pixel", "gradient", "eoren")]
+    assert len({replace(each, objective="pixel") for each in paper}) == 1
+    assert (paper[0].width, paper[0].depth, paper[0].rate, paper[0].steps) == (256, 5, 1e-4, 1000)
+    assert [each.objective for each in paper] == ["pixel", "gradient", "gradient"]
+    assert [method.tuned for method in METHODS.values()] == [False, False, True, True]
+
+
+def test_trials_measure_what_the_fields_say():
+    images = pictures()
+    for trial, image in zip(run(images, TINY["eoren"], epochs=20, samples=3), images, strict=True):
+        said = trial.field.render().clip(0, 1)
+        assert trial.final.psnr == pytest.approx(peak_signal_noise_ratio(image, said, data_range=1), abs=1e-3)
+        found = evaluate(trial.field, image)
+        assert (trial.final.gradient_psnr, trial.final.ssim) == pytest.approx((found.gradient_psnr, found.ssim))
+        assert [sample.epoch for sample in trial.samples] == [3, 9, 20]
+        assert all(a.seconds < b.seconds for a, b in itertools.pairwise(trial.samples))
+
+
+def test_many_at_once_are_as_one_alone():
+    images = pictures()
+    for method in TINY.values():
+        together = run(images, method, epochs=20, seed=5)
+        alone = run(images[1:2], method, epochs=20, seed=5)
+        assert together[1].final.psnr == pytest.approx(alone[0].final.psnr, abs=0.02)
+
+
+def test_eoren_is_the_papers_fit():
+    """fit() by the paper's preset, with the seed of that picture's network."""
+    image = pictures(1)[0]
+    (trial,) = run([image], TINY["eoren"], epochs=20, seed=2)
+    result = fit(
+        image, preset="paper", width=16, depth=2, rate=1e-3, steps=20, seed=picture_seed(image, 2), device="cpu"
+    )
+    for mine, theirs in zip(trial.field.siren.tensors(), result.field.siren.tensors(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+    assert trial.final.psnr == pytest.approx(result.metrics.psnr, abs=1e-3)
+
+
+def test_methods_that_differ_in_tuning_alone_share_a_training(monkeypatch):
+    calls = []
+    step = "eoren.training.Trainer.step"
+    from eoren.training import Trainer
+
+    original = Trainer.step
+    monkeypatch.setattr(step, lambda self, *rest: calls.append(1) or original(self, *rest))
+    found = run_all(pictures(), list(TINY.values())[1:3], epochs=20, samples=2)
+    assert len(calls) == 20
+    for bare, tuned in zip(found["gradient"], found["eoren"], strict=True):
+        assert bare.field.siren.weights[0].equal(tuned.field.siren.weights[0])
+        assert (bare.field.tuning.alpha == 1).all()
+        assert (bare.field.tuning.beta == 0.5).all()
+        assert tuned.final.psnr > bare.final.psnr
+
+
+def test_a_mosaic_goes_picture_by_picture():
+    images = pictures(2, side=80)
+    found = run(images, methods()["ours"], epochs=2, samples=1)
+    assert [trial.field.tiling.count for trial in found] == [2, 2]
+    assert all(trial.final.psnr > 15 for trial in found)
+
+
+def test_a_budget_of_time_is_each_pictures_own(monkeypatch):
+    """A step takes a second on this clock: four seconds for each of three pictures are twelve steps."""
+    now = itertools.count()
+    monkeypatch.setattr("eoren.experiments.trials.perf_counter", lambda: float(next(now)))
+    found = run(pictures(), TINY["pixel"], seconds=4.0, samples=2)
+    assert [(s.epoch, s.seconds) for s in found[0].samples] == [(3, 1), (12, 4)]
+
+
+def test_giving_up():
+    shares = []
+
+    def watch(done):
+        shares.append(done)
+        return done > 0.4
+
+    with pytest.raises(KeyboardInterrupt):
+        run_all(pictures(), list(TINY.values()), epochs=10, watch=watch)
+    assert shares == sorted(shares)
+    assert 0.4 < shares[-1] < 0.5
+
+
+def test_what_cannot_be_run():
+    for images in ([], [*pictures(1), *pictures(1, side=9)]):
+        with pytest.raises(EorenError, match="give at least one, and all of one size"):
+            run(images, TINY["pixel"], epochs=1)
+    with pytest.raises(EorenError, match="give epochs or seconds"):
+        run(pictures(), TINY["pixel"])
