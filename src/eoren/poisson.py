@@ -284,7 +284,8 @@ class _Level:
         return cls(right, down, known, weight, diagonal, jacobi, number)
 
     def to(self, dtype: torch.dtype) -> "_Level":
-        return _Level.of(*(t.to(dtype) for t in (self.right, self.down, self.known, self.weight)), self.number)
+        right, down, known, weight = (t.to(dtype) for t in (self.right, self.down, self.known, self.weight))
+        return _Level.of(right, down, known, weight, self.number)
 
     def residual(self, wanted: Tensor, said: Tensor) -> Tensor:
         left = torch.addcmul(wanted, self.diagonal, said, value=-1)
