@@ -9,9 +9,9 @@ from eoren.errors import EorenError
 from eoren.operands import Operand, joined, opened_as, split
 from eoren.poisson import Guidance, Image, differences, over_rectangle
 
-# Light is what changes over the whole picture, detail what changes within an eighth of it.
+# Light is what changes over the whole picture, detail what changes within a sixteenth of it.
 _LIGHT_WAVES = 1
-_DETAIL_WAVES = 8
+_DETAIL_WAVES = 16
 _DENOISING_ROUNDS = 40
 
 
@@ -29,7 +29,7 @@ def retouch(
         flatten_light: take away the light that changes slowly over the picture: the smooth function that is nearest
             to its gray values (Morel, Petro and Sbert, "Screened Poisson equation for image contrast enhancement",
             2014). Waves as long as the picture's longer side lose half; shorter ones, less. The mean stays.
-        boost_detail: K: multiply gradients by it, and stay near the colours: waves much shorter than an eighth of the
+        boost_detail: K: multiply gradients by it, and stay near the colours: waves much shorter than a sixteenth of the
             picture's longer side grow K-fold, longer ones stay. Below 1 it softens.
         denoise_edges: take away noise and keep edges: the least total variation (Rudin, Osher and Fatemi, 1992), by
             split Bregman iteration (Goldstein and Osher, 2009), as strong as the noise that is found (Immerkaer,
