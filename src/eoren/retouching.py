@@ -29,8 +29,8 @@ def retouch(
         flatten_light: take away the light that changes slowly over the picture: the smooth function that is nearest
             to its gray values (Morel, Petro and Sbert, "Screened Poisson equation for image contrast enhancement",
             2014). Waves as long as the picture's longer side lose half; shorter ones, less. The mean stays.
-        boost_detail: K: multiply gradients by it, and stay near the colours: waves much shorter than a sixteenth of the
-            picture's longer side grow K-fold, longer ones stay. Below 1 it softens.
+        boost_detail: K: multiply gradients by it, and stay near the colours: waves much shorter than a sixteenth of
+            the picture's longer side grow K-fold, longer ones stay. Below 1 it softens.
         denoise_edges: take away noise and keep edges: the least total variation (Rudin, Osher and Fatemi, 1992), by
             split Bregman iteration (Goldstein and Osher, 2009), as strong as the noise that is found (Immerkaer,
             1996, with the median).
