@@ -148,7 +148,7 @@ def opencv(
 def fpie(
     source: np.ndarray, target: np.ndarray, mask: np.ndarray, offset: tuple[int, int], mode: str, iterations: int
 ) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
-    """The CPU backends of fpie that are installed. It takes a mask of the source's size, 8 bits, and (row, column)."""
+    """The CPU backends of fpie that are installed. Masks have the source's size, offsets are (row, column)."""
     try:
         from fpie.process import ALL_BACKEND, EquProcessor  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
