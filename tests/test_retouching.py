@@ -38,8 +38,10 @@ def test_flat_light_takes_the_same_from_every_channel():
 def test_detail_grows_and_the_rest_stays():
     image = 0.5 + 0.1 * wave(1, 16) + 0.02 * wave(100, 16)
     found = retouch(image, boost_detail=3.0).colors
-    assert strength(found, 1) == pytest.approx(0.1, rel=0.04)
-    assert strength(found, 100) == pytest.approx(0.06, rel=0.05)
+    weight = (2 * np.pi / (128 / 16)) ** 2
+    for count, before in ((1, 0.1), (100, 0.02)):
+        wanted = 2 - 2 * np.cos(np.pi * count / 128)
+        assert strength(found, count) == pytest.approx(before * (3 * wanted + weight) / (wanted + weight), rel=0.001)
     np.testing.assert_allclose(retouch(image, boost_detail=1.0).colors, image, atol=1e-5)
 
 

@@ -146,11 +146,13 @@ def inside(
     box = _box_around(unknown)
     mask = unknown[box]
     levels = _levels(mask, None if weight is None else weight[box])
-    precise = levels[0].to(torch.float64)
+    precise = levels[0].precise()
     free = torch.from_numpy(mask)
     for c in range(colors.shape[2]):
         start = colors[box][:, :, c].astype(np.float64)
-        right = _adjoint(guidance[box][:, :, c] - differences(start[..., None])[:, :, 0])
+        # What the colours at hand leave of the equations.
+        right = _adjoint(guidance[box][:, :, c])
+        right -= _laplacian(start)
         if weight is not None and pull is not None:
             right += weight[box] * (pull[box][:, :, c] - start)
         change = _conjugate_gradients(precise, levels, torch.from_numpy(right) * free)
@@ -202,6 +204,17 @@ def _adjoint(guidance: Float[np.ndarray, "height width 2"]) -> Float[np.ndarray,
     found[:, 1:] += x
     found[:-1] -= y
     found[1:] += y
+    return found
+
+
+def _laplacian(u: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
+    """``D'D u``, without the memory that ``D u`` would take."""
+    found = np.zeros_like(u)
+    for axis in (0, 1):
+        across, rising = np.moveaxis(found, axis, 0), np.diff(u, axis=axis)
+        steps = np.moveaxis(rising, axis, 0)
+        across[:-1] -= steps
+        across[1:] += steps
     return found
 
 
@@ -267,10 +280,10 @@ class _Level:
 
     right: Float[Tensor, "height width_less_one"]
     down: Float[Tensor, "height_less_one width"]
-    known: Float[Tensor, "height width"]
-    weight: Float[Tensor, "height width"]
+    known: Float[Tensor, "_ _"]
+    weight: Float[Tensor, "_ _"]
     diagonal: Float[Tensor, "height width"]
-    jacobi: Float[Tensor, "height width"]
+    jacobi: Float[Tensor, "_ _"]
     number: int
 
     @classmethod
@@ -283,9 +296,10 @@ class _Level:
         jacobi = torch.where(diagonal > 0, _DAMPING / diagonal.clamp(min=1e-30), 0.0)
         return cls(right, down, known, weight, diagonal, jacobi, number)
 
-    def to(self, dtype: torch.dtype) -> "_Level":
-        right, down, known, weight = (t.to(dtype) for t in (self.right, self.down, self.known, self.weight))
-        return _Level.of(right, down, known, weight, self.number)
+    def precise(self) -> "_Level":
+        """In float64, and able to tell a residual alone: what large masks have no memory to spare for is left out."""
+        none = self.known.new_zeros(0, 0)
+        return _Level(self.right.double(), self.down.double(), none, none, self.diagonal.double(), none, self.number)
 
     def residual(self, wanted: Tensor, said: Tensor) -> Tensor:
         left = torch.addcmul(wanted, self.diagonal, said, value=-1)
