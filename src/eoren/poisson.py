@@ -13,7 +13,7 @@ Its normal equations are ``D'D u + w u = D'v + w c``, with D'D the five-point La
 All work is in float64, channel by channel.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -296,13 +296,21 @@ class _Level:
         jacobi = torch.where(diagonal > 0, _DAMPING / diagonal.clamp(min=1e-30), 0.0)
         return cls(right, down, known, weight, diagonal, jacobi, number)
 
-    def precise(self) -> "_Level":
-        """In float64, and able to tell a residual alone: what large masks have no memory to spare for is left out."""
+    def finished(self) -> "_Level":
+        """Without what only a coarser level is made from."""
         none = self.known.new_zeros(0, 0)
-        return _Level(self.right.double(), self.down.double(), none, none, self.diagonal.double(), none, self.number)
+        return replace(self, known=none, weight=none)
 
-    def residual(self, wanted: Tensor, said: Tensor) -> Tensor:
-        left = torch.addcmul(wanted, self.diagonal, said, value=-1)
+    def precise(self) -> "_Level":
+        """In float64, for residuals alone."""
+        right, down, diagonal = (t.double() for t in (self.right, self.down, self.diagonal))
+        return replace(self, right=right, down=down, diagonal=diagonal, jacobi=self.known)
+
+    def residual(self, wanted: Tensor | None, said: Tensor) -> Tensor:
+        """What is left of the equations; of their homogeneous part if nothing is wanted."""
+        left = (
+            (self.diagonal * said).neg_() if wanted is None else torch.addcmul(wanted, self.diagonal, said, value=-1)
+        )
         left[:, :-1].addcmul_(self.right, said[:, 1:])
         left[:, 1:].addcmul_(self.right, said[:, :-1])
         left[:-1].addcmul_(self.down, said[1:])
@@ -343,10 +351,14 @@ def _levels(mask: Mask, weight: Float[np.ndarray, "height width"] | None) -> lis
     known[:-1] += fixed[1:]
     known[1:] += fixed[:-1]
     pulled = free.new_zeros(free.shape) if weight is None else torch.from_numpy(weight).float() * free
-    levels = [_Level.of(free[:, :-1] * free[:, 1:], free[:-1] * free[1:], known * free, pulled, 0)]
-    while min(levels[-1].diagonal.shape) > 3:
-        levels.append(levels[-1].coarser())
-    return levels
+    level = _Level.of(free[:, :-1] * free[:, 1:], free[:-1] * free[1:], known * free, pulled, 0)
+    del fixed, known, pulled
+    levels = []
+    while min(level.diagonal.shape) > 3:
+        coarser = level.coarser()
+        levels.append(level.finished())
+        level = coarser
+    return [*levels, level.finished()]
 
 
 def _cycle(levels: list[_Level], right: Tensor) -> Tensor:
@@ -396,11 +408,12 @@ def _conjugate_gradients(precise: _Level, levels: list[_Level], right: Tensor) -
         near = _cycle(levels, left.float()).double()
         if float(near.abs().max()) < TOLERANCE:
             return found
-        product = float((left * near).sum())
-        direction = near + (product / before) * direction
-        response = -precise.residual(torch.zeros_like(direction), direction)
-        length = product / float((direction * response).sum())
+        product = float(torch.vdot(left.flatten(), near.flatten()))
+        direction.mul_(product / before).add_(near)
+        del near  # in a large mask every one of these takes a hundred megabytes
+        change = precise.residual(None, direction)
+        length = -product / float(torch.vdot(direction.flatten(), change.flatten()))
         found.add_(direction, alpha=length)
-        left.sub_(response, alpha=length)
+        left.add_(change, alpha=length)
         before = product
     raise EorenError("the colours in the mask could not be found; are its gradients, or weights, finite?")
