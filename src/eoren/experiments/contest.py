@@ -32,7 +32,8 @@ class Protocol:
         side: of the square pictures, in pixels.
         seeds: how many.
         samples: measurements along every training.
-        batch: pictures that are fitted at once. An interruption loses the batch under way.
+        batch: pictures that are fitted at once: twenty cost each no more than a hundred do. An interruption loses the
+            batch under way.
     """
 
     networks: Networks

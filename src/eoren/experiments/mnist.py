@@ -23,7 +23,7 @@ from eoren.experiments.trials import Image
 
 PROTOCOLS: Mapping[Scale, Protocol] = MappingProxyType(
     {
-        "small": Protocol(replace(NETWORKS["small"], epochs=80), side=128, seeds=2, samples=6, batch=100),
+        "small": Protocol(replace(NETWORKS["small"], epochs=80), side=128, seeds=2, samples=6, batch=20),
         "paper": Protocol(NETWORKS["paper"], side=256, seeds=3, samples=12, batch=10),
     }
 )

@@ -16,7 +16,7 @@ from eoren.experiments.trials import Image
 
 PROTOCOLS: Mapping[Scale, Protocol] = MappingProxyType(
     {
-        "small": Protocol(NETWORKS["small"], side=96, seeds=1, samples=6, batch=60),
+        "small": Protocol(NETWORKS["small"], side=96, seeds=1, samples=6, batch=20),
         "paper": Protocol(NETWORKS["paper"], side=256, seeds=1, samples=12, batch=1),
     }
 )
