@@ -28,7 +28,10 @@ def data() -> Path:
 def conditions() -> list[str]:
     """Comment lines for the head of a result file."""
     command = " ".join(["python -m", _module(), *sys.argv[1:]])
-    commit = _git("describe", "--always", "--dirty", "--abbrev=10")
+    commit = _git("describe", "--always", "--abbrev=10")
+    # Tables do not change what is measured.
+    if _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude,top)benchmarks/results"):
+        commit += "-dirty"
     return [
         f"# {command}",
         f"# eoren {eoren.__version__}, commit {commit}, {date.today()}",

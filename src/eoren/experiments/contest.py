@@ -15,6 +15,7 @@ from eoren.experiments.methods import Networks, methods
 from eoren.experiments.results import Row, Table, Value, Watch, counted
 from eoren.experiments.trials import Image, Trial, run_all
 from eoren.images import read_image, write_image
+from eoren.metrics import psnr
 
 EPOCHS, TIME = "epochs", "time"
 """The two budgets, as tables name them."""
@@ -60,6 +61,8 @@ class Contest:
         images: by name, ``(S, S, 1)``.
         columns: what the tables say of every picture beside its name.
         seed: the first; the others follow.
+        doubled: the pictures at twice the size, ``(2S, 2S, 1)``: what fields say between the pixels is compared with
+            them, and kept as ``zoom_psnr``.
     """
 
     def __init__(
@@ -71,9 +74,10 @@ class Contest:
         columns: Mapping[str, Row],
         *,
         seed: int,
+        doubled: Mapping[str, Float[np.ndarray, "twice twice 1"]] | None = None,
     ) -> None:
         """Read what was measured before."""
-        self.protocol, self.images = protocol, images
+        self.protocol, self.images, self._doubled = protocol, images, doubled
         self.seeds = range(seed, seed + protocol.seeds)
         self.methods = methods(protocol.networks)
         self.table = Table(folder / f"{name}.csv", key=_KEY, protocol=str(protocol))
@@ -157,7 +161,11 @@ class Contest:
         for key, found in trials.items():
             for name, trial in zip(batch, found, strict=True):
                 about = {"image": name, "method": key, "seed": seed, "budget": budget, **self._columns[name]}
-                results.append({**about, **vars(trial.final), "parameters": trial.field.parameters})
+                result = {**about, **vars(trial.final), "parameters": trial.field.parameters}
+                if self._doubled is not None:
+                    side = 2 * self.protocol.side
+                    result["zoom_psnr"] = psnr(trial.field.render(side, side), self._doubled[name])
+                results.append(result)
                 curves += [{**about, "sample": k, **vars(each)} for k, each in enumerate(trial.samples)]
                 if seed == self.seeds[0]:
                     write_image(self._picture(name, key, budget), trial.field.render())
