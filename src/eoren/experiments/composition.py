@@ -143,7 +143,7 @@ def _draw_curve(table: Table, shares: list[float], seeds: range, stem: Path) -> 
                 values = np.array([_values(table, share, key, seeds, column) for share in shares]).T
                 curve(axes, shares, values, key, every[key].label, band="range")
             axes.set_xlabel(f"lambda: 0 is {PAIR[1]}, 1 is {PAIR[0]}")
-            axes.set_ylabel(f"{label} against the pixel mix")
+            axes.set_ylabel(f"{label} against\nthe pixel mix")
         if len(seeds) > 1:
             drawn.suptitle("line: mean over the seeds; band: from the least to the greatest", fontsize=9)
         drawn.legend(*sides[0].get_legend_handles_labels(), ncols=4, loc="outside lower center")
