@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from eoren.experiments.methods import Networks, methods
+from eoren.experiments.methods import TOGETHER, Networks, methods
 from eoren.experiments.results import Row, Table, Value, Watch, counted
 from eoren.experiments.trials import Image, Trial, run_all
 from eoren.images import read_image, write_image
@@ -21,7 +21,9 @@ EPOCHS, TIME = "epochs", "time"
 """The two budgets, as tables name them."""
 
 _KEY = ("image", "method", "seed", "budget")
-_TOGETHER = (("gradient", "eoren"), ("pixel",), ("ours",))
+
+ORDER = ("gradient", "pixel", "eoren", "ours")
+"""Of the methods in figures and tables: the paper's own, which has SIREN + gradients first."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,9 @@ class Protocol:
     batch: int
 
     def __str__(self) -> str:
-        n = self.networks
         return (
-            f"{self.side} x {self.side} pixels, {n.depth} sine layers of {n.width}, {n.epochs} epochs, "
-            f"Adam {n.rate:g}, full batch, {counted(self.seeds, 'seed')}, channel tuning in closed form"
+            f"{self.side} x {self.side} pixels, {self.networks}, {counted(self.seeds, 'seed')}, "
+            "channel tuning in closed form"
         )
 
 
@@ -101,7 +102,7 @@ class Contest:
             for number in self.seeds
             for batch in batches
             for budget in (EPOCHS, TIME)
-            for keys in _TOGETHER
+            for keys in TOGETHER
             if budget == EPOCHS or "eoren" not in keys
         ]
         for index, (number, batch, budget, keys) in enumerate(rounds):

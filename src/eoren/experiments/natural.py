@@ -7,12 +7,13 @@ from types import MappingProxyType
 import numpy as np
 
 from eoren.datasets import PICTURES, pictures, square
-from eoren.experiments.contest import EPOCHS, TIME, Contest, Protocol
+from eoren.experiments.contest import EPOCHS, ORDER, TIME, Contest, Protocol
 from eoren.experiments.figures import figure, picture
 from eoren.experiments.methods import NETWORKS, Scale
 from eoren.experiments.predictors import PREDICTORS, correlation
-from eoren.experiments.results import Row, Watch, interval, markdown_table, per_image, summary, write_text
-from eoren.experiments.trials import Image
+from eoren.experiments.results import Row, Watch, interval, markdown_table, per_image, summary
+from eoren.experiments.trials import METRICS, Image
+from eoren.files import write_text
 
 PROTOCOLS: Mapping[Scale, Protocol] = MappingProxyType(
     {
@@ -24,14 +25,8 @@ PROTOCOLS: Mapping[Scale, Protocol] = MappingProxyType(
 DATASETS = PICTURES
 """What has to be at hand."""
 
-_METRICS = {
-    "psnr": "PSNR (dB)",
-    "gradient_psnr": "gradient PSNR (dB)",
-    "ssim": "SSIM",
-    "zoom_psnr": "PSNR at twice the size (dB)",
-}
+_METRICS = {**METRICS, "zoom_psnr": "PSNR at twice the size (dB)"}
 _COMPARED = ("psnr", "gradient_psnr", "zoom_psnr")
-_ORDER = ("gradient", "pixel", "eoren", "ours")
 _LABELS = {"set5": "Set5", "set14": "Set14", "kodak": "Kodak", "div2k": "DIV2K"}
 # Of Okabe and Ito, other than the methods'.
 _COLORS = {"set5": "#E69F00", "set14": "#56B4E9", "kodak": "#CC79A7", "div2k": "#000000"}
@@ -156,12 +151,12 @@ def _scores(contest: Contest, columns: Mapping[str, Row], budget: str) -> str:
     for dataset, label in _LABELS.items():
         names = _names(columns, dataset)
         cells = []
-        for key in _ORDER:
+        for key in ORDER:
             found = [per_image(contest.rows(key, budget), column) for column in _METRICS]
             psnr, slope, ssim, zoom = (float(np.mean([each[name] for name in names])) for each in found)
             cells.append(f"{psnr:.2f} / {slope:.2f} / {ssim:.4f} / {zoom:.2f}")
         lines.append([f"{label} ({len(names)})", *cells])
-    header = ["PSNR / gradient PSNR / SSIM / PSNR at twice the size", *(contest.methods[key].label for key in _ORDER)]
+    header = ["PSNR / gradient PSNR / SSIM / PSNR at twice the size", *(contest.methods[key].label for key in ORDER)]
     return markdown_table(header, lines)
 
 
