@@ -150,7 +150,7 @@ def fpie(
 ) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
     """The CPU backends of fpie that are installed. Masks have the source's size, offsets are (row, column)."""
     try:
-        from fpie.process import ALL_BACKEND, EquProcessor  # type: ignore[import-not-found,unused-ignore]
+        from fpie.process import ALL_BACKEND, EquProcessor  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError:
         return
     bytes_of = [np.round(255 * each).astype(np.uint8) for each in (source, np.dstack([mask] * 3), target)]

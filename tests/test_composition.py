@@ -8,7 +8,8 @@ from scipy.sparse.linalg import spsolve
 
 from eoren import EorenError, clone, fill, fit, load, mix, save
 from eoren.images import Picture, read_image
-from eoren.poisson import TOLERANCE, differences
+from eoren.multigrid import TOLERANCE
+from eoren.poisson import differences
 
 TINY = {"width": 8, "depth": 2, "tile": None}
 ENOUGH = 10 * TOLERANCE

@@ -6,7 +6,8 @@ from scipy.sparse import diags, identity, kron, vstack
 from scipy.sparse.linalg import lsqr, spsolve
 
 from eoren.errors import EorenError
-from eoren.poisson import TOLERANCE, biharmonic_inside, differences, inside, over_rectangle
+from eoren.multigrid import TOLERANCE
+from eoren.poisson import biharmonic_inside, differences, inside, over_rectangle
 
 SIZES = [(1, 1), (1, 6), (7, 1), (2, 2), (5, 7), (13, 8), (16, 31), (31, 16)]
 

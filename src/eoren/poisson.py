@@ -7,32 +7,21 @@ Its normal equations are ``D'D u + w u = D'v + w c``, with D'D the five-point La
 - :func:`over_rectangle`, nothing known: cosines across one axis, a tridiagonal system along the other (Buzbee, Golub
   and Nielson, "On direct methods for solving Poisson's equations", 1970). Exact for any size; it is the friendlier
   of the two lengths that is transformed.
-- :func:`inside`, a mask of unknown pixels: conjugate gradients, preconditioned by multigrid, to ``TOLERANCE``.
+- :func:`inside`, a mask of unknown pixels: by :mod:`eoren.multigrid`, to ``TOLERANCE``.
 - :func:`biharmonic_inside`: the smoothest filling whose slopes go on, too; a sparse factorisation.
 
-All work is in float64, channel by channel.
+Colours are held in float64, channel by channel.
 """
 
-from dataclasses import dataclass, replace
-
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 from scipy.fft import dct, idct
 from scipy.sparse import coo_matrix, csr_matrix, diags
 from scipy.sparse.linalg import splu
-from torch import Tensor
-from torch.nn.functional import pad
 
 from eoren.errors import EorenError
+from eoren.multigrid import Cycle, grid_of, solved
 
-TOLERANCE = 4e-6
-"""Error at which the iteration in a mask ends, in intensity: a quarter of a level of 16 bits."""
-
-_MOST_ITERATIONS = 200
-# Damping of Jacobi's method, best for the five-point Laplacian's upper half of frequencies.
-_DAMPING = 0.8
-_COARSEST_SWEEPS = 20
 # What the factorisation of so many unknowns takes is about two gigabytes.
 _MOST_FACTORED = 400_000
 
@@ -145,9 +134,7 @@ def inside(
         return found
     box = _box_around(unknown)
     mask = unknown[box]
-    levels = _levels(mask, None if weight is None else weight[box])
-    precise = levels[0].precise()
-    free = torch.from_numpy(mask)
+    cycle = Cycle(grid_of(mask, None if weight is None else weight[box]))
     for c in range(colors.shape[2]):
         start = colors[box][:, :, c].astype(np.float64)
         # What the colours at hand leave of the equations.
@@ -155,8 +142,9 @@ def inside(
         right -= _laplacian(start)
         if weight is not None and pull is not None:
             right += weight[box] * (pull[box][:, :, c] - start)
-        change = _conjugate_gradients(precise, levels, torch.from_numpy(right) * free)
-        found[box][:, :, c] = start + change.numpy()
+        right *= mask
+        start += solved(cycle, right)
+        found[box][:, :, c] = start
     return found
 
 
@@ -268,152 +256,3 @@ def _graph_laplacian(height: int, width: int) -> csr_matrix:
     joined = coo_matrix((ones, (first, second)), shape=(number.size, number.size))
     joined = (joined + joined.T).tocsr()
     return diags(np.asarray(joined.sum(1)).ravel()) - joined
-
-
-@dataclass(frozen=True, eq=False)
-class _Level:
-    """A grid of the hierarchy: conductances between neighbouring pixels, to what is known, and weights of colours.
-
-    A grid half as fine joins squares of four pixels. Between two squares lie two edges, but twice as far apart, so
-    conductances are halved; those to known pixels, less, because a square's middle is not twice as far from those.
-    """
-
-    right: Float[Tensor, "height width_less_one"]
-    down: Float[Tensor, "height_less_one width"]
-    known: Float[Tensor, "_ _"]
-    weight: Float[Tensor, "_ _"]
-    diagonal: Float[Tensor, "height width"]
-    jacobi: Float[Tensor, "_ _"]
-    number: int
-
-    @classmethod
-    def of(cls, right: Tensor, down: Tensor, known: Tensor, weight: Tensor, number: int) -> "_Level":
-        diagonal = known + weight
-        diagonal[:, :-1] += right
-        diagonal[:, 1:] += right
-        diagonal[:-1] += down
-        diagonal[1:] += down
-        jacobi = torch.where(diagonal > 0, _DAMPING / diagonal.clamp(min=1e-30), 0.0)
-        return cls(right, down, known, weight, diagonal, jacobi, number)
-
-    def finished(self) -> "_Level":
-        """Without what only a coarser level is made from."""
-        none = self.known.new_zeros(0, 0)
-        return replace(self, known=none, weight=none)
-
-    def precise(self) -> "_Level":
-        """In float64, for residuals alone."""
-        right, down, diagonal = (t.double() for t in (self.right, self.down, self.diagonal))
-        return replace(self, right=right, down=down, diagonal=diagonal, jacobi=self.known)
-
-    def residual(self, wanted: Tensor | None, said: Tensor) -> Tensor:
-        """What is left of the equations; of their homogeneous part if nothing is wanted."""
-        left = (
-            (self.diagonal * said).neg_() if wanted is None else torch.addcmul(wanted, self.diagonal, said, value=-1)
-        )
-        left[:, :-1].addcmul_(self.right, said[:, 1:])
-        left[:, 1:].addcmul_(self.right, said[:, :-1])
-        left[:-1].addcmul_(self.down, said[1:])
-        left[1:].addcmul_(self.down, said[:-1])
-        return left
-
-    def coarser(self) -> "_Level":
-        height, width = self.diagonal.shape
-        h, w = height % 2, width % 2
-        right = pad(self.right, (0, 1 + w, 0, h))
-        down = pad(self.down, (0, w, 0, 1 + h))
-        known, weight = (
-            t[::2, ::2] + t[1::2, ::2] + t[::2, 1::2] + t[1::2, 1::2]
-            for t in (pad(t, (0, w, 0, h)) for t in (self.known, self.weight))
-        )
-        nearer = _conductance(self.number + 1) / (2 * _conductance(self.number))
-        return _Level.of(
-            0.5 * (right[::2, 1::2] + right[1::2, 1::2])[:, :-1],
-            0.5 * (down[1::2, ::2] + down[1::2, 1::2])[:-1],
-            nearer * known,
-            weight,
-            self.number + 1,
-        )
-
-
-def _conductance(number: int) -> float:
-    """From a square of side 2^k to a known pixel beside it: its side, over the distance of their centres."""
-    side = 2.0**number
-    return side / (side / 2 + 0.5)
-
-
-def _levels(mask: Mask, weight: Float[np.ndarray, "height width"] | None) -> list[_Level]:
-    free = torch.from_numpy(mask).float()
-    fixed = 1 - free
-    known = torch.zeros_like(free)
-    known[:, :-1] += fixed[:, 1:]
-    known[:, 1:] += fixed[:, :-1]
-    known[:-1] += fixed[1:]
-    known[1:] += fixed[:-1]
-    pulled = free.new_zeros(free.shape) if weight is None else torch.from_numpy(weight).float() * free
-    level = _Level.of(free[:, :-1] * free[:, 1:], free[:-1] * free[1:], known * free, pulled, 0)
-    del fixed, known, pulled
-    levels = []
-    while min(level.diagonal.shape) > 3:
-        coarser = level.coarser()
-        levels.append(level.finished())
-        level = coarser
-    return [*levels, level.finished()]
-
-
-def _cycle(levels: list[_Level], right: Tensor) -> Tensor:
-    """A symmetric V-cycle from zero: nearly the inverse of the finest level's operator."""
-    level = levels[0]
-    found = level.jacobi * right
-    if len(levels) == 1:
-        for _ in range(_COARSEST_SWEEPS):
-            found.addcmul_(level.jacobi, level.residual(right, found))
-        return found
-    left = level.residual(right, found)
-    coarse = _cycle(levels[1:], _gathered(_gathered(left).T).T * (levels[1].diagonal > 0))
-    height, width = right.shape
-    found += _spread(_spread(coarse, height).T, width).T * (level.diagonal > 0)
-    return found.addcmul_(level.jacobi, level.residual(right, found))
-
-
-def _spread(coarse: Tensor, length: int) -> Tensor:
-    """Linear interpolation along the first axis between the centres of pairs, constant beyond the ends."""
-    before = torch.cat([coarse[:1], coarse[:-1]])
-    after = torch.cat([coarse[1:], coarse[-1:]])
-    pairs = torch.stack([0.75 * coarse + 0.25 * before, 0.75 * coarse + 0.25 * after], 1)
-    return pairs.flatten(0, 1)[:length]
-
-
-def _gathered(fine: Tensor) -> Tensor:
-    """The adjoint of :func:`_spread`."""
-    if len(fine) % 2:
-        fine = pad(fine, (0, 0, 0, 1))
-    first, second = fine[::2], fine[1::2]
-    found = 0.75 * (first + second)
-    found[:-1] += 0.25 * first[1:]
-    found[0] += 0.25 * first[0]
-    found[1:] += 0.25 * second[:-1]
-    found[-1] += 0.25 * second[-1]
-    return found
-
-
-def _conjugate_gradients(precise: _Level, levels: list[_Level], right: Tensor) -> Tensor:
-    """Solve in float64 what :func:`_cycle` nearly solves in float32.
-
-    The cycle's answer to what is left is nearly the error: the iteration ends where it is small everywhere.
-    """
-    found, left = torch.zeros_like(right), right.clone()
-    direction, before = torch.zeros_like(right), 1.0
-    for _ in range(_MOST_ITERATIONS):
-        near = _cycle(levels, left.float()).double()
-        if float(near.abs().max()) < TOLERANCE:
-            return found
-        product = float(torch.vdot(left.flatten(), near.flatten()))
-        direction.mul_(product / before).add_(near)
-        del near  # in a large mask every one of these takes a hundred megabytes
-        change = precise.residual(None, direction)
-        length = -product / float(torch.vdot(direction.flatten(), change.flatten()))
-        found.add_(direction, alpha=length)
-        left.add_(change, alpha=length)
-        before = product
-    raise EorenError("the colours in the mask could not be found; are its gradients, or weights, finite?")
