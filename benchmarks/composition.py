@@ -1,29 +1,31 @@
 """Composition: fields against the exact colours, the solver against OpenCV and fpie, time and memory.
 
-    EOREN_DATA=... python -m benchmarks.composition                        # everything
+    EOREN_DATA=... python -m benchmarks.composition            # everything, a quarter of an hour
+    EOREN_DATA=... python -m benchmarks.composition --resume   # the parts that have no table yet
     EOREN_DATA=... python -m benchmarks.composition --parts solver --iterations 500
     EOREN_DATA=... python -m benchmarks.composition --parts fields --steps 50
 
-fpie (``pip install fpie``) is left out where it is not installed. Parts: ``fields``, every mode of both cloning sets,
-fitted and measured against SciPy's factorisation of the five-point equations; ``solver``, mean differences from
-OpenCV and fpie in levels of 8 bits, and seconds; ``scale``, seconds a megapixel; ``memory``, 12 megapixels cloned.
+Parts: ``fields``, every mode of both cloning sets, fitted and measured against SciPy's factorisation of the
+five-point equations; ``solver``, mean differences from OpenCV and fpie in levels of 8 bits, and seconds; ``scale``,
+seconds per megapixel; ``memory``, 12 megapixels cloned. fpie (``pip install fpie``) is left out where it is not
+installed.
 """
 
 import argparse
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import cv2
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import splu
 
 import eoren
-from benchmarks.record import data, run_eoren, write_table
+from benchmarks.cloning_peers import as_opencv, cut_off, fpie, fpie_limit, opencv
+from benchmarks.record import RESULTS, data, run_eoren, write_table
 from eoren.composition import Composition, Mode, clone
 from eoren.metrics import psnr
 from eoren.operands import mask_of, opened_as
@@ -31,7 +33,6 @@ from eoren.poisson import differences, inside, over_rectangle
 
 OFFSETS = {"jet": (100, 50), "portrait": (0, 0)}
 MODES: tuple[Mode, ...] = ("import", "mixed", "average")
-FPIE_GRADIENTS = {"import": "src", "mixed": "max", "average": "avg"}
 
 
 def scene(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -101,72 +102,41 @@ def fields(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def solver(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Our colours beside OpenCV's and fpie's: differences inside the mask, and seconds of the fastest run."""
+    """Our colours beside OpenCV's and fpie's, in the mask: as they are, and with conventions alike."""
     rows: list[dict[str, Any]] = []
     for name, offset in OFFSETS.items():
         source, target, mask = scene(name)
         for mode in MODES:
             place = (source, target, mask, offset, mode)
-            jobs: dict[str, tuple[Callable[[], np.ndarray], int]] = {"eoren": (partial(ours, *place), 3)}
+            composition = clone(source, target, mask, offset=offset, mode=mode)
+            unknown, limit = ~composition.known, fpie_limit(place)
+            # By whom, their colours, their seconds, and ours under their conventions.
+            found = [("eoren", *timed(partial(ours, *place)), composition.colors)]
             if mode != "average":
-                jobs["opencv"] = partial(opencv, *place), 3
-            jobs |= {label: (run, 1) for label, run in fpie(*place, options.iterations)}
-            found = {label: timed(run, runs) for label, (run, runs) in jobs.items()}
-            unknown = ~clone(source, target, mask, offset=offset, mode=mode).known
-            for label, (colors, seconds) in found.items():
-                difference = np.abs(colors - found["eoren"][0])[unknown].mean() * 255
-                rows.append(
-                    {
-                        "set": name,
-                        "mode": mode,
-                        "by": label,
-                        "mask_pixels": int(np.count_nonzero(unknown)),
-                        "mean_difference_levels": float(difference),
-                        "seconds": seconds,
-                    }
-                )
+                found.append(("opencv", *timed(partial(opencv, place)), as_opencv(place)))
+            for label, run in fpie(place, options.iterations):
+                run()  # what is compiled is compiled now
+                found.append((label, *timed(run, 1), cut_off(composition.colors)))
+            if limit is not None:
+                found.append(("fpie, were it to end", limit, np.nan, composition.colors))
+            rows += [
+                {
+                    "set": name,
+                    "mode": mode,
+                    "by": by,
+                    "mask_pixels": int(np.count_nonzero(unknown)),
+                    "levels_apart": float(np.abs(colors - composition.colors)[unknown].mean() * 255),
+                    "levels_apart_conventions_alike": float(np.abs(colors - alike)[unknown].mean() * 255),
+                    "seconds": seconds,
+                }
+                for by, colors, seconds, alike in found
+            ]
     return rows
 
 
 def ours(source: np.ndarray, target: np.ndarray, mask: np.ndarray, offset: tuple[int, int], mode: Mode) -> np.ndarray:
     """Our exact colours, without any field."""
     return clone(source, target, mask, offset=offset, mode=mode).colors
-
-
-def opencv(
-    source: np.ndarray, target: np.ndarray, mask: np.ndarray, offset: tuple[int, int], mode: str
-) -> np.ndarray:
-    """OpenCV's result; it wants the middle of the mask's box, and 8 bits."""
-    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
-    middle = (x + width // 2 + offset[0], y + height // 2 + offset[1])
-    kind = cv2.NORMAL_CLONE if mode == "import" else cv2.MIXED_CLONE
-    taken, under, shape = (np.round(255 * each).astype(np.uint8) for each in (source, target, mask))
-    result: np.ndarray = np.asarray(cv2.seamlessClone(taken, under, shape, middle, kind)) / 255
-    return result
-
-
-def fpie(
-    source: np.ndarray, target: np.ndarray, mask: np.ndarray, offset: tuple[int, int], mode: str, iterations: int
-) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
-    """The CPU backends of fpie that are installed. Masks have the source's size, offsets are (row, column)."""
-    try:
-        from fpie.process import ALL_BACKEND, EquProcessor  # type: ignore[import-not-found,import-untyped,unused-ignore]
-    except ImportError:
-        return
-    bytes_of = [np.round(255 * each).astype(np.uint8) for each in (source, np.dstack([mask] * 3), target)]
-    for backend in ALL_BACKEND:
-        if backend in ("cuda", "mpi", "taichi-gpu"):
-            continue
-
-        def run(backend: str = backend) -> np.ndarray:
-            processor = EquProcessor(FPIE_GRADIENTS[mode], backend, 2, 100, 1024)
-            processor.reset(*bytes_of, (0, 0), (offset[1], offset[0]))
-            processor.sync()
-            colors, _ = processor.step(iterations)
-            result: np.ndarray = colors / 255
-            return result
-
-        yield f"fpie {backend}", run
 
 
 def scale(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -237,9 +207,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of a fit, instead")
     parser.add_argument("--iterations", type=int, default=5000, help="of fpie, its own default")
     parser.add_argument("--name", default="composition", help="of the result files")
+    parser.add_argument("--resume", action="store_true", help="leave out parts that have a table")
     chosen = parser.parse_args()
     for part in chosen.parts:
-        write_table(f"{chosen.name}_{part}", PARTS[part](chosen))
+        table = f"{chosen.name}_{part}"
+        if not (chosen.resume and (RESULTS / f"{table}.tsv").exists()):
+            write_table(table, PARTS[part](chosen))
 
 
 if __name__ == "__main__":

@@ -80,6 +80,15 @@ def test_clone_solves_the_equations_of_the_paper(scene, mode):
     np.testing.assert_array_equal(found[~unknown_of(scene)], target[~unknown_of(scene)])
 
 
+def test_of_equal_differences_the_sources_counts(scene):
+    """A mirror image in 8 bits has the target's differences with other signs: all of them are equal."""
+    target = np.random.default_rng(0).integers(60, 190, (14, 16, 3)).astype(np.uint8)
+    source, mask = 250 - target, scene[2]
+    np.testing.assert_array_equal(
+        clone(source, target, mask, mode="mixed").guide(), clone(source, target, mask, mode="import").guide()
+    )
+
+
 @pytest.mark.parametrize("offset", [(0, 0), (12, 3), (-6, 4), (15, -7), (-5, -5)])
 def test_the_offset_is_where_the_sources_first_pixel_lies(scene, offset):
     """A piece of the target, put back in its place, changes nothing; anywhere else it does."""

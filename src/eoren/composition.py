@@ -41,6 +41,9 @@ from eoren.storage import dumps, loads
 from eoren.tiling import Tiling
 from eoren.tuning import Moments
 
+# Differences of 8 bits are often equal but for the rounding of float32. Levels of 16 bits are 1.5e-5 apart.
+_ALIKE = np.float32(1e-6)
+
 Solver = Literal["exact", "network"]
 Mode = Literal["import", "mixed", "average"]
 
@@ -401,7 +404,8 @@ def _touched(unknown: Mask) -> Shaped[np.ndarray, "height width 2"]:
 
 
 def _take_stronger(guidance: Guidance, other: Guidance) -> None:
-    np.copyto(guidance, other, where=np.abs(other) > np.abs(guidance))
+    """In place; the first where they are equal."""
+    np.copyto(guidance, other, where=np.abs(other) > np.abs(guidance) + _ALIKE)
 
 
 def _cloning_guidance(source: Image, target: Image, share: Float[np.ndarray, "height width"], mode: Mode) -> Guidance:

@@ -1,11 +1,11 @@
 """The five-point equations of a mask, ``D'D u + w u = b``: conjugate gradients, preconditioned by multigrid.
 
 A grid half as fine keeps every other pixel along both axes, and between them a function is linear: P. Its equations
-are the finer ones, as they are for such functions: ``P'A P`` (Galerkin), whatever the mask looks like. They join a pixel
-with all eight around it. A V-cycle M, damped Jacobi steps on all the grids, is then nearly ``A^-1``, and never more: the
-eigenvalues of ``M A`` lie between about 0.55 and 1 (Trottenberg, Oosterlee and Schueller, "Multigrid", 2001). So
-``M (b - A u)`` is nearly the error of u: the iteration ends where it is small everywhere, and takes it away, too, of
-which less than half of the error is left.
+are the finer ones, as they are for such functions: ``P'A P`` (Galerkin), whatever the mask looks like. They join a
+pixel with all eight around it. A V-cycle M, damped Jacobi steps on all the grids, is then nearly ``A^-1``, and never
+more: the eigenvalues of ``M A`` lie between about a half and 1 (Trottenberg, Oosterlee and Schueller, "Multigrid",
+2001). So ``M (b - A u)`` is nearly the error of u. The iteration ends where it is small everywhere, and takes it away
+as well, which leaves less than half of the error.
 
 What is done over and over is done in float32 and in place; residuals that it starts from are in float64.
 """
@@ -90,7 +90,7 @@ class Grid:
 
 
 class Cycle:
-    """A symmetric V-cycle from zero, with one damped Jacobi step before and one after each visit of a coarser grid."""
+    """A symmetric V-cycle from zero: a damped Jacobi step before and one after the visit of every coarser grid."""
 
     def __init__(self, grid: Grid) -> None:
         """Prepare all the coarser grids, and space for the work on them."""
