@@ -31,7 +31,8 @@ def opencv(scene: Scene) -> np.ndarray:
     x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
     middle = (x + width // 2 + offset[0], y + height // 2 + offset[1])
     kind = cv2.NORMAL_CLONE if mode == "import" else cv2.MIXED_CLONE
-    result: np.ndarray = np.asarray(cv2.seamlessClone(*map(_bytes, (source, target, mask)), middle, kind)) / 255
+    taken, under, shape = (_bytes(each) for each in (source, target, mask))
+    result: np.ndarray = np.asarray(cv2.seamlessClone(taken, under, shape, middle, kind)) / 255
     return result
 
 

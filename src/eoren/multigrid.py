@@ -80,11 +80,11 @@ class Grid:
     def coarser(self) -> "Grid":
         """``P'A P``."""
         bottom, side = self.ends
-        across = [
-            [each.T for each in _halved(*(self.element((down, right)).T for right in (-1, 0, 1)), side)]
-            for down in (-1, 0, 1)
-        ]
-        both = [_halved(*(row[right] for row in across), bottom) for right in range(3)]
+        across = []
+        for down in (-1, 0, 1):
+            bands = _halved([self.element((down, right)).T for right in (-1, 0, 1)], side)
+            across.append([each.T for each in bands])
+        both = [_halved([row[right] for row in across], bottom) for right in range(3)]
         shared = {(down, right): -both[right + 1][down + 1][_pairs((down, right))[0]] for down, right in _AFTER}
         return Grid(both[1][1], shared, self.ends)
 
@@ -203,10 +203,10 @@ def _gathered(fine: Tensor, end: float) -> Tensor:
     return found
 
 
-def _halved(before: Tensor, own: Tensor, after: Tensor, end: float) -> tuple[Tensor, Tensor, Tensor]:
-    """``P'B P``, of a B with elements between a row and the one before, itself, and the one after."""
+def _halved(bands: list[Tensor], end: float) -> list[Tensor]:
+    """``P'B P``, of a B with three bands: elements between a row and the one before, itself, and the one after."""
     (even_before, between_before), (even, between), (even_after, between_after) = (
-        (each[::2].clone(), each[1::2].clone()) for each in (before, own, after)
+        (each[::2].clone(), each[1::2].clone()) for each in bands
     )
     inner = len(even) - 1
     if len(between) > inner:
@@ -218,7 +218,7 @@ def _halved(before: Tensor, own: Tensor, after: Tensor, end: float) -> tuple[Ten
     even_after[:-1].add_(between_after[:inner]).mul_(0.5).add_(quarter)
     even_before[1:].add_(between_before[:inner]).mul_(0.5).add_(quarter)
     even_before[0], even_after[-1] = 0, 0
-    return even_before, even, even_after
+    return [even_before, even, even_after]
 
 
 def _pairs(step: Step) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
