@@ -286,12 +286,15 @@ def clone(
         weights = weights * alpha
     if not weights.any():
         raise EorenError("the mask is empty: none of its pixels, times the source's alpha, is above 2 %")
-    x, y = (index(each) for each in offset)
+    try:
+        x, y = (index(each) for each in offset)
+    except TypeError:
+        raise EorenError(f"offset {offset} is not in whole pixels; round it") from None
     canvas = given.pixels
     height, width, _ = canvas.shape
     placed = np.zeros((height, width), np.float32)
     rows, columns = (
-        slice(max(0, at), max(0, min(most, at + size)))
+        slice(min(max(at, 0), most), min(max(at + size, 0), most))
         for at, size, most in ((y, weights.shape[0], height), (x, weights.shape[1], width))
     )
     placed[rows, columns] = weights[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x]

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _SUFFIX = ".eoren"
 
-Operand = Annotated[str, typer.Argument(metavar="IMAGE", help="A picture or an .eoren file, or sample:astronaut.")]
+_PICTURE = "A picture or an .eoren file, or sample:astronaut."
+Operand = Annotated[str, typer.Argument(metavar="IMAGE", help=_PICTURE)]
 Mask = Annotated[str, typer.Option("--mask", metavar="PATH", help="White what is meant; gray means partly.")]
 Output = Annotated[
     Path,
@@ -53,8 +54,8 @@ class _Wishes(NamedTuple):
 
 
 def mix(
-    first: Operand,
-    second: Operand,
+    first: Annotated[str, typer.Argument(metavar="A", help=_PICTURE)],
+    second: Annotated[str, typer.Argument(metavar="B", help=_PICTURE)],
     output: Output,
     weight: Annotated[float, typer.Option(metavar="W", help="Of the first picture's gradient, 0 to 1.")] = 0.5,
     keep_edges: Annotated[
@@ -91,8 +92,8 @@ def mix(
 
 
 def clone(
-    source: Operand,
-    target: Operand,
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help=_PICTURE)],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help=_PICTURE)],
     mask: Mask,
     output: Output,
     offset: Annotated[
