@@ -368,6 +368,21 @@ def test_the_networks_way_follows_the_guidance_and_is_tuned_to_what_is_known():
     np.testing.assert_allclose(left.mean(0), 0, atol=2e-4)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"seed": -1}, "seed is -1"),
+        ({"checkpoint": "missing/a.resume"}, "there is no folder"),
+        ({"device": "tpu"}, "device 'tpu' is unknown"),
+        ({"steps": -3}, "steps is -3"),
+    ],
+)
+@pytest.mark.parametrize("solver", ["exact", "network"])
+def test_fits_refuse(solver, given, message):
+    with pytest.raises(EorenError, match=message):
+        mix(random(8, 9), random(8, 9, seed=1)).fit(solver=solver, **{"steps": 1, **given})
+
+
 def test_guidance_is_the_targets_gradient_where_the_mask_does_not_reach(scene):
     target, source, mask, (x, y) = scene
     composition = clone(source, target, mask, offset=(x, y))

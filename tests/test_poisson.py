@@ -7,7 +7,7 @@ from scipy.sparse.linalg import lsqr, spsolve
 
 from eoren.errors import EorenError
 from eoren.multigrid import TOLERANCE
-from eoren.poisson import biharmonic_inside, differences, inside, over_rectangle
+from eoren.poisson import biharmonic_inside, box_around, differences, inside, over_rectangle
 
 SIZES = [(1, 1), (1, 6), (7, 1), (2, 2), (5, 7), (13, 8), (16, 31), (31, 16)]
 
@@ -110,6 +110,12 @@ def test_the_error_that_is_left_is_the_one_promised(shape, depth):
     left = np.abs(inside(unknown, guidance, colors) - exact(unknown, guidance, colors)).max()
     # Half a level of 16 bits; what float32 colours of this depth can hold comes on top.
     assert left < 0.5 / 65535 + 2e-7 * depth
+
+
+def test_the_box_around_a_mask_ends_where_the_picture_does():
+    y, x = np.mgrid[:10, :12]
+    assert box_around((y > 2) & (y < 5) & (x > 6)) == (slice(2, 6), slice(6, 12))
+    assert box_around((y == 0) & (x == 4), 2) == (slice(0, 3), slice(2, 7))
 
 
 def test_weights_draw_towards_colours():

@@ -16,30 +16,18 @@ from functools import cached_property
 from hashlib import sha256
 from operator import index
 from os import PathLike
-from pathlib import Path
-from time import monotonic
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from jaxtyping import Float, Shaped
 
-from eoren._version import __version__
-from eoren.checkpoint import Identity
-from eoren.devices import choose_device
 from eoren.errors import EorenError
-from eoren.field import Field, Provenance
-from eoren.fitting import FitResult, fit
+from eoren.fitting import FitResult, fit, weighed
+from eoren.gradient_fitting import fit_gradients
 from eoren.images import Picture
-from eoren.metrics import evaluate
 from eoren.operands import Opened, Operand, alike, centred, joined, mask_of, opened_as, size_of, split
-from eoren.poisson import Guidance, Image, Mask, biharmonic_inside, differences, inside, over_rectangle
-from eoren.presets import resolve
-from eoren.quantization import rounded
-from eoren.running import Progress, Run
-from eoren.storage import dumps, loads
-from eoren.tiling import Tiling
-from eoren.tuning import Moments
+from eoren.poisson import Guidance, Image, Mask, biharmonic_inside, box_around, differences, inside, over_rectangle
+from eoren.running import Progress
 
 # Differences of 8 bits are often equal but for the rounding of float32. Levels of 16 bits are 1.5e-5 apart.
 _ALIKE = np.float32(1e-6)
@@ -120,53 +108,10 @@ class Composition:
             picture = Picture(self.colors, 32, self.digest, "")
             result = fit(picture, preset=preset or "balanced", **given)
         else:
-            result = self._fit_network(preset or "single", **given)
+            result = fit_gradients(self.guide(), self.rough, self.known, self.colors, self.digest, preset, **given)
         origin = replace(result.field.provenance, composition={**self.origin, "solver": solver})
         field = replace(result.field, provenance=origin)
-        stored = len(dumps(field))
-        pixels = field.size[0] * field.size[1]
-        metrics = replace(result.metrics, bytes=stored, bits_per_pixel=8 * stored / pixels)
-        return replace(result, field=field, metrics=metrics)
-
-    def _fit_network(
-        self,
-        preset: str,
-        *,
-        seed: int,
-        device: str,
-        watch: Callable[[Progress], bool | None] | None = None,
-        checkpoint: str | PathLike[str] | None = None,
-        **settings: Any,
-    ) -> FitResult:
-        chosen = resolve(preset, **{**settings, "objective": "gradient", "filter": "forward", "tile": None})
-        height, width, _ = self.rough.shape
-        place, tiling, guidance = choose_device(device), Tiling.single(width, height), self.guide()
-        run = Run(
-            self.rough,
-            tiling,
-            Identity(chosen, seed, self.digest),
-            device=place,
-            start=monotonic(),
-            watch=watch,
-            checkpoint=None if checkpoint is None else Path(checkpoint),
-            gradient=guidance,
-        )
-        ended = run.until_the_end()
-        run.keep()
-        siren = rounded(run.siren, chosen.bits)
-        moments = Moments(1, siren.channels, siren.device)
-        untuned = Field(siren, moments.tuning(), tiling)
-        said = torch.from_numpy(untuned.render())
-        counted = torch.from_numpy(self.known if self.known.any() else ~self.known)
-        target = torch.from_numpy(self.rough)
-        moments.add(slice(None), said[counted][None].to(place), target[counted][None].to(place))
-        taken = run.elapsed()
-        provenance = Provenance(chosen.as_dict(), seed, run.steps, round(taken, 3), self.digest, version=__version__)
-        field = loads(dumps(Field(siren, moments.tuning(), tiling, chosen.bits, provenance))).to(place)
-        measured = evaluate(field, self.colors)
-        quality = {name: value for name, value in measured.as_dict().items() if "psnr" in name or name == "ssim"}
-        field = replace(field, provenance=replace(provenance, metrics=quality))
-        return FitResult(field, measured, tuple(run.history), chosen, seed, run.steps, taken, ended)
+        return replace(result, field=field, metrics=weighed(result.metrics, field))
 
 
 def mix(
@@ -305,7 +250,7 @@ def clone(
     if missing:
         notes += (f"{missing:,} of the mask's {np.count_nonzero(weights):,} pixels lie outside the target; left out",)
     unknown = placed > 0
-    box = _box(unknown)
+    box = box_around(unknown)
     base, base_alpha = split(canvas)
     # Both gray, or both coloured; the target decides what comes out, but colours come with a coloured source.
     base, colors = alike(base, colors)
@@ -386,16 +331,6 @@ def fill(image: Operand, mask: Operand, *, method: Literal["membrane", "biharmon
 def origin_of(operation: str, operands: tuple[Opened, ...], **options: Any) -> dict[str, Any]:
     """What the file will say of an operation."""
     return {"operation": operation, "operands_sha256": [each.sha256 for each in operands], **options}
-
-
-def _box(mask: Mask) -> tuple[slice, slice]:
-    """Around a mask, with the pixels beside it."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    height, width = mask.shape
-    return (
-        slice(max(0, int(rows[0]) - 1), min(height, int(rows[-1]) + 2)),
-        slice(max(0, int(columns[0]) - 1), min(width, int(columns[-1]) + 2)),
-    )
 
 
 def _touched(unknown: Mask) -> Shaped[np.ndarray, "height width 2"]:

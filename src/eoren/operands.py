@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 
 from eoren.errors import EorenError
 from eoren.field import Field
-from eoren.images import Picture, as_image, read_picture
+from eoren.images import Picture, as_image, digest_of, read_picture
 from eoren.storage import dumps, load
 
 Operand = ArrayLike | str | PathLike[str] | Picture | Field
@@ -68,7 +68,7 @@ def opened_as(operand: Operand) -> Opened:
     if isinstance(operand, Picture):
         return Opened(operand.pixels, operand.sha256, operand.notes)
     pixels = as_image(operand)
-    return Opened(pixels, sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest())
+    return Opened(pixels, digest_of(pixels))
 
 
 def mask_of(mask: Opened, picture: Opened, what: str) -> Plane:

@@ -132,7 +132,7 @@ def inside(
     found = colors.astype(np.float32)
     if not unknown.any():
         return found
-    box = _box_around(unknown)
+    box = box_around(unknown)
     mask = unknown[box]
     cycle = Cycle(grid_of(mask, None if weight is None else weight[box]))
     for c in range(colors.shape[2]):
@@ -172,7 +172,7 @@ def biharmonic_inside(unknown: Mask, colors: Image) -> Float[np.ndarray, "height
             f"{_MOST_FACTORED:,}; use the membrane"
         )
     # Two pixels around are what a squared five-point Laplacian sees.
-    box = _box_around(unknown, 2)
+    box = box_around(unknown, 2)
     mask, near = unknown[box].ravel(), colors[box]
     laplacian = _graph_laplacian(*near.shape[:2])
     squared = (laplacian.T @ laplacian).tocsc()
@@ -239,12 +239,13 @@ def _by_cosines(right: Float[np.ndarray, "rows columns"], weight: float) -> Floa
     return found
 
 
-def _box_around(mask: Mask, margin: int = 1) -> tuple[slice, slice]:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return (
-        slice(max(0, int(rows[0]) - margin), int(rows[-1]) + 1 + margin),
-        slice(max(0, int(columns[0]) - margin), int(columns[-1]) + 1 + margin),
+def box_around(mask: Mask, margin: int = 1) -> tuple[slice, slice]:
+    """The smallest rectangle that holds a mask, with so many pixels around it where there are any."""
+    rows, columns = (
+        slice(max(0, int(found[0]) - margin), min(size, int(found[-1]) + 1 + margin))
+        for found, size in zip((np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))), mask.shape, strict=True)
     )
+    return rows, columns
 
 
 def _graph_laplacian(height: int, width: int) -> csr_matrix:
