@@ -18,7 +18,7 @@ from eoren.experiments.contest import EPOCHS, ORDER, TIME, Contest, Protocol
 from eoren.experiments.figures import COLORS, curve, figure, picture
 from eoren.experiments.methods import NETWORKS, Scale
 from eoren.experiments.predictors import target_psnr
-from eoren.experiments.results import Row, Watch, interval, markdown_table, paired, per_image, summary
+from eoren.experiments.results import Row, Watch, counted, interval, markdown_table, paired, per_image, summary
 from eoren.experiments.trials import METRICS, Image
 from eoren.files import write_text
 
@@ -151,7 +151,9 @@ def _draw_digits(contests: Sequence[Contest], stem: Path) -> None:
         grid = drawn.subplots(1 + 2 * len(ORDER), len(half.images))
         labels = ["original"]
         labels += [
-            f"{full.methods[key].label}\n{each.protocol.networks.epochs}" for key in ORDER for each in contests
+            f"{full.methods[key].label}\n{counted(each.protocol.networks.epochs, 'epoch')}"
+            for key in ORDER
+            for each in contests
         ]
         for column, (name, image) in enumerate(half.images.items()):
             picture(grid[0, column], image)
@@ -161,7 +163,6 @@ def _draw_digits(contests: Sequence[Contest], stem: Path) -> None:
         for row, label in enumerate(labels):
             axes = grid[row, 0]
             axes.set_ylabel(label.replace(" + ", "\n+ "), rotation=0, ha="right", va="center")
-        drawn.suptitle("below the name of the method: epochs", fontsize=9)
 
 
 def _draw_sides(contests: Sequence[Contest], stem: Path) -> None:
@@ -239,7 +240,7 @@ def _concluded(contest: Contest, sides: Sequence[Contest], command: str) -> str:
     parts += [
         "![PSNR and SSIM of every digit](mnist.png)",
         "![Curves](mnist-curves.png)",
-        "![Digits](mnist-digits.png)",
+        "![Digits after half the epochs and after all](mnist-digits.png)",
     ]
     return summary("MNIST: Fig. 8 and 9", command, str(contest.protocol), parts)
 
