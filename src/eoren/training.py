@@ -103,6 +103,7 @@ class Trainer:
         device: torch.device,
         tiling: Tiling | None = None,
         tiles: slice = slice(None),
+        gradient: Float[np.ndarray, "height width channels 2"] | None = None,
     ) -> "Trainer":
         """One picture, a network for every tile.
 
@@ -113,13 +114,16 @@ class Trainer:
             device: where to work.
             tiling: of the picture; by default what :func:`mosaic` makes of it.
             tiles: which of its tiles to train; all by default. The others' pixels are not kept.
+            gradient: to fit instead of the image's own, ``(H, W, C, 2)`` in intensity per pixel, where
+                ``settings.filter`` puts it.
         """
         tiling = tiling or mosaic(image, settings)
         patches = Patches.of_tiles(image, tiling, tiles, device=device)
         siren = untrained(settings, tiling, image.shape[2], count=len(patches.boxes), seed=seed).to(device)
         target = None
         if settings.weights().gradient:
-            found = slopes(image, settings.filter, box=tiling.box(tiles))
+            x0, y0, x1, y1 = box = tiling.box(tiles)
+            found = slopes(image, settings.filter, box=box) if gradient is None else gradient[y0:y1, x0:x1]
             target = torch.from_numpy(found).flatten(0, 1).to(device)
         return cls(settings, patches, siren, target, seed=seed)
 
