@@ -1,6 +1,6 @@
 """Composition: fields against the exact colours, the solver against OpenCV and fpie, time and memory.
 
-    EOREN_DATA=... python -m benchmarks.composition            # everything, a quarter of an hour
+    EOREN_DATA=... python -m benchmarks.composition            # everything, ten minutes
     EOREN_DATA=... python -m benchmarks.composition --resume   # the parts that have no table yet
     EOREN_DATA=... python -m benchmarks.composition --parts solver --iterations 500
     EOREN_DATA=... python -m benchmarks.composition --parts fields --steps 50
