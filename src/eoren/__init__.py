@@ -6,12 +6,14 @@ from typing import Any
 from eoren._version import __version__
 
 _HOME = {
+    "Collection": "collection",
     "EorenError": "errors",
     "Field": "field",
     "FitResult": "fitting",
     "adjusted_gradient": "gradients",
     "evaluate": "metrics",
     "fit": "fitting",
+    "fit_many": "many",
     "load": "storage",
     "read_image": "images",
     "reference_gradient": "gradients",

@@ -142,6 +142,22 @@ class Patches:
                 moments.add(tile, said, self.color[index])
         return moments
 
+    def of_one_size(self, siren: Siren) -> Float[Tensor, "networks 3 pixels channels"]:
+        """What networks with boxes of one size say at all their pixels: value, d/dx and d/dy per pixel."""
+        assert len((self.boxes[:, 2:] - self.boxes[:, :2]).unique(dim=0)) == 1
+        _, positions = self.pixels(slice(0, 1), torch.arange(self.most, device=self.color.device))
+        points = self.local(positions, slice(0, 1)).expand(siren.batch, -1, -1)
+        scale = (1 / self.halves)[:, None].expand(-1, 2)
+        with torch.no_grad():
+            if is_native(siren):
+                counts = torch.full((siren.batch,), self.most)
+                said = evaluate(siren, points.flatten(0, 1), counts, axes=(0, 1), scale=scale)
+                return said.unflatten(0, (siren.batch, self.most)).movedim(1, 2)
+            some = max(1, chunk_points(siren, streams=3) // self.most)
+            parts = [slice(start, start + some) for start in range(0, siren.batch, some)]
+            found = [propagate(siren.select(p), points[p], axes=(0, 1), scale=scale[p]) for p in parts]
+            return torch.cat(found)
+
 
 def _values(siren: Siren, points: Float[Tensor, "1 points 2"]) -> Float[Tensor, "1 points channels"]:
     if not is_native(siren):

@@ -131,6 +131,7 @@ class Trainer:
         *,
         seed: int,
         device: torch.device,
+        same_start: bool = False,
     ) -> "Trainer":
         """Many pictures of one size at once, one network each, whatever ``settings.tile`` says.
 
@@ -143,11 +144,13 @@ class Trainer:
             settings: see :class:`eoren.presets.Settings`.
             seed: of the networks and of the order of the pixels.
             device: where to work.
+            same_start: begin with one network for all, that of ``seed``, so that their weights can be compared.
         """
         _, height, width, channels = images.shape
         single = Tiling.single(width, height)
         alone = replace(settings, tile=None)
-        drawn = [untrained(alone, single, channels, count=1, seed=picture_seed(i, seed)) for i in images]
+        seeds = [seed if same_start else picture_seed(image, seed) for image in images]
+        drawn = [untrained(alone, single, channels, count=1, seed=each) for each in seeds]
         tensors = zip(*(siren.tensors() for siren in drawn), strict=True)
         siren = drawn[0].with_tensors([torch.cat(each) for each in tensors]).to(device)
         target = None
