@@ -29,7 +29,8 @@ def measure(
 
     Example:
         >>> images = np.zeros((2, 12, 12, 1), np.float32)
-        >>> found = measure(np.stack([np.full((3, 144, 1), 0.1, np.float32), np.zeros((3, 144, 1), np.float32)]), images)
+        >>> said = np.stack([np.full((3, 144, 1), 0.1, np.float32), np.zeros((3, 144, 1), np.float32)])
+        >>> found = measure(said, images)
         >>> found["psnr"].round(2).tolist(), found["ssim"].round(2).tolist()
         ([20.0, inf], [0.01, 1.0])
     """

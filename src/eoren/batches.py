@@ -5,6 +5,7 @@ What a shard becomes is a matter of its pictures, the settings and the seed alon
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import cos, pi
 from time import monotonic
 from typing import Any
@@ -212,7 +213,7 @@ def _fit_batch(images: Images, rows: Sequence[Row], work: Work, watch: Watch) ->
     moments = Moments(siren.batch, siren.channels, siren.device)
     moments.add(slice(None), said[:, 0], torch.from_numpy(points).flatten(1, 2).to(siren.device))
     tuning = moments.tuning()
-    height, width, channels = images[0].shape
+    _, height, width, _ = images.shape
     tiling = Tiling.single(width, height)
     fields = Field(siren, tuning, tiling, settings.bits).to("cpu")
     if areas:
@@ -255,6 +256,6 @@ def _trained(images: Images, work: Work, watch: Watch) -> Trainer:
         made = trainer.steps_done
         steps = settings.steps if limit is None and settings.steps else made / share if share else 1000.0
         cosine = settings.decay + (1 - settings.decay) * (1 + cos(pi * share)) / 2
-        if watch(share) or trainer.step(settings.pace(steps) * cosine, lambda share=share: watch(share)) is None:
+        if trainer.step(settings.pace(steps) * cosine, partial(watch, share)) is None:
             raise GivenUp
     return trainer

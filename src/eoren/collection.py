@@ -1,9 +1,11 @@
 """Collection: many pictures as networks, one after the other or as rows of numbers."""
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,6 +47,7 @@ class Collection:
     def __init__(self, store: str | PathLike[str]) -> None:
         """Read the index."""
         import pyarrow
+        import pyarrow.compute
 
         self.store = Store(Path(store))
         shards = self.store.shards()
@@ -121,6 +124,31 @@ class Collection:
     def dataset(self) -> "Dataset[tuple[Tensor, int]]":
         """``(weights, label)`` of every picture that has a label, for PyTorch: labels index :attr:`classes`."""
         return _Weights(self)
+
+    def summary(self) -> dict[str, Any]:
+        """What ``eoren info`` says of it: counts, sizes, and metrics as means over pictures, exact ones left out."""
+        means: dict[str, float | None] = {}
+        for name in _METRICS:
+            values = self.index[name].drop_null().to_numpy()
+            finite = values[np.isfinite(values)]
+            means[name] = float(finite.mean()) if len(finite) else None
+        sizes = Counter(zip(*(self._done[name].to_pylist() for name in ("width", "height", "channels")), strict=True))
+        manifest = self.store.manifest
+        return {
+            "pictures": self.index.num_rows,
+            "failed": self.index.num_rows - len(self),
+            "exact": sum(value == float("inf") for value in self._done["psnr"].to_pylist()),
+            "labels": len(self.classes),
+            "sizes": [[*size, count] for size, count in sizes.most_common()],
+            "networks": sum(self._done["networks"].to_pylist()),
+            "parameters": sum(self._done["parameters"].to_pylist()),
+            "bytes": self.store.bytes(),
+            **means,
+            "seed": manifest.seed,
+            "same_start": manifest.same_start,
+            "settings": manifest.settings.as_dict(),
+            "version": manifest.version,
+        }
 
     def _row(self, number: int) -> Tensor:
         """Weights, keeping the group they are in at hand: neighbours are asked for next."""

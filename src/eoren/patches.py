@@ -152,7 +152,7 @@ class Patches:
             if is_native(siren):
                 counts = torch.full((siren.batch,), self.most)
                 said = evaluate(siren, points.flatten(0, 1), counts, axes=(0, 1), scale=scale)
-                return said.unflatten(0, (siren.batch, self.most)).movedim(1, 2)
+                return said.reshape(siren.batch, self.most, 3, siren.channels).movedim(1, 2)
             some = max(1, chunk_points(siren, streams=3) // self.most)
             parts = [slice(start, start + some) for start in range(0, siren.batch, some)]
             found = [propagate(siren.select(p), points[p], axes=(0, 1), scale=scale[p]) for p in parts]

@@ -132,7 +132,7 @@ def _open(source: Any) -> Source:
     if path.is_dir():
         return _folder(path)
     if not path.exists() and glob.has_magic(str(source)):
-        found = sorted(glob.glob(str(source), recursive=True))
+        found = sorted(glob.glob(str(source), recursive=True))  # noqa: PTH207
         if not found:
             raise EorenError(f"{source}: no file matches the pattern; check it")
         return open_source(*(Path(each) for each in found if not Path(each).is_dir()))

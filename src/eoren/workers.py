@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
 from threading import Event
 from typing import Any, Protocol, runtime_checkable
 
@@ -54,7 +55,7 @@ class Local:
         threads = torch.get_num_threads()
         on_cpu = choose_device(work.device).type == "cpu"
         workers = self._workers or (threads if on_cpu else 1)
-        ready = [task for task, _ in zip(tasks, range(workers), strict=False)]
+        ready = [*islice(tasks, workers)]
         workers = max(1, len(ready))
         stop = Event()
         shares: dict[int, float] = {}
@@ -170,11 +171,7 @@ def _result(ray: Any, reference: Any) -> Fitted:
         found: Fitted = ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         raise error.cause if isinstance(error.cause, Exception) else error from None
-    except (
-        ray.exceptions.WorkerCrashedError,
-        ray.exceptions.NodeDiedError,
-        ray.exceptions.OutOfMemoryError,
-    ) as error:
+    except ray.exceptions.RayError as error:
         reason = " ".join(str(error).split())
         raise EorenError(f"a worker was lost {_RETRIES + 1} times ({reason:.120}); run the same again") from None
     return found
