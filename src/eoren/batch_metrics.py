@@ -62,9 +62,9 @@ def _ssim(one: Images, other: Images) -> Float[np.ndarray, " pictures"]:
     if min(height, width) <= 2 * r:
         return np.full(count, np.nan)
 
-    def blurred(values: Images) -> Images:
+    def blurred(values: Images) -> Float[np.ndarray, "pictures rows columns channels"]:
         smooth = gaussian_filter(values, _SIGMA, truncate=_TRUNCATE, axes=(1, 2))
-        inner: Images = smooth[:, r:-r, r:-r]
+        inner: Float[np.ndarray, "pictures rows columns channels"] = smooth[:, r:-r, r:-r]
         return inner
 
     a, b = blurred(one), blurred(other)

@@ -254,7 +254,7 @@ def _trained(images: Images, work: Work, watch: Watch) -> Trainer:
 
     while (share := done()) < 1:
         made = trainer.steps_done
-        steps = settings.steps if limit is None and settings.steps else made / share if share else 1000.0
+        steps = float(settings.steps) if limit is None and settings.steps else made / share if share else 1000.0
         cosine = settings.decay + (1 - settings.decay) * (1 + cos(pi * share)) / 2
         if trainer.step(settings.pace(steps) * cosine, partial(watch, share)) is None:
             raise GivenUp

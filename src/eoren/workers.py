@@ -79,7 +79,7 @@ class Local:
                         for future in done:
                             shares.pop(running.pop(future), None)
                             yield future.result()
-                        tick(sum(shares.values()))
+                        tick(float(sum(shares.values())))
                         while len(running) < workers + _WAITING and (task := next(tasks, None)) is not None:
                             running[pool.submit(fit, task)] = task.shard
                 except BaseException:
