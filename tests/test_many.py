@@ -147,14 +147,14 @@ def test_interrupted_it_goes_on_and_ends_the_same(store, tmp_path):
 
 ENDLESS = """
 import sys, numpy as np, eoren
-images = np.random.default_rng(3).random((40, 12, 14, 1), np.float32)
-eoren.fit_many(images, store=sys.argv[1], steps=200, shard=2, workers=2)
+images = np.random.default_rng(3).random((24, 12, 14, 1), np.float32)
+eoren.fit_many(images, store=sys.argv[1], steps=80, shard=2, workers=2)
 """
 
 
 def test_killed_at_any_moment_the_index_is_true(store):
     path = os.pathsep.join(sys.path)
-    for _ in range(3):
+    for _ in range(2):
         with subprocess.Popen([sys.executable, "-c", ENDLESS, store], env=os.environ | {"PYTHONPATH": path}) as child:
             before = len(Store(store).shards()) if (store / "store.json").exists() else 0
             deadline = time.monotonic() + 60
@@ -168,9 +168,9 @@ def test_killed_at_any_moment_the_index_is_true(store):
         collection = eoren.Collection(store)
         assert len(collection) == len(found)
         assert all(np.isfinite(collection.weights(number)).all() for number in range(len(collection)))
-    images = np.random.default_rng(3).random((40, 12, 14, 1), np.float32)
-    fit_many(images, store=store, steps=200, shard=2, workers=2)
-    assert [row["number"] for row in rows(store)] == [*range(40)]
+    images = np.random.default_rng(3).random((24, 12, 14, 1), np.float32)
+    fit_many(images, store=store, steps=80, shard=2, workers=2)
+    assert [row["number"] for row in rows(store)] == [*range(24)]
     assert not list(store.rglob(".eoren-*"))
 
 

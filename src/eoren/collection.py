@@ -46,10 +46,10 @@ class Collection:
 
     def __init__(self, store: str | PathLike[str]) -> None:
         """Read the index."""
+        self.store = Store(Path(store))
         import pyarrow
         import pyarrow.compute
 
-        self.store = Store(Path(store))
         shards = self.store.shards()
         if not shards:
             raise EorenError(f"{store}: has no pictures yet; give the same 'eoren fit-many' again")

@@ -250,7 +250,7 @@ def dump_groups(groups: Sequence[Field]) -> bytes:
     headers = []
     for number, fields in enumerate(groups):
         own = pack(fields.siren, fields.bits) | {"alpha": fields.tuning.alpha, "beta": fields.tuning.beta}
-        own["tiles"] = torch.from_numpy(fields.tiling.nodes)
+        own["tiles"] = torch.tensor(fields.tiling.nodes)
         tensors |= {f"{number}.{name}": tensor.contiguous() for name, tensor in own.items()}
         headers.append(
             {

@@ -1,5 +1,7 @@
 """``eoren fit-many``."""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -66,7 +68,8 @@ def fit_many(
     from eoren.many import fit_many as run
 
     try:
-        with terminal.progress(quiet) as show:
+        # Ray says on stdout what it thinks of its workers; stdout is for results.
+        with redirect_stdout(sys.stderr), terminal.progress(quiet) as show:
 
             def watch(at: Progress) -> None:
                 failed = f", {at.failed:,} failed" if at.failed else ""

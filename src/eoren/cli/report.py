@@ -47,7 +47,7 @@ def info(
     engine: Annotated[bool, typer.Option("--engine", help="Say what does the computing here, and why.")] = False,
     as_json: terminal.Json = False,
 ) -> None:
-    """Say what is in an .eoren file or a store, or what computes here."""
+    """Say what is in a file or a store, or what computes here."""
     if engine == (file is not None):
         raise EorenError("info wants a FILE, or --engine; give one of them")
     if file is None:
