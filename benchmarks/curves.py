@@ -6,6 +6,7 @@ What is left over goes to ``eoren fit``. Each fit is measured from the file that
 """
 
 import sys
+from itertools import product
 from statistics import mean
 from typing import Any
 
@@ -13,27 +14,28 @@ from benchmarks.kodak import fit
 from benchmarks.record import data, write_table
 
 PICTURES = (5, 20)
-SIZES = (150_000, 300_000, 560_000, 1_000_000)
-SECONDS = (10, 30, 60, 107)
+SIZES = (150_000, 300_000, 560_000)
+SECONDS = (10, 30, 60)
+# The preset ``best`` has more time, and GaussianImage had.
+MORE = ((560_000, 107),)
 
 
 def main() -> None:
     """Fit them all and write results/curves.tsv."""
     options = sys.argv[1:]
     rows: list[dict[str, Any]] = []
-    for size in SIZES:
-        for seconds in SECONDS:
-            given = ["--parameters", str(size), "--seconds", str(seconds), *options]
-            found = [fit(data() / "kodak" / f"kodim{number:02}.png", given) for number in PICTURES]
-            rows.append(
-                {
-                    "parameters": size,
-                    "seconds": seconds,
-                    **{name: mean(row[name] for row in found) for name in ("psnr", "gradient_psnr", "ssim", "steps")},
-                    **{f"{row['picture']} {name}": row[name] for row in found for name in ("psnr", "gradient_psnr")},
-                }
-            )
-            print(*rows[-1].values(), sep="\t", file=sys.stderr)
+    for size, seconds in (*product(SIZES, SECONDS), *MORE):
+        given = ["--parameters", str(size), "--seconds", str(seconds), *options]
+        found = [fit(data() / "kodak" / f"kodim{number:02}.png", given) for number in PICTURES]
+        rows.append(
+            {
+                "parameters": size,
+                "seconds": seconds,
+                **{name: mean(row[name] for row in found) for name in ("psnr", "gradient_psnr", "ssim", "steps")},
+                **{f"{row['picture']} {name}": row[name] for row in found for name in ("psnr", "gradient_psnr")},
+            }
+        )
+        print(*rows[-1].values(), sep="\t", file=sys.stderr)
     write_table("curves", rows)
 
 

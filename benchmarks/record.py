@@ -1,7 +1,6 @@
 """What every published number carries: command, commit, hardware, versions, date."""
 
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from time import perf_counter
 import torch
 
 import eoren
+from eoren.experiments.machine import machine
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -28,12 +28,16 @@ def data() -> Path:
 def conditions() -> list[str]:
     """Comment lines for the head of a result file."""
     command = " ".join(["python -m", _module(), *sys.argv[1:]])
-    commit = _git("describe", "--always", "--dirty", "--abbrev=10")
+    commit = _git("describe", "--always", "--abbrev=10")
+    # Tables do not change what is measured.
+    if _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude,top)benchmarks/results"):
+        commit += "-dirty"
+    found = machine()
     return [
         f"# {command}",
         f"# eoren {eoren.__version__}, commit {commit}, {date.today()}",
-        f"# {_processor()}, {torch.get_num_threads()} threads, {sgemm_peak():.0f} GFLOP/s sgemm",
-        f"# Python {platform.python_version()}, PyTorch {torch.__version__}, {platform.system()}",
+        f"# {found['processor']}, {found['threads']} threads, {sgemm_peak():.0f} GFLOP/s sgemm",
+        f"# Python {found['python']}, PyTorch {found['pytorch']}, {found['system']}",
     ]
 
 
@@ -96,14 +100,6 @@ def _cell(value: object) -> str:
 
 def _git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown processor")
 
 
 def _module() -> str:

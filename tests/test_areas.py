@@ -60,7 +60,7 @@ def test_planes_stay_as_they_are(shape, dtype):
 def test_the_image_is_left_alone_and_blocks_change_nothing(monkeypatch):
     image = np.random.default_rng(1).random((20, 33, 2), dtype=np.float32)
     before, whole = image.copy(), point_values(image)
-    monkeypatch.setattr("eoren.areas._BLOCK_SAMPLES", 100)
+    monkeypatch.setattr("eoren.gradients._BLOCK_SAMPLES", 100)
     assert np.array_equal(point_values(image), whole)
     assert np.array_equal(image, before)
 

@@ -9,12 +9,13 @@ from jaxtyping import Float
 from scipy.linalg import solveh_banded
 from scipy.ndimage import correlate1d
 
+from eoren.gradients import line_blocks
+
 # The quintic B-spline at the centres of pixels, and its averages over them, which are the sextic one's values.
 _VALUES = np.array([1.0, 26.0, 66.0, 26.0, 1.0]) / 120
 _AVERAGES = np.array([1.0, 722.0, 10543.0, 23548.0, 10543.0, 722.0, 1.0]) / 46080
 # An error at the end of a line falls by 0.49 a pixel.
 _MARGIN = 48
-_BLOCK_SAMPLES = 1 << 20
 # Gauss and Legendre's points for an average over a pixel, in pixels from its centre, and their weights.
 _GAUSS = ((-(0.15**0.5), 5 / 18), (0.0, 8 / 18), (0.15**0.5, 5 / 18))
 
@@ -45,11 +46,8 @@ def point_values(image: Float[np.ndarray, "height width channels"]) -> Float[np.
     found = image.copy()
     for axis in (0, 1):
         lines = np.moveaxis(found, axis, 0)  # a view: writing here fills what is returned
-        length, count, channels = lines.shape
-        step = max(1, _BLOCK_SAMPLES // (length * channels))
-        for start in range(0, count, step):
-            block = lines[:, start : start + step]
-            block[:] = _along(block.astype(np.float64))
+        for block in line_blocks(lines):
+            lines[block] = _along(lines[block].astype(np.float64))
     return found
 
 

@@ -39,7 +39,7 @@ _SOURCES: Mapping[str, _Source] = MappingProxyType(
     {
         # The checksums are those that several projects publish for this mirror.
         "mnist": _Source("mnist", "https://ossci-datasets.s3.amazonaws.com/mnist"),
-        # Commits of repositories, whose files were compared byte for byte.
+        # Commits of repositories, whose files' SHA-256 were compared: all of Set5 and Set14, two of the crops.
         "set5": _Source("set5", f"{_DENOISING}/CSet5"),
         "set14": _Source("set14", f"{_DENOISING}/CSet14"),
         # The checksums are those that several projects publish for this site.

@@ -116,6 +116,12 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     _sync_folder(destination.parent)
 
 
+def write_text(target: str | Path, text: str) -> None:
+    """Write UTF-8 text: the file appears complete or not at all, see `atomic_path`."""
+    with atomic_path(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def _destination(target: Path) -> Path:
     """Return the file behind a symbolic link: renaming over the link itself would cut it."""
     return Path(os.path.realpath(target))

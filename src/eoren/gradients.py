@@ -12,7 +12,7 @@ every size and aspect ratio, borders included. An axis of one pixel has no slope
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -197,10 +197,7 @@ def reference_gradient(
     for component, (axis, scale) in enumerate(zip((1, 0), scales, strict=True)):
         lines = np.moveaxis(image, axis, 0)
         slopes = np.moveaxis(gradient[..., component], axis, 0)  # a view: writing here fills the gradient
-        length, count, channels = lines.shape
-        step = max(1, _BLOCK_SAMPLES // (length * channels))
-        for start in range(0, count, step):
-            block = np.s_[:, start : start + step]
+        for block in line_blocks(lines):
             slopes[block] = scale * _spline_slopes(lines[block].astype(np.float64))
     return gradient
 
@@ -238,6 +235,21 @@ def slopes(
         else adjusted_gradient(around, filter, extent=extent)
     )
     return found[y0 - top : y1 - top, x0 - left : x1 - left]
+
+
+def line_blocks(
+    lines: Float[np.ndarray, "length count channels"],
+) -> Iterator[tuple[slice, slice]]:
+    """Indices of blocks of whole lines: float64 copies of a picture's lines are made a block at a time.
+
+    Example:
+        >>> [(block[1].start, block[1].stop) for block in line_blocks(np.zeros((1 << 16, 5, 1)))]
+        [(0, 2), (2, 4), (4, 6)]
+    """
+    length, count, channels = lines.shape
+    step = max(1, _BLOCK_SAMPLES // (length * channels))
+    for start in range(0, count, step):
+        yield np.s_[:, start : start + step]
 
 
 def _spline_slopes(

@@ -1,5 +1,6 @@
 """How right a field is, in colour and in derivative, against the picture it was fitted to."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import inf, log10, nan
 
@@ -48,7 +49,7 @@ class Metrics:
 
     def as_dict(self) -> dict[str, float | None]:
         """For JSON, which knows neither infinity nor nan: both become ``None``."""
-        return {name: value if abs(value) < inf else None for name, value in asdict(self).items()}
+        return finite(asdict(self))
 
 
 def evaluate(field: Field, image: ArrayLike, *, stored_bytes: int | None = None) -> Metrics:
@@ -103,6 +104,16 @@ def decibel(squared_error: float) -> float:
     return inf if squared_error == 0 else -10 * log10(squared_error)
 
 
+def finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    """For JSON, which knows neither infinity nor nan: both become ``None``.
+
+    Example:
+        >>> finite({"psnr": inf, "ssim": 1.0})
+        {'psnr': None, 'ssim': 1.0}
+    """
+    return {name: value if abs(value) < inf else None for name, value in values.items()}
+
+
 def psnr(
     said: Float[np.ndarray, "height width channels"], image: Float[np.ndarray, "height width channels"]
 ) -> float:
@@ -140,12 +151,11 @@ def _has_areas(field: Field) -> bool:
 def _averages(field: Field, rows: slice) -> Float[np.ndarray, "rows width channels"]:
     """Over the pixels of some rows."""
     width, height = field.size
-    parts = []
+    total = np.zeros((len(range(height)[rows]), width, field.channels), np.float32)
     for x, y, weight in AVERAGING:
         region = (x / width, y / height, 1 + x / width, 1 + y / height)
-        parts.append(np.float32(weight) * field.sample(width, height, "color", region=region, rows=rows)[0])
-    found: Float[np.ndarray, "rows width channels"] = np.sum(parts, 0)
-    return found
+        total += np.float32(weight) * field.sample(width, height, "color", region=region, rows=rows)[0]
+    return total
 
 
 def _ssim(field: Field, image: Image) -> float:

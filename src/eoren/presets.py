@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from math import cos, pi
 from types import MappingProxyType
 from typing import Any, get_type_hints
 
@@ -202,6 +203,20 @@ class Settings:
             (1.0, 0.666667)
         """
         return float((1000 / max(steps, 300)) ** (1 / 3)) if self.optimizer == "muon" else 1.0
+
+    def schedule(self, done: float, steps: float) -> float:
+        """What the rates are multiplied with: :meth:`pace`, and a cosine down to ``decay`` over the budget.
+
+        Args:
+            done: share of the budget that is used up, 0..1.
+            steps: that the whole budget allows.
+
+        Example:
+            >>> settings = resolve("balanced")
+            >>> settings.schedule(0.0, 1000.0), round(settings.schedule(1.0, 1000.0), 6)
+            (1.0, 0.01)
+        """
+        return self.pace(steps) * (self.decay + (1 - self.decay) * (1 + cos(pi * done)) / 2)
 
     def weights(self) -> Objective:
         """The objective with its weights."""

@@ -6,7 +6,7 @@ picture and the networks' parameters is one group's: targets, optimisers' memori
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import cos, inf, pi
+from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import Literal
@@ -197,7 +197,6 @@ class Run:
             whole[self._groups[self._standing.group]] = part
 
     def _until_the_end_of_the_group(self) -> Ended:
-        decay = self._settings.decay
         while True:
             done = self._done()
             self._progress = Progress(
@@ -213,8 +212,7 @@ class Run:
                 return "budget"
             if self._reached():
                 return "target"
-            rate = self._settings.pace(self._steps_in_all(done)) * (decay + (1 - decay) * (1 + cos(pi * done)) / 2)
-            errors = self._trainer.step(rate, self._stop)
+            errors = self._trainer.step(self._settings.schedule(done, self._steps_in_all(done)), self._stop)
             if errors is not None:
                 self._errors = _blend(self._errors, errors)
 

@@ -45,6 +45,22 @@ struct Prepared {
 // What a network is asked for, each with all before it.
 enum Use { COLORS, GRADIENTS, LAPLACIANS, TRAINING };
 
+inline Use use_of(int64_t axes, bool laplacian) { return laplacian ? LAPLACIANS : axes ? GRADIENTS : COLORS; }
+
+// Numbers of channels that are known when compiling: work(Channels<3>()) for three of them.
+template <int N>
+struct Channels {
+    static constexpr int COUNT = N;
+};
+
+template <class Work>
+inline void by_channels(int64_t channels, Work work) {
+    if (channels == 1) work(Channels<1>());
+    if (channels == 2) work(Channels<2>());
+    if (channels == 3) work(Channels<3>());
+    if (channels == 4) work(Channels<4>());
+}
+
 inline Prepared arrange(const eoren_networks& n, Arena& arena, Use use) {
     const bool backward = use == TRAINING;
     Prepared r = {};
@@ -197,7 +213,7 @@ inline void say(const Prepared& r, int64_t rows) {
         }
         EOREN_UNROLL for (int c = 0; c < CHANNELS; ++c) {
             const Four four = sums(total[c][0], total[c][1], total[c][2], total[c][3]);
-            EOREN_UNROLL for (int i = 0; i < 4; ++i) r.said[(row + i) * CHANNELS + c] = four.sum[i];
+            EOREN_UNROLL for (int i = 0; i < 4; ++i) r.said[(row + i) * CHANNELS + c] = four[i];
         }
     }
 }
@@ -208,10 +224,7 @@ inline void propagate(const Prepared& r, const Streams& s, Points where) {
     for (int64_t a = 0; a < AXES; ++a) scaled(r.first + s.axis[a] * w, w, s.scale[a], r.tangent + a * w);
     first_sine<AXES, LAPLACIAN>(r, s.points, where);
     for (int64_t k = 1; k < r.depth; ++k) hidden_sine<AXES, LAPLACIAN>(r, k, s.points);
-    if (r.channels == 1) say<1>(r, rows);
-    if (r.channels == 2) say<2>(r, rows);
-    if (r.channels == 3) say<3>(r, rows);
-    if (r.channels == 4) say<4>(r, rows);
+    by_channels(r.channels, [&](auto channels) { say<channels.COUNT>(r, rows); });
     for (int64_t i = 0; i < s.points; ++i)
         for (int64_t c = 0; c < r.channels; ++c) r.said[i * r.channels + c] += r.last_bias[c];
 }
@@ -316,10 +329,7 @@ inline void last_back(const Prepared& r, int64_t rows, int64_t points, const Gra
 template <int AXES>
 inline void pull_back(const Prepared& r, const Streams& s, const float* local, const float* omega, const Gradient& to) {
     const int64_t w = r.width, rows = s.count() * s.points;
-    if (r.channels == 1) last_back<1>(r, rows, s.points, to);
-    if (r.channels == 2) last_back<2>(r, rows, s.points, to);
-    if (r.channels == 3) last_back<3>(r, rows, s.points, to);
-    if (r.channels == 4) last_back<4>(r, rows, s.points, to);
+    by_channels(r.channels, [&](auto channels) { last_back<channels.COUNT>(r, rows, s.points, to); });
     float *by_z = r.by_z, *spare = r.spare;
     for (int64_t k = r.depth - 1; k > 0; --k) {
         unsine<AXES>(s.points * w, r.p[k], r.z[k], r.cos[k], by_z);

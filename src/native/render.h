@@ -9,7 +9,7 @@ namespace {
 // Say, tuned, at some of one network's points.
 inline void evaluate(const eoren_query& q, int64_t tile, int64_t first, int64_t end, char* scratch) {
     Arena arena = {scratch, 0};
-    const Prepared r = arrange(q.network, arena, q.laplacian ? LAPLACIANS : q.axes ? GRADIENTS : COLORS);
+    const Prepared r = arrange(q.network, arena, use_of(q.axes, q.laplacian != 0));
     take(q.network, tile, r, false);
     const int64_t channels = q.network.channels;
     Streams s = {0, q.axes, {q.axis[0], q.axis[1]}, {}, q.laplacian != 0};
@@ -122,7 +122,7 @@ inline void draw_cell(const eoren_grid& g, int64_t cell, char* scratch) {
     const int64_t high = g.rows - y0 < CELL ? g.rows - y0 : CELL;
     const int64_t axes = g.streams > 1 ? 2 : 0;
     Arena arena = {scratch, 0};
-    const Prepared r = arrange(g.network, arena, g.streams == 4 ? LAPLACIANS : axes ? GRADIENTS : COLORS);
+    const Prepared r = arrange(g.network, arena, use_of(axes, g.streams == 4));
     const Lattice lattice(r.width, arena.floats(lattice_floats(r.width)));
     for (int64_t y = y0; y < y0 + high; ++y) {
         const int64_t at = (y * g.columns + x0) * CHANNELS, numbers = wide * CHANNELS;
@@ -169,10 +169,7 @@ inline void draw_cell(const eoren_grid& g, int64_t cell, char* scratch) {
 }
 
 inline void draw(const eoren_grid& g, int64_t cell, char* scratch) {
-    if (g.network.channels == 1) draw_cell<1>(g, cell, scratch);
-    if (g.network.channels == 2) draw_cell<2>(g, cell, scratch);
-    if (g.network.channels == 3) draw_cell<3>(g, cell, scratch);
-    if (g.network.channels == 4) draw_cell<4>(g, cell, scratch);
+    by_channels(g.network.channels, [&](auto channels) { draw_cell<channels.COUNT>(g, cell, scratch); });
 }
 
 }  // namespace

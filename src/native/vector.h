@@ -36,25 +36,27 @@ struct Half {
     typedef float Type __attribute__((vector_size(2 * N)));
 };
 
+typedef Half<8>::Type Four;
+
 template <int N, class V>
-inline float sum_of(V v) {
+inline Four fold(V v) {
     if constexpr (N == 4) {
-        return (v[0] + v[1]) + (v[2] + v[3]);
+        return v;
     } else {
         typedef typename Half<N>::Type H;
         H low, high;
         __builtin_memcpy(&low, &v, sizeof low);
         __builtin_memcpy(&high, (const char*)&v + sizeof low, sizeof high);
-        return sum_of<N / 2>(low + high);
+        return fold<N / 2>(low + high);
     }
 }
 
-inline float sum(Vector v) { return sum_of<LANES>(v); }
+inline float sum(Vector v) {
+    const Four four = fold<LANES>(v);
+    return (four[0] + four[1]) + (four[2] + four[3]);
+}
 
 // Sums of four vectors at once: a third of the work of one after the other.
-struct Four {
-    float sum[4];
-};
 
 #if defined(__clang__) || __GNUC__ >= 12
 template <int... I>
@@ -77,66 +79,56 @@ inline Vector join(Vector a, Vector b, Numbers<I...>) {
     return __builtin_shufflevector(a, b, (I / 4 * 4 + I % 2 + FROM + I % 4 / 2 * LANES)...);
 }
 
-template <int N, class V>
-inline Four fold(V v) {
-    if constexpr (N == 4) {
-        return {{v[0], v[1], v[2], v[3]}};
-    } else {
-        typedef typename Half<N>::Type H;
-        H low, high;
-        __builtin_memcpy(&low, &v, sizeof low);
-        __builtin_memcpy(&high, (const char*)&v + sizeof low, sizeof high);
-        return fold<N / 2>(low + high);
-    }
-}
-
 inline Four sums(Vector a, Vector b, Vector c, Vector d) {
     const Vector left = zip<0>(a, b, Lanes()) + zip<2>(a, b, Lanes());
     const Vector right = zip<0>(c, d, Lanes()) + zip<2>(c, d, Lanes());
     return fold<LANES>(join<0>(left, right, Lanes()) + join<2>(left, right, Lanes()));
 }
 #else
-inline Four sums(Vector a, Vector b, Vector c, Vector d) { return {{sum(a), sum(b), sum(c), sum(d)}}; }
+inline Four sums(Vector a, Vector b, Vector c, Vector d) { return Four{sum(a), sum(b), sum(c), sum(d)}; }
 #endif
 
 struct Wave {
     Vector sin, cos;
 };
 
-// Both to 2.5 ulp for |x| up to some thousands: the angle less the nearest multiple of a right angle, which comes in
-// three parts so that its multiples are exact without fused arithmetic too; then minimax polynomials. Beyond, what
-// comes out is less and less right, but bounded.
-inline Wave wave(Vector x) {
-    const float round = 0x1.8p23f;
-    const Vector shifted = x * 0x1.45f306p-1f + round;
+// An angle less the nearest multiple of so many right angles, 1 or 2, and which multiple. They come in three parts, so
+// that their multiples are exact without fused arithmetic too. Huge angles leave something wrong, but bounded.
+struct Reduced {
+    Vector angle;
+    Integers turns;  // the lowest bits count
+};
+
+template <int RIGHT_ANGLES>
+inline Reduced reduced(Vector x) {
+    const float round = 0x1.8p23f, most = RIGHT_ANGLES;
+    const Vector shifted = x * (0x1.45f306p-1f / RIGHT_ANGLES) + round;
     const Vector turns = shifted - round;
-    Vector r = x - turns * 0x1.922p+0f;
-    r = r - turns * -0x1.2aep-18f;
-    r = r - turns * -0x1.de973ep-31f;
-    r = r > 1.0f ? all(1.0f) : r < -1.0f ? all(-1.0f) : r;
+    Vector r = x - turns * (0x1.922p+0f * RIGHT_ANGLES);
+    r = r - turns * (-0x1.2aep-18f * RIGHT_ANGLES);
+    r = r - turns * (-0x1.de973ep-31f * RIGHT_ANGLES);
+    return {r > most ? all(most) : r < -most ? all(-most) : r, (Integers)shifted};
+}
+
+// Both to 2.5 ulp for |x| up to some thousands, by minimax polynomials. Beyond, what comes out is less and less right.
+inline Wave wave(Vector x) {
+    const auto [r, quarter] = reduced<1>(x);
     const Vector square = r * r;
     const Vector odd = r + r * square * (-0x1.555546p-3f + square * (0x1.11073ap-7f + square * -0x1.994388p-13f));
     const Vector even =
         1.0f - 0.5f * square + square * square * (0x1.55554ap-5f + square * (-0x1.6c0c32p-10f + square * 0x1.99eb4ap-16f));
-    const Integers quarter = (Integers)shifted;
     const Integers swap = (quarter & 1) != 0;
     const Vector s = swap ? even : odd, c = swap ? odd : even;
     return {(Vector)((Integers)s ^ ((quarter & 2) << 30)), (Vector)((Integers)c ^ (((quarter + 1) & 2) << 30))};
 }
 
-// The sine alone, as right, for half the work: the angle less the nearest multiple of two right angles.
+// The sine alone, as right, for half the work.
 inline Vector sine_of(Vector x) {
-    const float round = 0x1.8p23f;
-    const Vector shifted = x * 0x1.45f306p-2f + round;
-    const Vector turns = shifted - round;
-    Vector r = x - turns * 0x1.922p+1f;
-    r = r - turns * -0x1.2aep-17f;
-    r = r - turns * -0x1.de973ep-30f;
-    r = r > 2.0f ? all(2.0f) : r < -2.0f ? all(-2.0f) : r;
+    const auto [r, half] = reduced<2>(x);
     const Vector square = r * r;
     const Vector odd =
         r + r * square * (-0x1.55554cp-3f + square * (0x1.110edap-7f + square * (-0x1.9f70fp-13f + square * 0x1.5dc904p-19f)));
-    return (Vector)((Integers)odd ^ ((Integers)shifted << 31));
+    return (Vector)((Integers)odd ^ (half << 31));
 }
 
 }  // namespace

@@ -80,6 +80,15 @@ def test_pictures_that_are_none(refused, folder):
         assert refused("compare", name, "-o", "r.html").startswith(f"{name}: ")
 
 
+@pytest.fixture
+def _interruptible():
+    """Shells let their background jobs ignore Ctrl-C, and so would the tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 @pytest.mark.parametrize("when", ["equal epochs", "equal time", "report"])
 def test_interrupted(eoren, picture, folder, monkeypatch, when):
     """Ctrl-C at any time: one line, and what was there before stays."""

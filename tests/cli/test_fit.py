@@ -143,7 +143,7 @@ def test_what_reading_changed_is_said(eoren, tiny):
 
 
 def test_lines_now_and_then_where_there_is_no_terminal(eoren, picture, monkeypatch):
-    monkeypatch.setattr(sys.modules["eoren.cli.fit"], "_LINE_EVERY", 0.0)
+    monkeypatch.setattr(sys.modules["eoren.cli.terminal"], "LINE_EVERY", 0.0)
     _, _, err = eoren("fit", picture, "--steps", 40, *SMALL)
     lines = err.splitlines()
     assert len(lines) >= 40
@@ -385,7 +385,7 @@ class Slow(fit._Display):
     def show(self, progress):
         super().show(progress)
         time.sleep(0.02)
-fit._Display, fit._LINE_EVERY, eoren.running.CHECKPOINT_EVERY = Slow, 0.0, 0.2
+fit._Display, fit.terminal.LINE_EVERY, eoren.running.CHECKPOINT_EVERY = Slow, 0.0, 0.2
 main(sys.argv[1:])
 """
 

@@ -79,7 +79,7 @@ def test_progress_on_a_terminal_is_a_bar_that_goes_away(capsys, monkeypatch):
 
 def test_no_progress_if_quiet(capsys, monkeypatch):
     monkeypatch.setattr("rich.console.Console.is_terminal", True)
-    monkeypatch.setattr(terminal, "_LINE_EVERY", 0.0)
+    monkeypatch.setattr(terminal, "LINE_EVERY", 0.0)
     with terminal.progress(True) as show:
         show("equal time", 0.5)
     assert capsys.readouterr() == ("", "")

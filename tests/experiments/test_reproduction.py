@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import eoren
 from eoren.datasets import Digits
 from eoren.errors import EorenError
-from eoren.experiments import composition, contest, gma, mnist, natural
+from eoren.experiments import composition, contest, gma, mnist, natural, trials
 from eoren.experiments.methods import Networks
 
 TINY = Networks(width=16, depth=2, epochs=8, rate=1e-3)
@@ -134,9 +135,33 @@ def test_natural(tmp_path):
     assert len(rows) == 4 * 6
     psnr = {(row["image"], row["method"]): float(row["psnr"]) for row in rows if row["budget"] == "epochs"}
     gains = [psnr[f"{name}-one", "eoren"] - psnr[f"{name}-one", "pixel"] for name in natural.PICTURES]
+    assert all(5 < float(row["zoom_psnr"]) < 60 for row in rows)
     assert f"| all | PSNR (dB) | {np.mean(gains):+.2f} [" in said
     assert f"{sum(gain > 0 for gain in gains)} of 4 |" in said
     assert_figures(tmp_path, "natural", "natural-predictors", "natural-pictures")
+
+
+def test_between_the_pixels(tmp_path, monkeypatch):
+    """Fields that say one half everywhere are 6.02 dB from black, at any size."""
+    gray = np.full((16, 16, 1), 0.5, np.float32)
+    field = eoren.fit(gray, steps=1, width=8, depth=2).field
+    sample = trials.Sample(1.0, 0.1, 60.0, 60.0, 1.0)
+
+    def found(images, group, *, seed, **_):
+        return {m.key: [trials.Trial(m, field, (sample, sample), seed) for _ in images] for m in group}
+
+    monkeypatch.setattr(contest, "run_all", found)
+    held = contest.Contest(
+        tmp_path,
+        "gray",
+        PROTOCOL,
+        {"gray": gray},
+        {"gray": {}},
+        seed=0,
+        doubled={"gray": np.zeros((32, 32, 1), np.float32)},
+    )
+    held.hold(go)
+    assert [row["zoom_psnr"] for row in held.rows("ours", contest.EPOCHS)] == [pytest.approx(6.02, abs=0.01)] * 2
 
 
 def test_composition(tmp_path):

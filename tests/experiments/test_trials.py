@@ -8,12 +8,17 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from eoren.errors import EorenError
 from eoren.experiments.methods import METHODS, Networks, methods
-from eoren.experiments.trials import run, run_all
+from eoren.experiments.trials import run_all
 from eoren.fitting import fit
 from eoren.metrics import evaluate
 from eoren.training import picture_seed
 
 TINY = methods(Networks(width=16, depth=2, epochs=20, rate=1e-3))
+
+
+def run(images, method, **budget):
+    """By one method."""
+    return run_all(images, [method], **budget)[method.key]
 
 
 def pictures(count=3, side=14):

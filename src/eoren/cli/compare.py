@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 _SUFFIX = ".html"
 _STDOUT = "-"
-_INTERRUPTED = 130
 
 
 def compare(
@@ -69,6 +68,7 @@ def compare(
 
     from eoren.experiments.compare import compare as run
     from eoren.experiments.report import report
+    from eoren.files import write_text
 
     picture = terminal.read_picture(image, quiet=quiet)
     try:
@@ -78,24 +78,17 @@ def compare(
         page = None if output is None else report(found)
         values = found.as_dict()
         if output is not None and page is not None:
-            _write(output, page)
+            write_text(output, page)
         if numbers is not None:
-            _write(numbers, json.dumps(values, allow_nan=False, indent=1) + "\n")
+            write_text(numbers, json.dumps(values, allow_nan=False, indent=1) + "\n")
     except KeyboardInterrupt:
         terminal.notice("interrupted; nothing is written")
-        return _INTERRUPTED
+        return terminal.INTERRUPTED
     if json_file == _STDOUT:
         terminal.print_json(values)
     elif not quiet:
         _print_summary(found, [path for path in (output, numbers) if path is not None])
     return 0
-
-
-def _write(path: Path, text: str) -> None:
-    from eoren.files import atomic_path
-
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _print_summary(found: "Comparison", files: list[Path]) -> None:

@@ -31,8 +31,6 @@ _OPTIONS = (
     "bits",
     "seed",
 )
-_INTERRUPTED = 130
-_LINE_EVERY = 10.0
 
 
 def fit(
@@ -114,7 +112,7 @@ def fit(
         result = run(picture, preset=preset, seed=seed, device=device, watch=watch, checkpoint=checkpoint, **changes)
     if result.ended == "interrupted" and result.steps == 0:
         terminal.notice(f"interrupted before the first step; {output} is not written")
-        return _INTERRUPTED
+        return terminal.INTERRUPTED
     save(result.field, output)
     if result.ended == "interrupted":
         terminal.notice(f"interrupted at step {result.steps:,}; {output} holds what there is, --resume goes on")
@@ -129,7 +127,7 @@ def fit(
         terminal.print_json(_as_json(result, output))
     elif not quiet:
         _print_summary(result, output)
-    return _INTERRUPTED if result.ended == "interrupted" else 0
+    return terminal.INTERRUPTED if result.ended == "interrupted" else 0
 
 
 def named_settings(pairs: list[str]) -> dict[str, Any]:
@@ -219,7 +217,7 @@ class _Display:
     def show(self, progress: "Progress") -> None:
         """Say where the fit stands, if it is time to."""
         last = progress.done >= 1
-        if self._quiet or (monotonic() - self._shown < (0.1 if self._bar else _LINE_EVERY) and not last):
+        if self._quiet or (monotonic() - self._shown < (0.1 if self._bar else terminal.LINE_EVERY) and not last):
             return
         self._shown = monotonic()
         if self._bar is not None:

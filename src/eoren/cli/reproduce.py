@@ -8,7 +8,6 @@ import typer
 from eoren.cli import terminal
 from eoren.errors import EorenError
 
-_INTERRUPTED = 130
 _EXPERIMENTS = ("gma", "composition", "mnist", "natural")
 
 
@@ -22,7 +21,7 @@ def reproduce(
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write to, and to go on in.")
     ] = Path("reproduction"),
     seed: Annotated[int, typer.Option(metavar="N", help="The first of the seeds.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: terminal.Quiet = False,
 ) -> int:
     """Repeat the experiments of the paper, and sum up.
 
@@ -62,7 +61,7 @@ def reproduce(
                 typer.echo(written)
     except KeyboardInterrupt:
         terminal.notice(f"interrupted; {output} keeps what was measured, and the same command goes on")
-        return _INTERRUPTED
+        return terminal.INTERRUPTED
     return 0
 
 

@@ -15,8 +15,13 @@ from eoren.errors import EorenError
 if TYPE_CHECKING:
     from eoren.images import Picture
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
+
+LINE_EVERY = 10.0
+"""Seconds between lines of progress, where there is no terminal to draw on."""
+
 _MAX_SEED = 2**32 - 1
-_LINE_EVERY = 10.0
 
 FieldFile = Annotated[Path, typer.Argument(metavar="FILE", help="An .eoren file.")]
 ImageFile = Annotated[str, typer.Argument(metavar="IMAGE", help="A picture file, or sample:astronaut.")]
@@ -98,7 +103,7 @@ def progress(quiet: bool) -> Iterator[Callable[[str, float], None]]:
 
         def say(what: str, share: float) -> None:
             nonlocal shown
-            if not quiet and monotonic() - shown >= _LINE_EVERY:
+            if not quiet and monotonic() - shown >= LINE_EVERY:
                 shown = monotonic()
                 notice(f"{what}, {share:.0%} of everything")
 

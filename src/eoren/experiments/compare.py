@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from eoren.experiments.maps import reduced
 from eoren.experiments.methods import NETWORKS, Scale, methods
 from eoren.experiments.trials import Trial, run_all
 from eoren.images import Picture
+from eoren.metrics import finite
 from eoren.storage import dumps
 
 SIDE = 256
@@ -154,10 +154,6 @@ def numbers(trial: Trial) -> dict[str, float | int]:
 def _as_dict(trial: Trial) -> dict[str, Any]:
     return {
         "method": trial.method.key,
-        **_finite(numbers(trial)),
-        "samples": [_finite(asdict(sample)) for sample in trial.samples],
+        **finite(numbers(trial)),
+        "samples": [finite(asdict(sample)) for sample in trial.samples],
     }
-
-
-def _finite(values: Mapping[str, float | int]) -> dict[str, float | int | None]:
-    return {name: value if isfinite(value) else None for name, value in values.items()}

@@ -14,9 +14,10 @@ import numpy as np
 
 from eoren.datasets import square
 from eoren.experiments.figures import bare, curve, figure, picture
-from eoren.experiments.methods import NETWORKS, Networks, Scale, methods
-from eoren.experiments.results import Row, Table, Watch, counted, markdown_table, summary, write_text
+from eoren.experiments.methods import NETWORKS, TOGETHER, Networks, Scale, methods
+from eoren.experiments.results import Row, Table, Watch, counted, markdown_table, summary
 from eoren.experiments.trials import Image, run_all
+from eoren.files import write_text
 from eoren.gradients import adjusted_gradient
 from eoren.images import read_image, write_image
 
@@ -47,10 +48,9 @@ class Protocol:
     steps: int = 10
 
     def __str__(self) -> str:
-        n = self.networks
         return (
-            f"{PAIR[0]} and {PAIR[1]}, {self.side} x {self.side} pixels, {n.depth} sine layers of {n.width}, "
-            f"{n.epochs} epochs, Adam {n.rate:g}, full batch, {counted(self.seeds, 'seed')}"
+            f"{PAIR[0]} and {PAIR[1]}, {self.side} x {self.side} pixels, {self.networks}, "
+            f"{counted(self.seeds, 'seed')}"
         )
 
 
@@ -94,8 +94,7 @@ def _measure(
     table: Table, mixes: Mapping[float, Image], protocol: Protocol, seeds: range, shown: Path, watch: Watch
 ) -> None:
     every = methods(protocol.networks)
-    groups = (("gradient", "eoren"), ("pixel",), ("ours",))
-    rounds = [(number, keys) for number in seeds for keys in groups]
+    rounds = [(number, keys) for number in seeds for keys in TOGETHER]
     for index, (number, keys) in enumerate(rounds):
         label = f"seed {number}, {' and '.join(every[key].label for key in keys)}"
 
@@ -143,7 +142,7 @@ def _draw_curve(table: Table, shares: list[float], seeds: range, stem: Path) -> 
                 values = np.array([_values(table, share, key, seeds, column) for share in shares]).T
                 curve(axes, shares, values, key, every[key].label, band="range")
             axes.set_xlabel(f"lambda: 0 is {PAIR[1]}, 1 is {PAIR[0]}")
-            axes.set_ylabel(f"{label} against the pixel mix")
+            axes.set_ylabel(f"{label} against\nthe pixel mix")
         if len(seeds) > 1:
             drawn.suptitle("line: mean over the seeds; band: from the least to the greatest", fontsize=9)
         drawn.legend(*sides[0].get_legend_handles_labels(), ncols=4, loc="outside lower center")

@@ -11,16 +11,19 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from eoren.experiments.methods import Networks, methods
+from eoren.experiments.methods import TOGETHER, Networks, methods
 from eoren.experiments.results import Row, Table, Value, Watch, counted
 from eoren.experiments.trials import Image, Trial, run_all
 from eoren.images import read_image, write_image
+from eoren.metrics import psnr
 
 EPOCHS, TIME = "epochs", "time"
 """The two budgets, as tables name them."""
 
 _KEY = ("image", "method", "seed", "budget")
-_TOGETHER = (("gradient", "eoren"), ("pixel",), ("ours",))
+
+ORDER = ("gradient", "pixel", "eoren", "ours")
+"""Of the methods in figures and tables: the paper's own, which has SIREN + gradients first."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Protocol:
         side: of the square pictures, in pixels.
         seeds: how many.
         samples: measurements along every training.
-        batch: pictures that are fitted at once. An interruption loses the batch under way.
+        batch: pictures that are fitted at once: twenty cost each no more than a hundred do. An interruption loses the
+            batch under way.
     """
 
     networks: Networks
@@ -42,10 +46,9 @@ class Protocol:
     batch: int
 
     def __str__(self) -> str:
-        n = self.networks
         return (
-            f"{self.side} x {self.side} pixels, {n.depth} sine layers of {n.width}, {n.epochs} epochs, "
-            f"Adam {n.rate:g}, full batch, {counted(self.seeds, 'seed')}, channel tuning in closed form"
+            f"{self.side} x {self.side} pixels, {self.networks}, {counted(self.seeds, 'seed')}, "
+            "channel tuning in closed form"
         )
 
 
@@ -59,6 +62,8 @@ class Contest:
         images: by name, ``(S, S, 1)``.
         columns: what the tables say of every picture beside its name.
         seed: the first; the others follow.
+        doubled: the pictures at twice the size, ``(2S, 2S, 1)``: what fields say between the pixels is compared with
+            them, and kept as ``zoom_psnr``.
     """
 
     def __init__(
@@ -70,9 +75,10 @@ class Contest:
         columns: Mapping[str, Row],
         *,
         seed: int,
+        doubled: Mapping[str, Float[np.ndarray, "twice twice 1"]] | None = None,
     ) -> None:
         """Read what was measured before."""
-        self.protocol, self.images = protocol, images
+        self.protocol, self.images, self._doubled = protocol, images, doubled
         self.seeds = range(seed, seed + protocol.seeds)
         self.methods = methods(protocol.networks)
         self.table = Table(folder / f"{name}.csv", key=_KEY, protocol=str(protocol))
@@ -96,7 +102,7 @@ class Contest:
             for number in self.seeds
             for batch in batches
             for budget in (EPOCHS, TIME)
-            for keys in _TOGETHER
+            for keys in TOGETHER
             if budget == EPOCHS or "eoren" not in keys
         ]
         for index, (number, batch, budget, keys) in enumerate(rounds):
@@ -156,7 +162,11 @@ class Contest:
         for key, found in trials.items():
             for name, trial in zip(batch, found, strict=True):
                 about = {"image": name, "method": key, "seed": seed, "budget": budget, **self._columns[name]}
-                results.append({**about, **vars(trial.final), "parameters": trial.field.parameters})
+                result = {**about, **vars(trial.final), "parameters": trial.field.parameters}
+                if self._doubled is not None:
+                    side = 2 * self.protocol.side
+                    result["zoom_psnr"] = psnr(trial.field.render(side, side), self._doubled[name])
+                results.append(result)
                 curves += [{**about, "sample": k, **vars(each)} for k, each in enumerate(trial.samples)]
                 if seed == self.seeds[0]:
                     write_image(self._picture(name, key, budget), trial.field.render())

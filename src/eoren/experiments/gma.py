@@ -16,8 +16,10 @@ from jaxtyping import Float
 from eoren.datasets import square
 from eoren.experiments.figures import bare, figure, picture
 from eoren.experiments.methods import Scale
-from eoren.experiments.results import Row, Table, Watch, markdown_table, summary, write_text
+from eoren.experiments.panels import running_sum
+from eoren.experiments.results import Row, Table, Watch, markdown_table, summary
 from eoren.experiments.trials import Image
+from eoren.files import write_text
 from eoren.gradients import STENCILS, adjusted_gradient, slopes
 from eoren.images import read_image
 from eoren.metrics import decibel
@@ -170,9 +172,7 @@ def _draw_row(
         axes.set_xlabel("column (pixels)")
         axes.set_ylabel("intensity")
     for name, (slope, color) in found.items():
-        # The trapezoidal rule, from the first pixel's value on.
-        steps = np.concatenate([[0.0], (slope[1:] + slope[:-1]) / 2])
-        total = values[0] + np.cumsum(steps)
+        total = running_sum(float(values[0]), slope)
         sums.plot(total, color=color, label=f"running sum: {name}")
         if "adjusted" in name:
             line.plot(total, color=color)

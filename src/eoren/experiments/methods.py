@@ -47,6 +47,9 @@ class Networks:
     epochs: int
     rate: float
 
+    def __str__(self) -> str:
+        return f"{self.depth} sine layers of {self.width}, {self.epochs} epochs, Adam {self.rate:g}, full batch"
+
 
 NETWORKS: Mapping[Scale, Networks] = MappingProxyType(
     {
@@ -83,6 +86,9 @@ def methods(networks: Scale | Networks = "paper") -> Mapping[str, Method]:
     )
     return MappingProxyType({method.key: method for method in every})
 
+
+TOGETHER = (("gradient", "eoren"), ("pixel",), ("ours",))
+"""Keys of the methods, those that share a training together."""
 
 METHODS = methods()
 """By the paper's protocol."""

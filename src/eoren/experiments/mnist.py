@@ -14,16 +14,17 @@ from types import MappingProxyType
 import numpy as np
 
 from eoren.datasets import mnist, square
-from eoren.experiments.contest import EPOCHS, TIME, Contest, Protocol
+from eoren.experiments.contest import EPOCHS, ORDER, TIME, Contest, Protocol
 from eoren.experiments.figures import COLORS, curve, figure, picture
 from eoren.experiments.methods import NETWORKS, Scale
 from eoren.experiments.predictors import target_psnr
-from eoren.experiments.results import Row, Watch, interval, markdown_table, paired, per_image, summary, write_text
-from eoren.experiments.trials import Image
+from eoren.experiments.results import Row, Watch, interval, markdown_table, paired, per_image, summary
+from eoren.experiments.trials import METRICS, Image
+from eoren.files import write_text
 
 PROTOCOLS: Mapping[Scale, Protocol] = MappingProxyType(
     {
-        "small": Protocol(replace(NETWORKS["small"], epochs=80), side=128, seeds=2, samples=6, batch=100),
+        "small": Protocol(replace(NETWORKS["small"], epochs=80), side=128, seeds=2, samples=6, batch=20),
         "paper": Protocol(NETWORKS["paper"], side=256, seeds=3, samples=12, batch=10),
     }
 )
@@ -33,9 +34,7 @@ DATASETS = ("mnist",)
 PAPER_OFFSET = 48.13
 """What the paper's PSNR is too high by, in dB: its values span 1, its peak is 255."""
 
-_METRICS = {"psnr": "PSNR (dB)", "gradient_psnr": "gradient PSNR (dB)", "ssim": "SSIM"}
 _SIDES = (28, 64)
-_ORDER = ("gradient", "pixel", "eoren", "ours")
 
 
 def reproduce(folder: Path, protocol: Protocol, *, seed: int, watch: Watch, command: str, each: int = 10) -> Path:
@@ -95,9 +94,9 @@ def _draw_bars(contest: Contest, stem: Path) -> None:
     """Fig. 8: mean over the samples of every digit, at equal epochs."""
     digits = sorted({int(name[0]) for name in contest.images})
     with figure(stem, (8.0, 6.6)) as drawn:
-        rows = drawn.subplots(len(_METRICS), 1, sharex=True)
-        for axes, (column, label) in zip(rows, _METRICS.items(), strict=True):
-            for place, key in enumerate(_ORDER):
+        rows = drawn.subplots(len(METRICS), 1, sharex=True)
+        for axes, (column, label) in zip(rows, METRICS.items(), strict=True):
+            for place, key in enumerate(ORDER):
                 found = [
                     interval([*per_image(contest.rows(key, EPOCHS, digit=digit), column).values()])
                     for digit in digits
@@ -124,11 +123,11 @@ def _draw_bars(contest: Contest, stem: Path) -> None:
 
 def _draw_curves(contest: Contest, stem: Path) -> None:
     with figure(stem, (8.0, 5.6)) as drawn:
-        grid = drawn.subplots(2, len(_METRICS), sharex="row")
+        grid = drawn.subplots(2, len(METRICS), sharex="row")
         sides = ((EPOCHS, "epoch", "epochs"), (TIME, "seconds", "seconds of training a digit"))
         for row, (budget, x, label) in zip(grid, sides, strict=True):
-            for axes, (column, name) in zip(row, _METRICS.items(), strict=True):
-                for key in _ORDER:
+            for axes, (column, name) in zip(row, METRICS.items(), strict=True):
+                for key in ORDER:
                     at = contest.curve(key, budget, x).mean(0).tolist()
                     curve(axes, at, contest.curve(key, budget, column), key, contest.methods[key].label)
                 axes.set_xlabel(label)
@@ -145,14 +144,14 @@ def _draw_digits(contest: Contest, stem: Path) -> None:
         names.setdefault(name[0], name)
     shown = [names[digit] for digit in sorted(names)]
     with figure(stem, (8.0, 4.6)) as drawn:
-        grid = drawn.subplots(1 + len(_ORDER), len(shown))
+        grid = drawn.subplots(1 + len(ORDER), len(shown))
         for column, name in enumerate(shown):
             picture(grid[0, column], contest.images[name])
-            for row, key in enumerate(_ORDER, 1):
+            for row, key in enumerate(ORDER, 1):
                 (first, *_) = contest.rows(key, EPOCHS, image=name)
                 image = contest.reconstruction(name, key)
                 picture(grid[row, column], image, note=f"{float(first['psnr']):.1f} dB")
-        for row, label in enumerate(["original", *(contest.methods[key].label for key in _ORDER)]):
+        for row, label in enumerate(["original", *(contest.methods[key].label for key in ORDER)]):
             axes = grid[row, 0]
             axes.set_ylabel(label.replace(" + ", "\n+ "), rotation=0, ha="right", va="center")
 
@@ -160,8 +159,8 @@ def _draw_digits(contest: Contest, stem: Path) -> None:
 def _draw_sides(contests: Sequence[Contest], stem: Path) -> None:
     """EoREN minus pixels over the side of the pictures."""
     with figure(stem, (8.0, 3.0)) as drawn:
-        grid = drawn.subplots(1, len(_METRICS))
-        for axes, (column, label) in zip(grid, _METRICS.items(), strict=True):
+        grid = drawn.subplots(1, len(METRICS))
+        for axes, (column, label) in zip(grid, METRICS.items(), strict=True):
             for budget, color, marker in ((EPOCHS, "#D55E00", "o"), (TIME, "#CC79A7", "s")):
                 found = [paired(each.rows("eoren", budget), each.rows("pixel", budget), column) for each in contests]
                 axes.errorbar(
@@ -193,7 +192,7 @@ def _by_side(contests: Sequence[Contest]) -> str:
         lines.append([each.protocol.side, len(each.images), target, *gains])
     header = ["side", "digits", "central differences against the derivative, PSNR (dB)"]
     outcomes = ("psnr", "gradient_psnr")
-    header += [f"{_METRICS[column]}, equal {each}" for each in (EPOCHS, TIME) for column in outcomes]
+    header += [f"{METRICS[column]}, equal {each}" for each in (EPOCHS, TIME) for column in outcomes]
     text = (
         "EoREN minus SIREN + pixels [95 %]. The gradient that EoREN is fitted to agrees with the pixels only as far "
         "as the third column says, which bounds what it can reach."
@@ -204,12 +203,12 @@ def _by_side(contests: Sequence[Contest]) -> str:
 def _concluded(contest: Contest, sides: Sequence[Contest], command: str) -> str:
     parts = [_claim(contest)]
     for budget in (EPOCHS, TIME):
-        header = ["method", *_METRICS.values(), "paper's scale (dB)", "parameters", "epochs", "seconds a digit"]
+        header = ["method", *METRICS.values(), "paper's scale (dB)", "parameters", "epochs", "seconds a digit"]
         lines = []
-        for key in _ORDER:
+        for key in ORDER:
             rows = contest.rows(key, budget)
             means = {
-                name: float(np.mean([*per_image(rows, name).values()])) for name in (*_METRICS, "epoch", "seconds")
+                name: float(np.mean([*per_image(rows, name).values()])) for name in (*METRICS, "epoch", "seconds")
             }
             lines.append(
                 [
@@ -241,7 +240,7 @@ def _claim(contest: Contest) -> str:
     """Confirmed or refuted."""
     lines = []
     for budget in (EPOCHS, TIME):
-        for column, label in _METRICS.items():
+        for column, label in METRICS.items():
             for key in ("pixel", "ours"):
                 found = paired(contest.rows("eoren", budget), contest.rows(key, budget), column)
                 digits = 4 if column == "ssim" else 2

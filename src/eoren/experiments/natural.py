@@ -7,16 +7,17 @@ from types import MappingProxyType
 import numpy as np
 
 from eoren.datasets import PICTURES, pictures, square
-from eoren.experiments.contest import EPOCHS, TIME, Contest, Protocol
+from eoren.experiments.contest import EPOCHS, ORDER, TIME, Contest, Protocol
 from eoren.experiments.figures import figure, picture
 from eoren.experiments.methods import NETWORKS, Scale
 from eoren.experiments.predictors import PREDICTORS, correlation
-from eoren.experiments.results import Row, Watch, interval, markdown_table, per_image, summary, write_text
-from eoren.experiments.trials import Image
+from eoren.experiments.results import Row, Watch, interval, markdown_table, per_image, summary
+from eoren.experiments.trials import METRICS, Image
+from eoren.files import write_text
 
 PROTOCOLS: Mapping[Scale, Protocol] = MappingProxyType(
     {
-        "small": Protocol(NETWORKS["small"], side=96, seeds=1, samples=6, batch=60),
+        "small": Protocol(NETWORKS["small"], side=96, seeds=1, samples=6, batch=20),
         "paper": Protocol(NETWORKS["paper"], side=256, seeds=1, samples=12, batch=1),
     }
 )
@@ -24,8 +25,8 @@ PROTOCOLS: Mapping[Scale, Protocol] = MappingProxyType(
 DATASETS = PICTURES
 """What has to be at hand."""
 
-_METRICS = {"psnr": "PSNR (dB)", "gradient_psnr": "gradient PSNR (dB)", "ssim": "SSIM"}
-_ORDER = ("gradient", "pixel", "eoren", "ours")
+_METRICS = {**METRICS, "zoom_psnr": "PSNR at twice the size (dB)"}
+_COMPARED = ("psnr", "gradient_psnr", "zoom_psnr")
 _LABELS = {"set5": "Set5", "set14": "Set14", "kodak": "Kodak", "div2k": "DIV2K"}
 # Of Okabe and Ito, other than the methods'.
 _COLORS = {"set5": "#E69F00", "set14": "#56B4E9", "kodak": "#CC79A7", "div2k": "#000000"}
@@ -50,14 +51,16 @@ def reproduce(
         The Markdown file.
     """
     images: dict[str, Image] = {}
+    doubled: dict[str, Image] = {}
     columns: dict[str, Row] = {}
     for dataset in PICTURES:
         for name, image in list(pictures(dataset))[:most]:
             shown = square(image, protocol.side)
             images[f"{dataset}-{name}"] = shown
+            doubled[f"{dataset}-{name}"] = square(image, 2 * protocol.side)
             found = {label: measure(shown) for label, measure in PREDICTORS.items()}
             columns[f"{dataset}-{name}"] = {"dataset": dataset, **found}
-    contest = Contest(folder, "natural", protocol, images, columns, seed=seed)
+    contest = Contest(folder, "natural", protocol, images, columns, seed=seed, doubled=doubled)
     contest.hold(watch)
     _draw_differences(contest, columns, folder / "natural")
     _draw_predictors(contest, columns, folder / "natural-predictors")
@@ -143,24 +146,24 @@ def _concluded(contest: Contest, columns: Mapping[str, Row], command: str) -> st
 
 
 def _scores(contest: Contest, columns: Mapping[str, Row], budget: str) -> str:
-    """Means of every method by data set: PSNR / gradient PSNR / SSIM."""
+    """Means of every method by data set: PSNR / gradient PSNR / SSIM / PSNR at twice the size."""
     lines = []
     for dataset, label in _LABELS.items():
         names = _names(columns, dataset)
         cells = []
-        for key in _ORDER:
+        for key in ORDER:
             found = [per_image(contest.rows(key, budget), column) for column in _METRICS]
-            psnr, slope, ssim = (float(np.mean([each[name] for name in names])) for each in found)
-            cells.append(f"{psnr:.2f} / {slope:.2f} / {ssim:.4f}")
+            psnr, slope, ssim, zoom = (float(np.mean([each[name] for name in names])) for each in found)
+            cells.append(f"{psnr:.2f} / {slope:.2f} / {ssim:.4f} / {zoom:.2f}")
         lines.append([f"{label} ({len(names)})", *cells])
-    header = ["PSNR / gradient PSNR / SSIM", *(contest.methods[key].label for key in _ORDER)]
+    header = ["PSNR / gradient PSNR / SSIM / PSNR at twice the size", *(contest.methods[key].label for key in ORDER)]
     return markdown_table(header, lines)
 
 
 def _wins(contest: Contest, columns: Mapping[str, Row], budget: str) -> str:
     """EoREN minus pixels."""
     lines = []
-    for column in ("psnr", "gradient_psnr"):
+    for column in _COMPARED:
         gains = _gain(contest, budget, column)
         for dataset in (*_LABELS, None):
             values = [gains[name] for name in _names(columns, dataset)]
@@ -175,15 +178,13 @@ def _predicted(contest: Contest, columns: Mapping[str, Row]) -> str:
     for predictor in PREDICTORS:
         cells = []
         for budget in (EPOCHS, TIME):
-            for column in ("psnr", "gradient_psnr"):
+            for column in _COMPARED:
                 gains = _gain(contest, budget, column)
                 values = [float(columns[name][predictor]) for name in gains]
                 cells.append(str(correlation(values, [*gains.values()])))
         lines.append([predictor, *cells])
     header = ["rank correlation [95 %] with EoREN minus pixels in"]
-    header += [
-        f"{_METRICS[column]}, equal {budget}" for budget in (EPOCHS, TIME) for column in ("psnr", "gradient_psnr")
-    ]
+    header += [f"{_METRICS[column]}, equal {budget}" for budget in (EPOCHS, TIME) for column in _COMPARED]
     return markdown_table(header, lines)
 
 

@@ -19,7 +19,7 @@ from eoren.experiments.maps import (
     spline_enlarged,
 )
 from eoren.experiments.svg import Axis, Line, plot
-from eoren.experiments.trials import Trial
+from eoren.experiments.trials import METRICS, Trial
 from eoren.gradients import slopes
 
 Pixels = Float[np.ndarray, "height width channels"]
@@ -231,7 +231,7 @@ def curves(trials: Sequence[Trial], over: str) -> Iterator[Figure]:
         trials: one line each.
         over: ``epoch`` or ``seconds``.
     """
-    for name, label in (("psnr", "PSNR (dB)"), ("gradient_psnr", "gradient PSNR (dB)"), ("ssim", "SSIM")):
+    for name, label in METRICS.items():
         values = [[getattr(sample, name) for sample in trial.samples] for trial in trials]
         places = [[getattr(sample, over) for sample in trial.samples] for trial in trials]
         lines = [Line(trial.method.key, at, of) for trial, at, of in zip(trials, places, values, strict=True)]

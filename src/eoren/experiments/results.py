@@ -13,7 +13,7 @@ from scipy.stats import t as student
 from eoren._version import __version__
 from eoren.errors import EorenError
 from eoren.experiments.machine import machine
-from eoren.files import atomic_path
+from eoren.files import write_text
 
 Value = str | float | int
 Row = Mapping[str, Value]
@@ -176,9 +176,3 @@ def summary(title: str, command: str, protocol: str, parts: Sequence[str]) -> st
     conditions = [f"- command: `{command}`", f"- protocol: {protocol}"]
     conditions += [f"- {name}: {value}" for name, value in machine().items()]
     return "\n\n".join([f"# {title}", *parts, "## Conditions", "\n".join(conditions)]) + "\n"
-
-
-def write_text(path: Path, text: str) -> None:
-    """The file appears complete or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

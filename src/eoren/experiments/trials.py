@@ -1,9 +1,9 @@
 """Trainings that are measured on their way: what the experiments' curves, tables and figures are made of."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import cos, pi
 from time import perf_counter
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -17,12 +17,16 @@ from eoren.metrics import evaluate
 from eoren.presets import Settings
 from eoren.quantization import rounded
 from eoren.storage import dumps, loads
-from eoren.tiling import Tiling
 from eoren.training import Trainer, mosaic
 
 _CPU = torch.device("cpu")
 
 Image = Float[np.ndarray, "height width channels"]
+
+METRICS: Mapping[str, str] = MappingProxyType(
+    {"psnr": "PSNR (dB)", "gradient_psnr": "gradient PSNR (dB)", "ssim": "SSIM"}
+)
+"""What samples are measured by, as plots and tables label it."""
 
 
 @dataclass(frozen=True)
@@ -65,21 +69,6 @@ class Trial:
     def final(self) -> Sample:
         """Of the field."""
         return self.samples[-1]
-
-
-def run(
-    images: Sequence[Image],
-    method: Method,
-    *,
-    epochs: float | int | None = None,
-    seconds: float | int | None = None,
-    seed: int = 0,
-    samples: int = 12,
-    watch: Callable[[float], bool | None] | None = None,
-) -> list[Trial]:
-    """Fit some pictures by one method: :func:`run_all` of one."""
-    every = run_all(images, [method], epochs=epochs, seconds=seconds, seed=seed, samples=samples, watch=watch)
-    return every[method.key]
 
 
 def run_all(
@@ -149,9 +138,12 @@ def run_all(
 
 def _batches(images: Sequence[Image], settings: Settings) -> list[Sequence[Image]]:
     """What is trained at once: everything, or one mosaic."""
-    height, width, channels = images[0].shape
-    count, _ = settings.architecture(width, height, channels)
-    return [images] if count == 1 else [images[k : k + 1] for k in range(len(images))]
+    return [images[k : k + 1] for k in range(len(images))] if _is_mosaic(images[0], settings) else [images]
+
+
+def _is_mosaic(image: Image, settings: Settings) -> bool:
+    height, width, channels = image.shape
+    return settings.architecture(width, height, channels)[0] > 1
 
 
 class _Training:
@@ -160,12 +152,9 @@ class _Training:
     def __init__(self, images: Sequence[Image], settings: Settings, seed: int) -> None:
         """Prepare targets and networks."""
         self._images, self._settings, self._seed = images, settings, seed
-        height, width, channels = images[0].shape
-        self._tiling = Tiling.single(width, height)
-        if settings.architecture(width, height, channels)[0] > 1:
-            (image,) = images
-            self._tiling = mosaic(image, settings)
-            self._trainer = Trainer.of_picture(image, settings, seed=seed, device=_CPU, tiling=self._tiling)
+        self._tiling = mosaic(images[0], settings)
+        if _is_mosaic(images[0], settings):
+            self._trainer = Trainer.of_picture(images[0], settings, seed=seed, device=_CPU, tiling=self._tiling)
         else:
             self._trainer = Trainer.of_pictures(np.stack(images), settings, seed=seed, device=_CPU)
         self._per_epoch = -(-self._trainer.patches.most // self._trainer.points_per_step)
@@ -215,12 +204,10 @@ class _Training:
         return max(by_epochs, 0.0 if seconds is None else self._share / seconds)
 
     def _step(self, done: float, epochs: float | None) -> None:
-        """The rate of :mod:`eoren.running`: a cosine over the budget, paced by the steps that it allows."""
         start = perf_counter()
-        made, decay = self._trainer.steps_done, self._settings.decay
+        made = self._trainer.steps_done
         steps = made / done if done else 1000.0 if epochs is None else epochs * self._per_epoch
-        cosine = decay + (1 - decay) * (1 + cos(pi * min(done, 1.0))) / 2
-        self._trainer.step(self._settings.pace(steps) * cosine)
+        self._trainer.step(self._settings.schedule(min(done, 1.0), steps))
         self._seconds += perf_counter() - start
 
     def _fields(self, method: Method) -> list[Field]:
