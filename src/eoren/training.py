@@ -87,6 +87,7 @@ class Trainer:
         self._effort, self._share_effort = Effort(patches.areas), share_effort
         # Per network, what its last step found: mean squared errors of colour (tuned) and slope (sum over axes).
         self._errors = torch.zeros(siren.batch, 2, device=self.device)
+        self._shares = (patches.areas / patches.areas.sum())[:, None]
         self._epoch: tuple[int, Tensor] | None = None
         self._parameters = self.siren.tensors()
         self._engine = engine_of(self.siren, self.patches, self.gradient_target)
@@ -225,9 +226,9 @@ class Trainer:
         if moments is not None:
             self._errors[awake, 0] = moments.squared_errors().mean((1, 2))[awake].to(squares)
         weights = squares.new_tensor([self.objective.color, self.objective.gradient])
-        self._effort.learn(awake, self._errors[awake] @ weights)
+        self._effort.learn(awake, (self._errors[awake] * weights).sum(1))
         # Of all tiles, by area: those at rest keep what they had.
-        color, slope = (self.patches.areas @ self._errors / self.patches.areas.sum()).tolist()
+        color, slope = ((self._shares * self._errors).sum(0)).tolist()
         if not isfinite(color + slope):
             raise self._diverged()
         between = any(each.offset != (0.0, 0.0) for each in passes)
