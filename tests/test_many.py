@@ -186,6 +186,17 @@ def test_a_source_that_grew_goes_on_and_another_is_refused(store):
         fit_many(grown, store=store, steps=2)
 
 
+def test_folders_that_a_copy_left_out_are_made_again(store):
+    fit_many(IMAGES, store=store, steps=1)
+    (store / "shards" / "0000000.safetensors").unlink()
+    (store / "index" / "0000000.parquet").unlink()
+    for part in ("shards", "index"):
+        (store / part).rmdir()
+    with pytest.raises(EorenError, match="has no pictures yet"):
+        eoren.Collection(store)
+    assert fit_many(IMAGES, store=store, steps=1).pictures == 9
+
+
 def test_two_runs_do_not_write_at_once(store):
     fit_many(IMAGES[:1], store=store, steps=1)
     with Store(store).held(), pytest.raises(EorenError, match="another run is writing"):

@@ -21,7 +21,7 @@ def kill():
     while True:
         for status in Path("/proc").glob("[0-9]*/cmdline"):
             try:
-                if status.read_bytes().startswith(b"ray::_fit_alone") and below(int(status.parent.name)):
+                if status.read_bytes().startswith(b"ray::_do_alone") and below(int(status.parent.name)):
                     os.kill(int(status.parent.name), signal.SIGKILL)
                     print("killed", flush=True)
                     return

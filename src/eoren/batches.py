@@ -6,9 +6,8 @@ What a shard becomes is a matter of its pictures, the settings and the seed alon
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from math import cos, pi
 from time import monotonic
-from typing import Any
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -33,6 +32,9 @@ Images = Float[np.ndarray, "pictures height width channels"]
 Row = dict[str, Any]
 Watch = Callable[[float], bool]
 """Called with the share of a shard that is done; returns true to give it up."""
+
+METRICS = ("psnr", "psnr_8bit", "gradient_psnr", "ssim")
+"""Columns of a row, and fields of :class:`eoren.metrics.Metrics`."""
 
 # What a batch may keep in memory, in numbers of float32; and how many networks share the cost of a step's operations.
 _NUMBERS_AT_ONCE = 1 << 26
@@ -80,6 +82,11 @@ class Task:
     first: int
     names: Sequence[str]
     contents: Sequence[Content]
+    share: ClassVar[float] = 1.0
+
+    def run(self, work: Work, watch: "Watch") -> "Fitted":
+        """See :func:`fit_shard`."""
+        return fit_shard(self, work, watch)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +105,22 @@ class Fitted:
     rows: Sequence[Row]
 
 
+@runtime_checkable
+class Job(Protocol):
+    """What an engine hands to its workers: a :class:`Task`, or a :class:`eoren.pieces.Piece` of a large picture.
+
+    Attributes:
+        share: how much of a shard it is.
+    """
+
+    @property
+    def share(self) -> float:
+        """How much of a shard it is."""
+
+    def run(self, work: Work, watch: Watch) -> Any:
+        """Do it, and return what came of it."""
+
+
 class GivenUp(Exception):
     """Somebody said so while a shard was being fitted."""
 
@@ -114,16 +137,13 @@ def fit_shard(task: Task, work: Work, watch: Watch = lambda share: False) -> Fit
     sizes: dict[tuple[int, ...], list[int]] = {}
     pictures: dict[int, Picture] = {}
     for place, (name, content) in enumerate(zip(task.names, task.contents, strict=True)):
-        rows.append({"number": task.first + place, "name": name, "label": content.label, "shard": task.shard})
         try:
             picture = decoded(name, content)
             work.is_single(picture.pixels.shape)
         except EorenError as error:
-            rows[-1] |= _failed(error)
+            rows.append(_named(task, place) | failed(str(error)))
             continue
-        height, width, channels = picture.pixels.shape
-        rows[-1] |= {"width": width, "height": height, "channels": channels, "sha256": picture.sha256}
-        rows[-1]["seed"] = work.seed_of(picture.pixels)
+        rows.append(described(task, place, picture, work.seed_of(picture.pixels)))
         pictures[place] = picture
         sizes.setdefault(picture.pixels.shape, []).append(place)
     pixels_in_all = sum(picture.pixels.size for picture in pictures.values())
@@ -144,8 +164,21 @@ def fit_shard(task: Task, work: Work, watch: Watch = lambda share: False) -> Fit
     return Fitted(task.shard, groups, rows)
 
 
-def _failed(error: Exception) -> Row:
-    return {"status": "failed", "error": " ".join(str(error).split())}
+def described(task: Task, place: int, picture: Picture, seed: int) -> Row:
+    """What the row of a picture says before it is fitted."""
+    height, width, channels = picture.pixels.shape
+    size = {"width": width, "height": height, "channels": channels}
+    return _named(task, place) | size | {"sha256": picture.sha256, "seed": seed}
+
+
+def _named(task: Task, place: int) -> Row:
+    label = task.contents[place].label
+    return {"number": task.first + place, "name": task.names[place], "label": label, "shard": task.shard}
+
+
+def failed(reason: str) -> Row:
+    """What it says of a picture that could not be fitted."""
+    return {"status": "failed", "error": " ".join(reason.split())}
 
 
 def _parts(shape: tuple[int, ...], places: list[int], settings: Settings) -> Iterator[list[int]]:
@@ -172,7 +205,7 @@ def _fitted(
         return [(_fit_mosaic(images[0], rows[0], work, watch), rows)]
     except EorenError as error:
         if len(images) == 1:
-            rows[0].update(_failed(error))
+            rows[0].update(failed(str(error)))
             return []
     # One of them diverged. They are fitted as if alone, so the others lose nothing but time.
     return [
@@ -198,7 +231,7 @@ def _fit_mosaic(image: Image, row: Row, work: Work, watch: Watch) -> Field:
         raise GivenUp
     metrics = found.metrics
     row |= {"networks": found.field.tiling.count, "parameters": found.field.parameters, "steps": found.steps}
-    row |= {name: getattr(metrics, name) for name in ("psnr", "psnr_8bit", "gradient_psnr", "ssim")}
+    row |= {name: getattr(metrics, name) for name in METRICS}
     return found.field.to("cpu")
 
 
@@ -233,29 +266,44 @@ def _metrics_alone(fields: Field, place: int, image: Image, settings: Settings) 
     origin = replace(fields.provenance, settings=settings.as_dict())
     field = replace(fields, siren=fields.siren.select(one), tuning=fields.tuning.select(one), provenance=origin)
     found = evaluate(field, image, stored_bytes=0)
-    return {name: getattr(found, name) for name in ("psnr", "psnr_8bit", "gradient_psnr", "ssim")}
+    return {name: getattr(found, name) for name in METRICS}
 
 
 def _trained(images: Images, work: Work, watch: Watch) -> Trainer:
-    """All steps of a batch, with the rates of :mod:`eoren.running`; seconds are every picture's."""
-    settings, start = work.settings, monotonic()
+    """All steps of a batch; seconds are every picture's."""
+    settings = work.settings
+    _, height, width, _ = images.shape
+    limit = settings.time_limit(width, height)
     trainer = Trainer.of_pictures(
         images, settings, seed=work.seed, device=choose_device(work.device), same_start=work.same_start
     )
-    _, height, width, _ = images.shape
-    limit = settings.time_limit(width, height)
+    train(trainer, settings, None if limit is None else limit * len(images), watch)
+    return trainer
+
+
+def train(trainer: Trainer, settings: Settings, limit: float | None, watch: Watch) -> None:
+    """All steps, with the rates of :mod:`eoren.running`.
+
+    Args:
+        trainer: that makes them.
+        settings: with their number, if there is one.
+        limit: seconds; none for no limit.
+        watch: called before every step, and every few milliseconds.
+
+    Raises:
+        GivenUp: ``watch`` said so.
+    """
+    start = monotonic()
 
     def done() -> float:
         """Share of the budget that is used up; one step is made, however short it is."""
         made = trainer.steps_done
-        by_time = 0.0 if limit is None or not made else (monotonic() - start) / (limit * len(images))
+        by_time = 0.0 if limit is None or not made else (monotonic() - start) / limit
         by_steps = 0.0 if settings.steps is None else made / settings.steps if settings.steps else 1.0
         return max(by_time, by_steps)
 
     while (share := done()) < 1:
         made = trainer.steps_done
         steps = float(settings.steps) if limit is None and settings.steps else made / share if share else 1000.0
-        cosine = settings.decay + (1 - settings.decay) * (1 + cos(pi * share)) / 2
-        if trainer.step(settings.pace(steps) * cosine, partial(watch, share)) is None:
+        if trainer.step(settings.schedule(share, steps), partial(watch, share)) is None:
             raise GivenUp
-    return trainer

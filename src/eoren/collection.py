@@ -13,11 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from eoren.batches import METRICS
 from eoren.errors import EorenError
 from eoren.field import Field, Provenance
 from eoren.store import Store
-
-_METRICS = ("psnr", "psnr_8bit", "gradient_psnr", "ssim")
 
 
 class Collection:
@@ -68,7 +67,7 @@ class Collection:
         field = self.store.networks(*self._at(number), count=1)
         row = self._done.slice(number, 1).to_pylist()[0]
         manifest = self.store.manifest
-        metrics = {name: row[name] if row[name] not in (None, float("inf")) else None for name in _METRICS}
+        metrics = {name: row[name] if row[name] not in (None, float("inf")) else None for name in METRICS}
         origin = Provenance(
             manifest.settings.as_dict(),
             row["seed"],
@@ -128,7 +127,7 @@ class Collection:
     def summary(self) -> dict[str, Any]:
         """What ``eoren info`` says of it: counts, sizes, and metrics as means over pictures, exact ones left out."""
         means: dict[str, float | None] = {}
-        for name in _METRICS:
+        for name in METRICS:
             values = self.index[name].drop_null().to_numpy()
             finite = values[np.isfinite(values)]
             means[name] = float(finite.mean()) if len(finite) else None

@@ -2,20 +2,21 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from operator import index
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from eoren.batches import Task, Work
+from eoren.batches import Fitted, Job, Task, Work
 from eoren.devices import choose_device
 from eoren.errors import EorenError
+from eoren.pieces import Fragment, Spread, spread
 from eoren.presets import Settings, resolve
 from eoren.siren import parameter_count
 from eoren.sources import Item, Source, decoded, open_source
 from eoren.store import Manifest, Store, is_store
-from eoren.workers import engine_of
+from eoren.workers import Engine, engine_of
 
 _MAX_SEED = 2**32 - 1
 # A kill costs the shards under way: about half a minute of a core, at 30 GFLOP/s.
@@ -137,39 +138,60 @@ def _fit(
     work: Work,
     source: Source,
     items: Iterator[Item],
-    engine: Any,
+    engine: Engine,
     watch: Callable[[Progress], bool | None] | None,
 ) -> Summary:
     done, failed, earlier = 0, 0, 0
     size = store.manifest.shard
     there = set(store.shards())
+    spreads: dict[int, Spread] = {}
 
-    def missing() -> Iterator[Task]:
+    def missing() -> Iterator[Job]:
         """Shards that are not in the store, read when their turn comes."""
         nonlocal done, failed, earlier
-        number = 0
-        while some := list(islice(items, size)):
+        for number in count():
+            if not (some := list(islice(items, size))):
+                break
             if number in there:
                 there.remove(number)
                 rows = store.rows(number)
                 if _is_same(store, number, rows["name"].to_pylist(), [item.name for item in some], size):
                     done, earlier = done + len(some), earlier + len(some)
                     failed += rows["status"].to_pylist().count("failed")
-                    number += 1
                     continue
-            yield Task(number, number * size, [item.name for item in some], [item.load() for item in some])
-            number += 1
+            task = Task(number, number * size, [item.name for item in some], [item.load() for item in some])
+            if (large := spread(task, work)) is None:
+                yield task
+                continue
+            for fragment in store.fragments(number):
+                large.add(fragment)
+            if large.is_whole:
+                keep(large.joined())
+                continue
+            spreads[number] = large
+            yield from large.pieces()
         if there:
             raise _changed(store, f"it has pictures from number {min(there) * size} on that the source lacks")
 
-    def tick(parts: float) -> None:
-        if watch is not None and watch(Progress(done + parts * size, source.count, failed, earlier)):
-            raise KeyboardInterrupt
-
-    for fitted in engine.run(work, missing(), tick):
+    def keep(fitted: Fitted) -> None:
+        nonlocal done, failed
         store.write(fitted)
         done += len(fitted.rows)
         failed += sum(row["status"] == "failed" for row in fitted.rows)
+
+    def tick(parts: float) -> None:
+        parts += sum(large.share for large in spreads.values())
+        if watch is not None and watch(Progress(done + parts * size, source.count, failed, earlier)):
+            raise KeyboardInterrupt
+
+    for found in engine.run(work, missing(), tick):
+        if isinstance(found, Fragment):
+            store.keep(found)
+            spreads[found.shard].add(found)
+            if spreads[found.shard].is_whole:
+                keep(spreads.pop(found.shard).joined())
+        else:
+            keep(found)
     return Summary(done, failed, earlier)
 
 
@@ -196,12 +218,13 @@ def _shard_size(first: Item, settings: Settings) -> int:
     """Pictures like the first one that keep a core busy for a while."""
     try:
         height, width, channels = decoded(first.name, first.load()).pixels.shape
-        count, hidden = settings.architecture(width, height, channels)
+        networks, hidden = settings.architecture(width, height, channels)
     except EorenError:
         return 64
     if (seconds := settings.time_limit(width, height)) is not None:
         return max(1, min(_MOST, int(_SHARD_SECONDS / seconds)))
-    points = count * min(settings.batch or width * height // count, width * height // count)
+    pixels = width * height // networks
+    points = networks * min(settings.batch or pixels, pixels)
     each = 6.0 * parameter_count(hidden, settings.depth, channels) * points * (settings.steps or 1)
     return max(1, min(_MOST, int(_SHARD_WORK / each)))
 

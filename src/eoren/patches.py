@@ -69,6 +69,7 @@ class Patches:
         tiling: Tiling,
         tiles: slice = slice(None),
         *,
+        at: tuple[int, int] = (0, 0),
         device: torch.device,
     ) -> "Patches":
         """Neighbouring tiles of a picture, halo included.
@@ -76,13 +77,14 @@ class Patches:
         Nothing is kept of the picture but the box around them, so that a large one is worked on piece by piece.
 
         Args:
-            image: ``(H, W, C)``, the whole picture.
+            image: ``(H, W, C)``, the whole picture, or what there is of it.
             tiling: of the picture.
             tiles: which of its tiles; all by default.
+            at: column and row of the image's first pixel in the picture.
             device: where to keep the pixels.
         """
         x0, y0, x1, y1 = tiling.box(tiles)
-        color = image[y0:y1, x0:x1].reshape(-1, image.shape[2])
+        color = image[y0 - at[1] : y1 - at[1], x0 - at[0] : x1 - at[0]].reshape(-1, image.shape[2])
         areas = (tiling.boxes[tiles, 2:] - tiling.boxes[tiles, :2]).prod(1)
         # Relative to the box, so that pixels are exact however large the picture.
         boxes = tiling.pixel_boxes[tiles] - torch.tensor([x0, y0, x0, y0])

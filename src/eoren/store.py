@@ -5,6 +5,7 @@
     store.json                    settings, seed, shard size, version: what all shards have in common
     shards/0000000.safetensors    networks of some pictures, in groups of pictures of one size
     index/0000000.parquet         one row for each of them
+    pieces/0000000-00000          groups of tiles of a very large picture, until it is whole
 
 A shard's file is written before its part of the index, each of them whole or not at all. So what the index names is
 there, and what it does not name is fitted again after a kill. docs/file-format.md describes the content.
@@ -26,7 +27,8 @@ from eoren._version import __version__
 from eoren.batches import Fitted, Work
 from eoren.errors import EorenError
 from eoren.field import Field
-from eoren.files import atomic_path
+from eoren.files import atomic_path, write_text
+from eoren.pieces import Fragment
 from eoren.presets import Settings
 from eoren.quantization import pack, unpack
 from eoren.tiling import Tiling
@@ -116,16 +118,17 @@ class Store:
             EorenError: the folder is something else, or a store of other settings.
         """
         _parquet()
-        if not is_store(folder):
-            if folder.exists() and (not folder.is_dir() or any(not _is_ours(path) for path in folder.iterdir())):
-                raise EorenError(f"{folder}: exists and is no store; choose another --output")
-            try:
-                for part in ("shards", "index"):
-                    (folder / part).mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise EorenError(f"{folder}: cannot be made ({error.strerror}); choose another --output") from None
-            with atomic_path(folder / _MANIFEST) as temporary:
-                temporary.write_text(json.dumps({"format_version": FORMAT_VERSION, **asdict(manifest)}, indent=1))
+        new = not is_store(folder)
+        if new and folder.exists() and (not folder.is_dir() or any(not _is_ours(path) for path in folder.iterdir())):
+            raise EorenError(f"{folder}: exists and is no store; choose another --output")
+        try:
+            for part in ("shards", "index"):
+                (folder / part).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EorenError(f"{folder}: cannot be made ({error.strerror}); choose another --output") from None
+        if new:
+            content = {"format_version": FORMAT_VERSION, **asdict(manifest)}
+            write_text(folder / _MANIFEST, json.dumps(content, indent=1))
         store = cls(folder)
         mine, theirs = _flat(manifest), _flat(store.manifest)
         for name, value in mine.items():
@@ -151,18 +154,20 @@ class Store:
         except Timeout:
             raise EorenError(f"{self.folder}: another run is writing to it; wait for its end") from None
         try:
-            for part in (self.folder, self.folder / "shards", self.folder / "index"):
-                for path in part.iterdir():
+            for part in (self.folder, self.folder / "shards", self.folder / "index", self.folder / "pieces"):
+                for path in part.iterdir() if part.is_dir() else ():
                     if _TEMPORARY.fullmatch(path.name):
                         with suppress(FileNotFoundError):
                             path.unlink()
+            for shard in self.shards():
+                self._forget_pieces(shard)
             yield
         finally:
             lock.release()
 
     def shards(self) -> list[int]:
         """Numbers of the shards that are done, in order."""
-        found = (re.fullmatch(r"([0-9]{7,})\.parquet", path.name) for path in (self.folder / "index").iterdir())
+        found = (re.fullmatch(r"([0-9]{7,})\.parquet", path.name) for path in (self.folder / "index").glob("*"))
         numbers = sorted(int(name[1]) for name in found if name)
         # Who deletes a damaged file of networks wants them fitted again.
         return [number for number in numbers if self.shard_path(number).exists()]
@@ -191,6 +196,27 @@ class Store:
             temporary.write_bytes(data)
         with atomic_path(self.index_path(fitted.shard)) as temporary:
             _parquet().write_table(_table(fitted.rows), temporary, compression="zstd", write_statistics=False)
+        self._forget_pieces(fitted.shard)
+
+    def keep(self, fragment: Fragment) -> None:
+        """Keep a piece of a picture until :meth:`write` has the whole."""
+        path = self.folder / "pieces" / f"{fragment.shard:07}-{fragment.group:05}.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(fragment.dumps())
+
+    def fragments(self, shard: int) -> Iterator[Fragment]:
+        """The pieces that were kept of a picture; damaged ones are passed over, for they are fitted again."""
+        for path in self._pieces(shard):
+            with suppress(EorenError):
+                yield Fragment.loads(path.read_bytes())
+
+    def _pieces(self, shard: int) -> list[Path]:
+        return sorted((self.folder / "pieces").glob(f"{shard:07}-*.safetensors"))
+
+    def _forget_pieces(self, shard: int) -> None:
+        for path in self._pieces(shard):
+            path.unlink()
 
     def networks(self, shard: int, group: int, offset: int = 0, count: int | None = None) -> Field:
         """Some pictures of a group as one field, see :class:`eoren.batches.Fitted`; nothing else is read.

@@ -104,6 +104,7 @@ class Trainer:
         device: torch.device,
         tiling: Tiling | None = None,
         tiles: slice = slice(None),
+        at: tuple[int, int] = (0, 0),
     ) -> "Trainer":
         """One picture, a network for every tile.
 
@@ -114,13 +115,17 @@ class Trainer:
             device: where to work.
             tiling: of the picture; by default what :func:`mosaic` makes of it.
             tiles: which of its tiles to train; all by default. The others' pixels are not kept.
+            at: column and row of the image's first pixel in the picture, where the image is what
+                :func:`eoren.gradients.around` leaves of it.
         """
         tiling = tiling or mosaic(image, settings)
-        patches = Patches.of_tiles(image, tiling, tiles, device=device)
+        x0, y0, x1, y1 = tiling.box(tiles)
+        box = (x0 - at[0], y0 - at[1], x1 - at[0], y1 - at[1])
+        patches = Patches.of_tiles(image, tiling, tiles, at=at, device=device)
         siren = untrained(settings, tiling, image.shape[2], count=len(patches.boxes), seed=seed).to(device)
         target = None
         if settings.weights().gradient:
-            found = slopes(image, settings.filter, box=tiling.box(tiles))
+            found = slopes(image, settings.filter, box=box)
             target = torch.from_numpy(found).flatten(0, 1).to(device)
         return cls(settings, patches, siren, target, seed=seed)
 

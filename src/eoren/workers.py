@@ -1,4 +1,4 @@
-"""Who fits the shards: threads of this process, or a Ray cluster. Tasks and results are the same."""
+"""Who works: threads of this process, or a Ray cluster. Jobs and results are the same."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from eoren.batches import Fitted, GivenUp, Task, Work, fit_shard
+from eoren.batches import GivenUp, Job, Work
 from eoren.devices import choose_device
 from eoren.errors import EorenError
 
@@ -26,12 +26,12 @@ _RETRIES = 3
 
 @runtime_checkable
 class Engine(Protocol):
-    """Fits shards, several at a time."""
+    """Does jobs, several at a time."""
 
-    def run(self, work: Work, tasks: Iterator[Task], tick: Tick) -> Iterator[Fitted]:
-        """Every task done, in the order in which they end.
+    def run(self, work: Work, jobs: Iterator[Job], tick: Tick) -> Iterator[Any]:
+        """What came of every job, in the order in which they end.
 
-        Tasks are taken as there is room for them. Closing the iterator, or raising in ``tick``, gives up what is
+        Jobs are taken as there is room for them. Closing the iterator, or raising in ``tick``, gives up what is
         under way.
         """
 
@@ -50,38 +50,38 @@ class Local:
         """Nothing starts yet."""
         self._workers = workers
 
-    def run(self, work: Work, tasks: Iterator[Task], tick: Tick) -> Iterator[Fitted]:
+    def run(self, work: Work, jobs: Iterator[Job], tick: Tick) -> Iterator[Any]:
         """See :class:`Engine`."""
         threads = torch.get_num_threads()
         on_cpu = choose_device(work.device).type == "cpu"
         workers = self._workers or (threads if on_cpu else 1)
-        ready = [*islice(tasks, workers)]
+        ready = [*islice(jobs, workers)]
         workers = max(1, len(ready))
         stop = Event()
         shares: dict[int, float] = {}
 
-        def fit(task: Task) -> Fitted:
+        def do(job: Job) -> Any:
             torch.set_num_threads(max(1, threads // workers))
 
             def watch(share: float) -> bool:
-                shares[task.shard] = share
+                shares[id(job)] = share * job.share
                 return stop.is_set()
 
-            return fit_shard(task, work, watch)
+            return job.run(work, watch)
 
         try:
             with ThreadPoolExecutor(workers) as pool:
                 try:
-                    running: dict[Future[Fitted], int] = {pool.submit(fit, task): task.shard for task in ready}
+                    running: dict[Future[Any], Job] = {pool.submit(do, job): job for job in ready}
                     del ready
                     while running:
                         done, _ = wait(running, timeout=_TICK_EVERY, return_when=FIRST_COMPLETED)
                         for future in done:
-                            shares.pop(running.pop(future), None)
+                            shares.pop(id(running.pop(future)), None)
                             yield future.result()
                         tick(float(sum(shares.values())))
-                        while len(running) < workers + _WAITING and (task := next(tasks, None)) is not None:
-                            running[pool.submit(fit, task)] = task.shard
+                        while len(running) < workers + _WAITING and (job := next(jobs, None)) is not None:
+                            running[pool.submit(do, job)] = job
                 except BaseException:
                     stop.set()
                     pool.shutdown(wait=True, cancel_futures=True)
@@ -112,7 +112,7 @@ class Ray:
         self._ray = _import_ray()
         self._address, self._workers = address, workers
 
-    def run(self, work: Work, tasks: Iterator[Task], tick: Tick) -> Iterator[Fitted]:
+    def run(self, work: Work, jobs: Iterator[Job], tick: Tick) -> Iterator[Any]:
         """See :class:`Engine`."""
         ray = self._ray
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
@@ -128,13 +128,13 @@ class Ray:
             on_gpu = work.device == "cuda"
             needs = {"num_cpus": 1, "num_gpus": 1 if on_gpu else 0}
             # What fails in a task is ours to tell; a lost worker is Ray's to replace.
-            remote = ray.remote(**needs, max_retries=_RETRIES)(_fit_alone)
+            remote = ray.remote(**needs, max_retries=_RETRIES)(_do_alone)
             resources = ray.cluster_resources()
             room = int(resources.get("GPU" if on_gpu else "CPU", 1)) + _WAITING
             running: list[Any] = []
             while True:
-                while len(running) < room and (task := next(tasks, None)) is not None:
-                    running.append(remote.remote(task, work))
+                while len(running) < room and (job := next(jobs, None)) is not None:
+                    running.append(remote.remote(job, work))
                 if not running:
                     return
                 done, running = ray.wait(running, timeout=_TICK_EVERY)
@@ -160,21 +160,20 @@ def engine_of(name: str, *, address: str | None = None, workers: int | None = No
     return Ray(address, workers) if name == "ray" else Local(workers)
 
 
-def _fit_alone(task: Task, work: Work) -> Fitted:
+def _do_alone(job: Job, work: Work) -> Any:
     """One core, one thread: what Ray reckons with."""
     torch.set_num_threads(1)
-    return fit_shard(task, work)
+    return job.run(work, lambda share: False)
 
 
-def _result(ray: Any, reference: Any) -> Fitted:
+def _result(ray: Any, reference: Any) -> Any:
     try:
-        found: Fitted = ray.get(reference)
+        return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         raise error.cause if isinstance(error.cause, Exception) else error from None
     except ray.exceptions.RayError as error:
         reason = " ".join(str(error).split())
         raise EorenError(f"a worker was lost {_RETRIES + 1} times ({reason:.120}); run the same again") from None
-    return found
 
 
 def _import_ray() -> Any:

@@ -11,7 +11,6 @@ from eoren.cli import terminal
 from eoren.cli.fit import named_settings
 from eoren.errors import EorenError
 
-_INTERRUPTED = 130
 _SOME_FAILED = 3
 
 
@@ -92,7 +91,7 @@ def fit_many(
             )
     except KeyboardInterrupt:
         terminal.notice(f"interrupted; {output} keeps what was fitted, and the same command goes on")
-        return _INTERRUPTED
+        return terminal.INTERRUPTED
     if as_json:
         values = {"store": str(output), "pictures": found.pictures, "failed": found.failed, "earlier": found.earlier}
         terminal.print_json(values)
