@@ -46,7 +46,7 @@ print(eoren.fit_many(images, store=sys.argv[1], steps=200, shard=4, engine=sys.a
 def run(folder, kill, engine):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", FIT, str(folder), kill, engine]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for the worker in /proc")

@@ -82,7 +82,7 @@ def fit_many(
         sources: where the pictures come from: see :func:`eoren.sources.open_source`.
         store: the folder; it may hold what an earlier call left.
         preset: as of :func:`eoren.fit`. ``small`` is for many pictures: one network of 16 units up to about 39 x 39
-            pixels, mosaics of such networks above.
+            pixels, mosaics of such networks above; colours alone.
         steps: budget of steps of every picture.
         seconds: time for every picture, instead; what comes out depends on the machine then.
         seed: from which, and from its pixels, every picture's own seed follows.

@@ -119,11 +119,15 @@ class Ray:
         options |= {"address": self._address} if self._address else {"include_dashboard": False}
         if not self._address:
             options["num_cpus"] = self._workers
-        try:
-            ray.init(**options)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise EorenError(f"the Ray cluster {self._address or 'here'} cannot be joined ({reason:.200})") from None
+        for last in (bool(self._address), True):
+            try:
+                ray.init(**options)
+                break
+            except Exception as error:  # a cluster that starts too slowly, on a busy machine, is no more than that
+                ray.shutdown()
+                if last:
+                    where, reason = self._address or "here", " ".join(str(error).split())
+                    raise EorenError(f"the Ray cluster {where} cannot be joined ({reason:.200})") from None
         try:
             on_gpu = work.device == "cuda"
             needs = {"num_cpus": 1, "num_gpus": 1 if on_gpu else 0}
