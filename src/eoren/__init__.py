@@ -6,6 +6,7 @@ from typing import Any
 from eoren._version import __version__
 
 _HOME = {
+    "Collection": "collection",
     "EorenError": "errors",
     "Field": "field",
     "FitResult": "fitting",
@@ -14,6 +15,7 @@ _HOME = {
     "evaluate": "metrics",
     "fill": "composition",
     "fit": "fitting",
+    "fit_many": "many",
     "load": "storage",
     "mix": "composition",
     "read_image": "images",

@@ -89,7 +89,7 @@ def fit(
         "bits_per_pixel": bits_per_pixel,
         "bits": bits,
     }
-    changes = _settings(setting or []) | {name: value for name, value in own.items() if value is not None}
+    changes = named_settings(setting or []) | {name: value for name, value in own.items() if value is not None}
     if output is None:
         output = Path(Path(image.removeprefix("sample:")).stem + _SUFFIX)
     checkpoint = Path(f"{output}.resume")
@@ -162,7 +162,7 @@ def carry_out(
     return terminal.INTERRUPTED if result.ended == "interrupted" else 0
 
 
-def _settings(pairs: list[str]) -> dict[str, Any]:
+def named_settings(pairs: list[str]) -> dict[str, Any]:
     """``NAME=VALUE`` words as settings."""
     found: dict[str, Any] = {}
     for pair in pairs:
