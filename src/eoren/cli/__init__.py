@@ -17,6 +17,7 @@ from eoren.cli.gradient import gradient
 from eoren.cli.render import render
 from eoren.cli.report import evaluate, info
 from eoren.cli.reproduce import reproduce
+from eoren.cli.view import view
 from eoren.errors import EngineWarning, EorenError
 
 # Where GNU OpenMP runs PyTorch's threads, they wait for each other by spinning for about a millisecond. If another
@@ -30,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: half the lines, half the time
     pretty_exceptions_enable=False,
 )
-for _command in (fit, render, evaluate, info, gradient, compare, reproduce):
+for _command in (fit, render, view, evaluate, info, gradient, compare, reproduce):
     app.command()(_command)
 
 
