@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from PIL import Image
-from scipy.ndimage import map_coordinates, spline_filter
+from scipy.interpolate import BSpline
+from scipy.ndimage import spline_filter
+from scipy.sparse import csr_array
 
 from eoren.areas import point_values
 from eoren.errors import EorenError
@@ -111,11 +113,11 @@ class Exhibit:
         return point_values(self._known) if areas else self._known
 
     @cached_property
-    def coefficients(self) -> list[np.ndarray]:
-        """Of the cubic spline through the pixels, by channel."""
-        return [
-            spline_filter(self._known[..., c], 3, np.float32, mode="mirror") for c in range(self._known.shape[2])
-        ]
+    def coefficients(self) -> Float[np.ndarray, "height+4 width+4 channels"]:
+        """Of the cubic spline through the pixels, mirrored beyond the border."""
+        channels = range(self._known.shape[2])
+        planes = [spline_filter(self._known[..., c], 3, np.float32, mode="mirror") for c in channels]
+        return np.pad(np.stack(planes, -1), ((2, 2), (2, 2), (0, 0)), mode="reflect")
 
     def spline(
         self, y: Float[np.ndarray, " rows"], x: Float[np.ndarray, " columns"]
@@ -123,14 +125,14 @@ class Exhibit:
         """The cubic spline on a grid.
 
         Args:
-            y: of the rows, in pixels; the centre of the first row of pixels is 0.
+            y: of the rows, in pixels, ascending; the centre of the first row of pixels is 0.
             x: of the columns, likewise.
         """
-        at = np.meshgrid(y, x, indexing="ij")
-        planes = [
-            map_coordinates(plane, at, np.float32, 3, mode="mirror", prefilter=False) for plane in self.coefficients
-        ]
-        return np.stack(planes, -1)
+        (top, down), (left, across) = (_basis(at, side) for at, side in zip((y, x), self._known.shape, strict=False))
+        part = self.coefficients[top : top + down.shape[1], left : left + across.shape[1]]
+        rows = (down @ part.reshape(len(part), -1)).reshape(len(y), -1, part.shape[2])
+        columns = across @ rows.swapaxes(0, 1).reshape(rows.shape[1], -1)
+        return columns.reshape(len(x), len(y), -1).swapaxes(0, 1)
 
     def at(self, x: float, y: float) -> dict[str, Any]:
         """What there is to say of a point of the unit square, for people to read.
@@ -250,6 +252,13 @@ class Gallery:
                 return None
             magnification = int(found[1])
         return View(exhibit, layer, magnification)
+
+
+def _basis(at: Float[np.ndarray, " n"], side: int) -> tuple[int, csr_array]:
+    """The cubic B-splines at some places of an axis: the first of them that matters, and ``(n, those)`` values."""
+    whole = csr_array(BSpline.design_matrix(at, np.arange(-4.0, side + 4), 3)).astype(np.float32)
+    first, last = int(whole.indices.min()), int(whole.indices.max())
+    return first, whole[:, first : last + 1]
 
 
 def free_name(title: str, taken: Any) -> str:

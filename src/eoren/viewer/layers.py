@@ -19,7 +19,7 @@ Pixels = Float[np.ndarray, "height width channels"]
 Box = tuple[float, float, float, float]
 
 # Points of an answer's pixel along each side, at most: in a picture of gigapixels means over all would take minutes.
-_MOST = 4
+_MOST = 3
 _POINTS_AT_ONCE = 1 << 18
 # Intensity per pixel that is as light as it gets, and the error that is pale yellow.
 _DIRECTION_FULL = 0.25
