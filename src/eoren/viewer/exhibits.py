@@ -113,7 +113,7 @@ class Exhibit:
         return point_values(self._known) if areas else self._known
 
     @cached_property
-    def coefficients(self) -> Float[np.ndarray, "height+4 width+4 channels"]:
+    def coefficients(self) -> Float[np.ndarray, "rows columns channels"]:
         """Of the cubic spline through the pixels, mirrored beyond the border."""
         channels = range(self._known.shape[2])
         planes = [spline_filter(self._known[..., c], 3, np.float32, mode="mirror") for c in channels]

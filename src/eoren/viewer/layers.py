@@ -115,7 +115,8 @@ def _in_pixels(exhibit: Exhibit, box: Box) -> Box:
     return box[0] * across, box[1] * down, min(box[2] * across, across), min(box[3] * down, down)
 
 
-def _means(sampled: Pixels, fine: int) -> Pixels:
+def _means(sampled: Pixels, fine: int) -> Float[np.ndarray, "rows columns channels"]:
+    """Over squares of so many points a side."""
     if fine == 1:
         return sampled
     rows, columns, channels = sampled.shape

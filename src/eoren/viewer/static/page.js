@@ -22,6 +22,7 @@ const viewer = OpenSeadragon({
   animationTime: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 0.5,
   crossOriginPolicy: false,
   imageLoaderLimit: 6,
+  immediateRender: true, // the zoom that is needed, not all the coarser ones before it
 });
 
 // Which layers.
@@ -356,15 +357,11 @@ function drawTiles() {
   if (!live || live.ended || !item || !$("show-tiles").checked || live.tiles.length < 2) return;
   const scale = item.getContentSize().x / shown.left.exhibit.width;
   const place = (x, y) => viewer.viewport.pixelFromPoint(item.imageToViewportCoordinates(x * scale, y * scale), true);
+  draw.strokeStyle = "#ffb000";
   live.tiles.forEach(([x0, y0, x1, y1], index) => {
     const [from, to] = [place(x0, y0), place(x1, y1)];
-    draw.globalAlpha = live.busy[index];
-    draw.strokeStyle = "#000000";
-    draw.lineWidth = 3;
-    draw.strokeRect(from.x + 2, from.y + 2, to.x - from.x - 4, to.y - from.y - 4);
-    draw.strokeStyle = "#ffb000";
-    draw.lineWidth = 1.5;
-    draw.strokeRect(from.x + 2, from.y + 2, to.x - from.x - 4, to.y - from.y - 4);
+    draw.globalAlpha = 0.8 * live.busy[index] ** 2;
+    draw.strokeRect(from.x + 1.5, from.y + 1.5, to.x - from.x - 3, to.y - from.y - 3);
   });
 }
 
