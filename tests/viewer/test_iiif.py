@@ -96,10 +96,16 @@ def test_qualities_and_formats(last):
     [
         *({"region": each} for each in ("", "Full", "1,2,3", "0,0,0,5", "300,0,1,1", "0,200,1,1", "-1,0,5,5")),
         *({"region": each} for each in ("1.5,0,5,5", "pct:100,0,5,5", "pct:0,0,0,5", "pct:1,1,1", "pct:-1,0,5,5")),
-        *({"region": each} for each in ("pct:nan,0,5,5", "pct:1e1,0,5,5", "٣,0,5,5", f"0,0,{'9' * 10_000},1", " 0,0,1,1")),
+        *(
+            {"region": each}
+            for each in ("pct:nan,0,5,5", "pct:1e1,0,5,5", "٣,0,5,5", f"0,0,{'9' * 10_000},1", " 0,0,1,1")
+        ),
         *({"size": each} for each in ("", "full", "^", "^^max", "0,", ",0", "0,0", "!0,9", "pct:0", "pct:", "10")),
         *({"size": each} for each in ("301,", ",201", "301,10", "10,201", "pct:100.1", "!301,201", "-1,")),
-        *({"size": each} for each in ("^4097,4097", f"^{MAX_SIDE + 1},1", "^pct:9999999", "^999999999,", "^,999999999")),
+        *(
+            {"size": each}
+            for each in ("^4097,4097", f"^{MAX_SIDE + 1},1", "^pct:9999999", "^999999999,", "^,999999999")
+        ),
         *({"rotation": each} for each in ("", "!", "-1", "360.1", "!361", "1e2", "nan", "90!", "0x1", "9" * 5000)),
         *({"last": each} for each in ("default", "default.", ".jpg", "default.gif", "native.jpg", "default.jpg.png")),
     ],

@@ -182,7 +182,14 @@ def test_other_pages_may_not_read_what_is_no_image(server):
 
 @pytest.mark.parametrize(
     ("query", "status"),
-    [("x=0.5&y=0.5", 200), ("x=1.01&y=0", 400), ("x=nan&y=0", 400), ("x=a&y=0", 422), ("x=0", 422), ("x=inf&y=1", 400)],
+    [
+        ("x=0.5&y=0.5", 200),
+        ("x=1.01&y=0", 400),
+        ("x=nan&y=0", 400),
+        ("x=a&y=0", 422),
+        ("x=0", 422),
+        ("x=inf&y=1", 400),
+    ],
 )
 def test_points(server, exhibit, query, status):
     got = server.ask(f"/api/at/small?{query}")
@@ -201,7 +208,10 @@ def test_it_listens_where_it_is_told(gallery):
     with serving(gallery, Tiles(1000)) as address:
         port = int(address.rstrip("/").rpartition(":")[2])
         assert address == f"http://127.0.0.1:{port}/"
-        with pytest.raises(EorenError, match=f"port {port} .*--host or --port"), serving(gallery, Tiles(1), port=port):
+        with (
+            pytest.raises(EorenError, match=f"port {port} .*--host or --port"),
+            serving(gallery, Tiles(1), port=port),
+        ):
             pass
     # And no longer.
     with pytest.raises(OSError):

@@ -287,7 +287,9 @@ def _listening(host: str, port: int) -> socket.socket:
         return socket.create_server((str(where[0]), port), family=family)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise EorenError(f"cannot listen at {host}, port {port} ({reason}); choose another --host or --port") from None
+        raise EorenError(
+            f"cannot listen at {host}, port {port} ({reason}); choose another --host or --port"
+        ) from None
 
 
 def _address(host: str, port: int) -> str:

@@ -65,8 +65,8 @@ function choose(side, choice) {
   $("left-name").textContent = labelOf(shown.left);
   $("right-name").textContent = labelOf(shown.right);
   $("wipe").hidden = $("divider").hidden = $("swap").disabled = !two;
-  if (before && choice && before.layer.iiif === choice.layer.iiif) return;
-  show(side, choice);
+  if (!before || !choice || before.layer.iiif !== choice.layer.iiif) show(side, choice);
+  wipe();
 }
 
 function show(side, choice) {
