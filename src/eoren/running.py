@@ -239,12 +239,8 @@ class Run:
     def _until_the_end_of_the_group(self) -> Ended:
         while True:
             done = self._done()
-            self._progress = Progress(
-                self.steps,
-                self.elapsed(),
-                self._done_of_all(min(done, 1.0)),
-                *(None if e is None else decibel(e) for e in (self._errors.color, self._errors.gradient)),
-            )
+            color, gradient = (None if e is None else decibel(e) for e in (self._errors.color, self._errors.gradient))
+            self._progress = Progress(self.steps, self.elapsed(), self._done_of_all(min(done, 1.0)), color, gradient)
             self._remember()
             if self._wants_to_stop(self._progress):
                 return "interrupted"

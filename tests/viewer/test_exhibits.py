@@ -80,8 +80,10 @@ def test_identifiers_lead_to_views_and_back(gallery, exhibit):
 
 @pytest.mark.parametrize(
     "identifier",
-    ["", "other", "small~", "small~none", "small~color~", "small~color~0x", "small~color~65x", "small~color~x"]
-    + ["small~color~2x~1", "small~color~2", "small~color~-1x", "a-b~original", "../small", "~color"],
+    [
+        *("", "other", "small~", "small~none", "small~color~", "small~color~0x", "small~color~65x", "small~color~x"),
+        *("small~color~2x~1", "small~color~2", "small~color~-1x", "a-b~original", "../small", "~color"),
+    ],
 )
 def test_identifiers_of_nothing(gallery, identifier):
     assert gallery.view(identifier) is None

@@ -334,7 +334,10 @@ def squares(asking):
 # All tests for version 3 up to level 2, and of level 3 those of what info.json says there is besides. Two others:
 # that of WebP is written for Python 2; that of enlarging asks ^max for the picture's size, where the protocol says
 # the largest that maxArea permits.
-BESIDES = "linkheader_canonical linkheader_profile rot_full_non90 rot_mirror rot_mirror_180 rot_region_non90".split()
+BESIDES = [
+    *("linkheader_canonical", "linkheader_profile"),
+    *("rot_full_non90", "rot_mirror", "rot_mirror_180", "rot_region_non90"),
+]
 
 
 def validations():

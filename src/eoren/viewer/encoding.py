@@ -1,6 +1,7 @@
 """From a drawn region to the bytes of an answer: mirroring, turning, quality, format."""
 
 import io
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -12,7 +13,7 @@ from eoren.viewer.layers import draw
 
 _TURNS = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
 # Lossy formats show edges nearly as they are; PNG is packed fast, for it travels no further than this machine.
-_OPTIONS: dict[str, dict[str, object]] = {
+_OPTIONS: dict[str, dict[str, Any]] = {
     "jpg": {"format": "JPEG", "quality": 92, "subsampling": 0},
     "png": {"format": "PNG", "compress_level": 1},
     "webp": {"format": "WEBP", "quality": 92, "method": 1},

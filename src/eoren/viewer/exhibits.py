@@ -132,7 +132,7 @@ class Exhibit:
         part = self.coefficients[top : top + down.shape[1], left : left + across.shape[1]]
         rows = (down @ part.reshape(len(part), -1)).reshape(len(y), -1, part.shape[2])
         columns = across @ rows.swapaxes(0, 1).reshape(rows.shape[1], -1)
-        return columns.reshape(len(x), len(y), -1).swapaxes(0, 1)
+        return np.asarray(columns.reshape(len(x), len(y), -1).swapaxes(0, 1))
 
     def at(self, x: float, y: float) -> dict[str, Any]:
         """What there is to say of a point of the unit square, for people to read.

@@ -226,7 +226,7 @@ def _scaled(region: Region, scale: float) -> tuple[int, int]:
 
 def _largest(region: Region) -> float:
     """What a region can be multiplied by before it passes a limit."""
-    by_area = (MAX_AREA / (region.width * region.height)) ** 0.5
+    by_area: float = (MAX_AREA / (region.width * region.height)) ** 0.5
     return min(by_area, MAX_SIDE / region.width, MAX_SIDE / region.height)
 
 

@@ -1,7 +1,7 @@
 """Layers as pictures of 8 bits, at any zoom.
 
-Where the answer has more pixels than the picture, a field is asked at the centres of the answer's pixels; where it has
-fewer, at several points of each, whose mean is shown.
+Where the answer has more pixels than the picture, a field is asked at the centres of the answer's pixels; where it
+has fewer, at several points of each, whose mean is shown.
 """
 
 from math import ceil

@@ -1,8 +1,8 @@
 """A fit while it runs: the field as it stands every now and then, curves, and which tiles are at work.
 
-A fit does nothing for those who watch but hand a copy of its networks over, a millisecond's work. Pictures are made of
-that by the same code as those of any field, when a page asks for them, and the next copy waits until what the last one
-cost is a twenty-fifth of the time that went by. If nobody looks, nothing is made.
+A fit does nothing for those who watch but hand a copy of its networks over, a millisecond's work. Pictures are made
+of that by the same code as those of any field, when a page asks for them, and the next copy waits until what the last
+one cost is a twenty-fifth of the time that went by. If nobody looks, nothing is made.
 """
 
 from collections.abc import Callable
@@ -147,7 +147,7 @@ def _curves(history: list[Progress]) -> str:
     for style in ("psnr", "gradient_psnr"):
         points = [(each.seconds, getattr(each, style)) for each in history if getattr(each, style) is not None]
         if len(points) > 1:
-            lines.append(Line(style, *map(list, zip(*points, strict=True))))
+            lines.append(Line(style, [second for second, _ in points], [value for _, value in points]))
     if not lines:
         return ""
     x = Axis.covering("seconds", [value for line in lines for value in line.x])
