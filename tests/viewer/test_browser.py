@@ -150,9 +150,10 @@ def test_zooming_far_past_the_pixels_shows_the_function(page, field):
     assert (x1 - x0) * 30 < 4
     x, y = np.meshgrid(np.linspace(x0, x1, width), np.linspace(y0, y1, height))
     wanted = 255 * field.color(np.stack([x, y], -1)).clip(0, 1)
-    assert np.abs(seen - wanted).max() < 6
+    inside = np.s_[2:-2, 2:-2]  # the stage ends within a pixel of the screen
+    assert np.abs(seen - wanted)[inside].max() < 6
     # As smooth as the function: no step as between squares.
-    assert np.abs(np.diff(seen, axis=1)).max() < 4
+    assert np.abs(np.diff(seen[inside], axis=1)).max() < 4
 
 
 @pytest.mark.parametrize("layer", ["gradient", "direction", "laplacian", "original", "spline", "difference"])

@@ -9,6 +9,7 @@ const { Point, Rect } = OpenSeadragon;
 let gallery = { exhibits: [], live: false };
 const shown = { left: null, right: null }; // what is chosen: { exhibit, layer }, or null
 const items = { left: null, right: null }; // what OpenSeadragon draws of it
+let opened = false;
 
 const viewer = OpenSeadragon({
   element: $("viewer"),
@@ -90,7 +91,8 @@ function show(side, choice) {
       const whole = () => item.getFullyLoaded() && forget();
       item.addHandler("fully-loaded-change", whole);
       setTimeout(forget, 4000);
-      old ? old.setClip(item.getClip()) : viewer.viewport.goHome(true);
+      if (!opened) viewer.viewport.goHome(true);
+      opened = true;
     },
     error: ({ message }) => {
       forget();
