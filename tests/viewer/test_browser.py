@@ -206,6 +206,7 @@ def test_keys_choose_layers_swap_and_zoom(page):
     keys.press("x")
     assert page.page.evaluate(names) == ["spline", "gradient"]
     assert page.page.input_value("#left") == "small spline"
+    page.settled()
     home = page.page.evaluate("viewer.viewport.getHomeZoom()")
     keys.press("+")
     page.settled()

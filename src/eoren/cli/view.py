@@ -22,9 +22,10 @@ def view(
     no_browser: terminal.NoBrowser = False,
     device: terminal.Device = "auto",
 ) -> None:
-    """Look at fields in a browser: zoom without end, edges, wipes between field and picture.
+    """Look at fields in a browser.
 
-    Any IIIF client can read them too: the page says at what address. Ctrl-C ends it.
+    Zoom far past the pixels, see edges, wipe between field and picture. Any IIIF client can read them too: the page
+    says at what address. Ctrl-C ends it.
     """
     if not 0 <= port < 1 << 16:
         raise EorenError(f"--port is {port}, but must lie between 0 and 65535; 0 chooses a free one")

@@ -9,6 +9,7 @@ const { Point, Rect } = OpenSeadragon;
 let gallery = { exhibits: [], live: false };
 const shown = { left: null, right: null }; // what is chosen: { exhibit, layer }, or null
 const items = { left: null, right: null }; // what OpenSeadragon draws of it
+const stale = { left: [], right: [] }; // and what that is about to replace
 let opened = false;
 
 const viewer = OpenSeadragon({
@@ -21,6 +22,7 @@ const viewer = OpenSeadragon({
   minZoomImageRatio: 0.5,
   visibilityRatio: 0.4,
   animationTime: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 0.5,
+  preserveViewport: true,
   crossOriginPolicy: false,
   imageLoaderLimit: 6,
   immediateRender: true, // the zoom that is needed, not all the coarser ones before it
@@ -71,34 +73,29 @@ function choose(side, choice) {
 }
 
 function show(side, choice) {
-  const old = items[side];
+  if (items[side]) stale[side].push(items[side]);
   items[side] = null;
-  const forget = () => old && viewer.world.getIndexOfItem(old) >= 0 && viewer.world.removeItem(old);
-  if (!choice) return forget();
-  const same = shown[side];
+  if (!choice) return sweep(side);
   viewer.addTiledImage({
     tileSource: `${choice.layer.iiif}/info.json`,
     width: 1,
     success: ({ item }) => {
-      if (shown[side] !== same) {
-        viewer.world.removeItem(item);
-        return forget();
-      }
+      if (shown[side] !== choice) return viewer.world.removeItem(item);
       items[side] = item;
       $("waiting").hidden = true;
-      wipe();
-      // What was there stays until the new picture is whole, so that nothing flickers.
-      const whole = () => item.getFullyLoaded() && forget();
-      item.addHandler("fully-loaded-change", whole);
-      setTimeout(forget, 4000);
       if (!opened) viewer.viewport.goHome(true);
       opened = true;
+      wipe();
+      // What was there stays until the new picture is whole, so that nothing flickers.
+      item.addHandler("fully-loaded-change", () => item.getFullyLoaded() && items[side] === item && sweep(side));
+      setTimeout(() => items[side] === item && sweep(side), 4000);
     },
-    error: ({ message }) => {
-      forget();
-      say(`The picture cannot be shown: ${message}`);
-    },
+    error: ({ message }) => shown[side] === choice && say(`The picture cannot be shown: ${message}`),
   });
+}
+
+function sweep(side) {
+  for (const item of stale[side].splice(0)) viewer.world.removeItem(item);
 }
 
 // The wipe.
@@ -114,14 +111,14 @@ function wipe() {
   $("divider").style.left = `${at}px`;
   const two = Boolean(shown.right);
   for (const side of sides) {
-    const item = items[side];
-    if (!item) continue;
-    const { x: width, y: height } = item.getContentSize();
-    const cut = item.viewportToImageCoordinates(viewer.viewport.pointFromPixel(new Point(at, 0), true)).x;
-    const [from, to] = !two ? [0, width] : side === "left" ? [0, Math.min(width, cut)] : [Math.max(0, cut), width];
-    const visible = to > from;
-    item.setOpacity(visible ? 1 : 0);
-    if (visible) item.setClip(two ? new Rect(from, 0, to - from, height) : null);
+    for (const item of [...stale[side], items[side]].filter(Boolean)) {
+      const { x: width, y: height } = item.getContentSize();
+      const cut = item.viewportToImageCoordinates(viewer.viewport.pointFromPixel(new Point(at, 0), true)).x;
+      const [from, to] = !two ? [0, width] : side === "left" ? [0, Math.min(width, cut)] : [Math.max(0, cut), width];
+      const visible = to > from;
+      item.setOpacity(visible ? 1 : 0);
+      if (visible) item.setClip(two ? new Rect(from, 0, to - from, height) : null);
+    }
   }
   drawTiles();
 }
