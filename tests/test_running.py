@@ -14,6 +14,7 @@ from eoren import running, training
 from eoren.checkpoint import Identity
 from eoren.errors import EorenError
 from eoren.fitting import fit
+from eoren.metrics import psnr
 from eoren.presets import resolve
 from eoren.running import Run
 from eoren.training import Trainer, mosaic
@@ -313,3 +314,83 @@ def test_seams_do_not_show():
             excess = steps[blended].mean() / steps[~blended].mean()
             assert excess < 1.03 * expected[blended].mean() / expected[~blended].mean()
             assert steps[blended].max() < 1.35 * steps[~blended].max()
+
+
+# What a fit has come to, asked from within.
+
+
+def looked_at(image, share, **settings):
+    """The field and the tiles at work when so much of the budget is used up, and the fit's own end."""
+    seen = []
+
+    def watch(progress):
+        if progress.done >= share and progress.steps and not seen:
+            seen.append((progress.run.field(), progress.run.awake()))
+        return False
+
+    return seen, fit(image, **{**SMALL, **settings}, watch=watch)
+
+
+def test_the_field_so_far_has_what_is_done_and_gray_for_the_rest(few):
+    image = picture()
+    ((field, awake),), result = looked_at(image, 0.5)
+    groups = result.field.tiling.groups(5)
+    at = next(number for number, group in enumerate(groups) if awake[group].any())
+    assert 0 < at < len(groups) - 1
+    assert awake.sum() == awake[groups[at]].sum()
+    done, rest = slice(0, groups[at].start), slice(groups[at].stop, None)
+    for one, other in zip(field.siren.tensors(), result.field.siren.tensors(), strict=True):
+        # The file's numbers have 16 bits.
+        torch.testing.assert_close(one[done], other[done], rtol=2e-3, atol=1e-3)
+        assert not one[rest].any()
+    torch.testing.assert_close(field.tuning.alpha[done], result.field.tuning.alpha[done], rtol=0.02, atol=1e-3)
+    centres = field.tiling.boxes[rest][:, :2] + 4
+    color = field.color(np.asarray(centres) / [48, 32])
+    np.testing.assert_allclose(color[-4:], 0.5)
+
+
+@pytest.mark.parametrize("objective", ["gradient", "pixel", "sobolev"])
+def test_the_field_at_the_end_is_the_fits(objective):
+    image = waves()
+    ((field, _),), result = looked_at(image, 1.0, objective=objective, bits=32, steps=40)
+    for one, other in zip(field.siren.tensors(), result.field.siren.tensors(), strict=True):
+        assert torch.equal(one, other)
+    if objective == "gradient":  # whose colours are tuning's alone
+        np.testing.assert_allclose(field.render(), result.field.render(), atol=2e-6)
+    else:  # as it was trained; the fit's own end is tuned once more
+        assert psnr(field.render(), image) == pytest.approx(result.metrics.psnr, abs=3)
+
+
+def test_asking_for_the_field_changes_nothing(few):
+    image = picture()
+    plain = fit(image, **SMALL)
+
+    def watch(progress):
+        if progress.steps:
+            progress.run.field()
+
+    assert same(plain, fit(image, **SMALL, watch=watch))
+
+
+def test_the_field_is_a_copy():
+    fields = []
+
+    def watch(progress):
+        if progress.steps:
+            fields.append(progress.run.field())
+
+    fit(waves(), **SMALL, watch=watch)
+    assert not torch.equal(fields[0].siren.tensors()[0], fields[-1].siren.tensors()[0])
+
+
+def test_a_resumed_fit_knows_what_was_done_before(few, tmp_path):
+    image, checkpoint = picture(), tmp_path / "c"
+    fit(image, **SMALL, checkpoint=checkpoint, watch=Stop(0.6))
+    ((field, _),), result = looked_at(image, 0.0, checkpoint=checkpoint)
+    torch.testing.assert_close(field.tuning.alpha[:10], result.field.tuning.alpha[:10], rtol=0.02, atol=1e-3)
+
+
+def test_the_history_keeps_no_run():
+    result = fit(waves(), **SMALL)
+    assert result.history
+    assert all(each.run is None for each in result.history)

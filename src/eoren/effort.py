@@ -6,7 +6,7 @@ power.
 """
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 _POWER = 0.75
@@ -66,6 +66,11 @@ class Effort:
                 self._awake[most_owed[: -(-owed // multiple) * multiple]] = True
                 self._credit += _BOUT * (share - self._awake.float())
         return self._awake.nonzero()[:, 0]
+
+    @property
+    def chosen(self) -> Bool[Tensor, " tiles"]:
+        """Whether each is among the tiles that :meth:`awake` said last."""
+        return self._awake
 
     def learn(self, awake: Int[Tensor, " awake"], errors: Float[Tensor, " awake"]) -> None:
         """A step was made.

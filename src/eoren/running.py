@@ -5,7 +5,7 @@ picture and the networks' parameters is one group's: targets, optimisers' memori
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from time import monotonic
@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from eoren.checkpoint import (
     Checkpoint,
@@ -24,9 +24,11 @@ from eoren.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from eoren.field import Field
 from eoren.metrics import decibel
 from eoren.tiling import Tiling
-from eoren.training import TILES_AT_ONCE, StepErrors, Trainer, untrained
+from eoren.training import TILES_AT_ONCE, StepErrors, Trainer, tuning_of, untrained
+from eoren.tuning import Tuning
 
 # A kill loses at most this much work, in seconds.
 CHECKPOINT_EVERY = 30.0
@@ -47,6 +49,8 @@ class Progress:
         done: share of the budget that is used up, 0..1.
         psnr: dB, a running estimate over the pixels of recent steps; none where no colour is fitted at pixels.
         gradient_psnr: dB, likewise, against the target gradients; none where no gradient is fitted.
+        run: the fit itself, to be asked within ``watch`` what it has come to (:meth:`Run.field`). Not to be kept: it
+            holds all that training needs.
     """
 
     steps: int = 0
@@ -54,6 +58,7 @@ class Progress:
     done: float = 0.0
     psnr: float | None = None
     gradient_psnr: float | None = None
+    run: "Run | None" = field(default=None, repr=False, compare=False)
 
     @property
     def seconds_left(self) -> float | None:
@@ -101,6 +106,8 @@ class Run:
         self._groups = tiling.groups(TILES_AT_ONCE)
         one = untrained(self._settings, tiling, image.shape[2], count=1, seed=0).to(device)
         self.siren = one.with_tensors([t.new_zeros(tiling.count, *t.shape[1:]) for t in one.tensors()])
+        # Of the groups whose networks need no more training, as far as anybody asked.
+        self._tunings: dict[int, Tuning] = {}
         self._stopped = False
         self._progress = Progress()
         if checkpoint is not None and checkpoint.exists():
@@ -121,6 +128,31 @@ class Run:
     def elapsed(self) -> float:
         """Seconds of this fit, those before an interruption included."""
         return monotonic() - self._start
+
+    @property
+    def tiling(self) -> Tiling:
+        """Of the picture."""
+        return self._tiling
+
+    def field(self) -> Field:
+        """The field as it stands, a copy; gray where no training has been yet. Changes nothing of the fit.
+
+        Raises:
+            EorenError: the fit diverged.
+        """
+        self._collect()
+        ones = torch.ones(self._tiling.count, 1, self.siren.channels, device=self._device)
+        tuning = Tuning(ones, 0.5 * ones)
+        for number in range(self._standing.group + 1):
+            part = self._tuning(number)
+            tuning.alpha[self._groups[number]], tuning.beta[self._groups[number]] = part.alpha, part.beta
+        return Field(self.siren.with_tensors([t.clone() for t in self.siren.tensors()]), tuning, self._tiling)
+
+    def awake(self) -> Bool[np.ndarray, " tiles"]:
+        """Which tiles the step at hand trains."""
+        found = np.zeros(self._tiling.count, bool)
+        found[self._groups[self._standing.group]] = self._trainer.awake.cpu().numpy()
+        return found
 
     def until_the_end(self) -> Ended:
         """Train group after group until something ends it: what ended the last group."""
@@ -195,6 +227,14 @@ class Run:
         """Parameters, in place, of the networks before a group."""
         return [t[: self._groups[group].start] for t in self.siren.tensors()] if group else []
 
+    def _tuning(self, number: int) -> Tuning:
+        """Of a group: what makes colours of what its networks say."""
+        if number == self._standing.group:
+            return self._trainer.current_tuning()
+        if number not in self._tunings:
+            self._tunings[number] = tuning_of(self.siren, self._tiling, self._image, self._groups[number])
+        return self._tunings[number]
+
     def _collect(self) -> None:
         """Take the networks of the group over."""
         for whole, part in zip(self.siren.tensors(), self._trainer.networks().tensors(), strict=True):
@@ -203,12 +243,8 @@ class Run:
     def _until_the_end_of_the_group(self) -> Ended:
         while True:
             done = self._done()
-            self._progress = Progress(
-                self.steps,
-                self.elapsed(),
-                self._done_of_all(min(done, 1.0)),
-                *(None if e is None else decibel(e) for e in (self._errors.color, self._errors.gradient)),
-            )
+            color, gradient = (None if e is None else decibel(e) for e in (self._errors.color, self._errors.gradient))
+            self._progress = Progress(self.steps, self.elapsed(), self._done_of_all(min(done, 1.0)), color, gradient)
             self._remember()
             if self._wants_to_stop(self._progress):
                 return "interrupted"
@@ -257,7 +293,8 @@ class Run:
         return self._wants_to_stop(replace(self._progress, seconds=self.elapsed()))
 
     def _wants_to_stop(self, progress: Progress) -> bool:
-        self._stopped = self._stopped or bool(self._watch is not None and self._watch(progress))
+        if self._watch is not None and not self._stopped:
+            self._stopped = bool(self._watch(replace(progress, run=self)))
         return self._stopped
 
     def _remember(self) -> None:

@@ -11,7 +11,7 @@ from math import isfinite
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from eoren.effort import Effort
@@ -285,6 +285,15 @@ class Trainer:
             raise self._diverged()
         return self.siren
 
+    @property
+    def awake(self) -> Bool[Tensor, " networks"]:
+        """Which networks the latest steps trained."""
+        return self._effort.chosen
+
+    def current_tuning(self) -> Tuning:
+        """What makes colours of what the networks say as they stand; the closed form where no step fits colours."""
+        return self.tuning if self.objective.color else self.patches.moments(self.siren).tuning()
+
     def _diverged(self) -> EorenError:
         return EorenError(f"the fit diverged; give a smaller rate than {self.settings.rate:g}")
 
@@ -372,9 +381,14 @@ def tuned(siren: Siren, tiling: Tiling, image: Float[np.ndarray, "height width c
         bits: that a weight takes in the file.
     """
     siren = rounded(siren, bits)
-    parts = []
-    for tiles in tiling.groups(TILES_AT_ONCE):
-        patches = Patches.of_tiles(image, tiling, tiles, device=siren.device)
-        parts.append(patches.moments(siren.select(tiles)).tuning())
+    parts = [tuning_of(siren, tiling, image, tiles) for tiles in tiling.groups(TILES_AT_ONCE)]
     tuning = Tuning(torch.cat([part.alpha for part in parts]), torch.cat([part.beta for part in parts]))
     return Field(siren, tuning, tiling, bits=bits)
+
+
+def tuning_of(
+    siren: Siren, tiling: Tiling, image: Float[np.ndarray, "height width channels"], tiles: slice
+) -> Tuning:
+    """Channel tuning, over all their pixels, of the networks of some of the tiles."""
+    patches = Patches.of_tiles(image, tiling, tiles, device=siren.device)
+    return patches.moments(siren.select(tiles)).tuning()

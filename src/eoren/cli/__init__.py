@@ -20,6 +20,7 @@ from eoren.cli.many import fit_many
 from eoren.cli.render import render
 from eoren.cli.report import evaluate, info
 from eoren.cli.reproduce import reproduce
+from eoren.cli.view import view
 from eoren.errors import EngineWarning, EorenError
 
 # Where GNU OpenMP runs PyTorch's threads, they wait for each other by spinning for about a millisecond. If another
@@ -37,6 +38,7 @@ for _command in (
     fit,
     fit_many,
     render,
+    view,
     evaluate,
     info,
     export,

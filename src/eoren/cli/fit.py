@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from time import monotonic
 from types import FrameType
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
     from eoren.fitting import FitResult
+    from eoren.images import Picture
     from eoren.running import Progress
+    from eoren.viewer.live import Live
 
     Watch = Callable[[Progress], bool]
 
@@ -69,6 +71,8 @@ def fit(
         typer.Option("--set", metavar="NAME=VALUE", help="Any other setting, such as width=128. May be repeated."),
     ] = None,
     device: terminal.Device = "auto",
+    watch: Annotated[bool, typer.Option("--watch", help="Show the fit in a browser while it runs.")] = False,
+    no_browser: terminal.NoBrowser = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted fit.")] = False,
     overwrite: terminal.Overwrite = False,
     quiet: terminal.Quiet = False,
@@ -76,7 +80,8 @@ def fit(
 ) -> int:
     """Turn a picture into a small continuous function.
 
-    Ctrl-C writes what there is; the same command with --resume goes on from there.
+    Ctrl-C writes what there is; the same command with --resume goes on from there. With --watch the page stays until
+    Ctrl-C once the file is written.
     """
     # What can be refused is refused before any work is done, and if possible before torch is loaded.
     terminal.check_seed(seed)
@@ -94,6 +99,8 @@ def fit(
         output = Path(Path(image.removeprefix("sample:")).stem + _SUFFIX)
     checkpoint = Path(f"{output}.resume")
     check_place(output, checkpoint, image, resume, overwrite)
+    if watch:
+        terminal.check_viewer()
 
     from eoren.devices import choose_device
     from eoren.fitting import fit as run
@@ -108,7 +115,10 @@ def fit(
     def fitted(watch: "Watch") -> "FitResult":
         return run(picture, preset=preset, seed=seed, device=device, watch=watch, checkpoint=checkpoint, **changes)
 
-    return carry_out(fitted, output, checkpoint, until_psnr=settings.until_psnr, quiet=quiet, as_json=as_json)
+    with _watched(image, picture, no_browser) if watch else nullcontext() as live:
+        return carry_out(
+            fitted, output, checkpoint, until_psnr=settings.until_psnr, quiet=quiet, as_json=as_json, live=live
+        )
 
 
 def carry_out(
@@ -119,6 +129,7 @@ def carry_out(
     until_psnr: float | None,
     quiet: bool,
     as_json: bool,
+    live: "Live | None" = None,
 ) -> int:
     """Fit, with progress and interruptions, write the field, and say how it went.
 
@@ -129,19 +140,49 @@ def carry_out(
         until_psnr: that was asked for.
         quiet: print nothing but errors.
         as_json: print the numbers as JSON.
+        live: a page that shows the fit; once the output is written it stays until Ctrl-C.
 
     Returns:
         The exit status.
     """
-    from eoren.storage import save
-
     with _interruptions() as interrupted, _Display(quiet) as display:
 
-        def watch(progress: "Progress") -> bool:
+        def look(progress: "Progress") -> bool:
             display.show(progress)
+            if live is not None:
+                live.watch(progress)
             return bool(interrupted)
 
-        result = run(watch)
+        result = run(look)
+    status = _written(result, output, checkpoint, until_psnr, quiet, as_json)
+    if live is not None and status == 0:
+        live.finish(result.field, result.ended)
+        terminal.wait_for_interruption(f"{output} is written; the page stays until Ctrl-C")
+    return status
+
+
+@contextmanager
+def _watched(image: str, picture: "Picture", no_browser: bool) -> Iterator["Live"]:
+    """A page that shows the fit."""
+    from eoren.viewer.exhibits import Gallery
+    from eoren.viewer.live import Live
+    from eoren.viewer.server import CACHE, serving
+    from eoren.viewer.tiles import Tiles
+
+    gallery, tiles = Gallery(), Tiles(CACHE)
+    title = Path(image.removeprefix("sample:")).stem
+    live = Live(gallery, title, picture.pixels, lambda: tiles.seconds)
+    with serving(gallery, tiles, live=live) as address:
+        terminal.show_page(address, no_browser)
+        yield live
+
+
+def _written(
+    result: "FitResult", output: Path, checkpoint: Path, until_psnr: float | None, quiet: bool, as_json: bool
+) -> int:
+    """Write what came of a fit, say so, and return the exit status."""
+    from eoren.storage import save
+
     if result.ended == "interrupted" and result.steps == 0:
         terminal.notice(f"interrupted before the first step; {output} is not written")
         return terminal.INTERRUPTED

@@ -1,10 +1,14 @@
 """What the commands share: arguments, input and output files, numbers on the screen."""
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
+from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +37,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to std
 Seed = Annotated[int, typer.Option(metavar="N", help="Of the random numbers.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="Where to compute: auto, cpu, cuda or mps.")]
+
+NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Only say the page's address.")]
 
 
 def check_output(path: Path, source: str | Path, overwrite: bool) -> None:
@@ -68,6 +74,37 @@ def read_picture(image: str, *, quiet: bool = False) -> "Picture":
         for note in picture.notes:
             notice(f"{image}: {note}")
     return picture
+
+
+def check_viewer() -> None:
+    """Refuse, before any work is done, what needs packages that are not here."""
+    if any(find_spec(name) is None for name in ("fastapi", "uvicorn")):
+        raise EorenError("the page needs FastAPI and uvicorn; pip install 'eoren[view]'")
+
+
+def show_page(address: str, no_browser: bool) -> None:
+    """Say where a page is, and open it where there is a screen."""
+    notice(f"the page is at {address}")
+    # Without one, some systems would start a browser of text in this terminal.
+    screen = sys.platform in ("darwin", "win32") or any(os.environ.get(n) for n in ("DISPLAY", "WAYLAND_DISPLAY"))
+    if screen and not no_browser:
+        import webbrowser
+
+        webbrowser.open(address)
+
+
+def wait_for_interruption(message: str) -> None:
+    """Say something, then wait for Ctrl-C or SIGTERM, which is a good end here."""
+    over = Event()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    kept = {number: signal.signal(number, lambda *_: over.set()) for number in numbers}
+    try:
+        notice(message)
+        while not over.wait(1.0):  # for ever would be deaf to signals on Windows
+            pass
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 def notice(message: str) -> None:

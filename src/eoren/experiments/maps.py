@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 from scipy.ndimage import map_coordinates
-from skimage.color import hsv2rgb
 
 Pixels = Float[np.ndarray, "height width channels"]
 
@@ -53,9 +52,12 @@ def direction_picture(
         [[[1.0, 0.25, 0.25], [0.0, 0.0, 0.0]]]
     """
     d_dx, d_dy = np.moveaxis(brightness(gradient), -1, 0)
-    hue = np.arctan2(d_dy, d_dx) / (2 * np.pi) % 1.0
-    light = np.clip(np.hypot(d_dx, d_dy) / full, 0, 1)
-    return np.asarray(hsv2rgb(np.stack([hue, np.full_like(hue, _SATURATION), light], -1)))
+    sixth = np.arctan2(d_dy, d_dx)[..., None] * (3 / np.pi)
+    light = np.clip(np.hypot(d_dx, d_dy)[..., None] / full, 0, 1)
+    # Each of red, green and blue lacks where the hue is more than a sixth of the circle from its own.
+    away = (sixth + np.array([5, 3, 1], sixth.dtype)) % 6
+    lacking = np.minimum(away, 4 - away).clip(0, 1)
+    return np.asarray(light * (1 - _SATURATION * lacking))
 
 
 def direction_wheel(side: int = 96) -> Float[np.ndarray, "side side 4"]:

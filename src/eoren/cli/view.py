@@ -1,0 +1,52 @@
+"""``eoren view``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eoren.cli import terminal
+from eoren.errors import EorenError
+
+
+def view(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help=".eoren files.")],
+    compare: Annotated[
+        str | None,
+        typer.Option("--compare", metavar="IMAGE", help="The picture that the fields were fitted to."),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where to listen; 0.0.0.0 lets other machines look.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="N", help="Where to listen; a free port by default.")] = 0,
+    no_browser: terminal.NoBrowser = False,
+    device: terminal.Device = "auto",
+) -> None:
+    """Look at fields in a browser.
+
+    Zoom far past the pixels, see edges, wipe between field and picture. Any IIIF client can read them too: the page
+    says at what address. Ctrl-C ends it.
+    """
+    if not 0 <= port < 1 << 16:
+        raise EorenError(f"--port is {port}, but must lie between 0 and 65535; 0 chooses a free one")
+    terminal.check_viewer()
+
+    from eoren.devices import choose_device
+    from eoren.files import sha256
+    from eoren.storage import load
+    from eoren.viewer.exhibits import Exhibit, Gallery
+    from eoren.viewer.server import CACHE, serving
+    from eoren.viewer.tiles import Tiles
+
+    place = choose_device(device)
+    fields = [(file, load(file, device=place)) for file in files]
+    picture = None if compare is None else terminal.read_picture(compare).pixels
+    gallery = Gallery()
+    for file, field in fields:
+        try:
+            gallery.show(file.stem, lambda name: Exhibit(name, file.stem, field, sha256(file), picture))  # noqa: B023
+        except EorenError as error:
+            raise EorenError(f"{file}: {error}") from None
+    with serving(gallery, Tiles(CACHE), host=host, port=port) as address:
+        terminal.show_page(address, no_browser)
+        terminal.wait_for_interruption("Ctrl-C ends it")

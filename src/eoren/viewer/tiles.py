@@ -1,0 +1,105 @@
+"""Answers that are worth keeping, within a limit of memory, each made once however many ask for it at a time."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from time import perf_counter
+
+Wanted = Callable[[], Awaitable[bool]]
+
+# Drawing uses every core by itself; a second drawer keeps small requests from waiting for one large.
+_DRAWERS = 2
+
+
+class Abandoned(Exception):
+    """Whoever asked has gone before it was their turn."""
+
+
+@dataclass
+class _Job:
+    done: "asyncio.Future[bytes]"
+    asked: list[Wanted] = field(default_factory=list)
+
+
+class Tiles:
+    """A cache that forgets what has not been asked for longest.
+
+    All but ``seconds`` and ``close`` belong to one event loop.
+
+    Args:
+        limit: of the memory for all answers together, in bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """Nothing is kept yet."""
+        self.seconds = 0.0
+        """Spent in drawing so far. Grows only."""
+        self.bytes = 0
+        """Of the answers that are kept."""
+        self._limit = limit
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._jobs: dict[str, _Job] = {}
+        self._drawers = ThreadPoolExecutor(_DRAWERS, "eoren-tiles")
+        self._turn = asyncio.Semaphore(_DRAWERS)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def get(self, key: str, make: Callable[[], bytes], wanted: Wanted) -> bytes:
+        """An answer, kept or made.
+
+        Args:
+            key: that no other answer has.
+            make: makes the answer; called in a thread.
+            wanted: says whether whoever asks still waits.
+
+        Raises:
+            Abandoned: none of those who asked waits any more.
+        """
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        job = self._jobs.get(key)
+        if job is None:
+            job = self._jobs[key] = _Job(asyncio.get_running_loop().create_future())
+            # An error that nobody waits for any more is nobody's.
+            job.done.add_done_callback(lambda done: done.cancelled() or done.exception())
+            task = asyncio.create_task(self._work(key, job, make))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        job.asked.append(wanted)
+        return await asyncio.shield(job.done)
+
+    def close(self) -> None:
+        """End the threads once their work is done."""
+        self._drawers.shutdown(wait=True, cancel_futures=True)
+
+    async def _work(self, key: str, job: _Job, make: Callable[[], bytes]) -> None:
+        try:
+            async with self._turn:
+                # Who pans fast leaves requests behind that nobody waits for.
+                if not any([await wanted() for wanted in job.asked]):
+                    raise Abandoned
+                made, seconds = await asyncio.get_running_loop().run_in_executor(self._drawers, _timed, make)
+            self.seconds += seconds
+            self._keep(key, made)
+            job.done.set_result(made)
+        except BaseException as error:
+            job.done.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            del self._jobs[key]
+
+    def _keep(self, key: str, made: bytes) -> None:
+        if len(made) > self._limit // 4:  # would push out too much else
+            return
+        self._kept[key] = made
+        self.bytes += len(made)
+        while self.bytes > self._limit:
+            self.bytes -= len(self._kept.popitem(last=False)[1])
+
+
+def _timed(make: Callable[[], bytes]) -> tuple[bytes, float]:
+    start = perf_counter()
+    return make(), perf_counter() - start

@@ -1,0 +1,422 @@
+"""The page in a real browser: Chromium without a window, driven by Playwright."""
+
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eoren.viewer.exhibits import Exhibit, Gallery
+from eoren.viewer.server import serving
+from eoren.viewer.tiles import Tiles
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+if CHROMIUM is None:
+    pytest.skip("no chromium here", allow_module_level=True)
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as running:
+        # A sandbox within a container's own does not work for root.
+        safe = [] if hasattr(os, "getuid") and os.getuid() else ["--no-sandbox"]
+        chromium = running.chromium.launch(executable_path=CHROMIUM, args=safe)
+        yield chromium
+        chromium.close()
+
+
+class Page:
+    """A page and what is asked of it in these tests."""
+
+    def __init__(self, page, address):
+        self.page, self.errors = page, []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda said: said.type == "error" and self.errors.append(said.text))
+        page.set_default_timeout(30_000)
+        page.goto(address)
+
+    def until(self, script, seconds=60):
+        """Wait until something holds."""
+        deadline = time.monotonic() + seconds
+        while not self.page.evaluate(script):
+            assert time.monotonic() < deadline, f"never: {script}; {self.errors}"
+            time.sleep(0.02)
+
+    def settled(self):
+        """Wait until everything chosen is drawn, and nothing moves."""
+        still = """(() => { const two = shown.right ? ["left", "right"] : ["left"];
+            return two.every((side) => items[side]?.getFullyLoaded()) && viewer.world.getItemCount() === two.length
+              && Math.abs(viewer.viewport.getZoom(true) - viewer.viewport.getZoom(false)) < 1e-9
+              && !viewer.world.needsDraw(); })()"""
+        # Twice in a row: what is to be loaded is known only once a frame was drawn.
+        held = 0
+        while held < 3:
+            self.until(still)
+            self.page.evaluate("new Promise((go) => requestAnimationFrame(() => setTimeout(go, 60)))")
+            held = held + 1 if self.page.evaluate(still) else 0
+
+    def pixels(self):
+        """What the stage shows, without what lies over the pictures."""
+        self.page.add_style_tag(content="#stage > :not(#viewer) { visibility: hidden !important; }")
+        shot = self.page.locator("#stage").screenshot()
+        self.page.evaluate("document.head.lastElementChild.remove()")
+        return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).astype(float)
+
+    def says(self, name):
+        """A value of the readout."""
+        terms = self.page.locator("#readout > div")
+        rows = terms.evaluate_all("rows => rows.map(row => [...row.children].map(each => each.textContent))")
+        return dict(rows).get(name)
+
+    def at(self, x, y):
+        """Where on the page a point of the unit square is."""
+        place = self.page.evaluate(
+            """([x, y]) => { const size = items.left.getContentSize(), box = $("stage").getBoundingClientRect();
+            const p = viewer.viewport.pixelFromPoint(
+              items.left.imageToViewportCoordinates(x * size.x, y * size.y), true);
+            return [p.x + box.x, p.y + box.y]; }""",
+            [x, y],
+        )
+        return tuple(place)
+
+
+@pytest.fixture
+def visit(browser, server):
+    """Open an address. Errors in the console fail the test. The server is to outlive the pages."""
+    pages = []
+
+    def open_page(address, **context):
+        within = browser.new_context(**{"viewport": {"width": 900, "height": 700}, **context})
+        pages.append((within, Page(within.new_page(), address)))
+        return pages[-1][1]
+
+    yield open_page
+    for within, page in pages:
+        within.close()
+        assert page.errors == []
+
+
+@pytest.fixture
+def page(server, visit):
+    page = visit(server.address)
+    page.settled()
+    return page
+
+
+@pytest.fixture
+def gallery(exhibit):
+    gallery = Gallery()
+    gallery.show("small", lambda name: exhibit)
+    return gallery
+
+
+def test_it_opens_with_the_field_and_the_picture(page, picture, field):
+    assert page.page.title() == "small – EoREN"
+    assert page.page.evaluate("[shown.left.layer.name, shown.right.layer.name]") == ["color", "original"]
+    seen = page.pixels()
+    box = page.page.locator("#stage").bounding_box()
+    # The middle of a pixel: the field's colour on the left of the divider, the picture's own on the right.
+    for column, row, wanted in ((4, 9, field.color(np.array([4.5 / 30, 9.5 / 20]))), (24, 9, picture[9, 24])):
+        x, y = page.at((column + 0.5) / 30, (row + 0.5) / 20)
+        found = seen[int(y - box["y"]), int(x - box["x"])]
+        np.testing.assert_allclose(found, 255 * np.clip(wanted, 0, 1), atol=4)
+
+
+def test_zooming_far_past_the_pixels_shows_the_function(page, field):
+    page.page.select_option("#right", "")
+    for _ in range(6):
+        page.page.click("#in")
+        page.settled()
+    seen = page.pixels()
+    height, width, _ = seen.shape
+    corners = page.page.evaluate(
+        """[[0.5, 0.5], [$("stage").clientWidth - 0.5, $("stage").clientHeight - 0.5]].map(([x, y]) => {
+          const p = items.left.viewportToImageCoordinates(
+            viewer.viewport.pointFromPixel(new OpenSeadragon.Point(x, y), true));
+          const s = items.left.getContentSize(); return [p.x / s.x, p.y / s.y]; })"""
+    )
+    (x0, y0), (x1, y1) = corners
+    # Less than four pixels of the picture fill the stage.
+    assert (x1 - x0) * 30 < 4
+    x, y = np.meshgrid(np.linspace(x0, x1, width), np.linspace(y0, y1, height))
+    wanted = 255 * field.color(np.stack([x, y], -1)).clip(0, 1)
+    inside = np.s_[2:-2, 2:-2]  # the stage ends within a pixel of the screen
+    assert np.abs(seen - wanted)[inside].max() < 6
+    # As smooth as the function: no step as between squares.
+    assert np.abs(np.diff(seen[inside], axis=1)).max() < 4
+
+
+@pytest.mark.parametrize("layer", ["gradient", "direction", "laplacian", "original", "spline", "difference"])
+def test_every_layer_is_the_servers(page, server, layer):
+    page.page.select_option("#left", f"small {layer}")
+    page.page.select_option("#right", "")
+    page.settled()
+    seen = page.pixels()
+    box = page.page.locator("#stage").bounding_box()
+    got = server.ask(f"/iiif/small~{layer}~64x/full/600,400/0/default.png")
+    wanted = np.asarray(Image.open(io.BytesIO(got.content)).convert("RGB")).astype(float)
+    differences = []
+    for x, y in np.random.default_rng(0).uniform(0.05, 0.95, (60, 2)):
+        across, down = page.at(x, y)
+        found = seen[int(down - box["y"]), int(across - box["x"])]
+        differences.append(np.abs(found - wanted[int(y * 400), int(x * 600)]).max())
+    assert np.median(differences) < 6
+
+
+def test_the_wipe_moves_by_pointer_and_by_key(page, picture, field):
+    box = page.page.locator("#stage").bounding_box()
+    middle = box["y"] + box["height"] / 2
+    page.page.mouse.move(box["x"] + box["width"] / 2, middle)
+    page.page.mouse.down()
+    page.page.mouse.move(box["x"] + 200, middle, steps=5)
+    page.page.mouse.up()
+    left = page.page.evaluate("parseFloat($('divider').style.left)")
+    assert left == pytest.approx(200, abs=8)
+    value = page.page.input_value("#wipe")
+    page.page.keyboard.press("ArrowRight")  # the slider has the focus
+    assert int(page.page.input_value("#wipe")) == int(value) + 1
+    page.settled()
+    # The picture's pixels now reach further to the left.
+    x, y = page.at(10.5 / 30, 9.5 / 20)
+    found = page.pixels()[int(y - box["y"]), int(x - box["x"])]
+    np.testing.assert_allclose(found, 255 * picture[9, 10], atol=3)
+    page.page.locator("h1").click()
+    page.page.keyboard.press("]")
+    assert int(page.page.input_value("#wipe")) == int(value) + 26
+    assert page.page.get_attribute("#wipe", "aria-label") == "Wipe between left and right"
+
+
+def test_keys_choose_layers_swap_and_zoom(page):
+    keys = page.page.keyboard
+    names = "[shown.left.layer.name, shown.right.layer.name]"
+    keys.press("2")
+    assert page.page.evaluate(names) == ["gradient", "original"]
+    keys.press("Alt+6")
+    assert page.page.evaluate(names) == ["gradient", "spline"]
+    keys.press("x")
+    assert page.page.evaluate(names) == ["spline", "gradient"]
+    assert page.page.input_value("#left") == "small spline"
+    page.settled()
+    home = page.page.evaluate("viewer.viewport.getHomeZoom()")
+    keys.press("+")
+    page.settled()
+    assert page.page.evaluate("viewer.viewport.getZoom(true)") == pytest.approx(2 * home)
+    keys.press("0")
+    page.settled()
+    assert page.page.evaluate("viewer.viewport.getZoom(true)") == pytest.approx(home)
+    keys.press("?")
+    assert page.page.locator("#panel").is_visible()
+    assert page.page.locator("#facts").get_by_role("link").inner_text().endswith("/iiif/small/info.json")
+    keys.press("Escape")
+    assert page.page.locator("#panel").is_hidden()
+
+
+def test_values_and_the_arrow_under_the_pointer(page, field, picture):
+    x, y = 7.3 / 30, 12.6 / 20
+    place = page.at(x, y)
+    page.page.mouse.move(*place)
+    page.until("!$('pointer').hasAttribute('hidden')")
+    page.until("document.querySelector('#readout').textContent.includes('7, 12')")
+    box = page.page.locator("#stage").bounding_box()
+    # A mouse is at whole pixels of the screen.
+    found = page.page.evaluate("[probe.x, probe.y]")
+    assert found == pytest.approx([x, y], abs=0.005)
+    time.sleep(0.2)
+    color = [float(each) for each in page.says("field").split()]
+    np.testing.assert_allclose(color, field.color(np.array(found)), atol=0.002)
+    np.testing.assert_allclose([float(each) for each in page.says("picture").split()], picture[12, 7], atol=0.001)
+    d_dx, d_dy = (field.gradient(np.array(found)) / [30, 20]).mean(0)
+    shown = [float(each.replace("−", "-")) for each in page.says("gradient per pixel").split()]
+    np.testing.assert_allclose(shown, [d_dx, d_dy], atol=0.003)
+    turn = float(re.search(r"rotate\((.*)\)", page.page.get_attribute("#shaft", "transform"))[1])
+    assert turn == pytest.approx(np.degrees(np.arctan2(d_dy, d_dx)), abs=4)
+    at = re.search(r"translate\((\S+) (\S+)\)", page.page.get_attribute("#pointer", "transform"))
+    assert [float(at[1]), float(at[2])] == pytest.approx([place[0] - box["x"], place[1] - box["y"]], abs=2)
+    # Off the picture there is none.
+    page.page.mouse.move(box["x"] + 2, box["y"] + 2)
+    page.until("$('pointer').hasAttribute('hidden')")
+
+
+def test_values_at_the_middle_for_who_moves_by_keys(page):
+    page.page.locator("#viewer .openseadragon-canvas").focus()
+    page.page.keyboard.press("ArrowLeft")
+    page.until("$('spoken').textContent.startsWith('Pixel ')")
+
+
+def test_touch(visit, server):
+    page = visit(server.address, viewport={"width": 390, "height": 780}, has_touch=True, is_mobile=True)
+    page.settled()
+    page.page.touchscreen.tap(*page.at(10.5 / 30, 5.5 / 20))
+    page.until("document.querySelector('#readout').textContent.includes('10, 5')")
+    # Nothing sticks out of a narrow screen, and fingers find every control.
+    assert page.page.evaluate("document.documentElement.scrollWidth") <= 390
+    for control in page.page.locator("header button, header select").all():
+        assert min(control.bounding_box()["width"], control.bounding_box()["height"]) >= 40
+    # Two fingers.
+    client = page.page.context.new_cdp_session(page.page)
+    before = page.page.evaluate("viewer.viewport.getZoom()")
+    x, y = page.at(0.2, 0.5)
+
+    def fingers(kind, apart):
+        points = [{"x": x - apart, "y": y}, {"x": x + apart, "y": y}] if apart else []
+        client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    fingers("touchStart", 10)
+    for apart in (15, 20, 25, 30):
+        fingers("touchMove", apart)
+        time.sleep(0.05)
+    fingers("touchEnd", 0)
+    page.until(f"viewer.viewport.getZoom() > 1.5 * {before}")
+
+
+def test_every_control_has_a_name(page):
+    for control in page.page.locator("button, select, input").all():
+        name = control.evaluate("e => e.getAttribute('aria-label') || e.labels?.[0]?.textContent || e.textContent")
+        assert name.strip(), control.evaluate("e => e.outerHTML")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_in_both_themes(visit, server, scheme):
+    page = visit(server.address, color_scheme=scheme)
+    page.settled()
+
+    def luminance(property_name, selector):
+        text = page.page.evaluate(f"getComputedStyle(document.querySelector('{selector}')).{property_name}")
+        values = np.array([float(v) for v in re.findall(r"[\d.]+", text)[:3]]) / 255
+        linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    ground = luminance("backgroundColor", "body")
+    assert (ground < 0.1) == (scheme == "dark")
+    for selector in ("h1", "#hint", "label"):
+        light, dark = sorted([luminance("color", selector), ground], reverse=True)
+        assert (light + 0.05) / (dark + 0.05) > 4.5
+
+
+def test_two_files_side_by_side(visit, asking, exhibit, field):
+    gallery = Gallery()
+    gallery.show("small", lambda name: exhibit)
+    gallery.show("small", lambda name: Exhibit(name, "small", field, "other"))
+    with serving(gallery, Tiles(1 << 24)) as address:
+        page = visit(address)
+        page.settled()
+        assert page.page.evaluate("[shown.left.exhibit.name, shown.right.exhibit.name]") == ["small", "small-2"]
+        page.page.select_option("#right", label="Laplacian")
+        page.settled()
+        assert page.page.evaluate("shown.right.exhibit.name") in ("small", "small-2")
+
+
+def test_a_server_that_ends_is_no_mystery(visit, gallery):
+    with serving(gallery, Tiles(1 << 24)) as address:
+        page = visit(address)
+        page.settled()
+        page.page.route("**/api/gallery", lambda route: route.abort())
+        page.page.reload()
+        page.until("$('waiting').textContent.includes('does not answer')")
+        page.errors.clear()
+
+
+# From the command line.
+
+
+def addressed(process):
+    """The address that a command prints."""
+    for line in process.stderr:
+        if found := re.search(r"the page is at (http://\S+)", line):
+            return found[1]
+    raise AssertionError(f"no address; exit status {process.wait()}")
+
+
+@pytest.fixture
+def started(tmp_path):
+    """Start a command of eoren."""
+    processes = []
+
+    def start(*arguments):
+        code = f"import sys; sys.path[:] = {sys.path!r}; from eoren.cli import main; main(sys.argv[1:])"
+        command = [sys.executable, "-c", code, *map(str, arguments)]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def test_a_fit_is_watched_to_its_end(started, visit, tmp_path):
+    y, x = np.mgrid[:64, :96]
+    waves = 0.5 + 0.4 * np.sin(x[..., None] / [3, 5, 7] + y[..., None] / [6, 3, 4])
+    Image.fromarray(np.uint8(255 * waves)).save(tmp_path / "waves.png")
+    fit = ("fit", "waves.png", "--seconds", "12", "--set", "width=16", "--set", "tile=24", "--json")
+    process = started(*fit, "--watch", "--no-browser")
+    page = visit(addressed(process))
+    page.until("Boolean(gallery.exhibits[0])")
+    first = page.page.evaluate("gallery.exhibits[0].name")
+    page.until("live?.curves.includes('polyline')")
+    page.settled()
+    assert page.page.evaluate("[shown.left.layer.name, shown.right.layer.name]") == ["color", "gradient"]
+    assert page.page.locator("#curves svg polyline").count() == 2
+    # Tiles at work are outlined.
+    assert page.page.evaluate("live.tiles.length") > 4
+    drawn = "$('tiles').getContext('2d').getImageData(0, 0, $('tiles').width, $('tiles').height).data.some(v => v)"
+    page.until(drawn)
+    page.page.select_option("#right", "waves difference")
+    page.until("$('fit').dataset.ended === 'budget'")
+    last = page.page.evaluate("gallery.exhibits[0].name")
+    assert last != first
+    page.settled()
+    assert page.page.evaluate("[shown.left.layer.name, shown.right.layer.name]") == ["color", "difference"]
+    assert "Done" in page.page.inner_text("#standing")
+    assert not page.page.evaluate(drawn)
+    # The file is there while the page still is; Ctrl-C is a good end then.
+    assert (tmp_path / "waves.eoren").exists()
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    said = json.loads(out)
+    assert said["ended"] == "budget"
+    metrics = page.page.evaluate("gallery.exhibits[0].metrics")
+    assert metrics["psnr"] == pytest.approx(said["psnr"])
+    assert not Path(tmp_path / "waves.eoren.resume").exists()
+
+
+def test_an_interrupted_fit_that_is_watched_ends_as_any(started, visit, tmp_path, drawn):
+    Image.fromarray(np.uint8(255 * drawn(40, 30, 3))).save(tmp_path / "a.png")
+    process = started("fit", "a.png", "--seconds", "60", "--set", "width=16", "--watch", "--no-browser")
+    page = visit(addressed(process))
+    page.until("Boolean(gallery.exhibits[0])")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume goes on" in err
+    assert (tmp_path / "a.eoren").exists()
+    page.until("$('standing').textContent.includes('has ended')")
+    page.errors.clear()  # of the server that is gone
+
+
+def test_view_from_the_command_line(started, visit, field, picture, tmp_path):
+    import eoren
+
+    eoren.save(field, tmp_path / "small.eoren")
+    eoren.write_image(tmp_path / "small.png", picture)
+    process = started("view", "small.eoren", "--compare", "small.png", "--no-browser")
+    page = visit(addressed(process))
+    page.settled()
+    assert page.page.evaluate("shown.right.layer.name") == "original"
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
