@@ -11,7 +11,7 @@ uniform highp sampler2D eoren_tiles;
 uniform highp sampler2D eoren_networks;
 
 vec4 eoren_texel(highp sampler2D data, int index) {
-    return texelFetch(data, ivec2(index % TEXTURE_WIDTH, index / TEXTURE_WIDTH), 0);
+    return texelFetch(data, ivec2(index & (TEXTURE_WIDTH - 1), index >> TEXTURE_SHIFT), 0);
 }
 
 // Sine and cosine to 1e-7: those of GPUs may be wrong by 5e-4, more far from zero, and edges would move.

@@ -87,13 +87,14 @@ def field_shader(field: Field) -> Shader:
     tree = field.tiling.tree
     if tree.depth >= _MOST_LEVELS:
         raise EorenError(f"the tiles' tree is {tree.depth} cuts deep, too deep for a shader; fit with fewer tiles")
-    tiles = _texture(_tile_texels(field))
+    tiles = _texture(tile_texels(field))
     weights = _texture(networks.flatten(0, 1))
     if max(len(tiles), len(weights)) > _MOST_ROWS:
         raise EorenError(f"{field.parameters:,} parameters are too many for a texture; fit fewer")
     width, height = field.size
     constants = {
         "TEXTURE_WIDTH": TEXTURE_WIDTH,
+        "TEXTURE_SHIFT": TEXTURE_WIDTH.bit_length() - 1,
         "CHANNELS": field.channels,
         "DEPTH": field.siren.depth,
         "GROUPS": -(-field.siren.width // 4),
@@ -129,7 +130,7 @@ def network_texels(siren: Siren) -> Float[Tensor, "batch texels 4"]:
     return torch.cat(parts, 1)
 
 
-def _tile_texels(field: Field) -> Float[Tensor, "texels 4"]:
+def tile_texels(field: Field) -> Float[Tensor, "texels 4"]:
     """The tree of cuts, then place and tuning of every tile."""
     tree, tiling = field.tiling.tree, field.tiling
     leaf = tree.tile >= 0
