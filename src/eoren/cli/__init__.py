@@ -12,6 +12,7 @@ from typer.exceptions import TyperException
 from eoren._version import __version__
 from eoren.cli import terminal
 from eoren.cli.compare import compare
+from eoren.cli.export import export
 from eoren.cli.fit import fit
 from eoren.cli.gradient import gradient
 from eoren.cli.render import render
@@ -30,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: half the lines, half the time
     pretty_exceptions_enable=False,
 )
-for _command in (fit, render, evaluate, info, gradient, compare, reproduce):
+for _command in (fit, render, evaluate, info, export, gradient, compare, reproduce):
     app.command()(_command)
 
 
