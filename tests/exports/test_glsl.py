@@ -55,9 +55,9 @@ def exactly(field, points):
     return [each.reshape(*shape, -1).numpy() for each in (jet.color, jet.gradient[..., 0], jet.gradient[..., 1])]
 
 
-def assert_same(found, wanted):
+def assert_same(found, wanted, close=CLOSE):
     for one, other in zip(found, wanted, strict=True):
-        assert np.abs(one[..., : other.shape[-1]] - other).max() <= CLOSE * max(1, np.abs(other).max())
+        assert np.abs(one[..., : other.shape[-1]] - other).max() <= close * max(1, np.abs(other).max())
 
 
 @pytest.mark.parametrize("tiling", TILINGS.values(), ids=TILINGS)
@@ -112,10 +112,10 @@ def test_direction(drawn, axis, sign, hue):
 
 
 def test_sines_far_from_zero(drawn):
-    """Pre-activations of hundreds, where sines of GPUs are wrong."""
+    """Pre-activations of hundreds, whose last digit in float32 is 3e-5; sines of GPUs may be wrong by 5e-4 there."""
     field = field_of(TILINGS["grid"], 1, width=8, depth=1)
     field = replace(field, siren=replace(field.siren, omegas=(300.0,)))
-    assert_same(drawn(field, [COLOR]), exactly(field, pixel_centres(13, 11))[:1])
+    assert_same(drawn(field, [COLOR]), exactly(field, pixel_centres(13, 11))[:1], close=1e-4)
 
 
 def test_zoom_far_into_a_large_picture(drawn):

@@ -54,8 +54,7 @@ def pixels(page, field):
     done(page)
     width, height = field.size
     canvas = shown(page)
-    # The middle of the canvas is the corner between pixels in the middle of the picture.
-    left, top = round(canvas.shape[1] / 2 - round(width / 2)), round(canvas.shape[0] / 2 - round(height / 2))
+    left, top = (round(each) for each in page.evaluate("[canvas.width / 2 - view.x, canvas.height / 2 - view.y]"))
     return canvas[top : top + height, left : left + width]
 
 

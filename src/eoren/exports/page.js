@@ -143,6 +143,13 @@ function zoom(factor, at = [canvas.width / 2, canvas.height / 2]) {
   look({ x: view.x + dx / view.scale - dx / scale, y: view.y + dy / view.scale - dy / scale, scale });
 }
 
+/** Every pixel of the picture on one of the screen. */
+function pixelForPixel() {
+  fitted = false;
+  const [x, y] = [canvas.width / 2, canvas.height / 2];
+  look({ x: Math.round(view.x - x) + x, y: Math.round(view.y - y) + y, scale: 1 });
+}
+
 function pan(dx, dy) {
   fitted = false;
   look({ ...view, x: view.x - dx / view.scale, y: view.y - dy / view.scale });
@@ -308,7 +315,7 @@ addEventListener("keydown", (event) => {
   const far = 0.15 * Math.min(canvas.width, canvas.height);
   const does = {
     "+": () => zoom(1.5), "=": () => zoom(1.5), "-": () => zoom(1 / 1.5), 0: fit,
-    1: () => { fitted = false; look({ ...view, x: Math.round(view.x), y: Math.round(view.y), scale: 1 }); },
+    1: pixelForPixel,
     c: () => choose(0), g: () => choose(1), d: () => choose(2),
     // In the list of layers arrows choose.
     ...(event.target.type === "radio" ? {} : {
