@@ -327,9 +327,13 @@ addEventListener("keydown", (event) => {
   does();
 });
 
-new ResizeObserver(() => {
-  canvas.width = Math.max(1, Math.round(canvas.clientWidth * devicePixelRatio));
-  canvas.height = Math.max(1, Math.round(canvas.clientHeight * devicePixelRatio));
+// The canvas has exactly the screen pixels that it covers, also where its CSS size is no whole number.
+new ResizeObserver(([entry]) => {
+  const exact = entry.devicePixelContentBoxSize?.[0];
+  canvas.width = Math.max(1, exact?.inlineSize ?? Math.round(canvas.clientWidth * devicePixelRatio));
+  canvas.height = Math.max(1, exact?.blockSize ?? Math.round(canvas.clientHeight * devicePixelRatio));
   if (fitted) fit();
   else restart();
-}).observe(canvas);
+}).observe(canvas, {
+  box: "devicePixelContentBoxSize" in ResizeObserverEntry.prototype ? "device-pixel-content-box" : "content-box",
+});
