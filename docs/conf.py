@@ -22,21 +22,21 @@ html_copy_source = False
 html_math_renderer = "mathml"
 
 
-def _plain_links_to_sources(app, page, text):  # noqa: ANN001, ANN202
+def _plain_links_to_sources(app, page, text):
     """Links out of docs/, right where the sources are read as they lie: on the site they are names of files."""
     text[0] = re.sub(r"\[([^\]]*)\]\(\.\./([^)#]+)\)", r"\1 (`\2`)", text[0])
 
 
-def _mathml(display):  # noqa: ANN001, ANN202
+def _mathml(display):
     """Formulas as MathML, which browsers draw themselves: no script, no font, no other server."""
 
-    def visit(translator, node):  # noqa: ANN001, ANN202
+    def visit(translator, node):
         translator.body.append(tex2mathml(node.astext(), as_block=display))
         raise nodes.SkipNode
 
     return visit, None
 
 
-def setup(app):  # noqa: ANN001, ANN201, D103
+def setup(app):
     app.connect("source-read", _plain_links_to_sources)
     app.add_html_math_renderer("mathml", _mathml(False), _mathml(True))

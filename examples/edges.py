@@ -3,8 +3,8 @@
     python examples/edges.py [--steps N]
 
 An edge is where the Laplacian changes its sign. Along rays from the disc's middle the field is asked for it at points
-a hundredth of a pixel apart. The same zero crossings of the pixels' own discrete Laplacian stand beside it: where the edge is soft over several pixels they
-are as good, where it is as sharp as in a photograph the field is twice as close.
+a hundredth of a pixel apart. The same zero crossings of the pixels' own discrete Laplacian stand beside it: where an
+edge is soft over several pixels they are as good; where it is as sharp as here the field is twice as close.
 """
 
 import argparse

@@ -119,13 +119,13 @@ let waiting = null; // the rows that the GPU is at
 let samples = FEWEST; // of the next strip
 
 const fitScale = () => Math.min(canvas.width / field.width, canvas.height / field.height) * 0.96;
+const clamped = (scale) => Math.min(Math.max(scale, Math.min(1, fitScale()) / 4), DEEPEST);
 
 function look(next) {
-  const scale = Math.min(Math.max(next.scale, fitScale() / 4), DEEPEST);
   view = {
     x: Math.min(Math.max(next.x, 0), field.width),
     y: Math.min(Math.max(next.y, 0), field.height),
-    scale,
+    scale: clamped(next.scale),
   };
   restart();
 }
@@ -138,7 +138,7 @@ function fit() {
 /** Zoom, so that the place under a point of the canvas stays there. */
 function zoom(factor, at = [canvas.width / 2, canvas.height / 2]) {
   fitted = false;
-  const scale = Math.min(Math.max(view.scale * factor, fitScale() / 4), DEEPEST);
+  const scale = clamped(view.scale * factor);
   const [dx, dy] = [at[0] - canvas.width / 2, at[1] - canvas.height / 2];
   look({ x: view.x + dx / view.scale - dx / scale, y: view.y + dy / view.scale - dy / scale, scale });
 }
