@@ -105,8 +105,8 @@ def _networks(field: Field) -> dict[str, Any]:
 
 def _by_four(row: Tensor) -> Tensor:
     """``(B, 1, outputs)`` as ``(B, groups, 4)``."""
-    filled: Tensor = pad(row[:, 0], (0, -row.shape[2] % 4))
-    return filled.unflatten(1, (-1, 4))
+    groups: Tensor = pad(row[:, 0], (0, -row.shape[2] % 4)).unflatten(1, (-1, 4))
+    return groups
 
 
 def _base64(values: Tensor, kind: str) -> str:
