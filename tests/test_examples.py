@@ -6,11 +6,15 @@ import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from eoren.many import fit_many
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 # What to start each with, and what it must print.
 SCRIPTS = {
+    "classify_weights.py": (["train", "test", "--epochs", "2"], r"[\d.]+% of 20 digits, from the weights of 40"),
     "edges.py": (["--steps", "600"], r"field: (\S+) pixels off.*\npixels: (\S+) pixels off"),
     "onnx_edges.py": (["--seconds", "0.3"], r"edges.png: from a graph of [\d,]+ bytes"),
     "zoom.py": (["--seconds", "0.3"], r"zoom.png: the field left"),
@@ -25,13 +29,17 @@ def test_every_script_is_run():
 def test_script(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     arguments, expected = SCRIPTS[name]
+    if name == "classify_weights.py":
+        for store, count in (("train", 40), ("test", 20)):
+            pictures = [(np.random.default_rng(k).random((9, 8)) ** (1 + k % 2), k % 2) for k in range(count)]
+            fit_many(pictures, store=store, steps=2, same_start=True)
     monkeypatch.setattr(sys, "argv", [name, *arguments])
     runpy.run_path(str(EXAMPLES / name), run_name="__main__")
     found = re.search(expected, capsys.readouterr().out)
     assert found
     if name == "edges.py":
         assert float(found[1]) < min(0.05, float(found[2]))
-    else:
+    elif name != "classify_weights.py":
         assert [path.suffix for path in tmp_path.iterdir()] == [".png"]
 
 

@@ -6,15 +6,21 @@ from typing import Any
 from eoren._version import __version__
 
 _HOME = {
+    "Collection": "collection",
     "EorenError": "errors",
     "Field": "field",
     "FitResult": "fitting",
     "adjusted_gradient": "gradients",
+    "clone": "composition",
     "evaluate": "metrics",
+    "fill": "composition",
     "fit": "fitting",
+    "fit_many": "many",
     "load": "storage",
+    "mix": "composition",
     "read_image": "images",
     "reference_gradient": "gradients",
+    "retouch": "retouching",
     "save": "storage",
     "write_image": "images",
 }

@@ -53,6 +53,10 @@ PICTURES = ("set5", "set14", "kodak", "div2k")
 """The data sets of photographs and drawings."""
 
 
+IDX_MAGIC = b"\x00\x00\x08"
+"""How files of bytes in the IDX format begin, unpacked."""
+
+
 class Digits(NamedTuple):
     """MNIST.
 
@@ -145,16 +149,20 @@ def square(image: Image, side: int) -> Float[np.ndarray, "side side 1"]:
 
 
 def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
-    """Bytes in the IDX format of MNIST, gzipped: two zeros, type 8, number of axes, big-endian lengths, content.
+    """Bytes in the IDX format of MNIST: two zeros, type 8, number of axes, big-endian lengths, content.
+
+    The file may be gzipped.
 
     Raises:
         EorenError: the file is cut off, or no such file.
     """
     try:
-        content = gzip.decompress(path.read_bytes())
+        content = path.read_bytes()
+        if not content.startswith(IDX_MAGIC):
+            content = gzip.decompress(content)
     except (OSError, EOFError) as error:
         raise EorenError(f"{path}: cannot be unpacked ({error}); replace it or delete it") from None
-    axes = content[3] if content[:3] == b"\x00\x00\x08" and len(content) > 3 else 0
+    axes = content[3] if content[:3] == IDX_MAGIC and len(content) > 3 else 0
     start = 4 + 4 * axes
     shape = tuple(np.frombuffer(content[4:start], ">u4").tolist()) if len(content) >= start else ()
     if not shape or len(content) - start != prod(shape):

@@ -58,6 +58,7 @@ class Provenance:
         source_sha256: of the picture's file, or of the array's bytes.
         metrics: of the stored field against its picture.
         version: of eoren.
+        composition: the operation that made the picture, with its operands and options; empty for a plain picture.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
@@ -67,6 +68,7 @@ class Provenance:
     source_sha256: str = ""
     metrics: dict[str, float | None] = field(default_factory=dict)
     version: str = ""
+    composition: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

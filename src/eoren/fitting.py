@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from operator import index
 from os import PathLike
 from pathlib import Path
@@ -10,6 +9,7 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
@@ -20,7 +20,7 @@ from eoren.devices import choose_device
 from eoren.errors import EorenError
 from eoren.field import Field, Provenance
 from eoren.files import check_writable
-from eoren.images import Picture, as_image, read_picture
+from eoren.images import Picture, as_image, digest_of, read_picture
 from eoren.metrics import Metrics, evaluate
 from eoren.presets import Settings, resolve
 from eoren.running import Ended, Progress, Run
@@ -105,7 +105,7 @@ def fit(
     budget = {"seconds": seconds, "steps": steps, "until_psnr": until_psnr}
     given = {name: value for name, value in budget.items() if value is not None}
     chosen = resolve(preset, **given, **settings)
-    seed = _seed(seed)
+    seed = checked_seed(seed)
     if checkpoint is not None:
         check_writable(Path(checkpoint))
     pixels, digest = _picture(image)
@@ -127,21 +127,38 @@ def fit(
     field = tuned(run.siren, tiling, points, bits=chosen.bits)
     taken = run.elapsed()
     provenance = Provenance(chosen.as_dict(), seed, run.steps, round(taken, 3), digest, version=__version__)
-    field = loads(dumps(replace(field, provenance=provenance))).to(place)
     history, steps = tuple(run.history), run.steps
     del run  # with all that training kept
-    measured = evaluate(field, pixels)
+    field, measured = finished(replace(field, provenance=provenance), pixels, place)
     if chosen.until_psnr is not None and ended != "interrupted":
         # Training measured networks one by one; this is the field.
         ended = "target" if measured.psnr >= chosen.until_psnr else "budget"
+    return FitResult(field, measured, history, chosen, seed, steps, taken, ended)
+
+
+def finished(
+    field: Field, pixels: Float[np.ndarray, "height width channels"], device: torch.device
+) -> tuple[Field, Metrics]:
+    """As its file will have it, with what was measured of that against a picture, and the measures."""
+    field = loads(dumps(field)).to(device)
+    measured = evaluate(field, pixels)
     quality = {name: value for name, value in measured.as_dict().items() if "psnr" in name or name == "ssim"}
-    field = replace(field, provenance=replace(provenance, metrics=quality))
-    stored = len(dumps(field))
-    metrics = replace(measured, bytes=stored, bits_per_pixel=8 * stored / (pixels.shape[0] * pixels.shape[1]))
-    return FitResult(field, metrics, history, chosen, seed, steps, taken, ended)
+    field = replace(field, provenance=replace(field.provenance, metrics=quality))
+    return field, weighed(measured, field)
 
 
-def _seed(seed: int) -> int:
+def weighed(metrics: Metrics, field: Field) -> Metrics:
+    """With the size of the field's file."""
+    stored, (width, height) = len(dumps(field)), field.size
+    return replace(metrics, bytes=stored, bits_per_pixel=8 * stored / (width * height))
+
+
+def checked_seed(seed: int) -> int:
+    """A seed that random generators take.
+
+    Raises:
+        EorenError: it is none.
+    """
     try:
         number = -1 if isinstance(seed, bool) else index(seed)
     except TypeError:
@@ -160,4 +177,4 @@ def _picture(
     if isinstance(image, Picture):
         return image.pixels, image.sha256
     pixels = as_image(image)
-    return pixels, sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+    return pixels, digest_of(pixels)

@@ -226,15 +226,33 @@ def slopes(
     """
     height, width, _ = image.shape
     x0, y0, x1, y1 = box or (0, 0, width, height)
-    left, top = max(0, x0 - _REACH), max(0, y0 - _REACH)
-    around = image[top : y1 + _REACH, left : x1 + _REACH]
-    extent = (float(around.shape[1]), float(around.shape[0]))
+    some, (left, top) = around(image, (x0, y0, x1, y1))
+    extent = (float(some.shape[1]), float(some.shape[0]))
     found = (
-        reference_gradient(around, extent=extent)
+        reference_gradient(some, extent=extent)
         if filter == SPLINE
-        else adjusted_gradient(around, filter, extent=extent)
+        else adjusted_gradient(some, filter, extent=extent)
     )
     return found[y0 - top : y1 - top, x0 - left : x1 - left]
+
+
+def around(
+    image: Float[np.ndarray, "height width channels"], box: tuple[int, int, int, int]
+) -> tuple[Float[np.ndarray, "rows columns channels"], tuple[int, int]]:
+    """The pixels that gradients inside a box depend on, and column and row of the first of them.
+
+    Args:
+        image: ``(H, W, C)``, the whole picture.
+        box: ``(column0, row0, column1, row1)``, ends excluded.
+
+    Example:
+        >>> some, at = around(np.zeros((90, 120, 1)), (60, 10, 63, 12))
+        >>> some.shape, at
+        ((52, 83, 1), (20, 0))
+    """
+    x0, y0, x1, y1 = box
+    left, top = max(0, x0 - _REACH), max(0, y0 - _REACH)
+    return image[top : y1 + _REACH, left : x1 + _REACH], (left, top)
 
 
 def line_blocks(

@@ -3,6 +3,7 @@
 Nothing about a file is changed silently: what had to be changed or left out is named in `Picture.notes`.
 """
 
+import hashlib
 import importlib.resources
 import logging
 import threading
@@ -119,6 +120,11 @@ def read_picture(source: str | Path) -> Picture:
     pixels = _as_pixels(samples, str(path))
     bit_depth = 32 if samples.dtype.kind == "f" else 8 * samples.dtype.itemsize
     return Picture(pixels, bit_depth, digest, path.name, notes + tuple(dict.fromkeys(warned)))
+
+
+def digest_of(pixels: Shaped[np.ndarray, "height width channels"]) -> str:
+    """SHA-256 of an array's shape and numbers, as 64 hexadecimal digits."""
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
 
 
 def as_image(array: Any) -> Float32[np.ndarray, "height width channels"]:

@@ -69,6 +69,7 @@ class Patches:
         tiling: Tiling,
         tiles: slice = slice(None),
         *,
+        at: tuple[int, int] = (0, 0),
         device: torch.device,
     ) -> "Patches":
         """Neighbouring tiles of a picture, halo included.
@@ -76,13 +77,14 @@ class Patches:
         Nothing is kept of the picture but the box around them, so that a large one is worked on piece by piece.
 
         Args:
-            image: ``(H, W, C)``, the whole picture.
+            image: ``(H, W, C)``, the whole picture, or what there is of it.
             tiling: of the picture.
             tiles: which of its tiles; all by default.
+            at: column and row of the image's first pixel in the picture.
             device: where to keep the pixels.
         """
         x0, y0, x1, y1 = tiling.box(tiles)
-        color = image[y0:y1, x0:x1].reshape(-1, image.shape[2])
+        color = image[y0 - at[1] : y1 - at[1], x0 - at[0] : x1 - at[0]].reshape(-1, image.shape[2])
         areas = (tiling.boxes[tiles, 2:] - tiling.boxes[tiles, :2]).prod(1)
         # Relative to the box, so that pixels are exact however large the picture.
         boxes = tiling.pixel_boxes[tiles] - torch.tensor([x0, y0, x0, y0])
@@ -141,6 +143,22 @@ class Patches:
                 said = _values(siren.select(tile), self.local(positions, tile))
                 moments.add(tile, said, self.color[index])
         return moments
+
+    def of_one_size(self, siren: Siren) -> Float[Tensor, "networks 3 pixels channels"]:
+        """What networks with boxes of one size say at all their pixels: value, d/dx and d/dy per pixel."""
+        assert len((self.boxes[:, 2:] - self.boxes[:, :2]).unique(dim=0)) == 1
+        _, positions = self.pixels(slice(0, 1), torch.arange(self.most, device=self.color.device))
+        points = self.local(positions, slice(0, 1)).expand(siren.batch, -1, -1)
+        scale = (1 / self.halves)[:, None].expand(-1, 2)
+        with torch.no_grad():
+            if is_native(siren):
+                counts = torch.full((siren.batch,), self.most)
+                said = evaluate(siren, points.flatten(0, 1), counts, axes=(0, 1), scale=scale)
+                return said.reshape(siren.batch, self.most, 3, siren.channels).movedim(1, 2)
+            some = max(1, chunk_points(siren, streams=3) // self.most)
+            parts = [slice(start, start + some) for start in range(0, siren.batch, some)]
+            found = [propagate(siren.select(p), points[p], axes=(0, 1), scale=scale[p]) for p in parts]
+            return torch.cat(found)
 
 
 def _values(siren: Siren, points: Float[Tensor, "1 points 2"]) -> Float[Tensor, "1 points channels"]:

@@ -235,6 +235,19 @@ PRESETS: Mapping[str, Settings] = MappingProxyType(
             Settings("fast", seconds=10.0, seconds_per_megapixel=25.0),
             Settings("balanced", seconds=60.0, seconds_per_megapixel=150.0),
             Settings("best", tile=40, batch=512, seconds=107.0, seconds_per_megapixel=270.0),
+            # For many pictures: docs/scaling.md. Steps, not seconds, so that every one gets the same. A third of a
+            # digit's pixels in a step: more steps of fewer pixels are better, until the noise is too much.
+            Settings(
+                "small",
+                objective="pixel",
+                width=16,
+                tile=32,
+                omega_hidden=15.0,
+                rate=0.008,
+                adam_rate=0.008,
+                batch=264,
+                steps=130,
+            ),
             # The best that was found for one network in a minute.
             Settings(
                 "single",

@@ -72,6 +72,7 @@ class Run:
         start: when the fit began, on :func:`time.monotonic`'s clock.
         watch: called after every chunk of work; returns true to stop.
         checkpoint: a file to keep the state in, and to go on from if it exists.
+        gradient: to fit instead of the image's own, see :meth:`eoren.training.Trainer.of_picture`.
 
     Attributes:
         siren: the networks of all tiles. Those that had no turn yet are zero.
@@ -88,9 +89,11 @@ class Run:
         start: float,
         watch: Callable[[Progress], bool | None] | None = None,
         checkpoint: Path | None = None,
+        gradient: Float[np.ndarray, "height width channels 2"] | None = None,
     ) -> None:
         """Go to where the checkpoint stands, or to the beginning."""
         self.history: list[Progress] = []
+        self._gradient = gradient
         self._image, self._tiling, self._identity, self._device = image, tiling, identity, device
         self._start, self._watch, self._checkpoint = start, watch, checkpoint
         self._settings = identity.settings
@@ -165,6 +168,7 @@ class Run:
             device=self._device,
             tiling=self._tiling,
             tiles=self._groups[standing.group],
+            gradient=self._gradient,
         )
         # Steps made, and the share of the budget used, when the steps at hand began.
         self._paced_from = 0, self._done()

@@ -87,6 +87,7 @@ class Trainer:
         self._effort, self._share_effort = Effort(patches.areas), share_effort
         # Per network, what its last step found: mean squared errors of colour (tuned) and slope (sum over axes).
         self._errors = torch.zeros(siren.batch, 2, device=self.device)
+        self._shares = (patches.areas / patches.areas.sum())[:, None]
         self._epoch: tuple[int, Tensor] | None = None
         self._parameters = self.siren.tensors()
         self._engine = engine_of(self.siren, self.patches, self.gradient_target)
@@ -103,6 +104,8 @@ class Trainer:
         device: torch.device,
         tiling: Tiling | None = None,
         tiles: slice = slice(None),
+        gradient: Float[np.ndarray, "height width channels 2"] | None = None,
+        at: tuple[int, int] = (0, 0),
     ) -> "Trainer":
         """One picture, a network for every tile.
 
@@ -113,13 +116,20 @@ class Trainer:
             device: where to work.
             tiling: of the picture; by default what :func:`mosaic` makes of it.
             tiles: which of its tiles to train; all by default. The others' pixels are not kept.
+            gradient: to fit instead of the image's own, ``(H, W, C, 2)`` in intensity per pixel, where
+                ``settings.filter`` puts it.
+            at: column and row of the image's first pixel in the picture, where the image is what
+                :func:`eoren.gradients.around` leaves of it.
         """
         tiling = tiling or mosaic(image, settings)
-        patches = Patches.of_tiles(image, tiling, tiles, device=device)
+        x0, y0, x1, y1 = tiling.box(tiles)
+        box = (x0 - at[0], y0 - at[1], x1 - at[0], y1 - at[1])
+        patches = Patches.of_tiles(image, tiling, tiles, at=at, device=device)
         siren = untrained(settings, tiling, image.shape[2], count=len(patches.boxes), seed=seed).to(device)
         target = None
         if settings.weights().gradient:
-            found = slopes(image, settings.filter, box=tiling.box(tiles))
+            x0, y0, x1, y1 = box
+            found = slopes(image, settings.filter, box=box) if gradient is None else gradient[y0:y1, x0:x1]
             target = torch.from_numpy(found).flatten(0, 1).to(device)
         return cls(settings, patches, siren, target, seed=seed)
 
@@ -131,6 +141,7 @@ class Trainer:
         *,
         seed: int,
         device: torch.device,
+        same_start: bool = False,
     ) -> "Trainer":
         """Many pictures of one size at once, one network each, whatever ``settings.tile`` says.
 
@@ -143,11 +154,13 @@ class Trainer:
             settings: see :class:`eoren.presets.Settings`.
             seed: of the networks and of the order of the pixels.
             device: where to work.
+            same_start: begin with one network for all, that of ``seed``, so that their weights can be compared.
         """
         _, height, width, channels = images.shape
         single = Tiling.single(width, height)
         alone = replace(settings, tile=None)
-        drawn = [untrained(alone, single, channels, count=1, seed=picture_seed(i, seed)) for i in images]
+        seeds = [seed if same_start else picture_seed(image, seed) for image in images]
+        drawn = [untrained(alone, single, channels, count=1, seed=each) for each in seeds]
         tensors = zip(*(siren.tensors() for siren in drawn), strict=True)
         siren = drawn[0].with_tensors([torch.cat(each) for each in tensors]).to(device)
         target = None
@@ -222,9 +235,9 @@ class Trainer:
         if moments is not None:
             self._errors[awake, 0] = moments.squared_errors().mean((1, 2))[awake].to(squares)
         weights = squares.new_tensor([self.objective.color, self.objective.gradient])
-        self._effort.learn(awake, self._errors[awake] @ weights)
+        self._effort.learn(awake, (self._errors[awake] * weights).sum(1))
         # Of all tiles, by area: those at rest keep what they had.
-        color, slope = (self.patches.areas @ self._errors / self.patches.areas.sum()).tolist()
+        color, slope = ((self._shares * self._errors).sum(0)).tolist()
         if not isfinite(color + slope):
             raise self._diverged()
         between = any(each.offset != (0.0, 0.0) for each in passes)

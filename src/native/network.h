@@ -305,6 +305,7 @@ inline void last_back(const Prepared& r, int64_t rows, int64_t points, const Gra
     const float* z = r.z[r.depth - 1];
     for (int c = 0; c < CHANNELS; ++c) {
         float by_bias = 0;
+#pragma omp simd reduction(+ : by_bias)
         for (int64_t i = 0; i < points; ++i) by_bias += r.by_said[i * CHANNELS + c];
         to.bias[r.depth][c] += by_bias;
     }

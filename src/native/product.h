@@ -12,29 +12,29 @@ struct Left {
 };
 
 // Unrolled, so that a tile never leaves the registers.
-#define EOREN_UNROLL _Pragma("GCC unroll 8")
+#define EOREN_UNROLL _Pragma("GCC unroll 16")
 
-// Eight rows (or four) and some vectors of a b + offset, the offset one for every column or null; keep(at, vector) has
+// Some rows and some vectors of a b + offset, the offset one for every column or null; keep(at, vector) has
 // each vector of the result, and where it belongs in a matrix of so many columns.
-template <int WIDE, class Keep>
+template <int HIGH, int WIDE, class Keep>
 inline void product_tile(
     int64_t depth, int64_t columns, Left a, const float* b, const float* offset, int64_t at, Keep keep
 ) {
-    Vector total[TALL][WIDE];
+    Vector total[HIGH][WIDE];
     EOREN_UNROLL for (int j = 0; j < WIDE; ++j) {
         const Vector start = offset ? load(offset + j * LANES) : Vector{};
-        EOREN_UNROLL for (int i = 0; i < TALL; ++i) total[i][j] = start;
+        EOREN_UNROLL for (int i = 0; i < HIGH; ++i) total[i][j] = start;
     }
     for (int64_t k = 0; k < depth; ++k) {
         Vector right[WIDE];
         EOREN_UNROLL for (int j = 0; j < WIDE; ++j) right[j] = load(b + k * columns + j * LANES);
         const float* left = a.data + k * a.by_k;
-        EOREN_UNROLL for (int i = 0; i < TALL; ++i) {
+        EOREN_UNROLL for (int i = 0; i < HIGH; ++i) {
             const Vector each = all(left[i * a.by_row]);
             EOREN_UNROLL for (int j = 0; j < WIDE; ++j) total[i][j] += each * right[j];
         }
     }
-    EOREN_UNROLL for (int i = 0; i < TALL; ++i) {
+    EOREN_UNROLL for (int i = 0; i < HIGH; ++i) {
         EOREN_UNROLL for (int j = 0; j < WIDE; ++j) keep(at + i * columns + j * LANES, total[i][j]);
     }
 }
@@ -48,15 +48,19 @@ inline void multiply(
         // Three vectors at a time, but never one alone at the end.
         const int wide = left == 4 || left == 2 ? 2 : left == 1 ? 1 : 3;
         const float* start = offset ? offset + column : nullptr;
-        for (int64_t row = 0; row < rows; row += TALL) {
+        for (int64_t row = 0, high; row < rows; row += high) {
+            // One vector of a few rows leaves arithmetic waiting for its own sums.
+            high = wide == 1 && LANES == 16 && row + 2 * TALL <= rows ? 2 * TALL : TALL;
             const Left part = {a.data + row * a.by_row, a.by_row, a.by_k};
             const int64_t at = row * columns + column;
             if (wide == 3)
-                product_tile<3>(depth, columns, part, b + column, start, at, keep);
+                product_tile<TALL, 3>(depth, columns, part, b + column, start, at, keep);
             else if (wide == 2)
-                product_tile<2>(depth, columns, part, b + column, start, at, keep);
+                product_tile<TALL, 2>(depth, columns, part, b + column, start, at, keep);
+            else if (high == TALL)
+                product_tile<TALL, 1>(depth, columns, part, b + column, start, at, keep);
             else
-                product_tile<1>(depth, columns, part, b + column, start, at, keep);
+                product_tile<2 * TALL, 1>(depth, columns, part, b + column, start, at, keep);
         }
         left -= wide;
         column += wide * LANES;

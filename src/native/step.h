@@ -15,26 +15,30 @@ struct Part {
     double moments[5 * EOREN_MOST_CHANNELS];
 };
 
+// n / d from 1 / d, exact for n up to 2^50: whole numbers are slow to divide, and have no vectors for it.
+inline int64_t quotient(int64_t n, double inverse) { return (int64_t)(((double)n + 0.5) * inverse); }
+
 // Channel tuning, repeated for every point of a block.
 struct Tuned {
     float alpha[BLOCK * EOREN_MOST_CHANNELS], beta[BLOCK * EOREN_MOST_CHANNELS];
 };
 
 // Errors of a block, and their gradient by what the network said.
+template <int CHANNELS>
 inline void compare(const eoren_step& s, const eoren_pass& pass, int64_t points, const int64_t* pixel, const Tuned& tuned,
                     const Prepared& r, int64_t padded, Part& part) {
-    const int64_t channels = s.network.channels, numbers = points * channels;
-    const float mean = 2.0f / (float)(s.points * channels);
+    const int64_t numbers = points * CHANNELS;
+    const float mean = 2.0f / (float)(s.points * CHANNELS);
     for (int64_t stream = 0; stream <= pass.axes; ++stream) {
         float goal[BLOCK * EOREN_MOST_CHANNELS];
         const float* from = stream ? s.slope + pass.axis[stream - 1] : s.color;
         const int64_t stride = stream ? 2 : 1;
         for (int64_t i = 0, k = 0; i < points; ++i)
-            for (int64_t c = 0; c < channels; ++c, ++k) goal[k] = from[stride * (pixel[i] * channels + c)];
+            for (int64_t c = 0; c < CHANNELS; ++c, ++k) goal[k] = from[stride * (pixel[i] * CHANNELS + c)];
         if (stream == 0)
             for (int64_t k = 0; k < numbers; ++k) goal[k] -= tuned.beta[k];
-        const float* said = r.said + stream * padded * channels;
-        float* by_said = r.by_said + stream * padded * channels;
+        const float* said = r.said + stream * padded * CHANNELS;
+        float* by_said = r.by_said + stream * padded * CHANNELS;
         const float weight = pass.weight[stream] * mean;
         float total = 0;
 #pragma omp simd reduction(+ : total)
@@ -44,7 +48,7 @@ inline void compare(const eoren_step& s, const eoren_pass& pass, int64_t points,
             by_said[k] = weight * tuned.alpha[k] * error;
         }
         part.error[stream > 0] += total;
-        for (int64_t k = numbers; k < padded * channels; ++k) by_said[k] = 0;
+        for (int64_t k = numbers; k < padded * CHANNELS; ++k) by_said[k] = 0;
     }
 }
 
@@ -73,26 +77,33 @@ inline void add_part(const eoren_step& s, Part& part, char* scratch, eoren_going
         tuned.alpha[k] = s.tuning.alpha[tile * channels + k % channels];
         tuned.beta[k] = s.tuning.beta[tile * channels + k % channels];
     }
+    const double by_pixels = 1.0 / (double)pixels, by_across = 1.0 / (double)across;
     float local[2 * BLOCK];
-    int64_t pixel[BLOCK];
+    int64_t number[BLOCK], pixel[BLOCK];
     for (int64_t k = 0; k < s.passes; ++k) {
         const eoren_pass& pass = s.pass[k];
         Streams streams = {0, pass.axes, {pass.axis[0], pass.axis[1]}, {1 / half, 1 / half}, false};
         for (int64_t start = part.first; start < part.end && going(context); start += BLOCK) {
             const int64_t points = part.end - start < BLOCK ? part.end - start : BLOCK;
             streams.points = (points + 7) / 8 * 8;
+            for (int64_t i = 0; i < streams.points; ++i) number[i] = s.point[start + (i < points ? i : 0)];
+#pragma omp simd
             for (int64_t i = 0; i < streams.points; ++i) {
-                const int64_t within = s.point[start + (i < points ? i : 0)] % pixels;
-                const int64_t row = box[1] + within / across, column = box[0] + within % across;
-                pixel[i] = row * s.columns + column;
+                const int64_t within = number[i] - pixels * quotient(number[i], by_pixels);
+                const int64_t row = quotient(within, by_across), column = within - across * row;
+                pixel[i] = (box[1] + row) * s.columns + box[0] + column;
+                local[2 * i] = ((float)(box[0] + column) - centre[0] + (pass.offset[0] + 0.5f)) / half;
+                local[2 * i + 1] = ((float)(box[1] + row) - centre[1] + (pass.offset[1] + 0.5f)) / half;
+            }
+            for (int64_t i = 0; i < streams.points; ++i) {
                 __builtin_prefetch(s.color + pixel[i] * channels);
                 if (pass.axes) __builtin_prefetch(s.slope + 2 * pixel[i] * channels);
-                local[2 * i] = ((float)column - centre[0] + (pass.offset[0] + 0.5f)) / half;
-                local[2 * i + 1] = ((float)row - centre[1] + (pass.offset[1] + 0.5f)) / half;
             }
             forward(r, streams, Scattered{r, local});
             if (s.moments) count_moments(s, points, pixel, r.said, part);
-            compare(s, pass, points, pixel, tuned, r, streams.points, part);
+            by_channels(channels, [&](auto known) {
+                compare<known.COUNT>(s, pass, points, pixel, tuned, r, streams.points, part);
+            });
             backward(r, streams, local, s.network.omega, part.to);
         }
     }

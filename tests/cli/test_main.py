@@ -6,7 +6,7 @@ import pytest
 
 from eoren import __version__
 
-COMMANDS = ["fit", "render", "evaluate", "info", "gradient", "compare"]
+COMMANDS = ["fit", "fit-many", "render", "evaluate", "info", "export", "gradient", "compare"]
 # The program as the shell starts it, telling afterwards whether it has loaded what takes time.
 WATCHED = """
 import sys

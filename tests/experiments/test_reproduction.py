@@ -12,7 +12,7 @@ from PIL import Image
 import eoren
 from eoren.datasets import Digits
 from eoren.errors import EorenError
-from eoren.experiments import composition, contest, gma, mnist, natural, trials
+from eoren.experiments import composition, contest, gma, mnist, natural, remedies, trials
 from eoren.experiments.methods import Networks
 
 TINY = Networks(width=16, depth=2, epochs=8, rate=1e-3)
@@ -25,7 +25,11 @@ def small_data(monkeypatch):
     generator = np.random.default_rng(0)
     noise = generator.random((4, 28, 28, 1), np.float32)
     monkeypatch.setattr(mnist, "mnist", lambda split: Digits(noise, np.array([0, 1, 1, 0])))
-    monkeypatch.setattr(natural, "pictures", lambda name: iter([("one", generator.random((20, 24, 3), np.float32))]))
+    monkeypatch.setattr(remedies, "mnist", lambda split: Digits(noise, np.array([0, 1, 1, 0])))
+    for module in (natural, remedies):
+        monkeypatch.setattr(
+            module, "pictures", lambda name: iter([("one", generator.random((20, 24, 3), np.float32))])
+        )
     monkeypatch.setattr(mnist, "_SIDES", (14,))
     waves = (0.5 + 0.4 * np.sin(np.add.outer(np.arange(30), np.arange(20)) / 4))[..., None].astype(np.float32)
     for module in (composition, gma):
@@ -162,6 +166,46 @@ def test_between_the_pixels(tmp_path, monkeypatch):
     )
     held.hold(go)
     assert [row["zoom_psnr"] for row in held.rows("ours", contest.EPOCHS)] == [pytest.approx(6.02, abs=0.01)] * 2
+
+
+def test_remedies(tmp_path, monkeypatch):
+    monkeypatch.setattr(remedies, "_DIGITS", 16)
+    protocol = contest.Protocol(TINY, side=16, seeds=1, samples=1, batch=3)
+    said = remedies.reproduce(tmp_path, protocol, seed=0, watch=go, command="c").read_text()
+    rows = table(tmp_path / "remedies.csv")
+    assert len(rows) == (4 + 2) * len(remedies.REMEDIES)
+    found = {(row["image"], row["remedy"]): row for row in rows}
+    assert {row["kind"] for row in rows} == {"natural", "digits"}
+    for image in {row["image"] for row in rows}:
+        # More freedom, by least squares to the same pixels (clamping aside): never further from them.
+        base = float(found[image, "eoren"]["psnr"])
+        assert all(float(found[image, key]["psnr"]) > base - 0.01 for key in ("smooth", "tiles"))
+    parameters = {key: int(found["set5-one", key]["parameters"]) for key in ("eoren", "smooth", "tiles", "mixed")}
+    assert parameters["smooth"] - parameters["eoren"] == 64 + 1 - 2
+    assert parameters["tiles"] - parameters["eoren"] == 2 * 64 - 2
+    assert parameters["mixed"] == parameters["eoren"]
+    gain = [
+        float(found[f"{d}-one", "smooth"]["psnr"]) - float(found[f"{d}-one", "eoren"]["psnr"])
+        for d in natural.PICTURES
+    ]
+    line = next(line for line in said.splitlines() if line.startswith("| smooth field"))
+    assert f"({np.mean(gain):+.2f} [" in line
+    assert_figures(tmp_path, "remedies")
+
+
+def test_what_a_remedy_measures_is_what_the_metrics_say(tmp_path, monkeypatch):
+    """EoREN itself goes through the same numbers as eoren.evaluate."""
+    monkeypatch.setattr(remedies, "_DIGITS", 16)
+    monkeypatch.setattr(remedies, "_draw", lambda *_: None)
+    kept = []
+    whole = remedies.run_all
+    monkeypatch.setattr(remedies, "run_all", lambda *a, **k: kept.append(whole(*a, **k)) or kept[-1])
+    protocol = contest.Protocol(TINY, side=16, seeds=1, samples=1, batch=9)
+    remedies.reproduce(tmp_path, protocol, seed=0, watch=go, command="c")
+    rows = {row["image"]: row for row in table(tmp_path / "remedies.csv") if row["remedy"] == "eoren"}
+    for trial, name in zip(kept[1]["eoren"], [f"{d}-one" for d in natural.PICTURES], strict=True):
+        assert float(rows[name]["psnr"]) == pytest.approx(trial.final.psnr, abs=1e-4)
+        assert float(rows[name]["gradient_psnr"]) == pytest.approx(trial.final.gradient_psnr, abs=1e-4)
 
 
 def test_composition(tmp_path):

@@ -12,9 +12,11 @@ from typer.exceptions import TyperException
 from eoren._version import __version__
 from eoren.cli import terminal
 from eoren.cli.compare import compare
+from eoren.cli.compose import clone, fill, mix, retouch
 from eoren.cli.export import export
 from eoren.cli.fit import fit
 from eoren.cli.gradient import gradient
+from eoren.cli.many import fit_many
 from eoren.cli.render import render
 from eoren.cli.report import evaluate, info
 from eoren.cli.reproduce import reproduce
@@ -31,7 +33,21 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: half the lines, half the time
     pretty_exceptions_enable=False,
 )
-for _command in (fit, render, evaluate, info, export, gradient, compare, reproduce):
+for _command in (
+    fit,
+    fit_many,
+    render,
+    evaluate,
+    info,
+    export,
+    gradient,
+    mix,
+    clone,
+    fill,
+    retouch,
+    compare,
+    reproduce,
+):
     app.command()(_command)
 
 
@@ -45,7 +61,7 @@ def _root(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 2 bad input, 130 interrupted.
+    """Run the command line and exit: 0 done, 2 bad input, 3 some pictures of many failed, 130 interrupted.
 
     Args:
         arguments: what follows the program's name; those of the process by default.

@@ -1,27 +1,50 @@
 """``eoren export``."""
 
-from pathlib import Path
+import re
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
 import typer
 
 from eoren.cli import terminal
+from eoren.errors import EorenError
+
+_OF_A_FIELD, _OF_A_STORE = ("onnx", "glsl", "html"), ("images", "fields")
 
 
 def export(
-    file: terminal.FieldFile,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="PATH", help="File to write.")],
-    to: Annotated[
-        Literal["onnx", "glsl", "html"],
-        typer.Option("--to", metavar="WHAT", help="onnx (a graph), glsl (a shader), or html (a page to zoom in)."),
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="An .eoren file, or a store of fit-many.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PATH", help="File to write; of a store, a new or empty folder.")
     ],
+    to: Annotated[
+        Literal["onnx", "glsl", "html", "images", "fields"] | None,
+        typer.Option(
+            "--to",
+            metavar="WHAT",
+            help="Of a file: onnx (a graph), glsl (a shader) or html (a page to zoom in). Of a store: images (PNG), "
+            "the default, or fields (.eoren).",
+        ),
+    ] = None,
     overwrite: terminal.Overwrite = False,
     quiet: terminal.Quiet = False,
 ) -> None:
-    """Write a field as something that works without eoren.
+    """Write a field, or the pictures of a store, for use elsewhere.
 
     A shader's weights go into a second file, named like it with .bin at the end.
     """
+    wanted = _OF_A_STORE if source.is_dir() else _OF_A_FIELD
+    to = "images" if to is None and source.is_dir() else to
+    if to is None or to not in wanted:
+        given = "is missing" if to is None else f"{to} is not for {'stores' if source.is_dir() else 'single fields'}"
+        raise EorenError(f"{source}: --to {given}; give one of {', '.join(wanted)}")
+    if source.is_dir():
+        _store(source, output, to, quiet)
+    else:
+        _field(source, output, to, overwrite, quiet)
+
+
+def _field(file: Path, output: Path, to: str, overwrite: bool, quiet: bool) -> None:
     terminal.check_output(output, file, overwrite)
     written = [output]
     if to == "glsl":
@@ -44,3 +67,30 @@ def export(
         write_html(output, field, title=file.stem)
     if not quiet:
         terminal.print_table({str(path): terminal.byte_size(path.stat().st_size) for path in written})
+
+
+def _store(store: Path, output: Path, to: str, quiet: bool) -> None:
+    from eoren.collection import Collection
+    from eoren.images import write_image
+    from eoren.storage import save
+
+    found = Collection(store)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise EorenError(f"{output}: is there and not an empty folder; choose another --output")
+    try:
+        output.mkdir(exist_ok=True)
+    except OSError as error:
+        raise EorenError(f"{output}: cannot be made ({error.strerror}); choose another --output") from None
+    digits = len(str(len(found) - 1))
+    with terminal.progress(quiet) as show:
+        for number, (name, field) in enumerate(zip(found.names, found, strict=True)):
+            # Names come from archives of strangers: nothing in them may lead elsewhere.
+            stem = re.sub(r"[^\w-]+", "_", PurePosixPath(name).stem)[:80]
+            path = output / f"{number:0{digits}}-{stem}"
+            if to == "images":
+                write_image(path.with_suffix(".png"), field.render())
+            else:
+                save(field, path.with_suffix(".eoren"))
+            show(f"{number + 1:,} of {len(found):,} pictures", (number + 1) / len(found))
+    if not quiet:
+        terminal.print_table({"written": f"{len(found):,} files in {output}"})

@@ -1,7 +1,7 @@
 """``eoren fit``."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from eoren.fitting import FitResult
     from eoren.running import Progress
+
+    Watch = Callable[[Progress], bool]
 
 _SUFFIX = ".eoren"
 _OPTIONS = (
@@ -87,29 +89,59 @@ def fit(
         "bits_per_pixel": bits_per_pixel,
         "bits": bits,
     }
-    changes = _settings(setting or []) | {name: value for name, value in own.items() if value is not None}
+    changes = named_settings(setting or []) | {name: value for name, value in own.items() if value is not None}
     if output is None:
         output = Path(Path(image.removeprefix("sample:")).stem + _SUFFIX)
     checkpoint = Path(f"{output}.resume")
-    _check_place(output, checkpoint, image, resume, overwrite)
+    check_place(output, checkpoint, image, resume, overwrite)
 
     from eoren.devices import choose_device
     from eoren.fitting import fit as run
     from eoren.presets import resolve
-    from eoren.storage import save
 
     settings = resolve(preset, **changes)
     choose_device(device)
     picture = terminal.read_picture(image, quiet=quiet)
     if not resume:
         checkpoint.unlink(missing_ok=True)
+
+    def fitted(watch: "Watch") -> "FitResult":
+        return run(picture, preset=preset, seed=seed, device=device, watch=watch, checkpoint=checkpoint, **changes)
+
+    return carry_out(fitted, output, checkpoint, until_psnr=settings.until_psnr, quiet=quiet, as_json=as_json)
+
+
+def carry_out(
+    run: "Callable[[Watch], FitResult]",
+    output: Path,
+    checkpoint: Path,
+    *,
+    until_psnr: float | None,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Fit, with progress and interruptions, write the field, and say how it went.
+
+    Args:
+        run: the fit, given what watches it.
+        output: the file to write.
+        checkpoint: of the fit; deleted once the output is safe.
+        until_psnr: that was asked for.
+        quiet: print nothing but errors.
+        as_json: print the numbers as JSON.
+
+    Returns:
+        The exit status.
+    """
+    from eoren.storage import save
+
     with _interruptions() as interrupted, _Display(quiet) as display:
 
         def watch(progress: "Progress") -> bool:
             display.show(progress)
             return bool(interrupted)
 
-        result = run(picture, preset=preset, seed=seed, device=device, watch=watch, checkpoint=checkpoint, **changes)
+        result = run(watch)
     if result.ended == "interrupted" and result.steps == 0:
         terminal.notice(f"interrupted before the first step; {output} is not written")
         return terminal.INTERRUPTED
@@ -118,10 +150,10 @@ def fit(
         terminal.notice(f"interrupted at step {result.steps:,}; {output} holds what there is, --resume goes on")
     else:
         checkpoint.unlink(missing_ok=True)
-    if settings.until_psnr is not None and result.ended == "budget" and not quiet:
+    if until_psnr is not None and result.ended == "budget" and not quiet:
         terminal.notice(
             f"the fit ended at {terminal.decibels(result.metrics.psnr)}, short of --until-psnr "
-            f"{settings.until_psnr:g}; give more --seconds or more --parameters"
+            f"{until_psnr:g}; give more --seconds or more --parameters"
         )
     if as_json:
         terminal.print_json(_as_json(result, output))
@@ -130,7 +162,7 @@ def fit(
     return terminal.INTERRUPTED if result.ended == "interrupted" else 0
 
 
-def _settings(pairs: list[str]) -> dict[str, Any]:
+def named_settings(pairs: list[str]) -> dict[str, Any]:
     """``NAME=VALUE`` words as settings."""
     found: dict[str, Any] = {}
     for pair in pairs:
@@ -155,7 +187,8 @@ def _value(text: str) -> bool | int | float | str | None:
     return text
 
 
-def _check_place(output: Path, checkpoint: Path, image: str, resume: bool, overwrite: bool) -> None:
+def check_place(output: Path, checkpoint: Path, image: str, resume: bool, overwrite: bool) -> None:
+    """Refuse a field that could not be written, or would replace what a user has."""
     if output.suffix != _SUFFIX:
         raise EorenError(f"{output}: is to be an {_SUFFIX} file; choose an --output that ends so")
     for path in (output, checkpoint):

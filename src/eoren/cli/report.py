@@ -43,15 +43,17 @@ def evaluate(
 
 
 def info(
-    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="An .eoren file.")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="An .eoren file, or a store.")] = None,
     engine: Annotated[bool, typer.Option("--engine", help="Say what does the computing here, and why.")] = False,
     as_json: terminal.Json = False,
 ) -> None:
-    """Say what is in an .eoren file, or what computes here."""
+    """Say what is in a file or a store, or what computes here."""
     if engine == (file is not None):
         raise EorenError("info wants a FILE, or --engine; give one of them")
     if file is None:
         _engine(as_json)
+    elif file.is_dir():
+        _store(file, as_json)
     else:
         _contents(file, as_json)
 
@@ -65,6 +67,34 @@ def _engine(as_json: bool) -> None:
         return
     name = found.engine if found.target is None or found.engine != "native" else f"native, {found.target}"
     terminal.print_table({"engine": name, "why": found.why, "threads": str(found.threads)})
+
+
+def _store(folder: Path, as_json: bool) -> None:
+    from eoren.collection import Collection
+
+    found = Collection(folder)
+    values = found.summary()
+    if as_json:
+        terminal.print_json(values)
+        return
+    sizes, settings = values["sizes"], values["settings"]
+    failed = f", {values['failed']:,} of them failed" if values["failed"] else ""
+    rows = {"pictures": f"{values['pictures']:,}{failed}"}
+    if sizes:
+        width, height, channels, count = sizes[0]
+        size = f"{width} x {height}, {terminal.channel_names(channels)}"
+        rows["size"] = size if len(sizes) == 1 else f"{count:,} of {size}; other sizes: {len(sizes) - 1:,}"
+    rows["labels"] = str(values["labels"] or "-")
+    rows["networks"] = f"{values['networks']:,}, {values['parameters']:,} parameters"
+    rows["files"] = terminal.byte_size(values["bytes"])
+    for name in ("psnr", "psnr_8bit", "gradient_psnr", "ssim"):
+        mean = values[name]
+        rows[name] = "-" if mean is None else f"{mean:.4f}" if name == "ssim" else f"{mean:.2f} dB"
+    rows["psnr"] += ", mean over pictures" + (f"; {values['exact']:,} are exact" if values["exact"] else "")
+    start = ", all from one start" if values["same_start"] else ""
+    rows["fit"] = f"preset {settings['preset']}, objective {settings['objective']}, seed {values['seed']}{start}"
+    rows["written by"] = f"eoren {values['version']}"
+    terminal.print_table(rows)
 
 
 def _contents(file: Path, as_json: bool) -> None:

@@ -8,11 +8,13 @@ import typer
 from eoren.cli import terminal
 from eoren.errors import EorenError
 
-_EXPERIMENTS = ("gma", "composition", "mnist", "natural")
+_EXPERIMENTS = ("gma", "composition", "mnist", "natural", "remedies")
 
 
 def reproduce(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="gma, mnist, natural, composition, or all of them.")],
+    what: Annotated[
+        str, typer.Argument(metavar="WHAT", help="gma, mnist, natural, composition, remedies, or all of them.")
+    ],
     scale: Annotated[
         Literal["small", "paper"],
         typer.Option(metavar="NAME", help="small (minutes on two cores) or paper (its full protocol: days)."),
@@ -29,6 +31,7 @@ def reproduce(
 
     gma: Fig. 2, gradients with and without magnitude adjustment. mnist: Fig. 8 and 9, digits. natural: Fig. 7,
     photographs of Set5, Set14, Kodak and DIV2K. composition: Fig. 10, two pictures mixed in their gradients.
+    remedies: what mends EoREN where pixels win.
 
     What is in the folder already is not measured again: interrupted, the same command goes on.
     """

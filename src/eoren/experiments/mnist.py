@@ -18,7 +18,7 @@ from eoren.experiments.contest import EPOCHS, ORDER, TIME, Contest, Protocol
 from eoren.experiments.figures import COLORS, curve, figure, picture
 from eoren.experiments.methods import NETWORKS, Scale
 from eoren.experiments.predictors import target_psnr
-from eoren.experiments.results import Row, Watch, interval, markdown_table, paired, per_image, summary
+from eoren.experiments.results import Row, Watch, counted, interval, markdown_table, paired, per_image, summary
 from eoren.experiments.trials import METRICS, Image
 from eoren.files import write_text
 
@@ -40,6 +40,8 @@ _SIDES = (28, 64)
 def reproduce(folder: Path, protocol: Protocol, *, seed: int, watch: Watch, command: str, each: int = 10) -> Path:
     """Measure, draw ``mnist.png``, ``-curves``, ``-digits`` and ``-sides`` (and SVG), and conclude.
 
+    Beside the contest of all digits, one digit of each kind is fitted for half the epochs, and at smaller sides.
+
     Args:
         folder: where everything is written; what is there already is not measured again.
         protocol: of :data:`PROTOCOLS`, or one's own.
@@ -54,25 +56,30 @@ def reproduce(folder: Path, protocol: Protocol, *, seed: int, watch: Watch, comm
     images, columns = _digits(protocol.side, each)
     contest = Contest(folder, "mnist", protocol, images, columns, seed=seed)
     contest.hold(lambda label, share: watch(label, 0.9 * share))
-    sides = [*_smaller(folder, protocol, seed, watch), contest]
+    half, *smaller = _beside(folder, protocol, seed, watch)
+    sides = [*smaller, contest]
     _draw_bars(contest, folder / "mnist")
     _draw_curves(contest, folder / "mnist-curves")
-    _draw_digits(contest, folder / "mnist-digits")
+    _draw_digits([half, contest], folder / "mnist-digits")
     _draw_sides(sides, folder / "mnist-sides")
     path = folder / "mnist.md"
     write_text(path, _concluded(contest, sides, command))
     return path
 
 
-def _smaller(folder: Path, protocol: Protocol, seed: int, watch: Watch) -> list[Contest]:
-    """One digit of each kind, one seed, at smaller sides."""
+def _beside(folder: Path, protocol: Protocol, seed: int, watch: Watch) -> list[Contest]:
+    """One digit of each kind, one seed: for half the epochs, and at smaller sides."""
+    epochs = max(1, protocol.networks.epochs // 2)
+    protocol = replace(protocol, seeds=1)
+    rounds = [("half", f"{epochs} epochs", replace(protocol, networks=replace(protocol.networks, epochs=epochs)))]
+    rounds += [(str(side), f"{side} pixels a side", replace(protocol, side=side)) for side in _SIDES]
     found = []
-    for number, side in enumerate(_SIDES):
-        images, columns = _digits(side, 1)
-        contest = Contest(folder, f"mnist-{side}", replace(protocol, side=side, seeds=1), images, columns, seed=seed)
+    for number, (name, what, changed) in enumerate(rounds):
+        images, columns = _digits(changed.side, 1)
+        contest = Contest(folder, f"mnist-{name}", changed, images, columns, seed=seed)
 
-        def show(label: str, share: float, side: int = side, number: int = number) -> bool | None:
-            return watch(f"{side} pixels a side, {label}", 0.9 + 0.1 * (number + share) / len(_SIDES))
+        def show(label: str, share: float, what: str = what, number: int = number) -> bool | None:
+            return watch(f"{what}, {label}", 0.9 + 0.1 * (number + share) / len(rounds))
 
         contest.hold(show)
         found.append(contest)
@@ -137,21 +144,23 @@ def _draw_curves(contest: Contest, stem: Path) -> None:
         drawn.legend(*grid[0, 0].get_legend_handles_labels(), ncols=4, loc="outside lower center")
 
 
-def _draw_digits(contest: Contest, stem: Path) -> None:
-    """Fig. 9: what the fields show."""
-    names: dict[str, str] = {}
-    for name in contest.images:
-        names.setdefault(name[0], name)
-    shown = [names[digit] for digit in sorted(names)]
-    with figure(stem, (8.0, 4.6)) as drawn:
-        grid = drawn.subplots(1 + len(ORDER), len(shown))
-        for column, name in enumerate(shown):
-            picture(grid[0, column], contest.images[name])
-            for row, key in enumerate(ORDER, 1):
-                (first, *_) = contest.rows(key, EPOCHS, image=name)
-                image = contest.reconstruction(name, key)
-                picture(grid[row, column], image, note=f"{float(first['psnr']):.1f} dB")
-        for row, label in enumerate(["original", *(contest.methods[key].label for key in ORDER)]):
+def _draw_digits(contests: Sequence[Contest], stem: Path) -> None:
+    """Fig. 9: what the fields show after half the epochs, and after all."""
+    half, full = contests
+    with figure(stem, (8.0, 7.9)) as drawn:
+        grid = drawn.subplots(1 + 2 * len(ORDER), len(half.images))
+        labels = ["original"]
+        labels += [
+            f"{full.methods[key].label}\n{counted(each.protocol.networks.epochs, 'epoch')}"
+            for key in ORDER
+            for each in contests
+        ]
+        for column, (name, image) in enumerate(half.images.items()):
+            picture(grid[0, column], image)
+            for row, (key, each) in enumerate(((key, each) for key in ORDER for each in contests), 1):
+                (first, *_) = each.rows(key, EPOCHS, image=name)
+                picture(grid[row, column], each.reconstruction(name, key), note=f"{float(first['psnr']):.1f} dB")
+        for row, label in enumerate(labels):
             axes = grid[row, 0]
             axes.set_ylabel(label.replace(" + ", "\n+ "), rotation=0, ha="right", va="center")
 
@@ -231,7 +240,7 @@ def _concluded(contest: Contest, sides: Sequence[Contest], command: str) -> str:
     parts += [
         "![PSNR and SSIM of every digit](mnist.png)",
         "![Curves](mnist-curves.png)",
-        "![Digits](mnist-digits.png)",
+        "![Digits after half the epochs and after all](mnist-digits.png)",
     ]
     return summary("MNIST: Fig. 8 and 9", command, str(contest.protocol), parts)
 

@@ -1,0 +1,85 @@
+"""The paper's own way to compose (arXiv 2209.11697, Fig. 10): a network fitted to gradients alone, then tuned."""
+
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from eoren._version import __version__
+from eoren.checkpoint import Identity
+from eoren.devices import choose_device
+from eoren.field import Field, Provenance
+from eoren.files import check_writable
+from eoren.fitting import FitResult, checked_seed, finished
+from eoren.presets import resolve
+from eoren.quantization import rounded
+from eoren.running import Progress, Run
+from eoren.tiling import Tiling
+from eoren.tuning import Moments
+
+
+def fit_gradients(
+    guidance: Float[np.ndarray, "height width channels 2"],
+    rough: Float[np.ndarray, "height width channels"],
+    known: Bool[np.ndarray, "height width"],
+    colors: Float[np.ndarray, "height width channels"],
+    digest: str,
+    preset: str | None = None,
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    watch: Callable[[Progress], bool | None] | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+    **settings: Any,
+) -> FitResult:
+    """Fit one network to forward differences; channel tuning, two numbers a channel, to the colours that are known.
+
+    Args:
+        guidance: ``(H, W, C, 2)``, forward differences in intensity per pixel.
+        rough: ``(H, W, C)``: colours to tune to.
+        known: ``(H, W)``: where they count; everywhere if nowhere.
+        colors: ``(H, W, C)``: what the field is measured against.
+        digest: of all that is fitted, for checkpoint and file.
+        preset: ``single`` by default.
+        seed: see :func:`eoren.fit`, as for the rest.
+        device: likewise.
+        watch: likewise.
+        checkpoint: likewise.
+        settings: likewise.
+
+    Raises:
+        EorenError: as :func:`eoren.fit`.
+    """
+    chosen = resolve(preset or "single", **{**settings, "objective": "gradient", "filter": "forward", "tile": None})
+    seed, place = checked_seed(seed), choose_device(device)
+    if checkpoint is not None:
+        check_writable(Path(checkpoint))
+    height, width, _ = rough.shape
+    tiling = Tiling.single(width, height)
+    run = Run(
+        rough,
+        tiling,
+        Identity(chosen, seed, digest),
+        device=place,
+        start=monotonic(),
+        watch=watch,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+        gradient=guidance,
+    )
+    ended = run.until_the_end()
+    run.keep()
+    siren = rounded(run.siren, chosen.bits)
+    moments = Moments(1, siren.channels, siren.device)
+    said = torch.from_numpy(Field(siren, moments.tuning(), tiling).render())
+    counted = torch.from_numpy(known if known.any() else ~known)
+    target = torch.from_numpy(rough)
+    moments.add(slice(None), said[counted][None].to(place), target[counted][None].to(place))
+    taken = run.elapsed()
+    provenance = Provenance(chosen.as_dict(), seed, run.steps, round(taken, 3), digest, version=__version__)
+    field, measured = finished(Field(siren, moments.tuning(), tiling, chosen.bits, provenance), colors, place)
+    return FitResult(field, measured, tuple(run.history), chosen, seed, run.steps, taken, ended)

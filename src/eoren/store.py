@@ -1,0 +1,340 @@
+"""A store: a folder that holds the networks of many pictures, and an index of them that is true at any time.
+
+::
+
+    store.json                    settings, seed, shard size, version: what all shards have in common
+    shards/0000000.safetensors    networks of some pictures, in groups of pictures of one size
+    index/0000000.parquet         one row for each of them
+    pieces/0000000-00000          groups of tiles of a very large picture, until it is whole
+
+A shard's file is written before its part of the index, each of them whole or not at all. So what the index names is
+there, and what it does not name is fitted again after a kill. docs/file-format.md describes the content.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as save_tensors
+
+from eoren._version import __version__
+from eoren.batches import Fitted, Work
+from eoren.errors import EorenError
+from eoren.field import Field
+from eoren.files import atomic_path, write_text
+from eoren.pieces import Fragment
+from eoren.presets import Settings
+from eoren.quantization import pack, unpack
+from eoren.tiling import Tiling
+from eoren.tuning import Tuning
+
+if TYPE_CHECKING:
+    import pyarrow
+
+FORMAT_VERSION = 1
+_KEY = "eoren-shard"
+_MANIFEST = "store.json"
+_TEMPORARY = re.compile(r"\.eoren-[0-9a-f]{16}\..*")
+
+COLUMNS: Mapping[str, str] = {
+    "number": "int64",
+    "name": "string",
+    "label": "string",
+    "width": "int32",
+    "height": "int32",
+    "channels": "int32",
+    "sha256": "string",
+    "seed": "int64",
+    "status": "string",
+    "error": "string",
+    "networks": "int32",
+    "parameters": "int64",
+    "steps": "int64",
+    "psnr": "float",
+    "psnr_8bit": "float",
+    "gradient_psnr": "float",
+    "ssim": "float",
+    "shard": "int32",
+    "group": "int32",
+    "offset": "int32",
+}
+"""Of the index, with their types. docs/file-format.md says what they mean."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What all shards of a store have in common.
+
+    Attributes:
+        settings: of every fit.
+        seed: of all.
+        same_start: whether all networks began alike.
+        shard: pictures in a shard.
+        version: of eoren.
+    """
+
+    settings: Settings
+    seed: int
+    same_start: bool
+    shard: int
+    version: str = __version__
+
+    @classmethod
+    def of(cls, work: Work, shard: int) -> "Manifest":
+        """For some work."""
+        return cls(work.settings, work.seed, work.same_start, shard)
+
+
+class Store:
+    """The files of a store.
+
+    Args:
+        folder: where they are.
+
+    Attributes:
+        manifest: what its shards have in common.
+
+    Raises:
+        EorenError: it is no store, or damaged, or pyarrow is missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Read the manifest."""
+        _parquet()
+        self.folder = folder
+        self.manifest = _read_manifest(folder)
+
+    @classmethod
+    def make(cls, folder: Path, manifest: Manifest) -> "Store":
+        """A new store, or one that goes on where it was left.
+
+        Raises:
+            EorenError: the folder is something else, or a store of other settings.
+        """
+        _parquet()
+        new = not is_store(folder)
+        if new and folder.exists() and (not folder.is_dir() or any(not _is_ours(path) for path in folder.iterdir())):
+            raise EorenError(f"{folder}: exists and is no store; choose another --output")
+        try:
+            for part in ("shards", "index"):
+                (folder / part).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EorenError(f"{folder}: cannot be made ({error.strerror}); choose another --output") from None
+        if new:
+            content = {"format_version": FORMAT_VERSION, **asdict(manifest)}
+            write_text(folder / _MANIFEST, json.dumps(content, indent=1))
+        store = cls(folder)
+        mine, theirs = _flat(manifest), _flat(store.manifest)
+        for name, value in mine.items():
+            if theirs[name] != value:
+                raise EorenError(
+                    f"{folder}: a store with {name} {theirs[name]!r}, here it is {value!r}; "
+                    "use the same options, or choose another --output"
+                )
+        return store
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep others from writing, and sweep away what a killed run left behind.
+
+        Raises:
+            EorenError: somebody else is writing.
+        """
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.folder / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise EorenError(f"{self.folder}: another run is writing to it; wait for its end") from None
+        try:
+            for part in (self.folder, self.folder / "shards", self.folder / "index", self.folder / "pieces"):
+                for path in part.iterdir() if part.is_dir() else ():
+                    if _TEMPORARY.fullmatch(path.name):
+                        with suppress(FileNotFoundError):
+                            path.unlink()
+            for shard in self.shards():
+                self._forget_pieces(shard)
+            yield
+        finally:
+            lock.release()
+
+    def shards(self) -> list[int]:
+        """Numbers of the shards that are done, in order."""
+        found = (re.fullmatch(r"([0-9]{7,})\.parquet", path.name) for path in (self.folder / "index").glob("*"))
+        numbers = sorted(int(name[1]) for name in found if name)
+        # Who deletes a damaged file of networks wants them fitted again.
+        return [number for number in numbers if self.shard_path(number).exists()]
+
+    def rows(self, shard: int) -> "pyarrow.Table":
+        """The part of the index that belongs to a shard.
+
+        Raises:
+            EorenError: it is damaged.
+        """
+        import pyarrow
+
+        path = self.index_path(shard)
+        try:
+            table = _parquet().read_table(path, partitioning=None)
+        except (OSError, pyarrow.ArrowException) as error:
+            raise _damaged(path, error) from None
+        if table.column_names != [*COLUMNS]:
+            raise _damaged(path, "other columns")
+        return table
+
+    def write(self, fitted: Fitted) -> None:
+        """Add a shard, or replace it. A kill leaves it out, or in."""
+        data = dump_groups(fitted.groups)
+        with atomic_path(self.shard_path(fitted.shard)) as temporary:
+            temporary.write_bytes(data)
+        with atomic_path(self.index_path(fitted.shard)) as temporary:
+            _parquet().write_table(_table(fitted.rows), temporary, compression="zstd", write_statistics=False)
+        self._forget_pieces(fitted.shard)
+
+    def keep(self, fragment: Fragment) -> None:
+        """Keep a piece of a picture until :meth:`write` has the whole."""
+        path = self.folder / "pieces" / f"{fragment.shard:07}-{fragment.group:05}.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(fragment.dumps())
+
+    def fragments(self, shard: int) -> Iterator[Fragment]:
+        """The pieces that were kept of a picture; damaged ones are passed over, for they are fitted again."""
+        for path in self._pieces(shard):
+            with suppress(EorenError):
+                yield Fragment.loads(path.read_bytes())
+
+    def _pieces(self, shard: int) -> list[Path]:
+        return sorted((self.folder / "pieces").glob(f"{shard:07}-*.safetensors"))
+
+    def _forget_pieces(self, shard: int) -> None:
+        for path in self._pieces(shard):
+            path.unlink()
+
+    def networks(self, shard: int, group: int, offset: int = 0, count: int | None = None) -> Field:
+        """Some pictures of a group as one field, see :class:`eoren.batches.Fitted`; nothing else is read.
+
+        Args:
+            shard: its number.
+            group: its number in the shard.
+            offset: of the first picture in the group.
+            count: of pictures; all that follow by default.
+
+        Raises:
+            EorenError: the file is missing or damaged.
+        """
+        path = self.shard_path(shard)
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = json.loads(file.metadata()[_KEY])["groups"][group]
+                nodes = file.get_tensor(f"{group}.tiles").numpy()
+                tiling = Tiling(header["width"], header["height"], float(header["halo"]), nodes)
+                first = offset * tiling.count
+                end = None if count is None else first + count * tiling.count
+                prefix = f"{group}."
+                tensors = {
+                    name.removeprefix(prefix): file.get_slice(name)[first:end]
+                    for name in file.keys()  # noqa: SIM118
+                    if name.startswith(prefix) and name != f"{group}.tiles"
+                }
+            siren = unpack(tensors, tuple(float(omega) for omega in header["omegas"]))
+            found = Field(siren, Tuning(tensors["alpha"], tensors["beta"]), tiling, header["bits"])
+            if siren.batch == 0 or siren.batch % tiling.count:
+                raise ValueError(f"{siren.batch} networks for tiles of {tiling.count}")
+        except (OSError, SafetensorError, LookupError, TypeError, ValueError, RecursionError) as error:
+            raise _damaged(path, error) from None
+        return found
+
+    def shard_path(self, shard: int) -> Path:
+        """Where a shard's networks are."""
+        return self.folder / "shards" / f"{shard:07}.safetensors"
+
+    def index_path(self, shard: int) -> Path:
+        """Where a shard's rows are."""
+        return self.folder / "index" / f"{shard:07}.parquet"
+
+    def bytes(self) -> int:
+        """What all its files take."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a folder is a store."""
+    return (folder / _MANIFEST).is_file()
+
+
+def dump_groups(groups: Sequence[Field]) -> bytes:
+    """The bytes of a shard's file."""
+    tensors: dict[str, torch.Tensor] = {}
+    headers = []
+    for number, fields in enumerate(groups):
+        own = pack(fields.siren, fields.bits) | {"alpha": fields.tuning.alpha, "beta": fields.tuning.beta}
+        own["tiles"] = torch.tensor(fields.tiling.nodes)
+        tensors |= {f"{number}.{name}": tensor.contiguous() for name, tensor in own.items()}
+        headers.append(
+            {
+                "width": fields.tiling.width,
+                "height": fields.tiling.height,
+                "halo": fields.tiling.halo,
+                "channels": fields.channels,
+                "omegas": fields.siren.omegas,
+                "bits": fields.bits,
+            }
+        )
+    return bytes(save_tensors(tensors, {_KEY: json.dumps({"format_version": FORMAT_VERSION, "groups": headers})}))
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> "pyarrow.Table":
+    import pyarrow
+
+    schema = pyarrow.schema([(name, pyarrow.type_for_alias(kind)) for name, kind in COLUMNS.items()])
+    # SSIM is not a number where there is none: null says that to every reader.
+    plain = [{name: None if value != value else value for name, value in row.items()} for row in rows]
+    return pyarrow.Table.from_pylist(plain, schema)
+
+
+def _parquet() -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise EorenError("many pictures need pyarrow; pip install 'eoren[collections]'") from None
+    return pyarrow.parquet
+
+
+def _is_ours(path: Path) -> bool:
+    """What a run leaves behind that was killed before it wrote the manifest."""
+    empty = path.name in ("shards", "index") and path.is_dir() and not any(path.iterdir())
+    return empty or path.name == ".lock" or bool(_TEMPORARY.fullmatch(path.name))
+
+
+def _flat(manifest: Manifest) -> dict[str, Any]:
+    found = asdict(manifest)
+    settings: dict[str, Any] = found.pop("settings")
+    return {"eoren version": found.pop("version"), **settings, **found}
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    path = folder / _MANIFEST
+    if not path.is_file():
+        raise EorenError(f"{folder}: is no store; such folders are written by 'eoren fit-many'")
+    try:
+        stored = dict(json.loads(path.read_text()))
+        version = stored.pop("format_version")
+        if version != FORMAT_VERSION:
+            raise EorenError(f"{path}: format version {version!r:.40} is not {FORMAT_VERSION}; upgrade eoren")
+        return Manifest(Settings(**stored.pop("settings")), **stored)
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: object) -> EorenError:
+    kind = f"{type(error).__name__}: " if isinstance(error, Exception) else ""
+    reason = " ".join(f"{kind}{error}".split())
+    return EorenError(f"{path}: damaged ({reason:.200}); delete it and give the same 'eoren fit-many' again")
