@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.browser import chromium
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +34,10 @@ def python():
         return json.loads(done.stdout)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium for the tests of one module: Playwright's event loop must not outlive it."""
+    with chromium() as found:
+        yield found

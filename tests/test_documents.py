@@ -54,3 +54,22 @@ def test_python_runs(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "import eoren" in code
     exec(compile(re.sub(r"seconds=\d+", "steps=2", code), "document", "exec"), {})
+
+
+def without_comments(text):
+    """The code of a document, block by block, without what is said about it."""
+    blocks = re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL)
+    return [(kind, re.sub(r" +# .*", "", code)) for kind, code in blocks]
+
+
+def test_readme_in_korean_is_in_step():
+    """The same commands and the same Python in the same order, and every document that the English one leads to."""
+    english, korean = ((ROOT / name).read_text() for name in ("README.md", "README.ko.md"))
+    assert without_comments(korean) == without_comments(english)
+    assert len(without_comments(english)) >= 4
+    headings = [len(re.findall(r"^## ", text, re.MULTILINE)) for text in (english, korean)]
+    assert headings[0] == headings[1]
+    last = [set(re.findall(r"\]\(([^)]+)\)", text[text.rindex("\n## ") :])) for text in (english, korean)]
+    assert last[0] == last[1]
+    own = [set(re.findall(r"[가-힣]", text)) for text in (english, korean)]
+    assert len(own[0]) < 5 < 100 < len(own[1])

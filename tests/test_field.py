@@ -6,57 +6,18 @@ from math import ceil, floor
 import numpy as np
 import pytest
 import torch
+from tests.fields import TILINGS, doubled, field_of, tiling_of
 
 from eoren import field as field_module
 from eoren import native
 from eoren.errors import EorenError
 from eoren.field import Field, Provenance
-from eoren.siren import initialise
 from eoren.tiling import Tiling
-from eoren.tuning import Tuning
 
-
-def tiling_of(width, height, halo, *nodes):
-    """A tiling from its cuts in pre-order, such as ``"x9 . y7 . ."``: across x at 9, a tile, across y at 7, ..."""
-    nodes = [(-1, 0) if each == "." else ("xy".index(each[0]), int(each[1:])) for each in " ".join(nodes).split()]
-    return Tiling(width, height, halo, np.array(nodes, np.int32))
-
-
-# One network, and mosaics; halos whole, broken, wider than a tile, and reaching over the picture's border.
-TILINGS = {
-    "single": tiling_of(37, 23, 0.0, "."),
-    "grid": tiling_of(37, 23, 1.3, "x18", "y12", "x9 . .", "x9 . .", "y11", "x27 . .", "x27 . ."),
-    "tree": tiling_of(23, 37, 2.0, "x8", "y20 . .", "y9", "x15 . y5 . .", "."),
-    "row": tiling_of(19, 8, 1.5, "x4 . x8 . x15 . ."),
-    "wide halo": tiling_of(8, 19, 9.5, "y9 . ."),
-    "narrow tiles": tiling_of(10, 10, 2.5, "x4", "x2 . x3 . .", "y5 . x6 . ."),
-    "found": Tiling.of(np.random.default_rng(0).random((21, 40)) ** 8, count=7, halo=1.0, smallest=3),
-}
 SINGLE, GRID = TILINGS["single"], TILINGS["grid"]
 every_tiling = pytest.mark.parametrize("tiling", TILINGS.values(), ids=TILINGS)
 every_mosaic = pytest.mark.parametrize("tiling", [*TILINGS.values()][1:], ids=[*TILINGS][1:])
 one_and_many = pytest.mark.parametrize("tiling", [SINGLE, GRID], ids=["single", "grid"])
-
-
-def field_of(tiling, channels=3, *, width=6, depth=2, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    siren = initialise(
-        tiling.count,
-        width=width,
-        depth=depth,
-        channels=channels,
-        omega_first=6.0,
-        omega_hidden=5.0,
-        generator=generator,
-    )
-    alpha, beta = torch.rand(2, tiling.count, 1, channels, generator=generator)
-    return Field(siren, Tuning(alpha + 0.5, beta), tiling)
-
-
-def doubled(field):
-    """The same field in float64, for comparisons that rounding does not blur."""
-    tuning = Tuning(field.tuning.alpha.double(), field.tuning.beta.double())
-    return replace(field, siren=field.siren.to(torch.float64), tuning=tuning)
 
 
 def cuts_of(tiling):

@@ -115,9 +115,9 @@ def adjusted_gradient(
     """Filter an image, adjusted to measure slopes: Algorithm 1 of arXiv 2209.11697.
 
     Gradient with Magnitude Adjustment: for W x H pixels over coordinates of extent W_T x H_T, the filters
-    (Fx, Fy) become ``Fx / M(Fx) * W / W_T`` and ``Fy / M(Fy) * H / H_T``. The paper's M(F) = sum |F| yields
+    (Fx, Fy) become ``Fx / M(Fx) * W / W_T`` and ``Fy / M(Fy) * H / H_T``. The paper's ``M(F) = sum |F|`` yields
     slopes only where every non-zero derivative tap lies one pixel from the centre. The response to a unit
-    ramp yields them for every filter, and equals sum |F| for the paper's own. Beyond its border the image
+    ramp yields them for every filter, and equals ``sum |F|`` for the paper's own. Beyond its border the image
     continues by odd reflection, ``2 f[0] - f[k]``, which prolongs a ramp as the same ramp.
 
     Args:

@@ -2,9 +2,7 @@
 
 import io
 import json
-import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,21 +16,6 @@ from PIL import Image
 from eoren.viewer.exhibits import Exhibit, Gallery
 from eoren.viewer.server import serving
 from eoren.viewer.tiles import Tiles
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-if CHROMIUM is None:
-    pytest.skip("no chromium here", allow_module_level=True)
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as running:
-        # A sandbox within a container's own does not work for root.
-        safe = [] if hasattr(os, "getuid") and os.getuid() else ["--no-sandbox"]
-        chromium = running.chromium.launch(executable_path=CHROMIUM, args=safe)
-        yield chromium
-        chromium.close()
 
 
 class Page:

@@ -9,16 +9,67 @@ import typer
 from eoren.cli import terminal
 from eoren.errors import EorenError
 
+_OF_A_FIELD, _OF_A_STORE = ("onnx", "glsl", "html"), ("images", "fields")
+
 
 def export(
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="A folder that fit-many wrote.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="New or empty folder to write to.")],
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="An .eoren file, or a store of fit-many.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PATH", help="File to write; of a store, a new or empty folder.")
+    ],
     to: Annotated[
-        Literal["images", "fields"], typer.Option("--to", metavar="WHAT", help="images (PNG) or fields (.eoren).")
-    ] = "images",
+        Literal["onnx", "glsl", "html", "images", "fields"] | None,
+        typer.Option(
+            "--to",
+            metavar="WHAT",
+            help="Of a file: onnx (a graph), glsl (a shader) or html (a page to zoom in). Of a store: images (PNG), "
+            "the default, or fields (.eoren).",
+        ),
+    ] = None,
+    overwrite: terminal.Overwrite = False,
     quiet: terminal.Quiet = False,
 ) -> None:
-    """Write the pictures of a store as files, one each."""
+    """Write a field, or the pictures of a store, for use elsewhere.
+
+    A shader's weights go into a second file, named like it with .bin at the end.
+    """
+    wanted = _OF_A_STORE if source.is_dir() else _OF_A_FIELD
+    to = "images" if to is None and source.is_dir() else to
+    if to is None or to not in wanted:
+        given = "is missing" if to is None else f"{to} is not for {'stores' if source.is_dir() else 'single fields'}"
+        raise EorenError(f"{source}: --to {given}; give one of {', '.join(wanted)}")
+    if source.is_dir():
+        _store(source, output, to, quiet)
+    else:
+        _field(source, output, to, overwrite, quiet)
+
+
+def _field(file: Path, output: Path, to: str, overwrite: bool, quiet: bool) -> None:
+    terminal.check_output(output, file, overwrite)
+    written = [output]
+    if to == "glsl":
+        from eoren.exports.glsl import data_path, write_glsl
+
+        terminal.check_output(data_path(output), file, overwrite)
+
+    from eoren.storage import load
+
+    field = load(file)
+    if to == "onnx":
+        from eoren.exports.onnx import write_onnx
+
+        write_onnx(output, field)
+    elif to == "glsl":
+        written.append(write_glsl(output, field))
+    else:
+        from eoren.exports.html import write_html
+
+        write_html(output, field, title=file.stem)
+    if not quiet:
+        terminal.print_table({str(path): terminal.byte_size(path.stat().st_size) for path in written})
+
+
+def _store(store: Path, output: Path, to: str, quiet: bool) -> None:
     from eoren.collection import Collection
     from eoren.images import write_image
     from eoren.storage import save

@@ -1,0 +1,50 @@
+import re
+
+import onnx
+import pytest
+
+KINDS = ["onnx", "glsl", "html"]
+
+
+@pytest.mark.parametrize("to", KINDS)
+def test_writes_what_it_says(eoren, field_file, folder, to):
+    status, out, err = eoren("export", field_file, "--to", to, "-o", f"a.{to}")
+    assert (status, err) == (0, "")
+    names = [f"a.{to}", "a.glsl.bin"] if to == "glsl" else [f"a.{to}"]
+    assert re.findall(r"^(\S+) +[\d.]+ k?B$", out, re.MULTILINE) == names
+    assert {path.name for path in folder.iterdir()} == {"tiny.eoren", *names}
+    text = (folder / f"a.{to}").read_bytes()
+    if to == "onnx":
+        onnx.load_from_string(text)
+    else:
+        assert text.startswith({"glsl": b"#version 300 es\n", "html": b"<!DOCTYPE html>"}[to])
+    if to == "html":
+        assert b"<title>tiny</title>" in text
+
+
+@pytest.mark.parametrize("to", KINDS)
+def test_quiet(eoren, field_file, to):
+    assert eoren("export", field_file, "--to", to, "-o", "a", "--quiet") == (0, "", "")
+
+
+@pytest.mark.parametrize("to", KINDS)
+def test_keeps_what_is_there(eoren, refused, field_file, folder, to):
+    (folder / "a").write_text("mine")
+    assert refused("export", field_file, "--to", to, "-o", "a").startswith("a: exists; give --overwrite")
+    assert "is the input" in refused("export", field_file, "--to", to, "-o", field_file, "--overwrite")
+    assert eoren("export", field_file, "--to", to, "-o", "a", "--overwrite", "-q")[0] == 0
+    assert (folder / "a").read_bytes() != b"mine"
+
+
+def test_keeps_the_data_that_is_there(refused, field_file, folder):
+    (folder / "a.bin").write_text("mine")
+    assert refused("export", field_file, "--to", "glsl", "-o", "a").startswith("a.bin: exists")
+
+
+def test_mistakes(refused, field_file, picture, folder):
+    assert refused("export", field_file, "-o", "a") == f"{field_file}: --to is missing; give one of onnx, glsl, html"
+    assert "--to images is not for single fields" in refused("export", field_file, "--to", "images", "-o", "a")
+    assert "--to onnx is not for stores" in refused("export", folder, "--to", "onnx", "-o", "a")
+    assert "'pdf'" in refused("export", field_file, "--to", "pdf", "-o", "a")
+    assert "not an .eoren file" in refused("export", picture, "--to", "html", "-o", "a")
+    assert "there is no folder" in refused("export", field_file, "--to", "html", "-o", "missing/a.html")

@@ -1,0 +1,54 @@
+// Runs a field's shader in WebGL 2 and gives back the floats of every layer asked for. Own code, so that the shader
+// is tested as somebody else would use it, from the two files that are written.
+(given) => {
+  const gl = document.createElement("canvas").getContext("webgl2");
+  gl.getExtension("EXT_color_buffer_float");
+  const program = gl.createProgram();
+  const vertex = `#version 300 es
+  void main() { gl_Position = vec4(vec2(gl_VertexID & 1, gl_VertexID >> 1) * 4.0 - 1.0, 0.0, 1.0); }`;
+  for (const [type, source] of [[gl.VERTEX_SHADER, vertex], [gl.FRAGMENT_SHADER, given.source]]) {
+    const shader = gl.createShader(type);
+    gl.shaderSource(shader, source);
+    gl.compileShader(shader);
+    gl.attachShader(program, shader);
+    const log = gl.getShaderInfoLog(shader);
+    if (log) throw new Error(log);
+  }
+  gl.linkProgram(program);
+  if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new Error(gl.getProgramInfoLog(program));
+  gl.useProgram(program);
+  const texture = (unit, rows, width, numbers) => {
+    gl.activeTexture(gl.TEXTURE0 + unit);
+    const made = gl.createTexture();
+    gl.bindTexture(gl.TEXTURE_2D, made);
+    gl.texStorage2D(gl.TEXTURE_2D, 1, gl.RGBA32F, width, rows);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
+    if (numbers) gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, width, rows, gl.RGBA, gl.FLOAT, numbers);
+    return made;
+  };
+  const data = new Float32Array(Uint8Array.from(atob(given.data), (letter) => letter.charCodeAt(0)).buffer);
+  const first = given.rows[0] * 4 * 2048;
+  texture(0, given.rows[0], 2048, data.subarray(0, first));
+  texture(1, given.rows[1], 2048, data.subarray(first));
+  const at = (name) => gl.getUniformLocation(program, name);
+  gl.uniform1i(at("eoren_tiles"), 0);
+  gl.uniform1i(at("eoren_networks"), 1);
+  gl.uniform2i(at("u_base"), ...given.base);
+  gl.uniform2f(at("u_offset"), ...given.offset);
+  gl.uniform2f(at("u_step"), ...given.step);
+  gl.bindFramebuffer(gl.FRAMEBUFFER, gl.createFramebuffer());
+  const target = texture(2, given.height, given.width, null);
+  gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, target, 0);
+  gl.viewport(0, 0, given.width, given.height);
+  const found = given.layers.map((layer) => {
+    gl.uniform1i(at("u_layer"), layer);
+    gl.drawArrays(gl.TRIANGLES, 0, 3);
+    const numbers = new Float32Array(4 * given.width * given.height);
+    gl.readPixels(0, 0, given.width, given.height, gl.RGBA, gl.FLOAT, numbers);
+    return Array.from(numbers);
+  });
+  if (gl.getError()) throw new Error("WebGL error");
+  gl.getExtension("WEBGL_lose_context").loseContext();
+  return found;
+}
