@@ -125,7 +125,7 @@ class Tiling:
             raise ValueError(f"a picture has at least one pixel, got {self.width}x{self.height}")
         if self.count > 1 and not 0 < self.halo < float("inf"):
             raise ValueError(f"the halo between tiles is a number above zero, got {self.halo}")
-        assert len(self._tree.boxes) == self.count
+        assert len(self.tree.boxes) == self.count
 
     @property
     def count(self) -> int:
@@ -135,7 +135,7 @@ class Tiling:
     @property
     def boxes(self) -> Int[Tensor, "count 4"]:
         """Per tile, ``(x0, y0, x1, y1)`` in pixels, halo not included: a partition of the picture."""
-        return torch.tensor(self._tree.boxes)
+        return torch.tensor(self.tree.boxes)
 
     @cached_property
     def pixel_boxes(self) -> Int[Tensor, "count 4"]:
@@ -189,7 +189,7 @@ class Tiling:
             [slice(0, 2, None), slice(2, 4, None), slice(4, 6, None), slice(6, 9, None)]
         """
         leaves = np.zeros(len(self.nodes), np.int64)
-        _, _, lower, upper = self._tree.columns
+        lower, upper = self.tree.lower, self.tree.upper
         for node in reversed(range(len(self.nodes))):  # children come after their parent
             cut = self.nodes[node, 0] != _LEAF
             leaves[node] = leaves[lower[node]] + leaves[upper[node]] if cut else 1
@@ -233,7 +233,7 @@ class Tiling:
             points: anywhere in the plane; beyond the picture the outermost tiles answer.
         """
         device, dtype = points.device, points.dtype
-        axis, cut, lower, upper = (torch.from_numpy(a).to(device) for a in self._tree.columns)
+        axis, cut, lower, upper, tiles = (torch.from_numpy(column).to(device) for column in self.tree[:5])
         size = torch.tensor([self.width, self.height], dtype=dtype, device=device)
         position = points * size
         point = torch.arange(len(points), device=device)
@@ -260,7 +260,7 @@ class Tiling:
                 )
             point, node, product = (torch.cat(pair) for pair in zip(*halves, strict=True))
         point, node, product = (torch.cat(each) for each in zip(*done, strict=True))
-        tile = torch.from_numpy(self._tree.tile_of_node).to(device)[node]
+        tile = tiles[node]
         order = torch.argsort(tile, stable=True)
         (x, dx, ddx), (y, dy, ddy) = product[order].movedim(0, -1)
         return Blend(
@@ -268,39 +268,57 @@ class Tiling:
         )
 
     @cached_property
-    def _tree(self) -> "_Tree":
-        """Children, boxes and numbers, from one walk over the nodes, which also checks them."""
+    def tree(self) -> "Tree":
+        """The nodes with their children and tiles, from one walk over them, which also checks them."""
         nodes = self.nodes.tolist()
         lower, upper = np.zeros(len(nodes), np.int64), np.zeros(len(nodes), np.int64)
-        tile_of_node = np.full(len(nodes), _LEAF, np.int64)
+        tile = np.full(len(nodes), _LEAF, np.int64)
         boxes: list[tuple[int, int, int, int]] = []
-        # What is still to be visited: a box, and the upper child's parent if it is one.
-        waiting: list[tuple[tuple[int, int, int, int], int]] = [((0, 0, self.width, self.height), _LEAF)]
+        depth = 0
+        # What is still to be visited: a box, the upper child's parent if it is one, and how many cuts are above.
+        waiting: list[tuple[tuple[int, int, int, int], int, int]] = [((0, 0, self.width, self.height), _LEAF, 0)]
         for index, (axis, cut) in enumerate(nodes):
             if not waiting:
                 raise ValueError(f"the tree of tiles ends at node {index} of {len(nodes)}")
-            (x0, y0, x1, y1), parent = waiting.pop()
+            (x0, y0, x1, y1), parent, above = waiting.pop()
+            depth = max(depth, above)
             if parent != _LEAF:
                 upper[parent] = index
             if axis == _LEAF:
-                tile_of_node[index] = len(boxes)
+                tile[index] = len(boxes)
                 boxes.append((x0, y0, x1, y1))
                 continue
             if axis not in (0, 1) or not ((x0, y0)[axis] < cut < (x1, y1)[axis]):
                 raise ValueError(f"node {index} of the tree of tiles cuts axis {axis} at {cut}, outside its box")
             lower[index] = index + 1
-            waiting.append(((cut, y0, x1, y1) if axis == 0 else (x0, cut, x1, y1), index))
-            waiting.append(((x0, y0, cut, y1) if axis == 0 else (x0, y0, x1, cut), _LEAF))
+            waiting.append(((cut, y0, x1, y1) if axis == 0 else (x0, cut, x1, y1), index, above + 1))
+            waiting.append(((x0, y0, cut, y1) if axis == 0 else (x0, y0, x1, cut), _LEAF, above + 1))
         if waiting:
             raise ValueError(f"the tree of tiles has {len(nodes)} nodes, too few")
-        axes, cuts = self.nodes[:, 0].astype(np.int64), self.nodes[:, 1].astype(np.int64)
-        return _Tree((axes, cuts, lower, upper), tile_of_node, boxes)
+        axis, cut = self.nodes.astype(np.int64).T.copy()
+        return Tree(axis, cut, lower, upper, tile, boxes, depth)
 
 
-class _Tree(NamedTuple):
-    columns: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # axis, cut, lower child, upper child
-    tile_of_node: np.ndarray
+class Tree(NamedTuple):
+    """The k-d tree of a :class:`Tiling`, a column a property and an entry a node.
+
+    Attributes:
+        axis: 0 or 1 that the node cuts across, -1 where it is a tile.
+        cut: at this pixel edge.
+        lower: node on the lower side.
+        upper: node on the upper side.
+        tile: that the node is, else -1.
+        boxes: of the tiles, ``(x0, y0, x1, y1)`` in pixels, halo not included.
+        depth: cuts above the deepest tile.
+    """
+
+    axis: Int[np.ndarray, " nodes"]
+    cut: Int[np.ndarray, " nodes"]
+    lower: Int[np.ndarray, " nodes"]
+    upper: Int[np.ndarray, " nodes"]
+    tile: Int[np.ndarray, " nodes"]
     boxes: list[tuple[int, int, int, int]]
+    depth: int
 
 
 def _multiplied(
