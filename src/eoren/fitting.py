@@ -126,7 +126,9 @@ def fit(
     run.keep()
     field = tuned(run.siren, tiling, points, bits=chosen.bits)
     taken = run.elapsed()
-    provenance = Provenance(chosen.as_dict(), seed, run.steps, round(taken, 3), digest, version=__version__)
+    timed = chosen.seconds is not None or chosen.seconds_per_megapixel is not None
+    spent = round(taken, 3) if timed else None
+    provenance = Provenance(chosen.as_dict(), seed, run.steps, spent, digest, version=__version__)
     field = loads(dumps(replace(field, provenance=provenance))).to(place)
     history, steps = tuple(run.history), run.steps
     del run  # with all that training kept
