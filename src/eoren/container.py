@@ -42,9 +42,14 @@ def read_checked(file: BinaryIO, size: int) -> bytes:
     Raises:
         ForeignError, DamagedError: see :func:`check_layout`.
     """
-    check_layout(file.read(_START + MAX_HEADER), size)
+    check_file(file, size)
     file.seek(0)
     return file.read(size)
+
+
+def check_file(file: BinaryIO, size: int) -> dict[str, str]:
+    """:func:`check_layout` of a file at its beginning."""
+    return check_layout(file.read(_START + MAX_HEADER), size)
 
 
 def check_layout(start: bytes, size: int) -> dict[str, str]:

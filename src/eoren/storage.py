@@ -27,10 +27,10 @@ from safetensors.torch import save as save_tensors
 
 from eoren._version import __version__
 from eoren.container import DamagedError, ForeignError, check_layout, read_checked
+from eoren.decoding import MAX_PIXELS
 from eoren.errors import EorenError
 from eoren.field import Field, Provenance
 from eoren.files import atomic_path, open_regular
-from eoren.images import MAX_PIXELS
 from eoren.quantization import BITS, pack, unpack
 from eoren.tiling import Tiling
 from eoren.tuning import Tuning
