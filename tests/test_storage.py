@@ -4,7 +4,6 @@ import json
 import os
 import pickle
 import struct
-import zlib
 from contextlib import suppress
 from dataclasses import asdict, replace
 from itertools import pairwise
@@ -17,6 +16,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
+from tests.fuzz.targets import checksums
 
 from eoren.errors import EorenError
 from eoren.field import Field, Provenance
@@ -217,16 +217,6 @@ def as_file(header, tensors):
     with suppress(KeyError, IndexError, TypeError):  # those without a tile, or of a type that NumPy lacks
         tensors["checksums"] = checksums(text, tensors)
     return save_tensors(tensors, {"eoren": text})
-
-
-def checksums(text, tensors):
-    """As the document has them."""
-    numbers = {name: t.numpy() for name, t in sorted(tensors.items()) if name not in ("tiles", "checksums")}
-    tiles = [
-        zlib.crc32(b"".join(n[tile].tobytes() for n in numbers.values())) for tile in range(len(tensors["alpha"]))
-    ]
-    shared = zlib.crc32(text.encode() + tensors["tiles"].numpy().tobytes())
-    return torch.from_numpy(np.array([*tiles, shared], np.uint32).view(np.int32).copy())
 
 
 def poisoned(value):

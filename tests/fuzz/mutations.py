@@ -1,4 +1,4 @@
-"""Damage at random, where it hurts: single bits, numbers at their limits, pieces moved, cut out, doubled or swapped."""
+"""Damage at random, where it hurts: single bits, numbers at their limits, pieces moved, cut out, doubled, swapped."""
 
 import random
 

@@ -5,7 +5,6 @@ reader joins by one entry in `TARGETS`.
 """
 
 import io
-import json
 import struct
 import tempfile
 import zlib
@@ -60,9 +59,8 @@ def one_line(error: EorenError) -> str:
 def checksums(text: str, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
     """As docs/file-format.md has them."""
     numbers = {name: t.numpy() for name, t in sorted(tensors.items()) if name not in ("tiles", "checksums")}
-    tiles = [
-        zlib.crc32(b"".join(each[tile].tobytes() for each in numbers.values())) for tile in range(len(tensors["alpha"]))
-    ]
+    batch = range(len(tensors["alpha"]))
+    tiles = [zlib.crc32(b"".join(each[tile].tobytes() for each in numbers.values())) for tile in batch]
     shared = zlib.crc32(text.encode() + tensors["tiles"].numpy().tobytes())
     return torch.from_numpy(np.array([*tiles, shared], np.uint32).view(np.int32).copy())
 
@@ -146,7 +144,7 @@ def read_file(data: bytes) -> str:
     assert pixels.dtype == np.float32
     assert pixels.ndim == 3
     assert 1 <= pixels.shape[2] <= 4
-    assert 0 <= float(pixels.min())
+    assert float(pixels.min()) >= 0
     assert float(pixels.max()) <= 1
     assert not any("\n" in note for note in picture.notes)
     return "read"
