@@ -6,6 +6,7 @@ of or log becomes notes; whatever they raise becomes an `EorenError`.
 
 import logging
 import os
+import struct
 import tempfile
 import threading
 import warnings
@@ -33,6 +34,7 @@ PIXELS_PER_BYTE = 256
 # Listed, because for some other formats Pillow would run external programs.
 _PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_GIF_MAGIC = (b"GIF87a", b"GIF89a")
 _NPY_MAGIC = b"\x93NUMPY"
 _KNOWN = "an intact PNG, JPEG, TIFF, WebP, GIF or .npy file"
 
@@ -103,6 +105,7 @@ def _decoding(path: Path) -> Iterator[list[str]]:
     log, listener = logging.getLogger("tifffile"), _Listener()
     with _DECODING, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # MAX_PIXELS is ours
         propagate, log.propagate = log.propagate, False
         log.addHandler(listener)
@@ -126,11 +129,16 @@ def _decoding(path: Path) -> Iterator[list[str]]:
 
 def _decode(path: Path) -> Decoded:
     with path.open("rb") as file:
-        magic = file.read(8)
+        magic = file.read(10)
     if magic.startswith(_NPY_MAGIC):
         return _decode_npy(path)
     if magic.startswith(_TIFF_MAGIC):
         return _decode_tiff(path)
+    if magic.startswith(_GIF_MAGIC) and len(magic) == 10:
+        width, height = struct.unpack("<HH", magic[6:])
+        _check_size(path, height, width)
+        # Pillow makes room for frames that reach beyond the picture; it raises at twice its limit.
+        Image.MAX_IMAGE_PIXELS = max(FREE_PIXELS, PIXELS_PER_BYTE * path.stat().st_size) // 2
     return _decode_pillow(path)
 
 

@@ -10,6 +10,7 @@ file, and ``tests/test_fuzz.py`` reads it ever after.
 
 import argparse
 import hashlib
+import os
 import random
 import resource
 import signal
@@ -56,7 +57,9 @@ def _fuzz(name: str, seconds: float, seed: int, engine: str) -> int:
         while (left := end - time.monotonic()) > 1 or not total:
             command = [sys.executable, "-W", "ignore", "-m", "tests.fuzz", "--worker", folder, "--engine", engine]
             command += ["--only", name, "--seconds", str(max(left, 1)), "--seed", str(seed)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            # Threads cost more than they bring to fields of a few units.
+            alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+            done = subprocess.run(command, env=alone, capture_output=True, text=True, check=False)
             if (place / "count").exists():
                 total.update(_counts(place / "count"))
             if done.returncode == 0:
