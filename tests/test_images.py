@@ -570,7 +570,7 @@ REAL = {
 
 BROKEN = {
     "65536-uint32-limit.png": "65536 x 65536 pixels exceed the limit",
-    "decompression_bomb.gif": "pixels exceed the limit",
+    "decompression_bomb.gif": "decompression bomb",
     "broken.png": "no picture in a known format",
     "broken_data_stream.png": "damaged",
     "truncated_image.png": "damaged",
