@@ -18,7 +18,7 @@ def lowest():
 
 
 def number(version):
-    return [*map(int, (version.split(".") + ["0", "0"])[:3])]
+    return [*map(int, [*version.split("."), "0", "0"][:3])]
 
 
 def test_every_dependency_is_pinned_above_its_lower_bound():
