@@ -163,9 +163,9 @@ def _checksums(tensors: Mapping[str, torch.Tensor], text: str) -> Int32[np.ndarr
     for tile in range(len(own[0])):
         value = 0
         for numbers in own:
-            value = crc32(numbers[tile], value)
+            value = crc32(numbers[tile].data, value)
         found.append(value)
-    found.append(crc32(_little_endian(tensors["tiles"]), crc32(text.encode())))
+    found.append(crc32(_little_endian(tensors["tiles"]).data, crc32(text.encode())))
     return np.array(found, np.uint32).view(np.int32)
 
 
