@@ -295,7 +295,7 @@ def test_provenance_tells_everything(tmp_path):
     assert provenance.settings == result.settings.as_dict()
     assert provenance.settings["gradient_weight"] == 0.25
     assert (provenance.seed, provenance.steps) == (9, 2)
-    assert provenance.seconds == pytest.approx(result.seconds, abs=1e-3)
+    assert provenance.seconds is None  # steps were to end it
     assert provenance.version == result.version == eoren.__version__
     json.dumps(provenance.settings, allow_nan=False)
     again = eoren.fit(picture(), **(provenance.settings | {"seed": provenance.seed, "device": "cpu"}))

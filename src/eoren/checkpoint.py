@@ -11,8 +11,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 
 from eoren._version import __version__
+from eoren.container import check_file
 from eoren.errors import EorenError
-from eoren.files import atomic_path
+from eoren.files import atomic_path, open_regular
 from eoren.presets import Settings
 
 _KEY = "eoren-checkpoint"
@@ -107,6 +108,8 @@ def read_checkpoint(path: Path, identity: Identity) -> Checkpoint:
         EorenError: the file is damaged, or belongs to another fit: the message names what differs.
     """
     try:
+        with open_regular(path) as (file, size):
+            check_file(file, size)
         with safe_open(path, framework="pt") as stored:
             header = json.loads(stored.metadata()[_KEY])
             _compare(path, identity.as_dict(), dict(header["identity"]))

@@ -54,7 +54,7 @@ class Provenance:
         settings: every setting of the fit.
         seed: of the random numbers.
         steps: that were made.
-        seconds: that the fit took.
+        seconds: that the fit took; none where only steps were to end it, so that the same fit gives the same file.
         source_sha256: of the picture's file, or of the array's bytes.
         metrics: of the stored field against its picture.
         version: of eoren.
@@ -64,7 +64,7 @@ class Provenance:
     settings: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     steps: int = 0
-    seconds: float = 0.0
+    seconds: float | None = None
     source_sha256: str = ""
     metrics: dict[str, float | None] = field(default_factory=dict)
     version: str = ""

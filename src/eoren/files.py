@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from eoren.errors import EorenError
 
@@ -26,17 +27,38 @@ def sha256(path: str | Path) -> str:
     Raises:
         EorenError: The file is missing, cannot be read, or is not a regular file.
     """
-    path = Path(path)
     digest = hashlib.sha256()
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a named pipe would block, /dev/zero would never end
-            raise EorenError(f"{path}: is a folder or a device; give the path of a file")
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except (OSError, ValueError) as error:
-        raise EorenError(f"{path}: cannot be read ({_reason(error)}); check the path") from error
+    with open_regular(path) as (file, _):
+        while block := file.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
+
+
+@contextmanager
+def open_regular(path: str | Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a file for reading that is one: a named pipe would block, /dev/zero would never end.
+
+    Args:
+        path: A regular file.
+
+    Yields:
+        The file, and how many bytes it has.
+
+    Raises:
+        EorenError: The file is missing, cannot be read, or is not a regular file.
+    """
+    path = Path(path)
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise EorenError(f"{path}: is a folder or a device; give the path of a file")
+        file = path.open("rb")
+    except (OSError, ValueError) as error:
+        raise _cannot_read(path, error) from error
+    with file:
+        try:
+            yield file, os.fstat(file.fileno()).st_size
+        except OSError as error:
+            raise _cannot_read(path, error) from error
 
 
 def check_writable(target: str | Path) -> None:
@@ -135,6 +157,10 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _cannot_read(path: Path, error: Exception) -> EorenError:
+    return EorenError(f"{path}: cannot be read ({_reason(error)}); check the path")
 
 
 def _cannot_write(target: Path, error: Exception) -> EorenError:

@@ -126,7 +126,8 @@ def fit(
     run.keep()
     field = tuned(run.siren, tiling, points, bits=chosen.bits)
     taken = run.elapsed()
-    provenance = Provenance(chosen.as_dict(), seed, run.steps, round(taken, 3), digest, version=__version__)
+    spent = seconds_of_record(chosen, taken)
+    provenance = Provenance(chosen.as_dict(), seed, run.steps, spent, digest, version=__version__)
     history, steps = tuple(run.history), run.steps
     del run  # with all that training kept
     field, measured = finished(replace(field, provenance=provenance), pixels, place)
@@ -134,6 +135,12 @@ def fit(
         # Training measured networks one by one; this is the field.
         ended = "target" if measured.psnr >= chosen.until_psnr else "budget"
     return FitResult(field, measured, history, chosen, seed, steps, taken, ended)
+
+
+def seconds_of_record(settings: Settings, taken: float) -> float | None:
+    """What a file says of the time: nothing where steps alone were to end the fit, so that its bytes are the same."""
+    timed = settings.seconds is not None or settings.seconds_per_megapixel is not None
+    return round(taken, 3) if timed else None
 
 
 def finished(

@@ -15,7 +15,7 @@ from eoren.checkpoint import Identity
 from eoren.devices import choose_device
 from eoren.field import Field, Provenance
 from eoren.files import check_writable
-from eoren.fitting import FitResult, checked_seed, finished
+from eoren.fitting import FitResult, checked_seed, finished, seconds_of_record
 from eoren.presets import resolve
 from eoren.quantization import rounded
 from eoren.running import Progress, Run
@@ -80,6 +80,7 @@ def fit_gradients(
     target = torch.from_numpy(rough)
     moments.add(slice(None), said[counted][None].to(place), target[counted][None].to(place))
     taken = run.elapsed()
-    provenance = Provenance(chosen.as_dict(), seed, run.steps, round(taken, 3), digest, version=__version__)
+    spent = seconds_of_record(chosen, taken)
+    provenance = Provenance(chosen.as_dict(), seed, run.steps, spent, digest, version=__version__)
     field, measured = finished(Field(siren, moments.tuning(), tiling, chosen.bits, provenance), colors, place)
     return FitResult(field, measured, tuple(run.history), chosen, seed, run.steps, taken, ended)

@@ -17,16 +17,16 @@ BITS = (32, 16, 8)
 
 
 def stored_bits(width: int, depth: int, channels: int, bits: int) -> int:
-    """Bits that one network takes in a file of ``bits`` bits a weight, with its channel tuning and its cut.
+    """Bits that one network takes in a file of ``bits`` bits a weight, with its channel tuning, cut and checksum.
 
     Example:
-        >>> stored_bits(256, 5, 3, 32) == 32 * (264707 + 2 * 3 + 2 * 2)
+        >>> stored_bits(256, 5, 3, 32) == 32 * (264707 + 2 * 3 + 2 * 2 + 1)
         True
     """
     units = width * depth + channels
     weights = parameter_count(width, depth, channels) - units
     per_unit = {32: 32, 16: 16, 8: 16 + 32}[bits]  # a bias, and with 8 bits a scale
-    return weights * bits + units * per_unit + 32 * (2 * channels + 2 * 2)
+    return weights * bits + units * per_unit + 32 * (2 * channels + 2 * 2 + 1)
 
 
 def pack(siren: Siren, bits: int) -> dict[str, Tensor]:

@@ -1,33 +1,45 @@
 """The .eoren file: safetensors with JSON beside the numbers. Nothing in it can execute.
 
-Tensors are those of :func:`eoren.quantization.pack`, and ``alpha`` and ``beta`` of the channel tuning. One metadata
-entry, ``eoren``, holds JSON: format version, picture size, tiling, frequency factors, bits, provenance.
+Tensors are those of :func:`eoren.quantization.pack`, ``alpha`` and ``beta`` of the channel tuning, the tree of
+``tiles``, and ``checksums``. One metadata entry, ``eoren``, holds JSON: format version, picture size, tiling,
+frequency factors, bits, provenance. Files of version 1 are the same without checksums.
+
+Files come from strangers: nothing in one is believed before it has been checked, and a checksum for every tile tells
+which one was damaged on its way.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
+import numpy as np
 import torch
+from jaxtyping import Int32, Int64
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from eoren._version import __version__
+from eoren.container import DamagedError, ForeignError, check_layout, read_checked
+from eoren.decoding import MAX_PIXELS
 from eoren.errors import EorenError
 from eoren.field import Field, Provenance
-from eoren.files import atomic_path
+from eoren.files import atomic_path, open_regular
 from eoren.quantization import BITS, pack, unpack
 from eoren.tiling import Tiling
 from eoren.tuning import Tuning
 
-FORMAT_VERSION = 1
-_MAX_SIDE = 2**31 - 1
+FORMAT_VERSION = 2
 _KEY = "eoren"
+# Cuts above one tile. The trees that we grow halve the number of tiles at each; a chain of a hundred thousand would
+# take as many times as much memory as its file.
+_MAX_DEPTH = 64
 
 
 def save(field: Field, path: str | PathLike[str]) -> None:
@@ -49,20 +61,21 @@ def load(path: str | PathLike[str], *, device: torch.device | str = "cpu") -> Fi
     Raises:
         EorenError: the file is missing, damaged, of another kind, or of a newer version.
     """
-    try:
-        data = Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        raise EorenError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from None
-    try:
-        return loads(data).to(device)
-    except EorenError as error:
-        raise EorenError(f"{path}: {error}") from None
+    path = Path(path)
+    with open_regular(path) as (file, size):
+        try:
+            with _refusing():
+                data = read_checked(file, size)
+            return loads(data).to(device)
+        except EorenError as error:
+            raise EorenError(f"{path}: {error}") from None
 
 
 def dumps(field: Field) -> bytes:
     """The bytes of a field's file: the same field gives the same bytes."""
     tensors = {name: t.cpu().contiguous() for name, t in pack(field.siren, field.bits).items()}
-    tensors["alpha"], tensors["beta"] = field.tuning.alpha.cpu(), field.tuning.beta.cpu()
+    tensors["alpha"] = field.tuning.alpha.cpu().contiguous()
+    tensors["beta"] = field.tuning.beta.cpu().contiguous()
     tensors["tiles"] = torch.from_numpy(field.tiling.nodes)
     header = {
         "format_version": FORMAT_VERSION,
@@ -74,7 +87,9 @@ def dumps(field: Field) -> bytes:
         "bits": field.bits,
         "provenance": asdict(field.provenance),
     }
-    return bytes(save_tensors(tensors, {_KEY: json.dumps(header, sort_keys=True, allow_nan=False)}))
+    text = json.dumps(header, sort_keys=True, allow_nan=False)
+    tensors["checksums"] = torch.from_numpy(_checksums(tensors, text))
+    return bytes(save_tensors(tensors, {_KEY: text}))
 
 
 def loads(data: bytes) -> Field:
@@ -83,61 +98,112 @@ def loads(data: bytes) -> Field:
     Raises:
         EorenError: the bytes are damaged, of another kind, or of a newer version.
     """
-    header = read_header(data)
-    try:
+    with _refusing():
+        text = check_layout(data, len(data)).get(_KEY, "")
+        header = _header(text)
         tensors = load_tensors(data)
-        size = _whole(header, "width", _MAX_SIDE), _whole(header, "height", _MAX_SIDE)
+        size = _whole(header, "width", MAX_PIXELS), _whole(header, "height", MAX_PIXELS)
+        if size[0] * size[1] > MAX_PIXELS:
+            raise ValueError(f"{size[0]} x {size[1]} pixels exceed the limit of {MAX_PIXELS}")
         channels, bits = _whole(header, "channels", 4), _whole(header, "bits", 32)
         omegas = tuple(float(omega) for omega in header["omegas"])
-        _check_tensors(tensors, channels, len(omegas), bits)
+        sealed = header["format_version"] > 1
+        _check_tensors(tensors, channels, len(omegas), bits, sealed)
+        damaged = _damaged_tiles(tensors, text) if sealed else np.zeros(0, np.int64)
         tiling = Tiling(*size, float(header["halo"]), tensors["tiles"].numpy())
-        field = Field(
-            unpack(tensors, omegas),
-            Tuning(tensors["alpha"], tensors["beta"]),
-            tiling,
-            bits,
-            _provenance(header["provenance"]),
-        )
-    except (KeyError, TypeError, ValueError, IndexError, OverflowError, SafetensorError) as error:
-        raise EorenError(f"damaged .eoren file ({_one_line(error)}); fit the picture again") from None
-    numbers = (*field.siren.tensors(), field.tuning.alpha, field.tuning.beta, torch.tensor(omegas))
-    if not all(bool(t.isfinite().all()) for t in numbers):
-        raise EorenError("damaged .eoren file: some of its numbers are not finite; fit the picture again")
+        if tiling.tree.depth > _MAX_DEPTH:
+            raise ValueError(f"a tile lies under {tiling.tree.depth} cuts, where {_MAX_DEPTH} are the most")
+        if len(damaged):
+            raise DamagedError(_where(tiling, damaged))
+        provenance = _provenance(header["provenance"])
+        field = Field(unpack(tensors, omegas), Tuning(tensors["alpha"], tensors["beta"]), tiling, bits, provenance)
+        numbers = (*field.siren.tensors(), field.tuning.alpha, field.tuning.beta, torch.tensor(omegas))
+        if not all(bool(t.isfinite().all()) for t in numbers):
+            raise ValueError("some of its numbers are not finite")
     return field
 
 
-def read_header(data: bytes) -> dict[str, Any]:
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Say of a file that is none of ours what it is, and what to do, whatever the reader stumbled over."""
+    try:
+        yield
+    except ForeignError:
+        raise EorenError("not an .eoren file; such files are written by 'eoren fit'") from None
+    except DamagedError as error:
+        raise EorenError(f"damaged .eoren file: {error}; copy it again, or fit the picture again") from None
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError, SafetensorError) as error:
+        raise EorenError(f"damaged .eoren file ({_one_line(error)}); fit the picture again") from None
+
+
+def _header(text: str) -> dict[str, Any]:
     """The JSON of a file, once its kind and version are known to be ours.
 
     Raises:
-        EorenError: as :func:`loads`.
+        ForeignError: it is not.
+        EorenError: another version.
     """
-    foreign = EorenError("not an .eoren file; such files are written by 'eoren fit'")
-    # safetensors: eight bytes with the length of a JSON header, then the header.
-    length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or data[8:9] != b"{":
-        raise foreign
-    if length > len(data) - 8:
-        raise EorenError(f"damaged .eoren file: it ends after {len(data)} bytes; copy it again") from None
     try:
-        header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_KEY])
+        header = json.loads(text)
         version = header["format_version"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise foreign from None
+        raise ForeignError("its text is not ours") from None
     if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise EorenError(
             f".eoren format version {version!r:.40} is not one that eoren {__version__} reads (1 to "
-            f"{FORMAT_VERSION}); "
-            "upgrade eoren"
+            f"{FORMAT_VERSION}); upgrade eoren"
         )
     return dict(header)
+
+
+def _checksums(tensors: Mapping[str, torch.Tensor], text: str) -> Int32[np.ndarray, " batch_and_one"]:
+    """CRC-32 of every tile's numbers, by the tensors' names in order, and last of what all share: text, tree."""
+    own = [_little_endian(t) for name, t in sorted(tensors.items()) if name not in ("tiles", "checksums")]
+    found = []
+    for tile in range(len(own[0])):
+        value = 0
+        for numbers in own:
+            value = crc32(numbers[tile].data, value)
+        found.append(value)
+    found.append(crc32(_little_endian(tensors["tiles"]).data, crc32(text.encode())))
+    return np.array(found, np.uint32).view(np.int32)
+
+
+def _little_endian(tensor: torch.Tensor) -> np.ndarray:
+    """The numbers as they are in the file."""
+    numbers: np.ndarray = tensor.numpy()
+    return numbers.astype(numbers.dtype.newbyteorder("<"), copy=False)
+
+
+def _damaged_tiles(tensors: Mapping[str, torch.Tensor], text: str) -> Int64[np.ndarray, " damaged"]:
+    """Which tiles do not have their checksums.
+
+    Raises:
+        DamagedError: what all tiles share does not have its own.
+    """
+    wrong = np.flatnonzero(tensors["checksums"].numpy() != _checksums(tensors, text))
+    if len(wrong) and wrong[-1] == len(tensors["alpha"]):
+        raise DamagedError("its text or its tree of tiles does not match the checksum")
+    return wrong
+
+
+def _where(tiling: Tiling, damaged: Int64[np.ndarray, " damaged"]) -> str:
+    """Name the first of the damaged tiles, and how many they are."""
+    first = int(damaged[0])
+    x0, y0, x1, y1 = tiling.tree.boxes[first]
+    return (
+        f"{len(damaged)} of {tiling.count} tiles do not match their checksums, the first is tile {first}, "
+        f"columns {x0} to {x1 - 1}, rows {y0} to {y1 - 1}"
+    )
 
 
 def _provenance(stored: Mapping[str, Any]) -> Provenance:
     """Provenance whose values have the types that it says, one by one."""
     found = Provenance(**stored)
-    for name, example in asdict(Provenance()).items():
+    for name, example in asdict(Provenance(seconds=0.0)).items():
         value = getattr(found, name)
+        if name == "seconds" and value is None:
+            continue
         kinds = (int, float) if isinstance(example, float) else (type(example),)
         if not isinstance(value, kinds) or isinstance(value, bool):
             raise ValueError(f"provenance: {name} is {value!r:.40}")
@@ -153,7 +219,7 @@ def _whole(header: Mapping[str, Any], name: str, most: int) -> int:
     return value
 
 
-def _check_tensors(tensors: Mapping[str, torch.Tensor], channels: int, depth: int, bits: int) -> None:
+def _check_tensors(tensors: Mapping[str, torch.Tensor], channels: int, depth: int, bits: int, sealed: bool) -> None:
     """Exactly the tensors that such a file has, of their types and shapes: damage must not fail later."""
     if bits not in BITS or depth < 1:
         raise ValueError(f"bits is {bits}, with {depth} sine layers")
@@ -164,6 +230,7 @@ def _check_tensors(tensors: Mapping[str, torch.Tensor], channels: int, depth: in
         "alpha": (torch.float32, (batch, 1, channels)),
         "beta": (torch.float32, (batch, 1, channels)),
         "tiles": (torch.int32, (2 * batch - 1, 2)),
+        **({"checksums": (torch.int32, (batch + 1,))} if sealed else {}),
     }
     for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
         expected[f"weight.{layer}"] = torch.int8 if bits == 8 else plain, (batch, inputs, outputs)

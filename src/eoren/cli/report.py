@@ -138,7 +138,8 @@ def _contents(file: Path, as_json: bool) -> None:
         rows["fit"] = ", ".join(
             f"{name} {origin.settings[name]}" for name in ("preset", "objective") if name in origin.settings
         )
-        rows["spent"] = f"{origin.seconds:.1f} s, {origin.steps:,} steps, seed {origin.seed}"
+        time = "" if origin.seconds is None else f"{origin.seconds:.1f} s, "
+        rows["spent"] = f"{time}{origin.steps:,} steps, seed {origin.seed}"
     if origin.source_sha256:
         rows["source"] = f"sha256 {origin.source_sha256}"
     if origin.version:

@@ -1,0 +1,271 @@
+"""What is fed, with what it begins from, and what must never come out.
+
+A target takes bytes and returns what became of them, ``read`` or ``refused``; anything it raises is trouble. A new
+reader joins by one entry in `TARGETS`.
+"""
+
+import io
+import struct
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tifffile
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from eoren.checkpoint import Checkpoint, Identity, Standing, read_checkpoint, write_checkpoint
+from eoren.container import DamagedError, ForeignError, check_layout
+from eoren.errors import EorenError
+from eoren.images import read_picture
+from eoren.presets import resolve
+from eoren.storage import dumps, loads
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+LONGEST = 1 << 16
+"""Bytes of the longest input: what a small file can do is what matters."""
+
+
+class Target(NamedTuple):
+    """A reader.
+
+    Attributes:
+        read: what is fed.
+        seeds: good inputs to begin from, by name.
+    """
+
+    read: Callable[[bytes], str]
+    seeds: Callable[[], dict[str, bytes]]
+
+
+def one_line(error: EorenError) -> str:
+    """What a refusal must be."""
+    message = str(error)
+    assert message.strip(), "an empty message"
+    assert "\n" not in message, "more than one line"
+    assert len(message) < 1000, "endless message"
+    return "refused"
+
+
+# Fields.
+
+
+def checksums(text: str, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    """As docs/file-format.md has them."""
+    numbers = {name: t.numpy() for name, t in sorted(tensors.items()) if name not in ("tiles", "checksums")}
+    batch = range(len(tensors["alpha"]))
+    tiles = [zlib.crc32(b"".join(each[tile].tobytes() for each in numbers.values())) for tile in batch]
+    shared = zlib.crc32(text.encode() + tensors["tiles"].numpy().tobytes())
+    return torch.from_numpy(np.array([*tiles, shared], np.uint32).view(np.int32).copy())
+
+
+def sealed(data: bytes) -> bytes:
+    """The same file with good checksums where it can have them: they stop damage, not malice, nor a fuzzer."""
+    try:
+        text = check_layout(data, len(data))["eoren"]
+        tensors = load_tensors(data)
+        tensors["checksums"] = checksums(text, tensors)
+        return save_tensors(tensors, {"eoren": text})
+    except (DamagedError, ForeignError, SafetensorError, KeyError, TypeError, IndexError, ValueError, RuntimeError):
+        return data
+
+
+def read_field(data: bytes) -> str:
+    """Read a field as it is and with its checksums mended; ask it, and store it again."""
+    outcome = "refused"
+    for each in (data, sealed(data)):
+        try:
+            field = loads(each)
+        except EorenError as error:
+            one_line(error)
+            continue
+        outcome = "read"
+        points = torch.tensor([[0.25, 0.5], [0.7, 0.1]])
+        assert field.color(points).shape == (2, field.channels)
+        assert field.laplacian(points).shape == (2, field.channels)
+        assert field.render(3, 2).shape == (2, 3, field.channels)
+        try:
+            dumps(field)
+        except EorenError as error:  # 8 bits whose product leaves 16
+            one_line(error)
+    return outcome
+
+
+def field_seeds() -> dict[str, bytes]:
+    """Fields of every format version and precision."""
+    return {path.name: path.read_bytes() for path in sorted(GOLDEN.glob("*.eoren"))}
+
+
+# Checkpoints.
+
+_IDENTITY = Identity(resolve("fast", steps=5), 3, "ab" * 32)
+
+
+def read_state(data: bytes) -> str:
+    """Read a checkpoint."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        try:
+            read_checkpoint(Path(file.name), _IDENTITY)
+        except EorenError as error:
+            return one_line(error)
+    return "read"
+
+
+def state_seeds() -> dict[str, bytes]:
+    """A checkpoint."""
+    state = [torch.ones(2, 3, 4), torch.arange(5), torch.zeros(7, dtype=torch.uint8)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a.resume")
+        write_checkpoint(path, _IDENTITY, Checkpoint(Standing(1.5, 0.25, group=1), 4, state, [torch.zeros(6)]))
+        return {"checkpoint": path.read_bytes()}
+
+
+# Pictures.
+
+
+def read_file(data: bytes) -> str:
+    """Read a picture; the values that come out are colours."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        try:
+            picture = read_picture(file.name)
+        except EorenError as error:
+            return one_line(error)
+    pixels = picture.pixels
+    assert pixels.dtype == np.float32
+    assert pixels.ndim == 3
+    assert 1 <= pixels.shape[2] <= 4
+    assert float(pixels.min()) >= 0
+    assert float(pixels.max()) <= 1
+    assert not any("\n" in note for note in picture.notes)
+    return "read"
+
+
+def _colours() -> np.ndarray:
+    y, x = np.mgrid[:20, :24]
+    return np.uint8(np.stack([x * 10, y * 12, 6 * (x + y)], -1))
+
+
+def _saved(form: str, image: Image.Image | None = None, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    (image or Image.fromarray(_colours())).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def _tiff(samples: np.ndarray, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, samples, photometric="rgb", **options)
+    return buffer.getvalue()
+
+
+def png_of(samples: np.ndarray, colour_type: int) -> bytes:
+    """A PNG straight from its specification: Pillow writes no 16-bit colours."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    height, width = samples.shape[:2]
+    header = struct.pack(">IIBBBBB", width, height, 8 * samples.itemsize, colour_type, 0, 0, 0)
+    lines = b"".join(b"\0" + row.astype(samples.dtype.newbyteorder(">")).tobytes() for row in samples)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def png_seeds() -> dict[str, bytes]:
+    """8 and 16 bits, a palette, an animation, an EXIF block."""
+    exif = Image.Exif()
+    exif[274] = 6
+    frames = [Image.new("RGB", (20, 10), colour) for colour in ("red", "lime")]
+    return {
+        "8": _saved("PNG", exif=exif),
+        "16": png_of(np.uint16(_colours()) * 257, 2),
+        "palette": _saved("PNG", Image.fromarray(_colours()).quantize(7), transparency=2),
+        "animated": _saved("PNG", frames[0], save_all=True, append_images=frames[1:]),
+    }
+
+
+def jpeg_seeds() -> dict[str, bytes]:
+    """Baseline, progressive, gray, CMYK."""
+    image = Image.fromarray(_colours())
+    exif = Image.Exif()
+    exif[274] = 3
+    return {
+        "baseline": _saved("JPEG", exif=exif),
+        "progressive": _saved("JPEG", progressive=True),
+        "gray": _saved("JPEG", image.convert("L")),
+        "cmyk": _saved("JPEG", image.convert("CMYK")),
+    }
+
+
+def gif_seeds() -> dict[str, bytes]:
+    """Still, and animated with a transparent colour."""
+    frames = [Image.new("P", (20, 10), colour) for colour in (1, 2, 3)]
+    return {
+        "still": _saved("GIF"),
+        "animated": _saved("GIF", frames[0], save_all=True, append_images=frames[1:], transparency=2, duration=10),
+    }
+
+
+def webp_seeds() -> dict[str, bytes]:
+    """Lossy, lossless, with alpha, animated."""
+    image = Image.fromarray(_colours())
+    frames = [Image.new("RGB", (20, 10), colour) for colour in ("red", "lime")]
+    return {
+        "lossy": _saved("WEBP"),
+        "lossless": _saved("WEBP", lossless=True),
+        "alpha": _saved("WEBP", image.convert("RGBA")),
+        "animated": _saved("WEBP", frames[0], save_all=True, append_images=frames[1:]),
+    }
+
+
+def tiff_seeds() -> dict[str, bytes]:
+    """Strips and tiles, 8 bits to floats, plain, deflated, and what only libtiff reads."""
+    deep = np.uint16(_colours()) * 257
+    image = Image.fromarray(_colours())
+    return {
+        "plain": _saved("TIFF"),
+        "lzw": _saved("TIFF", compression="tiff_lzw"),
+        "jpeg": _saved("TIFF", compression="jpeg"),
+        "fax": _saved("TIFF", image.convert("1"), compression="group4"),
+        "16": _tiff(deep, rowsperstrip=4),
+        "deflate": _tiff(deep, rowsperstrip=4, compression="zlib"),
+        "tiles": _tiff(np.float32(deep) / 65535, tile=(16, 16)),
+        "planes": _tiff(np.moveaxis(deep, -1, 0), planarconfig="separate"),
+        "big": _tiff(_colours(), bigtiff=True, byteorder=">"),
+    }
+
+
+def npy_seeds() -> dict[str, bytes]:
+    """Bytes, floats in Fortran's order, and what only pickle could read."""
+    found = {}
+    for name, array in {
+        "bytes": _colours(),
+        "floats": np.asfortranarray(_colours() / 255.0),
+        "big": (_colours() / 255).astype(">f4"),
+        "objects": np.array([[{}]]),
+    }.items():
+        buffer = io.BytesIO()
+        np.save(buffer, array)
+        found[name] = buffer.getvalue()
+    return found
+
+
+TARGETS = {
+    "field": Target(read_field, field_seeds),
+    "checkpoint": Target(read_state, state_seeds),
+    "png": Target(read_file, png_seeds),
+    "jpeg": Target(read_file, jpeg_seeds),
+    "gif": Target(read_file, gif_seeds),
+    "webp": Target(read_file, webp_seeds),
+    "tiff": Target(read_file, tiff_seeds),
+    "npy": Target(read_file, npy_seeds),
+}
