@@ -4,6 +4,7 @@ A large picture is trained group by group, each through its whole schedule, so t
 picture and the networks' parameters is one group's: targets, optimisers' memories, gradients.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import inf
@@ -24,6 +25,7 @@ from eoren.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from eoren.errors import EorenError, FitWarning
 from eoren.metrics import decibel
 from eoren.tiling import Tiling
 from eoren.training import TILES_AT_ONCE, StepErrors, Trainer, untrained
@@ -136,7 +138,10 @@ class Run:
             self._begin(Standing(now, group=group, group_started=now, earlier_steps=steps))
 
     def keep(self) -> None:
-        """Write the checkpoint, if there is to be one."""
+        """Write the checkpoint, if there is to be one.
+
+        If it cannot be written, on a full disk say, that is said and the fit goes on: its work is not lost by that.
+        """
         if self._checkpoint is not None:
             standing = replace(
                 self._standing,
@@ -148,7 +153,10 @@ class Run:
             )
             finished = self._finished(standing.group)
             stored = Checkpoint(standing, self._trainer.steps_done, self._trainer.state(), finished)
-            write_checkpoint(self._checkpoint, self._identity, stored)
+            try:
+                write_checkpoint(self._checkpoint, self._identity, stored)
+            except EorenError as error:
+                warnings.warn(f"{error}; the fit goes on without this checkpoint", FitWarning, stacklevel=2)
             self._kept = monotonic()
 
     def _begin(self, standing: Standing) -> None:

@@ -17,7 +17,7 @@ from eoren.cli.gradient import gradient
 from eoren.cli.render import render
 from eoren.cli.report import evaluate, info
 from eoren.cli.reproduce import reproduce
-from eoren.errors import EngineWarning, EorenError
+from eoren.errors import EngineWarning, EorenError, FitWarning
 
 # Where GNU OpenMP runs PyTorch's threads, they wait for each other by spinning for about a millisecond. If another
 # program wants the processor, that makes a fit tens of times slower; twenty times less waiting costs nothing.
@@ -27,6 +27,7 @@ app = typer.Typer(
     name="eoren",
     help="Images as small continuous functions whose edges are right.",
     add_completion=False,
+    epilog="Exit status: 0 done; 1 an error in eoren itself; 2 refused or impossible, said in one line; 130 interrupted.",
     rich_markup_mode=None,  # plain help: half the lines, half the time
     pretty_exceptions_enable=False,
 )
@@ -75,7 +76,7 @@ def _showing(usual: Callable[..., None]) -> Callable[..., None]:
     """Our own warnings in one line, like every other notice."""
 
     def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-        if issubclass(category, EngineWarning):
+        if issubclass(category, EngineWarning | FitWarning):
             terminal.notice(str(message))
         else:
             usual(message, category, *rest, **more)

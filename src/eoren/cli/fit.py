@@ -91,33 +91,42 @@ def fit(
     if output is None:
         output = Path(Path(image.removeprefix("sample:")).stem + _SUFFIX)
     checkpoint = Path(f"{output}.resume")
-    _check_place(output, checkpoint, image, resume, overwrite)
+    if output.suffix != _SUFFIX:
+        raise EorenError(f"{output}: is to be an {_SUFFIX} file; choose an --output that ends so")
 
-    from eoren.devices import choose_device
-    from eoren.fitting import fit as run
-    from eoren.presets import resolve
-    from eoren.storage import save
+    from eoren.files import locked
 
-    settings = resolve(preset, **changes)
-    choose_device(device)
-    picture = terminal.read_picture(image, quiet=quiet)
-    if not resume:
-        checkpoint.unlink(missing_ok=True)
-    with _interruptions() as interrupted, _Display(quiet) as display:
+    with locked(output):
+        _check_place(output, checkpoint, image, resume, overwrite)
 
-        def watch(progress: "Progress") -> bool:
-            display.show(progress)
-            return bool(interrupted)
+        from eoren.devices import choose_device
+        from eoren.fitting import fit as run
+        from eoren.presets import resolve
+        from eoren.storage import save
 
-        result = run(picture, preset=preset, seed=seed, device=device, watch=watch, checkpoint=checkpoint, **changes)
-    if result.ended == "interrupted" and result.steps == 0:
-        terminal.notice(f"interrupted before the first step; {output} is not written")
-        return terminal.INTERRUPTED
-    save(result.field, output)
-    if result.ended == "interrupted":
-        terminal.notice(f"interrupted at step {result.steps:,}; {output} holds what there is, --resume goes on")
-    else:
-        checkpoint.unlink(missing_ok=True)
+        settings = resolve(preset, **changes)
+        choose_device(device)
+        picture = terminal.read_picture(image, quiet=quiet)
+        if not resume:
+            checkpoint.unlink(missing_ok=True)
+        with _interruptions() as interrupted, _Display(quiet) as display:
+
+            def watch(progress: "Progress") -> bool:
+                display.show(progress)
+                return bool(interrupted)
+
+            result = run(
+                picture, preset=preset, seed=seed, device=device, watch=watch, checkpoint=checkpoint, **changes
+            )
+        if result.ended == "interrupted" and result.steps == 0:
+            terminal.notice(f"interrupted before the first step; {output} is not written")
+            return terminal.INTERRUPTED
+        save(result.field, output)
+        if result.ended == "interrupted":
+            more = "--resume goes on" if checkpoint.exists() else "there is no checkpoint to go on from"
+            terminal.notice(f"interrupted at step {result.steps:,}; {output} holds what there is, {more}")
+        else:
+            checkpoint.unlink(missing_ok=True)
     if settings.until_psnr is not None and result.ended == "budget" and not quiet:
         terminal.notice(
             f"the fit ended at {terminal.decibels(result.metrics.psnr)}, short of --until-psnr "
@@ -156,8 +165,6 @@ def _value(text: str) -> bool | int | float | str | None:
 
 
 def _check_place(output: Path, checkpoint: Path, image: str, resume: bool, overwrite: bool) -> None:
-    if output.suffix != _SUFFIX:
-        raise EorenError(f"{output}: is to be an {_SUFFIX} file; choose an --output that ends so")
     for path in (output, checkpoint):
         terminal.check_output(path, image, overwrite=True)
     if resume and not checkpoint.exists():
