@@ -3,6 +3,7 @@
 Nothing about a file is changed silently: what had to be changed or left out is named in `Picture.notes`.
 """
 
+import errno
 import importlib.resources
 import logging
 import threading
@@ -242,6 +243,8 @@ def _decoding(path: Path) -> Iterator[list[str]]:
         except UnidentifiedImageError as error:
             raise EorenError(f"{path}: no picture in a known format; use {_KNOWN}") from error
         except Exception as error:  # decoders meet damage with errors of almost any type
+            if getattr(error, "errno", None) == errno.ENOMEM:
+                raise MemoryError from error
             raise EorenError(f"{path}: damaged or not supported ({_line(error)}); use {_KNOWN}") from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit

@@ -27,7 +27,7 @@ app = typer.Typer(
     name="eoren",
     help="Images as small continuous functions whose edges are right.",
     add_completion=False,
-    epilog="Exit status: 0 done; 1 an error in eoren itself; 2 refused or impossible, said in one line; 130 interrupted.",
+    epilog="Exit status: 0 done, 1 an error of eoren itself, 2 refused or impossible (one line), 130 interrupted.",
     rich_markup_mode=None,  # plain help: half the lines, half the time
     pretty_exceptions_enable=False,
 )
@@ -45,7 +45,7 @@ def _root(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 2 bad input, 130 interrupted.
+    """Run the command line and exit: 0 done, 2 refused or impossible, 130 interrupted.
 
     Args:
         arguments: what follows the program's name; those of the process by default.
@@ -62,14 +62,21 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(f"{error.format_message().rstrip('.')}; see {command} --help")
     except EorenError as error:
         _fail(str(error))
-    except (MemoryError, RuntimeError) as error:
-        # PyTorch has no exception of its own for memory that the CPU lacks.
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+    except (MemoryError, RuntimeError, ImportError) as error:
+        if not _lacks_memory(error):
             raise
         _fail("not enough memory; close other programs, or ask for less")
     finally:
         warnings.showwarning = usual
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """PyTorch has no exception of its own for memory that the CPU lacks, and neither has what loads libraries."""
+    signs = {RuntimeError: ("memory",), ImportError: ("failed to map segment", "allocate memory")}
+    return isinstance(error, MemoryError) or any(
+        isinstance(error, kind) and any(sign in str(error) for sign in found) for kind, found in signs.items()
+    )
 
 
 def _showing(usual: Callable[..., None]) -> Callable[..., None]:
