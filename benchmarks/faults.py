@@ -12,6 +12,7 @@ import os
 import random
 import resource
 import signal
+import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ Work = Callable[[Path], None]
 
 _PICTURE = "picture.npy"
 _OUTPUT = "out.eoren"
+_NEW = "new.eoren"
 _CHECKPOINT = f"{_OUTPUT}.resume"
 # Kills fall a little after the end, too.
 _BEYOND = 1.1
@@ -35,18 +37,21 @@ _STEPS = 150
 _SETTINGS = {"width": "16", "depth": "2", "tile": "20"}
 
 
-def eoren(*arguments: str, keep_every: float = 0.0, memory: int | None = None) -> Work:
+def eoren(*arguments: str, keep_every: float = 0.0, memory: int | None = None, file_size: int | None = None) -> Work:
     """A command of eoren, inside the folder.
 
     Args:
         arguments: of the command line.
         keep_every: seconds between checkpoints; those of users are 30 s apart.
         memory: megabytes of address space beyond what is in use; none for no limit.
+        file_size: bytes of the largest file that can be written; none for no limit.
     """
-    return partial(_command, arguments, keep_every, memory)
+    return partial(_command, arguments, keep_every, memory, file_size)
 
 
-def _command(arguments: Sequence[str], keep_every: float, memory: int | None, folder: Path) -> None:
+def _command(
+    arguments: Sequence[str], keep_every: float, memory: int | None, file_size: int | None, folder: Path
+) -> None:
     import torch
 
     from eoren import running
@@ -58,6 +63,8 @@ def _command(arguments: Sequence[str], keep_every: float, memory: int | None, fo
     if memory is not None:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + (memory << 20),) * 2)
+    if file_size is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size,) * 2)
     main([*arguments])
 
 
@@ -181,8 +188,8 @@ def survive(scene: Scene, moments: int, *, stage: Stage, seed: int = 0) -> Survi
 # What is killed.
 
 
-def scenes() -> list[Scene]:
-    """A fit over an older file, the same taken up again, and files saved over each other."""
+def belongings() -> dict[str, bytes]:
+    """What a user has: a picture, an older field, a stopped fit, and another field."""
     from eoren.fitting import fit
     from eoren.storage import save
 
@@ -194,16 +201,24 @@ def scenes() -> list[Scene]:
         save(old, folder / "old")
         stopped = folder / _CHECKPOINT
         fit(folder / _PICTURE, steps=_STEPS, watch=lambda at: at.steps > 50, checkpoint=stopped, **settings)
-        before = {_PICTURE: (folder / _PICTURE).read_bytes(), _OUTPUT: (folder / "old").read_bytes()}
         new = fit(folder / _PICTURE, steps=20, seed=2, **settings).field
-        save(new, folder / "new")
-        half_way = {**before, _CHECKPOINT: stopped.read_bytes()}
-        two = {**before, "new": (folder / "new").read_bytes()}
-    whole = partial(_check, before[_OUTPUT])
+        save(new, folder / _NEW)
+        (folder / "old").rename(folder / _OUTPUT)
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def scenes(files: dict[str, bytes]) -> list[Scene]:
+    """A fit over an older file, the same taken up again, and files saved over each other."""
+
+    def lay(*names: str) -> Work:
+        return partial(_lay, {name: files[name] for name in names})
+
+    whole = partial(_check, files[_OUTPUT])
+    resume = fit_command("--resume")
     return [
-        Scene("fit", partial(_lay, before), fit_command("--overwrite"), _go_on, whole, field_bytes),
-        Scene("fit --resume", partial(_lay, half_way), fit_command("--resume"), _go_on, whole, field_bytes),
-        Scene("save", partial(_lay, two), _save_in_turn, lambda _: _save_in_turn, _check_saved, _saved),
+        Scene("fit", lay(_PICTURE, _OUTPUT), fit_command("--overwrite"), _go_on, whole, field_bytes),
+        Scene("fit --resume", lay(_PICTURE, _OUTPUT, _CHECKPOINT), resume, _go_on, whole, field_bytes),
+        Scene("save", lay(_NEW, _OUTPUT), _save_in_turn, lambda _: _save_in_turn, _check_saved, _saved),
     ]
 
 
@@ -253,7 +268,7 @@ def _check(old: bytes, folder: Path) -> None:
 def _save_in_turn(folder: Path) -> None:
     from eoren.storage import load, loads, save
 
-    fields = [load(folder / "new"), loads((folder / _OUTPUT).read_bytes())]
+    fields = [load(folder / _NEW), loads((folder / _OUTPUT).read_bytes())]
     for turn in range(100):
         save(fields[turn % 2], folder / _OUTPUT)
     save(fields[0], folder / _OUTPUT)
@@ -269,7 +284,11 @@ def _saved(folder: Path) -> bytes:
     return (folder / _OUTPUT).read_bytes()
 
 
-# What is refused.
+# What cannot be done.
+
+
+def _nothing(folder: Path) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -279,20 +298,119 @@ class Fault:
     Attributes:
         name: for the table.
         work: the command.
-        break_: what goes wrong beforehand, in a folder with a picture, an older output and a stopped fit.
+        spoil: what goes wrong beforehand.
+        disk: megabytes of a disk of its own, and full; none for the usual one.
+        read_only: that disk.
     """
 
     name: str
     work: Work
-    break_: Work = lambda _: None
+    spoil: Work = _nothing
+    disk: int | None = None
+    read_only: bool = False
 
 
-def faults(folder: Path) -> list[Fault]:
-    """Some."""
+_RENDER = ("render", _OUTPUT, "-o", "large.png", "--size", "3000x3000")
+
+
+def faults() -> list[Fault]:
+    """Those that are tried, in a folder with a picture, an older output and a stopped fit."""
+    fit, resume = fit_command("--overwrite"), fit_command("--resume")
+    short = {f"{limit} MB of memory": limit for limit in (1, 4, 16, 24, 32)}
     return [
-        Fault("source vanished", fit_command("--overwrite"), lambda at: (at / _PICTURE).unlink()),
-        Fault("source vanished before --resume", fit_command("--resume"), lambda at: (at / _PICTURE).unlink()),
+        *(
+            Fault(f"file limit of {size} bytes: {name}", work)
+            for size in (1500, 3000)
+            for name, work in _limited(size)
+        ),
+        Fault("full disk: fit", fit, _lose_checkpoint, disk=1),
+        Fault("full disk: fit --resume", resume, disk=1),
+        Fault("full disk: render", eoren(*_RENDER), disk=1),
+        Fault("read-only disk: fit", fit, disk=1, read_only=True),
+        Fault("read-only disk: render", eoren(*_RENDER), disk=1, read_only=True),
+        Fault("source vanished: fit", fit, _lose_picture),
+        Fault("source vanished: fit --resume", resume, _lose_picture),
+        Fault("field vanished: render", eoren(*_RENDER), _lose_field),
+        *(
+            Fault(f"{what}: fit", fit_command("--overwrite", steps=2, memory=limit), _enlarge)
+            for what, limit in short.items()
+        ),
+        *(Fault(f"{what}: render", eoren(*_RENDER, memory=limit)) for what, limit in list(short.items())[:2]),
     ]
+
+
+def endure(fault: Fault, before: dict[str, bytes], *, stage: Stage) -> str | None:
+    """Let something go wrong; AssertionError unless it is said in a line, with status 2, and nothing is lost.
+
+    Returns:
+        What was said, or none where such a disk cannot be had here.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place, "folder")
+        folder.mkdir()
+        if fault.disk is not None and not _mounted("-t", "tmpfs", "-o", f"size={fault.disk}m", "none", folder):
+            return None
+        try:
+            _lay(before, folder)
+            fault.spoil(folder)
+            if fault.read_only:
+                assert _mounted("-o", "remount,ro", folder)
+            elif fault.disk is not None:
+                _fill(folder / "others")
+            kept = {path.name: path.read_bytes() for path in folder.iterdir()}
+            ended = stage.run(fault.work, folder)
+            lines = ended.said.splitlines()
+            assert ended.status == 2, (fault.name, ended)
+            assert all(line.startswith("eoren: ") for line in lines), (fault.name, ended.said)
+            # A fit that starts anew removes the checkpoint of the one before: it was told to.
+            lost = [name for name, data in kept.items() if name != _CHECKPOINT and _read(folder / name) != data]
+            assert not lost, (fault.name, lost)
+            new = {path.name for path in folder.iterdir()} - {*kept, _CHECKPOINT}
+            assert not new, (fault.name, new)
+            return lines[-1]
+        finally:
+            if fault.disk is not None:
+                subprocess.run(["umount", str(folder)], check=True)
+
+
+def _limited(size: int) -> list[tuple[str, Work]]:
+    return [
+        ("fit", fit_command("--overwrite", file_size=size)),
+        ("fit --resume", fit_command("--resume", file_size=size)),
+        ("render", eoren(*_RENDER, file_size=size)),
+    ]
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+def _mounted(*arguments: str | Path) -> bool:
+    try:
+        return subprocess.run(["mount", *map(str, arguments)], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def _fill(path: Path) -> None:
+    free = os.statvfs(path.parent).f_bavail * os.statvfs(path.parent).f_frsize
+    path.write_bytes(bytes(free))
+
+
+def _lose_picture(folder: Path) -> None:
+    (folder / _PICTURE).unlink()
+
+
+def _lose_field(folder: Path) -> None:
+    (folder / _OUTPUT).unlink()
+
+
+def _lose_checkpoint(folder: Path) -> None:
+    (folder / _CHECKPOINT).unlink()  # a fit that starts anew would have its room
+
+
+def _enlarge(folder: Path) -> None:
+    np.save(folder / _PICTURE, np.random.default_rng(0).random((1500, 1500), dtype=np.float32))
 
 
 def main() -> None:
@@ -303,21 +421,17 @@ def main() -> None:
     parser.add_argument("--name", default="faults", help="of the table under results/")
     given = parser.parse_args()
     stage = Stage()
-    rows = []
-    for scene in scenes():
+    before, rows = belongings(), []
+    for scene in scenes(before):
         found = survive(scene, given.moments, stage=stage, seed=given.seed)
-        rows.append(
-            {
-                "killed": scene.name,
-                "moments": given.moments,
-                "hit": found.kills,
-                "finished afterwards": found.unfinished,
-                "lost": 0,
-                "other results": 0,
-                "seconds": found.seconds,
-            }
-        )
-    write_table(given.name, rows, ["a trial that loses something, or ends with other bytes, ends the benchmark"])
+        tried = f"killed at {given.moments} random moments, {found.kills} of them before its end"
+        rows.append({"what": scene.name, "tried": tried, "lost": 0, "seconds": found.seconds})
+    del before[_NEW]
+    for fault in faults():
+        start = monotonic()
+        said = endure(fault, before, stage=stage) or "no such disk can be had here"
+        rows.append({"what": fault.name, "tried": said, "lost": 0, "seconds": monotonic() - start})
+    write_table(given.name, rows, ["what is lost, or not said in one line with status 2, ends the benchmark"])
 
 
 if __name__ == "__main__":

@@ -100,9 +100,10 @@ def test_there_is_an_end_to_it():
     guard = Guard([torch.zeros(1, 1)], [])
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        with pytest.raises(EorenError, match="diverges at step 21 however small"):
-            for step in range(1, 30):
-                guard.look(torch.tensor([torch.nan]), step=step)
+        for step in range(20):
+            guard.look(torch.tensor([torch.nan]), step=step)
+    with pytest.raises(EorenError, match="diverges at step 20 however small"):
+        guard.look(torch.tensor([torch.nan]), step=20)
     assert len(said) == 20
 
 
@@ -138,8 +139,7 @@ def test_a_network_that_blows_up_comes_back_and_the_others_go_on(engine, case, h
     before = hit._effort.errors.clone()
     blow_up(hit, 1, how)
     with pytest.warns(DivergenceWarning, match=f"1 of {count} networks"):
-        for _ in range(LOOK_EVERY):
-            hit.step(1.0)
+        [hit.step(1.0) for _ in range(LOOK_EVERY)]
     for _ in range(25):
         assert all(error is None or np.isfinite(error) for error in vars(hit.step(1.0)).values())
     assert (hit._effort.errors < 1.2 * before).all()
@@ -171,29 +171,31 @@ def test_a_rate_that_is_far_too_large_ends_in_a_picture(engine):
     assert result.metrics.psnr >= mean - 0.01
 
 
-def test_an_infinite_rate_leaves_the_networks_as_they_began(engine):
+def test_a_fit_too_short_to_be_taken_back_ends_all_the_same(engine):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        result = fit(picture(), device="cpu", **{**MOSAIC, "steps": 3, "rate": 1e38, "adam_rate": 1e38})
-    assert np.isfinite(result.metrics.psnr)
-    assert any(issubclass(each.category, DivergenceWarning) for each in said)
+        result = fit(picture(), device="cpu", **{**MOSAIC, "steps": 3, "rate": 1e6, "adam_rate": 1e6})
+    assert result.metrics.psnr >= -10 * np.log10(picture().var()) - 0.01
+    assert {each.category for each in said} <= {DivergenceWarning}
 
 
 def test_a_diverging_fit_is_taken_up_bit_for_bit(engine, tmp_path):
-    case = {**MOSAIC, "device": "cpu", "steps": 120, "rate": 0.5, "adam_rate": 0.5}
+    case = {**MOSAIC, "device": "cpu", "steps": 80, "rate": 0.5, "adam_rate": 0.5}
     path = tmp_path / "a.checkpoint"
-    with pytest.warns(DivergenceWarning):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DivergenceWarning)
         whole = fit(picture(), **case)
-        for stop in (30, 60, 90):
+        for stop in (30, 60):
             fit(picture(), **case, checkpoint=path, watch=lambda at, stop=stop: at.steps >= stop)
         again = fit(picture(), **case, checkpoint=path)
     for own, other in zip(again.field.siren.tensors(), whole.field.siren.tensors(), strict=True):
         assert torch.equal(own, other)
+    with pytest.warns(DivergenceWarning):
+        fit(picture(), **case)
 
 
-@pytest.mark.parametrize("preset", ["fast", "best", "single"])
-def test_fits_that_do_well_are_left_alone(engine, preset):
-    smaller = {"batch": 128} if preset != "single" else {"width": 32, "batch": 256}
+@pytest.mark.parametrize("objective", ["sobolev", "pixel", "gradient"])
+def test_fits_that_do_well_are_left_alone(engine, objective):
     with warnings.catch_warnings():
         warnings.simplefilter("error", DivergenceWarning)
-        fit(picture(48, 64, 3), preset=preset, steps=4 * LOOK_EVERY, device="cpu", **smaller)
+        fit(picture(), **MOSAIC, objective=objective, steps=4 * LOOK_EVERY, device="cpu")
