@@ -72,7 +72,7 @@ def test_what_cannot_be_done_is_said_in_one_line_and_nothing_is_lost(stage, belo
         "full disk": "cannot be written (No space left on device)",
         "read-only disk": "no permission|Read-only file system",
     }
-    words = {"source": "No such file", "field": "No such file", "files": "File too large"}
+    words = {"source": "No such file", "field": "No such file", "file": "File too large"}
     if reason in expected:
         assert any(part in said for part in expected[reason].split("|"))
     else:
