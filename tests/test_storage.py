@@ -373,10 +373,6 @@ def test_what_is_damaged_is_named(data, says):
         loads(data)
 
 
-def test_a_whole_number_of_seconds_is_a_number():
-    assert loads(with_header(provenance={"seconds": 3})).provenance.seconds == 3
-
-
 @pytest.mark.parametrize("name", NEWER)
 def test_newer_versions_say_so(read, name):
     assert_refused(read[name])

@@ -112,7 +112,7 @@ def fit(
     seed = _seed(seed)
     if checkpoint is None:
         return _fit(image, chosen, seed, device, watch, None)
-    with locked(checkpoint):
+    with locked(Path(checkpoint)):
         return _fit(image, chosen, seed, device, watch, Path(checkpoint))
 
 

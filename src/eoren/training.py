@@ -227,7 +227,7 @@ class Trainer:
         # Errors are those of the parameters as they stand: so the guard looks before these move.
         wrong = not isfinite(color + slope)
         due = wrong or self.steps_done % LOOK_EVERY == 0
-        diverged = self._guard.look(self._effort.errors, step=self.steps_done) if due else ()
+        diverged = self._guard.look(self._effort.errors, step=self.steps_done) if due else awake[:0]
         if len(diverged):
             # The gradients of these are of no use, and the errors of all are not what they were.
             awake = awake[~torch.isin(awake, diverged)]
