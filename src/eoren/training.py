@@ -294,9 +294,9 @@ class Trainer:
         return [
             *self._parameters,
             *self._memories(),
+            *self._guard.state(),
             self._errors,
             *self._effort.state(),
-            *self._guard.state(),
         ]
 
     def _memories(self) -> list[Tensor]:
