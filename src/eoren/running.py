@@ -5,7 +5,7 @@ picture and the networks' parameters is one group's: targets, optimisers' memori
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
@@ -141,8 +141,9 @@ class Run:
         """Write the checkpoint, if there is to be one.
 
         If it cannot be written, on a full disk say, that is said and the fit goes on: its work is not lost by that.
+        Networks that have just diverged are not kept: the checkpoint before leads to them and back.
         """
-        if self._checkpoint is not None:
+        if self._checkpoint is not None and _finite(self._trainer.siren.tensors()):
             standing = replace(
                 self._standing,
                 seconds=self.elapsed(),
@@ -186,6 +187,8 @@ class Run:
         finished = self._finished(stored.standing.group)
         check_like(path, stored.state, self._trainer.state())
         check_like(path, stored.finished, finished)
+        if not _finite(stored.state[: len(self._trainer.siren.tensors())]):
+            raise damaged(path)
         # Counters that disagree, or nobody awake: no trainer leaves such a state.
         for t in stored.state:
             if (t.dtype == torch.int64 and int(t) != stored.steps) or (t.dtype == torch.bool and not bool(t.any())):
@@ -285,6 +288,10 @@ class Run:
             # Estimate and measurement differ; measuring takes time, so wait until it may be enough.
             self._worth_measuring = estimate + max(0.1, target - measured)
         return measured >= target
+
+
+def _finite(parameters: Sequence[torch.Tensor]) -> bool:
+    return all(bool(t.isfinite().all()) for t in parameters)
 
 
 def _blend(before: StepErrors, now: StepErrors) -> StepErrors:
