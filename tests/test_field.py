@@ -421,6 +421,11 @@ def test_a_field_tells_what_it_is():
     assert field.provenance == Provenance()
 
 
+def test_a_field_moves_whole():
+    moved = field_of(GRID).to("meta")
+    assert {t.device.type for t in (*moved.siren.tensors(), moved.tuning.alpha, moved.tuning.beta)} == {"meta"}
+
+
 def test_a_field_moves_to_a_device():
     field = field_of(GRID)
     same = field.to("cpu")

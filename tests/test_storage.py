@@ -3,6 +3,7 @@ import io
 import json
 import os
 import pickle
+import re
 import struct
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -352,6 +353,31 @@ def test_foreign_files_are_refused(read, name):
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damaged_files_are_refused(read, name):
     assert_refused(read[name])
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (with_header(channels=5), "channels is 5"),
+        (with_header(width="wide"), "width is 'wide'"),
+        (with_header(width=0), "width is 0"),
+        (with_header(bits=33), "bits is 33"),
+        (with_header(bits=24), "bits is 24, with 2 sine layers"),
+        (with_header(omegas=[]), "bits is 32, with 0 sine layers"),
+        (with_header(provenance={"seed": "one"}), "provenance: seed is 'one'"),
+        (with_header(provenance={"seed": True}), "provenance: seed is True"),
+        (with_header(provenance={"metrics": {"psnr": "good"}}), "provenance: a metric is no number"),
+        (with_tensors(bias_1=...), "tensor bias.1 does not fit the others"),
+        (with_tensors(scale_0=torch.ones(1)), "tensor scale.0 does not fit the others"),
+        (with_tensors(alpha=torch.ones(9, 1, 3).double()), "tensor alpha does not fit the others"),
+    ],
+)
+def test_what_is_damaged_is_named(data, says):
+    # The tests' own checks of types may come first.
+    with pytest.raises(
+        EorenError, match=rf"^damaged \.eoren file \((ValueError: {re.escape(says)}\)|TypeCheckError)"
+    ):
+        loads(data)
 
 
 @pytest.mark.parametrize("name", NEWER)

@@ -1,3 +1,6 @@
+import inspect
+import unittest.mock
+
 import numpy as np
 import pytest
 import torch
@@ -157,8 +160,8 @@ def test_one_dead_network_leaves_the_others_alone():
 
 def test_dead_networks_on_constant_channels_and_unseen_networks_are_finite():
     tuning = tuned(torch.full((1, 9, 1), 0.2), torch.full((1, 9, 1), 0.6)).tuning()
-    assert float(tuning.alpha) == 1
-    assert float(tuning.beta) == pytest.approx(0.4)
+    assert float(tuning.alpha) == 0
+    assert float(tuning.beta) == pytest.approx(0.6)
     nothing = Moments(2, 3, torch.device("cpu"))
     assert torch.equal(nothing.tuning().alpha, torch.ones(2, 1, 3))
     assert torch.equal(nothing.tuning().beta, torch.zeros(2, 1, 3))
@@ -167,7 +170,28 @@ def test_dead_networks_on_constant_channels_and_unseen_networks_are_finite():
 
 def test_a_single_pixel_is_met_exactly():
     tuning = tuned(torch.tensor([[[0.3]]]), torch.tensor([[[0.8]]])).tuning()
-    assert float(tuning.alpha * 0.3 + tuning.beta) == pytest.approx(0.8)
+    assert (float(tuning.alpha), float(tuning.beta)) == (0, pytest.approx(0.8))  # and has no slope
+
+
+def test_sums_of_many_pixels_are_kept_exactly_and_on_their_device():
+    """2^24 + 1 is no float32."""
+    moments = Moments(1, 1, torch.device("cpu"))
+    moments.add_sums(slice(None), torch.full((1, 1, 5), 2.0**24, dtype=torch.float64), 2**24)
+    moments.add_sums(slice(None), torch.tensor([[[0.0, 1.0, 0.0, 0.0, 1.0]]], dtype=torch.float64), 1)
+    assert float(moments.target_mean_and_deviation()[0]) == 1
+    assert float(moments._count) == 2**24 + 1
+    away = Moments(2, 3, torch.device("meta"))
+    assert {away._sums.device.type, away._count.device.type} == {"meta"}
+    assert (away._sums.dtype, away._count.dtype) == (torch.float64, torch.float64)
+    mac = unittest.mock.Mock(type="mps")
+    with unittest.mock.patch("torch.zeros") as zeros:
+        inspect.unwrap(Moments.__init__)(Moments.__new__(Moments), 1, 1, mac)
+    assert {call.kwargs["dtype"] for call in zeros.call_args_list} == {torch.float32}
+
+
+def test_tuning_moves_whole():
+    moved = Tuning(torch.ones(1, 1, 3), torch.zeros(1, 1, 3)).to("meta")
+    assert (moved.alpha.device.type, moved.beta.device.type) == ("meta", "meta")
 
 
 def test_mean_and_deviation_are_those_of_the_target():

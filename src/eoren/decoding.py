@@ -4,6 +4,7 @@ What a header promises is believed only as far as the file has bytes to keep it:
 of or log becomes notes; whatever they raise becomes an `EorenError`.
 """
 
+import errno
 import logging
 import os
 import struct
@@ -118,6 +119,8 @@ def _decoding(path: Path) -> Iterator[list[str]]:
         except UnidentifiedImageError as error:
             raise EorenError(f"{path}: no picture in a known format; use {_KNOWN}") from error
         except Exception as error:  # decoders meet damage with errors of almost any type
+            if getattr(error, "errno", None) == errno.ENOMEM:
+                raise MemoryError from error
             raise EorenError(f"{path}: damaged or not supported ({as_line(error)}); use {_KNOWN}") from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit

@@ -83,6 +83,11 @@ class Effort:
         self._steps += 1
         self._error[awake] = errors if first else torch.lerp(self._error[awake], errors, _SMOOTHING)
 
+    @property
+    def errors(self) -> Float[Tensor, " tiles"]:
+        """Running errors, mean squared."""
+        return self._error
+
     def _share(self) -> Float[Tensor, " tiles"]:
         """Of all steps, by difficulty."""
         difficulty = (self._error * self._areas) ** _POWER

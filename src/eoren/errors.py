@@ -11,3 +11,11 @@ class EorenError(Exception):
 
 class EngineWarning(UserWarning):
     """The slower engine does the work: what stands in the faster one's way. Said once."""
+
+
+class FitWarning(UserWarning):
+    """Something went wrong in a fit that goes on all the same. The command line prints it in one line."""
+
+
+class DivergenceWarning(FitWarning):
+    """Networks of a fit diverged, and went on from an earlier state with a lower rate."""

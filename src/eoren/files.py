@@ -138,6 +138,51 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     _sync_folder(destination.parent)
 
 
+@contextmanager
+def locked(target: str | Path) -> Iterator[None]:
+    """Keep other processes from working on `target` meanwhile: two at once would undo each other's work.
+
+    The operating system holds the lock, on a file beside `target` with `.lock` at the end, and lets it go however
+    this process ends: a lock file that a kill left behind stands in nobody's way.
+
+    Args:
+        target: The file that this process will write; it need not exist.
+
+    Raises:
+        EorenError: Another process has it, or `target` cannot be written (see `check_writable`).
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with locked(folder / "a.eoren"):
+        ...     [each.name for each in folder.iterdir()]
+        ['a.eoren.lock']
+        >>> [*folder.iterdir()]
+        []
+    """
+    from filelock import FileLock, Timeout
+
+    target = Path(target)
+    check_writable(target)
+    destination = _destination(target)
+    lock = FileLock(destination.with_name(destination.name + ".lock"))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        busy = f"{target}: another process is working on it; wait until it has ended, or choose another path"
+        raise EorenError(busy) from None
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    try:
+        yield
+    finally:
+        # While the lock is held. Whoever opened the file meanwhile sees that it is gone, and makes a new one.
+        # Windows removes no open file; there the library does, on release.
+        with suppress(OSError):
+            Path(lock.lock_file).unlink()
+        lock.release()
+
+
 def write_text(target: str | Path, text: str) -> None:
     """Write UTF-8 text: the file appears complete or not at all, see `atomic_path`."""
     with atomic_path(target) as temporary:

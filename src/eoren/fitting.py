@@ -19,7 +19,7 @@ from eoren.checkpoint import Identity
 from eoren.devices import choose_device
 from eoren.errors import EorenError
 from eoren.field import Field, Provenance
-from eoren.files import check_writable
+from eoren.files import locked
 from eoren.images import Picture, as_image, digest_of, read_picture
 from eoren.metrics import Metrics, evaluate
 from eoren.presets import Settings, resolve
@@ -93,7 +93,11 @@ def fit(
             ``bits=8`` for a small file. The result is what the file holds.
 
     Raises:
-        EorenError: a picture, setting or checkpoint that cannot be used.
+        EorenError: a picture, setting or checkpoint that cannot be used, or another fit has the checkpoint.
+
+    Warns:
+        FitWarning: networks diverged and went on from an earlier state with a lower rate, or a checkpoint could not
+            be written.
 
     Example:
         >>> import eoren, numpy as np
@@ -106,8 +110,20 @@ def fit(
     given = {name: value for name, value in budget.items() if value is not None}
     chosen = resolve(preset, **given, **settings)
     seed = checked_seed(seed)
-    if checkpoint is not None:
-        check_writable(Path(checkpoint))
+    if checkpoint is None:
+        return _fit(image, chosen, seed, device, watch, None)
+    with locked(Path(checkpoint)):
+        return _fit(image, chosen, seed, device, watch, Path(checkpoint))
+
+
+def _fit(
+    image: ArrayLike | str | PathLike[str] | Picture,
+    chosen: Settings,
+    seed: int,
+    device: str,
+    watch: Callable[[Progress], bool | None] | None,
+    checkpoint: Path | None,
+) -> FitResult:
     pixels, digest = _picture(image)
     start = monotonic()
     place = choose_device(device)
@@ -120,7 +136,7 @@ def fit(
         device=place,
         start=start,
         watch=watch,
-        checkpoint=None if checkpoint is None else Path(checkpoint),
+        checkpoint=checkpoint,
     )
     ended = run.until_the_end()
     run.keep()

@@ -14,6 +14,8 @@ from eoren.siren import parameter_count
 
 # Networks of smaller tiles would have more numbers than their tiles have.
 _SMALLEST_TILE = 24
+# Far beyond all use; numbers of 32 bits end soon after.
+_MOST_RATE = 1e6
 
 
 # These come first because the presets below are checked as they are made.
@@ -113,6 +115,8 @@ class Settings:
         for name in ("steps", "gradient_weight"):
             if not 0 <= (getattr(self, name) or 0) < float("inf"):
                 raise EorenError(f"{name} is {getattr(self, name)}, but must be a number, zero or above")
+        if max(self.rate, self.adam_rate or 0.0) > _MOST_RATE:
+            raise EorenError(f"rates are {self.rate} and {self.adam_rate}, but must be at most {_MOST_RATE:g}")
         if self.decay > 1:
             raise EorenError(f"decay is {self.decay}, but is a share of the learning rate, at most 1")
         if self.parameters is not None and self.bits_per_pixel is not None:

@@ -4,7 +4,8 @@ A large picture is trained group by group, each through its whole schedule, so t
 picture and the networks' parameters is one group's: targets, optimisers' memories, gradients.
 """
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
@@ -24,6 +25,7 @@ from eoren.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from eoren.errors import EorenError, FitWarning
 from eoren.field import Field
 from eoren.metrics import decibel
 from eoren.tiling import Tiling
@@ -171,8 +173,12 @@ class Run:
             self._begin(Standing(now, group=group, group_started=now, earlier_steps=steps))
 
     def keep(self) -> None:
-        """Write the checkpoint, if there is to be one."""
-        if self._checkpoint is not None:
+        """Write the checkpoint, if there is to be one.
+
+        If it cannot be written, on a full disk say, that is said and the fit goes on: its work is not lost by that.
+        Networks that have just diverged are not kept: the checkpoint before leads to them and back.
+        """
+        if self._checkpoint is not None and _finite(self._trainer.siren.tensors()):
             standing = replace(
                 self._standing,
                 seconds=self.elapsed(),
@@ -183,7 +189,10 @@ class Run:
             )
             finished = self._finished(standing.group)
             stored = Checkpoint(standing, self._trainer.steps_done, self._trainer.state(), finished)
-            write_checkpoint(self._checkpoint, self._identity, stored)
+            try:
+                write_checkpoint(self._checkpoint, self._identity, stored)
+            except EorenError as error:
+                warnings.warn(f"{error}; the fit goes on without this checkpoint", FitWarning, stacklevel=2)
             self._kept = monotonic()
 
     def _begin(self, standing: Standing) -> None:
@@ -214,6 +223,8 @@ class Run:
         finished = self._finished(stored.standing.group)
         check_like(path, stored.state, self._trainer.state())
         check_like(path, stored.finished, finished)
+        if not _finite(stored.state[: len(self._trainer.siren.tensors())]):
+            raise damaged(path)
         # Counters that disagree, or nobody awake: no trainer leaves such a state.
         for t in stored.state:
             if (t.dtype == torch.int64 and int(t) != stored.steps) or (t.dtype == torch.bool and not bool(t.any())):
@@ -318,6 +329,10 @@ class Run:
             # Estimate and measurement differ; measuring takes time, so wait until it may be enough.
             self._worth_measuring = estimate + max(0.1, target - measured)
         return measured >= target
+
+
+def _finite(parameters: Sequence[torch.Tensor]) -> bool:
+    return all(bool(t.isfinite().all()) for t in parameters)
 
 
 def _blend(before: StepErrors, now: StepErrors) -> StepErrors:

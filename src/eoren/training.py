@@ -16,9 +16,9 @@ from torch import Tensor
 
 from eoren.effort import Effort
 from eoren.engines import engine_of
-from eoren.errors import EorenError
 from eoren.field import Field
 from eoren.gradients import SPLINE, STENCILS, slopes
+from eoren.guard import LOOK_EVERY, Guard
 from eoren.objectives import Pass
 from eoren.optimizers import Optimizer
 from eoren.patches import Patches
@@ -92,6 +92,9 @@ class Trainer:
         self._parameters = self.siren.tensors()
         self._engine = engine_of(self.siren, self.patches, self.gradient_target)
         self._optimizers = self._choose_optimizers()
+        # The optimisers' counters of steps belong to no single network.
+        memories = [t for t in self._memories() if t.ndim]
+        self._guard = Guard(self._parameters, [*memories, self._errors, self._effort.errors])
         self.tuning = self._starting_tuning()
 
     @classmethod
@@ -226,10 +229,6 @@ class Trainer:
         squares = self._engine.differentiate(awake, points, passes, self.tuning, moments, stop)
         if squares is None:
             return None
-        networks = awake if len(awake) < self.siren.batch else slice(None)
-        for optimizer, indices, own_rate in self._optimizers:
-            optimizer.step([self.gradients[i] for i in indices], rate * own_rate, networks)
-        self.steps_done += 1
         axes = sum(len(each.axes) for each in passes)
         self._errors[awake] = squares / (len(points) * self.siren.channels)
         if moments is not None:
@@ -238,10 +237,25 @@ class Trainer:
         self._effort.learn(awake, (self._errors[awake] * weights).sum(1))
         # Of all tiles, by area: those at rest keep what they had.
         color, slope = ((self._shares * self._errors).sum(0)).tolist()
-        if not isfinite(color + slope):
-            raise self._diverged()
+        # Errors are those of the parameters as they stand: so the guard looks before these move.
+        wrong = not isfinite(color + slope)
+        due = wrong or self.steps_done % LOOK_EVERY == 0
+        diverged = self._guard.look(self._effort.errors, step=self.steps_done) if due else awake[:0]
+        if len(diverged):
+            # The gradients of these are of no use, and the errors of all are not what they were.
+            awake = awake[~torch.isin(awake, diverged)]
+        self._move(rate, awake)
+        self.steps_done += 1
+        if len(diverged):
+            return StepErrors(None, None)
         between = any(each.offset != (0.0, 0.0) for each in passes)
         return StepErrors(None if between else color, slope / axes if axes else None)
+
+    def _move(self, rate: float, awake: Int[Tensor, " awake"]) -> None:
+        networks = awake if len(awake) < self.siren.batch else slice(None)
+        with self._guard.pacing():
+            for optimizer, indices, own_rate in self._optimizers:
+                optimizer.step([self.gradients[i] for i in indices], rate * own_rate, networks)
 
     def _passes(self) -> list[Pass]:
         settings, objective = self.settings, self.objective
@@ -276,14 +290,8 @@ class Trainer:
         return self._epoch[1].tensor_split(steps)[place]
 
     def networks(self) -> Siren:
-        """The networks as they stand.
-
-        Raises:
-            EorenError: the numbers have grown beyond all bounds.
-        """
-        if not all(bool(p.isfinite().all()) for p in self._parameters):
-            raise self._diverged()
-        return self.siren
+        """The networks as they stand; those that have just diverged, as they were when last seen well."""
+        return self.siren.with_tensors(self._guard.well(self._effort.errors))
 
     @property
     def awake(self) -> Bool[Tensor, " networks"]:
@@ -293,9 +301,6 @@ class Trainer:
     def current_tuning(self) -> Tuning:
         """What makes colours of what the networks say as they stand; the closed form where no step fits colours."""
         return self.tuning if self.objective.color else self.patches.moments(self.siren).tuning()
-
-    def _diverged(self) -> EorenError:
-        return EorenError(f"the fit diverged; give a smaller rate than {self.settings.rate:g}")
 
     def color_error(self) -> float:
         """Mean squared colour error of the networks as the file will hold them, over all their pixels.
@@ -308,14 +313,23 @@ class Trainer:
 
     def state(self) -> list[Tensor]:
         """Every tensor that changes from step to step, itself: parameters, then memories."""
-        memories = (t for optimizer, _, _ in self._optimizers for t in optimizer.state())
-        return [*self._parameters, *memories, self._errors, *self._effort.state()]
+        return [
+            *self._parameters,
+            *self._memories(),
+            *self._guard.state(),
+            self._errors,
+            *self._effort.state(),
+        ]
+
+    def _memories(self) -> list[Tensor]:
+        return [t for optimizer, _, _ in self._optimizers for t in optimizer.state()]
 
     def restore(self, state: list[Tensor], steps_done: int) -> None:
         """Go on where :meth:`state` was taken, after ``steps_done`` steps."""
         for own, stored in zip(self.state(), state, strict=True):
             own.copy_(stored)
         self.steps_done = steps_done
+        self._guard.restored()
 
 
 def mosaic(image: Float[np.ndarray, "height width channels"], settings: Settings) -> Tiling:

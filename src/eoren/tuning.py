@@ -80,12 +80,15 @@ class Moments:
         """The exact least-squares solution, float32.
 
         A network that says one thing everywhere (dead, or not yet trained) leaves alpha undetermined: it keeps
-        alpha = 1, and beta brings the mean right. A constant channel gets alpha = 0: its derivative is zero.
+        alpha = 1, and beta brings the mean right. A constant channel gets alpha = 0: its derivative is zero. So is
+        that of a single pixel.
         """
-        mean_g, mean_f, variance, covariance, _ = self._central()
+        mean_g, mean_f, variance, covariance, target_variance = self._central()
         # Below the rounding of what was summed there is no slope to be found.
-        dead = variance <= 1e-12 * (mean_g.square() + variance) + 1e-30
-        alpha = torch.where(dead, 1.0, covariance / torch.where(dead, 1.0, variance))
+        dead, flat = _is_rounding(variance, mean_g), _is_rounding(target_variance, mean_f)
+        # Nothing is known of a network that was not asked: it stays as it is.
+        left = (~flat | (self._count == 0)).to(variance)
+        alpha = torch.where(dead, left, covariance / torch.where(dead, 1.0, variance))
         return Tuning(alpha.float(), (mean_f - alpha * mean_g).float())
 
     def target_mean_and_deviation(self) -> tuple[Tensor, Tensor]:
@@ -102,3 +105,7 @@ class Moments:
     def _central(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         g, f, gg, gf, ff = self._sums / self._count.clamp(min=1)
         return g, f, (gg - g * g).clamp(min=0), gf - g * f, (ff - f * f).clamp(min=0)
+
+
+def _is_rounding(variance: Tensor, mean: Tensor) -> Tensor:
+    return variance <= 1e-12 * (mean.square() + variance) + 1e-30

@@ -21,7 +21,7 @@ from eoren.cli.render import render
 from eoren.cli.report import evaluate, info
 from eoren.cli.reproduce import reproduce
 from eoren.cli.view import view
-from eoren.errors import EngineWarning, EorenError
+from eoren.errors import EngineWarning, EorenError, FitWarning
 
 # Where GNU OpenMP runs PyTorch's threads, they wait for each other by spinning for about a millisecond. If another
 # program wants the processor, that makes a fit tens of times slower; twenty times less waiting costs nothing.
@@ -31,6 +31,8 @@ app = typer.Typer(
     name="eoren",
     help="Images as small continuous functions whose edges are right.",
     add_completion=False,
+    epilog="Exit status: 0 done, 1 an error of eoren itself, 2 refused or impossible (one line), "
+    "3 some of many pictures failed, 130 interrupted.",
     rich_markup_mode=None,  # plain help: half the lines, half the time
     pretty_exceptions_enable=False,
 )
@@ -63,7 +65,7 @@ def _root(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 2 bad input, 3 some pictures of many failed, 130 interrupted.
+    """Run the command line and exit: 0 done, 2 refused or impossible, 3 some of many pictures failed, 130 stopped.
 
     Args:
         arguments: what follows the program's name; those of the process by default.
@@ -80,9 +82,8 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(f"{error.format_message().rstrip('.')}; see {command} --help")
     except EorenError as error:
         _fail(str(error))
-    except (MemoryError, RuntimeError) as error:
-        # PyTorch has no exception of its own for memory that the CPU lacks.
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+    except (MemoryError, RuntimeError, ImportError) as error:
+        if not _lacks_memory(error):
             raise
         _fail("not enough memory; close other programs, or ask for less")
     finally:
@@ -90,11 +91,19 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
+def _lacks_memory(error: Exception) -> bool:
+    """PyTorch has no exception of its own for memory that the CPU lacks, and neither has what loads libraries."""
+    signs = {RuntimeError: ("memory",), ImportError: ("failed to map segment", "allocate memory")}
+    return isinstance(error, MemoryError) or any(
+        isinstance(error, kind) and any(sign in str(error) for sign in found) for kind, found in signs.items()
+    )
+
+
 def _showing(usual: Callable[..., None]) -> Callable[..., None]:
     """Our own warnings in one line, like every other notice."""
 
     def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-        if issubclass(category, EngineWarning):
+        if issubclass(category, EngineWarning | FitWarning):
             terminal.notice(str(message))
         else:
             usual(message, category, *rest, **more)

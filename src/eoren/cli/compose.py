@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import typer
 
 from eoren.cli import terminal
-from eoren.cli.fit import carry_out, check_place
+from eoren.cli.fit import carry_out, held
 from eoren.errors import EorenError
 
 if TYPE_CHECKING:
@@ -81,14 +81,13 @@ def mix(
     wishes = _Wishes(
         output, solver, preset, seconds, steps, until_psnr, seed, device, resume, overwrite, quiet, as_json
     )
-    _check(wishes, first, second)
 
     def composed() -> "Composition":
         from eoren.composition import mix as compose
 
         return compose(first, second, weight=weight, keep_edges=keep_edges, sizes=fit)
 
-    return _carry_out(composed, wishes)
+    return _carry_out(composed, wishes, first, second)
 
 
 def clone(
@@ -126,14 +125,13 @@ def clone(
         output, solver, preset, seconds, steps, until_psnr, seed, device, resume, overwrite, quiet, as_json
     )
     place = _offset(offset)
-    _check(wishes, source, target, mask)
 
     def composed() -> "Composition":
         from eoren.composition import clone as compose
 
         return compose(source, target, mask, offset=place, mode=mode, keep_color=keep_color)
 
-    return _carry_out(composed, wishes)
+    return _carry_out(composed, wishes, source, target, mask)
 
 
 def fill(
@@ -162,14 +160,13 @@ def fill(
     )
     if method == "biharmonic" and solver == "network":
         raise EorenError("--method biharmonic follows no gradient field; leave --solver network away")
-    _check(wishes, image, mask)
 
     def composed() -> "Composition":
         from eoren.composition import fill as compose
 
         return compose(image, mask, method=method)
 
-    return _carry_out(composed, wishes)
+    return _carry_out(composed, wishes, image, mask)
 
 
 def retouch(
@@ -200,83 +197,78 @@ def retouch(
     )
     if sum([flatten_light, boost_detail is not None, denoise_edges]) != 1:
         raise EorenError("retouch does one thing at a time; give --flatten-light, --boost-detail or --denoise-edges")
-    _check(wishes, image)
 
     def composed() -> "Composition":
         from eoren.retouching import retouch as compose
 
         return compose(image, flatten_light=flatten_light, boost_detail=boost_detail, denoise_edges=denoise_edges)
 
-    return _carry_out(composed, wishes)
+    return _carry_out(composed, wishes, image)
 
 
-def _check(wishes: _Wishes, *inputs: str) -> None:
-    """Refuse what can be refused before any work is done."""
+def _carry_out(composed: "Callable[[], Composition]", wishes: _Wishes, *inputs: str) -> int:
+    """Compose; write the picture, or fit and write the function. What can be refused is refused before any work."""
     terminal.check_seed(wishes.seed)
-    output, checkpoint = wishes.output, _checkpoint(wishes.output)
+    output, checkpoint = wishes.output, Path(f"{wishes.output}.resume")
     for each in inputs:
         terminal.check_output(output, each, overwrite=True)
-    if output.suffix == _SUFFIX:
-        check_place(output, checkpoint, inputs[0], wishes.resume, wishes.overwrite)
-    else:
-        terminal.check_output(output, inputs[0], wishes.overwrite)
-        if wishes.as_json or wishes.resume or (wishes.solver == "exact" and _settings(wishes)):
-            raise EorenError(f"{output}: a picture is not fitted; give an {_SUFFIX} file as --output for that")
-        if wishes.solver == "network":
-            raise EorenError(f"{output}: --solver network makes a function; give an {_SUFFIX} file, and render that")
+    if output.suffix != _SUFFIX:
+        return _write_picture(composed, wishes, inputs[0])
+    with held(output, checkpoint, inputs[0], wishes.resume, wishes.overwrite):
+        composition = _composition(composed, wishes)
+        if not wishes.resume:
+            checkpoint.unlink(missing_ok=True)
+
+        def fitted(watch: "Callable[[Progress], bool]") -> "FitResult":
+            return composition.fit(
+                solver=wishes.solver,
+                preset=wishes.preset,
+                seed=wishes.seed,
+                device=wishes.device,
+                watch=watch,
+                checkpoint=checkpoint,
+                **_settings(wishes),
+            )
+
+        return carry_out(
+            fitted, output, checkpoint, until_psnr=wishes.until_psnr, quiet=wishes.quiet, as_json=wishes.as_json
+        )
+
+
+def _write_picture(composed: "Callable[[], Composition]", wishes: _Wishes, image: str) -> int:
+    output = wishes.output
+    terminal.check_output(output, image, wishes.overwrite)
+    if wishes.as_json or wishes.resume or (wishes.solver == "exact" and _settings(wishes)):
+        raise EorenError(f"{output}: a picture is not fitted; give an {_SUFFIX} file as --output for that")
+    if wishes.solver == "network":
+        raise EorenError(f"{output}: --solver network makes a function; give an {_SUFFIX} file, and render that")
 
     from eoren.streams import check_format
 
-    if output.suffix != _SUFFIX:
-        check_format(output, height=1, width=1, channels=1)
+    check_format(output, height=1, width=1, channels=1)
 
-
-def _carry_out(composed: "Callable[[], Composition]", wishes: _Wishes) -> int:
-    """Compose; write the picture, or fit and write the function."""
-    from eoren.devices import choose_device
     from eoren.images import write_image
+
+    write_image(output, _composition(composed, wishes).colors)
+    return 0
+
+
+def _composition(composed: "Callable[[], Composition]", wishes: _Wishes) -> "Composition":
+    """With its notices."""
+    from eoren.devices import choose_device
 
     choose_device(wishes.device)
     composition = composed()
     if not wishes.quiet:
         for note in composition.notes:
             terminal.notice(note)
-    if wishes.output.suffix != _SUFFIX:
-        write_image(wishes.output, composition.colors)
-        return 0
-    checkpoint = _checkpoint(wishes.output)
-    if not wishes.resume:
-        checkpoint.unlink(missing_ok=True)
-
-    def fitted(watch: "Callable[[Progress], bool]") -> "FitResult":
-        return composition.fit(
-            solver=wishes.solver,
-            preset=wishes.preset,
-            seed=wishes.seed,
-            device=wishes.device,
-            watch=watch,
-            checkpoint=checkpoint,
-            **_settings(wishes),
-        )
-
-    return carry_out(
-        fitted,
-        wishes.output,
-        checkpoint,
-        until_psnr=wishes.until_psnr,
-        quiet=wishes.quiet,
-        as_json=wishes.as_json,
-    )
+    return composition
 
 
 def _settings(wishes: _Wishes) -> dict[str, Any]:
     """Those that were given."""
     given = {"seconds": wishes.seconds, "steps": wishes.steps, "until_psnr": wishes.until_psnr}
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _checkpoint(output: Path) -> Path:
-    return Path(f"{output}.resume")
 
 
 def _offset(text: str) -> tuple[int, int]:

@@ -98,27 +98,28 @@ def fit(
     if output is None:
         output = Path(Path(image.removeprefix("sample:")).stem + _SUFFIX)
     checkpoint = Path(f"{output}.resume")
-    check_place(output, checkpoint, image, resume, overwrite)
     if watch:
         terminal.check_viewer()
+    with held(output, checkpoint, image, resume, overwrite):
+        from eoren.devices import choose_device
+        from eoren.fitting import fit as run
+        from eoren.presets import resolve
 
-    from eoren.devices import choose_device
-    from eoren.fitting import fit as run
-    from eoren.presets import resolve
+        settings = resolve(preset, **changes)
+        choose_device(device)
+        picture = terminal.read_picture(image, quiet=quiet)
+        if not resume:
+            checkpoint.unlink(missing_ok=True)
 
-    settings = resolve(preset, **changes)
-    choose_device(device)
-    picture = terminal.read_picture(image, quiet=quiet)
-    if not resume:
-        checkpoint.unlink(missing_ok=True)
+        def fitted(watch: "Watch") -> "FitResult":
+            return run(
+                picture, preset=preset, seed=seed, device=device, watch=watch, checkpoint=checkpoint, **changes
+            )
 
-    def fitted(watch: "Watch") -> "FitResult":
-        return run(picture, preset=preset, seed=seed, device=device, watch=watch, checkpoint=checkpoint, **changes)
-
-    with _watched(image, picture, no_browser) if watch else nullcontext() as live:
-        return carry_out(
-            fitted, output, checkpoint, until_psnr=settings.until_psnr, quiet=quiet, as_json=as_json, live=live
-        )
+        with _watched(image, picture, no_browser) if watch else nullcontext() as live:
+            return carry_out(
+                fitted, output, checkpoint, until_psnr=settings.until_psnr, quiet=quiet, as_json=as_json, live=live
+            )
 
 
 def carry_out(
@@ -188,7 +189,8 @@ def _written(
         return terminal.INTERRUPTED
     save(result.field, output)
     if result.ended == "interrupted":
-        terminal.notice(f"interrupted at step {result.steps:,}; {output} holds what there is, --resume goes on")
+        more = "--resume goes on" if checkpoint.exists() else "there is no checkpoint to go on from"
+        terminal.notice(f"interrupted at step {result.steps:,}; {output} holds what there is, {more}")
     else:
         checkpoint.unlink(missing_ok=True)
     if until_psnr is not None and result.ended == "budget" and not quiet:
@@ -228,10 +230,24 @@ def _value(text: str) -> bool | int | float | str | None:
     return text
 
 
-def check_place(output: Path, checkpoint: Path, image: str, resume: bool, overwrite: bool) -> None:
-    """Refuse a field that could not be written, or would replace what a user has."""
+@contextmanager
+def held(output: Path, checkpoint: Path, image: str, resume: bool, overwrite: bool) -> Iterator[None]:
+    """The place of a field, where no other process fits meanwhile.
+
+    Raises:
+        EorenError: the field could not be written, or would replace what a user has; or another fit is at work there.
+    """
     if output.suffix != _SUFFIX:
         raise EorenError(f"{output}: is to be an {_SUFFIX} file; choose an --output that ends so")
+
+    from eoren.files import locked
+
+    with locked(output):
+        _check_place(output, checkpoint, image, resume, overwrite)
+        yield
+
+
+def _check_place(output: Path, checkpoint: Path, image: str, resume: bool, overwrite: bool) -> None:
     for path in (output, checkpoint):
         terminal.check_output(path, image, overwrite=True)
     if resume and not checkpoint.exists():

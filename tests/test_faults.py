@@ -1,0 +1,138 @@
+"""Kills, full disks, vanished files, too little memory: nothing is lost, and one line says what is wrong.
+
+`python -m benchmarks.faults --moments 200` is the same at length.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from benchmarks import faults
+
+from eoren.errors import EorenError, FitWarning
+from eoren.files import locked
+from eoren.fitting import fit
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+
+
+@pytest.fixture(scope="module")
+def stage():
+    return faults.Stage()
+
+
+@pytest.fixture(scope="module")
+def belongings():
+    return faults.belongings()
+
+
+@pytest.fixture(scope="module")
+def scenes(belongings):
+    return {scene.name: scene for scene in faults.scenes(belongings)}
+
+
+@pytest.mark.parametrize("name", ["fit", "fit --resume", "save"])
+def test_kills_lose_nothing(stage, scenes, name):
+    found = faults.survive(scenes[name], 4, stage=stage, seed=1)
+    assert found.kills >= 2
+    assert found.unfinished >= 2
+
+
+def test_the_harness_sees_what_is_lost(stage, scenes):
+    """Were files written in place, a kill would leave a half of one; were the seed lost, another result."""
+    careless = replace(scenes["save"], work=_careless)
+    with pytest.raises((EorenError, AssertionError), match=r"damaged|not an \.eoren file"):
+        faults.survive(careless, 3, stage=stage, seed=1)
+    forgetful = replace(scenes["fit"], finish=lambda _: faults.fit_command("--overwrite", "--seed", "9"))
+    with pytest.raises(AssertionError, match="not what comes out in peace"):
+        faults.survive(forgetful, 3, stage=stage, seed=1)
+
+
+def _careless(folder):
+    for _ in range(200):
+        with (folder / "out.eoren").open("wb") as file:
+            file.write((folder / "new.eoren").read_bytes()[:50])
+            file.flush()
+            time.sleep(2e-3)
+            file.write((folder / "new.eoren").read_bytes()[50:])
+
+
+@pytest.mark.parametrize("fault", faults.faults(), ids=lambda fault: fault.name)
+def test_what_cannot_be_done_is_said_in_one_line_and_nothing_is_lost(stage, belongings, fault):
+    before = {name: data for name, data in belongings.items() if name != "new.eoren"}
+    said = faults.endure(fault, before, stage=stage)
+    if said is None:
+        pytest.skip("no disk of its own can be had here")
+    reason = fault.name.split(":")[0]
+    expected = {
+        "full disk": "cannot be written (No space left on device)",
+        "read-only disk": "no permission|Read-only file system",
+    }
+    words = {"source": "No such file", "field": "No such file", "file": "File too large"}
+    if reason in expected:
+        assert any(part in said for part in expected[reason].split("|"))
+    else:
+        assert words.get(reason.split()[0], "memory") in said
+
+
+# Two at once.
+
+
+def test_the_second_fit_on_an_output_says_so(tmp_path, monkeypatch):
+    path, picture = tmp_path / "a.checkpoint", np.full((8, 8), 0.5, np.float32)
+    small = {"steps": 3, "width": 4, "depth": 2, "device": "cpu", "checkpoint": path}
+
+    def second(_):
+        with pytest.raises(EorenError, match=r"a\.checkpoint: another process is working on it"):
+            fit(picture, **small)
+
+    fit(picture, **small, watch=second)
+    assert [each.name for each in tmp_path.iterdir()] == ["a.checkpoint"]
+
+
+def test_a_lock_is_felt_by_other_processes_and_ends_with_its_holder(tmp_path):
+    target = tmp_path / "a.eoren"
+    holding = "import sys, time; from eoren.files import locked\nwith locked(sys.argv[1]): print(1, flush=True); "
+    holding += "time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", holding, target], stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        with pytest.raises(EorenError, match=r"a\.eoren: another process"), locked(target):
+            pass
+        child.kill()
+    assert [each.name for each in tmp_path.iterdir()] == ["a.eoren.lock"]
+    with locked(target):
+        pass
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_the_command_line_refuses_a_busy_output_and_leaves_the_checkpoint(tmp_path, monkeypatch, capsys):
+    from eoren.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    np.save("p.npy", np.full((8, 8), 0.5, np.float32))
+    (tmp_path / "p.eoren.resume").write_bytes(b"of the other fit")
+    with locked(tmp_path / "p.eoren"), pytest.raises(SystemExit) as ended:
+        main(["fit", "p.npy", "-o", "p.eoren", "--overwrite"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("eoren: p.eoren: another process is working on it")
+    assert (tmp_path / "p.eoren.resume").read_bytes() == b"of the other fit"
+
+
+# A checkpoint that cannot be written.
+
+
+def test_a_fit_goes_on_without_a_checkpoint(tmp_path, monkeypatch):
+    def full(*_):
+        raise EorenError("disk full")
+
+    picture = np.random.default_rng(0).random((8, 8)).astype(np.float32)
+    small = {"steps": 3, "width": 4, "depth": 2, "device": "cpu"}
+    expected = fit(picture, **small)
+    monkeypatch.setattr("eoren.running.write_checkpoint", full)
+    with pytest.warns(FitWarning, match="disk full; the fit goes on without this checkpoint"):
+        result = fit(picture, **small, checkpoint=tmp_path / "a")
+    assert np.array_equal(result.field.render(), expected.field.render())

@@ -1,0 +1,112 @@
+"""Pictures at the edge of what numbers can say: what comes out is defined, finite, and within the picture's range."""
+
+import numpy as np
+import pytest
+
+from eoren.errors import EorenError
+from eoren.fitting import fit
+from eoren.gradients import STENCILS, adjusted_gradient, reference_gradient
+from eoren.images import as_image
+from eoren.metrics import evaluate
+from eoren.storage import dumps, loads
+
+OBJECTIVES = ["gradient", "pixel", "sobolev"]
+SMALL = {"steps": 12, "width": 16, "depth": 2, "device": "cpu", "batch": 64}
+
+
+@pytest.fixture(params=["torch", "native"], autouse=True)
+def engine(request, monkeypatch):
+    from eoren import native
+
+    if request.param == "native" and native.library() is None:
+        pytest.skip("the native engine is not built")
+    monkeypatch.setenv("EOREN_ENGINE", request.param)
+
+
+def sound(image, **changes):
+    """A field whose every number is finite, no worse than the mean colours, and the same after its file."""
+    result = fit(image, **{**SMALL, **changes})
+    field, pixels = result.field, as_image(image)
+    for show in ("color", "gradient", "laplacian"):
+        assert np.isfinite(field.render(show=show)).all()
+    assert np.array_equal(loads(dumps(field)).render(), field.render())
+    found = np.mean((field.render().astype(float) - pixels) ** 2)
+    assert found <= 1.02 * pixels.astype(float).var((0, 1)).mean() + 1e-12
+    assert result.metrics.psnr == evaluate(field, pixels).psnr
+    return field
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (2, 1), (1, 40), (40, 1)], ids=str)
+def test_a_pixel_and_lines_of_pixels(shape, objective):
+    field = sound(np.random.default_rng(0).random(shape).astype(np.float32), objective=objective)
+    if shape == (1, 1):
+        # One pixel is a constant, and a constant has no slope.
+        assert not field.gradient(np.random.default_rng(1).random((5, 2))).any()
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_channels_of_zeros_stay_zero(objective):
+    image = np.zeros((12, 14, 4), np.float32)
+    image[..., 2] = np.linspace(0, 1, 14)
+    field = sound(image, objective=objective)
+    assert not field.render()[..., [0, 1, 3]].any()
+    assert not field.render(show="gradient")[..., [0, 1, 3], :].any()
+    assert not sound(np.zeros((9, 9, 3), np.float32), objective=objective).render().any()
+
+
+@pytest.mark.parametrize("tile", [None, 8])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize(
+    "image",
+    {
+        "checkerboard": np.indices((16, 20)).sum(0) % 2,
+        "one white pixel": np.eye(1, 320, 77).reshape(16, 20),
+        "a step": np.repeat(np.arange(20) >= 10, 16).reshape(20, 16),
+        "nearly nothing": np.random.default_rng(0).random((16, 20)) * 1e-30,
+        "a hair above black": 1e-7 * (np.indices((16, 20)).sum(0) % 2),
+        "a hair below white": 1 - 1e-7 * (np.indices((16, 20)).sum(0) % 2),
+        "subnormal": np.full((16, 20), 1e-42),
+    }.values(),
+    ids=lambda image: f"{image.max():g}",
+)
+def test_extreme_contrasts(image, objective, tile):
+    sound(image.astype(np.float32), objective=objective, tile=tile)
+
+
+def test_sixteen_bits_are_sixteen():
+    codes = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
+    assert np.array_equal(as_image(codes)[..., 0], (codes / 65535).astype(np.float32))
+    one = fit(codes, **SMALL).field.render()
+    other = fit((codes / 65535).astype(np.float32), **SMALL).field.render()
+    assert np.array_equal(one, other)
+    # The lowest bit of sixteen is not lost: a picture that differs in nothing else is another one.
+    low = np.uint16(40000) + (np.indices((8, 8)).sum(0) % 2).astype(np.uint16)
+    assert np.ptp(as_image(low)) == pytest.approx(1 / 65535, rel=1e-2)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_what_is_no_number_is_refused(bad, dtype):
+    image = np.full((5, 6, 3), 0.5, dtype)
+    image[4, 5, 2] = bad
+    with pytest.raises(EorenError, match="holds NaN or infinity; give finite values"):
+        fit(image, **SMALL)
+
+
+@pytest.mark.parametrize("name", ["spline", *STENCILS])
+def test_gradients_of_what_is_no_number_stay_where_it_is(name):
+    """Filters are not asked to judge: they say nothing false far from a pixel that is no number."""
+    image = np.random.default_rng(0).random((9, 40, 1))
+    good = image.copy()
+    image[4, 3] = np.nan
+
+    def of(pixels):
+        return reference_gradient(pixels) if name == "spline" else adjusted_gradient(pixels, name)
+
+    if name == "spline":  # a spline through it is nowhere defined along its lines
+        assert np.isnan(of(image)[4, :, 0, 0]).all()
+        assert np.isnan(of(image)[:, 3, 0, 1]).all()
+    else:
+        np.testing.assert_array_equal(of(image)[:, 10:], of(good)[:, 10:])
+        assert np.isnan(of(image)).any()
