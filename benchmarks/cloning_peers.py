@@ -17,7 +17,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import splu
 
-from eoren.poisson import differences, inside
+from eoren.composition.poisson import differences, inside
 
 Scene = tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int], str]
 """Source, target, mask of the source's size, offset, mode."""

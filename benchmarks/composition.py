@@ -26,10 +26,10 @@ from scipy.sparse.linalg import splu
 import eoren
 from benchmarks.cloning_peers import as_opencv, cut_off, fpie, fpie_limit, opencv
 from benchmarks.record import RESULTS, data, run_eoren, write_table
-from eoren.composition import Composition, Mode, clone
+from eoren.composition.operands import mask_of, opened_as
+from eoren.composition.operations import Composition, Mode, clone
+from eoren.composition.poisson import differences, inside, over_rectangle
 from eoren.metrics import psnr
-from eoren.operands import mask_of, opened_as
-from eoren.poisson import differences, inside, over_rectangle
 
 OFFSETS = {"jet": (100, 50), "portrait": (0, 0)}
 MODES: tuple[Mode, ...] = ("import", "mixed", "average")

@@ -6,21 +6,21 @@ from typing import Any
 from eoren._version import __version__
 
 _HOME = {
-    "Collection": "collection",
+    "Collection": "many.collection",
     "EorenError": "errors",
     "Field": "field",
     "FitResult": "fitting",
     "adjusted_gradient": "gradients",
-    "clone": "composition",
+    "clone": "composition.operations",
     "evaluate": "metrics",
-    "fill": "composition",
+    "fill": "composition.operations",
     "fit": "fitting",
-    "fit_many": "many",
+    "fit_many": "many.fitting",
     "load": "storage",
-    "mix": "composition",
+    "mix": "composition.operations",
     "read_image": "images",
     "reference_gradient": "gradients",
-    "retouch": "retouching",
+    "retouch": "composition.retouching",
     "save": "storage",
     "write_image": "images",
 }

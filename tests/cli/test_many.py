@@ -66,7 +66,7 @@ def test_interruption_says_how_to_go_on(eoren, pictures, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("eoren.many.fit_many", interrupt)
+    monkeypatch.setattr("eoren.many.fitting.fit_many", interrupt)
     status, out, err = eoren("fit-many", pictures, "-o", "store")
     assert (status, out) == (130, "")
     assert err == "eoren: interrupted; store keeps what was fitted, and the same command goes on\n"

@@ -12,7 +12,7 @@ from eoren.cli.fit import carry_out, held
 from eoren.errors import EorenError
 
 if TYPE_CHECKING:
-    from eoren.composition import Composition
+    from eoren.composition.operations import Composition
     from eoren.fitting import FitResult
     from eoren.running import Progress
 
@@ -83,7 +83,7 @@ def mix(
     )
 
     def composed() -> "Composition":
-        from eoren.composition import mix as compose
+        from eoren.composition.operations import mix as compose
 
         return compose(first, second, weight=weight, keep_edges=keep_edges, sizes=fit)
 
@@ -127,7 +127,7 @@ def clone(
     place = _offset(offset)
 
     def composed() -> "Composition":
-        from eoren.composition import clone as compose
+        from eoren.composition.operations import clone as compose
 
         return compose(source, target, mask, offset=place, mode=mode, keep_color=keep_color)
 
@@ -162,7 +162,7 @@ def fill(
         raise EorenError("--method biharmonic follows no gradient field; leave --solver network away")
 
     def composed() -> "Composition":
-        from eoren.composition import fill as compose
+        from eoren.composition.operations import fill as compose
 
         return compose(image, mask, method=method)
 
@@ -199,7 +199,7 @@ def retouch(
         raise EorenError("retouch does one thing at a time; give --flatten-light, --boost-detail or --denoise-edges")
 
     def composed() -> "Composition":
-        from eoren.retouching import retouch as compose
+        from eoren.composition.retouching import retouch as compose
 
         return compose(image, flatten_light=flatten_light, boost_detail=boost_detail, denoise_edges=denoise_edges)
 

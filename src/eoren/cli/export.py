@@ -70,8 +70,8 @@ def _field(file: Path, output: Path, to: str, overwrite: bool, quiet: bool) -> N
 
 
 def _store(store: Path, output: Path, to: str, quiet: bool) -> None:
-    from eoren.collection import Collection
     from eoren.images import write_image
+    from eoren.many.collection import Collection
     from eoren.storage import save
 
     found = Collection(store)

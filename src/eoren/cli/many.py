@@ -63,8 +63,8 @@ def fit_many(
     if "until_psnr" in changes:
         raise EorenError("until_psnr is for one picture; give many pictures --steps or --seconds")
 
-    from eoren.many import Progress
-    from eoren.many import fit_many as run
+    from eoren.many.fitting import Progress
+    from eoren.many.fitting import fit_many as run
 
     try:
         # Ray says on stdout what it thinks of its workers; stdout is for results.
@@ -107,7 +107,7 @@ def fit_many(
 
 def _name_failures(store: Path, failed: int, quiet: bool) -> None:
     """The first of them; the index has all."""
-    from eoren.store import Store
+    from eoren.many.store import Store
 
     shown = 0
     opened = Store(store)

@@ -70,7 +70,7 @@ def _engine(as_json: bool) -> None:
 
 
 def _store(folder: Path, as_json: bool) -> None:
-    from eoren.collection import Collection
+    from eoren.many.collection import Collection
 
     found = Collection(folder)
     values = found.summary()

@@ -14,15 +14,15 @@ import torch
 from jaxtyping import Float
 
 from eoren.areas import point_values
-from eoren.batch_metrics import measure
 from eoren.devices import choose_device
 from eoren.errors import EorenError
 from eoren.field import Field
 from eoren.images import Picture
+from eoren.many.metrics import measure
+from eoren.many.sources import Content, decoded
 from eoren.metrics import evaluate
 from eoren.presets import Settings
 from eoren.quantization import rounded
-from eoren.sources import Content, decoded
 from eoren.tiling import Tiling
 from eoren.training import Trainer, picture_seed
 from eoren.tuning import Moments
@@ -97,7 +97,7 @@ class Fitted:
         shard: its number.
         groups: pictures of one size each, as one :class:`~eoren.field.Field` whose networks are those of all its
             pictures, one picture after the other. Their tiling is one picture's.
-        rows: one for every picture, in order, with the columns of :data:`eoren.store.COLUMNS`.
+        rows: one for every picture, in order, with the columns of :data:`eoren.many.store.COLUMNS`.
     """
 
     shard: int
@@ -107,7 +107,7 @@ class Fitted:
 
 @runtime_checkable
 class Job(Protocol):
-    """What an engine hands to its workers: a :class:`Task`, or a :class:`eoren.pieces.Piece` of a large picture.
+    """What an engine hands to its workers: a :class:`Task`, or a :class:`eoren.many.pieces.Piece` of a large picture.
 
     Attributes:
         share: how much of a shard it is.

@@ -8,15 +8,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from eoren.batches import Fitted, Job, Task, Work
 from eoren.devices import choose_device
 from eoren.errors import EorenError
-from eoren.pieces import Fragment, Spread, spread
+from eoren.many.batches import Fitted, Job, Task, Work
+from eoren.many.pieces import Fragment, Spread, spread
+from eoren.many.sources import Item, Source, decoded, open_source
+from eoren.many.store import Manifest, Store, is_store
+from eoren.many.workers import Engine, engine_of
 from eoren.presets import Settings, resolve
 from eoren.siren import parameter_count
-from eoren.sources import Item, Source, decoded, open_source
-from eoren.store import Manifest, Store, is_store
-from eoren.workers import Engine, engine_of
 
 _MAX_SEED = 2**32 - 1
 # A kill costs the shards under way: about half a minute of a core, at 30 GFLOP/s.
@@ -79,7 +79,7 @@ def fit_many(
     budget in steps, what a picture becomes does not depend on that.
 
     Args:
-        sources: where the pictures come from: see :func:`eoren.sources.open_source`.
+        sources: where the pictures come from: see :func:`eoren.many.sources.open_source`.
         store: the folder; it may hold what an earlier call left.
         preset: as of :func:`eoren.fit`. ``small`` is for many pictures: one network of 16 units up to about 39 x 39
             pixels, mosaics of such networks above; colours alone.

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from eoren.errors import EorenError
-from eoren.sources import decoded, open_source
+from eoren.many.sources import decoded, open_source
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 5), dtype=np.uint8)
 

@@ -8,13 +8,14 @@ import pytest
 import torch
 
 import eoren
-from eoren import batches, many
 from eoren.errors import EorenError
-from eoren.many import fit_many
-from eoren.pieces import Fragment, Piece
+from eoren.many import batches
+from eoren.many import fitting as many
+from eoren.many.fitting import fit_many
+from eoren.many.pieces import Fragment, Piece
+from eoren.many.store import Store
+from eoren.many.workers import Local
 from eoren.siren import Siren
-from eoren.store import Store
-from eoren.workers import Local
 
 # 289 tiles, so two groups of at most 256.
 IMAGE = np.random.default_rng(5).random((102, 100, 2)).astype(np.float32)
@@ -125,7 +126,7 @@ def test_one_that_diverges_is_a_row(store, engine, monkeypatch):
     def diverge(*_):
         raise EorenError("the fit\ndiverged")
 
-    monkeypatch.setattr("eoren.pieces.train", diverge)
+    monkeypatch.setattr("eoren.many.pieces.train", diverge)
     assert fit_many([IMAGE], store=store, **SETTINGS).failed == 1
     row = Store(store).rows(0).to_pylist()[0]
     assert (row["status"], row["error"], row["width"]) == ("failed", "the fit diverged", 100)
@@ -146,6 +147,8 @@ def test_fragments_keep_their_numbers():
 def test_time_is_shared_out(store, engine, monkeypatch):
     limits = []
     train = batches.train
-    monkeypatch.setattr("eoren.pieces.train", lambda t, s, limit, w: (limits.append(limit), train(t, s, limit, w)))
+    monkeypatch.setattr(
+        "eoren.many.pieces.train", lambda t, s, limit, w: (limits.append(limit), train(t, s, limit, w))
+    )
     fit_many([IMAGE], store=store, tile=6, shard=1, seconds=0.2)
     assert sum(limits) == pytest.approx(0.2)

@@ -8,7 +8,7 @@ import pytest
 
 import eoren
 from eoren.errors import EorenError
-from eoren.workers import engine_of
+from eoren.many.workers import engine_of
 
 FIT = """
 import sys, threading, time, numpy as np, eoren

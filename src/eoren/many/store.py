@@ -24,11 +24,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 
 from eoren._version import __version__
-from eoren.batches import Fitted, Work
 from eoren.errors import EorenError
 from eoren.field import Field
 from eoren.files import atomic_path, write_text
-from eoren.pieces import Fragment
+from eoren.many.batches import Fitted, Work
+from eoren.many.pieces import Fragment
 from eoren.presets import Settings
 from eoren.quantization import pack, unpack
 from eoren.tiling import Tiling
@@ -219,7 +219,7 @@ class Store:
             path.unlink()
 
     def networks(self, shard: int, group: int, offset: int = 0, count: int | None = None) -> Field:
-        """Some pictures of a group as one field, see :class:`eoren.batches.Fitted`; nothing else is read.
+        """Some pictures of a group as one field, see :class:`eoren.many.batches.Fitted`; nothing else is read.
 
         Args:
             shard: its number.

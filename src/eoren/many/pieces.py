@@ -16,16 +16,16 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from eoren.areas import point_values
-from eoren.batches import METRICS, Fitted, Row, Task, Watch, Work, described, failed, train
 from eoren.devices import choose_device
 from eoren.errors import EorenError
 from eoren.field import Provenance
 from eoren.gradients import around
 from eoren.images import Picture
+from eoren.many.batches import METRICS, Fitted, Row, Task, Watch, Work, described, failed, train
+from eoren.many.sources import decoded
 from eoren.metrics import evaluate
 from eoren.quantization import pack, unpack
 from eoren.siren import Siren
-from eoren.sources import decoded
 from eoren.tiling import Tiling
 from eoren.training import TILES_AT_ONCE, Trainer, mosaic, tuned, untrained
 

@@ -7,7 +7,7 @@ Its normal equations are ``D'D u + w u = D'v + w c``, with D'D the five-point La
 - :func:`over_rectangle`, nothing known: cosines across one axis, a tridiagonal system along the other (Buzbee, Golub
   and Nielson, "On direct methods for solving Poisson's equations", 1970). Exact for any size; it is the friendlier
   of the two lengths that is transformed.
-- :func:`inside`, a mask of unknown pixels: by :mod:`eoren.multigrid`, to ``TOLERANCE``.
+- :func:`inside`, a mask of unknown pixels: by :mod:`eoren.composition.multigrid`, to ``TOLERANCE``.
 - :func:`biharmonic_inside`: the smoothest filling whose slopes go on, too; a sparse factorisation.
 
 Colours are held in float64, channel by channel.
@@ -19,8 +19,8 @@ from scipy.fft import dct, idct
 from scipy.sparse import coo_matrix, csr_matrix, diags
 from scipy.sparse.linalg import splu
 
+from eoren.composition.multigrid import Cycle, grid_of, solved
 from eoren.errors import EorenError
-from eoren.multigrid import Cycle, grid_of, solved
 
 # What the factorisation of so many unknowns takes is about two gigabytes.
 _MOST_FACTORED = 400_000

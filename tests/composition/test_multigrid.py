@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.linalg import eigvals
 
+from eoren.composition.multigrid import Cycle, _gathered, _spread, grid_of, solved
 from eoren.errors import EorenError
-from eoren.multigrid import Cycle, _gathered, _spread, grid_of, solved
 
 HEIGHT, WIDTH = 30, 37
 Y, X = np.mgrid[:HEIGHT, :WIDTH]
@@ -86,7 +86,7 @@ def test_a_cycle_is_nearly_the_inverse_and_never_more(name):
 
 def test_solved_in_few_cycles_whatever_the_size(monkeypatch):
     """Multigrid's point: twelve iterations do for pictures sixteen times as large."""
-    monkeypatch.setattr("eoren.multigrid._MOST_ITERATIONS", 12)
+    monkeypatch.setattr("eoren.composition.multigrid._MOST_ITERATIONS", 12)
     for size in (32, 128, 512):
         y, x = np.mgrid[:size, :size]
         unknown = np.hypot(x - size / 2, y - size / 2) < 0.45 * size
@@ -100,6 +100,6 @@ def test_what_cannot_be_solved_is_said(monkeypatch):
     cycle = Cycle(grid_of(MASKS["disc"], None))
     with pytest.raises(EorenError, match="gradients or weights are not finite"):
         solved(cycle, np.where(MASKS["disc"], np.nan, 0.0))
-    monkeypatch.setattr("eoren.multigrid._MOST_ITERATIONS", 1)
+    monkeypatch.setattr("eoren.composition.multigrid._MOST_ITERATIONS", 1)
     with pytest.raises(EorenError, match="not found"):
         solved(cycle, np.where(MASKS["disc"], 1.0, 0.0))

@@ -1,9 +1,10 @@
-"""Composition in the gradient domain: mix, clone, fill (and :mod:`eoren.retouching`).
+"""Composition in the gradient domain: mix, clone, fill (and :mod:`eoren.composition.retouching`).
 
 Each says which gradient field v a picture should have, and which of its colours are known. The exact least-squares
-colours u follow (:mod:`eoren.poisson`), and a field is fitted to u and to u's derivatives. That is the fit to v: the
-gradient of u is the projection of v onto the gradients of pictures with those known colours, so ``|grad Phi - v|^2 =
-|grad Phi - grad u|^2 + |grad u - v|^2``, and the last term, what no picture can reach, is the same for every Phi.
+colours u follow (:mod:`eoren.composition.poisson`), and a field is fitted to u and to u's derivatives. That is the
+fit to v: the gradient of u is the projection of v onto the gradients of pictures with those known colours, so
+``|grad Phi - v|^2 = |grad Phi - grad u|^2 + |grad u - v|^2``, and the last term, what no picture can reach, is the
+same for every Phi.
 
 The paper's own way (arXiv 2209.11697, Fig. 10), ``solver="network"``, knows no u: one network is fitted to v alone,
 and channel tuning, two numbers a channel, to the colours that are known.
@@ -21,12 +22,21 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from eoren.composition.network import fit_gradients
+from eoren.composition.operands import Opened, Operand, alike, centred, joined, mask_of, opened_as, size_of, split
+from eoren.composition.poisson import (
+    Guidance,
+    Image,
+    Mask,
+    biharmonic_inside,
+    box_around,
+    differences,
+    inside,
+    over_rectangle,
+)
 from eoren.errors import EorenError
 from eoren.fitting import FitResult, fit, weighed
-from eoren.gradient_fitting import fit_gradients
 from eoren.images import Picture
-from eoren.operands import Opened, Operand, alike, centred, joined, mask_of, opened_as, size_of, split
-from eoren.poisson import Guidance, Image, Mask, biharmonic_inside, box_around, differences, inside, over_rectangle
 from eoren.running import Progress
 
 # Differences of 8 bits are often equal but for the rounding of float32. Levels of 16 bits are 1.5e-5 apart.

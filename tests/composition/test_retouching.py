@@ -3,7 +3,7 @@ import pytest
 from skimage.restoration import denoise_tv_chambolle
 
 from eoren import EorenError, retouch
-from eoren.retouching import _least_variation, _noise
+from eoren.composition.retouching import _least_variation, _noise
 
 
 def random(*shape, seed=0):

@@ -4,10 +4,10 @@ from math import pi
 
 import numpy as np
 
-from eoren.composition import Composition, origin_of
+from eoren.composition.operands import Operand, joined, opened_as, split
+from eoren.composition.operations import Composition, origin_of
+from eoren.composition.poisson import Guidance, Image, differences, over_rectangle
 from eoren.errors import EorenError
-from eoren.operands import Operand, joined, opened_as, split
-from eoren.poisson import Guidance, Image, differences, over_rectangle
 
 # Light is what changes over the whole picture, detail what changes within a sixteenth of it.
 _LIGHT_WAVES = 1

@@ -5,9 +5,9 @@ import pytest
 from scipy.sparse import diags, identity, kron, vstack
 from scipy.sparse.linalg import lsqr, spsolve
 
+from eoren.composition.multigrid import TOLERANCE
+from eoren.composition.poisson import biharmonic_inside, box_around, differences, inside, over_rectangle
 from eoren.errors import EorenError
-from eoren.multigrid import TOLERANCE
-from eoren.poisson import biharmonic_inside, box_around, differences, inside, over_rectangle
 
 SIZES = [(1, 1), (1, 6), (7, 1), (2, 2), (5, 7), (13, 8), (16, 31), (31, 16)]
 
@@ -187,7 +187,7 @@ def test_nothing_unknown():
 
 
 def test_too_large_for_a_factorisation(monkeypatch):
-    monkeypatch.setattr("eoren.poisson._MOST_FACTORED", 10)
+    monkeypatch.setattr("eoren.composition.poisson._MOST_FACTORED", 10)
     with pytest.raises(EorenError, match="biharmonic filling takes at most 10; use the membrane"):
         biharmonic_inside(masks()["disc"], random(37, 45, 1))
 

@@ -10,10 +10,10 @@ import pyarrow.parquet
 import pytest
 
 import eoren
-from eoren.batch_metrics import measure
 from eoren.errors import EorenError
-from eoren.many import fit_many
-from eoren.store import COLUMNS, Store
+from eoren.many.fitting import fit_many
+from eoren.many.metrics import measure
+from eoren.many.store import COLUMNS, Store
 
 IMAGES = np.random.default_rng(3).random((9, 12, 14, 1), np.float32)
 
@@ -111,7 +111,7 @@ def test_a_broken_picture_is_one_row(store):
 
 
 def test_one_that_diverges_takes_nothing_from_the_others(store, monkeypatch):
-    from eoren import batches
+    from eoren.many import batches
 
     train = batches._trained
 

@@ -9,9 +9,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from eoren.batches import GivenUp, Job, Work
 from eoren.devices import choose_device
 from eoren.errors import EorenError
+from eoren.many.batches import GivenUp, Job, Work
 
 ENGINES = ("local", "ray")
 

@@ -13,10 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from eoren.batches import METRICS
 from eoren.errors import EorenError
 from eoren.field import Field, Provenance
-from eoren.store import Store
+from eoren.many.batches import METRICS
+from eoren.many.store import Store
 
 
 class Collection:
@@ -53,7 +53,7 @@ class Collection:
         if not shards:
             raise EorenError(f"{store}: has no pictures yet; give the same 'eoren fit-many' again")
         self.index: pyarrow.Table = pyarrow.concat_tables([self.store.rows(shard) for shard in shards])
-        """One row for every picture, failed ones included, with the columns of :data:`eoren.store.COLUMNS`."""
+        """One row for every picture, failed ones included, with the columns of :data:`eoren.many.store.COLUMNS`."""
         self._done = self.index.filter(pyarrow.compute.equal(self.index["status"], "done"))
         self._place = {name: self._done[name].to_pylist() for name in ("shard", "group", "offset")}
         self._held: tuple[tuple[int, int], Tensor] | None = None
