@@ -77,8 +77,8 @@ def decode(path: Path) -> Decoded:
 
 
 def as_line(error: object) -> str:
-    """What an error says, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """What an error says, in one line; some quote the whole file."""
+    return f"{' '.join(str(error).split()):.200}" or type(error).__name__
 
 
 class _Listener(logging.Handler):

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import pairwise
+from math import isfinite
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -144,8 +145,10 @@ def _header(text: str) -> dict[str, Any]:
         EorenError: another version.
     """
     try:
-        header = json.loads(text)
+        header = json.loads(text, parse_float=_finite, parse_constant=_finite)
         version = header["format_version"]
+    except DamagedError:
+        raise
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ForeignError("its text is not ours") from None
     if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
@@ -185,6 +188,13 @@ def _damaged_tiles(tensors: Mapping[str, torch.Tensor], text: str) -> Int64[np.n
     if len(wrong) and wrong[-1] == len(tensors["alpha"]):
         raise DamagedError("its text or its tree of tiles does not match the checksum")
     return wrong
+
+
+def _finite(text: str) -> float:
+    """A number of the header; JSON has no others than finite ones, and what is read can be written again."""
+    if not isfinite(number := float(text)):
+        raise DamagedError(f"its text has a number that is not finite, {text:.20}")
+    return number
 
 
 def _where(tiling: Tiling, damaged: Int64[np.ndarray, " damaged"]) -> str:
