@@ -76,7 +76,7 @@ def test_a_copy_waits_until_the_last_one_was_cheap(picture, clock, monkeypatch):
     eoren.fit(picture, steps=150, watch=watch, **SMALL)
     between = np.diff(copies)
     assert len(between) > 2
-    assert 25 * 0.3 <= between.min() <= between.max() <= 25 * 0.3 + 0.5
+    assert 50 * 0.3 <= between.min() <= between.max() <= 50 * 0.3 + 0.5
     assert 0.3 / between.min() < 0.05
 
 
