@@ -164,7 +164,7 @@ def finished(
 ) -> tuple[Field, Metrics]:
     """As its file will have it, with what was measured of that against a picture, and the measures."""
     field = loads(dumps(field)).to(device)
-    measured = evaluate(field, pixels)
+    measured = evaluate(field, pixels, stored_bytes=0)  # weighed below, with what it says of its quality
     quality = {name: value for name, value in measured.as_dict().items() if "psnr" in name or name == "ssim"}
     field = replace(field, provenance=replace(field.provenance, metrics=quality))
     return field, weighed(measured, field)

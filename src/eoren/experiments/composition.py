@@ -15,7 +15,7 @@ import numpy as np
 from eoren.datasets import square
 from eoren.experiments.figures import bare, curve, figure, picture
 from eoren.experiments.methods import NETWORKS, TOGETHER, Networks, Scale, methods
-from eoren.experiments.results import Row, Table, Watch, counted, markdown_table, summary
+from eoren.experiments.results import Row, Table, Watch, counted, in_turn, markdown_table, summary
 from eoren.experiments.trials import Image, run_all
 from eoren.files import write_text
 from eoren.gradients import adjusted_gradient
@@ -94,15 +94,12 @@ def _measure(
     table: Table, mixes: Mapping[float, Image], protocol: Protocol, seeds: range, shown: Path, watch: Watch
 ) -> None:
     every = methods(protocol.networks)
-    rounds = [(number, keys) for number in seeds for keys in TOGETHER]
-    for index, (number, keys) in enumerate(rounds):
-        label = f"seed {number}, {' and '.join(every[key].label for key in keys)}"
-
-        def show(done: float, index: int = index, label: str = label) -> bool | None:
-            return watch(label, (index + done) / len(rounds))
-
-        if show(0.0):
-            raise KeyboardInterrupt
+    rounds = [
+        (f"seed {number}, {' and '.join(every[key].label for key in keys)}", (number, keys))
+        for number in seeds
+        for keys in TOGETHER
+    ]
+    for (number, keys), show in in_turn(rounds, watch):
         if all(table.find(mix=share, method=key, seed=number) for share in mixes for key in keys):
             continue
         found = run_all(

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eoren.experiments.methods import TOGETHER, Networks, methods
-from eoren.experiments.results import Row, Table, Value, Watch, counted
+from eoren.experiments.results import Row, Table, Value, Watch, counted, in_turn
 from eoren.experiments.trials import Image, Trial, run_all
 from eoren.images import read_image, write_image
 from eoren.metrics import psnr
@@ -98,26 +98,18 @@ class Contest:
         names = list(self.images)
         batches = [names[k : k + self.protocol.batch] for k in range(0, len(names), self.protocol.batch)]
         rounds = [
-            (number, batch, budget, keys)
+            (self._label(number, keys, budget), (number, batch, budget, keys))
             for number in self.seeds
             for batch in batches
             for budget in (EPOCHS, TIME)
             for keys in TOGETHER
             if budget == EPOCHS or "eoren" not in keys
         ]
-        for index, (number, batch, budget, keys) in enumerate(rounds):
-            group = [self.methods[key] for key in keys]
-            label = f"seed {number}, {' and '.join(m.label for m in group)}, equal {budget}"
-
-            def show(done: float, index: int = index, label: str = label) -> bool | None:
-                return watch(label, (index + done) / len(rounds))
-
-            if show(0.0):
-                raise KeyboardInterrupt
+        for (number, batch, budget, keys), show in in_turn(rounds, watch):
             if not all(self.table.find(image=i, method=k, seed=number, budget=budget) for i in batch for k in keys):
                 trials = run_all(
                     [self.images[name] for name in batch],
-                    group,
+                    [self.methods[key] for key in keys],
                     epochs=self.protocol.networks.epochs if budget == EPOCHS else None,
                     seconds=self._seconds(batch, number) if budget == TIME else None,
                     seed=number,
@@ -125,6 +117,9 @@ class Contest:
                     watch=show,
                 )
                 self._keep(batch, trials, number, budget)
+
+    def _label(self, seed: int, keys: Sequence[str], budget: str) -> str:
+        return f"seed {seed}, {' and '.join(self.methods[key].label for key in keys)}, equal {budget}"
 
     def rows(self, method: str, budget: str, **values: Value) -> list[Row]:
         """Measurements of a method; EoREN's and SIREN + gradients' time is their epochs'."""

@@ -19,7 +19,7 @@ from eoren.experiments.contest import Protocol
 from eoren.experiments.corrections import Correction, Said, cosines, windows
 from eoren.experiments.figures import figure
 from eoren.experiments.methods import NETWORKS, Method, Networks, Scale, methods
-from eoren.experiments.results import Row, Table, Watch, interval, markdown_table, paired, per_image, summary
+from eoren.experiments.results import Row, Table, Watch, in_turn, interval, markdown_table, paired, per_image, summary
 from eoren.experiments.trials import Image, Trial, run_all
 from eoren.files import write_text
 from eoren.gradients import SPLINE, slopes
@@ -123,22 +123,14 @@ def reproduce(
     table = Table(folder / "remedies.csv", key=("image", "remedy", "seed"), protocol=str(protocol))
     seeds = range(seed, seed + protocol.seeds)
     sets = {"natural": _photographs(protocol.side, most), "digits": _digits(most)}
-    batches = [
-        (number, kind, names[k : k + protocol.batch])
+    rounds = [
+        (f"{_LABELS[kind]}, seed {number}, {method.key}", (number, kind, [*found][k : k + protocol.batch], method))
         for number in seeds
         for kind, found in sets.items()
-        for names in [list(found)]
-        for k in range(0, len(names), protocol.batch)
+        for k in range(0, len(found), protocol.batch)
+        for method in trainings(protocol.networks).values()
     ]
-    rounds = [(*batch, method) for batch in batches for method in trainings(protocol.networks).values()]
-    for index, (number, kind, names, method) in enumerate(rounds):
-        label = f"{_LABELS[kind]}, seed {number}, {method.key}"
-
-        def show(done: float, index: int = index, label: str = label) -> bool | None:
-            return watch(label, (index + done) / len(rounds))
-
-        if show(0.0):
-            raise KeyboardInterrupt
+    for (number, kind, names, method), show in in_turn(rounds, watch):
         wanted = [remedy for remedy in REMEDIES if remedy.training == method.key]
         if all(table.find(image=name, remedy=each.key, seed=number) for name in names for each in wanted):
             continue

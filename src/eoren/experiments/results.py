@@ -2,10 +2,10 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from scipy.stats import t as student
@@ -16,6 +16,7 @@ from eoren.experiments.machine import machine
 from eoren.files import write_text
 
 Value = str | float | int
+Item = TypeVar("Item")
 Row = Mapping[str, Value]
 Watch = Callable[[str, float], bool | None]
 """Called with what is being done and the share of the whole that is done; returns true to stop."""
@@ -97,6 +98,38 @@ def _value(text: str) -> Value:
             if str(number := kind(text)) == text:
                 return number
     return text
+
+
+def in_turn(
+    rounds: Sequence[tuple[str, Item]], watch: Watch
+) -> Iterator[tuple[Item, Callable[[float], bool | None]]]:
+    """One round after the other, with what to call as it goes on: the progress of each is a part of the whole.
+
+    Args:
+        rounds: what watchers see of each, and what it is.
+        watch: see :data:`Watch`.
+
+    Yields:
+        What a round is, and what watches it, given the share of the round that is done.
+
+    Raises:
+        KeyboardInterrupt: ``watch`` said so before a round.
+
+    Example:
+        >>> said = []
+        >>> for item, show in in_turn([("first", 1), ("second", 2)], lambda *now: said.append(now)):
+        ...     _ = show(0.5)
+        >>> said
+        [('first', 0.0), ('first', 0.25), ('second', 0.5), ('second', 0.75)]
+    """
+    for index, (label, item) in enumerate(rounds):
+
+        def show(done: float, index: int = index, label: str = label) -> bool | None:
+            return watch(label, (index + done) / len(rounds))
+
+        if show(0.0):
+            raise KeyboardInterrupt
+        yield item, show
 
 
 class Interval(NamedTuple):
