@@ -160,26 +160,41 @@ def locked(target: str | Path) -> Iterator[None]:
         >>> [*folder.iterdir()]
         []
     """
-    from filelock import FileLock, Timeout
-
     target = Path(target)
     check_writable(target)
     destination = _destination(target)
-    lock = FileLock(destination.with_name(destination.name + ".lock"))
+    busy = f"{target}: another process is working on it; wait until it has ended, or choose another path"
+    with exclusive(destination.with_name(destination.name + ".lock"), busy):
+        yield
+
+
+@contextmanager
+def exclusive(lock_file: Path, busy: str) -> Iterator[None]:
+    """Hold a lock that the operating system keeps on a file, and lets go of however this process ends.
+
+    Args:
+        lock_file: Made for it, and removed at the end.
+        busy: What to say if another process has it.
+
+    Raises:
+        EorenError: Another process has it, or the file cannot be made.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(lock_file)
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        busy = f"{target}: another process is working on it; wait until it has ended, or choose another path"
         raise EorenError(busy) from None
     except OSError as error:
-        raise _cannot_write(target, error) from error
+        raise _cannot_write(lock_file, error) from error
     try:
         yield
     finally:
         # While the lock is held. Whoever opened the file meanwhile sees that it is gone, and makes a new one.
         # Windows removes no open file; there the library does, on release.
         with suppress(OSError):
-            Path(lock.lock_file).unlink()
+            lock_file.unlink()
         lock.release()
 
 

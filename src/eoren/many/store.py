@@ -26,7 +26,7 @@ from safetensors.torch import save as save_tensors
 from eoren._version import __version__
 from eoren.errors import EorenError
 from eoren.field import Field
-from eoren.files import atomic_path, write_text
+from eoren.files import atomic_path, exclusive, write_text
 from eoren.many.batches import Fitted, Work
 from eoren.many.pieces import Fragment
 from eoren.presets import Settings
@@ -146,14 +146,7 @@ class Store:
         Raises:
             EorenError: somebody else is writing.
         """
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.folder / ".lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise EorenError(f"{self.folder}: another run is writing to it; wait for its end") from None
-        try:
+        with exclusive(self.folder / ".lock", f"{self.folder}: another run is writing to it; wait for its end"):
             for part in (self.folder, self.folder / "shards", self.folder / "index", self.folder / "pieces"):
                 for path in part.iterdir() if part.is_dir() else ():
                     if _TEMPORARY.fullmatch(path.name):
@@ -162,8 +155,6 @@ class Store:
             for shard in self.shards():
                 self._forget_pieces(shard)
             yield
-        finally:
-            lock.release()
 
     def shards(self) -> list[int]:
         """Numbers of the shards that are done, in order."""
