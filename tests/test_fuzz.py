@@ -5,6 +5,7 @@
 
 import json
 import random
+import re
 import resource
 import struct
 import subprocess
@@ -47,6 +48,19 @@ def test_damage_at_random(name):
     seeds = [*target.seeds().values()]
     outcomes = [target.read(mutated(seeds, chance, LONGEST)) for _ in range(40)]
     assert set(outcomes) == {"read", "refused"}  # neither is all that can happen: the test reaches behind the door
+
+
+@pytest.mark.parametrize("name", ["field", "tiff"])
+def test_atheris_sees_which_lines_are_reached(name, tmp_path):
+    """It goes on without a word where the modules are not instrumented, and finds nothing."""
+    pytest.importorskip("atheris")
+    command = [sys.executable, "-m", "tests.fuzz", "--worker", str(tmp_path), "--engine", "atheris"]
+    done = subprocess.run(
+        [*command, "--only", name, "--seconds", "2"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    found = re.findall(r"cov: (\d+)", done.stderr)
+    assert done.returncode == 0, done.stderr
+    assert int(found[0]) > 150
 
 
 # Fields whose every part is any JSON, or any numbers, with good checksums.
