@@ -45,6 +45,7 @@ class Page:
         held = 0
         while held < 3:
             self.until(still)
+            self.page.evaluate("wake()")
             self.page.evaluate("new Promise((go) => requestAnimationFrame(() => setTimeout(go, 60)))")
             held = held + 1 if self.page.evaluate(still) else 0
 
@@ -202,6 +203,18 @@ def test_keys_choose_layers_swap_and_zoom(page):
     assert page.page.locator("#facts").get_by_role("link").inner_text().endswith("/iiif/small/info.json")
     keys.press("Escape")
     assert page.page.locator("#panel").is_hidden()
+
+
+def test_nothing_is_drawn_for_nobody(page):
+    """OpenSeadragon alone draws sixty frames a second for ever."""
+    page.page.evaluate("""window.drawn = 0; const draw = viewer.viewport.update.bind(viewer.viewport);
+        viewer.viewport.update = (...given) => { window.drawn += 1; return draw(...given); };""")
+    page.page.evaluate("new Promise((go) => setTimeout(go, 1000))")  # what moved has come to rest
+    idle = page.page.evaluate("(() => { window.drawn = 0; return new Promise((go) => setTimeout(() => go(window.drawn), 2000)); })()")
+    assert 1 <= idle <= 10
+    page.page.keyboard.press("+")
+    page.until("window.drawn > 15")  # the zoom is drawn frame by frame
+    page.settled()
 
 
 def test_values_and_the_arrow_under_the_pointer(page, field, picture):

@@ -111,3 +111,21 @@ def test_an_error_is_told_and_not_kept():
         assert await tiles.get("a", lambda: b"a", yes) == b"a"
 
     run(work)
+
+
+def test_drawing_beside_a_fit_calls_up_one_thread(python):
+    code = (
+        "import asyncio, torch; from eoren.viewer.tiles import Tiles; torch.get_num_threads()\n"
+        "async def yes(): return True\n"
+        "async def main():\n"
+        "    found = []\n"
+        "    for alone in (True, False):\n"
+        "        torch.set_num_threads(3)\n"
+        "        tiles = Tiles(1000, alone=alone)\n"
+        "        said = await tiles.get('a', lambda: b'%d' % torch.get_num_threads(), yes)\n"
+        "        found.append([int(said), torch.get_num_threads()])\n"
+        "        tiles.close()\n"
+        "    print(found)\n"
+        "asyncio.run(main())"
+    )
+    assert python(code, None) == [[1, 3], [3, 3]]  # the thread that draws, and the one that fits

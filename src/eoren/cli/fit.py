@@ -170,7 +170,7 @@ def _watched(image: str, picture: "Picture", no_browser: bool) -> Iterator["Live
     from eoren.viewer.server import CACHE, serving
     from eoren.viewer.tiles import Tiles
 
-    gallery, tiles = Gallery(), Tiles(CACHE)
+    gallery, tiles = Gallery(), Tiles(CACHE, alone=True)
     title = Path(image.removeprefix("sample:")).stem
     live = Live(gallery, title, picture.pixels, lambda: tiles.seconds)
     with serving(gallery, tiles, live=live) as address:

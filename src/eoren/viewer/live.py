@@ -20,7 +20,7 @@ from eoren.running import Progress, Run
 from eoren.viewer.exhibits import Exhibit, Gallery
 
 # Seconds between two copies, at least; and this many times what the last one cost.
-_EVERY = 1.0
+_EVERY = 2.0
 _RARELY = 50
 # A page that has not asked for so many seconds is not there.
 _GONE = 5.0

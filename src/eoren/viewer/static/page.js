@@ -12,6 +12,25 @@ const items = { left: null, right: null }; // what OpenSeadragon draws of it
 const stale = { left: [], right: [] }; // and what that is about to replace
 let opened = false;
 
+// OpenSeadragon draws at every frame for ever. While nothing moves or arrives, a few a second do: the processor is for
+// the fit that is watched, and for the battery.
+const nextFrame = OpenSeadragon.requestAnimationFrame;
+const pace = { awakeUntil: 0, waiting: [], timer: 0 };
+
+OpenSeadragon.requestAnimationFrame = (draw) => {
+  if (performance.now() < pace.awakeUntil) return nextFrame(draw);
+  if (!pace.waiting.length) pace.timer = setTimeout(() => wake(0), 250);
+  pace.waiting.push(draw);
+};
+
+function wake(milliseconds = 500) {
+  pace.awakeUntil = Math.max(pace.awakeUntil, performance.now() + milliseconds);
+  clearTimeout(pace.timer);
+  pace.waiting.splice(0).forEach((draw) => nextFrame(draw));
+}
+
+for (const type of ["pointerdown", "pointermove", "wheel", "keydown", "resize"]) addEventListener(type, () => wake(), { capture: true, passive: true });
+
 const viewer = OpenSeadragon({
   element: $("viewer"),
   drawer: "canvas",
@@ -27,6 +46,8 @@ const viewer = OpenSeadragon({
   imageLoaderLimit: 6,
   immediateRender: true, // the zoom that is needed, not all the coarser ones before it
 });
+viewer.world.addHandler("add-item", () => wake());
+for (const type of ["animation", "tile-loaded", "tile-load-failed"]) viewer.addHandler(type, () => wake());
 
 // Which layers.
 
@@ -107,6 +128,7 @@ function dividerAt() {
 }
 
 function wipe() {
+  wake();
   const at = dividerAt();
   $("divider").style.left = `${at}px`;
   const two = Boolean(shown.right);
