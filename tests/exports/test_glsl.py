@@ -14,7 +14,7 @@ from eoren.coordinates import pixel_centres
 from eoren.errors import EorenError
 from eoren.exports import glsl
 from eoren.exports.glsl import data_path, field_shader, write_glsl
-from eoren.showing import magnitude_picture
+from eoren.showing.derivatives import magnitude_picture
 from eoren.tiling import Tiling
 
 RUN = (Path(__file__).parent / "run_shader.js").read_text()

@@ -210,7 +210,9 @@ def test_nothing_is_drawn_for_nobody(page):
     page.page.evaluate("""window.drawn = 0; const draw = viewer.viewport.update.bind(viewer.viewport);
         viewer.viewport.update = (...given) => { window.drawn += 1; return draw(...given); };""")
     page.page.evaluate("new Promise((go) => setTimeout(go, 1000))")  # what moved has come to rest
-    idle = page.page.evaluate("(() => { window.drawn = 0; return new Promise((go) => setTimeout(() => go(window.drawn), 2000)); })()")
+    idle = page.page.evaluate(
+        "(() => { window.drawn = 0; return new Promise((go) => setTimeout(() => go(window.drawn), 2000)); })()"
+    )
     assert 1 <= idle <= 10
     page.page.keyboard.press("+")
     page.until("window.drawn > 15")  # the zoom is drawn frame by frame

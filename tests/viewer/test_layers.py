@@ -3,8 +3,8 @@ import pytest
 
 import eoren
 from eoren.areas import point_values
-from eoren.experiments.maps import direction_picture, error_map, error_picture
-from eoren.showing import laplacian_picture, magnitude_picture
+from eoren.showing.derivatives import laplacian_picture, magnitude_picture
+from eoren.showing.maps import direction_picture, error_map, error_picture
 from eoren.viewer.exhibits import LAYERS, Exhibit, View
 from eoren.viewer.iiif import Region
 from eoren.viewer.layers import draw

@@ -30,7 +30,7 @@ def gradient(
     (d/dx, d/dy) last. Other formats show the magnitude, white at half the intensity range per pixel.
     """
     from eoren.gradients import SPLINE, STENCILS, adjusted_gradient, reference_gradient
-    from eoren.showing import write_gradient
+    from eoren.showing.derivatives import write_gradient
     from eoren.streams import check_format
 
     if filter not in (SPLINE, *STENCILS):

@@ -43,7 +43,7 @@ def render(
     terminal.check_output(output, file, overwrite)
 
     from eoren.devices import choose_device
-    from eoren.showing import write_field
+    from eoren.showing.derivatives import write_field
     from eoren.storage import load
 
     field = load(file, device=choose_device(device))

@@ -9,11 +9,11 @@ from jaxtyping import Float
 
 from eoren.errors import EorenError
 from eoren.experiments.machine import machine
-from eoren.experiments.maps import reduced
 from eoren.experiments.methods import NETWORKS, Scale, methods
 from eoren.experiments.trials import Trial, run_all
 from eoren.images import Picture
 from eoren.metrics import finite
+from eoren.showing.maps import reduced
 from eoren.storage import dumps
 
 SIDE = 256

@@ -9,7 +9,9 @@ from jaxtyping import Float
 from markupsafe import Markup
 from scipy.ndimage import gaussian_filter
 
-from eoren.experiments.maps import (
+from eoren.experiments.trials import METRICS, Trial
+from eoren.gradients import slopes
+from eoren.showing.maps import (
     brightness,
     color_channels,
     data_uri,
@@ -18,9 +20,7 @@ from eoren.experiments.maps import (
     error_picture,
     spline_enlarged,
 )
-from eoren.experiments.svg import Axis, Line, plot
-from eoren.experiments.trials import METRICS, Trial
-from eoren.gradients import slopes
+from eoren.showing.svg import Axis, Line, plot
 
 Pixels = Float[np.ndarray, "height width channels"]
 Slopes = Float[np.ndarray, "height width channels 2"]

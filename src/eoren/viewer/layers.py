@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from eoren.experiments.maps import color_channels, direction_picture, error_map, error_picture
-from eoren.showing import laplacian_picture, magnitude_picture
+from eoren.showing.derivatives import laplacian_picture, magnitude_picture
+from eoren.showing.maps import color_channels, direction_picture, error_map, error_picture
 from eoren.viewer.exhibits import Exhibit, View
 from eoren.viewer.iiif import Region
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from eoren.experiments.svg import Axis, Line, plot
 from eoren.field import Field
 from eoren.metrics import finite
 from eoren.running import Progress, Run
+from eoren.showing.svg import Axis, Line, plot
 from eoren.viewer.exhibits import Exhibit, Gallery
 
 # Seconds between two copies, at least; and this many times what the last one cost.

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from eoren.experiments.svg import Axis, Line, nice, plot
+from eoren.showing.svg import Axis, Line, nice, plot
 
 SVG = "{http://www.w3.org/2000/svg}"
 X, Y = Axis("seconds", 0.0, 10.0), Axis("PSNR (dB)", 20.0, 40.0)

@@ -4,10 +4,10 @@ import pytest
 import tifffile
 import torch
 
-from eoren import showing
 from eoren.errors import EorenError
 from eoren.field import Field
-from eoren.showing import holds_numbers, laplacian_picture, magnitude_picture, write_field, write_gradient
+from eoren.showing import derivatives
+from eoren.showing.derivatives import holds_numbers, laplacian_picture, magnitude_picture, write_field, write_gradient
 from eoren.siren import Siren, initialise
 from eoren.tiling import Tiling
 from eoren.tuning import Tuning
@@ -79,7 +79,7 @@ def test_laplacians_in_closed_form():
 @pytest.mark.parametrize("strip", [3, 256])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_a_gradient_is_written_as_numbers(tmp_path, monkeypatch, channels, strip):
-    monkeypatch.setattr(showing, "_STRIP", strip)
+    monkeypatch.setattr(derivatives, "_STRIP", strip)
     gradient = np.random.default_rng(0).normal(size=(8, 9, channels, 2)).astype(np.float32)
     for per_pixel in (False, True):
         write_gradient(tmp_path / "a.npy", gradient, per_pixel=per_pixel)
@@ -94,7 +94,7 @@ def test_a_gradient_is_written_as_numbers(tmp_path, monkeypatch, channels, strip
 @pytest.mark.parametrize("strip", [3, 256])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_gradient_is_written_as_its_magnitude_per_pixel(tmp_path, monkeypatch, dtype, strip):
-    monkeypatch.setattr(showing, "_STRIP", strip)
+    monkeypatch.setattr(derivatives, "_STRIP", strip)
     gradient = np.random.default_rng(0).normal(scale=0.2, size=(8, 12, 3, 2)).astype(dtype)
     length = np.sqrt((gradient**2).sum(-1).mean(-1)) / 0.5
     write_gradient(tmp_path / "a.png", gradient, per_pixel=True)

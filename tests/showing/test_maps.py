@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from scipy.interpolate import RectBivariateSpline
 
-from eoren.experiments.maps import (
+from eoren.showing.maps import (
     brightness,
     data_uri,
     direction_picture,
