@@ -155,13 +155,17 @@ def steps_made(picture: Path, folder: Path, seconds: float, watched: bool, brows
 
 
 def watching(picture: Path, seconds: float, rounds: int) -> Row:
-    """What a fit loses while a browser looks: in one row, per cent instead of milliseconds."""
+    """What a fit loses while a browser looks: in one row, per cent instead of milliseconds.
+
+    Which of a pair comes first changes from round to round: machines grow slower and faster by themselves.
+    """
     lost = []
     with chromium() as browser, tempfile.TemporaryDirectory() as name:
-        for _ in range(rounds):
-            alone = steps_made(picture, Path(name), seconds, False, browser)
-            seen = steps_made(picture, Path(name), seconds, True, browser)
-            lost.append((alone - seen) / alone)
+        for number in range(rounds):
+            order = (False, True) if number % 2 == 0 else (True, False)
+            made = {watched: steps_made(picture, Path(name), seconds, watched, browser) for watched in order}
+            lost.append(1 - made[True] / made[False])
+            print(f"steps alone {made[False]:,}, watched {made[True]:,}: {100 * lost[-1]:.1f} % lost", flush=True)
     per_cent = {
         key: round(100 * value, 1) for key, value in zip(("median", "least", "most"), _spread(lost), strict=True)
     }
