@@ -1,7 +1,15 @@
 """What is installed: pinned versions, and the oldest that are said to do, are those that pyproject.toml names."""
 
 import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 
@@ -35,3 +43,115 @@ def test_the_oldest_versions_are_the_lower_bounds():
     for name, version in bounds.items():
         found = number(oldest[name])
         assert found[: len(version.split("."))] == number(version)[: len(version.split("."))], name
+
+
+HASHED = ("requirements-hashed.txt", "requirements-hashed-torch.txt")
+# What only this repository's own work needs, and what no wheel brings.
+UNHASHED = {"build", "mutmut", "pip-audit", "uv", "iiif-validator"}
+
+
+def requirements(*names):
+    """Each requirement of these files with its hashes."""
+    text = "".join((ROOT / name).read_text() for name in names).replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and line[0] not in "#-"]
+    return [(Requirement(line.split("--hash=")[0]), re.findall(r"--hash=(\S+)", line)) for line in lines]
+
+
+def versions(listed, environment):
+    """Of each package the only version that an environment takes."""
+    here = [r for r, _ in listed if r.marker is None or r.marker.evaluate(environment)]
+    found = {canonicalize_name(r.name): str(r.specifier) for r in here}
+    assert len(found) == len(here), "a package has two versions"
+    return found
+
+
+@pytest.mark.parametrize("python", ["3.10.13", "3.11.2", "3.11.9", "3.12.1", "3.13.0"])
+@pytest.mark.parametrize("system", ["linux x86_64", "linux aarch64", "darwin arm64", "win32 AMD64"])
+def test_hashed_versions_are_the_pinned_ones(python, system):
+    platform, machine = system.split()
+    environment = {
+        "python_version": python.rpartition(".")[0],
+        "python_full_version": python,
+        "sys_platform": platform,
+        "platform_machine": machine,
+    }
+    pinned = versions(requirements("constraints.txt"), environment)
+    hashed = versions(requirements(*HASHED), environment)
+    assert hashed.items() <= pinned.items()
+    assert {canonicalize_name(name) for name in lowest()} - UNHASHED <= hashed.keys()
+
+
+def test_every_pin_is_hashed():
+    pinned, hashed = requirements("constraints.txt"), requirements(*HASHED)
+    assert {canonicalize_name(r.name) for r, _ in pinned} - UNHASHED == {canonicalize_name(r.name) for r, _ in hashed}
+    for requirement, hashes in hashed:
+        assert hashes, requirement
+        assert all(re.fullmatch("sha256:[0-9a-f]{64}", each) for each in hashes), requirement
+    everything = [each for _, hashes in hashed for each in hashes]
+    assert len(everything) == len(set(everything))
+
+
+def test_the_hashed_list_is_whole():
+    """pip refuses a list that lacks what one of its packages needs; here by what the installed ones say they need."""
+    hashed = {canonicalize_name(r.name) for r, _ in requirements(*HASHED)}
+    waiting, seen = [Requirement("eoren[docs,test]")], set()
+    while waiting:
+        asking = waiting.pop()
+        name, extras = canonicalize_name(asking.name), {"", *asking.extras}
+        if name in UNHASHED or (name, *sorted(extras)) in seen:
+            continue
+        seen.add((name, *sorted(extras)))
+        assert name == "eoren" or name in hashed, name
+        try:
+            needs = [Requirement(text) for text in requires(name) or ()]
+        except PackageNotFoundError:
+            continue  # of the documentation's, say
+        waiting += [r for r in needs if not r.marker or any(r.marker.evaluate({"extra": extra}) for extra in extras)]
+    assert len(seen) > 30
+
+
+# What pip-audit 2.10 wrote: of a package without a flaw, of one with, of one that its database lacks.
+SOUND = {"name": "rich", "version": "15.0.0", "vulns": []}
+FLAW = {"id": "PYSEC-1", "fix_versions": ["99"], "aliases": ["CVE-1"], "description": "bad"}
+FLAWED = {"name": "pillow", "version": "13.0.0", "vulns": [FLAW]}
+LACKING = {"name": "torch", "skip_reason": "Dependency not found on PyPI and could not be audited: torch (2.13.0)"}
+
+
+@pytest.mark.skipif(not shutil.which("bash") or sys.platform == "win32", reason="a script of bash")
+@pytest.mark.parametrize(
+    ("pypi", "osv", "status", "says"),
+    [
+        ((0, [SOUND]), None, 0, "audit by pypi: 1 of 1 packages looked up, 0 known"),
+        ((1, [SOUND, FLAWED]), None, 1, "pillow 13.0.0: PYSEC-1, mended in ['99']"),
+        ((1, [LACKING, FLAWED]), None, 1, "PYSEC-1"),
+        ((0, [SOUND, LACKING]), (0, [SOUND, SOUND]), 0, "audit by osv: 2 of 2 packages looked up, 0 known"),
+        ((0, [LACKING]), (1, [SOUND, FLAWED]), 1, "PYSEC-1"),
+        ((0, [LACKING]), (1, None), 0, "audit incomplete"),
+        ((1, None), (1, None), 0, "audit by osv skipped: no connection"),
+        ((2, None), None, 2, "no connection"),  # an option that pip-audit does not know
+        ((0, []), None, 1, "0 of 0"),
+    ],
+)
+def test_an_audit_says_what_it_found(tmp_path, pypi, osv, status, says):
+    tools = tmp_path / ".venv" / "bin"
+    tools.mkdir(parents=True)
+    (tmp_path / ".ci").mkdir()
+    script = shutil.copy(ROOT / ".ci" / "audit", tmp_path / ".ci")
+    answers = {"pypi": pypi, "osv": osv}
+    for name, text in {
+        "pip": "#!/bin/sh\n",
+        "python": f'#!/bin/sh\nexec {sys.executable} -S "$@"\n',
+        "pip-audit": f"""#!{sys.executable} -S
+import json, sys
+status, packages = {answers!r}[sys.argv[sys.argv.index("-s") + 1]]
+if packages is not None:
+    json.dump(dict(dependencies=packages, fixes=[]), open(sys.argv[sys.argv.index("-o") + 1], "w"))
+print("no connection", file=sys.stderr)
+sys.exit(status)
+""",
+    }.items():
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+    done = subprocess.run(["bash", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert says in done.stdout
