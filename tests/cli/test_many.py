@@ -49,7 +49,7 @@ def test_export(eoren, pictures, refused):
     np.testing.assert_allclose(shown, field.render()[..., 0].clip(0, 1), atol=0.51 / 255)
     assert eoren("export", "store", "-o", "fields", "--to", "fields", "-q")[0] == 0
     np.testing.assert_array_equal(library.load("fields/1-a.eoren").render(), field.render())
-    assert "not an empty folder" in refused("export", "store", "-o", "out")
+    assert "out: has files; give --overwrite" in refused("export", "store", "-o", "out")
 
 
 def test_names_of_strangers_lead_nowhere_else(eoren, pictures, folder):

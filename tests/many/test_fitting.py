@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 import eoren
-from eoren.errors import EorenError
+from eoren.errors import EorenError, PictureError
 from eoren.many.fitting import fit_many
 from eoren.many.metrics import measure
 from eoren.many.store import COLUMNS, Store
@@ -117,7 +117,7 @@ def test_one_that_diverges_takes_nothing_from_the_others(store, monkeypatch):
 
     def diverge(images, *rest):
         if (images == IMAGES[1]).all((1, 2, 3)).any():
-            raise EorenError("the fit diverged")
+            raise PictureError("the fit diverged")
         return train(images, *rest)
 
     monkeypatch.setattr(batches, "_trained", diverge)
@@ -199,7 +199,7 @@ def test_folders_that_a_copy_left_out_are_made_again(store):
 
 def test_two_runs_do_not_write_at_once(store):
     fit_many(IMAGES[:1], store=store, steps=1)
-    with Store(store).held(), pytest.raises(EorenError, match="another run is writing"):
+    with Store.held(store, Store(store).manifest), pytest.raises(EorenError, match="another run is writing"):
         fit_many(IMAGES[:1], store=store, steps=1)
 
 
