@@ -133,7 +133,7 @@ def faults() -> list[Fault]:
         Fault("source vanished: fit --resume", resume(), _lose_picture),
         Fault("field vanished: render", render(), _lose_field),
         *(anew(f"{what}: fit", fit(steps=2, memory=limit), _enlarge) for what, limit in short.items()),
-        *(Fault(f"{what}: render", render(memory=limit)) for what, limit in list(short.items())[:2]),
+        *(Fault(f"{what}: render", render(memory=limit)) for what, limit in list(short.items())[:1]),
     ]
 
 

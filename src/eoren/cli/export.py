@@ -77,14 +77,12 @@ def _store(store: Path, output: Path, to: str, overwrite: bool, quiet: bool) -> 
     from eoren.storage import save
 
     found = Collection(store)
-    if output.exists() and not output.is_dir():
-        raise EorenError(f"{output}: is a file; choose a folder as --output")
-    if output.exists() and any(output.iterdir()):
+    make_folder(output)
+    if any(output.iterdir()):
         if not overwrite:
             raise EorenError(f"{output}: has files; give --overwrite to write into it, or choose another --output")
         if output.samefile(store):
             raise EorenError(f"{output}: is the store itself; choose another --output")
-    make_folder(output)
     digits = len(str(len(found) - 1))
     try:
         with terminal.progress(quiet) as show:
