@@ -1,6 +1,7 @@
 """Kill everything, spoil everything, print and store a table."""
 
 import argparse
+import sys
 from time import monotonic
 
 from benchmarks.faults import fits, outputs, stores
@@ -22,11 +23,13 @@ def main() -> None:
         before = part.belongings()
         for scene in part.scenes(before):
             if given.only in scene.name:
+                print(scene.name, file=sys.stderr, flush=True)
                 found = survive(scene, given.moments, stage=stage, seed=given.seed)
                 tried = f"killed at {given.moments} random moments, {found.kills} of them before its end"
                 kills.append({"what": scene.name, "tried": tried, "lost": 0, "seconds": found.seconds})
         for fault in part.faults():
             if given.only in fault.name:
+                print(fault.name, file=sys.stderr, flush=True)
                 start = monotonic()
                 said = endure(fault, before, stage=stage) or "no such disk can be had here"
                 spoils.append({"what": fault.name, "tried": said, "lost": 0, "seconds": monotonic() - start})
