@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
+from mmap import mmap
 from threading import Event
 from typing import Any, Protocol, runtime_checkable
 
@@ -75,7 +76,7 @@ class Local:
         try:
             # A thread that finds no memory when it starts dies in silence, and who started it waits for ever. So ask
             # for room first, and let none begin to work before all are there.
-            bytearray(workers * _ROOM)
+            _check_room(workers * _ROOM)
             with ThreadPoolExecutor(workers) as pool:
                 try:
                     running: dict[Future[Any], Job] = {pool.submit(do, job): job for job in ready}
@@ -99,6 +100,18 @@ class Local:
         finally:
             # New threads take over what was set last.
             torch.set_num_threads(threads)
+
+
+def _check_room(size: int) -> None:
+    """Fail now if the system would not give so much memory at once; what this process has free already is no help.
+
+    Raises:
+        MemoryError: it would not.
+    """
+    try:
+        mmap(-1, size).close()
+    except OSError as error:
+        raise MemoryError(f"{size} bytes") from error
 
 
 class Ray:
