@@ -11,7 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from benchmarks import faults
+from benchmarks.faults import fits, outputs, stores
+from benchmarks.faults.refusals import endure
+from benchmarks.faults.survival import Stage, survive
 
 from eoren.errors import EorenError, FitWarning
 from eoren.files import locked
@@ -20,24 +22,42 @@ from eoren.fitting import fit
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 
 
+PARTS = {"fits": fits, "stores": stores, "outputs": outputs}
+SCENES = {
+    "fits": ["fit", "fit --resume", "save"],
+    "stores": [
+        "fit-many",
+        "fit-many, resumed",
+        "fit-many of one in pieces",
+        "fit-many of one in pieces, resumed",
+        "export of a store, images",
+        "export of a store, fields",
+    ],
+}
+
+
 @pytest.fixture(scope="module")
 def stage():
-    return faults.Stage()
+    return Stage()
 
 
 @pytest.fixture(scope="module")
 def belongings():
-    return faults.belongings()
+    return {name: part.belongings() for name, part in PARTS.items()}
 
 
 @pytest.fixture(scope="module")
 def scenes(belongings):
-    return {scene.name: scene for scene in faults.scenes(belongings)}
+    return {scene.name: scene for name, part in PARTS.items() for scene in part.scenes(belongings[name])}
 
 
-@pytest.mark.parametrize("name", ["fit", "fit --resume", "save"])
+def test_all_scenes_are_played(scenes):
+    assert [*scenes] == [name for names in SCENES.values() for name in names]
+
+
+@pytest.mark.parametrize("name", [name for names in SCENES.values() for name in names])
 def test_kills_lose_nothing(stage, scenes, name):
-    found = faults.survive(scenes[name], 4, stage=stage, seed=1)
+    found = survive(scenes[name], 4, stage=stage, seed=1)
     assert found.kills >= 2
     assert found.unfinished >= 2
 
@@ -46,10 +66,10 @@ def test_the_harness_sees_what_is_lost(stage, scenes):
     """Were files written in place, a kill would leave a half of one; were the seed lost, another result."""
     careless = replace(scenes["save"], work=_careless)
     with pytest.raises((EorenError, AssertionError), match=r"damaged|not an \.eoren file"):
-        faults.survive(careless, 3, stage=stage, seed=1)
-    forgetful = replace(scenes["fit"], finish=lambda _: faults.fit_command("--overwrite", "--seed", "9"))
+        survive(careless, 3, stage=stage, seed=1)
+    forgetful = replace(scenes["fit"], finish=lambda _: fits.fit_command("--overwrite", "--seed", "9"))
     with pytest.raises(AssertionError, match="not what comes out in peace"):
-        faults.survive(forgetful, 3, stage=stage, seed=1)
+        survive(forgetful, 3, stage=stage, seed=1)
 
 
 def _careless(folder):
@@ -61,22 +81,27 @@ def _careless(folder):
             file.write((folder / "new.eoren").read_bytes()[50:])
 
 
-@pytest.mark.parametrize("fault", faults.faults(), ids=lambda fault: fault.name)
-def test_what_cannot_be_done_is_said_in_one_line_and_nothing_is_lost(stage, belongings, fault):
-    before = {name: data for name, data in belongings.items() if name != "new.eoren"}
-    said = faults.endure(fault, before, stage=stage)
+@pytest.mark.parametrize(
+    ("part", "fault"),
+    [(name, fault) for name, part in PARTS.items() for fault in part.faults()],
+    ids=lambda given: getattr(given, "name", given),
+)
+def test_what_cannot_be_done_is_said_in_one_line_and_nothing_is_lost(stage, belongings, part, fault):
+    said = endure(fault, belongings[part], stage=stage)
     if said is None:
         pytest.skip("no disk of its own can be had here")
-    reason = fault.name.split(":")[0]
-    expected = {
-        "full disk": "cannot be written (No space left on device)",
+    words = {
+        "full disk": "(No space left on device)",
+        "room for one of two files": "(No space left on device)",
         "read-only disk": "no permission|Read-only file system",
+        "source vanished": "No such file",
+        "source vanishes at work": "pictures: has vanished; bring it back",
+        "one picture vanishes at work": "1 failed; column 'error'",
+        "field vanished": "No such file",
+        "file limit": "File too large",
     }
-    words = {"source": "No such file", "field": "No such file", "file": "File too large"}
-    if reason in expected:
-        assert any(part in said for part in expected[reason].split("|"))
-    else:
-        assert words.get(reason.split()[0], "memory") in said
+    reason = fault.name.split(":")[0].split(" of ")[0] if fault.name.startswith("file") else fault.name.split(":")[0]
+    assert any(part in said for part in words.get(reason, "memory").split("|"))
 
 
 # Two at once.

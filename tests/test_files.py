@@ -5,7 +5,7 @@ import stat
 import pytest
 
 from eoren.errors import EorenError
-from eoren.files import atomic_path, check_writable, sha256
+from eoren.files import atomic_path, check_writable, make_folder, sha256
 
 
 def write(target, text="new"):
@@ -154,3 +154,14 @@ def test_sha256_of_no_file(tmp_path):
         with pytest.raises(EorenError) as caught:
             sha256(path)
         assert "\n" not in str(caught.value)
+
+
+def test_folders_are_made_once_and_files_are_none(tmp_path):
+    make_folder(tmp_path / "a" / "b", parents=True)
+    make_folder(tmp_path / "a" / "b")
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "b"]
+    (tmp_path / "file").touch()
+    with pytest.raises(EorenError, match="file: is a file; choose a folder"):
+        make_folder(tmp_path / "file")
+    with pytest.raises(EorenError, match=r"c: cannot be made \(Not a directory\)"):
+        make_folder(tmp_path / "file" / "c")

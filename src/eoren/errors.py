@@ -9,6 +9,10 @@ class EorenError(Exception):
     """
 
 
+class PictureError(EorenError):
+    """One picture that cannot be read, or not fitted with these settings. Others may do well."""
+
+
 class EngineWarning(UserWarning):
     """The slower engine does the work: what stands in the faster one's way. Said once."""
 

@@ -204,6 +204,24 @@ def write_text(target: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def make_folder(folder: Path, *, parents: bool = False) -> None:
+    """Make a folder, unless it is there.
+
+    Args:
+        folder: Where.
+        parents: Make what it lies in, too.
+
+    Raises:
+        EorenError: It cannot be made, or is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise EorenError(f"{folder}: is a file; choose a folder")
+    try:
+        folder.mkdir(parents=parents, exist_ok=True)
+    except OSError as error:
+        raise EorenError(f"{folder}: cannot be made ({_reason(error)}); choose another path") from error
+
+
 def _destination(target: Path) -> Path:
     """Return the file behind a symbolic link: renaming over the link itself would cut it."""
     return Path(os.path.realpath(target))

@@ -6,7 +6,7 @@ from math import cos, pi
 from types import MappingProxyType
 from typing import Any, get_type_hints
 
-from eoren.errors import EorenError
+from eoren.errors import EorenError, PictureError
 from eoren.gradients import SPLINE, STENCILS
 from eoren.objectives import OBJECTIVES, Objective
 from eoren.quantization import BITS, stored_bits
@@ -169,7 +169,7 @@ class Settings:
         while count * cost(hidden + 1) <= budget:
             hidden += 1
         if hidden == 0:
-            raise EorenError(f"a size of {budget} {what} is too small; one network needs {cost(1)} or more")
+            raise PictureError(f"a size of {budget} {what} is too small; one network needs {cost(1)} or more")
         return count, hidden
 
     def time_limit(self, width: int, height: int) -> float | None:

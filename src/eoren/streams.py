@@ -1,5 +1,6 @@
 """Writing pictures row by row: a gigapixel render never has to fit in memory."""
 
+import io
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -249,15 +250,17 @@ def _write_npy(path: Path, pieces: Iterator[Strip], shape: _Shape) -> None:
 
 
 def _write_whole(path: Path, pieces: Iterator[Strip], shape: _Shape) -> None:
-    """Encode with Pillow, which needs the whole picture."""
+    """Encode with Pillow, which needs the whole picture; in memory, for it does not notice when a disk is full."""
     pixels = np.concatenate([_quantise(piece, 8) for piece in pieces])
+    encoded = io.BytesIO()
     if path.suffix.lower() == ".webp":
         # WebP knows no gray.
         image = Image.fromarray(pixels.repeat(3, -1) if shape.channels == 1 else pixels)
-        image.save(path, "WEBP", lossless=True, exact=True)  # exact: keep colours where alpha is 0
+        image.save(encoded, "WEBP", lossless=True, exact=True)  # exact: keep colours where alpha is 0
     else:
         image = Image.fromarray(pixels[..., 0] if shape.channels == 1 else pixels)
-        image.save(path, "JPEG", quality=95, subsampling=0)
+        image.save(encoded, "JPEG", quality=95, subsampling=0)
+    path.write_bytes(encoded.getbuffer())
 
 
 _ANY = (1, 2, 3, 4)

@@ -1,5 +1,6 @@
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,7 +50,27 @@ def test_export(eoren, pictures, refused):
     np.testing.assert_allclose(shown, field.render()[..., 0].clip(0, 1), atol=0.51 / 255)
     assert eoren("export", "store", "-o", "fields", "--to", "fields", "-q")[0] == 0
     np.testing.assert_array_equal(library.load("fields/1-a.eoren").render(), field.render())
-    assert "not an empty folder" in refused("export", "store", "-o", "out")
+    assert "out: has files; give --overwrite" in refused("export", "store", "-o", "out")
+
+
+def test_an_interrupted_export_goes_on(eoren, pictures, refused, monkeypatch):
+    eoren("fit-many", pictures, "-o", "store", "--steps", 1, "-q")
+    save, calls = library.save, []
+
+    def interrupt(field, path):
+        calls.append(path)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        save(field, path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("eoren.storage.save", interrupt)
+        status, _, err = eoren("export", "store", "-o", "out", "--to", "fields", "-q")
+    assert (status, err) == (130, "eoren: interrupted; out keeps what was written, and --overwrite writes it all\n")
+    assert "give --overwrite" in refused("export", "store", "-o", "out", "--to", "fields")
+    assert eoren("export", "store", "-o", "out", "--to", "fields", "-q", "--overwrite")[0] == 0
+    assert sorted(path.name for path in Path("out").iterdir()) == ["0-b.eoren", "1-a.eoren"]
+    assert "is the store itself" in refused("export", "store", "-o", "store", "--overwrite")
 
 
 def test_names_of_strangers_lead_nowhere_else(eoren, pictures, folder):

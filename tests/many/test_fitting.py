@@ -10,10 +10,11 @@ import pyarrow.parquet
 import pytest
 
 import eoren
-from eoren.errors import EorenError
+from eoren.errors import EorenError, PictureError
 from eoren.many.fitting import fit_many
 from eoren.many.metrics import measure
-from eoren.many.store import COLUMNS, Store
+from eoren.many.store import COLUMNS, Manifest, Store
+from eoren.presets import resolve
 
 IMAGES = np.random.default_rng(3).random((9, 12, 14, 1), np.float32)
 
@@ -117,7 +118,7 @@ def test_one_that_diverges_takes_nothing_from_the_others(store, monkeypatch):
 
     def diverge(images, *rest):
         if (images == IMAGES[1]).all((1, 2, 3)).any():
-            raise EorenError("the fit diverged")
+            raise PictureError("the fit diverged")
         return train(images, *rest)
 
     monkeypatch.setattr(batches, "_trained", diverge)
@@ -199,8 +200,39 @@ def test_folders_that_a_copy_left_out_are_made_again(store):
 
 def test_two_runs_do_not_write_at_once(store):
     fit_many(IMAGES[:1], store=store, steps=1)
-    with Store(store).held(), pytest.raises(EorenError, match="another run is writing"):
+    with Store.held(store, Store(store).manifest), pytest.raises(EorenError, match="another run is writing"):
         fit_many(IMAGES[:1], store=store, steps=1)
+
+
+def test_of_two_first_runs_the_second_leaves_no_settings(store):
+    """The lock comes before the manifest: else one would fit by the settings of the other."""
+    settings = resolve("small", steps=1)
+    first, second = (Manifest(settings, seed, False, 4) for seed in (0, 1))
+    with Store.held(store, first) as opened:
+        (store / "store.json").unlink()
+        with pytest.raises(EorenError, match="another run is writing"), Store.held(store, second):
+            pass
+        assert not (store / "store.json").exists()
+        assert opened.manifest == first
+
+
+def test_what_the_machine_lacks_is_no_fault_of_the_pictures(store, monkeypatch):
+    """Else they would be failed for good."""
+    monkeypatch.setenv("EOREN_ENGINE", "steam")
+    with pytest.raises(EorenError, match="EOREN_ENGINE is 'steam'"):
+        fit_many(IMAGES[:2], store=store, steps=1)
+    assert Store(store).shards() == []
+    monkeypatch.delenv("EOREN_ENGINE")
+    assert fit_many(IMAGES[:2], store=store, steps=1).failed == 0
+
+
+def test_no_room_for_temporary_files_is_no_fault_of_the_pictures(tmp_path, store, monkeypatch):
+    np.save(tmp_path / "a.npy", IMAGES[0])
+    with monkeypatch.context() as patched:
+        patched.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+        with pytest.raises(EorenError, match="temporary files cannot be written"):
+            fit_many(tmp_path / "a.npy", store=store, steps=1)
+    assert fit_many(tmp_path / "a.npy", store=store, steps=1).failed == 0
 
 
 def test_damaged_files_are_fitted_again_once_they_are_gone(store):

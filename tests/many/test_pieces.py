@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import eoren
-from eoren.errors import EorenError
+from eoren.errors import PictureError
 from eoren.many import batches
 from eoren.many import fitting as many
 from eoren.many.fitting import fit_many
@@ -124,7 +124,7 @@ def test_a_kill_between_the_last_piece_and_the_whole_costs_nothing(store, engine
 
 def test_one_that_diverges_is_a_row(store, engine, monkeypatch):
     def diverge(*_):
-        raise EorenError("the fit\ndiverged")
+        raise PictureError("the fit\ndiverged")
 
     monkeypatch.setattr("eoren.many.pieces.train", diverge)
     assert fit_many([IMAGE], store=store, **SETTINGS).failed == 1

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import eoren
@@ -72,3 +73,10 @@ def test_without_pyarrow_the_error_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(EorenError, match=r"need pyarrow; pip install 'eoren\[collections\]'"):
         eoren.Collection(tmp_path)
+
+
+def test_what_the_threads_need_is_asked_for_before_they_start(monkeypatch, tmp_path):
+    """A thread that dies at its start would be waited for without end."""
+    monkeypatch.setattr("eoren.many.workers._ROOM", 1 << 60)
+    with pytest.raises(MemoryError):
+        eoren.fit_many([np.zeros((8, 8), np.float32)], store=tmp_path / "store", steps=1)

@@ -93,7 +93,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _lacks_memory(error: Exception) -> bool:
     """PyTorch has no exception of its own for memory that the CPU lacks, and neither has what loads libraries."""
-    signs = {RuntimeError: ("memory",), ImportError: ("failed to map segment", "allocate memory")}
+    signs = {
+        RuntimeError: ("memory", "bad_alloc", "start new thread"),
+        ImportError: ("failed to map segment", "allocate memory"),
+    }
     return isinstance(error, MemoryError) or any(
         isinstance(error, kind) and any(sign in str(error) for sign in found) for kind, found in signs.items()
     )

@@ -1,6 +1,7 @@
 """``eoren compare``."""
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -68,19 +69,20 @@ def compare(
 
     from eoren.experiments.compare import compare as run
     from eoren.experiments.report import report
-    from eoren.files import write_text
+    from eoren.files import atomic_path
 
     picture = terminal.read_picture(image, quiet=quiet)
     try:
         with terminal.progress(quiet) as show:
             found = run(picture, epochs=epochs, seconds=seconds, scale=scale, side=size, seed=seed, watch=show)
-        # Both are made before either is written.
         page = None if output is None else report(found)
         values = found.as_dict()
-        if output is not None and page is not None:
-            write_text(output, page)
-        if numbers is not None:
-            write_text(numbers, json.dumps(values, allow_nan=False, indent=1) + "\n")
+        with ExitStack() as both:  # both are written before either takes its place
+            if output is not None and page is not None:
+                both.enter_context(atomic_path(output)).write_text(page, encoding="utf-8")
+            if numbers is not None:
+                text = json.dumps(values, allow_nan=False, indent=1) + "\n"
+                both.enter_context(atomic_path(numbers)).write_text(text, encoding="utf-8")
     except KeyboardInterrupt:
         terminal.notice("interrupted; nothing is written")
         return terminal.INTERRUPTED

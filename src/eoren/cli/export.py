@@ -28,10 +28,11 @@ def export(
     ] = None,
     overwrite: terminal.Overwrite = False,
     quiet: terminal.Quiet = False,
-) -> None:
+) -> int:
     """Write a field, or the pictures of a store, for use elsewhere.
 
-    A shader's weights go into a second file, named like it with .bin at the end.
+    A shader's weights go into a second file, named like it with .bin at the end. Of a store, --overwrite writes into
+    a folder that has files already, such as those of an export that was interrupted.
     """
     wanted = _OF_A_STORE if source.is_dir() else _OF_A_FIELD
     to = "images" if to is None and source.is_dir() else to
@@ -39,9 +40,9 @@ def export(
         given = "is missing" if to is None else f"{to} is not for {'stores' if source.is_dir() else 'single fields'}"
         raise EorenError(f"{source}: --to {given}; give one of {', '.join(wanted)}")
     if source.is_dir():
-        _store(source, output, to, quiet)
-    else:
-        _field(source, output, to, overwrite, quiet)
+        return _store(source, output, to, overwrite, quiet)
+    _field(source, output, to, overwrite, quiet)
+    return 0
 
 
 def _field(file: Path, output: Path, to: str, overwrite: bool, quiet: bool) -> None:
@@ -69,28 +70,34 @@ def _field(file: Path, output: Path, to: str, overwrite: bool, quiet: bool) -> N
         terminal.print_table({str(path): terminal.byte_size(path.stat().st_size) for path in written})
 
 
-def _store(store: Path, output: Path, to: str, quiet: bool) -> None:
+def _store(store: Path, output: Path, to: str, overwrite: bool, quiet: bool) -> int:
+    from eoren.files import make_folder
     from eoren.images import write_image
     from eoren.many.collection import Collection
     from eoren.storage import save
 
     found = Collection(store)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise EorenError(f"{output}: is there and not an empty folder; choose another --output")
-    try:
-        output.mkdir(exist_ok=True)
-    except OSError as error:
-        raise EorenError(f"{output}: cannot be made ({error.strerror}); choose another --output") from None
+    make_folder(output)
+    if any(output.iterdir()):
+        if not overwrite:
+            raise EorenError(f"{output}: has files; give --overwrite to write into it, or choose another --output")
+        if output.samefile(store):
+            raise EorenError(f"{output}: is the store itself; choose another --output")
     digits = len(str(len(found) - 1))
-    with terminal.progress(quiet) as show:
-        for number, (name, field) in enumerate(zip(found.names, found, strict=True)):
-            # Names come from archives of strangers: nothing in them may lead elsewhere.
-            stem = re.sub(r"[^\w-]+", "_", PurePosixPath(name).stem)[:80]
-            path = output / f"{number:0{digits}}-{stem}"
-            if to == "images":
-                write_image(path.with_suffix(".png"), field.render())
-            else:
-                save(field, path.with_suffix(".eoren"))
-            show(f"{number + 1:,} of {len(found):,} pictures", (number + 1) / len(found))
+    try:
+        with terminal.progress(quiet) as show:
+            for number, (name, field) in enumerate(zip(found.names, found, strict=True)):
+                # Names come from archives of strangers: nothing in them may lead elsewhere.
+                stem = re.sub(r"[^\w-]+", "_", PurePosixPath(name).stem)[:80]
+                path = output / f"{number:0{digits}}-{stem}"
+                if to == "images":
+                    write_image(path.with_suffix(".png"), field.render())
+                else:
+                    save(field, path.with_suffix(".eoren"))
+                show(f"{number + 1:,} of {len(found):,} pictures", (number + 1) / len(found))
+    except KeyboardInterrupt:
+        terminal.notice(f"interrupted; {output} keeps what was written, and --overwrite writes it all")
+        return terminal.INTERRUPTED
     if not quiet:
         terminal.print_table({"written": f"{len(found):,} files in {output}"})
+    return 0

@@ -38,15 +38,17 @@ def reproduce(
     if what not in (*_EXPERIMENTS, "all"):
         raise EorenError(f"experiment {what!r} is unknown; choose one of {', '.join(_EXPERIMENTS)}, all")
     terminal.check_seed(seed)
-    _make_folder(output)
+    chosen = _EXPERIMENTS if what == "all" else (what,)
 
     from importlib import import_module
 
     from eoren.experiments.figures import check
+    from eoren.files import check_writable, make_folder
 
+    make_folder(output)
+    check_writable(output / f"{chosen[0]}.csv")
     check()
     command = f"eoren reproduce {what} --scale {scale} --seed {seed}"
-    chosen = _EXPERIMENTS if what == "all" else (what,)
     experiments = {name: import_module(f"eoren.experiments.{name}") for name in chosen}
     try:
         # Before any work is done.
@@ -77,12 +79,3 @@ def _fetch(datasets: list[str], quiet: bool) -> None:
         for number, (dataset, name) in enumerate(files):
             show(f"{dataset}: {name}", number / len(files))
             file(dataset, name)
-
-
-def _make_folder(path: Path) -> None:
-    if path.exists() and not path.is_dir():
-        raise EorenError(f"{path}: is a file; choose a folder as --output")
-    try:
-        path.mkdir(exist_ok=True)
-    except OSError as error:
-        raise EorenError(f"{path}: cannot be made ({error.strerror}); choose another --output") from None

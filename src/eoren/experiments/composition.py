@@ -17,7 +17,7 @@ from eoren.experiments.figures import bare, curve, figure, picture
 from eoren.experiments.methods import NETWORKS, TOGETHER, Networks, Scale, methods
 from eoren.experiments.results import Row, Table, Watch, counted, in_turn, markdown_table, summary
 from eoren.experiments.trials import Image, run_all
-from eoren.files import write_text
+from eoren.files import make_folder, write_text
 from eoren.gradients import adjusted_gradient
 from eoren.images import read_image, write_image
 
@@ -80,7 +80,7 @@ def reproduce(folder: Path, protocol: Protocol, *, seed: int, watch: Watch, comm
     mixes = {share: (share * first + (1 - share) * second).astype(np.float32) for share in shares}
     table = Table(folder / "composition.csv", key=("mix", "method", "seed"), protocol=str(protocol))
     shown = folder / "composition"
-    shown.mkdir(exist_ok=True)
+    make_folder(shown)
     seeds = range(seed, seed + protocol.seeds)
     _measure(table, mixes, protocol, seeds, shown, watch)
     _draw_curve(table, shares, seeds, folder / "composition")

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from eoren.experiments.methods import TOGETHER, Networks, methods
 from eoren.experiments.results import Row, Table, Value, Watch, counted, in_turn
 from eoren.experiments.trials import Image, Trial, run_all
+from eoren.files import make_folder
 from eoren.images import read_image, write_image
 from eoren.metrics import psnr
 
@@ -94,7 +95,7 @@ class Contest:
         Raises:
             KeyboardInterrupt: ``watch`` said so. What was measured is kept.
         """
-        self._folder.mkdir(exist_ok=True)
+        make_folder(self._folder)
         names = list(self.images)
         batches = [names[k : k + self.protocol.batch] for k in range(0, len(names), self.protocol.batch)]
         rounds = [

@@ -1,5 +1,6 @@
 """One look for all figures: readable in print and by the colour-blind, with units on every axis."""
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,8 +65,10 @@ def figure(stem: Path, size: tuple[float, float]) -> Iterator["Figure"]:
         drawn = Figure(figsize=size)
         yield drawn
         for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
+            data = io.BytesIO()  # what encodes PNG does not notice when a disk is full
+            drawn.savefig(data, format=suffix[1:], dpi=200, metadata=metadata)
             with atomic_path(stem.with_name(stem.name + suffix)) as path:
-                drawn.savefig(path, dpi=200, metadata=metadata)
+                path.write_bytes(data.getbuffer())
 
 
 def check() -> None:

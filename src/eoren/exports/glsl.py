@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 
 from eoren.errors import EorenError
 from eoren.field import Field
-from eoren.files import atomic_path, write_text
+from eoren.files import atomic_path
 from eoren.siren import Siren
 
 TEXTURE_WIDTH = 2048
@@ -55,9 +55,9 @@ def write_glsl(path: str | Path, field: Field) -> Path:
     """
     shader = field_shader(field)
     data = data_path(path)
-    with atomic_path(data) as temporary:
-        temporary.write_bytes(shader.tiles.astype("<f4").tobytes() + shader.networks.astype("<f4").tobytes())
-    write_text(path, shader.source)
+    with atomic_path(path) as source, atomic_path(data) as numbers:
+        numbers.write_bytes(shader.tiles.astype("<f4").tobytes() + shader.networks.astype("<f4").tobytes())
+        source.write_text(shader.source, encoding="utf-8")
     return data
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from eoren.areas import point_values
 from eoren.devices import choose_device
-from eoren.errors import EorenError
+from eoren.errors import PictureError
 from eoren.field import Field
 from eoren.images import Picture
 from eoren.many.metrics import measure
@@ -140,7 +140,7 @@ def fit_shard(task: Task, work: Work, watch: Watch = lambda share: False) -> Fit
         try:
             picture = decoded(name, content)
             work.is_single(picture.pixels.shape)
-        except EorenError as error:
+        except PictureError as error:
             rows.append(_named(task, place) | failed(str(error)))
             continue
         rows.append(described(task, place, picture, work.seed_of(picture.pixels)))
@@ -203,7 +203,7 @@ def _fitted(
         if work.is_single(images[0].shape):
             return [(_fit_batch(np.stack(images), rows, work, watch), rows)]
         return [(_fit_mosaic(images[0], rows[0], work, watch), rows)]
-    except EorenError as error:
+    except PictureError as error:
         if len(images) == 1:
             rows[0].update(failed(str(error)))
             return []

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eoren.devices import choose_device
-from eoren.errors import EorenError
+from eoren.errors import EorenError, PictureError
 from eoren.many.batches import Fitted, Job, Task, Work
 from eoren.many.pieces import Fragment, Spread, spread
 from eoren.many.sources import Item, Source, decoded, open_source
@@ -128,8 +128,7 @@ def fit_many(
         size = _whole("shard", shard, 1, 2**20)
     else:
         size = Store(folder).manifest.shard if is_store(folder) else _shard_size(first, chosen)
-    opened = Store.make(folder, Manifest.of(work, size))
-    with opened.held():
+    with Store.held(folder, Manifest.of(work, size)) as opened:
         return _fit(opened, work, source, items, fitting, watch)
 
 
@@ -219,7 +218,7 @@ def _shard_size(first: Item, settings: Settings) -> int:
     try:
         height, width, channels = decoded(first.name, first.load()).pixels.shape
         networks, hidden = settings.architecture(width, height, channels)
-    except EorenError:
+    except PictureError:
         return 64
     if (seconds := settings.time_limit(width, height)) is not None:
         return max(1, min(_MOST, int(_SHARD_SECONDS / seconds)))

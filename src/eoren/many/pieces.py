@@ -17,7 +17,7 @@ from safetensors.torch import save as save_tensors
 
 from eoren.areas import point_values
 from eoren.devices import choose_device
-from eoren.errors import EorenError
+from eoren.errors import EorenError, PictureError
 from eoren.field import Provenance
 from eoren.gradients import around
 from eoren.images import Picture
@@ -125,7 +125,7 @@ class Piece:
         try:
             train(trainer, work.settings, None if limit is None else limit * self.share, watch)
             siren = trainer.networks().to(torch.device("cpu"))
-        except EorenError as error:
+        except PictureError as error:
             return Fragment(self.shard, self.group, self.digest, trainer.steps_done, None, str(error))
         return Fragment(self.shard, self.group, self.digest, trainer.steps_done, siren)
 
@@ -191,7 +191,7 @@ class Spread:
         siren = like.with_tensors([torch.cat(each) for each in zip(*parts, strict=True)])
         try:
             field = tuned(siren, tiling, self._points, bits=work.settings.bits)
-        except EorenError as refused:  # weights too large for their bits
+        except PictureError as refused:  # weights too large for their bits
             return Fitted(self.task.shard, [], [row | failed(str(refused))])
         steps = max(fragment.steps for fragment in found)
         origin = Provenance(work.settings.as_dict(), self._seed, steps, 0.0, self._picture.sha256)
@@ -209,6 +209,6 @@ def spread(task: Task, work: Work) -> Spread | None:
         picture = decoded(task.names[0], task.contents[0])
         height, width, channels = picture.pixels.shape
         count, _ = work.settings.architecture(width, height, channels)
-    except EorenError:
+    except PictureError:
         return None  # a row that says so is written like any other
     return Spread(task, picture, work) if count > TILES_AT_ONCE else None

@@ -9,6 +9,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -20,7 +21,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eoren.datasets import IDX_MAGIC, read_idx
-from eoren.errors import EorenError
+from eoren.errors import EorenError, PictureError
 from eoren.images import Picture, as_image, read_picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".npy")
@@ -101,23 +102,44 @@ def decoded(name: str, content: Content) -> Picture:
     """The picture itself.
 
     Raises:
-        EorenError: it is damaged, or no picture. The message does not repeat the name.
+        PictureError: it is damaged, or no picture. The message does not repeat the name.
+        EorenError: there is no room for the file that decoders want.
     """
     data = content.data
     if isinstance(data, EorenError):
-        raise data
+        raise PictureError(str(data))
     if isinstance(data, bytes):
-        suffix = PurePosixPath(name).suffix
-        # Decoders want files; this one lies in memory on most systems.
-        with tempfile.NamedTemporaryFile(suffix=suffix) as file:
-            file.write(data)
-            file.flush()
+        with _as_file(data, PurePosixPath(name).suffix) as path:
             try:
-                return replace(read_picture(file.name), name=name)
+                return replace(read_picture(path), name=name)
             except EorenError as error:
-                raise EorenError(str(error).removeprefix(f"{file.name}: ")) from None
-    pixels = as_image(data)
+                raise PictureError(str(error).removeprefix(f"{path}: ")) from None
+    try:
+        pixels = as_image(data)
+    except EorenError as error:
+        raise PictureError(str(error)) from None
     return Picture(pixels, 32, array_sha256(pixels), name)
+
+
+@contextmanager
+def _as_file(data: bytes, suffix: str) -> Iterator[str]:
+    """Decoders want files; this one lies in memory on most systems. In a folder, for Windows opens no file twice."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="eoren-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise _no_room(error) from None
+    with folder as name:
+        path = Path(name, f"picture{suffix}")
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            raise _no_room(error) from None
+        yield str(path)
+
+
+def _no_room(error: OSError) -> EorenError:
+    reason = error.strerror or str(error)
+    return EorenError(f"temporary files cannot be written ({reason}); free space, or set TMPDIR to another folder")
 
 
 def array_sha256(pixels: Float[np.ndarray, "height width channels"]) -> str:
@@ -142,7 +164,7 @@ def _open(source: Any) -> Source:
     except (OSError, ValueError) as error:
         raise EorenError(f"{source}: cannot be read ({getattr(error, 'strerror', error)}); check the path") from None
     if path.suffix.lower() in SUFFIXES:
-        return Source([Item(str(source), partial(_file, path))], 1)
+        return Source([Item(str(source), partial(_file, path, root=path.parent))], 1)
     if magic.startswith(IDX_MAGIC) or (magic.startswith(_GZIP) and "idx" in path.name):
         return _idx(path)
     if zipfile.is_zipfile(path):
@@ -161,10 +183,19 @@ def _label_of(name: str) -> str | None:
     return PurePosixPath(name).parent.name or None
 
 
-def _file(path: Path, label: str | None = None) -> Content:
+def _file(path: Path, label: str | None = None, *, root: Path) -> Content:
+    """A file; if it is gone with all that was beside it, that is no fault of this one picture.
+
+    Raises:
+        EorenError: the source's folder has vanished: a disk was taken out, or a network failed.
+    """
     try:
         return Content(path.read_bytes(), label)
     except OSError as error:
+        if not root.is_dir():
+            raise EorenError(
+                f"{root}: has vanished; bring it back and give the same 'eoren fit-many' again"
+            ) from None
         return Content(EorenError(f"cannot be read ({error.strerror})"), label)
 
 
@@ -176,7 +207,9 @@ def _listed(found: list[Item], where: Path) -> Source:
 
 def _folder(folder: Path) -> Source:
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    items = [Item(name, partial(_file, folder / name, _label_of(name))) for name in names if _is_picture(name)]
+    items = [
+        Item(name, partial(_file, folder / name, _label_of(name), root=folder)) for name in names if _is_picture(name)
+    ]
     return _listed(items, folder)
 
 

@@ -26,7 +26,7 @@ from safetensors.torch import save as save_tensors
 from eoren._version import __version__
 from eoren.errors import EorenError
 from eoren.field import Field
-from eoren.files import atomic_path, exclusive, write_text
+from eoren.files import atomic_path, exclusive, make_folder, write_text
 from eoren.many.batches import Fitted, Work
 from eoren.many.pieces import Fragment
 from eoren.presets import Settings
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 _KEY = "eoren-shard"
 _MANIFEST = "store.json"
+_PARTS = ("shards", "index", "pieces")
 _TEMPORARY = re.compile(r"\.eoren-[0-9a-f]{16}\..*")
 
 COLUMNS: Mapping[str, str] = {
@@ -111,50 +112,55 @@ class Store:
         self.manifest = _read_manifest(folder)
 
     @classmethod
-    def make(cls, folder: Path, manifest: Manifest) -> "Store":
-        """A new store, or one that goes on where it was left.
+    @contextmanager
+    def held(cls, folder: Path, manifest: Manifest) -> Iterator["Store"]:
+        """A new store, or one that goes on where it was left, in which nobody else writes meanwhile.
+
+        What a killed run left behind is swept away.
 
         Raises:
-            EorenError: the folder is something else, or a store of other settings.
+            EorenError: the folder is something else, or a store of other settings, or somebody else is writing.
         """
         _parquet()
         new = not is_store(folder)
         if new and folder.exists() and (not folder.is_dir() or any(not _is_ours(path) for path in folder.iterdir())):
             raise EorenError(f"{folder}: exists and is no store; choose another --output")
+        made = not folder.exists()
+        make_folder(folder, parents=True)
         try:
-            for part in ("shards", "index"):
-                (folder / part).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise EorenError(f"{folder}: cannot be made ({error.strerror}); choose another --output") from None
-        if new:
-            content = {"format_version": FORMAT_VERSION, **asdict(manifest)}
-            write_text(folder / _MANIFEST, json.dumps(content, indent=1))
-        store = cls(folder)
-        mine, theirs = _flat(manifest), _flat(store.manifest)
+            # Before the manifest: of two first runs at once, one would fit by the settings of the other.
+            with exclusive(folder / ".lock", f"{folder}: another run is writing to it; wait for its end"):
+                if not is_store(folder):
+                    content = {"format_version": FORMAT_VERSION, **asdict(manifest)}
+                    write_text(folder / _MANIFEST, json.dumps(content, indent=1))
+                store = cls(folder)
+                store._refuse_others(manifest)
+                store._sweep()
+                yield store
+        finally:
+            if made:
+                with suppress(OSError):  # there is something in it, as usual
+                    folder.rmdir()
+
+    def _refuse_others(self, manifest: Manifest) -> None:
+        mine, theirs = _flat(manifest), _flat(self.manifest)
         for name, value in mine.items():
             if theirs[name] != value:
                 raise EorenError(
-                    f"{folder}: a store with {name} {theirs[name]!r}, here it is {value!r}; "
+                    f"{self.folder}: a store with {name} {theirs[name]!r}, here it is {value!r}; "
                     "use the same options, or choose another --output"
                 )
-        return store
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep others from writing, and sweep away what a killed run left behind.
-
-        Raises:
-            EorenError: somebody else is writing.
-        """
-        with exclusive(self.folder / ".lock", f"{self.folder}: another run is writing to it; wait for its end"):
-            for part in (self.folder, self.folder / "shards", self.folder / "index", self.folder / "pieces"):
-                for path in part.iterdir() if part.is_dir() else ():
-                    if _TEMPORARY.fullmatch(path.name):
-                        with suppress(FileNotFoundError):
-                            path.unlink()
-            for shard in self.shards():
-                self._forget_pieces(shard)
-            yield
+    def _sweep(self) -> None:
+        """Remove what a killed run left behind, and make the folders that it, or who copied the store, left out."""
+        for part in (self.folder, *(self.folder / name for name in _PARTS)):
+            make_folder(part)
+            for path in part.iterdir():
+                if _TEMPORARY.fullmatch(path.name):
+                    with suppress(FileNotFoundError):
+                        path.unlink()
+        for shard in self.shards():
+            self._forget_pieces(shard)
 
     def shards(self) -> list[int]:
         """Numbers of the shards that are done, in order."""
@@ -192,7 +198,6 @@ class Store:
     def keep(self, fragment: Fragment) -> None:
         """Keep a piece of a picture until :meth:`write` has the whole."""
         path = self.folder / "pieces" / f"{fragment.shard:07}-{fragment.group:05}.safetensors"
-        path.parent.mkdir(exist_ok=True)
         with atomic_path(path) as temporary:
             temporary.write_bytes(fragment.dumps())
 
@@ -301,7 +306,7 @@ def _parquet() -> Any:
 
 def _is_ours(path: Path) -> bool:
     """What a run leaves behind that was killed before it wrote the manifest."""
-    empty = path.name in ("shards", "index") and path.is_dir() and not any(path.iterdir())
+    empty = path.name in _PARTS and path.is_dir() and not any(path.iterdir())
     return empty or path.name == ".lock" or bool(_TEMPORARY.fullmatch(path.name))
 
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
+from mmap import mmap
 from threading import Event
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,6 +22,8 @@ Tick = Callable[[float], None]
 _TICK_EVERY = 0.2
 # Tasks beyond one a worker that wait at hand: pictures that are read, not more.
 _WAITING = 1
+# What a thread takes before it does anything: its stack, most of all.
+_ROOM = 16 << 20
 _RETRIES = 3
 
 
@@ -57,10 +60,11 @@ class Local:
         workers = self._workers or (threads if on_cpu else 1)
         ready = [*islice(jobs, workers)]
         workers = max(1, len(ready))
-        stop = Event()
+        stop, begin = Event(), Event()
         shares: dict[int, float] = {}
 
         def do(job: Job) -> Any:
+            begin.wait()
             torch.set_num_threads(max(1, threads // workers))
 
             def watch(share: float) -> bool:
@@ -70,10 +74,14 @@ class Local:
             return job.run(work, watch)
 
         try:
+            # A thread that finds no memory when it starts dies in silence, and who started it waits for ever. So ask
+            # for room first, and let none begin to work before all are there.
+            _check_room(workers * _ROOM)
             with ThreadPoolExecutor(workers) as pool:
                 try:
                     running: dict[Future[Any], Job] = {pool.submit(do, job): job for job in ready}
                     del ready
+                    begin.set()
                     while running:
                         done, _ = wait(running, timeout=_TICK_EVERY, return_when=FIRST_COMPLETED)
                         for future in done:
@@ -84,6 +92,7 @@ class Local:
                             running[pool.submit(do, job)] = job
                 except BaseException:
                     stop.set()
+                    begin.set()
                     pool.shutdown(wait=True, cancel_futures=True)
                     raise
         except GivenUp:
@@ -91,6 +100,18 @@ class Local:
         finally:
             # New threads take over what was set last.
             torch.set_num_threads(threads)
+
+
+def _check_room(size: int) -> None:
+    """Fail now if the system would not give so much memory at once; what this process has free already is no help.
+
+    Raises:
+        MemoryError: it would not.
+    """
+    try:
+        mmap(-1, size).close()
+    except OSError as error:
+        raise MemoryError(f"{size} bytes") from error
 
 
 class Ray:

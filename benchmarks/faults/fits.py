@@ -1,0 +1,153 @@
+"""One picture: fitted, fitted on, saved, rendered."""
+
+import tempfile
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.faults.refusals import Fault
+from benchmarks.faults.survival import Scene, Work, eoren, is_scrap, lay
+
+PICTURE = "picture.npy"
+OUTPUT = "out.eoren"
+_NEW = "new.eoren"
+_CHECKPOINT = f"{OUTPUT}.resume"
+_STEPS = 150
+_SETTINGS = {"width": "16", "depth": "2", "tile": "20"}
+_RENDER = ("render", OUTPUT, "-o", "large.png", "--size", "3000x3000")
+
+
+def belongings() -> dict[str, bytes]:
+    """What a user has: a picture, an older field, a stopped fit, and another field."""
+    from eoren.fitting import fit
+    from eoren.storage import save
+
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        _picture(folder)
+        settings: dict[str, Any] = {name: int(value) for name, value in _SETTINGS.items()}
+        old = fit(folder / PICTURE, steps=20, seed=1, **settings).field
+        save(old, folder / "old")
+        stopped = folder / _CHECKPOINT
+        fit(folder / PICTURE, steps=_STEPS, watch=lambda at: at.steps > 50, checkpoint=stopped, **settings)
+        new = fit(folder / PICTURE, steps=20, seed=2, **settings).field
+        save(new, folder / _NEW)
+        (folder / "old").rename(folder / OUTPUT)
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def scenes(files: dict[str, bytes]) -> list[Scene]:
+    """A fit over an older file, the same taken up again, and files saved over each other."""
+
+    def some(*names: str) -> Work:
+        return lay({name: files[name] for name in names})
+
+    whole = partial(_check, files[OUTPUT])
+    resume = fit_command("--resume")
+    return [
+        Scene("fit", some(PICTURE, OUTPUT), fit_command("--overwrite"), _go_on, whole, field_bytes),
+        Scene("fit --resume", some(PICTURE, OUTPUT, _CHECKPOINT), resume, _go_on, whole, field_bytes),
+        Scene("save", some(_NEW, OUTPUT), _save_in_turn, lambda _: _save_in_turn, _check_saved, _saved),
+    ]
+
+
+def fit_command(*more: str, steps: int = _STEPS, **limits: Any) -> Work:
+    """A fit of a small picture in tiles."""
+    settings = [word for name, value in _SETTINGS.items() for word in ("--set", f"{name}={value}")]
+    return eoren("fit", PICTURE, "-o", OUTPUT, "--quiet", "--steps", str(steps), *settings, *more, **limits)
+
+
+def field_bytes(folder: Path) -> bytes:
+    """What a fit's file holds, but for how long it took."""
+    from eoren.storage import dumps, load
+
+    field = load(folder / OUTPUT)
+    return dumps(replace(field, provenance=replace(field.provenance, seconds=0.0)))
+
+
+def _picture(folder: Path) -> None:
+    rows, columns = np.mgrid[:40, :56]
+    waves = 0.5 + 0.2 * np.sin(columns / 3 + rows / 5) + np.random.default_rng(0).uniform(-0.2, 0.2, rows.shape)
+    np.save(folder / PICTURE, waves.astype(np.float32))
+
+
+def _go_on(folder: Path) -> Work:
+    return fit_command("--resume" if (folder / _CHECKPOINT).exists() else "--overwrite")
+
+
+def _check(old: bytes, folder: Path) -> None:
+    """Every file is one that somebody meant to write."""
+    from safetensors import safe_open
+
+    assert (folder / OUTPUT).read_bytes() == old or field_bytes(folder)
+    if (folder / _CHECKPOINT).exists():
+        with safe_open(folder / _CHECKPOINT, framework="pt") as stored:
+            for name in stored.keys():  # noqa: SIM118
+                stored.get_tensor(name)
+    known = {PICTURE, OUTPUT, _CHECKPOINT}
+    left = [path.name for path in folder.iterdir() if path.name not in known]
+    assert all(is_scrap(name) for name in left), left
+
+
+def _save_in_turn(folder: Path) -> None:
+    from eoren.storage import load, loads, save
+
+    fields = [load(folder / _NEW), loads((folder / OUTPUT).read_bytes())]
+    for turn in range(100):
+        save(fields[turn % 2], folder / OUTPUT)
+    save(fields[0], folder / OUTPUT)
+
+
+def _check_saved(folder: Path) -> None:
+    from eoren.storage import load
+
+    load(folder / OUTPUT)
+
+
+def _saved(folder: Path) -> bytes:
+    return (folder / OUTPUT).read_bytes()
+
+
+def faults() -> list[Fault]:
+    """Those that are tried, in a folder with a picture, an older output and a stopped fit."""
+    fit, resume = partial(fit_command, "--overwrite"), partial(fit_command, "--resume")
+    render = partial(eoren, *_RENDER)
+    # A fit that starts anew removes the checkpoint of the one before: it was told to.
+    anew = partial(Fault, may_go=(_CHECKPOINT,))
+    short = {f"{limit} MB of memory": limit for limit in (1, 4, 16, 24, 32)}
+    return [
+        *(
+            anew(f"file limit of {size} bytes: {name}", command(file_size=size))
+            for size in (1500, 3000)
+            for name, command in (("fit", fit), ("fit --resume", resume), ("render", render))
+        ),
+        anew("full disk: fit", fit(), _lose_checkpoint, disk=1),
+        anew("full disk: fit --resume", resume(), disk=1),
+        Fault("full disk: render", render(), disk=1),
+        Fault("read-only disk: fit", fit(), disk=1, read_only=True),
+        Fault("read-only disk: render", render(), disk=1, read_only=True),
+        Fault("source vanished: fit", fit(), _lose_picture),
+        Fault("source vanished: fit --resume", resume(), _lose_picture),
+        Fault("field vanished: render", render(), _lose_field),
+        *(anew(f"{what}: fit", fit(steps=2, memory=limit), _enlarge) for what, limit in short.items()),
+        *(Fault(f"{what}: render", render(memory=limit)) for what, limit in list(short.items())[:1]),
+    ]
+
+
+def _lose_picture(folder: Path) -> None:
+    (folder / PICTURE).unlink()
+
+
+def _lose_field(folder: Path) -> None:
+    (folder / OUTPUT).unlink()
+
+
+def _lose_checkpoint(folder: Path) -> None:
+    (folder / _CHECKPOINT).unlink()  # a fit that starts anew would have its room
+
+
+def _enlarge(folder: Path) -> None:
+    np.save(folder / PICTURE, np.random.default_rng(0).random((1500, 1500), dtype=np.float32))
