@@ -149,7 +149,7 @@ def _good_store() -> Mapping[str, bytes]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pictures = [(_colours()[:6, :8], "7"), (_colours(), "12"), (np.full((6, 8, 3), np.nan), None)]
-        fit_many(pictures, store=folder, steps=1, shard=3, width=3, depth=2, tile=8)
+        fit_many(pictures, store=folder, steps=1, shard=2**20, width=3, depth=2, tile=8)
         return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -164,7 +164,7 @@ def _read_store(part: str, data: bytes) -> str:
             found = Collection(folder)
             json.dumps(found.summary(), allow_nan=False)
             assert len(found.names) == len(found.labels) == len(found)
-            for number in range(len(found)):
+            for number in range(min(len(found), 8)):
                 _ask(found[number])
                 assert found.weights(number).ndim == 1
         except EorenError as error:

@@ -228,6 +228,9 @@ def _check_rows(table: "pyarrow.Table", shard: int, size: int) -> None:
     sides = [done[name].to_numpy().astype(np.int64) for name in ("width", "height", "channels")]
     if bool((sides[0] * sides[1] > MAX_PIXELS).any()) or bool((sides[2] > 4).any()):
         raise ValueError("a row has a picture too large")
+    places = np.stack([done[name].to_numpy() for name in ("group", "offset")], 1)
+    if len(np.unique(places, axis=0)) != len(places):
+        raise ValueError("two rows have the same networks")
     for name in METRICS:
         values = table[name].drop_null().to_numpy()
         if bool((np.isnan(values) | (values == -np.inf)).any()):
