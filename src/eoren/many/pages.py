@@ -48,7 +48,7 @@ def pages(data: bytes, start: int, end: int) -> Iterator[Page]:
         if kind not in _HEADERS:
             raise ValueError(f"a page of kind {kind}")
         own = header.get(_HEADERS[kind])
-        if not isinstance(own, dict) or own.get(_ENCODING[kind]) not in _PLAIN:
+        if not isinstance(own, dict) or _whole(own, _ENCODING[kind]) not in _PLAIN:
             raise ValueError("a page's values are written in no simple way")
         start += packed
         yield Page(max(size, packed), _whole(own, 1), kind == _DICTIONARY_PAGE)
