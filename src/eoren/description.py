@@ -11,7 +11,7 @@ from torch import Tensor
 from eoren.decoding import MAX_PIXELS
 from eoren.field import Field, Provenance
 from eoren.quantization import BITS, unpack
-from eoren.tiling import Tiling
+from eoren.tiling import MOST_MEETING, Tiling
 from eoren.tuning import Tuning
 
 # Cuts above one tile. The trees that we grow halve the number of tiles at each; a chain of a hundred thousand would
@@ -54,7 +54,10 @@ class Description(NamedTuple):
             raise ValueError(f"bits is {bits}, with {len(omegas)} sine layers")
         if not bool(torch.tensor(omegas).isfinite().all()):  # in 32 bits
             raise ValueError("some of its frequencies are not finite")
-        return cls(width, height, float(header["halo"]), channels, omegas, bits)
+        halo = float(header["halo"])
+        if not 0 <= halo < float("inf"):
+            raise ValueError(f"halo is {halo}")
+        return cls(width, height, halo, channels, omegas, bits)
 
     def check(self, tensors: Mapping[str, Tensor], others: Mapping[str, tuple[int, ...]]) -> None:
         """Exactly the tensors that such networks have, of their types and shapes: damage must not fail later.
@@ -82,19 +85,21 @@ class Description(NamedTuple):
         found = {name: (t.dtype, tuple(t.shape)) for name, t in tensors.items()}
         if found != expected or width < 1:
             odd = next((name for name in {**expected, **found} if expected.get(name) != found.get(name)), "weight.0")
-            raise ValueError(f"tensor {odd!r:.40} does not fit the others")
+            raise ValueError(f"tensor {odd:.40} does not fit the others")
 
     def tiling(self, nodes: Int32[Tensor, "nodes 2"]) -> Tiling:
         """Where the tiles are.
 
         Raises:
-            ValueError: the tree is none, or too deep.
+            ValueError: the tree is none, or too deep, or its tiles overlap too far.
         """
         if nodes.dtype != torch.int32 or nodes.ndim != 2 or nodes.shape[1] != 2:
             raise ValueError("the tree of tiles is none")
         tiling = Tiling(self.width, self.height, self.halo, nodes.numpy())
         if tiling.tree.depth > _MAX_DEPTH:
             raise ValueError(f"a tile lies under {tiling.tree.depth} cuts, where {_MAX_DEPTH} are the most")
+        if tiling.most_meeting > MOST_MEETING:
+            raise ValueError(f"its halo is {self.halo:.6g}: {tiling.most_meeting} tiles would answer for one point")
         return tiling
 
     def field(self, tensors: Mapping[str, Tensor], tiling: Tiling, provenance: Provenance) -> Field:

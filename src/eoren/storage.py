@@ -36,6 +36,7 @@ from eoren.tiling import Tiling
 
 FORMAT_VERSION = 2
 _KEY = "eoren"
+_MOST_METRICS, _LONGEST_NAME, _LARGEST = 100, 100, 2**63
 
 
 def save(field: Field, path: str | PathLike[str]) -> None:
@@ -106,8 +107,7 @@ def loads(data: bytes) -> Field:
         tiling = description.tiling(tensors["tiles"])
         if len(damaged):
             raise DamagedError(_where(tiling, damaged))
-        field = description.field(tensors, tiling, _provenance(header["provenance"]))
-    return field
+        return description.field(tensors, tiling, _provenance(header["provenance"]))
 
 
 @contextmanager
@@ -205,6 +205,12 @@ def _provenance(stored: Mapping[str, Any]) -> Provenance:
             raise ValueError(f"provenance: {name} is {value!r:.40}")
     if not all(value is None or type(value) in (int, float) for value in found.metrics.values()):
         raise ValueError("provenance: a metric is no number")
+    # What is shown of it has bounds: no table as wide as a header, no number beyond all floats.
+    if len(found.metrics) > _MOST_METRICS or any(len(name) > _LONGEST_NAME for name in found.metrics):
+        raise ValueError("provenance: its metrics are too many, or their names too long")
+    for number in (found.seed, found.steps, found.seconds, *found.metrics.values()):
+        if number is not None and abs(number) > _LARGEST:
+            raise ValueError("provenance: a number is too large")
     return found
 
 

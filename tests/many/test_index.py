@@ -172,7 +172,19 @@ def header(kind=0, size=5, packed=5, values=1, encoding=0, more=b""):
 
     own = b"\x15" + number(values) + b"\x15" + number(encoding) + b"\x00"
     place = {0: b"\x2c", 2: b"\x4c"}.get(kind, b"\x2c")
-    return b"\x15" + number(kind) + b"\x15" + number(size) + b"\x15" + number(packed) + place + own + more + b"\0" + bytes(5)
+    return (
+        b"\x15"
+        + number(kind)
+        + b"\x15"
+        + number(size)
+        + b"\x15"
+        + number(packed)
+        + place
+        + own
+        + more
+        + b"\0"
+        + bytes(5)
+    )
 
 
 def test_a_page_built_by_hand():

@@ -1,7 +1,7 @@
 """The index of a store: Parquet, a row for every picture, and a file for every shard.
 
-Anybody can read it (``pandas.read_parquet("store/index")``). We read it as what strangers wrote: its size, its footer,
-its columns and what its pages would become are checked before they are decoded, and its rows before they are believed.
+Anybody can read it (``pandas.read_parquet("store/index")``). We read it as what strangers wrote: its size, footer,
+columns and what its pages would become are checked before they are decoded, and its rows before they are believed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,7 +61,7 @@ _LEAST |= {"steps": 0, "group": 0, "offset": 0}
 
 
 def parquet() -> Any:
-    """pyarrow's part for it.
+    """Pyarrow's part for it.
 
     Raises:
         EorenError: it is missing.

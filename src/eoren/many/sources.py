@@ -108,14 +108,14 @@ def decoded(name: str, content: Content) -> Picture:
         raise data
     if isinstance(data, bytes):
         suffix = PurePosixPath(name).suffix
-        # Decoders want files; this one lies in memory on most systems.
-        with tempfile.NamedTemporaryFile(suffix=suffix) as file:
-            file.write(data)
-            file.flush()
+        # Decoders want files; this one lies in memory on most systems. Windows opens no temporary file twice.
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, f"picture{suffix}")
+            path.write_bytes(data)
             try:
-                return replace(read_picture(file.name), name=name)
+                return replace(read_picture(path), name=name)
             except EorenError as error:
-                raise EorenError(str(error).removeprefix(f"{file.name}: ")) from None
+                raise EorenError(str(error).removeprefix(f"{path}: ")) from None
     pixels = as_image(data)
     return Picture(pixels, 32, array_sha256(pixels), name)
 

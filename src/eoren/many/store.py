@@ -13,7 +13,7 @@ there, and what it does not name is fitted again after a kill. docs/file-format.
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from eoren.container import check_file
 from eoren.description import Description, whole
 from eoren.errors import EorenError
 from eoren.field import Field, Provenance
-from eoren.files import atomic_path, exclusive, open_regular, write_text
+from eoren.files import atomic_path, exclusive, is_temporary, open_regular, sweep, write_text
 from eoren.many.batches import Fitted, Work
 from eoren.many.index import MOST_ROWS, parquet, read_rows, write_rows
 from eoren.many.pieces import Fragment
@@ -46,7 +46,6 @@ _MAX_HEADER = 100_000_000
 _MAX_MANIFEST = 1 << 16
 _MAX_SEED = 2**63 - 1
 _MAX_VERSION = 40
-_TEMPORARY = re.compile(r"\.eoren-[0-9a-f]{16}\..*")
 
 
 @dataclass(frozen=True)
@@ -130,10 +129,8 @@ class Store:
         """
         with exclusive(self.folder / ".lock", f"{self.folder}: another run is writing to it; wait for its end"):
             for part in (self.folder, self.folder / "shards", self.folder / "index", self.folder / "pieces"):
-                for path in part.iterdir() if part.is_dir() else ():
-                    if _TEMPORARY.fullmatch(path.name):
-                        with suppress(FileNotFoundError):
-                            path.unlink()
+                if part.is_dir():
+                    sweep(part)
             for shard in self.shards():
                 self._forget_pieces(shard)
             yield
@@ -265,7 +262,7 @@ def dump_groups(groups: Sequence[Field]) -> bytes:
 def _is_ours(path: Path) -> bool:
     """What a run leaves behind that was killed before it wrote the manifest."""
     empty = path.name in ("shards", "index") and path.is_dir() and not any(path.iterdir())
-    return empty or path.name == ".lock" or bool(_TEMPORARY.fullmatch(path.name))
+    return empty or path.name == ".lock" or is_temporary(path.name)
 
 
 def _flat(manifest: Manifest) -> dict[str, Any]:
@@ -289,7 +286,11 @@ def _read_manifest(folder: Path) -> Manifest:
             found = Manifest(resolve(**stored.pop("settings")), **stored)
             whole(stored, "seed", _MAX_SEED, least=0)
             whole(stored, "shard", MOST_ROWS)
-            if type(found.same_start) is not bool or type(found.version) is not str or len(found.version) > _MAX_VERSION:
+            if (
+                type(found.same_start) is not bool
+                or type(found.version) is not str
+                or len(found.version) > _MAX_VERSION
+            ):
                 raise ValueError("same_start or version is something else")
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise _damaged(path, error) from None
