@@ -362,6 +362,24 @@ def test_memory_of_a_large_render_is_bounded(monkeypatch):
     assert peak < 6 << 20  # the colours alone, kept, would be 16 MiB
 
 
+def test_fewer_points_are_asked_where_many_tiles_meet(monkeypatch):
+    """Memory does not grow with the halo, whoever made the field."""
+    tiling = Tiling.of(np.ones((60, 60)), count=100, halo=200.0, smallest=2)
+    field, entries = field_of(tiling, channels=1, width=4, depth=1), []
+    blend = Tiling.blend
+
+    def spy(self, points):
+        found = blend(self, points)
+        entries.append(len(found.point))
+        return found
+
+    monkeypatch.setattr(Tiling, "blend", spy)
+    monkeypatch.setattr(field_module, "_POINTS_AT_ONCE", 1000)
+    field.color(np.random.default_rng(0).random((300, 2)))
+    assert sum(entries) == 300 * 100
+    assert max(entries) <= 1100
+
+
 @pytest.mark.parametrize(
     ("wish", "size"),
     [

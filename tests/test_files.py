@@ -5,7 +5,7 @@ import stat
 import pytest
 
 from eoren.errors import EorenError
-from eoren.files import atomic_path, check_writable, make_folder, sha256
+from eoren.files import atomic_path, check_writable, is_temporary, locked, make_folder, sha256, sweep
 
 
 def write(target, text="new"):
@@ -46,6 +46,43 @@ def test_temporary_file_is_a_hidden_neighbour_of_its_own(tmp_path):
             assert path.name.startswith(".")
             assert path.read_bytes() == b""
         assert not target.exists()
+
+
+def leftover(target):
+    """What a kill leaves of a file."""
+    with atomic_path(target) as temporary:
+        pass
+    target.unlink()
+    temporary.write_bytes(b"half")
+    return temporary
+
+
+def test_what_a_kill_left_of_an_output_is_swept_by_the_next_run_on_it(tmp_path):
+    mine, other = leftover(tmp_path / "a.eoren"), leftover(tmp_path / "b.eoren")
+    strangers = [tmp_path / f"{mine.name[:-20]}xx.eoren", tmp_path / ".eoren-mine", tmp_path / "a.eoren-0123"]
+    for path in strangers:
+        path.write_bytes(b"keep")
+    (tmp_path / f"{mine.name[:24]}{'0' * 16}").mkdir()  # of such a name, and no file
+    with locked(tmp_path / "a.eoren"):
+        assert not mine.exists()
+        assert other.read_bytes() == b"half"
+        assert all(path.read_bytes() == b"keep" for path in strangers)
+        busy = leftover(tmp_path / "a.eoren")
+        with pytest.raises(EorenError, match="another process"), locked(tmp_path / "a.eoren"):
+            pass
+        assert busy.exists()  # who holds no lock sweeps nothing
+    sweep(tmp_path)
+    assert not busy.exists()
+    assert not other.exists()
+    assert all(path.read_bytes() == b"keep" for path in strangers)
+
+
+def test_temporary_names_are_known_and_short(tmp_path):
+    target = tmp_path / ("n" * 250 + ".npy")
+    with atomic_path(target) as temporary:
+        assert is_temporary(temporary.name)
+    assert not is_temporary(".eoren-lock")
+    assert not is_temporary("a.eoren")
 
 
 @pytest.mark.parametrize("interruption", [ValueError, KeyboardInterrupt, GeneratorExit])

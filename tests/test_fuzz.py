@@ -3,6 +3,7 @@
 `python -m tests.fuzz` goes on for as long as you like; see `docs/reliability.md`.
 """
 
+import io
 import json
 import random
 import re
@@ -14,6 +15,8 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -117,7 +120,9 @@ def test_any_numbers_of_a_tensor(name, data):
 
 
 @seeded
-@given(st.sampled_from([name for name in TARGETS if name not in ("field", "checkpoint")]), st.binary(max_size=200))
+@given(
+    st.sampled_from([name for name, target in TARGETS.items() if target.read is read_file]), st.binary(max_size=200)
+)
 def test_any_bytes_after_the_start_of_a_picture(name, rest):
     start = next(iter(TARGETS[name].seeds().values()))[: len(rest) % 40 + 4]
     assert read_file(start + rest) in ("read", "refused")
@@ -203,6 +208,24 @@ def header(shape, kind="<f4"):
     return npy(f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}\n")
 
 
+def index(name, count=1, **options):
+    """A part of an index whose pictures all have one long name."""
+    good = pyarrow.parquet.read_table(io.BytesIO(TARGETS["index"].seeds()["ours"]))
+    row = good.slice(0, 1).to_pylist()[0]
+    table = pyarrow.Table.from_pylist(
+        [row | {"name": "", "number": k, "offset": k} for k in range(count)], good.schema
+    )
+    place = good.column_names.index("name")
+    # The name stands once in memory, too.
+    names = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * count, pyarrow.int32()), [name])
+    if not options.get("use_dictionary", True):
+        names = names.dictionary_decode()
+    buffer = io.BytesIO()
+    options = {"compression": "zstd", "store_schema": False} | options
+    pyarrow.parquet.write_table(table.set_column(place, "name", names), buffer, **options)
+    return buffer.getvalue()
+
+
 BOMBS = {
     "png-zeros": png(8192),
     "jpeg-that claims a quarter of a gigapixel": jpeg(height=65000),
@@ -220,6 +243,11 @@ BOMBS = {
     "npy-overflowing": header("(4294967296, 4294967296)"),
     "npy-item of two gigabytes": header("(1, 1)", "|V2147483647"),
     "npy-deep": npy("(" * 9000 + "\n"),
+    "index-page that inflates to eighty megabytes": index("a" * 80_000_000, use_dictionary=False),
+    "index-dictionary of one name of thirty megabytes, a thousand times": index("a" * 30_000_000, 1000),
+    "index-names of which each repeats the last": index(
+        "a" * 2**20, 60, use_dictionary=False, column_encoding={"name": "DELTA_BYTE_ARRAY"}
+    ),
 }
 
 

@@ -511,6 +511,9 @@ def test_as_image_copies():
         (np.zeros((2, 2, 0)), "empty"),
         ([[0.5], [0.5, 0.5]], "list is no array"),
         (0.5, "has shape ()"),
+        # Of one number: nothing of it may be looked at.
+        (np.broadcast_to(np.nan, (2**15, 2**15 + 1)), "32769 x 32768 pixels exceed the limit of 1073741824"),
+        (np.broadcast_to(np.uint8(1), (2, 2**29 + 1, 3)), "536870913 x 2 pixels exceed the limit"),
     ],
 )
 def test_as_image_refuses(array, message):

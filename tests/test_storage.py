@@ -239,6 +239,12 @@ def tree(*nodes):
     return torch.tensor(nodes, dtype=torch.int32)
 
 
+def wide_halo():
+    """A hundred tiles, each of which reaches over the whole picture."""
+    tiling = Tiling.of(np.ones((60, 60)), count=100, halo=1.0, smallest=2)
+    return dumps(field_of(replace(tiling, halo=1e9)))
+
+
 FOREIGN = {
     "empty": b"",
     "seven bytes": b"\0" * 7,
@@ -367,6 +373,14 @@ def test_damaged_files_are_refused(read, name):
         (with_header(provenance={"seed": "one"}), "provenance: seed is 'one'"),
         (with_header(provenance={"seed": True}), "provenance: seed is True"),
         (with_header(provenance={"metrics": {"psnr": "good"}}), "provenance: a metric is no number"),
+        (with_header(provenance={"metrics": {"psnr": 10**400}}), "provenance: a number is too large"),
+        (with_header(provenance={"steps": -(2**64)}), "provenance: a number is too large"),
+        (with_header(provenance={"metrics": {"p" * 101: 1}}), "provenance: its metrics are too many, or their names"),
+        (
+            with_header(provenance={"metrics": {f"{k}": 1 for k in range(101)}}),
+            "provenance: its metrics are too many",
+        ),
+        (wide_halo(), "its halo is 1e+09: 100 tiles would answer for one point"),
         (with_tensors(bias_1=...), "tensor bias.1 does not fit the others"),
         (with_tensors(scale_0=torch.ones(1)), "tensor scale.0 does not fit the others"),
         (with_tensors(alpha=torch.ones(9, 1, 3).double()), "tensor alpha does not fit the others"),

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -594,3 +595,26 @@ def test_cuts_of_deep_trees():
     own = cuts_of(Tiling(count, 1, 1.0, nodes(*rows)))
     assert own[0] == [[0.0, 1.0, 0.0]]
     assert own[-1] == [[0.0, float(cut), 1.0] for cut in range(1, count)]
+
+
+@every_tiling
+def test_no_more_tiles_meet_than_are_said_to(tiling):
+    """Of all tiles, box by box, at places as dense as the smallest."""
+    boxes = documented_boxes(tiling)
+    x, y = (np.linspace(0, side, 4 * side + 1) for side in (tiling.width, tiling.height))
+    meeting = np.zeros((len(y), len(x)), int)
+    for x0, y0, x1, y1 in boxes:
+        # What reaches beyond a border of the picture meets nobody there.
+        low, high = (x0 or -np.inf, y0 or -np.inf), (x1, y1)
+        in_x = (x > low[0] - tiling.halo) & (x < high[0] + tiling.halo)
+        in_y = (y > low[1] - tiling.halo) & (y < high[1] + tiling.halo)
+        meeting += in_y[:, None] & in_x
+    assert 1 <= meeting.max() <= tiling.most_meeting <= tiling.count
+
+
+def test_where_four_tiles_meet_no_more_do():
+    grid = Tiling.of(np.ones((64, 64)), count=16, halo=4.0, smallest=8)
+    assert grid.most_meeting == 4
+    assert replace(grid, halo=8.5).most_meeting == 9
+    # Tiles as high as the picture meet across alone.
+    assert Tiling.of(np.ones((4, 64)), count=16, halo=2.0, smallest=4).most_meeting == 2

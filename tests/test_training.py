@@ -1,3 +1,4 @@
+from dataclasses import replace
 from math import ceil
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 import torch
 
 from eoren.backpropagation import Backpropagation
+from eoren.errors import EorenError
 from eoren.gradients import adjusted_gradient, reference_gradient
 from eoren.presets import resolve
 from eoren.tiling import Tiling
@@ -706,3 +708,10 @@ def test_a_pictures_target_ends_at_its_border():
     for filter in ("central", "spline"):
         trainer = Trainer.of_pictures(images, settings(filter=filter), seed=0, device=CPU)
         assert float(trainer.gradient_target.abs().max()) < 1e-6
+
+
+def test_a_halo_far_wider_than_the_tiles_is_refused():
+    wide = resolve("balanced", tile=4, halo=40.0, steps=1)
+    with pytest.raises(EorenError, match=r"halo is 40: up to \d+ tiles would answer"):
+        mosaic(picture(40, 60), wide)
+    assert mosaic(picture(40, 60), replace(wide, halo=4.0)).count > 64

@@ -47,17 +47,19 @@ def read_checked(file: BinaryIO, size: int) -> bytes:
     return file.read(size)
 
 
-def check_file(file: BinaryIO, size: int) -> dict[str, str]:
+def check_file(file: BinaryIO, size: int, most: int = MAX_HEADER) -> dict[str, str]:
     """:func:`check_layout` of a file at its beginning."""
-    return check_layout(file.read(_START + MAX_HEADER), size)
+    start = file.read(_START)
+    return check_layout(start + file.read(min(int.from_bytes(start, "little"), most)), size, most)
 
 
-def check_layout(start: bytes, size: int) -> dict[str, str]:
+def check_layout(start: bytes, size: int, most: int = MAX_HEADER) -> dict[str, str]:
     """The texts in the header of a safetensors file, once the header fits the file.
 
     Args:
-        start: the file's first bytes, its whole header among them: ``8 + MAX_HEADER`` bytes are always enough.
+        start: the file's first bytes, its whole header among them: ``8 + most`` bytes are always enough.
         size: of the file, in bytes.
+        most: bytes of the longest header that is read.
 
     Raises:
         ForeignError: it is no safetensors file.
@@ -73,8 +75,8 @@ def check_layout(start: bytes, size: int) -> dict[str, str]:
     length = int.from_bytes(start[:_START], "little")
     if len(start) < _START or start[_START : _START + 1] != b"{":
         raise ForeignError("it does not begin as a safetensors file does")
-    if length > MAX_HEADER:
-        raise DamagedError(f"its header claims {length} bytes, where {MAX_HEADER} are the most")
+    if length > most:
+        raise DamagedError(f"its header claims {length} bytes, where {most} are the most")
     if length > size - _START:
         raise DamagedError(f"it ends after {size} bytes")
     try:

@@ -194,5 +194,5 @@ def _download(url: str, expected: str, folder: str, name: str) -> Path:
 @cache
 def _checksums() -> Mapping[str, str]:
     """SHA-256 by path."""
-    lines = package_files("eoren").joinpath("datasets.sha256").read_text().splitlines()
+    lines = package_files("eoren").joinpath("datasets.sha256").read_text("utf-8").splitlines()
     return {path: digest for digest, path in (line.split("  ") for line in lines)}

@@ -20,8 +20,10 @@ from eoren.tuning import Tuning
 Points = TypeVar("Points", np.ndarray, Tensor)
 Show = Literal["color", "gradient", "laplacian"]
 
-# Points in one call to the networks: bounds memory whatever is asked.
+# Points in one call to the networks, fewer where more tiles may meet than at a corner: bounds memory whatever is
+# asked of whom.
 _POINTS_AT_ONCE = 1 << 18
+_AT_A_CORNER = 4
 
 
 class Jet(NamedTuple):
@@ -270,9 +272,10 @@ class Field:
         precise = torch.float32 if self.siren.device.type == "mps" else torch.float64
         points = xy.to(self.siren.device, precise).reshape(-1, 2)
         with torch.set_grad_enabled(xy.requires_grad and torch.is_grad_enabled()):
+            at_once = max(1, _POINTS_AT_ONCE // max(1, self.tiling.most_meeting - _AT_A_CORNER + 1))
             jets = [
                 self.jet(part, gradient="gradient" in wanted, laplacian="laplacian" in wanted, extent=extent)
-                for part in points.split(_POINTS_AT_ONCE)
+                for part in points.split(at_once)
             ]
             found = [torch.cat([getattr(jet, each) for jet in jets]) for each in wanted]
         return tuple(each.reshape(*xy.shape[:-1], *each.shape[1:]) for each in found)

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import BinaryIO
 
 from eoren.errors import EorenError
 
+_TEMPORARY = re.compile(r"\.eoren-[0-9a-f]{16}-[0-9a-f]{16}(\..*)?", re.DOTALL)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -116,7 +118,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     target = Path(target)
     check_writable(target)
     destination = _destination(target)
-    temporary = destination.with_name(f".eoren-{secrets.token_hex(8)}{target.suffix}")
+    temporary = destination.with_name(f"{_hidden(destination)}{secrets.token_hex(8)}{target.suffix}")
     try:
         # Not tempfile: undoing its mode 0600 needs the umask, which cannot be read without setting it.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -142,6 +144,8 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
 def locked(target: str | Path) -> Iterator[None]:
     """Keep other processes from working on `target` meanwhile: two at once would undo each other's work.
 
+    What a killed process was writing of `target` is swept away: nobody else is at it now.
+
     The operating system holds the lock, on a file beside `target` with `.lock` at the end, and lets it go however
     this process ends: a lock file that a kill left behind stands in nobody's way.
 
@@ -165,6 +169,7 @@ def locked(target: str | Path) -> Iterator[None]:
     destination = _destination(target)
     busy = f"{target}: another process is working on it; wait until it has ended, or choose another path"
     with exclusive(destination.with_name(destination.name + ".lock"), busy):
+        sweep(destination.parent, destination)
         yield
 
 
@@ -196,6 +201,30 @@ def exclusive(lock_file: Path, busy: str) -> Iterator[None]:
         with suppress(OSError):
             lock_file.unlink()
         lock.release()
+
+
+def is_temporary(name: str, start: str = ".eoren-") -> bool:
+    """Whether a file of this name is what `atomic_path` writes to, of any target."""
+    return bool(_TEMPORARY.fullmatch(name)) and name.startswith(start)
+
+
+def sweep(folder: Path, destination: Path | None = None) -> None:
+    """Remove what killed processes were writing in a folder, while nobody writes there.
+
+    Args:
+        folder: that is swept, without what is below it.
+        destination: whose files alone are swept; by default those of all.
+    """
+    start = ".eoren-" if destination is None else _hidden(destination)
+    for path in folder.iterdir():
+        if is_temporary(path.name, start):
+            with suppress(OSError):
+                path.unlink()
+
+
+def _hidden(destination: Path) -> str:
+    """What the names of a file's temporary ones begin with. The name itself might make them too long."""
+    return f".eoren-{hashlib.sha256(os.fsencode(destination.name)).hexdigest()[:16]}-"
 
 
 def write_text(target: str | Path, text: str) -> None:

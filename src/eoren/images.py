@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Shaped
 
-from eoren.decoding import as_line, decode
+from eoren.decoding import MAX_PIXELS, as_line, decode
 from eoren.errors import EorenError
 from eoren.files import sha256
 from eoren.streams import write_rows
@@ -106,13 +106,18 @@ def as_image(array: Any) -> Float32[np.ndarray, "height width channels"]:
         A new contiguous array with values in [0, 1].
 
     Raises:
-        EorenError: Another shape or type, an empty array, NaN or infinity, or floats outside [0, 1].
+        EorenError: Another shape or type, an empty array or one of more than 2**30 pixels, NaN or infinity, or
+            floats outside [0, 1].
 
     Example:
         >>> as_image(np.array([[0, 51, 255]], np.uint8))[..., 0].tolist()
         [[0.0, 0.20000000298023224, 1.0]]
     """
-    return _as_pixels(_as_array(array, "image"), "image")
+    samples = _with_channels(_as_array(array, "image"), "image")
+    height, width = samples.shape[:2]
+    if height * width > MAX_PIXELS:  # nobody could read its file
+        raise EorenError(f"image: {width} x {height} pixels exceed the limit of {MAX_PIXELS}; make it smaller")
+    return _as_pixels(samples, "image")
 
 
 def write_image(path: str | Path, pixels: Any, *, bit_depth: int = 8) -> None:

@@ -12,7 +12,6 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from itertools import pairwise
 from math import isfinite
 from os import PathLike
 from pathlib import Path
@@ -28,19 +27,16 @@ from safetensors.torch import save as save_tensors
 
 from eoren._version import __version__
 from eoren.container import DamagedError, ForeignError, check_layout, read_checked
-from eoren.decoding import MAX_PIXELS
+from eoren.description import Description
 from eoren.errors import EorenError
 from eoren.field import Field, Provenance
 from eoren.files import atomic_path, open_regular
-from eoren.quantization import BITS, pack, unpack
+from eoren.quantization import pack
 from eoren.tiling import Tiling
-from eoren.tuning import Tuning
 
 FORMAT_VERSION = 2
 _KEY = "eoren"
-# Cuts above one tile. The trees that we grow halve the number of tiles at each; a chain of a hundred thousand would
-# take as many times as much memory as its file.
-_MAX_DEPTH = 64
+_MOST_METRICS, _LONGEST_NAME, _LARGEST = 100, 100, 2**63
 
 
 def save(field: Field, path: str | PathLike[str]) -> None:
@@ -103,25 +99,15 @@ def loads(data: bytes) -> Field:
         text = check_layout(data, len(data)).get(_KEY, "")
         header = _header(text)
         tensors = load_tensors(data)
-        size = _whole(header, "width", MAX_PIXELS), _whole(header, "height", MAX_PIXELS)
-        if size[0] * size[1] > MAX_PIXELS:
-            raise ValueError(f"{size[0]} x {size[1]} pixels exceed the limit of {MAX_PIXELS}")
-        channels, bits = _whole(header, "channels", 4), _whole(header, "bits", 32)
-        omegas = tuple(float(omega) for omega in header["omegas"])
+        description = Description.of(header)
         sealed = header["format_version"] > 1
-        _check_tensors(tensors, channels, len(omegas), bits, sealed)
+        batch = len(tensors["alpha"])
+        description.check(tensors, {"tiles": (2 * batch - 1, 2), **({"checksums": (batch + 1,)} if sealed else {})})
         damaged = _damaged_tiles(tensors, text) if sealed else np.zeros(0, np.int64)
-        tiling = Tiling(*size, float(header["halo"]), tensors["tiles"].numpy())
-        if tiling.tree.depth > _MAX_DEPTH:
-            raise ValueError(f"a tile lies under {tiling.tree.depth} cuts, where {_MAX_DEPTH} are the most")
+        tiling = description.tiling(tensors["tiles"])
         if len(damaged):
             raise DamagedError(_where(tiling, damaged))
-        provenance = _provenance(header["provenance"])
-        field = Field(unpack(tensors, omegas), Tuning(tensors["alpha"], tensors["beta"]), tiling, bits, provenance)
-        numbers = (*field.siren.tensors(), field.tuning.alpha, field.tuning.beta, torch.tensor(omegas))
-        if not all(bool(t.isfinite().all()) for t in numbers):
-            raise ValueError("some of its numbers are not finite")
-    return field
+        return description.field(tensors, tiling, _provenance(header["provenance"]))
 
 
 @contextmanager
@@ -219,38 +205,13 @@ def _provenance(stored: Mapping[str, Any]) -> Provenance:
             raise ValueError(f"provenance: {name} is {value!r:.40}")
     if not all(value is None or type(value) in (int, float) for value in found.metrics.values()):
         raise ValueError("provenance: a metric is no number")
+    # What is shown of it has bounds: no table as wide as a header, no number beyond all floats.
+    if len(found.metrics) > _MOST_METRICS or any(len(name) > _LONGEST_NAME for name in found.metrics):
+        raise ValueError("provenance: its metrics are too many, or their names too long")
+    for number in (found.seed, found.steps, found.seconds, *found.metrics.values()):
+        if number is not None and abs(number) > _LARGEST:
+            raise ValueError("provenance: a number is too large")
     return found
-
-
-def _whole(header: Mapping[str, Any], name: str, most: int) -> int:
-    value = header[name]
-    if type(value) is not int or not 1 <= value <= most:
-        raise ValueError(f"{name} is {value!r:.40}")
-    return value
-
-
-def _check_tensors(tensors: Mapping[str, torch.Tensor], channels: int, depth: int, bits: int, sealed: bool) -> None:
-    """Exactly the tensors that such a file has, of their types and shapes: damage must not fail later."""
-    if bits not in BITS or depth < 1:
-        raise ValueError(f"bits is {bits}, with {depth} sine layers")
-    batch, _, width = tensors["weight.0"].shape
-    sizes = [2, *[width] * depth, channels]
-    plain = torch.float32 if bits == 32 else torch.float16
-    expected: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
-        "alpha": (torch.float32, (batch, 1, channels)),
-        "beta": (torch.float32, (batch, 1, channels)),
-        "tiles": (torch.int32, (2 * batch - 1, 2)),
-        **({"checksums": (torch.int32, (batch + 1,))} if sealed else {}),
-    }
-    for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
-        expected[f"weight.{layer}"] = torch.int8 if bits == 8 else plain, (batch, inputs, outputs)
-        expected[f"bias.{layer}"] = plain, (batch, 1, outputs)
-        if bits == 8:
-            expected[f"scale.{layer}"] = torch.float32, (batch, 1, outputs)
-    found = {name: (t.dtype, tuple(t.shape)) for name, t in tensors.items()}
-    if found != expected or width < 1:
-        odd = next((name for name in {**expected, **found} if expected.get(name) != found.get(name)), "weight.0")
-        raise ValueError(f"tensor {odd} does not fit the others")
 
 
 def _one_line(error: Exception) -> str:

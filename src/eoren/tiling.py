@@ -16,6 +16,9 @@ import torch
 from jaxtyping import Float, Int, Int32
 from torch import Tensor
 
+MOST_MEETING = 64
+"""Tiles that may answer for one point of a picture that is fitted or read: what it costs has a bound."""
+
 _LEAF = -1
 
 
@@ -266,6 +269,24 @@ class Tiling:
         return Blend(
             point[order], tile[order], x * y, torch.stack([dx * y, x * dy], -1), torch.stack([ddx * y, x * ddy], -1)
         )
+
+    @cached_property
+    def most_meeting(self) -> int:
+        """How many tiles may answer for one point, see :meth:`blend`: an upper bound.
+
+        They come within a halo of it. Of points in that square, no further apart than the shortest tile is long,
+        each tile has one of its own.
+
+        Example:
+            >>> Tiling.of(np.ones((512, 768)), count=64, halo=2.0).most_meeting
+            4
+        """
+        boxes = np.array(self.tree.boxes)
+        least = (boxes[:, 2:] - boxes[:, :2]).min(0).tolist()
+        most = 1
+        for shortest, side in zip(least, (self.width, self.height), strict=True):
+            most *= 1 if shortest == side else 1 + ceil(min(2 * self.halo / shortest, self.count))
+        return min(self.count, most)
 
     @cached_property
     def tree(self) -> "Tree":

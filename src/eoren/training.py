@@ -16,6 +16,7 @@ from torch import Tensor
 
 from eoren.effort import Effort
 from eoren.engines import engine_of
+from eoren.errors import EorenError
 from eoren.field import Field
 from eoren.gradients import SPLINE, STENCILS, slopes
 from eoren.guard import LOOK_EVERY, Guard
@@ -25,7 +26,7 @@ from eoren.patches import Patches
 from eoren.presets import Settings
 from eoren.quantization import rounded
 from eoren.siren import Siren, chunk_points, initialise
-from eoren.tiling import Tiling
+from eoren.tiling import MOST_MEETING, Tiling
 from eoren.tuning import Moments, Tuning
 
 # A channel flatter than this is not stretched to variance one: that would make a fuss of rounding noise.
@@ -338,6 +339,9 @@ def mosaic(image: Float[np.ndarray, "height width channels"], settings: Settings
     Args:
         image: ``(H, W, C)``.
         settings: which say how many tiles, and how they overlap.
+
+    Raises:
+        EorenError: a halo that is much larger than tiles are.
     """
     height, width, channels = image.shape
     count, _ = settings.architecture(width, height, channels)
@@ -351,7 +355,13 @@ def mosaic(image: Float[np.ndarray, "height width channels"], settings: Settings
         # The exponent was measured: docs/measurements.md.
         detail[top : top + strip] = np.sqrt(np.einsum("hwca,hwca->hw", slope, slope) + _LEAST_DETAIL**2)
     side = (width * height / count) ** 0.5
-    return Tiling.of(detail, count=count, halo=settings.halo, smallest=max(4, int(side / 4)))
+    tiling = Tiling.of(detail, count=count, halo=settings.halo, smallest=max(4, int(side / 4)))
+    if tiling.most_meeting > MOST_MEETING:  # nobody would read its file
+        raise EorenError(
+            f"halo is {settings.halo:g}: up to {tiling.most_meeting} tiles would answer for one point, where "
+            f"{MOST_MEETING} are the most; give a smaller halo, or larger tiles"
+        )
+    return tiling
 
 
 def untrained(settings: Settings, tiling: Tiling, channels: int, *, count: int, seed: int) -> Siren:

@@ -1,5 +1,7 @@
 """What is composed, against the five-point equations written out by SciPy, OpenCV and closed forms."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -352,6 +354,14 @@ def test_operands_may_be_fields(scene, tmp_path):
     np.testing.assert_allclose(
         mix(target, field, weight=0, sizes="resize").colors, field.render(24, 20).clip(0, 1), atol=1e-5
     )
+
+
+def test_a_field_that_claims_to_be_huge_is_not_drawn_whole(scene, tmp_path):
+    target, source, mask, offset = scene
+    field = fit(source, steps=1, **TINY).field
+    save(replace(field, tiling=replace(field.tiling, width=2**15, height=2**15)), tmp_path / "a.eoren")
+    with pytest.raises(EorenError, match=r"a field of 32768 x 32768 pixels and \d+ bytes"):
+        clone(tmp_path / "a.eoren", target, mask, offset=offset)
 
 
 def test_the_networks_way_follows_the_guidance_and_is_tuned_to_what_is_known():

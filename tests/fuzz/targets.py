@@ -5,14 +5,17 @@ reader joins by one entry in `TARGETS`.
 """
 
 import io
+import json
 import struct
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow.parquet
 import tifffile
 import torch
 from PIL import Image
@@ -23,7 +26,11 @@ from safetensors.torch import save as save_tensors
 from eoren.checkpoint import Checkpoint, Identity, Standing, read_checkpoint, write_checkpoint
 from eoren.container import DamagedError, ForeignError, check_layout
 from eoren.errors import EorenError
+from eoren.field import Field
 from eoren.images import read_picture
+from eoren.many.collection import Collection
+from eoren.many.fitting import fit_many
+from eoren.many.pieces import Fragment
 from eoren.presets import resolve
 from eoren.storage import dumps, loads
 
@@ -86,15 +93,20 @@ def read_field(data: bytes) -> str:
             one_line(error)
             continue
         outcome = "read"
-        points = torch.tensor([[0.25, 0.5], [0.7, 0.1]])
-        assert field.color(points).shape == (2, field.channels)
-        assert field.laplacian(points).shape == (2, field.channels)
-        assert field.render(3, 2).shape == (2, 3, field.channels)
-        try:
-            dumps(field)
-        except EorenError as error:  # 8 bits whose product leaves 16
-            one_line(error)
+        _ask(field)
     return outcome
+
+
+def _ask(field: Field) -> None:
+    """Let a field say what it can, and store it again."""
+    points = torch.tensor([[0.25, 0.5], [0.7, 0.1]])
+    assert field.color(points).shape == (2, field.channels)
+    assert field.laplacian(points).shape == (2, field.channels)
+    assert field.render(3, 2).shape == (2, 3, field.channels)
+    try:
+        dumps(field)
+    except EorenError as error:  # 8 bits whose product leaves 16
+        one_line(error)
 
 
 def field_seeds() -> dict[str, bytes]:
@@ -126,6 +138,102 @@ def state_seeds() -> dict[str, bytes]:
         path = Path(folder, "a.resume")
         write_checkpoint(path, _IDENTITY, Checkpoint(Standing(1.5, 0.25, group=1), 4, state, [torch.zeros(6)]))
         return {"checkpoint": path.read_bytes()}
+
+
+# Stores of many pictures: one of their files is replaced in a good one.
+
+
+@cache
+def _good_store() -> Mapping[str, bytes]:
+    """The files of a store of three small pictures, one of them in tiles, and one that could not be read."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pictures = [(_colours()[:6, :8], "7"), (_colours(), "12"), (np.full((6, 8, 3), np.nan), None)]
+        fit_many(pictures, store=folder, steps=1, shard=2**20, width=3, depth=2, tile=8)
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _read_store(part: str, data: bytes) -> str:
+    """Read a store, and ask it whatever it can be asked."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for each, good in {**_good_store(), part: data}.items():
+            (folder / each).parent.mkdir(exist_ok=True)
+            (folder / each).write_bytes(good)
+        try:
+            found = Collection(folder)
+            json.dumps(found.summary(), allow_nan=False)
+            assert len(found.names) == len(found.labels) == len(found)
+            for number in range(min(len(found), 8)):
+                _ask(found[number])
+                assert found.weights(number).ndim == 1
+        except EorenError as error:
+            return one_line(error)
+        try:
+            assert len(found.dataset()) > 0
+        except EorenError as error:  # networks of different shapes
+            one_line(error)
+    return "read"
+
+
+def read_index(data: bytes) -> str:
+    """Read a store with this part of its index."""
+    return _read_store("index/0000000.parquet", data)
+
+
+def read_shard(data: bytes) -> str:
+    """Read a store with this file of networks."""
+    return _read_store("shards/0000000.safetensors", data)
+
+
+def read_manifest(data: bytes) -> str:
+    """Read a store with this description."""
+    return _read_store("store.json", data)
+
+
+def read_piece(data: bytes) -> str:
+    """Read a piece of a large picture."""
+    try:
+        Fragment.loads(data)
+    except EorenError as error:
+        return one_line(error)
+    return "read"
+
+
+def index_seeds() -> dict[str, bytes]:
+    """As we write it, and as others may: without checksums, which stop what is to get further; with dictionaries."""
+    good = _good_store()["index/0000000.parquet"]
+    table = pyarrow.parquet.read_table(io.BytesIO(good))
+    found = {"ours": good}
+    for name, options in {
+        "plain": {"compression": "none", "use_dictionary": False, "store_schema": False},
+        "packed": {"compression": "zstd", "use_dictionary": False, "store_schema": False, "write_statistics": False},
+        "dictionary": {"compression": "zstd"},
+        "pages": {"compression": "none", "data_page_version": "2.0", "data_page_size": 8, "row_group_size": 2},
+    }.items():
+        buffer = io.BytesIO()
+        pyarrow.parquet.write_table(table, buffer, **options)
+        found[name] = buffer.getvalue()
+    return found
+
+
+def shard_seeds() -> dict[str, bytes]:
+    """Networks of two sizes."""
+    return {"shard": _good_store()["shards/0000000.safetensors"]}
+
+
+def manifest_seeds() -> dict[str, bytes]:
+    """What they have in common."""
+    return {"manifest": _good_store()["store.json"]}
+
+
+def piece_seeds() -> dict[str, bytes]:
+    """A piece with networks, and one whose fit failed."""
+    field = loads((GOLDEN / "v2-32bits.eoren").read_bytes())
+    return {
+        "piece": Fragment(0, 1, "ab" * 32, 5, field.siren).dumps(),
+        "failed": Fragment(0, 1, "ab" * 32, 5, None, "it diverged").dumps(),
+    }
 
 
 # Pictures.
@@ -268,4 +376,8 @@ TARGETS = {
     "webp": Target(read_file, webp_seeds),
     "tiff": Target(read_file, tiff_seeds),
     "npy": Target(read_file, npy_seeds),
+    "index": Target(read_index, index_seeds),
+    "shard": Target(read_shard, shard_seeds),
+    "manifest": Target(read_manifest, manifest_seeds),
+    "piece": Target(read_piece, piece_seeds),
 }

@@ -12,8 +12,9 @@ import pytest
 import eoren
 from eoren.errors import EorenError, PictureError
 from eoren.many.fitting import fit_many
+from eoren.many.index import COLUMNS
 from eoren.many.metrics import measure
-from eoren.many.store import COLUMNS, Manifest, Store
+from eoren.many.store import Manifest, Store
 from eoren.presets import resolve
 
 IMAGES = np.random.default_rng(3).random((9, 12, 14, 1), np.float32)

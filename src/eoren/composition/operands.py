@@ -10,6 +10,7 @@ from jaxtyping import Float, Shaped
 from numpy.typing import ArrayLike
 from PIL import Image as Pillow
 
+from eoren.decoding import FREE_PIXELS, PIXELS_PER_BYTE
 from eoren.errors import EorenError
 from eoren.field import Field
 from eoren.images import Picture, as_image, digest_of, read_picture
@@ -63,7 +64,14 @@ def opened_as(operand: Operand) -> Opened:
         else:
             operand = read_picture(operand if isinstance(operand, str) else Path(operand))
     if isinstance(operand, Field):
-        digest = sha256(dumps(operand)).hexdigest()
+        data = dumps(operand)
+        width, height = operand.size
+        if width * height > max(FREE_PIXELS, PIXELS_PER_BYTE * len(data)):
+            raise EorenError(
+                f"a field of {width} x {height} pixels and {len(data)} bytes: to be mixed, it would be drawn whole; "
+                "draw it with 'eoren render --size', and give that picture"
+            )
+        digest = sha256(data).hexdigest()
         return Opened(operand.to("cpu").render().clip(0, 1), digest, field=operand.to("cpu"))
     if isinstance(operand, Picture):
         return Opened(operand.pixels, operand.sha256, operand.notes)

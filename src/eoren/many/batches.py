@@ -97,7 +97,7 @@ class Fitted:
         shard: its number.
         groups: pictures of one size each, as one :class:`~eoren.field.Field` whose networks are those of all its
             pictures, one picture after the other. Their tiling is one picture's.
-        rows: one for every picture, in order, with the columns of :data:`eoren.many.store.COLUMNS`.
+        rows: one for every picture, in order, with the columns of :data:`eoren.many.index.COLUMNS`.
     """
 
     shard: int

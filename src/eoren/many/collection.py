@@ -18,6 +18,9 @@ from eoren.field import Field, Provenance
 from eoren.many.batches import METRICS
 from eoren.many.store import Store
 
+_LONGEST_NUMBER = 100
+"""Digits of a label that counts as a number: Python refuses to read thousands of them."""
+
 
 class Collection:
     """The networks of a store, in the order of the pictures they were fitted to.
@@ -53,7 +56,7 @@ class Collection:
         if not shards:
             raise EorenError(f"{store}: has no pictures yet; give the same 'eoren fit-many' again")
         self.index: pyarrow.Table = pyarrow.concat_tables([self.store.rows(shard) for shard in shards])
-        """One row for every picture, failed ones included, with the columns of :data:`eoren.many.store.COLUMNS`."""
+        """One row for every picture, failed ones included, with the columns of :data:`eoren.many.index.COLUMNS`."""
         self._done = self.index.filter(pyarrow.compute.equal(self.index["status"], "done"))
         self._place = {name: self._done[name].to_pylist() for name in ("shard", "group", "offset")}
         self._held: tuple[tuple[int, int], Tensor] | None = None
@@ -95,7 +98,7 @@ class Collection:
     def classes(self) -> list[str]:
         """The labels that there are, numbers in their order and words in theirs."""
         found = {label for label in self.labels if label is not None}
-        return sorted(found, key=lambda label: (0, int(label), label) if label.isdecimal() else (1, 0, label))
+        return sorted(found, key=lambda label: (0, int(label), label) if _is_number(label) else (1, 0, label))
 
     def weights(self, number: int) -> Float[np.ndarray, " parameters"]:
         """All that a picture's networks are, as one row: weights layer by layer, then biases, one network's first.
@@ -128,7 +131,7 @@ class Collection:
         """What ``eoren info`` says of it: counts, sizes, and metrics as means over pictures, exact ones left out."""
         means: dict[str, float | None] = {}
         for name in METRICS:
-            values = self.index[name].drop_null().to_numpy()
+            values = self.index[name].drop_null().to_numpy().astype(np.float64)
             finite = values[np.isfinite(values)]
             means[name] = float(finite.mean()) if len(finite) else None
         sizes = Counter(zip(*(self._done[name].to_pylist() for name in ("width", "height", "channels")), strict=True))
@@ -184,6 +187,10 @@ class _Weights(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, number: int) -> tuple[Tensor, int]:
         return self.weights[number], int(self.labels[number])
+
+
+def _is_number(label: str) -> bool:
+    return label.isdecimal() and len(label) <= _LONGEST_NUMBER
 
 
 def _flat(fields: Field) -> Float[Tensor, "pictures parameters"]:

@@ -16,6 +16,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from eoren.areas import point_values
+from eoren.container import check_layout
+from eoren.description import whole
 from eoren.devices import choose_device
 from eoren.errors import EorenError, PictureError
 from eoren.field import Provenance
@@ -30,6 +32,7 @@ from eoren.tiling import Tiling
 from eoren.training import TILES_AT_ONCE, Trainer, mosaic, tuned, untrained
 
 _KEY = "eoren-piece"
+_MOST = 2**53
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,13 +70,17 @@ class Fragment:
             EorenError: it is damaged.
         """
         try:
-            # Eight bytes say how long the header is.
-            metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-            header = json.loads(metadata[_KEY])
+            header = json.loads(check_layout(data, len(data))[_KEY])
             omegas = header.pop("omegas")
             tensors = load_tensors(data)
+            for name in ("shard", "group", "steps"):
+                whole(header, name, _MOST, least=0)
+            if not all(type(header[name]) is str for name in ("digest", "error")):
+                raise ValueError("a text is none")
+            if len(tensors) != (0 if omegas is None else 2 * len(omegas) + 2):
+                raise ValueError("it has other tensors")
             return cls(**header, siren=None if omegas is None else unpack(tensors, tuple(omegas)))
-        except (SafetensorError, LookupError, TypeError, ValueError) as error:
+        except (SafetensorError, LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise EorenError(f"a damaged piece ({type(error).__name__})") from None
 
 
@@ -151,6 +158,7 @@ class Spread:
         self._tiling = mosaic(self._points, work.settings)
         self._groups = self._tiling.groups(TILES_AT_ONCE)
         self._seed = work.seed_of(image)
+        self._like = untrained(work.settings, self._tiling, image.shape[2], count=1, seed=0)
         self._fragments: dict[int, Fragment] = {}
 
     def pieces(self) -> Iterator[Piece]:
@@ -167,11 +175,17 @@ class Spread:
         if not known or fragment.group in self._fragments:
             return False
         tiles = self._groups[fragment.group]
-        if fragment.siren is not None and fragment.siren.batch != tiles.stop - tiles.start:
+        if fragment.siren is not None and not self._fits(fragment.siren, tiles.stop - tiles.start):
             return False
         self._fragments[fragment.group] = fragment
         self.share += (tiles.stop - tiles.start) / self._tiling.count
         return True
+
+    def _fits(self, siren: Siren, count: int) -> bool:
+        """Whether these are networks that such a fit makes: a file may hold others."""
+        shapes = [(count, *t.shape[1:]) for t in self._like.tensors()]
+        same = siren.omegas == self._like.omegas and [t.shape for t in siren.tensors()] == shapes
+        return same and all(bool(t.isfinite().all()) for t in siren.tensors())
 
     @property
     def is_whole(self) -> bool:
@@ -187,8 +201,7 @@ class Spread:
         if error is not None:
             return Fitted(self.task.shard, [], [row | failed(error)])
         parts = [fragment.siren.tensors() for fragment in found if fragment.siren is not None]
-        like = untrained(work.settings, tiling, image.shape[2], count=1, seed=0)
-        siren = like.with_tensors([torch.cat(each) for each in zip(*parts, strict=True)])
+        siren = self._like.with_tensors([torch.cat(each) for each in zip(*parts, strict=True)])
         try:
             field = tuned(siren, tiling, self._points, bits=work.settings.bits)
         except PictureError as refused:  # weights too large for their bits

@@ -13,7 +13,7 @@ there, and what it does not name is fitted again after a kill. docs/file-format.
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,15 +24,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 
 from eoren._version import __version__
+from eoren.container import check_file
+from eoren.description import Description, whole
 from eoren.errors import EorenError
-from eoren.field import Field
-from eoren.files import atomic_path, exclusive, make_folder, write_text
+from eoren.field import Field, Provenance
+from eoren.files import atomic_path, exclusive, is_temporary, make_folder, open_regular, sweep, write_text
 from eoren.many.batches import Fitted, Work
+from eoren.many.index import MOST_ROWS, parquet, read_rows, write_rows
 from eoren.many.pieces import Fragment
-from eoren.presets import Settings
-from eoren.quantization import pack, unpack
-from eoren.tiling import Tiling
-from eoren.tuning import Tuning
+from eoren.presets import Settings, resolve
+from eoren.quantization import pack
 
 if TYPE_CHECKING:
     import pyarrow
@@ -41,31 +42,11 @@ FORMAT_VERSION = 1
 _KEY = "eoren-shard"
 _MANIFEST = "store.json"
 _PARTS = ("shards", "index", "pieces")
-_TEMPORARY = re.compile(r"\.eoren-[0-9a-f]{16}\..*")
-
-COLUMNS: Mapping[str, str] = {
-    "number": "int64",
-    "name": "string",
-    "label": "string",
-    "width": "int32",
-    "height": "int32",
-    "channels": "int32",
-    "sha256": "string",
-    "seed": "int64",
-    "status": "string",
-    "error": "string",
-    "networks": "int32",
-    "parameters": "int64",
-    "steps": "int64",
-    "psnr": "float",
-    "psnr_8bit": "float",
-    "gradient_psnr": "float",
-    "ssim": "float",
-    "shard": "int32",
-    "group": "int32",
-    "offset": "int32",
-}
-"""Of the index, with their types. docs/file-format.md says what they mean."""
+# What safetensors itself takes: a shard of many sizes has many tensors.
+_MAX_HEADER = 100_000_000
+_MAX_MANIFEST = 1 << 16
+_MAX_SEED = 2**63 - 1
+_MAX_VERSION = 40
 
 
 @dataclass(frozen=True)
@@ -107,7 +88,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         """Read the manifest."""
-        _parquet()
+        parquet()
         self.folder = folder
         self.manifest = _read_manifest(folder)
 
@@ -121,7 +102,7 @@ class Store:
         Raises:
             EorenError: the folder is something else, or a store of other settings, or somebody else is writing.
         """
-        _parquet()
+        parquet()
         new = not is_store(folder)
         if new and folder.exists() and (not folder.is_dir() or any(not _is_ours(path) for path in folder.iterdir())):
             raise EorenError(f"{folder}: exists and is no store; choose another --output")
@@ -155,10 +136,7 @@ class Store:
         """Remove what a killed run left behind, and make the folders that it, or who copied the store, left out."""
         for part in (self.folder, *(self.folder / name for name in _PARTS)):
             make_folder(part)
-            for path in part.iterdir():
-                if _TEMPORARY.fullmatch(path.name):
-                    with suppress(FileNotFoundError):
-                        path.unlink()
+            sweep(part)
         for shard in self.shards():
             self._forget_pieces(shard)
 
@@ -175,24 +153,18 @@ class Store:
         Raises:
             EorenError: it is damaged.
         """
-        import pyarrow
-
         path = self.index_path(shard)
         try:
-            table = _parquet().read_table(path, partitioning=None)
-        except (OSError, pyarrow.ArrowException) as error:
+            return read_rows(path, shard, self.manifest.shard)
+        except ValueError as error:
             raise _damaged(path, error) from None
-        if table.column_names != [*COLUMNS]:
-            raise _damaged(path, "other columns")
-        return table
 
     def write(self, fitted: Fitted) -> None:
         """Add a shard, or replace it. A kill leaves it out, or in."""
         data = dump_groups(fitted.groups)
         with atomic_path(self.shard_path(fitted.shard)) as temporary:
             temporary.write_bytes(data)
-        with atomic_path(self.index_path(fitted.shard)) as temporary:
-            _parquet().write_table(_table(fitted.rows), temporary, compression="zstd", write_statistics=False)
+        write_rows(self.index_path(fitted.shard), fitted.rows)
         self._forget_pieces(fitted.shard)
 
     def keep(self, fragment: Fragment) -> None:
@@ -228,25 +200,29 @@ class Store:
         """
         path = self.shard_path(shard)
         try:
-            with safe_open(path, framework="pt") as file:
-                header = json.loads(file.metadata()[_KEY])["groups"][group]
-                nodes = file.get_tensor(f"{group}.tiles").numpy()
-                tiling = Tiling(header["width"], header["height"], float(header["halo"]), nodes)
+            with open_regular(path) as (file, size):
+                texts = check_file(file, size, _MAX_HEADER)
+            header = json.loads(texts[_KEY])
+            if header["format_version"] != FORMAT_VERSION:
+                raise ValueError(f"format version {header['format_version']!r:.40}")
+            description = Description.of(header["groups"][group])
+            prefix = f"{group}."
+            with safe_open(path, framework="pt") as stored:
+                tiling = description.tiling(stored.get_tensor(f"{prefix}tiles"))
                 first = offset * tiling.count
                 end = None if count is None else first + count * tiling.count
-                prefix = f"{group}."
                 tensors = {
-                    name.removeprefix(prefix): file.get_slice(name)[first:end]
-                    for name in file.keys()  # noqa: SIM118
-                    if name.startswith(prefix) and name != f"{group}.tiles"
+                    name.removeprefix(prefix): stored.get_slice(name)[first:end]
+                    for name in stored.keys()  # noqa: SIM118
+                    if name.startswith(prefix) and name != f"{prefix}tiles"
                 }
-            siren = unpack(tensors, tuple(float(omega) for omega in header["omegas"]))
-            found = Field(siren, Tuning(tensors["alpha"], tensors["beta"]), tiling, header["bits"])
-            if siren.batch == 0 or siren.batch % tiling.count:
-                raise ValueError(f"{siren.batch} networks for tiles of {tiling.count}")
-        except (OSError, SafetensorError, LookupError, TypeError, ValueError, RecursionError) as error:
+            description.check(tensors, {})
+            batch = len(tensors["alpha"])
+            if batch == 0 or batch % tiling.count or (count is not None and batch != count * tiling.count):
+                raise ValueError(f"{batch} networks for tiles of {tiling.count}")
+            return description.field(tensors, tiling, Provenance())
+        except (OSError, SafetensorError, LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise _damaged(path, error) from None
-        return found
 
     def shard_path(self, shard: int) -> Path:
         """Where a shard's networks are."""
@@ -287,27 +263,10 @@ def dump_groups(groups: Sequence[Field]) -> bytes:
     return bytes(save_tensors(tensors, {_KEY: json.dumps({"format_version": FORMAT_VERSION, "groups": headers})}))
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> "pyarrow.Table":
-    import pyarrow
-
-    schema = pyarrow.schema([(name, pyarrow.type_for_alias(kind)) for name, kind in COLUMNS.items()])
-    # SSIM is not a number where there is none: null says that to every reader.
-    plain = [{name: None if value != value else value for name, value in row.items()} for row in rows]
-    return pyarrow.Table.from_pylist(plain, schema)
-
-
-def _parquet() -> Any:
-    try:
-        import pyarrow.parquet
-    except ImportError:
-        raise EorenError("many pictures need pyarrow; pip install 'eoren[collections]'") from None
-    return pyarrow.parquet
-
-
 def _is_ours(path: Path) -> bool:
     """What a run leaves behind that was killed before it wrote the manifest."""
     empty = path.name in _PARTS and path.is_dir() and not any(path.iterdir())
-    return empty or path.name == ".lock" or bool(_TEMPORARY.fullmatch(path.name))
+    return empty or path.name == ".lock" or is_temporary(path.name)
 
 
 def _flat(manifest: Manifest) -> dict[str, Any]:
@@ -320,14 +279,26 @@ def _read_manifest(folder: Path) -> Manifest:
     path = folder / _MANIFEST
     if not path.is_file():
         raise EorenError(f"{folder}: is no store; such folders are written by 'eoren fit-many'")
-    try:
-        stored = dict(json.loads(path.read_text()))
-        version = stored.pop("format_version")
-        if version != FORMAT_VERSION:
-            raise EorenError(f"{path}: format version {version!r:.40} is not {FORMAT_VERSION}; upgrade eoren")
-        return Manifest(Settings(**stored.pop("settings")), **stored)
-    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise _damaged(path, error) from None
+    with open_regular(path) as (file, size):
+        try:
+            if size > _MAX_MANIFEST:
+                raise ValueError(f"{size} bytes are too many")
+            stored = dict(json.loads(file.read(size)))
+            version = stored.pop("format_version")
+            if version != FORMAT_VERSION:
+                raise EorenError(f"{path}: format version {version!r:.40} is not {FORMAT_VERSION}; upgrade eoren")
+            found = Manifest(resolve(**stored.pop("settings")), **stored)
+            whole(stored, "seed", _MAX_SEED, least=0)
+            whole(stored, "shard", MOST_ROWS)
+            if (
+                type(found.same_start) is not bool
+                or type(found.version) is not str
+                or len(found.version) > _MAX_VERSION
+            ):
+                raise ValueError("same_start or version is something else")
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise _damaged(path, error) from None
+    return found
 
 
 def _damaged(path: Path, error: object) -> EorenError:

@@ -1,0 +1,237 @@
+"""The index of a store: Parquet, a row for every picture, and a file for every shard.
+
+Anybody can read it (``pandas.read_parquet("store/index")``). We read it as what strangers wrote: its size, footer,
+columns and what its pages would become are checked before they are decoded, and its rows before they are believed.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eoren.decoding import MAX_PIXELS
+from eoren.errors import EorenError
+from eoren.files import atomic_path, open_regular
+from eoren.many.batches import METRICS
+from eoren.many.pages import pages
+
+if TYPE_CHECKING:
+    import pyarrow
+
+COLUMNS: Mapping[str, str] = {
+    "number": "int64",
+    "name": "string",
+    "label": "string",
+    "width": "int32",
+    "height": "int32",
+    "channels": "int32",
+    "sha256": "string",
+    "seed": "int64",
+    "status": "string",
+    "error": "string",
+    "networks": "int32",
+    "parameters": "int64",
+    "steps": "int64",
+    "psnr": "float",
+    "psnr_8bit": "float",
+    "gradient_psnr": "float",
+    "ssim": "float",
+    "shard": "int32",
+    "group": "int32",
+    "offset": "int32",
+}
+"""With their types. docs/file-format.md says what they mean."""
+
+MOST_ROWS = 1 << 20
+"""Of a shard."""
+
+_MAGIC = b"PAR1"
+_MAX_FILE = 1 << 30
+_MAX_FOOTER = 1 << 20
+_MOST_PARTS = 1000  # of anything in the footer
+_CODECS = {"ZSTD", "UNCOMPRESSED"}
+# What a file may become is what a picture of 2^24 pixels takes; beyond that it needs a byte for every 64.
+_FREE_BYTES = 1 << 26
+_TIMES = 64
+# Columns that rows must have: all of them, and those that are done.
+_ALWAYS = ("number", "name", "status", "shard")
+_LEAST = {"width": 1, "height": 1, "channels": 1, "seed": 0, "networks": 1, "parameters": 1}
+_LEAST |= {"steps": 0, "group": 0, "offset": 0}
+
+
+def parquet() -> Any:
+    """Pyarrow's part for it.
+
+    Raises:
+        EorenError: it is missing.
+    """
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise EorenError("many pictures need pyarrow; pip install 'eoren[collections]'") from None
+    return pyarrow.parquet
+
+
+def schema() -> "pyarrow.Schema":
+    """:data:`COLUMNS`, as pyarrow has them."""
+    import pyarrow
+
+    return pyarrow.schema([(name, pyarrow.type_for_alias(kind)) for name, kind in COLUMNS.items()])
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a part of the index, or replace it: whole or not at all.
+
+    Raises:
+        EorenError: the place cannot be written to.
+    """
+    import pyarrow
+
+    # SSIM is not a number where there is none: null says that to every reader.
+    plain = [{name: None if value != value else value for name, value in row.items()} for row in rows]
+    table = pyarrow.Table.from_pylist(plain, schema())
+    # Dictionaries, statistics and Arrow's own schema only make such short columns longer.
+    slim = {"use_dictionary": False, "write_statistics": False, "store_schema": False}
+    with atomic_path(path) as temporary:
+        parquet().write_table(table, temporary, compression="zstd", write_page_checksum=True, **slim)
+
+
+def read_rows(path: Path, shard: int, size: int) -> "pyarrow.Table":
+    """A part of the index.
+
+    Args:
+        path: of its file.
+        shard: that it is of.
+        size: pictures of a full shard.
+
+    Raises:
+        EorenError: it cannot be read.
+        ValueError: it is damaged.
+    """
+    import pyarrow
+
+    with open_regular(path) as (file, length):
+        if length > _MAX_FILE:
+            raise ValueError(f"it has {length} bytes, where {_MAX_FILE} are the most")
+        data = file.read(length)
+    try:
+        table = _table(data, min(size, MOST_ROWS))
+    except (OSError, pyarrow.ArrowException) as error:
+        raise ValueError(str(error)) from None
+    _check_rows(table, shard, size)
+    return table
+
+
+def _table(data: bytes, most: int) -> "pyarrow.Table":
+    """All rows of a file.
+
+    Raises:
+        ValueError, OSError, pyarrow.ArrowException: it is damaged.
+    """
+    import pyarrow
+
+    footer = int.from_bytes(data[-8:-4], "little")
+    if len(data) < 12 or data[:4] != _MAGIC or data[-4:] != _MAGIC:
+        raise ValueError("it does not begin and end as Parquet does")
+    if footer > min(_MAX_FOOTER, len(data) - 12):
+        raise ValueError(f"its footer claims {footer} bytes")
+    file = parquet().ParquetFile(
+        pyarrow.BufferReader(data),
+        thrift_string_size_limit=_MAX_FOOTER,
+        thrift_container_size_limit=_MOST_PARTS,
+        page_checksum_verification=True,
+        pre_buffer=False,
+    )
+    if not file.schema_arrow.equals(schema()):
+        raise ValueError("other columns")
+    largest = _check_pages(data, len(data) - 8 - footer, file.metadata, most)
+    # Values that name those of a dictionary may be much longer than their numbers: some at a time.
+    batches, left = [], _room(len(data))
+    for batch in file.iter_batches(max(1, _FREE_BYTES // largest), use_threads=False):
+        left -= batch.nbytes
+        if left < 0:
+            raise ValueError(f"it becomes more than {_room(len(data))} bytes")
+        batches.append(batch)
+    table = pyarrow.Table.from_batches(batches, schema())
+    table.validate(full=True)
+    return table
+
+
+def _check_pages(data: bytes, end: int, metadata: Any, most: int) -> int:
+    """Refuse pages that are not there, overlap, are written in odd ways, or become too much.
+
+    Returns:
+        The bytes of the largest dictionary, 1 if there is none.
+
+    Raises:
+        ValueError: so.
+    """
+    if not 1 <= metadata.num_rows <= most:
+        raise ValueError(f"it has {metadata.num_rows} rows, where {most} are the most")
+    chunks = []
+    rows = 0
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        if group.num_rows < 0 or group.num_columns != len(COLUMNS):
+            raise ValueError("a group of rows is none")
+        rows += group.num_rows
+        for column in (group.column(each) for each in range(group.num_columns)):
+            if column.compression not in _CODECS or column.file_path or column.num_values != group.num_rows:
+                raise ValueError("a column is packed in an unknown way, lies elsewhere, or has other rows")
+            start = column.dictionary_page_offset if column.has_dictionary_page else column.data_page_offset
+            chunks.append((start, column.total_compressed_size, group.num_rows))
+    if rows != metadata.num_rows:
+        raise ValueError(f"it has {rows} rows, and says {metadata.num_rows}")
+    before, largest, room = len(_MAGIC), 1, _room(len(data))
+    for start, size, expected in sorted(chunks):
+        if start < before or size < 0 or start + size > end:
+            raise ValueError("its columns overlap, or are not there")
+        before = start + size
+        for page in pages(data, start, before):
+            room -= page.size
+            expected -= 0 if page.is_dictionary else page.values
+            largest = max(largest, page.size if page.is_dictionary else 1)
+        if expected or room < 0:
+            raise ValueError("its pages have other values" if expected else "its pages claim too many bytes")
+    return largest
+
+
+def _room(size: int) -> int:
+    """Bytes that a file of some size may become."""
+    return max(_FREE_BYTES, _TIMES * size)
+
+
+def _check_rows(table: "pyarrow.Table", shard: int, size: int) -> None:
+    """Refuse rows that say what cannot be.
+
+    Raises:
+        ValueError: so.
+    """
+    import pyarrow.compute
+
+    if any(table[name].null_count for name in _ALWAYS):
+        raise ValueError("a row has no name or no place")
+    count = table.num_rows
+    first = shard * size
+    if table["shard"].to_pylist() != [shard] * count or table["number"].to_pylist() != [*range(first, first + count)]:
+        raise ValueError("its rows are of another shard")
+    status = table["status"]
+    if not set(pyarrow.compute.unique(status).to_pylist()) <= {"done", "failed"}:
+        raise ValueError("a row has no status")
+    done = table.filter(pyarrow.compute.equal(status, "done"))
+    for name, least in _LEAST.items():
+        if done[name].null_count or bool((done[name].to_numpy() < least).any()):
+            raise ValueError(f"a row has no {name}")
+    if done["sha256"].null_count:
+        raise ValueError("a row has no sha256")
+    sides = [done[name].to_numpy().astype(np.int64) for name in ("width", "height", "channels")]
+    if bool((sides[0] * sides[1] > MAX_PIXELS).any()) or bool((sides[2] > 4).any()):
+        raise ValueError("a row has a picture too large")
+    places = np.stack([done[name].to_numpy() for name in ("group", "offset")], 1)
+    if len(np.unique(places, axis=0)) != len(places):
+        raise ValueError("two rows have the same networks")
+    for name in METRICS:
+        values = table[name].drop_null().to_numpy()
+        if bool((np.isnan(values) | (values == -np.inf)).any()):
+            raise ValueError(f"a row's {name} is no number")
