@@ -1,6 +1,7 @@
 import os
 import tracemalloc
 from dataclasses import replace
+from itertools import pairwise
 from math import ceil, floor
 
 import numpy as np
@@ -134,6 +135,48 @@ def test_answers_do_not_depend_on_chunks(monkeypatch, tiling, chunk_bytes, point
     found = field.color(points), field.gradient(points), field.laplacian(points)
     for one, other in zip(found, expected, strict=True):
         assert_close(one, other, 1e-10)
+
+
+CACHE = 2 << 20  # bytes of one layer's activations
+STREAMS = [("color", 1), ("gradient", 3), ("laplacian", 4)]
+
+
+def asked_of(monkeypatch, name):
+    """What the networks are asked from now on, call by call, by one of the functions that do it."""
+    asked, ask = [], getattr(field_module, name)
+
+    def spy(*arguments, **options):
+        asked.append((arguments, options))
+        return ask(*arguments, **options)
+
+    monkeypatch.setattr(field_module, name, spy)
+    return asked
+
+
+@pytest.mark.parametrize(("show", "streams"), STREAMS)
+def test_one_network_is_asked_as_many_points_at_once_as_the_cache_holds(monkeypatch, show, streams):
+    asked = asked_of(monkeypatch, "propagate")
+    getattr(field_of(SINGLE, width=60), show)(np.random.default_rng(0).random((20_000, 2)))
+    counts = [points.shape[1] for (_, points), _ in asked]
+    assert counts[0] * streams * 60 * 4 <= CACHE < (counts[0] + 1) * streams * 60 * 4
+    assert counts[1:-1] == counts[:1] * (len(counts) - 2)
+
+
+@pytest.mark.parametrize("count", [99, 700, 2000])
+@pytest.mark.parametrize(("show", "streams"), STREAMS)
+def test_tiles_with_as_many_points_each_are_one_batch_that_the_cache_holds(monkeypatch, show, streams, count):
+    """A block of points takes a copy of its tile's network."""
+    field = field_of(GRID, width=60)
+    points = [
+        np.random.default_rng(tile).uniform(np.add(box[:2], 1.3), np.subtract(box[2:], 1.3), (count + tile % 2, 2))
+        for tile, (box, _) in enumerate(cuts_of(GRID))
+    ]
+    asked = asked_of(monkeypatch, "propagate")
+    getattr(field, show)(np.concatenate(points) / [37, 23])
+    assert sum(siren.batch for (siren, _), _ in asked) == len(points) == 8
+    sizes = [siren.batch * said.shape[1] * streams * 60 * 4 for (siren, said), _ in asked]
+    assert max(sizes) <= CACHE
+    assert all(one + other > CACHE for one, other in pairwise(sizes))
 
 
 @every_mosaic
@@ -338,6 +381,12 @@ def test_strips_make_the_whole(monkeypatch, strip):
     assert_close(np.concatenate(strips), whole, 1e-6)
 
 
+def test_strips_come_in_the_units_that_are_wanted():
+    field = field_of(GRID)
+    strips = list(field.render_rows(9, 7, show="gradient", extent=(37.0, 23.0)))
+    assert_close(np.concatenate(strips), field.render(9, 7, show="gradient") / [37, 23], 1e-6)
+
+
 def test_memory_of_a_large_render_is_bounded(monkeypatch):
     field = field_of(Tiling.single(40, 40), channels=1, width=4, depth=1)
     asked, jet = [], Field.jet
@@ -394,7 +443,13 @@ def test_grid_of_a_region_keeps_pixels_square():
 
 @pytest.mark.parametrize(
     "region",
-    [(0.5, 0.0, 0.5, 1.0), (0.0, 1.0, 1.0, 0.0), (0.0, 0.0, float("nan"), 1.0), (0.0, 0.0, float("inf"), 1.0)],
+    [
+        (0.5, 0.0, 0.5, 1.0),
+        (0.0, 0.5, 1.0, 0.5),
+        (0.0, 1.0, 1.0, 0.0),
+        (0.0, 0.0, float("nan"), 1.0),
+        (0.0, 0.0, float("inf"), 1.0),
+    ],
     ids=str,
 )
 def test_empty_and_endless_regions_are_refused(region):
@@ -577,6 +632,15 @@ def test_neighbouring_pixels_of_a_gigapixel_picture_are_rendered_apart():
     found = field.render(5, 1, region=region)
     assert_close(found, plain_grid(field, centres(5, 1, region))[0], 1e-5)
     assert np.abs(np.diff(found[0, :, 0])).min() > 1e-4
+
+
+@pytest.mark.parametrize(("name", "width"), [("propagate", 6), pytest.param("evaluate", 16, marks=needs_library)])
+def test_colours_alone_cost_no_derivatives(monkeypatch, name, width):
+    field, asked = field_of(GRID, width=width), asked_of(monkeypatch, name)
+    for ask in (field.color, field.gradient, field.laplacian):
+        ask(np.zeros((1, 2)))
+    wanted = [(options["axes"], options["laplacian"]) for _, options in asked]
+    assert wanted == [((), False), ((0, 1), False), ((0, 1), True)]
 
 
 @needs_library

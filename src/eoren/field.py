@@ -379,7 +379,7 @@ class Field:
             self.siren.select(which),
             points,
             axes=(0, 1) if wanted.gradient else (),
-            scale=wanted.scale.to(points.dtype)[which],
+            scale=wanted.scale[which],
             laplacian=wanted.laplacian,
         )
         return self.tuning.select(which).apply(said)

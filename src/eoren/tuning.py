@@ -87,7 +87,7 @@ class Moments:
         # Below the rounding of what was summed there is no slope to be found.
         dead, flat = _is_rounding(variance, mean_g), _is_rounding(target_variance, mean_f)
         # Nothing is known of a network that was not asked: it stays as it is.
-        left = (~flat | (self._count == 0)).to(variance)
+        left = ~flat | (self._count == 0)
         alpha = torch.where(dead, left, covariance / torch.where(dead, 1.0, variance))
         return Tuning(alpha.float(), (mean_f - alpha * mean_g).float())
 
@@ -108,4 +108,4 @@ class Moments:
 
 
 def _is_rounding(variance: Tensor, mean: Tensor) -> Tensor:
-    return variance <= 1e-12 * (mean.square() + variance) + 1e-30
+    return variance <= 1e-12 * mean.square() + 1e-30
