@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
 from eoren.coordinates import grid_lines, pixel_centres
+from eoren.devices import finest
 from eoren.errors import EorenError
 from eoren.native import Rendering, evaluate, is_native
 from eoren.siren import Siren, chunk_points, propagate
@@ -267,8 +268,7 @@ class Field:
             raise EorenError(f"points have shape {tuple(xy.shape)}, but the last axis must be (x, y)")
         if not bool(xy.isfinite().all()):
             raise EorenError("some points are not finite; give numbers (x, y) of the unit square")
-        precise = torch.float32 if self.siren.device.type == "mps" else torch.float64
-        points = xy.to(self.siren.device, precise).reshape(-1, 2)
+        points = xy.to(self.siren.device, finest(self.siren.device)).reshape(-1, 2)
         with torch.set_grad_enabled(xy.requires_grad and torch.is_grad_enabled()):
             jets = [
                 self.jet(part, gradient="gradient" in wanted, laplacian="laplacian" in wanted, extent=extent)
@@ -338,7 +338,7 @@ class Field:
         chunk = chunk_points(self.siren, streams)
         block = int(min(chunk, max(16, -(-len(tile) // max(1, int((counts > 0).sum()))))))
         blocks = -(-counts // block)
-        owner = torch.repeat_interleave(torch.arange(self.tiling.count, device=tile.device), blocks)
+        owner = torch.repeat_interleave(blocks)
         first = counts.cumsum(0) - counts
         place = torch.arange(len(owner), device=tile.device) - (blocks.cumsum(0) - blocks)[owner]
         inside = place[:, None] * block + torch.arange(block, device=tile.device)
