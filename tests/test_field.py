@@ -12,7 +12,7 @@ from tests.fields import TILINGS, doubled, field_of, tiling_of
 from eoren import field as field_module
 from eoren import native
 from eoren.errors import EorenError
-from eoren.field import Field, Provenance
+from eoren.field import Field, Jet, Provenance
 from eoren.tiling import Tiling
 
 SINGLE, GRID = TILINGS["single"], TILINGS["grid"]
@@ -217,6 +217,21 @@ def test_colours_are_the_integral_of_the_gradient(tiling):
     slopes = field.gradient(start + t[:, None] * (end - start)) @ (end - start)
     integral = np.tile(weights / 800, 400) @ slopes
     np.testing.assert_allclose(integral, field.color(end) - field.color(start), atol=1e-8)
+
+
+def test_a_jet_holds_what_is_wanted_in_the_units_that_are_wanted():
+    field, points = doubled(field_of(GRID)), some_points(GRID)
+    color, gradient, laplacian = plain_answers(field, points)
+    points = torch.from_numpy(points)
+    alone = field.jet(points)
+    assert_close(alone.color.numpy(), color, 1e-11)
+    assert (alone.gradient, alone.laplacian) == (None, None)
+    two = field.jet(points, gradient=True, extent=(1 / 3, 0.7))
+    assert_close(two.gradient.numpy(), gradient / [1 / 3, 0.7], 1e-11)
+    assert two.laplacian is None
+    three = field.jet(points, laplacian=True, extent=(0.7, 0.7))
+    assert_close(three.gradient.numpy(), gradient / 0.7, 1e-11)
+    assert_close(three.laplacian.numpy(), laplacian / 0.7**2, 1e-10)
 
 
 # What goes in and comes out.
@@ -482,6 +497,11 @@ def test_a_field_moves_whole():
     assert {t.device.type for t in (*moved.siren.tensors(), moved.tuning.alpha, moved.tuning.beta)} == {"meta"}
 
 
+def test_points_move_to_the_device_of_the_field(monkeypatch):
+    monkeypatch.setattr(Field, "jet", lambda self, points, **wanted: Jet(points))
+    assert field_of(GRID).to("meta").color(torch.zeros(5, 2)).device.type == "meta"
+
+
 def test_a_field_moves_to_a_device():
     field = field_of(GRID)
     same = field.to("cpu")
@@ -504,7 +524,9 @@ def test_answers_are_made_where_the_field_is(tiling, width):
 @pytest.mark.parametrize("point", [[np.nan, 0.5], [0.5, np.inf]])
 def test_points_that_are_not_numbers_are_refused(point):
     for tiling in (SINGLE, GRID):
-        with pytest.raises(EorenError, match="not finite"):
+        with pytest.raises(
+            EorenError, match=r"^some points are not finite; give numbers \(x, y\) of the unit square$"
+        ):
             field_of(tiling).color(np.array([point, [0.5, 0.5]]))
 
 

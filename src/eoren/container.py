@@ -71,7 +71,7 @@ def check_layout(start: bytes, size: int) -> dict[str, str]:
         {'title': 'three'}
     """
     length = int.from_bytes(start[:_START], "little")
-    if len(start) < _START or start[_START : _START + 1] != b"{":
+    if start[_START : _START + 1] != b"{":
         raise ForeignError("it does not begin as a safetensors file does")
     if length > MAX_HEADER:
         raise DamagedError(f"its header claims {length} bytes, where {MAX_HEADER} are the most")

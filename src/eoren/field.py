@@ -348,12 +348,7 @@ class Field:
         at_once = max(1, chunk // block)
         for start in range(0, len(owner), at_once):
             part = slice(start, start + at_once)
-            # One network needs no copies of itself.
-            which = slice(0, 1) if self.tiling.count == 1 else owner[part]
-            points = local[rows[part]]
-            if self.tiling.count == 1:
-                points = points.flatten(0, 1)[None]
-            said = self._tuned(points, which, wanted)
+            said = self._tuned(local[rows[part]], owner[part], wanted)
             parts.append(said.movedim(1, 2).flatten(0, 1)[keep[part].flatten()])
         return torch.cat(parts) if parts else local.new_zeros(0, streams, self.channels)
 
@@ -372,7 +367,7 @@ class Field:
         )
 
     def _tuned(
-        self, points: Tensor, which: slice | Tensor, wanted: "_Wanted"
+        self, points: Tensor, which: Tensor, wanted: "_Wanted"
     ) -> Float[Tensor, "batch streams points channels"]:
         """Some networks at their local points, tuned."""
         said = propagate(
