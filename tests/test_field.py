@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tests.fields import TILINGS, doubled, field_of, tiling_of
+from torch.autograd.forward_ad import dual_level, make_dual, unpack_dual
 
 from eoren import field as field_module
 from eoren import native
@@ -648,6 +649,19 @@ def test_pytorch_differentiates_what_the_native_engine_knows(tiling):
     (found,) = torch.autograd.grad(color.sum(), points)
     expected = field.gradient(points.detach()).sum(1)
     assert_close(found.numpy(), expected.numpy().astype(np.float64), 1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # by PyTorch's own forward derivatives
+@needs_library
+@one_and_many
+def test_pytorch_differentiates_forward_what_the_native_engine_knows(tiling):
+    field = native_field(tiling)
+    points = torch.from_numpy(some_points(tiling, 40))
+    way = torch.from_numpy(np.random.default_rng(1).normal(size=points.shape))
+    with dual_level():
+        found = unpack_dual(field.color(make_dual(points, way))).tangent
+    expected = (field.gradient(points) * way[:, None]).sum(-1)
+    assert_close(found.numpy(), expected.numpy(), 1e-5)
 
 
 @needs_library

@@ -333,7 +333,7 @@ class Field:
         Points come sorted by tile. Each tile's are cut into blocks of one length, so that many tiles are one
         batch; the last block of a tile repeats its last point.
         """
-        counts = torch.bincount(tile, minlength=self.tiling.count)
+        counts = torch.bincount(tile)
         streams = 1 + 2 * wanted.gradient + wanted.laplacian
         chunk = chunk_points(self.siren, streams)
         block = int(min(chunk, max(16, -(-len(tile) // max(1, int((counts > 0).sum()))))))
