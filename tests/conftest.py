@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jaxtyping
 import pytest
 from tests.browser import chromium
 
@@ -14,6 +15,12 @@ def data():
     if "EOREN_DATA" not in os.environ:
         pytest.skip("set EOREN_DATA to the folder of real pictures")
     return Path(os.environ["EOREN_DATA"])
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Functions as users run them: without the run-time checks of types that the tests switch on."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture(scope="session")

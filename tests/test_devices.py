@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from eoren.devices import DEVICES, choose_device
+from eoren.devices import DEVICES, choose_device, finest
 from eoren.errors import EorenError
 
 
@@ -49,3 +49,8 @@ def test_unknown_names_are_refused_with_those_that_are_known(name):
 
 def test_what_auto_chooses_computes():
     assert float(torch.ones(3, device=choose_device()).sum()) == 3
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("cpu", torch.float64), ("cuda", torch.float64), ("mps", torch.float32)])
+def test_apples_device_has_no_float64(name, dtype):
+    assert finest(torch.device(name)) == dtype

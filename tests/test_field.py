@@ -1,17 +1,19 @@
 import os
 import tracemalloc
 from dataclasses import replace
+from itertools import pairwise
 from math import ceil, floor
 
 import numpy as np
 import pytest
 import torch
 from tests.fields import TILINGS, doubled, field_of, tiling_of
+from torch.autograd.forward_ad import dual_level, make_dual, unpack_dual
 
 from eoren import field as field_module
 from eoren import native
 from eoren.errors import EorenError
-from eoren.field import Field, Provenance
+from eoren.field import Field, Jet, Provenance
 from eoren.tiling import Tiling
 
 SINGLE, GRID = TILINGS["single"], TILINGS["grid"]
@@ -136,6 +138,49 @@ def test_answers_do_not_depend_on_chunks(monkeypatch, tiling, chunk_bytes, point
         assert_close(one, other, 1e-10)
 
 
+CACHE = 2 << 20  # bytes of one layer's activations
+STREAMS = [("color", 1), ("gradient", 3), ("laplacian", 4)]
+
+
+def asked_of(monkeypatch, name):
+    """What the networks are asked from now on, call by call, by one of the functions that do it."""
+    asked, ask = [], getattr(field_module, name)
+
+    def spy(*arguments, **options):
+        asked.append((arguments, options))
+        return ask(*arguments, **options)
+
+    monkeypatch.setattr(field_module, name, spy)
+    return asked
+
+
+@pytest.mark.parametrize(("show", "streams"), STREAMS)
+def test_one_network_is_asked_as_many_points_at_once_as_the_cache_holds(monkeypatch, show, streams):
+    asked = asked_of(monkeypatch, "propagate")
+    getattr(field_of(SINGLE, width=60), show)(np.random.default_rng(0).random((20_000, 2)))
+    counts = [points.shape[1] for (_, points), _ in asked]
+    assert counts[0] * streams * 60 * 4 <= CACHE < (counts[0] + 1) * streams * 60 * 4
+    assert counts[1:-1] == counts[:1] * (len(counts) - 2)
+
+
+@pytest.mark.parametrize("tiles", [slice(0, 8), slice(3, 4)], ids=["all", "one"])
+@pytest.mark.parametrize("count", [99, 700, 2000])
+@pytest.mark.parametrize(("show", "streams"), STREAMS)
+def test_tiles_with_as_many_points_each_are_one_batch_that_the_cache_holds(monkeypatch, show, streams, count, tiles):
+    """A block of points takes a copy of its tile's network."""
+    field = field_of(GRID, width=60)
+    points = [
+        np.random.default_rng(tile).uniform(np.add(box[:2], 1.3), np.subtract(box[2:], 1.3), (count + tile % 2, 2))
+        for tile, (box, _) in enumerate(cuts_of(GRID)[tiles])
+    ]
+    asked = asked_of(monkeypatch, "propagate")
+    getattr(field, show)(np.concatenate(points) / [37, 23])
+    assert sum(siren.batch for (siren, _), _ in asked) == len(points)
+    sizes = [siren.batch * said.shape[1] * streams * 60 * 4 for (siren, said), _ in asked]
+    assert max(sizes) <= CACHE
+    assert all(one + other > CACHE for one, other in pairwise(sizes))
+
+
 @every_mosaic
 def test_colour_and_derivatives_continue_across_seams(tiling):
     field = doubled(field_of(tiling))
@@ -173,6 +218,21 @@ def test_colours_are_the_integral_of_the_gradient(tiling):
     slopes = field.gradient(start + t[:, None] * (end - start)) @ (end - start)
     integral = np.tile(weights / 800, 400) @ slopes
     np.testing.assert_allclose(integral, field.color(end) - field.color(start), atol=1e-8)
+
+
+def test_a_jet_holds_what_is_wanted_in_the_units_that_are_wanted():
+    field, points = doubled(field_of(GRID)), some_points(GRID)
+    color, gradient, laplacian = plain_answers(field, points)
+    points = torch.from_numpy(points)
+    alone = field.jet(points)
+    assert_close(alone.color.numpy(), color, 1e-11)
+    assert (alone.gradient, alone.laplacian) == (None, None)
+    two = field.jet(points, gradient=True, extent=(1 / 3, 0.7))
+    assert_close(two.gradient.numpy(), gradient / [1 / 3, 0.7], 1e-11)
+    assert two.laplacian is None
+    three = field.jet(points, laplacian=True, extent=(0.7, 0.7))
+    assert_close(three.gradient.numpy(), gradient / 0.7, 1e-11)
+    assert_close(three.laplacian.numpy(), laplacian / 0.7**2, 1e-10)
 
 
 # What goes in and comes out.
@@ -338,6 +398,12 @@ def test_strips_make_the_whole(monkeypatch, strip):
     assert_close(np.concatenate(strips), whole, 1e-6)
 
 
+def test_strips_come_in_the_units_that_are_wanted():
+    field = field_of(GRID)
+    strips = list(field.render_rows(9, 7, show="gradient", extent=(37.0, 23.0)))
+    assert_close(np.concatenate(strips), field.render(9, 7, show="gradient") / [37, 23], 1e-6)
+
+
 def test_memory_of_a_large_render_is_bounded(monkeypatch):
     field = field_of(Tiling.single(40, 40), channels=1, width=4, depth=1)
     asked, jet = [], Field.jet
@@ -412,7 +478,13 @@ def test_grid_of_a_region_keeps_pixels_square():
 
 @pytest.mark.parametrize(
     "region",
-    [(0.5, 0.0, 0.5, 1.0), (0.0, 1.0, 1.0, 0.0), (0.0, 0.0, float("nan"), 1.0), (0.0, 0.0, float("inf"), 1.0)],
+    [
+        (0.5, 0.0, 0.5, 1.0),
+        (0.0, 0.5, 1.0, 0.5),
+        (0.0, 1.0, 1.0, 0.0),
+        (0.0, 0.0, float("nan"), 1.0),
+        (0.0, 0.0, float("inf"), 1.0),
+    ],
     ids=str,
 )
 def test_empty_and_endless_regions_are_refused(region):
@@ -444,6 +516,11 @@ def test_a_field_moves_whole():
     assert {t.device.type for t in (*moved.siren.tensors(), moved.tuning.alpha, moved.tuning.beta)} == {"meta"}
 
 
+def test_points_move_to_the_device_of_the_field(monkeypatch):
+    monkeypatch.setattr(Field, "jet", lambda self, points, **wanted: Jet(points))
+    assert field_of(GRID).to("meta").color(torch.zeros(5, 2)).device.type == "meta"
+
+
 def test_a_field_moves_to_a_device():
     field = field_of(GRID)
     same = field.to("cpu")
@@ -452,10 +529,23 @@ def test_a_field_moves_to_a_device():
     np.testing.assert_array_equal(same.color(points), field.color(points))
 
 
+@pytest.mark.parametrize("width", [6, 16])
+@one_and_many
+def test_answers_are_made_where_the_field_is(tiling, width):
+    field = field_of(tiling, width=width)
+    points = some_points(tiling)
+    for ask in (field.color, field.gradient, field.laplacian):
+        expected = ask(points)
+        with torch.device("meta"):  # not where PyTorch makes what it is told no place for
+            np.testing.assert_array_equal(ask(points), expected)
+
+
 @pytest.mark.parametrize("point", [[np.nan, 0.5], [0.5, np.inf]])
 def test_points_that_are_not_numbers_are_refused(point):
     for tiling in (SINGLE, GRID):
-        with pytest.raises(EorenError, match="not finite"):
+        with pytest.raises(
+            EorenError, match=r"^some points are not finite; give numbers \(x, y\) of the unit square$"
+        ):
             field_of(tiling).color(np.array([point, [0.5, 0.5]]))
 
 
@@ -579,6 +669,19 @@ def test_pytorch_differentiates_what_the_native_engine_knows(tiling):
     assert_close(found.numpy(), expected.numpy().astype(np.float64), 1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # by PyTorch's own forward derivatives
+@needs_library
+@one_and_many
+def test_pytorch_differentiates_forward_what_the_native_engine_knows(tiling):
+    field = native_field(tiling)
+    points = torch.from_numpy(some_points(tiling, 40))
+    way = torch.from_numpy(np.random.default_rng(1).normal(size=points.shape))
+    with dual_level():
+        found = unpack_dual(field.color(make_dual(points, way))).tangent
+    expected = (field.gradient(points) * way[:, None]).sum(-1)
+    assert_close(found.numpy(), expected.numpy(), 1e-5)
+
+
 @needs_library
 def test_a_native_picture_of_one_pixel():
     field = native_field(Tiling.single(1, 1))
@@ -595,6 +698,15 @@ def test_neighbouring_pixels_of_a_gigapixel_picture_are_rendered_apart():
     found = field.render(5, 1, region=region)
     assert_close(found, plain_grid(field, centres(5, 1, region))[0], 1e-5)
     assert np.abs(np.diff(found[0, :, 0])).min() > 1e-4
+
+
+@pytest.mark.parametrize(("name", "width"), [("propagate", 6), pytest.param("evaluate", 16, marks=needs_library)])
+def test_colours_alone_cost_no_derivatives(monkeypatch, name, width):
+    field, asked = field_of(GRID, width=width), asked_of(monkeypatch, name)
+    for ask in (field.color, field.gradient, field.laplacian):
+        ask(np.zeros((1, 2)))
+    wanted = [(options["axes"], options["laplacian"]) for _, options in asked]
+    assert wanted == [((), False), ((0, 1), False), ((0, 1), True)]
 
 
 @needs_library

@@ -1,4 +1,4 @@
-import inspect
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -21,11 +21,6 @@ def random_image(height, width, channels=1, dtype=np.float64, seed=0):
 
 def pixel_centres(count, extent=1.0):
     return (np.arange(count) + 0.5) / count * extent
-
-
-def unchecked(function):
-    """The function as users run it: without the run-time checks of shapes that the tests switch on."""
-    return inspect.unwrap(function)
 
 
 # All gradients that promise slopes, as functions of an image and an extent.
@@ -176,6 +171,7 @@ def test_raw_responses_match_opencv(name, operator):
 
 def test_central_differences_match_numpy_borders_included():
     image = random_image(6, 9, channels=2)
+    np.testing.assert_array_equal(adjusted_gradient(image), adjusted_gradient(image, "central"))  # the default
     dy, dx = np.gradient(image, 1 / 6, 1 / 9, axis=(0, 1))
     np.testing.assert_allclose(adjusted_gradient(image, "central"), np.stack([dx, dy], axis=-1), atol=1e-12)
 
@@ -295,6 +291,18 @@ def test_reference_does_not_depend_on_the_blocks_it_works_in(monkeypatch):
         np.testing.assert_allclose(reference_gradient(image), whole, rtol=1e-6, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(10, 7, 3), (20_000, 25, 2), (1 << 17, 5, 1), (1 << 17, 3, 2)], ids=str)
+def test_blocks_are_as_many_whole_lines_as_the_cache_holds(shape):
+    length, count, channels = shape
+    lines = np.broadcast_to(np.arange(count, dtype=float)[:, None], shape)
+    blocks = [lines[block] for block in gradients.line_blocks(lines)]
+    assert all((len(block), block.shape[2]) == (length, channels) for block in blocks)
+    np.testing.assert_array_equal(np.concatenate([block[0, :, 0] for block in blocks]), np.arange(count))
+    cache = 1 << 17  # samples: one megabyte of float64
+    assert all(block.size <= cache or block.shape[1] == 1 for block in blocks)
+    assert all(one.size + other.size > cache for one, other in pairwise(blocks))
+
+
 def test_reference_of_float32_is_computed_in_float64():
     image = random_image(30, 40, channels=2, dtype=np.float32)
     expected = reference_gradient(image.astype(np.float64)).astype(np.float32)
@@ -304,11 +312,10 @@ def test_reference_of_float32_is_computed_in_float64():
 # Mistakes of the caller.
 
 
-@pytest.fixture(params=["adjusted", "reference"])
-def user_call(request):
-    return unchecked({"adjusted": adjusted_gradient, "reference": reference_gradient}[request.param])
+both = pytest.mark.parametrize("gradient_of", [adjusted_gradient, reference_gradient])
 
 
+@both
 @pytest.mark.parametrize(
     ("image", "message"),
     [
@@ -321,23 +328,26 @@ def user_call(request):
         (np.zeros((4, 5, 3), np.complex64), r"complex64.*float32"),
     ],
 )
-def test_wrong_images_are_refused(user_call, image, message):
+@pytest.mark.usefixtures("unchecked")
+def test_wrong_images_are_refused(gradient_of, image, message):
     with pytest.raises(EorenError, match=message):
-        user_call(image)
+        gradient_of(image)
 
 
+@both
 @pytest.mark.parametrize("extent", [(0.0, 1.0), (1.0, -2.0), (np.nan, 1.0), (1.0, np.inf)])
-def test_wrong_extents_are_refused(user_call, extent):
+def test_wrong_extents_are_refused(gradient_of, extent):
     with pytest.raises(EorenError, match=r"extent is \(.*positive"):
-        user_call(np.zeros((4, 5, 3)), extent=extent)
+        gradient_of(np.zeros((4, 5, 3)), extent=extent)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_unknown_filters_and_adjustments_are_refused():
     image = np.zeros((4, 5, 3))
     with pytest.raises(EorenError, match=r"'roberts'.*forward, central, prewitt, sobel, scharr, farid"):
         adjusted_gradient(image, "roberts")
     with pytest.raises(EorenError, match=r"'sum'.*'ramp', 'magnitude' or None"):
-        unchecked(adjusted_gradient)(image, adjust="sum")
+        adjusted_gradient(image, adjust="sum")
 
 
 def test_stencils_cannot_be_changed():

@@ -6,7 +6,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from eoren.backpropagation import Backpropagation
-from eoren.siren import flops, initialise, parameter_count, propagate
+from eoren.siren import chunk_points, flops, initialise, parameter_count, propagate
 
 
 def by_hand(siren, points, *, axes=(), scale=None):
@@ -128,6 +128,12 @@ def test_networks_of_a_batch_are_independent():
         one = slice(network, network + 1)
         alone = propagate(siren.select(one), points[one], axes=(0, 1), laplacian=True)
         torch.testing.assert_close(together[one], alone, rtol=1e-12, atol=1e-12)
+
+
+def test_a_point_alone_has_all_its_streams():
+    siren, points = drawn(), drawn_points()
+    together = propagate(siren, points, axes=(0, 1), laplacian=True)
+    assert_equal_to_rounding(propagate(siren, points[:, :1], axes=(0, 1), laplacian=True), together[:, :, :1])
 
 
 @pytest.mark.parametrize("axes", [(), (0,), (1,), (1, 0)], ids=str)
@@ -304,6 +310,11 @@ def test_drawing_follows_from_the_generator_alone():
         assert not torch.equal(a[0], a[1])
 
 
+def test_networks_are_drawn_where_the_generator_is():
+    with torch.device("meta"):  # not where PyTorch makes what it is told no device for
+        assert drawn().device == torch.device("cpu")
+
+
 # The container.
 
 
@@ -337,6 +348,21 @@ def test_selection_is_a_view_for_slices_and_a_copy_for_indices():
     picked = siren.select(torch.tensor([3, 0, 3]))
     for tensor, own in zip(picked.tensors(), siren.tensors(), strict=True):
         assert torch.equal(tensor, torch.stack([own[3], own[0], own[3]]))
+
+
+def test_networks_go_where_tensors_go():
+    moved = drawn().to(device="meta", dtype=torch.float32)
+    assert {(t.device.type, t.dtype) for t in moved.tensors()} == {("meta", torch.float32)}
+
+
+@pytest.mark.parametrize(("device", "cache"), [("cpu", 2 << 20), ("meta", 64 << 20)])
+@pytest.mark.parametrize(("dtype", "size"), [(torch.float32, 4), (torch.float64, 8)])
+def test_chunks_fill_the_cache_of_the_device(device, cache, dtype, size):
+    siren = drawn(width=40, dtype=dtype).to(device)
+    for streams in (1, 3):
+        points = chunk_points(siren, streams)
+        assert points * streams * 40 * size <= cache < (points + 1) * streams * 40 * size
+    assert chunk_points(siren, 1 << 20) == 16  # the least that is worth a call
 
 
 @pytest.mark.parametrize("streams", [1, 2, 3])

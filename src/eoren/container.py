@@ -73,7 +73,7 @@ def check_layout(start: bytes, size: int, most: int = MAX_HEADER) -> dict[str, s
         {'title': 'three'}
     """
     length = int.from_bytes(start[:_START], "little")
-    if len(start) < _START or start[_START : _START + 1] != b"{":
+    if start[_START : _START + 1] != b"{":
         raise ForeignError("it does not begin as a safetensors file does")
     if length > most:
         raise DamagedError(f"its header claims {length} bytes, where {most} are the most")

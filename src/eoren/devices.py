@@ -26,3 +26,13 @@ def choose_device(name: str = "auto") -> torch.device:
         have = ", ".join(kind for kind, there in present.items() if there)
         raise EorenError(f"device {name!r} is not available to PyTorch {torch.__version__} here; there is: {have}")
     return torch.device(name)
+
+
+def finest(device: torch.device) -> torch.dtype:
+    """The most precise numbers of a device: float64, float32 where Apple's has no others.
+
+    Example:
+        >>> finest(torch.device("cpu")), finest(torch.device("mps"))
+        (torch.float64, torch.float32)
+    """
+    return torch.float32 if device.type == "mps" else torch.float64

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
 from eoren.coordinates import grid_lines, pixel_centres
+from eoren.devices import finest
 from eoren.errors import EorenError
 from eoren.native import Rendering, evaluate, is_native
 from eoren.siren import Siren, chunk_points, propagate
@@ -269,8 +270,7 @@ class Field:
             raise EorenError(f"points have shape {tuple(xy.shape)}, but the last axis must be (x, y)")
         if not bool(xy.isfinite().all()):
             raise EorenError("some points are not finite; give numbers (x, y) of the unit square")
-        precise = torch.float32 if self.siren.device.type == "mps" else torch.float64
-        points = xy.to(self.siren.device, precise).reshape(-1, 2)
+        points = xy.to(self.siren.device, finest(self.siren.device)).reshape(-1, 2)
         with torch.set_grad_enabled(xy.requires_grad and torch.is_grad_enabled()):
             at_once = max(1, _POINTS_AT_ONCE // max(1, self.tiling.most_meeting - _AT_A_CORNER + 1))
             jets = [
@@ -336,12 +336,12 @@ class Field:
         Points come sorted by tile. Each tile's are cut into blocks of one length, so that many tiles are one
         batch; the last block of a tile repeats its last point.
         """
-        counts = torch.bincount(tile, minlength=self.tiling.count)
+        counts = torch.bincount(tile)
         streams = 1 + 2 * wanted.gradient + wanted.laplacian
         chunk = chunk_points(self.siren, streams)
         block = int(min(chunk, max(16, -(-len(tile) // max(1, int((counts > 0).sum()))))))
         blocks = -(-counts // block)
-        owner = torch.repeat_interleave(torch.arange(self.tiling.count, device=tile.device), blocks)
+        owner = torch.repeat_interleave(blocks)
         first = counts.cumsum(0) - counts
         place = torch.arange(len(owner), device=tile.device) - (blocks.cumsum(0) - blocks)[owner]
         inside = place[:, None] * block + torch.arange(block, device=tile.device)
@@ -351,12 +351,7 @@ class Field:
         at_once = max(1, chunk // block)
         for start in range(0, len(owner), at_once):
             part = slice(start, start + at_once)
-            # One network needs no copies of itself.
-            which = slice(0, 1) if self.tiling.count == 1 else owner[part]
-            points = local[rows[part]]
-            if self.tiling.count == 1:
-                points = points.flatten(0, 1)[None]
-            said = self._tuned(points, which, wanted)
+            said = self._tuned(local[rows[part]], owner[part], wanted)
             parts.append(said.movedim(1, 2).flatten(0, 1)[keep[part].flatten()])
         return torch.cat(parts) if parts else local.new_zeros(0, streams, self.channels)
 
@@ -375,14 +370,14 @@ class Field:
         )
 
     def _tuned(
-        self, points: Tensor, which: slice | Tensor, wanted: "_Wanted"
+        self, points: Tensor, which: Tensor, wanted: "_Wanted"
     ) -> Float[Tensor, "batch streams points channels"]:
         """Some networks at their local points, tuned."""
         said = propagate(
             self.siren.select(which),
             points,
             axes=(0, 1) if wanted.gradient else (),
-            scale=wanted.scale.to(points.dtype)[which],
+            scale=wanted.scale[which],
             laplacian=wanted.laplacian,
         )
         return self.tuning.select(which).apply(said)

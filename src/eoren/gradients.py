@@ -277,7 +277,7 @@ def _spline_slopes(
     length = len(lines)
     if length == 1:
         return np.zeros_like(lines)
-    samples = np.arange(length, dtype=np.float64)
+    samples = np.arange(length)
     straight = [(order, np.zeros_like(lines[0])) for order in (2, 4)]
     spline = make_interp_spline(samples, lines, k=5, bc_type=(straight, straight), check_finite=False)
     slopes: Float[np.ndarray, "length count channels"] = spline.derivative()(samples)

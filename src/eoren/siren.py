@@ -204,7 +204,7 @@ def _seed(
 def _affine(z: Streams, weight: Tensor, bias: Tensor, omega: float) -> Float[Tensor, "batch streams points outputs"]:
     """``omega (z W + b)`` for the value stream, ``omega z W`` for the derivatives, in one product."""
     batch, streams, points, _ = z.shape
-    p = torch.bmm(z.reshape(batch, streams * points, -1), weight if omega == 1 else omega * weight)
+    p = torch.bmm(z.reshape(batch, streams * points, -1), omega * weight)
     p = p.view(batch, streams, points, -1)
     if streams == 1:
         return p + omega * bias.unsqueeze(1)

@@ -138,12 +138,12 @@ class Tiling:
     @property
     def boxes(self) -> Int[Tensor, "count 4"]:
         """Per tile, ``(x0, y0, x1, y1)`` in pixels, halo not included: a partition of the picture."""
-        return torch.tensor(self.tree.boxes)
+        return torch.from_numpy(np.array(self.tree.boxes))
 
     @cached_property
     def pixel_boxes(self) -> Int[Tensor, "count 4"]:
         """Per tile, ``(column0, row0, column1, row1)`` of the pixels it answers for, halo included, ends excluded."""
-        box, size = self.boxes.double(), torch.tensor([self.width, self.height]).double()
+        box, size = self.boxes.double(), self.boxes.new_tensor([self.width, self.height]).double()
         low, high = box[:, :2], box[:, 2:]
         # The centre of pixel j lies at j + 0.5. There is no halo beyond the border.
         first = torch.where(low > 0, torch.ceil(low - self.halo - 0.5), low).clamp(min=0)
@@ -227,7 +227,7 @@ class Tiling:
     @property
     def local_per_unit(self) -> Float[Tensor, "count 2"]:
         """Per tile, how fast its local coordinates change by x and by y of the unit square. float64."""
-        return torch.tensor([self.width, self.height]).double() / self.halves[:, None]
+        return self.halves.new_tensor([self.width, self.height]) / self.halves[:, None]
 
     def blend(self, points: Float[Tensor, "points 2"]) -> Blend:
         """Which tiles answer for each point, and how they blend; differentiable by the points.
@@ -255,7 +255,7 @@ class Tiling:
             steps = steps * (size[across, None] / self.halo) ** torch.arange(3, device=device) if self.halo else steps
             halves = []
             for goes, child, factor in (
-                (t < 1, lower, torch.tensor([1.0, 0, 0]).to(steps) - steps),
+                (t < 1, lower, steps.new_tensor([1.0, 0, 0]) - steps),
                 (t > -1, upper, steps),
             ):
                 halves.append(

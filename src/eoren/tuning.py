@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eoren.devices import finest
+
 
 @dataclass(frozen=True, eq=False)
 class Tuning:
@@ -42,7 +44,7 @@ class Tuning:
 class Moments:
     """Running sums over the pixels of B networks, from which least squares follows.
 
-    Kept in float64 where the device has it: variances are differences of large sums.
+    Kept in the finest numbers of the device: variances are differences of large sums.
 
     Example:
         >>> g = torch.rand(1, 50, 3, generator=torch.Generator().manual_seed(0))
@@ -55,7 +57,7 @@ class Moments:
 
     def __init__(self, batch: int, channels: int, device: torch.device) -> None:
         """Start at nothing seen, for ``batch`` networks."""
-        dtype = torch.float32 if device.type == "mps" else torch.float64
+        dtype = finest(device)
         self._sums = torch.zeros(5, batch, 1, channels, dtype=dtype, device=device)
         self._count = torch.zeros(batch, 1, 1, dtype=dtype, device=device)
 
@@ -87,7 +89,7 @@ class Moments:
         # Below the rounding of what was summed there is no slope to be found.
         dead, flat = _is_rounding(variance, mean_g), _is_rounding(target_variance, mean_f)
         # Nothing is known of a network that was not asked: it stays as it is.
-        left = (~flat | (self._count == 0)).to(variance)
+        left = ~flat | (self._count == 0)
         alpha = torch.where(dead, left, covariance / torch.where(dead, 1.0, variance))
         return Tuning(alpha.float(), (mean_f - alpha * mean_g).float())
 
@@ -108,4 +110,4 @@ class Moments:
 
 
 def _is_rounding(variance: Tensor, mean: Tensor) -> Tensor:
-    return variance <= 1e-12 * (mean.square() + variance) + 1e-30
+    return variance <= 1e-12 * mean.square() + 1e-30

@@ -224,13 +224,12 @@ def test_masks_are_the_mean_of_their_colours_times_their_alpha(scene):
         ({"target": "missing.eoren"}, "missing.eoren: cannot be read"),
     ],
 )
-def test_clone_refuses(scene, change, message, python):
+@pytest.mark.usefixtures("unchecked")
+def test_clone_refuses(scene, change, message):
     target, source, mask, offset = scene
     given = {"source": source, "target": target, "mask": mask, "offset": offset, **change}
-    from inspect import unwrap
-
     with pytest.raises(EorenError) as caught:
-        unwrap(clone)(given.pop("source"), given.pop("target"), given.pop("mask"), **given)
+        clone(given.pop("source"), given.pop("target"), given.pop("mask"), **given)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -291,11 +290,10 @@ def test_sizes_that_differ():
         ({"sizes": "fit"}, "sizes 'fit' is unknown"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_mix_refuses(change, message):
-    from inspect import unwrap
-
     with pytest.raises(EorenError, match=message):
-        unwrap(mix)(random(4, 4), random(4, 4), **change)
+        mix(random(4, 4), random(4, 4), **change)
 
 
 # Filling.
@@ -403,11 +401,12 @@ def test_guidance_is_the_targets_gradient_where_the_mask_does_not_reach(scene):
     np.testing.assert_allclose(guidance[i, j, :, 0], source[i - y, j - x + 1] - source[i - y, j - x])
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_biharmonic_has_no_gradient_field(scene):
     with pytest.raises(EorenError, match="follows no gradient field"):
         fill(scene[1], scene[2], method="biharmonic").fit(solver="network", steps=1)
     with pytest.raises(EorenError, match="solver 'magic' is unknown"):
-        fill(scene[1], scene[2]).fit.__wrapped__(fill(scene[1], scene[2]), solver="magic")
+        fill(scene[1], scene[2]).fit(solver="magic")
 
 
 @pytest.mark.parametrize("mode", ["import", "mixed", "average"])
