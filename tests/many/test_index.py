@@ -9,7 +9,7 @@ import pytest
 
 from eoren.errors import EorenError
 from eoren.many.index import COLUMNS, read_rows, schema, write_rows
-from eoren.many.pages import Page, pages
+from eoren.many.parquet import Page, pages
 
 SHARD, SIZE = 4, 100
 
@@ -85,7 +85,7 @@ def without(name):
         (stored([{k: v for k, v in each.items() if k != "ssim"} for each in GOOD], without("ssim")), "other columns"),
         (stored(own=schema().set(0, pyarrow.field("number", "int32"))), "other columns"),
         (stored(own=schema().set(1, pyarrow.field("name", pyarrow.large_string()))), "other columns"),
-        (stored([]), "it has 0 rows"),
+        (stored([]), "begins nowhere"),
         (stored([row(place % 100) for place in range(101)]), "it has 101 rows, where 100"),
         (stored(column_encoding={"name": "DELTA_BYTE_ARRAY"}, use_dictionary=False), "in no simple way"),
         (stored([row(0, name=None)]), "no name or no place"),

@@ -14,10 +14,10 @@ _DICTIONARY_PAGE = 2
 _HEADERS = {0: 5, _DICTIONARY_PAGE: 7, 3: 8}  # kind of page: field of its own header. Others have no values
 _ENCODING = {0: 2, _DICTIONARY_PAGE: 2, 3: 4}  # the field of that which says how values are written
 _PLAIN = {0, 2, 3, 8}  # values, runs, indices of a dictionary: no values that repeat parts of others
-# Fields that the columns of a simple table have. No other file, no key, no filter, no sizes of levels.
+# Fields that the columns of a simple table may have: no other file, no keys, no filters.
 _GROUP = {1, 2, 3, 5, 6, 7}
 _COLUMN = {2, 3, 4, 5, 6, 7}
-_DESCRIPTION = {1, 2, 3, 4, 5, 6, 7, 9, 11, 13}
+_DESCRIPTION = {1, 2, 3, 4, 5, 6, 7, 9, 11, 12, 13, 16}
 _LONGEST_HEADER = 1 << 12
 _DEEPEST = 8
 
