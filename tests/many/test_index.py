@@ -9,7 +9,7 @@ import pytest
 
 from eoren.errors import EorenError
 from eoren.many.index import COLUMNS, read_rows, schema, write_rows
-from eoren.many.pages import Page, pages
+from eoren.many.parquet import Chunk, Page, chunks, pages
 
 SHARD, SIZE = 4, 100
 
@@ -85,7 +85,7 @@ def without(name):
         (stored([{k: v for k, v in each.items() if k != "ssim"} for each in GOOD], without("ssim")), "other columns"),
         (stored(own=schema().set(0, pyarrow.field("number", "int32"))), "other columns"),
         (stored(own=schema().set(1, pyarrow.field("name", pyarrow.large_string()))), "other columns"),
-        (stored([]), "it has 0 rows"),
+        (stored([]), "begins nowhere"),
         (stored([row(place % 100) for place in range(101)]), "it has 101 rows, where 100"),
         (stored(column_encoding={"name": "DELTA_BYTE_ARRAY"}, use_dictionary=False), "in no simple way"),
         (stored([row(0, name=None)]), "no name or no place"),
@@ -204,7 +204,8 @@ def test_a_page_built_by_hand():
         (header()[:8], "no end"),
         (header(more=b"\x15\x80" + b"\x80" * 20), "without end"),
         (header(more=b"\x1c" * 20), "too deep"),
-        (header(more=b"\x19\xf5\xff\xff\xff\xff\x0f"), "what none needs"),
+        (header(more=b"\x19\xf5\xff\xff\xff\xff\x0f"), "too long"),
+        (header(more=b"\x1b\x00"), "what none needs"),
         (header(more=b"\x05\x02\x00"), "says a thing twice"),
         (header(more=b"\x18\xff\xff\x7f"), "no end"),
     ],
@@ -212,3 +213,64 @@ def test_a_page_built_by_hand():
 def test_pages_that_are_none(data, message):
     with pytest.raises(ValueError, match=message):
         list(pages(data, 0, len(data)))
+
+
+def footer(data):
+    return data[-8 - int.from_bytes(data[-8:-4], "little") : -8]
+
+
+@pytest.mark.parametrize("options", [{}, {"row_group_size": 7}, {"use_dictionary": False, "compression": "none"}])
+def test_a_footer_says_what_pyarrow_reads_in_it(options):
+    data = stored(**options)
+    metadata = pyarrow.parquet.ParquetFile(io.BytesIO(data)).metadata
+    expected = []
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        columns = [group.column(number) for number in range(group.num_columns)]
+        starts = [each.dictionary_page_offset or each.data_page_offset for each in columns]
+        expected.append(
+            [
+                Chunk(
+                    group.num_rows,
+                    each.num_values,
+                    start,
+                    each.total_compressed_size,
+                    0 if options.get("compression") else 6,
+                )
+                for each, start in zip(columns, starts, strict=True)
+            ]
+        )
+    assert chunks(footer(data)) == (len(GOOD), expected)
+
+
+# Thrift's compact protocol: three rows in one group of one column.
+DESCRIPTION = b"\x15\x02\x19\x15\x00\x19\x18\x01a\x15\x0c\x16\x06\x16\x14\x16\x14"
+COLUMN = b"\x26\x08\x1c%b\x00\x00"
+GROUP = b"\x19\x1c%b\x16\x14\x16\x06\x00"
+FOOTER = b"\x15\x02\x19\x0c\x16\x06\x19\x1c%b\x00"
+
+
+def of_one_column(description=DESCRIPTION + b"\x26\x08", column=COLUMN):
+    return FOOTER % (GROUP % (column % description))
+
+
+def test_a_footer_made_by_hand():
+    assert chunks(of_one_column()) == (3, [[Chunk(3, 3, 4, 10, 6)]])
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (of_one_column() + b"\0", "ends too soon"),
+        (of_one_column()[:-3], "no end"),
+        (of_one_column(DESCRIPTION), "begins nowhere"),
+        (of_one_column(DESCRIPTION + b"\x26\x08\x26\x0a"), "begins nowhere"),  # a dictionary after the values
+        (of_one_column(DESCRIPTION + b"\x26\x08\x16\x02\x26\x08\x36\x0a"), "a simple table lacks"),  # a filter
+        (of_one_column(column=b"\x18\x01a" + COLUMN), "a simple table lacks"),  # in another file
+        (of_one_column(column=b"\x26\x08%b\x00"[:2] + b"%.0b\x00"), "a simple table lacks"),  # no description
+        (FOOTER % b"\x00", "lacks a list"),
+        (b"\x15\x02\x29\x0c\x16\x06\x00", "lacks a list"),
+    ],
+)
+def test_footers_that_are_none(data, message):
+    with pytest.raises(ValueError, match=message):
+        chunks(data)

@@ -14,7 +14,7 @@ from eoren.decoding import MAX_PIXELS
 from eoren.errors import EorenError
 from eoren.files import atomic_path, open_regular
 from eoren.many.batches import METRICS
-from eoren.many.pages import pages
+from eoren.many.parquet import chunks, pages
 
 if TYPE_CHECKING:
     import pyarrow
@@ -50,7 +50,7 @@ _MAGIC = b"PAR1"
 _MAX_FILE = 1 << 30
 _MAX_FOOTER = 1 << 20
 _MOST_PARTS = 1000  # of anything in the footer
-_CODECS = {"ZSTD", "UNCOMPRESSED"}
+_CODECS = {0, 6}  # none, zstd
 # What a file may become is what a picture of 2^24 pixels takes; beyond that it needs a byte for every 64.
 _FREE_BYTES = 1 << 26
 _TIMES = 64
@@ -136,6 +136,7 @@ def _table(data: bytes, most: int) -> "pyarrow.Table":
         raise ValueError("it does not begin and end as Parquet does")
     if footer > min(_MAX_FOOTER, len(data) - 12):
         raise ValueError(f"its footer claims {footer} bytes")
+    largest = _check_pages(data, len(data) - 8 - footer, most)
     file = parquet().ParquetFile(
         pyarrow.BufferReader(data),
         thrift_string_size_limit=_MAX_FOOTER,
@@ -145,7 +146,6 @@ def _table(data: bytes, most: int) -> "pyarrow.Table":
     )
     if not file.schema_arrow.equals(schema()):
         raise ValueError("other columns")
-    largest = _check_pages(data, len(data) - 8 - footer, file.metadata, most)
     # Values that name those of a dictionary may be much longer than their numbers: some at a time.
     batches, left = [], _room(len(data))
     for batch in file.iter_batches(max(1, _FREE_BYTES // largest), use_threads=False):
@@ -158,8 +158,13 @@ def _table(data: bytes, most: int) -> "pyarrow.Table":
     return table
 
 
-def _check_pages(data: bytes, end: int, metadata: Any, most: int) -> int:
-    """Refuse pages that are not there, overlap, are written in odd ways, or become too much.
+def _check_pages(data: bytes, end: int, most: int) -> int:
+    """Refuse columns and pages that are not there, overlap, are written in odd ways, or become too much.
+
+    Args:
+        data: of the file.
+        end: of its pages; its footer begins there.
+        most: rows.
 
     Returns:
         The bytes of the largest dictionary, 1 if there is none.
@@ -167,28 +172,21 @@ def _check_pages(data: bytes, end: int, metadata: Any, most: int) -> int:
     Raises:
         ValueError: so.
     """
-    if not 1 <= metadata.num_rows <= most:
-        raise ValueError(f"it has {metadata.num_rows} rows, where {most} are the most")
-    chunks = []
-    rows = 0
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        if group.num_rows < 0 or group.num_columns != len(COLUMNS):
-            raise ValueError("a group of rows is none")
-        rows += group.num_rows
-        for column in (group.column(each) for each in range(group.num_columns)):
-            if column.compression not in _CODECS or column.file_path or column.num_values != group.num_rows:
-                raise ValueError("a column is packed in an unknown way, lies elsewhere, or has other rows")
-            start = column.dictionary_page_offset if column.has_dictionary_page else column.data_page_offset
-            chunks.append((start, column.total_compressed_size, group.num_rows))
-    if rows != metadata.num_rows:
-        raise ValueError(f"it has {rows} rows, and says {metadata.num_rows}")
+    rows, groups = chunks(data[end:-8])
+    if not 1 <= rows <= most:
+        raise ValueError(f"it has {rows} rows, where {most} are the most")
+    if any(len(group) != len(COLUMNS) for group in groups):
+        raise ValueError("a group of rows has other columns")
+    if sum(group[0].rows for group in groups) != rows:
+        raise ValueError(f"its groups have other rows than the {rows} that it says")
     before, largest, room = len(_MAGIC), 1, _room(len(data))
-    for start, size, expected in sorted(chunks):
-        if start < before or size < 0 or start + size > end:
+    for chunk in sorted((chunk for group in groups for chunk in group), key=lambda chunk: chunk.start):
+        if chunk.codec not in _CODECS or chunk.values != chunk.rows:
+            raise ValueError("a column is packed in an unknown way, or has other rows")
+        if chunk.start < before or chunk.start + chunk.size > end:
             raise ValueError("its columns overlap, or are not there")
-        before = start + size
-        for page in pages(data, start, before):
+        before, expected = chunk.start + chunk.size, chunk.rows
+        for page in pages(data, chunk.start, before):
             room -= page.size
             expected -= 0 if page.is_dictionary else page.values
             largest = max(largest, page.size if page.is_dictionary else 1)
