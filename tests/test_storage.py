@@ -378,10 +378,13 @@ def test_damaged_files_are_refused(data):
         (with_header(provenance={"metrics": {"psnr": "good"}}), "provenance: a metric is no number"),
         (with_header(provenance={"metrics": {"psnr": 10**400}}), "provenance: a number is too large"),
         (with_header(provenance={"steps": -(2**64)}), "provenance: a number is too large"),
-        (with_header(provenance={"metrics": {"p" * 101: 1}}), "provenance: its metrics are too many, or their names"),
+        (
+            with_header(provenance={"metrics": {"p" * 101: 1}}),
+            "provenance: its metrics are too many, or their names too long",
+        ),
         (
             with_header(provenance={"metrics": {f"{k}": 1 for k in range(101)}}),
-            "provenance: its metrics are too many",
+            "provenance: its metrics are too many, or their names too long",
         ),
         (wide_halo(), "its halo is 1e+09: 100 tiles would answer for one point"),
         (with_tensors(bias_1=...), "tensor bias.1 does not fit the others"),
