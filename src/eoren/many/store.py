@@ -13,7 +13,7 @@ there, and what it does not name is fitted again after a kill. docs/file-format.
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -287,7 +287,7 @@ def _read_manifest(folder: Path) -> Manifest:
             version = stored.pop("format_version")
             if version != FORMAT_VERSION:
                 raise EorenError(f"{path}: format version {version!r:.40} is not {FORMAT_VERSION}; upgrade eoren")
-            found = Manifest(resolve(**stored.pop("settings")), **stored)
+            found = Manifest(_settings(stored.pop("settings")), **stored)
             whole(stored, "seed", _MAX_SEED, least=0)
             whole(stored, "shard", MOST_ROWS)
             if (
@@ -299,6 +299,13 @@ def _read_manifest(folder: Path) -> Manifest:
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise _damaged(path, error) from None
     return found
+
+
+def _settings(stored: Mapping[str, Any]) -> Settings:
+    try:
+        return resolve(**stored)
+    except EorenError as refused:  # whose words are for who chose them
+        raise ValueError(str(refused)) from None
 
 
 def _damaged(path: Path, error: object) -> EorenError:
