@@ -22,7 +22,7 @@ def test_engine_is_the_one_in_use(monkeypatch):
 
 
 def test_systems_without_a_list_of_processors(monkeypatch):
-    def missing(*_):
+    def missing(*_, **__):
         raise FileNotFoundError
 
     monkeypatch.setattr("pathlib.Path.read_text", missing)
