@@ -73,10 +73,10 @@ def test_a_copy_waits_until_the_last_one_was_cheap(picture, clock, monkeypatch):
         live.standing()
         live.watch(progress)
 
-    eoren.fit(picture, steps=150, watch=watch, **SMALL)
+    eoren.fit(picture, steps=300, watch=watch, **SMALL)
     between = np.diff(copies)
     assert len(between) > 2
-    assert 50 * 0.3 <= between.min() <= between.max() <= 50 * 0.3 + 0.5
+    assert 100 * 0.3 <= between.min() <= between.max() <= 100 * 0.3 + 0.5
     assert 0.3 / between.min() < 0.05
 
 

@@ -2,7 +2,7 @@
 
 A fit does nothing for those who watch but hand a copy of its networks over, a millisecond's work. Pictures are made
 of that by the same code as those of any field, when a page asks for them, and the next copy waits until what the last
-one cost is a fiftieth of the time that went by. If nobody looks, nothing is made.
+one cost is a hundredth of the time that went by. If nobody looks, nothing is made.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from eoren.viewer.exhibits import Exhibit, Gallery
 
 # Seconds between two copies, at least; and this many times what the last one cost.
 _EVERY = 2.0
-_RARELY = 50
+_RARELY = 100
 # A page that has not asked for so many seconds is not there.
 _GONE = 5.0
 _TILES_EVERY = 0.1
