@@ -1,25 +1,22 @@
 """The viewer: how soon a page shows its first picture, how long tiles take, and what watching costs a fit.
 
-python -m benchmarks.viewer [--seconds S] [--rounds N]
+GOMP_SPINCOUNT=20000 python -m benchmarks.viewer [--seconds S] [--rounds N]
 
-Needs chromium, and EOREN_DATA for the Kodak picture. The field is fitted in S seconds. Tiles of 256 x 256 are asked
-for over HTTP, at random places that were not asked for before, as PNG. "Watched" is steps made in a budget of seconds
-with a browser that looks at the page, beside the same budget without, in turn.
+(The command line sets that variable itself.) Needs chromium, and EOREN_DATA for the Kodak picture. The field is
+fitted in S seconds. Tiles of 256 x 256 are asked for over HTTP, at random places that were not asked for before, as
+PNG. What watching costs is measured within one fit, in which Chromium is halted and let go in turn (Linux; no other
+Chromium may run).
 """
 
 import argparse
-import json
-import re
+import os
 import shutil
-import subprocess
-import sys
-import tempfile
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median, quantiles
-from threading import Thread
 from time import perf_counter, sleep
 from typing import Any
 from urllib.request import urlopen
@@ -28,14 +25,18 @@ import numpy as np
 
 import eoren
 from benchmarks.record import data, write_table
+from eoren.running import Progress
 from eoren.viewer.exhibits import LAYERS, MAGNIFICATION, Exhibit, Gallery
 from eoren.viewer.iiif import TILE
+from eoren.viewer.live import Live
 from eoren.viewer.server import serving
 from eoren.viewer.tiles import Tiles
 
 PICTURE = "kodak/kodim05.png"
 SCALES = (64, 16, 4, 1)
 CLIENTS = 10
+SPAN = 8.0
+"""Seconds for which the browser is halted, or let go."""
 
 Row = dict[str, object]
 
@@ -132,54 +133,58 @@ def tiles(exhibit: Exhibit, rounds: int) -> Iterator[Row]:
         yield row(f"tile, color, {CLIENTS} clients at once", taken)
 
 
-def steps_made(picture: Path, folder: Path, seconds: float, watched: bool, browser: Any) -> int:
-    """Steps of a fit within its budget."""
-    output = folder / "watched.eoren"
-    fit = ["fit", str(picture), "-o", str(output), "--seconds", str(seconds), "--overwrite", "--json"]
-    code = "import sys; from eoren.cli import main; main(sys.argv[1:])"
-    command = [sys.executable, "-c", code, *fit, *(["--watch", "--no-browser"] if watched else [])]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        if watched:
-            found = next(m[1] for line in process.stderr if (m := re.search(r"page is at (\S+)", line)))
-            Thread(target=process.stderr.read, daemon=True).start()
-            page = browser.new_page(viewport={"width": 1280, "height": 800})
-            page.goto(found)
-            said = process.stdout.readline()
-            page.close()
-            process.terminate()
-        else:
-            said = process.communicate()[0]
-    return int(json.loads(said)["steps"])
+def watching(image: np.ndarray, seconds: float) -> Row:
+    """What a fit loses while a browser looks: one row, per cent instead of milliseconds.
 
-
-def watching(picture: Path, seconds: float, rounds: int) -> Row:
-    """What a fit loses while a browser looks: in one row, per cent instead of milliseconds.
-
-    Which of a pair comes first changes from round to round: machines grow slower and faster by themselves.
+    Within one fit the browser is halted and let go in turn, and the steps of each span are compared with those of the
+    spans before and after: machines grow slower and faster by themselves, from one fit to the next by more than this.
     """
-    lost = []
-    with chromium() as browser, tempfile.TemporaryDirectory() as name:
-        for number in range(rounds):
-            order = (False, True) if number % 2 == 0 else (True, False)
-            made = {watched: steps_made(picture, Path(name), seconds, watched, browser) for watched in order}
-            lost.append(1 - made[True] / made[False])
-            print(f"steps alone {made[False]:,}, watched {made[True]:,}: {100 * lost[-1]:.1f} % lost", flush=True)
-    per_cent = {
-        key: round(100 * value, 1) for key, value in zip(("median", "least", "most"), _spread(lost), strict=True)
-    }
+    gallery, drawers = Gallery(), Tiles(1 << 28, alone=True)
+    live = Live(gallery, "watched", image, lambda: drawers.seconds)
+    seen: list[tuple[float, int]] = []
+
+    def watch(progress: Progress) -> None:
+        live.watch(progress)
+        seen.append((perf_counter(), progress.steps))
+
+    with serving(gallery, drawers, live=live) as address, ThreadPoolExecutor(1) as beside:
+        spans = beside.submit(_halted_in_turn, address, seconds)
+        eoren.fit(image, seconds=seconds, watch=watch)
+        turns = spans.result()
+    times, steps = np.array(seen).T
+    ends = np.interp(turns, times, steps)
+    rates = np.diff(ends) / np.diff(turns)  # halted, let go, halted ...
+    lost = 100 * (1 - rates[1:-1:2] / ((rates[:-2:2] + rates[2::2]) / 2))
+    print("per cent lost, span by span:", *lost.round(1), flush=True)
+    mean, error = float(lost.mean()), float(lost.std(ddof=1)) / len(lost) ** 0.5
     return {
-        "what": f"steps lost by watching a fit of {seconds:g} s, in per cent (median, least, most)",
-        "n": rounds,
-        "median_ms": per_cent["median"],
-        "p5_ms": per_cent["least"],
-        "p95_ms": per_cent["most"],
+        "what": "steps lost while a browser watches, in per cent (mean, and a standard error less and more)",
+        "n": len(lost),
+        "median_ms": round(mean, 1),
+        "p5_ms": round(mean - error, 1),
+        "p95_ms": round(mean + error, 1),
     }
 
 
-def _spread(values: list[float]) -> tuple[float, float, float]:
-    return median(values), min(values), max(values)
+def _halted_in_turn(address: str, seconds: float) -> list[float]:
+    """Look at a page, halt the browser and let it go until shortly before the fit ends; when each span began."""
+    start = perf_counter()
+    with chromium() as browser:
+        browser.new_page(viewport={"width": 1280, "height": 800}).goto(address)
+        sleep(2 * SPAN)  # what opening costs is another matter
+        turns = []
+        while perf_counter() - start < seconds - 2 * SPAN or len(turns) % 2 == 1:
+            turns.append(perf_counter())
+            for process in _browsers():
+                os.kill(process, signal.SIGCONT if len(turns) % 2 == 0 else signal.SIGSTOP)
+            sleep(SPAN)
+    return turns
+
+
+def _browsers() -> list[int]:
+    """Chromium's processes."""
+    names = {int(path.parent.name): path.read_text() for path in Path("/proc").glob("[0-9]*/comm")}
+    return [process for process, name in names.items() if name.startswith("chrom")]
 
 
 def main() -> None:
@@ -187,13 +192,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--watching", action="store_true", help="print that row alone")
     given = parser.parse_args()
     picture = data() / PICTURE
     image = eoren.read_image(picture)
+    if given.watching:
+        print(watching(image, 24 * SPAN))
+        return
     field = eoren.fit(image, seconds=given.seconds, parameters=560_000).field
     exhibit = Exhibit("field", "field", field, "field", image)
     rows = [opening(exhibit, given.rounds), *tiles(exhibit, given.rounds)]
-    rows.append(watching(picture, given.seconds, given.rounds))
+    rows.append(watching(image, 24 * SPAN))
     width, height = field.size
     note = f"{picture.name}, {width} x {height}, {field.parameters:,} parameters, fitted in {given.seconds:g} s"
     write_table("viewer", rows, [note, "the browser runs on the same cores"])
