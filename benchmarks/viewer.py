@@ -172,7 +172,7 @@ def _halted_in_turn(address: str, seconds: float) -> list[float]:
     with chromium() as browser:
         browser.new_page(viewport={"width": 1280, "height": 800}).goto(address)
         sleep(2 * SPAN)  # what opening costs is another matter
-        turns = []
+        turns: list[float] = []
         while perf_counter() - start < seconds - 2 * SPAN or len(turns) % 2 == 1:
             turns.append(perf_counter())
             for process in _browsers():
