@@ -141,16 +141,35 @@ def _decode(path: Path) -> Decoded:
         width, height = struct.unpack("<HH", magic[6:])
         _check_size(path, height, width)
         # Pillow makes room for frames that reach beyond the picture; it raises at twice its limit.
-        Image.MAX_IMAGE_PIXELS = max(FREE_PIXELS, PIXELS_PER_BYTE * path.stat().st_size) // 2
+        Image.MAX_IMAGE_PIXELS = most_pixels(path.stat().st_size) // 2
     return _decode_pillow(path)
+
+
+def most_pixels(size: int) -> int:
+    """How many pixels a file of some bytes may stand for.
+
+    Example:
+        >>> most_pixels(1000), most_pixels(1_000_000)
+        (16777216, 256000000)
+    """
+    return max(FREE_PIXELS, PIXELS_PER_BYTE * size)
+
+
+def check_pixels(name: str, height: int, width: int) -> None:
+    """Refuse pictures larger than any that is read.
+
+    Raises:
+        EorenError: it is.
+    """
+    if height * width > MAX_PIXELS:
+        raise EorenError(f"{name}: {width} x {height} pixels exceed the limit of {MAX_PIXELS}; make it smaller")
 
 
 def _check_size(path: Path, height: int, width: int, *, times: int = 1) -> None:
     """Refuse what a header promises before anything is allocated for it; `times` is how often it is painted."""
-    if height * width > MAX_PIXELS:
-        raise EorenError(f"{path}: {width} x {height} pixels exceed the limit of {MAX_PIXELS}; make it smaller")
+    check_pixels(str(path), height, width)
     size = path.stat().st_size
-    if height * width * times > max(FREE_PIXELS, PIXELS_PER_BYTE * size):
+    if height * width * times > most_pixels(size):
         again = f" painted {times} times over" if times > 1 else ""
         raise EorenError(
             f"{path}: {width} x {height} pixels{again} from {size} bytes look like a decompression bomb; "

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Shaped
 
-from eoren.decoding import MAX_PIXELS, as_line, decode
+from eoren.decoding import as_line, check_pixels, decode
 from eoren.errors import EorenError
 from eoren.files import sha256
 from eoren.streams import write_rows
@@ -114,9 +114,7 @@ def as_image(array: Any) -> Float32[np.ndarray, "height width channels"]:
         [[0.0, 0.20000000298023224, 1.0]]
     """
     samples = _with_channels(_as_array(array, "image"), "image")
-    height, width = samples.shape[:2]
-    if height * width > MAX_PIXELS:  # nobody could read its file
-        raise EorenError(f"image: {width} x {height} pixels exceed the limit of {MAX_PIXELS}; make it smaller")
+    check_pixels("image", *samples.shape[:2])  # nobody could read its file
     return _as_pixels(samples, "image")
 
 

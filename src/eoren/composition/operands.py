@@ -10,7 +10,7 @@ from jaxtyping import Float, Shaped
 from numpy.typing import ArrayLike
 from PIL import Image as Pillow
 
-from eoren.decoding import FREE_PIXELS, PIXELS_PER_BYTE
+from eoren.decoding import most_pixels
 from eoren.errors import EorenError
 from eoren.field import Field
 from eoren.images import Picture, as_image, digest_of, read_picture
@@ -66,7 +66,7 @@ def opened_as(operand: Operand) -> Opened:
     if isinstance(operand, Field):
         data = dumps(operand)
         width, height = operand.size
-        if width * height > max(FREE_PIXELS, PIXELS_PER_BYTE * len(data)):
+        if width * height > most_pixels(len(data)):
             raise EorenError(
                 f"a field of {width} x {height} pixels and {len(data)} bytes: to be mixed, it would be drawn whole; "
                 "draw it with 'eoren render --size', and give that picture"
