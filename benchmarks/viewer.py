@@ -4,8 +4,8 @@ GOMP_SPINCOUNT=20000 python -m benchmarks.viewer [--seconds S] [--rounds N]
 
 (The command line sets that variable itself.) Needs chromium, and EOREN_DATA for the Kodak picture. The field is
 fitted in S seconds. Tiles of 256 x 256 are asked for over HTTP, at random places that were not asked for before, as
-PNG. What watching costs is measured within one fit, in which Chromium is halted and let go in turn (Linux; no other
-Chromium may run).
+PNG. What watching costs, and opening the page, is measured within one fit, in which Chromium is halted and let go in
+turn (Linux; no other Chromium may run).
 """
 
 import argparse
@@ -37,6 +37,8 @@ SCALES = (64, 16, 4, 1)
 CLIENTS = 10
 SPAN = 8.0
 """Seconds for which the browser is halted, or let go."""
+SPANS = 47
+"""One more halted than let go."""
 
 Row = dict[str, object]
 
@@ -133,11 +135,12 @@ def tiles(exhibit: Exhibit, rounds: int) -> Iterator[Row]:
         yield row(f"tile, color, {CLIENTS} clients at once", taken)
 
 
-def watching(image: np.ndarray, seconds: float) -> Row:
-    """What a fit loses while a browser looks: one row, per cent instead of milliseconds.
+def watching(image: np.ndarray) -> list[Row]:
+    """What a fit loses while a browser looks, and when it opens the page: two rows, per cent and not milliseconds.
 
     Within one fit the browser is halted and let go in turn, and the steps of each span are compared with those of the
     spans before and after: machines grow slower and faster by themselves, from one fit to the next by more than this.
+    Every other time the page is opened anew.
     """
     gallery, drawers = Gallery(), Tiles(1 << 28, alone=True)
     live = Live(gallery, "watched", image, lambda: drawers.seconds)
@@ -148,37 +151,45 @@ def watching(image: np.ndarray, seconds: float) -> Row:
         seen.append((perf_counter(), progress.steps))
 
     with serving(gallery, drawers, live=live) as address, ThreadPoolExecutor(1) as beside:
-        spans = beside.submit(_halted_in_turn, address, seconds)
-        eoren.fit(image, seconds=seconds, watch=watch)
+        spans = beside.submit(_halted_in_turn, address)
+        eoren.fit(image, seconds=SPAN * (SPANS + 4), watch=watch)
         turns = spans.result()
     times, steps = np.array(seen).T
     ends = np.interp(turns, times, steps)
-    rates = np.diff(ends) / np.diff(turns)  # halted, let go, halted ...
+    rates = np.diff(ends) / np.diff(turns)  # halted, let go, halted, opened, halted ...
     lost = 100 * (1 - rates[1:-1:2] / ((rates[:-2:2] + rates[2::2]) / 2))
-    print("per cent lost, span by span:", *lost.round(1), flush=True)
-    mean, error = float(lost.mean()), float(lost.std(ddof=1)) / len(lost) ** 0.5
-    return {
-        "what": "steps lost while a browser watches, in per cent (mean, and a standard error less and more)",
-        "n": len(lost),
-        "median_ms": round(mean, 1),
-        "p5_ms": round(mean - error, 1),
-        "p95_ms": round(mean + error, 1),
-    }
+    whats = (
+        f"steps lost while a browser watches, in {SPAN:g} s",
+        f"steps lost in the {SPAN:g} s after opening the page",
+    )
+    rows: list[Row] = []
+    for what, some in zip(whats, (lost[0::2], lost[1::2]), strict=True):
+        print(f"{what}, span by span:", *some.round(1), flush=True)
+        mean, error = float(some.mean()), float(some.std(ddof=1)) / len(some) ** 0.5
+        numbers = {"median_ms": mean, "p5_ms": mean - error, "p95_ms": mean + error}
+        what += ", in per cent (mean, and a standard error less and more)"
+        rows.append({"what": what, "n": len(some), **{name: round(value, 1) for name, value in numbers.items()}})
+    return rows
 
 
-def _halted_in_turn(address: str, seconds: float) -> list[float]:
-    """Look at a page, halt the browser and let it go until shortly before the fit ends; when each span began."""
-    start = perf_counter()
+def _halted_in_turn(address: str) -> list[float]:
+    """Look at a page, halt the browser and let it go; when each span began, and the last one ended."""
+    turns: list[float] = []
     with chromium() as browser:
-        browser.new_page(viewport={"width": 1280, "height": 800}).goto(address)
-        sleep(2 * SPAN)  # what opening costs is another matter
-        turns: list[float] = []
-        while perf_counter() - start < seconds - 2 * SPAN or len(turns) % 2 == 1:
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.goto(address)
+        sleep(2 * SPAN)  # what the first opening costs has passed
+        while len(turns) < SPANS:
             turns.append(perf_counter())
+            halted = len(turns) % 2 == 1
             for process in _browsers():
-                os.kill(process, signal.SIGCONT if len(turns) % 2 == 0 else signal.SIGSTOP)
-            sleep(SPAN)
-    return turns
+                os.kill(process, signal.SIGSTOP if halted else signal.SIGCONT)
+            if len(turns) % 4 == 0:
+                page.reload()
+            sleep(turns[-1] + SPAN - perf_counter())
+        for process in _browsers():
+            os.kill(process, signal.SIGCONT)
+    return [*turns, perf_counter()]
 
 
 def _browsers() -> list[int]:
@@ -192,17 +203,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--watching", action="store_true", help="print that row alone")
+    parser.add_argument("--watching", action="store_true", help="print what watching costs alone")
     given = parser.parse_args()
     picture = data() / PICTURE
     image = eoren.read_image(picture)
     if given.watching:
-        print(watching(image, 24 * SPAN))
+        print(*watching(image), sep="\n")
         return
     field = eoren.fit(image, seconds=given.seconds, parameters=560_000).field
     exhibit = Exhibit("field", "field", field, "field", image)
     rows = [opening(exhibit, given.rounds), *tiles(exhibit, given.rounds)]
-    rows.append(watching(image, 24 * SPAN))
+    rows += watching(image)
     width, height = field.size
     note = f"{picture.name}, {width} x {height}, {field.parameters:,} parameters, fitted in {given.seconds:g} s"
     write_table("viewer", rows, [note, "the browser runs on the same cores"])

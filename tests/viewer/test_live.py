@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import eoren
+from eoren.running import Progress
 from eoren.storage import dumps
 from eoren.viewer import live as module
 from eoren.viewer.exhibits import Gallery
@@ -78,6 +79,33 @@ def test_a_copy_waits_until_the_last_one_was_cheap(picture, clock, monkeypatch):
     assert len(between) > 2
     assert 100 * 0.3 <= between.min() <= between.max() <= 100 * 0.3 + 0.5
     assert 0.3 / between.min() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("seconds", "done", "again"),
+    [
+        (0.0, 0.0, 2),
+        (10.0, 0.1, 2),
+        (35.0, 0.1, 3.5),
+        (600.0, 0.1, 6),
+        (96.0, 0.96, 4),
+        (99.0, 0.99, 2),
+        (100.0, 1.0, 2),
+    ],
+)
+def test_a_page_asks_less_often_as_a_fit_goes_on_and_is_there_at_its_end(seconds, done, again, clock):
+    live = Live(Gallery(), "a", np.zeros((2, 2, 1)), lambda: 0.0)
+    live._progress = Progress(seconds=seconds, done=done)
+    assert live.standing()["again"] == pytest.approx(again)
+
+
+def test_who_asks_as_told_by_a_hidden_page_is_there(picture, clock):
+    gallery = Gallery()
+    live = Live(gallery, "a", picture, lambda: 0.0)
+    live.standing()
+    clock[0] += 2 * 6.0
+    watched(live, picture, clock, every=0.5, steps=2)
+    assert gallery.exhibits()
 
 
 def test_the_newest_two_are_on_show(picture, clock):

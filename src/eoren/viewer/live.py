@@ -2,7 +2,8 @@
 
 A fit does nothing for those who watch but hand a copy of its networks over, a millisecond's work. Pictures are made
 of that by the same code as those of any field, when a page asks for them, and the next copy waits until what the last
-one cost is a hundredth of the time that went by. If nobody looks, nothing is made.
+one cost is a hundredth of the time that went by. A fit gains less and less in a second, so looks become rarer too, as
+each costs the browser a tenth of a second of a core. If nobody looks, nothing is made.
 """
 
 from collections.abc import Callable
@@ -19,11 +20,12 @@ from eoren.running import Progress, Run
 from eoren.showing.svg import Axis, Line, plot
 from eoren.viewer.exhibits import Exhibit, Gallery
 
-# Seconds between two copies, at least; and this many times what the last one cost.
-_EVERY = 2.0
+# Seconds between two looks: a tenth of how long the fit has gone on, within these.
+_SOONEST, _LATEST = 2.0, 6.0
+# A copy is no sooner than so many times what the last one cost.
 _RARELY = 100
-# A page that has not asked for so many seconds is not there.
-_GONE = 5.0
+# A page that has not asked for so many seconds is not there; hidden ones ask half as often.
+_GONE = 2.5 * _LATEST
 _TILES_EVERY = 0.1
 _CURVE_EVERY = 0.5
 _MOST_POINTS = 240
@@ -57,7 +59,7 @@ class Live:
         self._boxes: list[list[int]] = []
         self._busy = np.zeros(0)
         self._asked = -_GONE
-        self._copied = self._looked = -_EVERY
+        self._copied = self._looked = -_LATEST
         self._cost = self._drawn_before = 0.0
 
     def watch(self, progress: Progress) -> None:
@@ -98,6 +100,7 @@ class Live:
                 "steps": progress.steps,
                 "seconds": progress.seconds,
                 "seconds_left": progress.seconds_left,
+                "again": _again(progress),
                 "done": progress.done,
                 **finite({name: value for name, value in numbers.items() if value is not None}),
                 "tiles": self._boxes,
@@ -123,7 +126,7 @@ class Live:
         with self._lock:
             looking = now - self._asked < _GONE
         spent = self._cost + self._drawn() - self._drawn_before
-        return looking and now - self._copied >= max(_EVERY, _RARELY * spent)
+        return looking and now - self._copied >= max(_rhythm(self._progress), _RARELY * spent)
 
     def _show(self, field: Field) -> None:
         self._version += 1
@@ -139,6 +142,19 @@ class Live:
             del self._shown[:-2]
         for exhibit in old:
             self._gallery.remove(exhibit)
+
+
+def _rhythm(progress: Progress) -> float:
+    """Seconds from one look at a fit to the next."""
+    return min(max(_SOONEST, progress.seconds / 10), _LATEST)
+
+
+def _again(progress: Progress) -> float:
+    """Seconds until a page should ask again: none misses a fit's end by long."""
+    if progress.done >= 1:
+        return _SOONEST
+    left = progress.seconds_left
+    return _rhythm(progress) if left is None else min(_rhythm(progress), max(_SOONEST, left))
 
 
 def _curves(history: list[Progress]) -> str:

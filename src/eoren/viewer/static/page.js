@@ -360,7 +360,7 @@ async function follow() {
   if (live.exhibit && live.exhibit !== gallery.exhibits[0]?.name) await refresh();
   drawTiles();
   $("fit").dataset.ended = live.ended || "";
-  if (!live.ended) setTimeout(follow, document.hidden ? 4000 : 2000);
+  if (!live.ended) setTimeout(follow, (document.hidden ? 2000 : 1000) * live.again);
 }
 
 function drawTiles() {
