@@ -14,7 +14,7 @@ from eoren import field as field_module
 from eoren import native
 from eoren.errors import EorenError
 from eoren.field import Field, Jet, Provenance
-from eoren.tiling import Tiling
+from eoren.tiling import LEAST_HALO, Tiling
 
 SINGLE, GRID = TILINGS["single"], TILINGS["grid"]
 every_tiling = pytest.mark.parametrize("tiling", TILINGS.values(), ids=TILINGS)
@@ -201,11 +201,25 @@ def test_colour_and_derivatives_continue_across_seams(tiling):
 def test_seams_are_where_tiles_differ():
     """Guards the test above: the tiles of these fields would jump if they were not blended."""
     field = doubled(field_of(GRID))
-    sharp = replace(field, tiling=replace(field.tiling, halo=1e-9))
+    sharp = replace(field, tiling=replace(field.tiling, halo=1e-6))
     x = np.array([9, 18, 27]) / 37
-    step = np.array([1e-9, 0])
+    step = np.array([1e-7, 0])
     points = np.stack([x, x * 0 + 0.1], -1)
     assert np.abs(sharp.color(points + step) - sharp.color(points - step)).min() > 1e-3
+
+
+@pytest.mark.parametrize("width", [40, 2**30])
+def test_the_least_halo_leaves_every_number_finite(width):
+    """The second derivative of the widest picture's weights is 6e30."""
+    nodes = np.array([[0, 20], [-1, 0], [-1, 0]], np.int32)
+    field = field_of(Tiling(width, 1, LEAST_HALO, nodes))
+    x = np.concatenate([20 + np.linspace(-1, 1, 41) * LEAST_HALO, [0.5, 19.0, 21.0]]) / width
+    points = np.stack([x, x * 0 + 0.5], -1)
+    for ask in (field.color, field.gradient, field.laplacian):
+        assert np.isfinite(ask(points)).all()
+    assert np.abs(field.laplacian(points)).max() > (width / LEAST_HALO) ** 2 / 100
+    with pytest.raises(ValueError, match="at least 1e-06 pixels, got 1e-07"):
+        Tiling(width, 1, 1e-7, nodes)
 
 
 @one_and_many

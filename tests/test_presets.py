@@ -141,6 +141,7 @@ def test_every_filter_can_be_chosen(name):
         ({"tile": 12.0}, "tile is 12.0, but must be of type int"),
         ({"tile": 16, "halo": 0}, "halo is 0.0,"),
         ({"tile": 16, "halo": NAN}, "halo is nan,"),
+        ({"tile": 16, "halo": 1e-300}, "halo is 1e-300,"),
         ({"parameters": 0}, "parameters is 0,"),
         ({"parameters": 1e6}, "parameters is 1000000.0, but must be of type int"),
         ({"bits_per_pixel": 0}, "bits_per_pixel is 0.0,"),

@@ -276,7 +276,7 @@ DAMAGED = {
             "channels": (None, "three", 2, 5, 0, -1, [3], 1e400, float("nan")),
             "width": (None, "wide", 0, -20, 8, [20], 1e400, 10**30, 10**400),
             "height": (None, 0, 5, float("nan"), 10**30),
-            "halo": (None, "x", 0.0, -1.0, 1e400, float("nan"), 10**400),
+            "halo": (None, "x", 0.0, -1.0, 1e-300, 1e400, float("nan"), 10**400),
             "omegas": (None, 30, [], [30.0], [30.0] * 3, ["a", "b"], [1e400, 1], [float("nan"), 1], [10**400, 1]),
             "bits": (None, 7, 0, "many", 1e400, [8]),
             "provenance": (None, 5, [], {"nonsense": 1}, "text"),

@@ -11,6 +11,7 @@ from eoren.gradients import SPLINE, STENCILS
 from eoren.objectives import OBJECTIVES, Objective
 from eoren.quantization import BITS, stored_bits
 from eoren.siren import parameter_count
+from eoren.tiling import LEAST_HALO
 
 # Networks of smaller tiles would have more numbers than their tiles have.
 _SMALLEST_TILE = 24
@@ -117,6 +118,8 @@ class Settings:
                 raise EorenError(f"{name} is {getattr(self, name)}, but must be a number, zero or above")
         if max(self.rate, self.adam_rate or 0.0) > _MOST_RATE:
             raise EorenError(f"rates are {self.rate} and {self.adam_rate}, but must be at most {_MOST_RATE:g}")
+        if self.halo < LEAST_HALO:
+            raise EorenError(f"halo is {self.halo}, but must be at least {LEAST_HALO:g} pixels")
         if self.decay > 1:
             raise EorenError(f"decay is {self.decay}, but is a share of the learning rate, at most 1")
         if self.parameters is not None and self.bits_per_pixel is not None:

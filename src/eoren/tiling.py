@@ -18,6 +18,8 @@ from torch import Tensor
 
 MOST_MEETING = 64
 """Tiles that may answer for one point of a picture that is fitted or read: what it costs has a bound."""
+LEAST_HALO = 1e-6
+"""In pixels. Second derivatives grow with the square of one over it, and 32 bits hold no more for large pictures."""
 
 _LEAF = -1
 
@@ -62,12 +64,12 @@ class Tiling:
     Attributes:
         width: of the picture, in pixels.
         height: of the picture, in pixels.
-        halo: half the width of the overlap at a cut, in pixels; positive where there is a cut.
+        halo: half the width of the overlap at a cut, in pixels; at least :data:`LEAST_HALO` where there is a cut.
         nodes: ``(2 tiles - 1, 2)``, the tree in pre-order: ``(0, x)`` or ``(1, y)`` cuts across x or y at that
             pixel edge, the lower side first; ``(-1, 0)`` is a tile.
 
     Raises:
-        ValueError: the nodes are no tree, or cut outside the box they divide.
+        ValueError: the halo is too small or infinite; the nodes are no tree, or cut outside the box they divide.
 
     Example:
         >>> tiling = Tiling.of(np.ones((512, 768)), count=64, halo=2.0)
@@ -126,8 +128,8 @@ class Tiling:
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:
             raise ValueError(f"a picture has at least one pixel, got {self.width}x{self.height}")
-        if self.count > 1 and not 0 < self.halo < float("inf"):
-            raise ValueError(f"the halo between tiles is a number above zero, got {self.halo}")
+        if self.count > 1 and not LEAST_HALO <= self.halo < float("inf"):
+            raise ValueError(f"the halo between tiles is finite and at least {LEAST_HALO:g} pixels, got {self.halo}")
         assert len(self.tree.boxes) == self.count
 
     @property
