@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, requires
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 import pytest
@@ -94,6 +94,7 @@ def test_every_pin_is_hashed():
 def test_the_hashed_list_is_whole():
     """pip refuses a list that lacks what one of its packages needs; here by what the installed ones say they need."""
     hashed = {canonicalize_name(r.name) for r, _ in requirements(*HASHED)}
+    pinned = {canonicalize_name(name): pin for name, pin in pins("constraints.txt").items()}
     waiting, seen = [Requirement("eoren[docs,test]")], set()
     while waiting:
         asking = waiting.pop()
@@ -103,9 +104,12 @@ def test_the_hashed_list_is_whole():
         seen.add((name, *sorted(extras)))
         assert name == "eoren" or name in hashed, name
         try:
+            installed = version(name).split("+")[0]
             needs = [Requirement(text) for text in requires(name) or ()]
         except PackageNotFoundError:
             continue  # of the documentation's, say
+        if installed != pinned.get(name, installed):
+            pytest.skip(f"{name} is {installed} here, and pinned is {pinned[name]}: others may need other packages")
         waiting += [r for r in needs if not r.marker or any(r.marker.evaluate({"extra": extra}) for extra in extras)]
     assert len(seen) > 30
 

@@ -18,6 +18,8 @@ _CHECKPOINT = f"{OUTPUT}.resume"
 _STEPS = 150
 _SETTINGS = {"width": "16", "depth": "2", "tile": "20"}
 _RENDER = ("render", OUTPUT, "-o", "large.png", "--size", "3000x3000")
+# A row is drawn at once. So long a one fits into no memory that an allocator has kept.
+_RENDER_WIDE = (*_RENDER[:-1], "9000000x1")
 
 
 def belongings() -> dict[str, bytes]:
@@ -133,7 +135,7 @@ def faults() -> list[Fault]:
         Fault("source vanished: fit --resume", resume(), _lose_picture),
         Fault("field vanished: render", render(), _lose_field),
         *(anew(f"{what}: fit", fit(steps=2, memory=limit), _enlarge) for what, limit in short.items()),
-        *(Fault(f"{what}: render", render(memory=limit)) for what, limit in list(short.items())[:1]),
+        *(Fault(f"{what}: render", eoren(*_RENDER_WIDE, memory=limit)) for what, limit in short.items()),
     ]
 
 
