@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -104,12 +104,12 @@ def test_the_hashed_list_is_whole():
         seen.add((name, *sorted(extras)))
         assert name == "eoren" or name in hashed, name
         try:
-            installed = version(name).split("+")[0]
-            needs = [Requirement(text) for text in requires(name) or ()]
-        except PackageNotFoundError:
+            installed = metadata.version(name).split("+")[0]
+            needs = [Requirement(text) for text in metadata.requires(name) or ()]
+        except metadata.PackageNotFoundError:
             continue  # of the documentation's, say
         if installed != pinned.get(name, installed):
-            pytest.skip(f"{name} is {installed} here, and pinned is {pinned[name]}: others may need other packages")
+            continue  # other versions need other packages
         waiting += [r for r in needs if not r.marker or any(r.marker.evaluate({"extra": extra}) for extra in extras)]
     assert len(seen) > 30
 
