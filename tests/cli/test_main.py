@@ -100,6 +100,26 @@ def test_interruption_anywhere(eoren, picture, monkeypatch):
     assert not os.path.exists("tiny.eoren")  # noqa: PTH110
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+        RuntimeError("can't start new thread"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        ImportError("libgomp.so.1: cannot allocate memory in static TLS block"),
+    ],
+    ids=str,
+)
+def test_memory_that_lacks_is_said_however_it_is_noticed(refused, picture, monkeypatch, error):
+    def lack(*_):
+        raise error
+
+    monkeypatch.setattr("eoren.images.read_picture", lack)
+    assert refused("fit", picture) == "not enough memory; close other programs, or ask for less"
+
+
 def test_faults_of_our_own_are_not_hidden(picture, monkeypatch):
     from eoren.cli import main
 
