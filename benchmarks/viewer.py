@@ -33,7 +33,7 @@ from eoren.viewer.server import serving
 from eoren.viewer.tiles import Tiles
 
 PICTURE = "kodak/kodim05.png"
-SCALES = (64, 16, 4, 1)
+SCALES = (256, 128, 64, 16, 4, 1)
 CLIENTS = 10
 SPAN = 8.0
 """Seconds for which the browser is halted, or let go."""

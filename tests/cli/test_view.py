@@ -29,6 +29,28 @@ def test_a_file_and_its_picture(eoren, field_file, picture, shown):
     assert '"original"' in shown["gallery"]
 
 
+def test_what_browsers_keep_is_of_that_picture(eoren, field_file, picture, folder, shown, monkeypatch):
+    """The same address may stand for another picture the next time."""
+    from PIL import Image
+
+    from eoren.viewer.exhibits import Gallery
+
+    digests, show = [], Gallery.show
+
+    def noted(self, title, make):
+        exhibit = show(self, title, make)
+        digests.append(exhibit.digest)
+        return exhibit
+
+    monkeypatch.setattr(Gallery, "show", noted)
+    with Image.open(picture) as own:
+        Image.new(own.mode, own.size).save(folder / "black.png")
+    for more in ((), ("--compare", picture), ("--compare", "black.png"), ("--compare", picture)):
+        assert eoren("view", field_file, *more)[0] == 0
+    assert len({*digests}) == 3
+    assert digests[1] == digests[3]
+
+
 def test_several_files(eoren, field_file, shown):
     status, _, _ = eoren("view", field_file, field_file)
     assert status == 0

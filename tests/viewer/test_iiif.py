@@ -1,6 +1,19 @@
-import pytest
+from contextlib import nullcontext
 
-from eoren.viewer.iiif import FORMATS, MAX_AREA, MAX_SIDE, QUALITIES, BadRequest, Region, information, parse
+import pytest
+from PIL import Image
+
+from eoren.viewer.iiif import (
+    FORMATS,
+    MAX_AREA,
+    MAX_FRAME,
+    MAX_SIDE,
+    QUALITIES,
+    BadRequest,
+    Region,
+    information,
+    parse,
+)
 
 
 def asked(region="full", size="max", rotation="0", last="default.jpg", width=300, height=200):
@@ -144,3 +157,23 @@ def test_information(width, height):
     for size in said["sizes"]:
         found = asked(size=f"{size['width']},{size['height']}", width=width, height=height)
         assert (found.width, found.height) == (size["width"], size["height"])
+
+
+@pytest.mark.parametrize(("width", "height"), [(4096, 4096), (5792, 2896), (16383, 8), (300, 7)])
+@pytest.mark.parametrize("degrees", [0.1, 12.25, 45, 89.999, 135, 225.5, 359])
+def test_the_frame_of_a_turned_picture_is_as_large_as_pillow_makes_it_or_refused(width, height, degrees):
+    frame = Image.new("1", (width, height)).rotate(-degrees, expand=True).size
+    allowed = frame[0] * frame[1] <= MAX_FRAME - 12_000 and max(frame) < MAX_SIDE
+    with nullcontext() if allowed else pytest.raises(BadRequest, match="an answer that is turned has at most"):
+        assert parse("full", "max", str(degrees), "default.png", width=width, height=height).rotation == degrees
+
+
+def test_a_strip_turned_into_a_square_is_refused():
+    with pytest.raises(BadRequest, match="rotation '45' means 12"):
+        parse("0,0,64,4", "^16383,1024", "45", "default.png", width=768, height=512)
+
+
+def test_rotations_that_are_written_alike_are_alike():
+    for text in ("0.00000000001", "360", "359.99999999999"):
+        asked = parse("full", "max", text, "default.png", width=30, height=20)
+        assert (asked.rotation, asked.canonical) == (0, "full/max/0/default.png")

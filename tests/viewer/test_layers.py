@@ -59,16 +59,45 @@ def test_layers_of_the_field_are_its_own_at_every_zoom(exhibit, field, name, mag
     close(draw(view(exhibit, name, magnification), region, *size), bits(wanted(field, name, *size, box)))
 
 
-@pytest.mark.parametrize("name", ["color", "gradient", "direction", "laplacian"])
+@pytest.mark.parametrize("name", ["color", "gradient", "laplacian"])
 def test_reduced_layers_are_means(exhibit, field, name):
     fine = wanted(field, name, 30, 20, (0.0, 0.0, 1.0, 1.0)).clip(0, 1)
     means = fine.reshape(10, 2, 15, 2, -1).mean((1, 3))
     close(draw(view(exhibit, name), Region(0, 0, 30, 20), 15, 10), bits(means))
 
 
+def test_the_direction_of_a_reduced_picture_is_that_of_the_mean_gradient(exhibit, field):
+    fine = field.sample(30, 20, "gradient", extent=(30.0, 20.0))[0]
+    means = direction_picture(fine.reshape(10, 2, 15, 2, 3, 2).mean((1, 3)), 0.25)
+    close(draw(view(exhibit, "direction"), Region(0, 0, 30, 20), 15, 10), bits(means))
+
+
+def test_a_drawing_can_be_ended_before_every_strip(exhibit, monkeypatch):
+    monkeypatch.setattr("eoren.viewer.layers._POINTS_AT_ONCE", 90)
+
+    class EndedError(Exception):
+        pass
+
+    for name in LAYERS:
+        if name == "original":  # drawn at once
+            continue
+        calls = []
+
+        def go_on(calls=calls):
+            calls.append(1)
+            if len(calls) == 3:
+                raise EndedError
+
+        with pytest.raises(EndedError):
+            draw(view(exhibit, name), Region(0, 0, 30, 20), 30, 20, go_on=go_on)
+
+
 def test_means_of_a_few_points_where_a_pixel_covers_many(exhibit, field):
     coarse = draw(view(exhibit, "color"), Region(0, 0, 30, 20), 3, 2)
     fine = field.render(9, 6).clip(0, 1).reshape(2, 3, 3, 3, 3).mean((1, 3))
+    close(coarse, bits(fine))
+    coarse = draw(view(exhibit, "gradient"), Region(0, 0, 30, 20), 3, 2)
+    fine = wanted(field, "gradient", 6, 4, (0.0, 0.0, 1.0, 1.0)).clip(0, 1).reshape(2, 2, 3, 2, -1).mean((1, 3))
     close(coarse, bits(fine))
 
 

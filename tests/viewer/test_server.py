@@ -137,6 +137,9 @@ def test_max_keeps_to_the_limits(server):
         ("192.168.1.5:8000", "0.0.0.0", True),
         ("[fd00::5]:8000", "::", True),
         ("pictures.lan:80", "pictures.lan", True),
+        ("127.0.0.1:80@evil.example", "127.0.0.1", False),
+        ('127.0.0.1:"><x', "127.0.0.1", False),
+        ("[::1]:80x", "127.0.0.1", False),
         ("", "127.0.0.1", False),
         (":80", "127.0.0.1", False),
     ],
@@ -243,11 +246,11 @@ def test_a_slow_answer_keeps_nobody_waiting(server, monkeypatch):
 
     started, go, usual = threading.Event(), threading.Event(), module.answer
 
-    def slow(view, request):
+    def slow(view, request, go_on):
         if request.width == 29:
             started.set()
             assert go.wait(20)
-        return usual(view, request)
+        return usual(view, request, go_on)
 
     monkeypatch.setattr(module, "answer", slow)
     with ThreadPoolExecutor(1) as other:
@@ -265,10 +268,10 @@ def test_who_went_away_is_not_drawn_for(server, monkeypatch):
 
     go, drawn, usual = threading.Event(), [], module.answer
 
-    def slow(view, request):
+    def slow(view, request, go_on):
         drawn.append(request.width)
         assert go.wait(20)
-        return usual(view, request)
+        return usual(view, request, go_on)
 
     monkeypatch.setattr(module, "answer", slow)
     host, port = server.netloc.split(":")
@@ -289,6 +292,71 @@ def test_who_went_away_is_not_drawn_for(server, monkeypatch):
     assert drawn == [21, 22, 24]
     for connection in connections[:2]:
         connection.close()
+
+
+def test_a_drawing_ends_once_nobody_waits_for_it(server, monkeypatch):
+    from eoren.viewer import server as module
+
+    started, ended, usual = threading.Event(), threading.Event(), module.answer
+
+    def endless(view, request, go_on):
+        if request.width != 21:
+            return usual(view, request, go_on)
+        started.set()
+        try:
+            while True:
+                go_on()
+                time.sleep(0.01)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(module, "answer", endless)
+    host, port = server.netloc.split(":")
+    connections = [socket.create_connection((host, int(port)), timeout=20) for _ in range(2)]
+    request = f"GET /iiif/small/full/21,/0/default.png HTTP/1.1\r\nHost: {server.netloc}\r\n\r\n"
+    for connection in connections:
+        connection.sendall(request.encode())
+    assert started.wait(10)
+    connections[0].close()
+    assert not ended.wait(1)  # somebody still does
+    connections[1].close()
+    assert ended.wait(10)
+    assert server.ask("/iiif/small/full/22,/0/default.png").status == 200
+
+
+def test_a_server_ends_in_the_middle_of_a_drawing(gallery, asking, monkeypatch, capfd):
+    from eoren.viewer import server as module
+
+    started = threading.Event()
+
+    def endless(view, request, go_on):
+        started.set()
+        while True:
+            go_on()
+            time.sleep(0.01)
+
+    monkeypatch.setattr(module, "answer", endless)
+    with ThreadPoolExecutor(3) as others:
+        with serving(gallery, Tiles(1 << 20)) as address:
+            paths = [f"/iiif/small/full/{width},/0/default.png" for width in (21, 22, 23)]
+            waiting = [others.submit(asking(address).ask, path) for path in paths]
+            assert started.wait(10)
+            time.sleep(0.2)
+        assert [each.result(10).status for each in waiting] == [503] * 3
+    assert capfd.readouterr().err == ""
+
+
+def test_a_fault_of_our_own_is_told(server, monkeypatch, caplog):
+    def fault(*_):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("eoren.viewer.server.answer", fault)
+    assert server.ask("/iiif/small/full/21,/0/default.png").status == 500
+    deadline = time.monotonic() + 10  # it is answered first
+    while "a bug" not in caplog.text and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert "cannot answer /iiif/small/full/21,/0/default.png" in caplog.text
+    assert "ZeroDivisionError: a bug" in caplog.text
 
 
 # The official validator.

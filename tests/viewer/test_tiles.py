@@ -30,7 +30,7 @@ def test_kept_answers_are_not_made_again():
 
     async def work(tiles):
         for _ in range(3):
-            assert await tiles.get("a", lambda: made.append(1) or b"a", yes) == b"a"
+            assert await tiles.get("a", lambda _: made.append(1) or b"a", yes) == b"a"
         assert tiles.seconds > 0
 
     run(work)
@@ -40,7 +40,7 @@ def test_kept_answers_are_not_made_again():
 def test_all_who_ask_at_a_time_get_one_answer():
     made, go = [], threading.Event()
 
-    def make():
+    def make(_):
         made.append(1)
         assert go.wait(10)
         return b"a"
@@ -59,7 +59,7 @@ def test_the_oldest_go_first_where_memory_ends():
     made = []
 
     def make(name, size=200):
-        def call():
+        def call(_):
             made.append(name)
             return bytes(size)
 
@@ -91,24 +91,24 @@ def test_what_nobody_waits_for_is_not_made():
 
     async def work(tiles):
         with pytest.raises(Abandoned):
-            await tiles.get("a", lambda: made.append("a") or b"a", no)
+            await tiles.get("a", lambda _: made.append("a") or b"a", no)
         # Unless somebody else does.
-        asked = [asyncio.create_task(tiles.get("b", lambda: made.append("b") or b"b", who)) for who in (no, yes)]
+        asked = [asyncio.create_task(tiles.get("b", lambda _: made.append("b") or b"b", who)) for who in (no, yes)]
         assert await asyncio.gather(*asked) == [b"b", b"b"]
-        assert await tiles.get("a", lambda: made.append("a") or b"a", yes) == b"a"
+        assert await tiles.get("a", lambda _: made.append("a") or b"a", yes) == b"a"
 
     run(work)
     assert made == ["b", "a"]
 
 
 def test_an_error_is_told_and_not_kept():
-    def fail():
+    def fail(_):
         raise ValueError("no memory")
 
     async def work(tiles):
         with pytest.raises(ValueError, match="no memory"):
             await tiles.get("a", fail, yes)
-        assert await tiles.get("a", lambda: b"a", yes) == b"a"
+        assert await tiles.get("a", lambda _: b"a", yes) == b"a"
 
     run(work)
 
@@ -122,7 +122,7 @@ def test_drawing_beside_a_fit_calls_up_one_thread(python):
         "    for alone in (True, False):\n"
         "        torch.set_num_threads(3)\n"
         "        tiles = Tiles(1000, alone=alone)\n"
-        "        said = await tiles.get('a', lambda: b'%d' % torch.get_num_threads(), yes)\n"
+        "        said = await tiles.get('a', lambda _: b'%d' % torch.get_num_threads(), yes)\n"
         "        found.append([int(said), torch.get_num_threads()])\n"
         "        tiles.close()\n"
         "    print(found)\n"

@@ -40,11 +40,13 @@ def view(
 
     place = choose_device(device)
     fields = [(file, load(file, device=place)) for file in files]
-    picture = None if compare is None else terminal.read_picture(compare).pixels
+    picture = None if compare is None else terminal.read_picture(compare)
+    pixels, known = (None, "") if picture is None else (picture.pixels, picture.sha256)
     gallery = Gallery()
     for file, field in fields:
+        digest = f"{sha256(file)} {known}"
         try:
-            gallery.show(file.stem, lambda name: Exhibit(name, file.stem, field, sha256(file), picture))  # noqa: B023
+            gallery.show(file.stem, lambda name: Exhibit(name, file.stem, field, digest, pixels))  # noqa: B023
         except EorenError as error:
             raise EorenError(f"{file}: {error}") from None
     with serving(gallery, Tiles(CACHE), host=host, port=port) as address:

@@ -1,6 +1,7 @@
 """From a drawn region to the bytes of an answer: mirroring, turning, quality, format."""
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,9 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def answer(view: View, request: Request) -> bytes:
-    """The file that answers a request."""
-    return encoded(draw(view, request.region, request.width, request.height), request)
+def answer(view: View, request: Request, go_on: Callable[[], None]) -> bytes:
+    """The file that answers a request; ``go_on`` is called every now and then, and may raise to end it."""
+    return encoded(draw(view, request.region, request.width, request.height, go_on=go_on), request)
 
 
 def encoded(pixels: UInt8[np.ndarray, "height width channels"], request: Request) -> bytes:

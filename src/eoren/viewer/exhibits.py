@@ -71,7 +71,7 @@ class Exhibit:
         name: in addresses, without ``~``.
         title: for people.
         field: what is shown.
-        digest: differs where the field differs.
+        digest: differs where the field or the picture differs.
         picture: ``(H, W, C)`` that the field was fitted to, if it is known.
 
     Raises:

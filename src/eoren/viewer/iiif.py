@@ -5,13 +5,17 @@
 
 import re
 from dataclasses import dataclass
+from math import ceil, cos, radians, sin
 from typing import Any
 
 MAX_AREA = 1 << 24
 """Pixels of a single answer, at most: 4096 x 4096."""
 
-MAX_SIDE = 1 << 14
-"""Pixels of a side of a single answer, at most: what every format can hold."""
+MAX_SIDE = (1 << 14) - 1
+"""Pixels of a side of a single answer, at most: what every format can hold (WebP the least)."""
+
+MAX_FRAME = 5 * MAX_AREA // 2
+"""Pixels of the frame around a picture that is turned, at most; enough for those half as high as wide."""
 
 TILE = 256
 """Side of the tiles that clients are told to ask for, in pixels."""
@@ -90,6 +94,12 @@ def parse(region: str, size: str, rotation: str, last: str, *, width: int, heigh
     part = _region(region, width, height)
     columns, rows = _size(size, part)
     mirrored, degrees = _rotation(rotation)
+    across, down = _frame(columns, rows, degrees)
+    if across * down > MAX_FRAME or max(across, down) > MAX_SIDE:
+        raise BadRequest(
+            f"rotation {rotation!r} means {across} x {down} pixels; an answer that is turned has at most {MAX_FRAME} "
+            f"of them, and {MAX_SIDE} a side"
+        )
     quality, _, format = last.rpartition(".")
     if quality not in QUALITIES:
         raise BadRequest(f"quality {quality!r} is not one of {', '.join(QUALITIES)}")
@@ -253,4 +263,13 @@ def _rotation(text: str) -> tuple[bool, float]:
     found = re.fullmatch(f"(!?){_NUMBER}", text, re.ASCII)
     if found is None or not 0 <= float(found[2]) <= 360:
         raise BadRequest(f"rotation {text!r} is not a number of degrees from 0 to 360, with or without !")
-    return found[1] == "!", float(found[2]) % 360
+    # As many places as the canonical form writes: what is written alike is answered alike.
+    return found[1] == "!", round(float(found[2]), 10) % 360
+
+
+def _frame(columns: int, rows: int, degrees: float) -> tuple[int, int]:
+    """Sides of the frame that holds a turned picture, and no less than it will have."""
+    if degrees % 90 == 0:
+        return columns, rows
+    c, s = abs(cos(radians(degrees))), abs(sin(radians(degrees)))
+    return ceil(columns * c + rows * s) + 1, ceil(columns * s + rows * c) + 1

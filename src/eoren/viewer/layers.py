@@ -4,6 +4,7 @@ Where the answer has more pixels than the picture, a field is asked at the centr
 has fewer, at several points of each, whose mean is shown.
 """
 
+from collections.abc import Callable
 from math import ceil
 
 import numpy as np
@@ -18,15 +19,19 @@ from eoren.viewer.iiif import Region
 Pixels = Float[np.ndarray, "height width channels"]
 Box = tuple[float, float, float, float]
 
-# Points of an answer's pixel along each side, at most: in a picture of gigapixels means over all would take minutes.
+# Points of an answer's pixel along each side, at most: in a picture of gigapixels means over all would take minutes,
+# and derivatives take three times as long as colours.
 _MOST = 3
+_MOST_SLOPES = 2
 _POINTS_AT_ONCE = 1 << 18
 # Intensity per pixel that is as light as it gets, and the error that is pale yellow.
 _DIRECTION_FULL = 0.25
 _ERROR_FULL = 0.05
 
 
-def draw(view: View, region: Region, width: int, height: int) -> UInt8[np.ndarray, "height width channels"]:
+def draw(
+    view: View, region: Region, width: int, height: int, *, go_on: Callable[[], None] = lambda: None
+) -> UInt8[np.ndarray, "height width channels"]:
     """Part of a layer.
 
     Args:
@@ -34,6 +39,7 @@ def draw(view: View, region: Region, width: int, height: int) -> UInt8[np.ndarra
         region: of it, in its own (magnified) pixels.
         width: of the answer, in pixels.
         height: of the answer, in pixels.
+        go_on: called before every strip of rows; it may raise to end the drawing.
     """
     box = (
         region.x / view.width,
@@ -44,21 +50,29 @@ def draw(view: View, region: Region, width: int, height: int) -> UInt8[np.ndarra
     if view.layer.name == "original":
         return _resized(view.exhibit.samples, _in_pixels(view.exhibit, box), width, height)
     if view.layer.name == "difference":
-        return _difference(view.exhibit, box, width, height)
+        return _difference(view.exhibit, box, width, height, go_on)
     across, down = view.exhibit.field.size
     shares = (box[2] - box[0]) * across / width, (box[3] - box[1]) * down / height
-    fine = min(_MOST, max(1, ceil(max(shares) - 1e-9)))
+    slopes = view.layer.name in ("gradient", "direction", "laplacian")
+    fine = min(_MOST_SLOPES if slopes else _MOST, max(1, ceil(max(shares) - 1e-9)))
     strip = max(1, _POINTS_AT_ONCE // (width * fine * fine))
     parts = []
     for top in range(0, height, strip):
+        go_on()
         rows = slice(top * fine, min(height, top + strip) * fine)
         sampled = _sampled(view, box, width * fine, height * fine, rows)
-        parts.append(_bits(_means(sampled.clip(0, 1), fine)))
+        if view.layer.name == "direction":  # that of the mean, as hues have none
+            shown = direction_picture(_means(sampled, fine), _DIRECTION_FULL)
+        else:
+            shown = _means(sampled.clip(0, 1), fine)
+        parts.append(_bits(shown))
     return np.concatenate(parts)
 
 
-def _sampled(view: View, box: Box, width: int, height: int, rows: slice) -> Pixels:
-    """Some rows of a grid, as a picture in [0, 1]."""
+def _sampled(
+    view: View, box: Box, width: int, height: int, rows: slice
+) -> Float[np.ndarray, "height width channels *axes"]:
+    """Some rows of a grid, as a picture in [0, 1]; for its direction, the gradient itself."""
     exhibit = view.exhibit
     across, down = exhibit.field.size
     if view.layer.name == "spline":
@@ -73,12 +87,12 @@ def _sampled(view: View, box: Box, width: int, height: int, rows: slice) -> Pixe
         laplacian = exhibit.field.sample(width, height, "laplacian", region=box, rows=rows, extent=sides)[0]
         return laplacian_picture(laplacian[:, :, color_channels(laplacian)])
     gradient = exhibit.field.sample(width, height, "gradient", region=box, rows=rows, extent=sides)[0]
-    if view.layer.name == "gradient":
-        return magnitude_picture(gradient)
-    return direction_picture(gradient, _DIRECTION_FULL)
+    return magnitude_picture(gradient) if view.layer.name == "gradient" else gradient
 
 
-def _difference(exhibit: Exhibit, box: Box, width: int, height: int) -> UInt8[np.ndarray, "height width channels"]:
+def _difference(
+    exhibit: Exhibit, box: Box, width: int, height: int, go_on: Callable[[], None]
+) -> UInt8[np.ndarray, "height width channels"]:
     """The error at the centres of the pixels, or of every so many-th, and no finer than that."""
     across, down = exhibit.field.size
     x0, y0, x1, y1 = _in_pixels(exhibit, box)
@@ -96,6 +110,7 @@ def _difference(exhibit: Exhibit, box: Box, width: int, height: int) -> UInt8[np
     parts = []
     strip = max(1, _POINTS_AT_ONCE // columns)
     for first in range(0, rows, strip):
+        go_on()
         lines = slice(first, min(rows, first + strip))
         said = exhibit.field.sample(columns, rows, "color", region=grid, rows=lines)[0]
         parts.append(_bits(error_picture(error_map(said, targets[lines]), _ERROR_FULL)))
@@ -115,12 +130,14 @@ def _in_pixels(exhibit: Exhibit, box: Box) -> Box:
     return box[0] * across, box[1] * down, min(box[2] * across, across), min(box[3] * down, down)
 
 
-def _means(sampled: Pixels, fine: int) -> Float[np.ndarray, "rows columns channels"]:
+def _means(
+    sampled: Float[np.ndarray, "height width channels *axes"], fine: int
+) -> Float[np.ndarray, "rows columns channels *axes"]:
     """Over squares of so many points a side."""
     if fine == 1:
         return sampled
-    rows, columns, channels = sampled.shape
-    return np.asarray(sampled.reshape(rows // fine, fine, columns // fine, fine, channels).mean((1, 3)))
+    rows, columns, *rest = sampled.shape
+    return np.asarray(sampled.reshape(rows // fine, fine, columns // fine, fine, *rest).mean((1, 3)))
 
 
 def _bits(pixels: Pixels) -> UInt8[np.ndarray, "height width channels"]:

@@ -7,6 +7,7 @@ each costs the browser a tenth of a second of a core. If nobody looks, nothing i
 """
 
 from collections.abc import Callable
+from secrets import token_hex
 from threading import Lock
 from time import monotonic
 from typing import Any
@@ -53,6 +54,7 @@ class Live:
         self._lock = Lock()
         self._shown: list[Exhibit] = []
         self._version = 0
+        self._token = token_hex(8)  # browsers keep what they saw of the fit before at this address
         self._progress = Progress()
         self._curve: list[Progress] = []
         self._ended: str | None = None
@@ -132,7 +134,7 @@ class Live:
         self._version += 1
 
         def make(name: str) -> Exhibit:
-            return Exhibit(name, self._title, field, f"live {self._version}", self._picture)
+            return Exhibit(name, self._title, field, f"{self._token} {self._version}", self._picture)
 
         shown = self._gallery.show(f"{self._title}-{self._version}", make)
         with self._lock:

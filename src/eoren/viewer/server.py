@@ -5,6 +5,9 @@ what is on show and the page's own files: no address is ever made into the path 
 """
 
 import ipaddress
+import logging
+import os
+import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
@@ -19,6 +22,7 @@ from fastapi import FastAPI
 from fastapi.requests import Request as Asked
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
+from eoren._version import __version__
 from eoren.errors import EorenError
 from eoren.viewer import iiif
 from eoren.viewer.encoding import answer
@@ -49,6 +53,8 @@ _ONLY_OURS = (
 _FOR_ALL = {"Access-Control-Allow-Origin": "*"}
 _OPEN = {**_FOR_ALL, "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS", "Access-Control-Allow-Headers": "*"}
 _GET = ["GET", "HEAD"]
+
+_log = logging.getLogger(__name__)
 
 
 def application(gallery: Gallery, tiles: Tiles, *, host: str = LOOPBACK, live: Live | None = None) -> App:
@@ -126,12 +132,12 @@ def serving(
     with _listening(host, port) as listener:
         config = uvicorn.Config(
             application(gallery, tiles, host=host, live=live),
-            log_level="error",
+            log_level="critical",  # of its own; ours are told in `guarded`
             access_log=False,
             lifespan="off",
             ws="none",
             server_header=False,
-            timeout_graceful_shutdown=1,
+            timeout_graceful_shutdown=3,
         )
         server = uvicorn.Server(config)
         thread = Thread(target=server.run, kwargs={"sockets": [listener]}, name="eoren-server", daemon=True)
@@ -141,6 +147,7 @@ def serving(
                 sleep(0.005)
             yield _address(host, listener.getsockname()[1])
         finally:
+            tiles.stop()
             server.should_exit = True
             thread.join()
             tiles.close()
@@ -160,7 +167,7 @@ def is_own(header: str, host: str) -> bool:
         >>> is_own("127.0.0.1:8000", "127.0.0.1"), is_own("evil.example:8000", "127.0.0.1")
         (True, False)
     """
-    name = header.rpartition(":")[0] if not header.endswith("]") and ":" in header else header
+    name = re.sub(r":\d*$", "", header, flags=re.ASCII) if not header.endswith("]") else header
     name = name.removeprefix("[").removesuffix("]").lower().rstrip(".")
     if name in ("localhost", host.lower()):
         return True
@@ -201,7 +208,10 @@ def _guarded(app: App, host: str) -> App:
                 ]
             await send(message)
 
-        await app(scope, receive, marked)
+        try:
+            await app(scope, receive, marked)
+        except Exception:  # it was answered, with status 500; whoever runs this is to know
+            _log.exception("cannot answer %s", scope["path"])
 
     return guarded
 
@@ -250,7 +260,7 @@ async def _image(gallery: Gallery, tiles: Tiles, escaped: list[str], asked: Aske
         request = iiif.parse(rest[0], rest[1], rest[2], rest[3], width=view.width, height=view.height)
     except iiif.BadRequest as refused:
         return PlainTextResponse(str(refused), 400, headers=_FOR_ALL)
-    key = f"{view.exhibit.digest} {view.identifier}/{request.canonical}"
+    key = f"{__version__} {view.exhibit.digest} {view.identifier}/{request.canonical}"
     headers = {
         **_FOR_ALL,
         "Link": f'<{address}/{request.canonical}>;rel="canonical", <{iiif.PROFILE}>;rel="profile"',
@@ -265,8 +275,10 @@ async def _image(gallery: Gallery, tiles: Tiles, escaped: list[str], asked: Aske
 
     while True:
         try:
-            content = await tiles.get(key, lambda: answer(view, request), waits)
+            content = await tiles.get(key, lambda go_on: answer(view, request, go_on), waits)
         except Abandoned:
+            if tiles.stopped:
+                return PlainTextResponse("the server ends", 503, headers=_FOR_ALL)
             if await waits():  # came just when the others were found to have gone
                 continue
             return Response(status_code=499)
@@ -286,9 +298,11 @@ def _listening(host: str, port: int) -> socket.socket:
         family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server((str(where[0]), port), family=family)
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        number = getattr(error, "errno", None)
+        of_names = isinstance(error, socket.gaierror)  # which have numbers of their own
+        reason = os.strerror(number) if number and not of_names else getattr(error, "strerror", None) or str(error)
         raise EorenError(
-            f"cannot listen at {host}, port {port} ({reason}); choose another --host or --port"
+            f"cannot listen at {host or '(no address)'}, port {port} ({reason}); choose another --host or --port"
         ) from None
 
 

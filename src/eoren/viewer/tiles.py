@@ -5,28 +5,37 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Event
 from time import perf_counter
 
 Wanted = Callable[[], Awaitable[bool]]
+Make = Callable[[Callable[[], None]], bytes]
 
 # Drawing uses every core by itself; a second drawer keeps small requests from waiting for one large.
 _DRAWERS = 2
+# Seconds between two looks whether somebody still waits for what is being drawn.
+_LOOK = 0.25
 
 
 class Abandoned(Exception):
-    """Whoever asked has gone before it was their turn."""
+    """Whoever asked has gone before it was done, or the server ends."""
 
 
 @dataclass
 class _Job:
     done: "asyncio.Future[bytes]"
     asked: list[Wanted] = field(default_factory=list)
+    given_up: Event = field(default_factory=Event)
+
+    async def wanted(self) -> bool:
+        """Whether anybody who asked still waits."""
+        return any([await each() for each in self.asked])
 
 
 class Tiles:
     """A cache that forgets what has not been asked for longest.
 
-    All but ``seconds`` and ``close`` belong to one event loop.
+    All but ``seconds``, ``stop`` and ``close`` belong to one event loop.
 
     Args:
         limit: of the memory for all answers together, in bytes.
@@ -47,13 +56,15 @@ class Tiles:
         self._drawers = ThreadPoolExecutor(_DRAWERS, "eoren-tiles", initializer=_draw_alone if alone else None)
         self._turn = asyncio.Semaphore(_DRAWERS)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = Event()
 
-    async def get(self, key: str, make: Callable[[], bytes], wanted: Wanted) -> bytes:
+    async def get(self, key: str, make: Make, wanted: Wanted) -> bytes:
         """An answer, kept or made.
 
         Args:
             key: that no other answer has.
-            make: makes the answer; called in a thread.
+            make: makes the answer; called in a thread, with what it is to call every now and then, and which
+                raises Abandoned when nobody waits any more.
             wanted: says whether whoever asks still waits.
 
         Raises:
@@ -73,17 +84,36 @@ class Tiles:
         job.asked.append(wanted)
         return await asyncio.shield(job.done)
 
+    def stop(self) -> None:
+        """Give up what is being drawn; nothing is drawn any more."""
+        self._stopped.set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was stopped."""
+        return self._stopped.is_set()
+
     def close(self) -> None:
-        """End the threads once their work is done."""
+        """End the threads, once they have noticed."""
+        self.stop()
         self._drawers.shutdown(wait=True, cancel_futures=True)
 
-    async def _work(self, key: str, job: _Job, make: Callable[[], bytes]) -> None:
+    async def _work(self, key: str, job: _Job, make: Make) -> None:
+        def go_on() -> None:
+            if job.given_up.is_set() or self.stopped:
+                raise Abandoned
+
         try:
             async with self._turn:
                 # Who pans fast leaves requests behind that nobody waits for.
-                if not any([await wanted() for wanted in job.asked]):
+                if self.stopped or not await job.wanted():
                     raise Abandoned
-                made, seconds = await asyncio.get_running_loop().run_in_executor(self._drawers, _timed, make)
+                loop = asyncio.get_running_loop()
+                drawing = loop.run_in_executor(self._drawers, _timed, lambda: make(go_on))
+                while not (await asyncio.wait([drawing], timeout=_LOOK))[0]:
+                    if not await job.wanted():
+                        job.given_up.set()
+                made, seconds = await drawing
             self.seconds += seconds
             self._keep(key, made)
             job.done.set_result(made)

@@ -10,6 +10,7 @@ let gallery = { exhibits: [], live: false };
 const shown = { left: null, right: null }; // what is chosen: { exhibit, layer }, or null
 const items = { left: null, right: null }; // what OpenSeadragon draws of it
 const stale = { left: [], right: [] }; // and what that is about to replace
+const turns = { left: 0, right: 0 }; // how often that was begun: only the last one counts
 let opened = false;
 
 // OpenSeadragon draws at every frame for ever. While nothing moves or arrives, a few a second do: the processor is for
@@ -44,6 +45,8 @@ const viewer = OpenSeadragon({
   preserveViewport: true,
   crossOriginPolicy: false,
   imageLoaderLimit: 6,
+  // Between tiles that end within a pixel the page would shine through: edges that no picture has.
+  subPixelRoundingForTransparency: OpenSeadragon.SUBPIXEL_ROUNDING_OCCURRENCES.ALWAYS,
   immediateRender: true, // the zoom that is needed, not all the coarser ones before it
 });
 viewer.world.addHandler("add-item", () => wake());
@@ -56,7 +59,8 @@ function choices() {
 }
 
 function keyOf(choice) {
-  return choice ? `${choice.exhibit.title} ${choice.layer.name}` : "";
+  // Of a fit the newest field stands for all; others may share their titles.
+  return choice ? `${gallery.live ? choice.exhibit.title : choice.exhibit.name} ${choice.layer.name}` : "";
 }
 
 function fillSelects() {
@@ -94,6 +98,7 @@ function choose(side, choice) {
 }
 
 function show(side, choice) {
+  const turn = ++turns[side];
   if (items[side]) stale[side].push(items[side]);
   items[side] = null;
   if (!choice) return sweep(side);
@@ -101,7 +106,7 @@ function show(side, choice) {
     tileSource: `${choice.layer.iiif}/info.json`,
     width: 1,
     success: ({ item }) => {
-      if (shown[side] !== choice) return viewer.world.removeItem(item);
+      if (turn !== turns[side]) return viewer.world.removeItem(item);
       items[side] = item;
       $("waiting").hidden = true;
       if (!opened) viewer.viewport.goHome(true);
@@ -111,7 +116,7 @@ function show(side, choice) {
       item.addHandler("fully-loaded-change", () => item.getFullyLoaded() && items[side] === item && sweep(side));
       setTimeout(() => items[side] === item && sweep(side), 4000);
     },
-    error: ({ message }) => shown[side] === choice && say(`The picture cannot be shown: ${message}`),
+    error: ({ message }) => turn === turns[side] && say(`The picture cannot be shown: ${message}`),
   });
 }
 
@@ -345,6 +350,7 @@ async function follow() {
   try {
     const answer = await fetch("/api/live");
     live = await answer.json();
+    if (live.exhibit && live.exhibit !== gallery.exhibits[0]?.name) await refresh();
   } catch {
     $("standing").textContent = "The fit's program has ended.";
     return;
@@ -357,7 +363,6 @@ async function follow() {
   $("curves").innerHTML = live.curves;
   $("legend").hidden = !live.curves;
   $("show-tiles").parentElement.hidden = Boolean(live.ended) || live.tiles.length < 2;
-  if (live.exhibit && live.exhibit !== gallery.exhibits[0]?.name) await refresh();
   drawTiles();
   $("fit").dataset.ended = live.ended || "";
   if (!live.ended) setTimeout(follow, (document.hidden ? 2000 : 1000) * live.again);
