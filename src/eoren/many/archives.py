@@ -93,7 +93,7 @@ def tar_members(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
         try:
             with tarfile.open(fileobj=cast("IO[bytes]", plain), mode="r:", tarinfo=_Header) as archive:
                 while (member := archive.next()) is not None:
-                    archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all
+                    archive.members.clear()  # type: ignore[attr-defined] # it would keep them all
                     if member.size < 0:  # a text about it may say so
                         raise tarfile.ReadError(f"a member of {member.size} bytes")
                     if member.isfile() and wanted(member.name):
