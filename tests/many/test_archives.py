@@ -4,6 +4,7 @@ import io
 import lzma
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -121,8 +122,20 @@ def test_headers_of_tars_that_claim_too_much(refuses):
     refuses(sealed(other, 0, _124=b"\x80" + bytes(4) + b"\x7f" + bytes(6)), "or claims to")
     refuses(sealed(data, 1536, _124=b"\xff" * 12), "a header claims -1 bytes")
     refuses(sealed(data, 1536, _124=b"00010000000\0"), "unexpected end of data")
-    for kind in b"xgLK":
-        refuses(sealed(data, 1536, _124=b"00010000000\0", _156=bytes([kind])), "a header claims 2097152 bytes")
+    for kind in b"xLKX":
+        refuses(sealed(data, 1536, _124=b"00040000001\0", _156=bytes([kind])), "a header claims 8388609 bytes")
+    refuses(sealed(data, 1536, _124=b"00000002001\0", _156=b"g"), "a header claims 1025 bytes")
+
+
+def test_texts_about_members_of_tars_are_bounded_together(read, refuses):
+    """Each is parsed, and every member goes through those that are about all."""
+    data = tarred({"x/0.png": b""})
+    text = sealed(data, 0, _124=b"%011o\0" % 2**20, _156=b"x")[:512] + b"5 a=\n" * 209715 + b"\0"
+    assert read((text + data[:512]) * 8 + bytes(1024)) == {"x/0.png": b""}
+    refuses(gzip.compress((text + data[:512]) * 9 + bytes(1024)), "a header claims 1048576 bytes")
+    text = sealed(data, 0, _124=b"%011o\0" % 512, _156=b"g")[:512] + b"512 comment=" + b"a" * 499 + b"\n"
+    assert read((text + data[:512]) * 2 + bytes(1024)) == {"x/0.png": b""}
+    refuses((text + data[:512]) * 3 + bytes(1024), "a header claims 512 bytes")
 
 
 def test_a_tar_does_not_lead_back(refuses):
@@ -171,7 +184,7 @@ def changed(data, record, offset, value):
 @pytest.mark.parametrize(
     "bad",
     [
-        changed(zipped(), b"x/0.png", 20, bytes(40)),
+        changed(zipped(), b"x/0.png", 7, b"\xff"),
         changed(zipped(), b"PK\1\2", 10, struct.pack("<H", 99)),
         changed(zipped(), b"PK\1\2", 8, struct.pack("<H", 1)),
         changed(zipped(), b"PK\3\4", 0, b"no"),
@@ -211,6 +224,10 @@ def test_zips_are_unpacked_within_bounds(read, refuses):
 
 def test_a_member_gives_no_more_than_it_says(read):
     """What deflates to a gigabyte may say that it is ten bytes."""
-    data = zipped({"0.npy": bytes(FREE_BYTES)})
-    error = read(changed(data, b"PK\1\2", 24, struct.pack("<I", 10)))["0.npy"]
+    data = changed(zipped({"0.npy": bytes(FREE_BYTES)}), b"PK\1\2", 24, struct.pack("<I", 10))
+    tracemalloc.start()
+    error = read(data)["0.npy"]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
     assert "Bad CRC-32" in str(error)
+    assert peak < FREE_BYTES / 8

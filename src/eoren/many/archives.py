@@ -24,7 +24,9 @@ _ZIP_ERRORS = (
 _TAR_ERRORS = (OSError, EOFError, ValueError, OverflowError, RecursionError, struct.error, tarfile.TarError)
 # Headers that are about the next member: its name, and other texts.
 _ABOUT = {*tarfile.GNU_TYPES, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE} - {tarfile.GNUTYPE_SPARSE}
-_LONGEST_ABOUT = 1 << 20
+# Each member goes through what is said of all: git says 52 bytes.
+_MOST_FOR_ALL = 1 << 10
+_SHARE_ABOUT = 8
 
 
 class Member(NamedTuple):
@@ -91,7 +93,8 @@ def tar_members(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
     """
     with unpacked(path) as plain:
         try:
-            with tarfile.open(fileobj=cast("IO[bytes]", plain), mode="r:", tarinfo=_Header) as archive:
+            header = _strict(most_unpacked(path.stat().st_size) // _SHARE_ABOUT)
+            with tarfile.open(fileobj=cast("IO[bytes]", plain), mode="r:", tarinfo=header) as archive:
                 while (member := archive.next()) is not None:
                     archive.members.clear()  # type: ignore[attr-defined] # it would keep them all
                     if member.size < 0:  # a text about it may say so
@@ -116,18 +119,28 @@ def _itself(content: "bytes | EorenError") -> "bytes | EorenError":
     return content
 
 
-class _Header(tarfile.TarInfo):
-    """A header that is damaged is said to be: tarfile takes it for the end of the archive."""
+def _strict(most: int) -> type[tarfile.TarInfo]:
+    """Headers of one archive; those that are damaged are said to be: tarfile takes them for its end.
 
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
-        """From the bytes of a block."""
-        try:
-            found = super().frombuf(buf, encoding, errors)
-        except tarfile.HeaderError as error:
-            if len(buf) == tarfile.BLOCKSIZE and not any(buf):
-                raise  # the end
-            raise tarfile.ReadError(str(error)) from None
-        if found.size < 0 or (found.type in _ABOUT and found.size > _LONGEST_ABOUT):
-            raise tarfile.ReadError(f"a header claims {found.size} bytes")
-        return found
+    Args:
+        most: bytes of all texts about members.
+    """
+    left, left_for_all = most, _MOST_FOR_ALL
+
+    class Header(tarfile.TarInfo):
+        @classmethod
+        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "Header":
+            nonlocal left, left_for_all
+            try:
+                found = super().frombuf(buf, encoding, errors)
+            except tarfile.HeaderError as error:
+                if len(buf) == tarfile.BLOCKSIZE and not any(buf):
+                    raise  # the end
+                raise tarfile.ReadError(str(error)) from None
+            left -= found.size if found.type in _ABOUT else 0
+            left_for_all -= found.size if found.type == tarfile.XGLTYPE else 0
+            if found.size < 0 or left < 0 or left_for_all < 0:
+                raise tarfile.ReadError(f"a header claims {found.size} bytes")
+            return found
+
+    return Header
