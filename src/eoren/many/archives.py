@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, NamedTuple, cast
 
 from eoren.errors import EorenError
-from eoren.unpacking import damaged, most_unpacked, unpacked
+from eoren.unpacking import damaged, is_packed, most_unpacked, unpacked
 
 # Of the other ways to pack, one takes as much memory as a member says, and one gives what it likes at a time.
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
@@ -27,6 +27,18 @@ _ABOUT = {*tarfile.GNU_TYPES, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_
 # Each member goes through what is said of all: git says 52 bytes.
 _MOST_FOR_ALL = 1 << 10
 _SHARE_ABOUT = 8
+
+
+def is_tar(start: bytes) -> bool:
+    """Whether a file may be a tar archive, packed or not, by its first block.
+
+    tarfile's own way to know tries all that it can unpack, and LZMA makes room for what it claims.
+    """
+    try:
+        tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
+    except (tarfile.HeaderError, ValueError):
+        return is_packed(start)
+    return True
 
 
 class Member(NamedTuple):

@@ -25,8 +25,8 @@ from eoren.datasets import IDX_MAGIC, read_idx
 from eoren.errors import EorenError, PictureError
 from eoren.files import open_regular
 from eoren.images import Picture, as_image, read_picture
-from eoren.many.archives import Member, tar_members, zip_members
-from eoren.unpacking import GZIP, is_packed
+from eoren.many.archives import Member, is_tar, tar_members, zip_members
+from eoren.unpacking import GZIP
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".npy")
 """Of the files that count as pictures, in folders and archives; what else there is, is passed over."""
@@ -173,12 +173,12 @@ def _open(source: Any) -> Source:
             raise EorenError(f"{source}: no file matches the pattern; check it")
         return open_source(*(Path(each) for each in found if not Path(each).is_dir()))
     with open_regular(path) as (file, _):
-        magic = file.read(6)
+        magic = file.read(tarfile.BLOCKSIZE)
     if path.suffix.lower() in SUFFIXES:
         return Source([Item(str(source), partial(_file, path, root=path.parent))], 1)
     if magic.startswith(IDX_MAGIC) or (magic.startswith(GZIP) and "idx" in path.name):
         return _idx(path)
-    if is_packed(magic) or tarfile.is_tarfile(path):
+    if is_tar(magic):
         return Source(map(_member, tar_members(path, _is_picture)), None)
     if zipfile.is_zipfile(path):
         return _listed([_member(each) for each in zip_members(path, _is_picture)], path)
