@@ -129,7 +129,15 @@ def missing_elsewhere(code):
             texts = [each.value for each in values if isinstance(each, ast.Constant) and isinstance(each.value, str)]
             binary = any("b" in text and set(text) <= set("rwaxb+") for text in texts)
             said = any(each.lower() in ("utf-8", "ascii", "latin-1") for each in texts)
-            other = name in ("os.open", "Image.open", "Pillow.open", "webbrowser.open", "tarfile.open", "safe_open")
+            other = name in (
+                "os.open",
+                "Image.open",
+                "Pillow.open",
+                "webbrowser.open",
+                "tarfile.open",
+                "archive.open",
+                "safe_open",
+            )
             ours = name == "write_text"  # eoren.files', which says it
             if not (binary or said or other or ours):
                 yield f"{ast.unparse(node)}: no encoding"

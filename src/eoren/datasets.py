@@ -5,7 +5,6 @@ cache. Either way their SHA-256 has to be that of ``datasets.sha256``, which ``s
 numbers are about the same pixels everywhere.
 """
 
-import gzip
 import os
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -22,6 +21,7 @@ from PIL import Image as Pillow
 from eoren.errors import EorenError
 from eoren.files import sha256
 from eoren.images import read_image
+from eoren.unpacking import unpacked
 
 Image = Float[np.ndarray, "height width channels"]
 
@@ -55,6 +55,7 @@ PICTURES = ("set5", "set14", "kodak", "div2k")
 
 IDX_MAGIC = b"\x00\x00\x08"
 """How files of bytes in the IDX format begin, unpacked."""
+_MOST_AXES = 4
 
 
 class Digits(NamedTuple):
@@ -151,21 +152,17 @@ def square(image: Image, side: int) -> Float[np.ndarray, "side side 1"]:
 def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
     """Bytes in the IDX format of MNIST: two zeros, type 8, number of axes, big-endian lengths, content.
 
-    The file may be gzipped.
+    The file may be packed, by gzip as MNIST's are. There are 1 to 4 axes.
 
     Raises:
-        EorenError: the file is cut off, or no such file.
+        EorenError: the file is cut off, empty, becomes too much, or there is none.
     """
-    try:
-        content = path.read_bytes()
-        if not content.startswith(IDX_MAGIC):
-            content = gzip.decompress(content)
-    except (OSError, EOFError) as error:
-        raise EorenError(f"{path}: cannot be unpacked ({error}); replace it or delete it") from None
+    with unpacked(path) as file:
+        content = file.read()
     axes = content[3] if content[:3] == IDX_MAGIC and len(content) > 3 else 0
     start = 4 + 4 * axes
-    shape = tuple(np.frombuffer(content[4:start], ">u4").tolist()) if len(content) >= start else ()
-    if not shape or len(content) - start != prod(shape):
+    shape = np.frombuffer(content[4:start], ">u4").tolist() if len(content) >= start else []
+    if not 1 <= axes <= _MOST_AXES or 0 in shape or len(content) - start != prod(shape):
         raise EorenError(f"{path}: is no IDX file of bytes, or damaged; replace it or delete it")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 

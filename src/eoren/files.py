@@ -243,9 +243,9 @@ def make_folder(folder: Path, *, parents: bool = False) -> None:
     Raises:
         EorenError: It cannot be made, or is a file.
     """
-    if folder.exists() and not folder.is_dir():
-        raise EorenError(f"{folder}: is a file; choose a folder")
     try:
+        if folder.exists() and not folder.is_dir():
+            raise EorenError(f"{folder}: is a file; choose a folder")
         folder.mkdir(parents=parents, exist_ok=True)
     except OSError as error:
         raise EorenError(f"{folder}: cannot be made ({_reason(error)}); choose another path") from error

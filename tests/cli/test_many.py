@@ -1,4 +1,6 @@
 import json
+import os
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -113,3 +115,36 @@ def test_what_is_no_source_or_store(refused, pictures):
     assert "is no store" in refused("info", pictures)
     assert "is no store" in refused("export", pictures, "-o", "out")
     assert "exists and is no store" in refused("fit-many", pictures, "-o", pictures)
+
+
+def test_names_that_are_too_long(refused, pictures):
+    long = "x" * 300
+    assert "too long" in refused("fit-many", long, "-o", "store")
+    assert "too long" in refused("fit-many", pictures, "-o", long, "--steps", 1)
+    assert "too long" in refused("info", long)
+    assert "too long" in refused("export", long, "-o", "a.onnx", "--to", "onnx")
+
+
+def test_names_that_are_not_utf8_are_escaped(eoren, pictures):
+    strange = pictures / os.fsdecode(b"\xe9")
+    try:
+        strange.mkdir()
+    except OSError:
+        pytest.skip("this system has no such names")
+    (pictures / "b.png").rename(strange / os.fsdecode(b"\xff.png"))
+    for _ in range(2):
+        assert eoren("fit-many", pictures, "-o", "store", "--steps", 1, "-q")[0] == 3
+    assert library.Collection("store").names == ["cat/a.png", "\\udce9/\\udcff.png"]
+    assert library.Collection("store").labels == ["cat", "\\udce9"]
+
+
+def test_a_damaged_archive_is_no_success(eoren, pictures):
+    with tarfile.open("some.tar", "w") as archive:
+        archive.add(pictures / "b.png", "b.png")
+        second = archive.fileobj.tell()
+        archive.add(pictures / "cat" / "a.png", "a.png")
+    data = bytearray(Path("some.tar").read_bytes())
+    data[second] ^= 1
+    Path("some.tar").write_bytes(data)
+    status, _, err = eoren("fit-many", "some.tar", "-o", "store", "--steps", 1)
+    assert (status, err) == (2, "eoren: some.tar: damaged archive (bad checksum); replace it\n")

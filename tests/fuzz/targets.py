@@ -4,10 +4,15 @@ A target takes bytes and returns what became of them, ``read`` or ``refused``; a
 reader joins by one entry in `TARGETS`.
 """
 
+import bz2
+import gzip
 import io
 import json
+import lzma
 import struct
+import tarfile
 import tempfile
+import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -31,6 +36,7 @@ from eoren.images import read_picture
 from eoren.many.collection import Collection
 from eoren.many.fitting import fit_many
 from eoren.many.pieces import Fragment
+from eoren.many.sources import open_source
 from eoren.presets import resolve
 from eoren.storage import dumps, loads
 
@@ -367,6 +373,80 @@ def npy_seeds() -> dict[str, bytes]:
     return found
 
 
+# Archives of pictures.
+
+
+def _read_source(name: str, data: bytes) -> str:
+    """Read all that an archive of this name has."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        path.write_bytes(data)
+        outcome = "refused"
+        try:
+            for item in open_source(path):
+                content = item.load()
+                f"{item.name} {content.label}".encode()
+                if isinstance(content.data, EorenError):
+                    one_line(content.data)
+                else:
+                    outcome = "read"
+        except EorenError as error:
+            return one_line(error)
+    return outcome
+
+
+def read_archive(data: bytes) -> str:
+    """Read a zip or tar archive."""
+    return _read_source("some.archive", data)
+
+
+def read_digits(data: bytes) -> str:
+    """Read an IDX file."""
+    return _read_source("some-images-idx3-ubyte", data)
+
+
+def _members() -> dict[str, bytes]:
+    return {"a/0.png": _saved("PNG"), "a/1.png": _saved("PNG"), "b.txt": b"text", "b/2.npy": bytes(3000)}
+
+
+def zip_seeds() -> dict[str, bytes]:
+    """Stored, deflated, and packed in ways that are refused."""
+    found = {}
+    for name, method in {"stored": zipfile.ZIP_STORED, "deflated": zipfile.ZIP_DEFLATED}.items():
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", method) as archive:
+            for member, content in _members().items():
+                archive.writestr(member, content)
+            archive.writestr("a/é.png", b"a name that is no ASCII", zipfile.ZIP_BZIP2)
+            with archive.open("a/3.png", "w", force_zip64=True) as large:
+                large.write(b"sizes of 64 bits")
+        found[name] = buffer.getvalue()
+    return found
+
+
+def tar_seeds() -> dict[str, bytes]:
+    """Of three kinds, with names that are long, plain and packed."""
+    found = {}
+    for name, kind in {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}.items():
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=kind) as archive:
+            for member, content in _members().items():
+                long = "" if kind == tarfile.USTAR_FORMAT else "é" * 101 + "/"
+                header = tarfile.TarInfo(long + member)
+                header.size = len(content)
+                archive.addfile(header, io.BytesIO(content))
+        found[name] = buffer.getvalue()
+    found |= {"gzip": gzip.compress(found["pax"]), "bzip2": bz2.compress(found["gnu"])}
+    return found | {"xz": lzma.compress(found["gnu"])}
+
+
+def idx_seeds() -> dict[str, bytes]:
+    """Digits, and colours that are packed."""
+    gray = bytes([0, 0, 8, 3]) + struct.pack(">3I", 5, 8, 9) + bytes(range(5 * 8)) * 9
+    colours = bytes([0, 0, 8, 4]) + struct.pack(">4I", 2, 20, 24, 3) + _colours().tobytes() * 2
+    return {"gray": gray, "colours": gzip.compress(colours)}
+
+
 TARGETS = {
     "field": Target(read_field, field_seeds),
     "checkpoint": Target(read_state, state_seeds),
@@ -380,4 +460,7 @@ TARGETS = {
     "shard": Target(read_shard, shard_seeds),
     "manifest": Target(read_manifest, manifest_seeds),
     "piece": Target(read_piece, piece_seeds),
+    "zip": Target(read_archive, zip_seeds),
+    "tar": Target(read_archive, tar_seeds),
+    "idx": Target(read_digits, idx_seeds),
 }

@@ -1,5 +1,6 @@
 """One very large picture, spread: what comes out is what one machine makes of it, whatever happens on the way."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -120,6 +121,19 @@ def test_a_kill_between_the_last_piece_and_the_whole_costs_nothing(store, engine
     assert fit_many([IMAGE, IMAGE[:20, :20]], store=store, **SETTINGS).pictures == 2
     assert [type(job).__name__ for job in engine.jobs] == ["Task"]
     assert len(eoren.Collection(store)) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_what_is_no_piece_is_passed_over(store, engine):
+    with pytest.raises(KeyboardInterrupt):
+        fit_many([IMAGE], store=store, watch=lambda at: at.pictures >= 0.4, **SETTINGS)
+    (store / "pieces" / "0000000-00000.safetensors").unlink()
+    os.mkfifo(store / "pieces" / "0000000-00000.safetensors")
+    folder = store / "pieces" / "0000000-00001.safetensors"
+    folder.mkdir()
+    assert [*Store(store).fragments(0)] == []
+    Store(store)._forget_pieces(0)
+    assert [*(store / "pieces").iterdir()] == [folder]
 
 
 def test_one_that_diverges_is_a_row(store, engine, monkeypatch):

@@ -1,5 +1,7 @@
 import gzip
 import io
+import os
+import sys
 import tarfile
 import zipfile
 
@@ -142,3 +144,33 @@ def test_sources_without_pictures(tmp_path):
     (tmp_path / "notes.txt").write_text("text")
     with pytest.raises(EorenError, match="is no picture, folder"):
         open_source(tmp_path / "notes.txt")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("name", ["pipe.png", "*.png", "pipe.zip", "x-images-idx3-ubyte"])
+def test_named_pipes_are_refused(tmp_path, name):
+    os.mkfifo(tmp_path / name.replace("*", "pipe"))
+    with pytest.raises(EorenError, match="is a folder or a device"):
+        open_source(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + "*", "nul\0"])
+def test_names_that_no_file_can_have(tmp_path, name):
+    with pytest.raises(EorenError):
+        open_source(str(tmp_path / name))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_not_utf8_are_escaped(tmp_path):
+    folder = tmp_path / os.fsdecode(b"\xe9")
+    folder.mkdir()
+    for each in (b"\xfe.png", b"\xff.png"):
+        (folder / os.fsdecode(each)).write_bytes(png(PIXELS[0]))
+    with tarfile.open(tmp_path / "some.tar", "w") as archive:
+        archive.add(folder, folder.name)
+    names = ["\\udce9/\\udcfe.png", "\\udce9/\\udcff.png"]
+    for source in (tmp_path, tmp_path / "some.tar"):
+        found = read(source)
+        assert sorted(name for name, *_ in found) == names
+        assert {label for _, label, _ in found} == {"\\udce9"}
+        np.testing.assert_allclose(found[0][2][..., 0], PIXELS[0] / np.float32(255))

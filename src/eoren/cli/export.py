@@ -1,5 +1,6 @@
 """``eoren export``."""
 
+import os
 import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
@@ -34,12 +35,13 @@ def export(
     A shader's weights go into a second file, named like it with .bin at the end. Of a store, --overwrite writes into
     a folder that has files already, such as those of an export that was interrupted.
     """
-    wanted = _OF_A_STORE if source.is_dir() else _OF_A_FIELD
-    to = "images" if to is None and source.is_dir() else to
+    is_folder = os.path.isdir(source)  # noqa: PTH112  pathlib's raises where a name is too long
+    wanted = _OF_A_STORE if is_folder else _OF_A_FIELD
+    to = "images" if to is None and is_folder else to
     if to is None or to not in wanted:
-        given = "is missing" if to is None else f"{to} is not for {'stores' if source.is_dir() else 'single fields'}"
+        given = "is missing" if to is None else f"{to} is not for {'stores' if is_folder else 'single fields'}"
         raise EorenError(f"{source}: --to {given}; give one of {', '.join(wanted)}")
-    if source.is_dir():
+    if is_folder:
         return _store(source, output, to, overwrite, quiet)
     _field(source, output, to, overwrite, quiet)
     return 0

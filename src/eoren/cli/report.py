@@ -1,5 +1,6 @@
 """``eoren evaluate`` and ``eoren info``."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -52,7 +53,7 @@ def info(
         raise EorenError("info wants a FILE, or --engine; give one of them")
     if file is None:
         _engine(as_json)
-    elif file.is_dir():
+    elif os.path.isdir(file):  # noqa: PTH112  pathlib's raises where a name is too long
         _store(file, as_json)
     else:
         _contents(file, as_json)

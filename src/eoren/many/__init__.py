@@ -1,6 +1,7 @@
 """Data sets turned into networks, on one machine or many.
 
 sources.py     where pictures come from: folders, archives, IDX files, data sets, iterables
+archives.py    zip and tar, which may be damaged, or lie
 fitting.py     fit_many(): from the first picture to the last, whatever interrupts it
 batches.py     pictures that are trained together
 pieces.py      one very large picture as many jobs

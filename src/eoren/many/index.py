@@ -15,6 +15,7 @@ from eoren.errors import EorenError
 from eoren.files import atomic_path, open_regular
 from eoren.many.batches import METRICS
 from eoren.many.parquet import chunks, pages
+from eoren.unpacking import FREE_BYTES, most_unpacked
 
 if TYPE_CHECKING:
     import pyarrow
@@ -51,9 +52,6 @@ _MAX_FILE = 1 << 30
 _MAX_FOOTER = 1 << 20
 _MOST_PARTS = 1000  # of anything in the footer
 _CODECS = {0, 6}  # none, zstd
-# What a file may become is what a picture of 2^24 pixels takes; beyond that it needs a byte for every 64.
-_FREE_BYTES = 1 << 26
-_TIMES = 64
 # Columns that rows must have: all of them, and those that are done.
 _ALWAYS = ("number", "name", "status", "shard")
 _LEAST = {"width": 1, "height": 1, "channels": 1, "seed": 0, "networks": 1, "parameters": 1}
@@ -147,11 +145,11 @@ def _table(data: bytes, most: int) -> "pyarrow.Table":
     if not file.schema_arrow.equals(schema()):
         raise ValueError("other columns")
     # Values that name those of a dictionary may be much longer than their numbers: some at a time.
-    batches, left = [], _room(len(data))
-    for batch in file.iter_batches(max(1, _FREE_BYTES // largest), use_threads=False):
+    batches, left = [], most_unpacked(len(data))
+    for batch in file.iter_batches(max(1, FREE_BYTES // largest), use_threads=False):
         left -= batch.nbytes
         if left < 0:
-            raise ValueError(f"it becomes more than {_room(len(data))} bytes")
+            raise ValueError(f"it becomes more than {most_unpacked(len(data))} bytes")
         batches.append(batch)
     table = pyarrow.Table.from_batches(batches, schema())
     table.validate(full=True)
@@ -179,7 +177,7 @@ def _check_pages(data: bytes, end: int, most: int) -> int:
         raise ValueError("a group of rows has other columns")
     if sum(group[0].rows for group in groups) != rows:
         raise ValueError(f"its groups have other rows than the {rows} that it says")
-    before, largest, room = len(_MAGIC), 1, _room(len(data))
+    before, largest, room = len(_MAGIC), 1, most_unpacked(len(data))
     for chunk in sorted((chunk for group in groups for chunk in group), key=lambda chunk: chunk.start):
         if chunk.codec not in _CODECS or chunk.values != chunk.rows:
             raise ValueError("a column is packed in an unknown way, or has other rows")
@@ -193,11 +191,6 @@ def _check_pages(data: bytes, end: int, most: int) -> int:
         if expected or room < 0:
             raise ValueError("its pages have other values" if expected else "its pages claim too many bytes")
     return largest
-
-
-def _room(size: int) -> int:
-    """Bytes that a file of some size may become."""
-    return max(_FREE_BYTES, _TIMES * size)
 
 
 def _check_rows(table: "pyarrow.Table", shard: int, size: int) -> None:

@@ -5,6 +5,7 @@ Pictures come in a fixed order, each with a name and perhaps a label. Naming one
 """
 
 import glob
+import os
 import tarfile
 import tempfile
 import zipfile
@@ -22,12 +23,14 @@ from jaxtyping import Float
 
 from eoren.datasets import IDX_MAGIC, read_idx
 from eoren.errors import EorenError, PictureError
+from eoren.files import open_regular
 from eoren.images import Picture, as_image, read_picture
+from eoren.many.archives import Member, is_tar, tar_members, zip_members
+from eoren.unpacking import GZIP
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".npy")
 """Of the files that count as pictures, in folders and archives; what else there is, is passed over."""
 
-_GZIP = b"\x1f\x8b"
 _IMAGE_KEYS, _LABEL_KEYS = ("image", "img"), ("label", "labels", "fine_label")
 
 
@@ -68,7 +71,17 @@ class Source:
         self._items, self.count = items, count
 
     def __iter__(self) -> Iterator[Item]:
-        return iter(self._items)
+        return (Item(printable(name), load) for name, load in self._items)
+
+
+def printable(text: str) -> str:
+    r"""A text with escapes for what is no UTF-8, as names of files can be, and Parquet's texts cannot.
+
+    Example:
+        >>> print(printable(b"p\xe9.png".decode("utf-8", "surrogateescape")))
+        p\udce9.png
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def open_source(*sources: Any) -> Source:
@@ -151,26 +164,24 @@ def _open(source: Any) -> Source:
     if not isinstance(source, str | PathLike):
         return _dataset(source)
     path = Path(source)
-    if path.is_dir():
+    # Of these, unlike pathlib's, none raises where a name is too long.
+    if os.path.isdir(path):  # noqa: PTH112
         return _folder(path)
-    if not path.exists() and glob.has_magic(str(source)):
+    if glob.has_magic(str(source)) and not os.path.exists(path):  # noqa: PTH110
         found = sorted(glob.glob(str(source), recursive=True))  # noqa: PTH207
         if not found:
             raise EorenError(f"{source}: no file matches the pattern; check it")
         return open_source(*(Path(each) for each in found if not Path(each).is_dir()))
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except (OSError, ValueError) as error:
-        raise EorenError(f"{source}: cannot be read ({getattr(error, 'strerror', error)}); check the path") from None
+    with open_regular(path) as (file, _):
+        magic = file.read(tarfile.BLOCKSIZE)
     if path.suffix.lower() in SUFFIXES:
         return Source([Item(str(source), partial(_file, path, root=path.parent))], 1)
-    if magic.startswith(IDX_MAGIC) or (magic.startswith(_GZIP) and "idx" in path.name):
+    if magic.startswith(IDX_MAGIC) or (magic.startswith(GZIP) and "idx" in path.name):
         return _idx(path)
+    if is_tar(magic):
+        return Source(map(_member, tar_members(path, _is_picture)), None)
     if zipfile.is_zipfile(path):
-        return _zip(path)
-    if tarfile.is_tarfile(path):
-        return _tar(path)
+        return _listed([_member(each) for each in zip_members(path, _is_picture)], path)
     raise EorenError(f"{source}: is no picture, folder, zip, tar or IDX file; give one of these")
 
 
@@ -180,7 +191,7 @@ def _is_picture(name: str) -> bool:
 
 
 def _label_of(name: str) -> str | None:
-    return PurePosixPath(name).parent.name or None
+    return printable(PurePosixPath(name).parent.name) or None
 
 
 def _file(path: Path, label: str | None = None, *, root: Path) -> Content:
@@ -190,13 +201,14 @@ def _file(path: Path, label: str | None = None, *, root: Path) -> Content:
         EorenError: the source's folder has vanished: a disk was taken out, or a network failed.
     """
     try:
-        return Content(path.read_bytes(), label)
-    except OSError as error:
+        with open_regular(path) as (file, _):
+            return Content(file.read(), label)
+    except EorenError as error:
         if not root.is_dir():
             raise EorenError(
                 f"{root}: has vanished; bring it back and give the same 'eoren fit-many' again"
             ) from None
-        return Content(EorenError(f"cannot be read ({error.strerror})"), label)
+        return Content(EorenError(str(error).removeprefix(f"{path}: ")), label)
 
 
 def _listed(found: list[Item], where: Path) -> Source:
@@ -213,34 +225,11 @@ def _folder(folder: Path) -> Source:
     return _listed(items, folder)
 
 
-def _zip(path: Path) -> Source:
-    archive = zipfile.ZipFile(path)
+def _member(member: Member) -> Item:
+    def load() -> Content:
+        return Content(member.read(), _label_of(member.name))
 
-    def member(name: str) -> Content:
-        try:
-            return Content(archive.read(name), _label_of(name))
-        except (OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
-            return Content(EorenError(f"cannot be unpacked ({' '.join(str(error).split())})"), _label_of(name))
-
-    names = sorted(name for name in archive.namelist() if _is_picture(name))
-    return _listed([Item(name, partial(member, name)) for name in names], path)
-
-
-def _tar(path: Path) -> Source:
-    """In the archive's order, and read on the way: going back in a compressed one would unpack it anew."""
-
-    def members() -> Iterator[Item]:
-        try:
-            with tarfile.open(path) as archive:
-                for member in archive:
-                    file = archive.extractfile(member) if member.isfile() and _is_picture(member.name) else None
-                    if file is not None:
-                        content = Content(file.read(), _label_of(member.name))
-                        yield Item(member.name, partial(_itself, content))
-        except (OSError, EOFError, tarfile.TarError) as error:
-            raise EorenError(f"{path}: damaged archive ({error}); replace it") from None
-
-    return Source(members(), None)
+    return Item(member.name, load)
 
 
 def _idx(path: Path) -> Source:
@@ -297,7 +286,7 @@ def _element(element: Any, number: int) -> tuple[str, Content]:
         image, label = element
     else:
         image = element
-    label = None if label is None else str(label.item() if hasattr(label, "item") else label)
+    label = None if label is None else printable(str(label.item() if hasattr(label, "item") else label))
     return name, Content(_array(image), label)
 
 

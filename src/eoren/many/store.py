@@ -12,6 +12,7 @@ there, and what it does not name is fitted again after a kill. docs/file-format.
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -103,10 +104,10 @@ class Store:
             EorenError: the folder is something else, or a store of other settings, or somebody else is writing.
         """
         parquet()
-        new = not is_store(folder)
-        if new and folder.exists() and (not folder.is_dir() or any(not _is_ours(path) for path in folder.iterdir())):
+        made = not os.path.exists(folder)  # noqa: PTH110  pathlib's raises where a name is too long
+        new = not made and not is_store(folder)
+        if new and (not folder.is_dir() or any(not _is_ours(path) for path in folder.iterdir())):
             raise EorenError(f"{folder}: exists and is no store; choose another --output")
-        made = not folder.exists()
         make_folder(folder, parents=True)
         try:
             # Before the manifest: of two first runs at once, one would fit by the settings of the other.
@@ -176,15 +177,16 @@ class Store:
     def fragments(self, shard: int) -> Iterator[Fragment]:
         """The pieces that were kept of a picture; damaged ones are passed over, for they are fitted again."""
         for path in self._pieces(shard):
-            with suppress(EorenError):
-                yield Fragment.loads(path.read_bytes())
+            with suppress(EorenError), open_regular(path) as (file, _):
+                yield Fragment.loads(file.read())
 
     def _pieces(self, shard: int) -> list[Path]:
         return sorted((self.folder / "pieces").glob(f"{shard:07}-*.safetensors"))
 
     def _forget_pieces(self, shard: int) -> None:
         for path in self._pieces(shard):
-            path.unlink()
+            with suppress(OSError):  # a folder of that name is none of ours
+                path.unlink()
 
     def networks(self, shard: int, group: int, offset: int = 0, count: int | None = None) -> Field:
         """Some pictures of a group as one field, see :class:`eoren.many.batches.Fitted`; nothing else is read.
@@ -239,7 +241,7 @@ class Store:
 
 def is_store(folder: Path) -> bool:
     """Whether a folder is a store."""
-    return (folder / _MANIFEST).is_file()
+    return os.path.isfile(folder / _MANIFEST)  # noqa: PTH113  pathlib's raises where a name is too long
 
 
 def dump_groups(groups: Sequence[Field]) -> bytes:
@@ -277,7 +279,7 @@ def _flat(manifest: Manifest) -> dict[str, Any]:
 
 def _read_manifest(folder: Path) -> Manifest:
     path = folder / _MANIFEST
-    if not path.is_file():
+    if not is_store(folder):
         raise EorenError(f"{folder}: is no store; such folders are written by 'eoren fit-many'")
     with open_regular(path) as (file, size):
         try:
