@@ -58,6 +58,10 @@ DAMAGED = {
         file({"a": tensor(0, 0, shape=[2**32, 2**32])}),
         "tensor 'a' is not as large as its shape says",
     ),
+    "many sides": (
+        file({"a": tensor(0, 8, shape=[2, *[1] * 8])}, bytes(8)),
+        "tensor 'a' has 9 axes, where 8 are the most",
+    ),
     "negative sides": (file({"a": tensor(0, 8, shape=[-1, -2])}, bytes(8)), "tensor 'a' has no shape"),
     "broken sides": (file({"a": tensor(0, 8, shape=[2.0])}, bytes(8)), "tensor 'a' has no shape"),
     "side that is true": (file({"a": tensor(0, 4, shape=[True])}, bytes(4)), "tensor 'a' has no shape"),

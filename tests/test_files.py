@@ -1,6 +1,8 @@
+import errno
 import hashlib
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -77,6 +79,18 @@ def test_what_a_kill_left_of_an_output_is_swept_by_the_next_run_on_it(tmp_path):
     assert all(path.read_bytes() == b"keep" for path in strangers)
 
 
+def test_a_file_of_the_users_own_is_taken_for_no_lock(tmp_path):
+    target, own = tmp_path / "a.eoren", tmp_path / "a.eoren.lock"
+    own.write_text("my notes")
+    with pytest.raises(EorenError, match=r"a\.eoren\.lock: has content, so it is not ours"), locked(target):
+        pass
+    assert own.read_text() == "my notes"
+    own.write_text("")  # what a kill leaves
+    with locked(target):
+        pass
+    assert not own.exists()
+
+
 def test_temporary_names_are_known_and_short(tmp_path):
     target = tmp_path / ("n" * 250 + ".npy")
     with atomic_path(target) as temporary:
@@ -108,6 +122,31 @@ def test_full_disk_is_one_line(tmp_path):
 
     with pytest.raises(EorenError, match=r"a\.txt: cannot be written \(No space left on device\)"):
         fail()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS])
+def test_a_disk_that_fails_is_one_line(tmp_path, number):
+    def fail():
+        with atomic_path(tmp_path / "a.txt"):
+            raise OSError(number, os.strerror(number))
+
+    with pytest.raises(EorenError, match=rf"a\.txt: cannot be written \({os.strerror(number)}\)"):
+        fail()
+
+
+@pytest.mark.parametrize(("where", "name"), [(os, "fsync"), (Path, "chmod"), (Path, "replace")])
+@pytest.mark.parametrize("number", [errno.EIO, errno.EPERM, errno.ETXTBSY])
+def test_whatever_hinders_the_last_steps_is_one_line(tmp_path, monkeypatch, where, name, number):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    monkeypatch.setattr(where, name, fail)
+    with pytest.raises(EorenError, match=rf"a\.txt: cannot be written \({os.strerror(number)}\)"):
+        write(target)
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_foreign_os_errors_pass_through(tmp_path):

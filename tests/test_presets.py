@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError, fields
 import pytest
 import torch
 
-from eoren.errors import EorenError
+from eoren.errors import EorenError, PictureError
 from eoren.gradients import STENCILS
 from eoren.objectives import OBJECTIVES
 from eoren.presets import PRESETS, Settings, resolve
@@ -126,6 +126,7 @@ def test_every_filter_can_be_chosen(name):
         ({"rate": None}, "rate is None, but must be of type float"),
         ({"width": True}, "width is True, but must be of type int"),
         ({"depth": -1}, "depth is -1,"),
+        ({"depth": 65}, "depth is 65, but must be at most 64 sine layers"),
         ({"omega_first": -30.0}, "omega_first is -30.0,"),
         ({"omega_hidden": INFINITE}, "omega_hidden is inf,"),
         ({"omega_hidden": 0}, "omega_hidden is 0.0,"),
@@ -227,6 +228,51 @@ def test_bits_per_pixel_are_those_of_the_tensors_in_the_file(bits):
 def test_a_size_too_small_for_any_network_is_refused(size):
     with pytest.raises(EorenError, match=r"size of \d (parameters|bits) is too small; one network needs \d+ or more"):
         resolve("balanced", **size).architecture(100, 100, 3)
+
+
+@pytest.mark.parametrize("preset", ["balanced", "single", "paper"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_width_is_what_counting_up_finds(preset, channels):
+    """Unit by unit, as long as another one fits; for every width that a budget just reaches, and just misses."""
+    settings = resolve(preset)
+    costs = {hidden: stored(settings, hidden, channels) for hidden in range(1, 300)}
+    budgets = [cost + more for cost in costs.values() for more in (-1, 0, 1)]
+    for budget in [budget for budget in budgets if budget >= costs[1]]:
+        hidden = 0
+        while stored(settings, hidden + 1, channels) <= budget:
+            hidden += 1
+        # Fewer pixels than two tiles have, so that there is one network.
+        assert resolve(preset, parameters=budget).architecture(24, 24, channels) == (1, hidden)
+
+
+HUGE = "more than 4,294,967,296 numbers"
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        {"parameters": 2**33},
+        {"parameters": 99999999999999999999},
+        {"parameters": 10**4000},
+        {"bits_per_pixel": 1e15},
+        {"bits_per_pixel": 1e308},
+        {"width": 10**9},
+        {"width": 10**4000},
+        {"tile": 1, "width": 1000},
+    ],
+    ids=lambda size: f"{size!s:.40}",
+)
+@pytest.mark.parametrize("preset", ["balanced", "single"])
+def test_a_function_beyond_all_memory_is_refused(preset, size):
+    with pytest.raises(PictureError, match=HUGE) as caught:
+        resolve(preset, **size).architecture(10_000, 1000, 3)
+    assert len(str(caught.value)) < 200
+
+
+def test_the_largest_function_has_as_many_numbers_as_the_largest_picture():
+    count, hidden = resolve("single", parameters=2**32).architecture(1000, 1000, 3)
+    assert count == 1
+    assert 0.999 * 2**32 < parameter_count(hidden, 4, 3) <= 2**32
 
 
 def test_settings_without_an_end_are_refused():

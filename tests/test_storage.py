@@ -368,6 +368,8 @@ def test_damaged_files_are_refused(data):
         (with_header(bits=33), "bits is 33"),
         (with_header(bits=24), "bits is 24, with 2 sine layers"),
         (with_header(omegas=[]), "bits is 32, with 0 sine layers"),
+        (with_header(omegas=[30.0] * 65), "it has 65 sine layers, where 64 are the most"),
+        (with_header(omegas="3" * 300_000), "it has 300000 sine layers, where 64 are the most"),
         (with_header(width=2**31, height=1), "width is 2147483648"),
         (with_header(width=2**20, height=2**11), "1048576 x 2048 pixels exceed the limit of 1073741824"),
         (with_tensors(alpha=poisoned(float("nan"))), "some of its numbers are not finite"),

@@ -234,6 +234,8 @@ def test_integers_are_not_taken_for_floats(tmp_path):
         ),
         ("a.webp", {"height": 16384}, "exceed the 16383 per side of .webp; use .png, .tif, .npy or .jpg"),
         ("a.png", {"height": 0}, "4 x 0 pixels is empty"),
+        ("a.npy", {"width": 2**24 + 1, "height": 1}, "16777217 x 1 pixels are too many; 16,777,216 a row and"),
+        ("a.tif", {"width": 2**20, "height": 2**20 + 1}, "and 1,099,511,627,776 in all are the most"),
     ],
 )
 def test_pictures_that_a_format_cannot_hold(tmp_path, name, options, message):
@@ -250,6 +252,8 @@ def test_largest_sizes_are_what_the_formats_define():
     check_format("a.jpg", height=65500, width=65500, channels=3)
     check_format("a.webp", height=16383, width=16383, channels=3)
     check_format("a.png", height=2**31 - 1, width=1, channels=3)
+    for name in ("a.png", "a.tif", "a.npy"):
+        check_format(name, height=2**16, width=2**24, channels=3)
 
 
 def test_png_header(tmp_path):

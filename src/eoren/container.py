@@ -14,6 +14,9 @@ from typing import Any, BinaryIO
 MAX_HEADER = 1 << 20
 """Longest header that is read, in bytes. Ours take a few thousand."""
 
+MAX_AXES = 8
+"""Of a tensor. Ours have three at most. The product of half a million sides would take seconds."""
+
 _START = 8
 # Bytes of a number, by the names that safetensors gives to its types.
 _SIZES = {
@@ -118,6 +121,8 @@ def _checked_end(name: str, tensor: Mapping[str, Any], begin: int) -> int:
     shape = tensor["shape"]
     if not isinstance(shape, list) or not all(type(side) is int and side >= 0 for side in shape):
         raise DamagedError(f"tensor {name!r:.40} has no shape")
+    if len(shape) > MAX_AXES:
+        raise DamagedError(f"tensor {name!r:.40} has {len(shape)} axes, where {MAX_AXES} are the most")
     if start != begin:
         raise DamagedError(f"there is {'a hole' if start > begin else 'an overlap'} before tensor {name!r:.40}")
     if tensor["dtype"] not in _SIZES or end - start != prod(shape) * _SIZES[tensor["dtype"]]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from eoren.decoding import MAX_PIXELS
 from eoren.field import Field, Provenance
 from eoren.quantization import BITS, unpack
+from eoren.siren import MOST_LAYERS
 from eoren.tiling import MOST_MEETING, Tiling
 from eoren.tuning import Tuning
 
@@ -49,6 +50,8 @@ class Description(NamedTuple):
         if width * height > MAX_PIXELS:
             raise ValueError(f"{width} x {height} pixels exceed the limit of {MAX_PIXELS}")
         channels, bits = whole(header, "channels", 4), whole(header, "bits", 32)
+        if len(header["omegas"]) > MOST_LAYERS:
+            raise ValueError(f"it has {len(header['omegas'])} sine layers, where {MOST_LAYERS} are the most")
         omegas = tuple(float(omega) for omega in header["omegas"])
         if bits not in BITS or not omegas:
             raise ValueError(f"bits is {bits}, with {len(omegas)} sine layers")

@@ -14,7 +14,8 @@ from typing import BinaryIO
 from eoren.errors import EorenError
 
 _TEMPORARY = re.compile(r"\.eoren-[0-9a-f]{16}-[0-9a-f]{16}(\..*)?", re.DOTALL)
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# A disk that is full, broken, or read-only since it broke.
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 def sha256(path: str | Path) -> str:
@@ -105,7 +106,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         A new empty file in the same folder, hidden, with the same suffix and a name no other run has.
 
     Raises:
-        EorenError: `target` cannot be written (see `check_writable`), or the disk is full.
+        EorenError: `target` cannot be written (see `check_writable`), or the disk is full or fails.
 
     Example:
         >>> import tempfile
@@ -124,8 +125,10 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:
         raise _cannot_write(target, error) from error
+    written = False
     try:
         yield temporary
+        written = True
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         if destination.exists():
@@ -134,7 +137,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
-        if isinstance(error, OSError) and (error.errno in _FULL or error.filename == str(temporary)):
+        if isinstance(error, OSError) and (written or error.errno in _DISK or error.filename == str(temporary)):
             raise _cannot_write(target, error) from error
         raise
     _sync_folder(destination.parent)
@@ -182,12 +185,15 @@ def exclusive(lock_file: Path, busy: str) -> Iterator[None]:
         busy: What to say if another process has it.
 
     Raises:
-        EorenError: Another process has it, or the file cannot be made.
+        EorenError: Another process has it, the file cannot be made, or it has content: then it is somebody's own.
     """
     from filelock import FileLock, Timeout
 
     lock = FileLock(lock_file)
     try:
+        # Our locks are empty. The library would empty this one, and the end below would remove it.
+        if lock_file.exists() and lock_file.stat().st_size > 0:
+            raise EorenError(f"{lock_file}: has content, so it is not ours; rename it, or choose another path")
         lock.acquire(blocking=False)
     except Timeout:
         raise EorenError(busy) from None

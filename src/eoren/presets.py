@@ -1,6 +1,7 @@
 """Settings of a fit, and the named sets of them that are worth having."""
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from math import cos, pi
 from types import MappingProxyType
@@ -10,13 +11,15 @@ from eoren.errors import EorenError, PictureError
 from eoren.gradients import SPLINE, STENCILS
 from eoren.objectives import OBJECTIVES, Objective
 from eoren.quantization import BITS, stored_bits
-from eoren.siren import parameter_count
+from eoren.siren import MOST_LAYERS, parameter_count
 from eoren.tiling import LEAST_HALO
 
 # Networks of smaller tiles would have more numbers than their tiles have.
 _SMALLEST_TILE = 24
 # Far beyond all use; numbers of 32 bits end soon after.
 _MOST_RATE = 1e6
+# In a function: as many as the largest picture that is read has, with four channels.
+_MOST_NUMBERS = 2**32
 
 
 # These come first because the presets below are checked as they are made.
@@ -28,6 +31,14 @@ def _choice(what: str, value: object, choices: Sequence[object]) -> None:
 def _above_zero(name: str, value: float | int) -> None:
     if not 0 < value < float("inf"):
         raise EorenError(f"{name} is {value}, but must be a number above zero")
+
+
+def _widest(fits: Callable[[int], bool]) -> int:
+    """The largest width that fits; 0 if none does. Every width above one that does not fit does not, either."""
+    end = 1
+    while fits(end):
+        end *= 2
+    return bisect_left(range(1, end), True, key=lambda width: not fits(width))
 
 
 @dataclass(frozen=True)
@@ -113,6 +124,8 @@ class Settings:
         ):
             if getattr(self, name) is not None:
                 _above_zero(name, getattr(self, name))
+        if self.depth > MOST_LAYERS:
+            raise EorenError(f"depth is {self.depth}, but must be at most {MOST_LAYERS} sine layers")
         for name in ("steps", "gradient_weight"):
             if not 0 <= (getattr(self, name) or 0) < float("inf"):
                 raise EorenError(f"{name} is {getattr(self, name)}, but must be a number, zero or above")
@@ -144,7 +157,7 @@ class Settings:
             channels: of the picture.
 
         Raises:
-            EorenError: a size too small for any network.
+            PictureError: a size too small for any network, or of more numbers than any picture has.
 
         Example:
             >>> resolve("balanced").architecture(768, 512, 3)
@@ -152,12 +165,23 @@ class Settings:
             >>> resolve("balanced", parameters=300_000).architecture(768, 512, 3)
             (129, 32)
         """
+        count, hidden = self._unbounded(width, height, channels)
+        if count * parameter_count(hidden, self.depth, channels) > _MOST_NUMBERS:
+            raise PictureError(
+                f"a function for {width} x {height} pixels would have more than {_MOST_NUMBERS:,} numbers with "
+                f"these settings; ask for fewer parameters or bits, a smaller width, or larger tiles"
+            )
+        return count, hidden
+
+    def _unbounded(self, width: int, height: int, channels: int) -> tuple[int, int]:
+        """:meth:`architecture`, however large."""
         if self.bits_per_pixel is not None:
-            budget, what = int(self.bits_per_pixel * width * height), "bits"
+            wanted, what = self.bits_per_pixel * width * height, "bits"
         elif self.parameters is not None:
-            budget, what = self.parameters, "parameters"
+            wanted, what = self.parameters, "parameters"
         else:
             return (1 if self.tile is None else max(1, round(width * height / self.tile**2))), self.width
+        budget = int(min(wanted, 2**60))  # far beyond the limit, and not infinite
 
         def cost(hidden: int) -> int:
             if what == "bits":
@@ -168,9 +192,7 @@ class Settings:
         count = min(room, max(1, budget // cost(self.width)))
         if count < room and budget >= cost(self.width):
             return count, self.width
-        hidden = 0
-        while count * cost(hidden + 1) <= budget:
-            hidden += 1
+        hidden = _widest(lambda hidden: count * cost(hidden) <= budget)
         if hidden == 0:
             raise PictureError(f"a size of {budget} {what} is too small; one network needs {cost(1)} or more")
         return count, hidden

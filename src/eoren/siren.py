@@ -28,6 +28,9 @@ Streams = Float[Tensor, "batch streams points features"]
 _CHUNK_BYTES = {"cpu": 1 << 21}
 _CHUNK_BYTES_ACCELERATOR = 1 << 26
 
+MOST_LAYERS = 64
+"""Sine layers of a network that is fitted or read. Ours have three to five."""
+
 
 @dataclass(frozen=True, eq=False)
 class Siren:

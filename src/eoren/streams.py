@@ -18,6 +18,12 @@ from eoren.files import atomic_path
 _PIECE = 64  # rows handled at once
 _TILE = 256  # side of a TIFF tile
 
+MAX_ROW = 2**24
+"""Pixels of a row that is written. Rows go to the file one by one; this one takes 1.3 GB on its way there."""
+
+MAX_WRITTEN = 2**40
+"""Pixels of a picture that is written. So many take days."""
+
 Strip = Float32[np.ndarray, "rows width channels"]
 
 
@@ -119,6 +125,11 @@ def check_format(
         others = _alternatives(lambda other: max(height, width) <= other.max_side)
         raise EorenError(
             f"{path}: {width} x {height} pixels exceed the {form.max_side} per side of {suffix}; {others}"
+        )
+    if width > MAX_ROW or width * height > MAX_WRITTEN:
+        raise EorenError(
+            f"{path}: {width} x {height} pixels are too many; "
+            f"{MAX_ROW:,} a row and {MAX_WRITTEN:,} in all are the most"
         )
 
 

@@ -277,8 +277,11 @@ def test_overwrite_replaces_the_file_at_the_end_only(eoren, picture, folder, at_
     assert metadata(old)["provenance"]["steps"] == 6
 
 
-def test_more_than_the_memory_holds(refused, picture):
-    assert "not enough memory" in refused("fit", picture, "-o", "a.eoren", "--set", f"width={10**12}")
+def test_more_than_the_memory_holds(refused, picture, monkeypatch):
+    wide = ("fit", picture, "-o", "a.eoren", "--set", f"width={10**12}")
+    assert "more than 4,294,967,296 numbers" in refused(*wide)
+    monkeypatch.setattr("eoren.presets._MOST_NUMBERS", 2**100)  # below the limit, and still too much
+    assert "not enough memory" in refused(*wide)
 
 
 # Interruptions.

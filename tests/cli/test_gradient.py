@@ -91,6 +91,12 @@ def test_wrong_options(refused, picture, folder, monkeypatch, options, message):
     assert message in refused("gradient", picture, *output, *options)
 
 
+def test_a_picture_too_large_for_the_format_is_refused_before_the_work(refused, folder, monkeypatch):
+    Image.new("L", (16384, 1)).save(folder / "wide.png")
+    monkeypatch.setattr("eoren.gradients.adjusted_gradient", None)
+    assert "exceed the 16383 per side of .webp" in refused("gradient", "wide.png", "-o", "g.webp")
+
+
 def test_pictures_that_are_none(refused, picture, folder):
     (folder / "cut.png").write_bytes(picture.read_bytes()[:300])
     (folder / "empty.png").touch()

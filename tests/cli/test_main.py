@@ -1,6 +1,9 @@
 import os
+import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -58,6 +61,24 @@ def test_reader_that_goes_away(field_file):
     assert child.returncode == 1
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")  # noqa: PTH110
+@pytest.mark.parametrize("arguments", [["info", "tiny.eoren"], ["info", "tiny.eoren", "--json"], ["--help"]])
+def test_results_that_cannot_be_written(field_file, arguments):
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        command = [sys.executable, "-m", "eoren", *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    message = "eoren: No space left on device; free space, or check the disk and the permissions\n"
+    assert (done.returncode, done.stderr) == (2, message)
+
+
+def test_whatever_a_system_refuses_is_one_line(refused, picture, monkeypatch):
+    def fail(*_):
+        raise OSError(5, "Input/output error", "there")
+
+    monkeypatch.setattr("eoren.images.read_picture", fail)
+    assert refused("fit", picture) == "there: Input/output error; free space, or check the disk and the permissions"
+
+
 def test_help_names_every_command(eoren):
     status, out, err = eoren("--help")
     assert (status, err) == (0, "")
@@ -98,6 +119,32 @@ def test_interruption_anywhere(eoren, picture, monkeypatch):
     monkeypatch.setattr("eoren.images.read_picture", interrupt)
     assert eoren("fit", picture) == (130, "", "")
     assert not os.path.exists("tiny.eoren")  # noqa: PTH110
+
+
+def test_termination_ends_in_order(field_file, folder):
+    """While a picture is drawn that would take an hour."""
+    command = [sys.executable, "-m", "eoren", "render", field_file, "-o", "a.npy", "--size", "1000000x1000000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        while not any(path.name.startswith(".eoren-") and path.stat().st_size for path in folder.iterdir()):
+            assert child.poll() is None
+            time.sleep(0.02)
+        before = {*folder.iterdir()}
+        child.terminate()
+        assert child.communicate() == (b"", b"")
+    assert child.returncode == 130
+    assert len(before - {*folder.iterdir()}) == 1
+    assert {*folder.iterdir()} == {field_file}
+
+
+@pytest.mark.parametrize("where", ["main", "elsewhere"])
+def test_signals_are_left_as_they_were(eoren, where):
+    before = signal.getsignal(signal.SIGTERM)
+    if where == "main":
+        eoren("--version")
+    else:  # where Python allows no change
+        with ThreadPoolExecutor(1) as threads:
+            assert threads.submit(eoren, "--version").result() == (0, f"{__version__}\n", "")
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize(

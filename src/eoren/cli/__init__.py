@@ -4,6 +4,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import typer
@@ -74,7 +75,8 @@ def main(arguments: list[str] | None = None) -> None:
     usual = warnings.showwarning
     warnings.showwarning = _showing(usual)
     try:
-        status = app(given or ["--help"], prog_name="eoren", standalone_mode=False)
+        with terminal.ending_in_order():
+            status = app(given or ["--help"], prog_name="eoren", standalone_mode=False)
     except TyperException as error:
         # A wrong option or a missing argument: one line, like every other mistake.
         context = getattr(error, "ctx", None)
@@ -86,6 +88,11 @@ def main(arguments: list[str] | None = None) -> None:
         if not _lacks_memory(error):
             raise
         _fail("not enough memory; close other programs, or ask for less")
+    except OSError as error:
+        # Files and disks are spoken of where they are read and written. What is left: stdout on a full disk, and
+        # disks that fail where none is expected to.
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{error.strerror or error}; free space, or check the disk and the permissions")
     finally:
         warnings.showwarning = usual
     sys.exit(status if isinstance(status, int) else 0)
@@ -115,5 +122,12 @@ def _showing(usual: Callable[..., None]) -> Callable[..., None]:
 
 
 def _fail(message: str) -> NoReturn:
-    terminal.notice(message)
+    with suppress(OSError):  # nobody to tell
+        terminal.notice(message)
+    # Output that could not be written would be tried again, and complained of, when Python ends.
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError):
+            sys.stdout.close()
     sys.exit(2)

@@ -38,10 +38,11 @@ def gradient(
     if filter == SPLINE and not adjust:
         raise EorenError("--no-adjust is for stencils; the spline's derivative has its true size as it is")
     terminal.check_output(output, image, overwrite)
-    # The suffix alone, before a large picture is read; what the format cannot hold shows later.
+    # The suffix alone, before a large picture is read; then its size, before the work.
     check_format(output, height=1, width=1, channels=1)
 
     pixels = terminal.read_picture(image).pixels
+    check_format(output, height=pixels.shape[0], width=pixels.shape[1], channels=1)
     if filter == SPLINE:
         found = reference_gradient(pixels)
     else:
