@@ -64,6 +64,11 @@ def open_regular(path: str | Path) -> Iterator[tuple[BinaryIO, int]]:
             raise _cannot_read(path, error) from error
 
 
+def is_folder(path: str | Path) -> bool:
+    """Whether there is a folder; unlike pathlib's, it raises nothing where a name is too long."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def check_writable(target: str | Path) -> None:
     """Fail now if `target` could not be written, before minutes of work are spent on its content.
 

@@ -1,6 +1,5 @@
 """``eoren export``."""
 
-import os
 import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
@@ -9,6 +8,7 @@ import typer
 
 from eoren.cli import terminal
 from eoren.errors import EorenError
+from eoren.files import is_folder
 
 _OF_A_FIELD, _OF_A_STORE = ("onnx", "glsl", "html"), ("images", "fields")
 
@@ -35,13 +35,13 @@ def export(
     A shader's weights go into a second file, named like it with .bin at the end. Of a store, --overwrite writes into
     a folder that has files already, such as those of an export that was interrupted.
     """
-    is_folder = os.path.isdir(source)  # noqa: PTH112  pathlib's raises where a name is too long
-    wanted = _OF_A_STORE if is_folder else _OF_A_FIELD
-    to = "images" if to is None and is_folder else to
+    of_a_store = is_folder(source)
+    wanted = _OF_A_STORE if of_a_store else _OF_A_FIELD
+    to = "images" if to is None and of_a_store else to
     if to is None or to not in wanted:
-        given = "is missing" if to is None else f"{to} is not for {'stores' if is_folder else 'single fields'}"
+        given = "is missing" if to is None else f"{to} is not for {'stores' if of_a_store else 'single fields'}"
         raise EorenError(f"{source}: --to {given}; give one of {', '.join(wanted)}")
-    if is_folder:
+    if of_a_store:
         return _store(source, output, to, overwrite, quiet)
     _field(source, output, to, overwrite, quiet)
     return 0

@@ -1,6 +1,5 @@
 """``eoren evaluate`` and ``eoren info``."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from eoren.cli import terminal
 from eoren.errors import EorenError
+from eoren.files import is_folder
 
 
 def evaluate(
@@ -53,7 +53,7 @@ def info(
         raise EorenError("info wants a FILE, or --engine; give one of them")
     if file is None:
         _engine(as_json)
-    elif os.path.isdir(file):  # noqa: PTH112  pathlib's raises where a name is too long
+    elif is_folder(file):
         _store(file, as_json)
     else:
         _contents(file, as_json)

@@ -11,10 +11,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, NamedTuple, TypeVar, cast
 
 from eoren.errors import EorenError
 from eoren.unpacking import damaged, is_packed, most_unpacked, unpacked
+
+_Content = TypeVar("_Content")
 
 # Of the other ways to pack, one takes as much memory as a member says, and one gives what it likes at a time.
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
@@ -113,7 +115,7 @@ def tar_members(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
                         raise tarfile.ReadError(f"a member of {member.size} bytes")
                     if member.isfile() and wanted(member.name):
                         content = _tarred(archive, member)
-                        yield Member(member.name, partial(_itself, content))
+                        yield Member(member.name, partial(itself, content))
             while block := plain.read(1 << 16):
                 if block.strip(b"\0"):
                     raise EOFError("there is more behind its end")
@@ -127,7 +129,8 @@ def _tarred(archive: tarfile.TarFile, member: tarfile.TarInfo) -> "bytes | Eoren
     return EorenError("cannot be unpacked (it is sparse)") if file is None else file.read()
 
 
-def _itself(content: "bytes | EorenError") -> "bytes | EorenError":
+def itself(content: _Content) -> _Content:
+    """What was read already, where a way to read is asked for; that has to be picklable."""
     return content
 
 

@@ -23,9 +23,9 @@ from jaxtyping import Float
 
 from eoren.datasets import IDX_MAGIC, read_idx
 from eoren.errors import EorenError, PictureError
-from eoren.files import open_regular
+from eoren.files import is_folder, open_regular
 from eoren.images import Picture, as_image, read_picture
-from eoren.many.archives import Member, is_tar, tar_members, zip_members
+from eoren.many.archives import Member, is_tar, itself, tar_members, zip_members
 from eoren.unpacking import GZIP
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".npy")
@@ -164,10 +164,9 @@ def _open(source: Any) -> Source:
     if not isinstance(source, str | PathLike):
         return _dataset(source)
     path = Path(source)
-    # Of these, unlike pathlib's, none raises where a name is too long.
-    if os.path.isdir(path):  # noqa: PTH112
+    if is_folder(path):
         return _folder(path)
-    if glob.has_magic(str(source)) and not os.path.exists(path):  # noqa: PTH110
+    if glob.has_magic(str(source)) and not os.path.exists(path):  # noqa: PTH110  pathlib's raises where a name is too long
         found = sorted(glob.glob(str(source), recursive=True))  # noqa: PTH207
         if not found:
             raise EorenError(f"{source}: no file matches the pattern; check it")
@@ -257,7 +256,7 @@ def _dataset(source: Any) -> Source:
         )
     if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
         found = (_element(element, number) for number, element in enumerate(source))
-        return Source((Item(name, partial(_itself, content)) for name, content in found), None)
+        return Source((Item(name, partial(itself, content)) for name, content in found), None)
 
     def one(number: int) -> Content:
         try:
@@ -297,7 +296,3 @@ def _array(image: Any) -> np.ndarray | EorenError:
         return EorenError(f"{type(image).__name__} is no array ({type(error).__name__})")
     is_tensor = type(image).__module__.partition(".")[0] == "torch"
     return np.moveaxis(pixels, 0, -1) if is_tensor and pixels.ndim == 3 else pixels
-
-
-def _itself(content: Content) -> Content:
-    return content

@@ -95,7 +95,7 @@ def parse(region: str, size: str, rotation: str, last: str, *, width: int, heigh
     columns, rows = _size(size, part)
     mirrored, degrees = _rotation(rotation)
     across, down = _frame(columns, rows, degrees)
-    if across * down > MAX_FRAME or max(across, down) > MAX_SIDE:
+    if not _allowed(across, down, MAX_FRAME):
         raise BadRequest(
             f"rotation {rotation!r} means {across} x {down} pixels; an answer that is turned has at most {MAX_FRAME} "
             f"of them, and {MAX_SIDE} a side"
@@ -240,8 +240,8 @@ def _largest(region: Region) -> float:
     return min(by_area, MAX_SIDE / region.width, MAX_SIDE / region.height)
 
 
-def _allowed(columns: int, rows: int) -> bool:
-    return columns * rows <= MAX_AREA and max(columns, rows) <= MAX_SIDE
+def _allowed(columns: int, rows: int, most: int = MAX_AREA) -> bool:
+    return columns * rows <= most and max(columns, rows) <= MAX_SIDE
 
 
 def _too_large(text: str, region: Region) -> BadRequest:
