@@ -29,7 +29,7 @@ from benchmarks.record import RESULTS, data, run_eoren, write_table
 from eoren.composition.operands import mask_of, opened_as
 from eoren.composition.operations import Composition, Mode, clone
 from eoren.composition.poisson import differences, inside, over_rectangle
-from eoren.metrics import psnr
+from eoren.evaluation.metrics import psnr
 
 OFFSETS = {"jet": (100, 50), "portrait": (0, 0)}
 MODES: tuple[Mode, ...] = ("import", "mixed", "average")

@@ -16,13 +16,13 @@ from time import perf_counter
 import torch
 
 import eoren
-import eoren.native
+import eoren.backends.native
 from benchmarks.record import data, sgemm_peak, write_table
-from eoren.engines import Engine
-from eoren.images import read_image
-from eoren.presets import resolve
-from eoren.siren import flops
-from eoren.training import Trainer
+from eoren.backends.dispatch import Engine
+from eoren.image.io import read_image
+from eoren.model.siren import flops
+from eoren.training.settings import resolve
+from eoren.training.trainer import Trainer
 
 REPEATS = 7
 SIZES = ((560_000, 48), (300_000, 32))
@@ -71,7 +71,7 @@ def main() -> None:
                 }
             )
         rows += rendering(image, parameters, width)
-    write_table("engine", rows, [f"native target: {eoren.native.target()}"])
+    write_table("engine", rows, [f"native target: {eoren.backends.native.target()}"])
 
 
 def differentiate(trainer: Trainer) -> None:

@@ -12,9 +12,9 @@ from time import perf_counter
 import torch
 
 from benchmarks.record import sgemm_peak, write_table
-from eoren.presets import resolve
-from eoren.siren import Siren, flops, initialise, propagate
-from eoren.training import Trainer
+from eoren.model.siren import Siren, flops, initialise, propagate
+from eoren.training.settings import resolve
+from eoren.training.trainer import Trainer
 
 SIDE = 256
 REPEATS = 5

@@ -20,9 +20,9 @@ import torch
 
 import eoren
 from benchmarks.record import data, run_eoren, sgemm_peak, write_table
-from eoren.presets import Settings
-from eoren.siren import flops
-from eoren.training import Trainer
+from eoren.model.siren import flops
+from eoren.training.settings import Settings
+from eoren.training.trainer import Trainer
 
 COLUMNS = ("psnr", "psnr_8bit", "gradient_psnr", "ssim", "parameters", "bits_per_pixel")
 # Fewer than after which easy tiles may rest.

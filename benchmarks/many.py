@@ -32,8 +32,8 @@ import torch
 
 import eoren
 from benchmarks.record import RESULTS, data, run_eoren, write_table
-from eoren.datasets import mnist
-from eoren.presets import PRESETS
+from eoren.experiments.datasets import mnist
+from eoren.training.settings import PRESETS
 
 SETTINGS = PRESETS["small"]
 STEPS, WIDTH, OMEGA_FIRST, OMEGA = SETTINGS.steps or 0, SETTINGS.width, 30.0, SETTINGS.omega_hidden

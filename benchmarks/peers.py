@@ -36,7 +36,7 @@ from torch import nn
 import eoren
 from benchmarks.kodak import fit
 from benchmarks.record import data, run_eoren, write_table
-from eoren.metrics import decibel
+from eoren.evaluation.metrics import decibel
 
 PARAMETERS = 300_000
 SIREN_PYTORCH = "0.1.7"
@@ -134,7 +134,7 @@ def train(
 
 
 def measure(net: Network, grid: torch.Tensor, image: torch.Tensor) -> dict[str, float]:
-    """PSNR and gradient PSNR as `eoren.metrics` has them, the derivative by automatic differentiation.
+    """PSNR and gradient PSNR as `eoren.evaluation.metrics` has them, the derivative by automatic differentiation.
 
     Args:
         net: ``(n, 2)`` to ``(n, C)``, values in [0, 1] as in the picture.

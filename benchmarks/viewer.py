@@ -26,12 +26,12 @@ import numpy as np
 
 import eoren
 from benchmarks.record import data, write_table
-from eoren.running import Progress
-from eoren.viewer.exhibits import LAYERS, MAGNIFICATION, Exhibit, Gallery
+from eoren.training.loop import Progress
+from eoren.viewer.catalog import LAYERS, MAGNIFICATION, Exhibit, Gallery
 from eoren.viewer.iiif import TILE
 from eoren.viewer.live import Live
 from eoren.viewer.server import serving
-from eoren.viewer.tiles import Tiles
+from eoren.viewer.tile_cache import Tiles
 
 PICTURE = "kodak/kodim05.png"
 SCALES = (128, 64, 16, 4, 1)

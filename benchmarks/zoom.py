@@ -19,9 +19,9 @@ from scipy.ndimage import map_coordinates
 
 import eoren
 from benchmarks.record import data, run_eoren, write_table
-from eoren.areas import point_values
-from eoren.metrics import psnr
-from eoren.storage import dumps
+from eoren.evaluation.metrics import psnr
+from eoren.field.serialization import dumps
+from eoren.image.cell_averages import point_values
 
 SETS = ("set5", "set14", "kodak")
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 
 import eoren
-from eoren.exports.onnx import onnx_model
+from eoren.export.onnx import onnx_model
 
 SIZE = 512
 

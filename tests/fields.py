@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from eoren.field import Field
-from eoren.siren import initialise
-from eoren.tiling import Tiling
-from eoren.tuning import Tuning
+from eoren.field.field import Field
+from eoren.model.channel_tuning import Tuning
+from eoren.model.siren import initialise
+from eoren.model.tiling import Tiling
 
 
 def tiling_of(width, height, halo, *nodes):

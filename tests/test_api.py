@@ -30,7 +30,7 @@ def test_names_can_be_imported_from_the_package():
     assert (
         run(
             f"from eoren import {names}; from eoren import *; print(fit is eoren_fit)".replace(
-                "print", "from eoren.fitting import fit as eoren_fit; print"
+                "print", "from eoren.training.fit import fit as eoren_fit; print"
             )
         )
         == "True"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eoren.many.fitting import fit_many
+from eoren.dataset.fit_many import fit_many
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 # What to start each with, and what it must print.

@@ -16,8 +16,8 @@ from benchmarks.faults.refusals import endure
 from benchmarks.faults.survival import Stage, survive
 
 from eoren.errors import EorenError, FitWarning
-from eoren.files import locked
-from eoren.fitting import fit
+from eoren.fs.files import locked
+from eoren.training.fit import fit
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 
@@ -121,7 +121,7 @@ def test_the_second_fit_on_an_output_says_so(tmp_path, monkeypatch):
 
 def test_a_lock_is_felt_by_other_processes_and_ends_with_its_holder(tmp_path):
     target = tmp_path / "a.eoren"
-    holding = "import sys, time; from eoren.files import locked\nwith locked(sys.argv[1]): print(1, flush=True); "
+    holding = "import sys, time; from eoren.fs.files import locked\nwith locked(sys.argv[1]): print(1, flush=True); "
     holding += "time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", holding, target], stdout=subprocess.PIPE) as child:
         child.stdout.readline()
@@ -157,7 +157,7 @@ def test_a_fit_goes_on_without_a_checkpoint(tmp_path, monkeypatch):
     picture = np.random.default_rng(0).random((8, 8)).astype(np.float32)
     small = {"steps": 3, "width": 4, "depth": 2, "device": "cpu"}
     expected = fit(picture, **small)
-    monkeypatch.setattr("eoren.running.write_checkpoint", full)
+    monkeypatch.setattr("eoren.training.loop.write_checkpoint", full)
     with pytest.warns(FitWarning, match="disk full; the fit goes on without this checkpoint"):
         result = fit(picture, **small, checkpoint=tmp_path / "a")
     assert np.array_equal(result.field.render(), expected.field.render())

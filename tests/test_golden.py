@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eoren.storage import FORMAT_VERSION, dumps, load, loads
+from eoren.field.serialization import FORMAT_VERSION, dumps, load, loads
 
 GOLDEN = Path(__file__).parent / "golden"
 VERSIONS = {int(path.stem.removeprefix("v")): json.loads(path.read_text()) for path in GOLDEN.glob("v*.json")}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from eoren import native
+from eoren.backends import native
 
 SOURCES = Path(__file__).parent.parent / "src" / "native"
 LIBRARY = native.library()

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from eoren.errors import EorenError
-from eoren.fitting import fit
-from eoren.gradients import STENCILS, adjusted_gradient, reference_gradient
-from eoren.images import as_image
-from eoren.metrics import evaluate
-from eoren.storage import dumps, loads
+from eoren.evaluation.metrics import evaluate
+from eoren.field.serialization import dumps, loads
+from eoren.image.gradients import STENCILS, adjusted_gradient, reference_gradient
+from eoren.image.io import as_image
+from eoren.training.fit import fit
 
 OBJECTIVES = ["gradient", "pixel", "sobolev"]
 SMALL = {"steps": 12, "width": 16, "depth": 2, "device": "cpu", "batch": 64}
@@ -16,7 +16,7 @@ SMALL = {"steps": 12, "width": 16, "depth": 2, "device": "cpu", "batch": 64}
 
 @pytest.fixture(params=["torch", "native"], autouse=True)
 def engine(request, monkeypatch):
-    from eoren import native
+    from eoren.backends import native
 
     if request.param == "native" and native.library() is None:
         pytest.skip("the native engine is not built")

@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from eoren.field import Field
-from eoren.gradients import STENCILS, adjusted_gradient, reference_gradient, slopes
-from eoren.siren import initialise
-from eoren.storage import dumps, loads
-from eoren.tiling import Tiling
-from eoren.tuning import Moments, Tuning
+from eoren.field.field import Field
+from eoren.field.serialization import dumps, loads
+from eoren.image.gradients import STENCILS, adjusted_gradient, reference_gradient, slopes
+from eoren.model.channel_tuning import Moments, Tuning
+from eoren.model.siren import initialise
+from eoren.model.tiling import Tiling
 
 some = settings(
     max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eoren import native
+from eoren.backends import native
 
 TILES = ["--set", "width=16", "--set", "depth=2", "--set", "tile=16"]
 NETWORKS = {

@@ -138,7 +138,7 @@ def missing_elsewhere(code):
                 "archive.open",
                 "safe_open",
             )
-            ours = name == "write_text"  # eoren.files', which says it
+            ours = name == "write_text"  # eoren.fs.files', which says it
             if not (binary or said or other or ours):
                 yield f"{ast.unparse(node)}: no encoding"
 

@@ -24,8 +24,8 @@ _RENDER_WIDE = (*_RENDER[:-1], "9000000x1")
 
 def belongings() -> dict[str, bytes]:
     """What a user has: a picture, an older field, a stopped fit, and another field."""
-    from eoren.fitting import fit
-    from eoren.storage import save
+    from eoren.field.serialization import save
+    from eoren.training.fit import fit
 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -64,7 +64,7 @@ def fit_command(*more: str, steps: int = _STEPS, **limits: Any) -> Work:
 
 def field_bytes(folder: Path) -> bytes:
     """What a fit's file holds, but for how long it took."""
-    from eoren.storage import dumps, load
+    from eoren.field.serialization import dumps, load
 
     field = load(folder / OUTPUT)
     return dumps(replace(field, provenance=replace(field.provenance, seconds=0.0)))
@@ -95,7 +95,7 @@ def _check(old: bytes, folder: Path) -> None:
 
 
 def _save_in_turn(folder: Path) -> None:
-    from eoren.storage import load, loads, save
+    from eoren.field.serialization import load, loads, save
 
     fields = [load(folder / _NEW), loads((folder / OUTPUT).read_bytes())]
     for turn in range(100):
@@ -104,7 +104,7 @@ def _save_in_turn(folder: Path) -> None:
 
 
 def _check_saved(folder: Path) -> None:
-    from eoren.storage import load
+    from eoren.field.serialization import load
 
     load(folder / OUTPUT)
 

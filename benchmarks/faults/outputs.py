@@ -57,8 +57,8 @@ _COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 def belongings() -> dict[str, bytes]:
     """What a user has: two pictures, a mask, a field, and an older file for every output."""
-    from eoren.fitting import fit
-    from eoren.storage import save
+    from eoren.field.serialization import save
+    from eoren.training.fit import fit
 
     random = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as place:

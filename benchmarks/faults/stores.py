@@ -37,7 +37,7 @@ def belongings() -> dict[str, bytes]:
     """What a user has: pictures in folders, a large one, and stores of either that were interrupted (``many``,
     ``cut``); and a whole store (``whole``).
     """
-    from eoren.many.fitting import fit_many
+    from eoren.dataset.fit_many import fit_many
 
     random = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as place, chdir(place):
@@ -124,8 +124,8 @@ def check_store(folder: Path) -> None:
     """Every file is one that somebody meant to write, and what the index names is there."""
     from safetensors import safe_open
 
-    from eoren.many.pieces import Fragment
-    from eoren.many.store import Store, is_store
+    from eoren.dataset.store import Store, is_store
+    from eoren.dataset.tile_jobs import Fragment
 
     store = folder / STORE
     if not store.exists():
@@ -152,7 +152,7 @@ def check_store(folder: Path) -> None:
 
 def check_exported(folder: Path) -> None:
     """Every file of an export is whole."""
-    from eoren.storage import loads
+    from eoren.field.serialization import loads
 
     for name, data in contents(folder / OUT).items():
         if is_scrap(name):

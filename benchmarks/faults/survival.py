@@ -24,7 +24,13 @@ Work = Callable[[Path], None]
 
 # The command line first: it says how threads wait, which has to be said before PyTorch is loaded.
 _LOADED = (
-    *("eoren.cli", "eoren.fitting", "eoren.storage", "eoren.many.fitting", "eoren.many.collection"),
+    *(
+        "eoren.cli",
+        "eoren.training.fit",
+        "eoren.field.serialization",
+        "eoren.dataset.fit_many",
+        "eoren.dataset.collection",
+    ),
     *("rich.progress", "filelock", "pydantic", "PIL.PngImagePlugin", "pyarrow.parquet", "pyarrow.compute"),
 )
 
@@ -51,8 +57,8 @@ def _command(
 ) -> None:
     import torch
 
-    from eoren import running
     from eoren.cli import main
+    from eoren.training import loop as running
 
     running.CHECKPOINT_EVERY = keep_every
     torch.set_num_threads(1)

@@ -6,23 +6,23 @@ from typing import Any
 from eoren._version import __version__
 
 _HOME = {
-    "Collection": "many.collection",
+    "Collection": "dataset.collection",
     "EorenError": "errors",
-    "Field": "field",
-    "FitResult": "fitting",
-    "adjusted_gradient": "gradients",
+    "Field": "field.field",
+    "FitResult": "training.fit",
+    "adjusted_gradient": "image.gradients",
     "clone": "composition.operations",
-    "evaluate": "metrics",
+    "evaluate": "evaluation.metrics",
     "fill": "composition.operations",
-    "fit": "fitting",
-    "fit_many": "many.fitting",
-    "load": "storage",
+    "fit": "training.fit",
+    "fit_many": "dataset.fit_many",
+    "load": "field.serialization",
     "mix": "composition.operations",
-    "read_image": "images",
-    "reference_gradient": "gradients",
+    "read_image": "image.io",
+    "reference_gradient": "image.gradients",
     "retouch": "composition.retouching",
-    "save": "storage",
-    "write_image": "images",
+    "save": "field.serialization",
+    "write_image": "image.io",
 }
 
 __all__ = ["__version__", *_HOME]

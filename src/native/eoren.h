@@ -1,4 +1,4 @@
-// The C interface of eoren's native engine: plain structures of pointers, filled in by src/eoren/native.py.
+// The C interface of eoren's native engine: plain structures of pointers, filled in by src/eoren/backends/native.py.
 //
 // Arrays are dense and row-major, in the shapes of the Python side, whose modules explain them: siren.py (networks and
 // streams), patches.py (pixels of tiles), training.py (a step), tiling.py (blending). Nothing is kept between calls,

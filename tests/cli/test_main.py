@@ -75,7 +75,7 @@ def test_whatever_a_system_refuses_is_one_line(refused, picture, monkeypatch):
     def fail(*_):
         raise OSError(5, "Input/output error", "there")
 
-    monkeypatch.setattr("eoren.images.read_picture", fail)
+    monkeypatch.setattr("eoren.image.io.read_picture", fail)
     assert refused("fit", picture) == "there: Input/output error; free space, or check the disk and the permissions"
 
 
@@ -116,7 +116,7 @@ def test_interruption_anywhere(eoren, picture, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("eoren.images.read_picture", interrupt)
+    monkeypatch.setattr("eoren.image.io.read_picture", interrupt)
     assert eoren("fit", picture) == (130, "", "")
     assert not os.path.exists("tiny.eoren")  # noqa: PTH110
 
@@ -163,7 +163,7 @@ def test_memory_that_lacks_is_said_however_it_is_noticed(refused, picture, monke
     def lack(*_):
         raise error
 
-    monkeypatch.setattr("eoren.images.read_picture", lack)
+    monkeypatch.setattr("eoren.image.io.read_picture", lack)
     assert refused("fit", picture) == "not enough memory; close other programs, or ask for less"
 
 
@@ -173,6 +173,6 @@ def test_faults_of_our_own_are_not_hidden(picture, monkeypatch):
     def fault(*_):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("eoren.images.read_picture", fault)
+    monkeypatch.setattr("eoren.image.io.read_picture", fault)
     with pytest.raises(RuntimeError, match="a bug"):
         main(["fit", str(picture)])

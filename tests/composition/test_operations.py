@@ -11,7 +11,7 @@ from scipy.sparse.linalg import spsolve
 from eoren import EorenError, clone, fill, fit, load, mix, save
 from eoren.composition.multigrid import TOLERANCE
 from eoren.composition.poisson import differences
-from eoren.images import Picture, read_image
+from eoren.image.io import Picture, read_image
 
 TINY = {"width": 8, "depth": 2, "tile": None}
 ENOUGH = 10 * TOLERANCE

@@ -8,10 +8,10 @@ from scipy.integrate import cumulative_trapezoid
 from eoren.experiments.methods import methods
 from eoren.experiments.panels import ZOOM, Panels, Said, curves, decibels, running_sum
 from eoren.experiments.trials import Sample, Trial
-from eoren.field import Field
-from eoren.siren import initialise
-from eoren.tiling import Tiling
-from eoren.tuning import Tuning
+from eoren.field.field import Field
+from eoren.model.channel_tuning import Tuning
+from eoren.model.siren import initialise
+from eoren.model.tiling import Tiling
 
 METHOD = methods("small")["eoren"]
 

@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from eoren.experiments.compare import compare
+from eoren.experiments.comparison import compare
 from eoren.experiments.report import report
-from eoren.images import Picture
+from eoren.image.io import Picture
 
 NAME = "<script>alert('x')</script> & \"y\".png"
 

@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 
 import eoren
-from eoren.datasets import Digits
 from eoren.errors import EorenError
-from eoren.experiments import composition, contest, gma, mnist, natural, remedies, trials
+from eoren.experiments import sweep as contest
+from eoren.experiments import trials
+from eoren.experiments.datasets import Digits
 from eoren.experiments.methods import Networks
+from eoren.experiments.paper import composition, gma, mnist, natural, remedies
 
 TINY = Networks(width=16, depth=2, epochs=8, rate=1e-3)
 PROTOCOL = contest.Protocol(TINY, side=16, seeds=2, samples=2, batch=2)

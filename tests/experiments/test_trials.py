@@ -7,11 +7,11 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 
 from eoren.errors import EorenError
+from eoren.evaluation.metrics import evaluate
 from eoren.experiments.methods import METHODS, Networks, methods
 from eoren.experiments.trials import run_all
-from eoren.fitting import fit
-from eoren.metrics import evaluate
-from eoren.training import picture_seed
+from eoren.training.fit import fit
+from eoren.training.trainer import picture_seed
 
 TINY = methods(Networks(width=16, depth=2, epochs=20, rate=1e-3))
 
@@ -67,8 +67,8 @@ def test_eoren_is_the_papers_fit():
 
 def test_methods_that_differ_in_tuning_alone_share_a_training(monkeypatch):
     calls = []
-    step = "eoren.training.Trainer.step"
-    from eoren.training import Trainer
+    step = "eoren.training.trainer.Trainer.step"
+    from eoren.training.trainer import Trainer
 
     original = Trainer.step
     monkeypatch.setattr(step, lambda self, *rest: calls.append(1) or original(self, *rest))

@@ -28,17 +28,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from eoren.checkpoint import Checkpoint, Identity, Standing, read_checkpoint, write_checkpoint
-from eoren.container import DamagedError, ForeignError, check_layout
+from eoren.dataset.collection import Collection
+from eoren.dataset.fit_many import fit_many
+from eoren.dataset.sources import open_source
+from eoren.dataset.tile_jobs import Fragment
 from eoren.errors import EorenError
-from eoren.field import Field
-from eoren.images import read_picture
-from eoren.many.collection import Collection
-from eoren.many.fitting import fit_many
-from eoren.many.pieces import Fragment
-from eoren.many.sources import open_source
-from eoren.presets import resolve
-from eoren.storage import dumps, loads
+from eoren.field.field import Field
+from eoren.field.serialization import dumps, loads
+from eoren.fs.safetensors_layout import DamagedError, ForeignError, check_layout
+from eoren.image.io import read_picture
+from eoren.training.checkpoint import Checkpoint, Identity, Standing, read_checkpoint, write_checkpoint
+from eoren.training.settings import resolve
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 LONGEST = 1 << 16

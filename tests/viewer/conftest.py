@@ -13,9 +13,9 @@ import eoren
 pytest.importorskip("fastapi", reason="pip install '.[view]'")
 pytest.importorskip("uvicorn", reason="pip install '.[view]'")
 
-from eoren.viewer.exhibits import Exhibit, Gallery
+from eoren.viewer.catalog import Exhibit, Gallery
 from eoren.viewer.server import serving
-from eoren.viewer.tiles import Tiles
+from eoren.viewer.tile_cache import Tiles
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 import eoren
-from eoren.viewer.exhibits import Exhibit, Gallery
+from eoren.viewer.catalog import Exhibit, Gallery
 from eoren.viewer.server import serving
-from eoren.viewer.tiles import Tiles
+from eoren.viewer.tile_cache import Tiles
 
 
 class Page:

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 import eoren
-from eoren.areas import point_values
-from eoren.showing.derivatives import laplacian_picture, magnitude_picture
-from eoren.showing.maps import direction_picture, error_map, error_picture
-from eoren.viewer.exhibits import LAYERS, Exhibit, View
+from eoren.image.cell_averages import point_values
+from eoren.viewer.catalog import LAYERS, Exhibit, View
 from eoren.viewer.iiif import Region
 from eoren.viewer.layers import draw
+from eoren.visualization.colormaps import direction_picture, error_map, error_picture
+from eoren.visualization.derivatives import laplacian_picture, magnitude_picture
 
 
 def bits(pixels):

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 import eoren
-from eoren.running import Progress
-from eoren.storage import dumps
+from eoren.field.serialization import dumps
+from eoren.training.loop import Progress
 from eoren.viewer import live as module
-from eoren.viewer.exhibits import Gallery
+from eoren.viewer.catalog import Gallery
 from eoren.viewer.live import Live
 from eoren.viewer.server import serving
-from eoren.viewer.tiles import Tiles
+from eoren.viewer.tile_cache import Tiles
 
 SMALL = {"width": 16, "depth": 2, "tile": 12, "seed": 1}
 
@@ -139,7 +139,7 @@ def test_what_is_shown_is_what_the_fit_has_come_to(picture, clock):
         live.watch(progress)
         if progress.steps and gallery.exhibits():
             shown = gallery.exhibits()[-1].field
-            found.append(eoren.metrics.psnr(shown.render(), picture))
+            found.append(eoren.evaluation.metrics.psnr(shown.render(), picture))
 
     result = eoren.fit(picture, steps=200, watch=watch, bits=32, **SMALL)
     assert found[-1] > found[0] + 5

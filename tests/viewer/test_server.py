@@ -11,16 +11,16 @@ import torch
 from PIL import Image
 
 from eoren.errors import EorenError
-from eoren.field import Field
-from eoren.metrics import psnr
-from eoren.siren import initialise
-from eoren.storage import dumps, loads
-from eoren.tiling import Tiling
-from eoren.tuning import Tuning
-from eoren.viewer.exhibits import Exhibit, Gallery
+from eoren.evaluation.metrics import psnr
+from eoren.field.field import Field
+from eoren.field.serialization import dumps, loads
+from eoren.model.channel_tuning import Tuning
+from eoren.model.siren import initialise
+from eoren.model.tiling import Tiling
+from eoren.viewer.catalog import Exhibit, Gallery
 from eoren.viewer.iiif import MAX_AREA
 from eoren.viewer.server import is_own, serving
-from eoren.viewer.tiles import Tiles
+from eoren.viewer.tile_cache import Tiles
 
 
 def opened(answer):

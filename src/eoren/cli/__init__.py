@@ -11,17 +11,17 @@ import typer
 from typer.exceptions import TyperException
 
 from eoren._version import __version__
-from eoren.cli import terminal
-from eoren.cli.compare import compare
-from eoren.cli.compose import clone, fill, mix, retouch
-from eoren.cli.export import export
-from eoren.cli.fit import fit
-from eoren.cli.gradient import gradient
-from eoren.cli.many import fit_many
-from eoren.cli.render import render
-from eoren.cli.report import evaluate, info
-from eoren.cli.reproduce import reproduce
-from eoren.cli.view import view
+from eoren.cli import console
+from eoren.cli.commands.compare import compare
+from eoren.cli.commands.compose import clone, fill, mix, retouch
+from eoren.cli.commands.export import export
+from eoren.cli.commands.fit import fit
+from eoren.cli.commands.gradient import gradient
+from eoren.cli.commands.many import fit_many
+from eoren.cli.commands.render import render
+from eoren.cli.commands.report import evaluate, info
+from eoren.cli.commands.reproduce import reproduce
+from eoren.cli.commands.view import view
 from eoren.errors import EngineWarning, EorenError, FitWarning
 
 # Where GNU OpenMP runs PyTorch's threads, they wait for each other by spinning for about a millisecond. If another
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
     usual = warnings.showwarning
     warnings.showwarning = _showing(usual)
     try:
-        with terminal.ending_in_order():
+        with console.ending_in_order():
             status = app(given or ["--help"], prog_name="eoren", standalone_mode=False)
     except TyperException as error:
         # A wrong option or a missing argument: one line, like every other mistake.
@@ -114,7 +114,7 @@ def _showing(usual: Callable[..., None]) -> Callable[..., None]:
 
     def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
         if issubclass(category, EngineWarning | FitWarning):
-            terminal.notice(str(message))
+            console.notice(str(message))
         else:
             usual(message, category, *rest, **more)
 
@@ -123,7 +123,7 @@ def _showing(usual: Callable[..., None]) -> Callable[..., None]:
 
 def _fail(message: str) -> NoReturn:
     with suppress(OSError):  # nobody to tell
-        terminal.notice(message)
+        console.notice(message)
     # Output that could not be written would be tried again, and complained of, when Python ends.
     try:
         sys.stdout.flush()

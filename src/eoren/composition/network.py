@@ -11,16 +11,16 @@ import torch
 from jaxtyping import Bool, Float
 
 from eoren._version import __version__
-from eoren.checkpoint import Identity
-from eoren.devices import choose_device
-from eoren.field import Field, Provenance
-from eoren.files import check_writable
-from eoren.fitting import FitResult, checked_seed, finished, seconds_of_record
-from eoren.presets import resolve
-from eoren.quantization import rounded
-from eoren.running import Progress, Run
-from eoren.tiling import Tiling
-from eoren.tuning import Moments
+from eoren.field.field import Field, Provenance
+from eoren.fs.files import check_writable
+from eoren.model.channel_tuning import Moments
+from eoren.model.devices import choose_device
+from eoren.model.quantization import rounded
+from eoren.model.tiling import Tiling
+from eoren.training.checkpoint import Identity
+from eoren.training.fit import FitResult, checked_seed, finished, seconds_of_record
+from eoren.training.loop import Progress, Run
+from eoren.training.settings import resolve
 
 
 def fit_gradients(

@@ -10,11 +10,11 @@ from jaxtyping import Float, Shaped
 from numpy.typing import ArrayLike
 from PIL import Image as Pillow
 
-from eoren.decoding import most_pixels
 from eoren.errors import EorenError
-from eoren.field import Field
-from eoren.images import Picture, as_image, digest_of, read_picture
-from eoren.storage import dumps, load
+from eoren.field.field import Field
+from eoren.field.serialization import dumps, load
+from eoren.image.decoders import most_pixels
+from eoren.image.io import Picture, as_image, digest_of, read_picture
 
 Operand = ArrayLike | str | PathLike[str] | Picture | Field
 """A picture as :func:`eoren.fit` takes it, or a field, or an ``.eoren`` file."""

@@ -35,9 +35,9 @@ from eoren.composition.poisson import (
     over_rectangle,
 )
 from eoren.errors import EorenError
-from eoren.fitting import FitResult, fit, weighed
-from eoren.images import Picture
-from eoren.running import Progress
+from eoren.image.io import Picture
+from eoren.training.fit import FitResult, fit, weighed
+from eoren.training.loop import Progress
 
 # Differences of 8 bits are often equal but for the rounding of float32. Levels of 16 bits are 1.5e-5 apart.
 _ALIKE = np.float32(1e-6)

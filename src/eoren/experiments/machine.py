@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from eoren._version import __version__
-from eoren.engines import engine_in_use
+from eoren.backends.dispatch import engine_in_use
 
 
 def machine() -> dict[str, str | int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from eoren.presets import Settings, resolve
+from eoren.training.settings import Settings, resolve
 
 Scale = Literal["small", "paper"]
 
@@ -64,7 +64,7 @@ def methods(networks: Scale | Networks = "paper") -> Mapping[str, Method]:
     """The four methods, by key.
 
     EoREN trains for all the epochs of the protocol, as the others do: the 50 that the paper spends on channel tuning
-    become one pass over the pixels, see :mod:`eoren.tuning`.
+    become one pass over the pixels, see :mod:`eoren.model.channel_tuning`.
 
     Args:
         networks: of the paper's three methods; ``ours`` is the default of :func:`eoren.fit` whatever they are.

@@ -10,8 +10,8 @@ from markupsafe import Markup
 from scipy.ndimage import gaussian_filter
 
 from eoren.experiments.trials import METRICS, Trial
-from eoren.gradients import slopes
-from eoren.showing.maps import (
+from eoren.image.gradients import slopes
+from eoren.visualization.colormaps import (
     brightness,
     color_channels,
     data_uri,
@@ -20,7 +20,7 @@ from eoren.showing.maps import (
     error_picture,
     spline_enlarged,
 )
-from eoren.showing.svg import Axis, Line, plot
+from eoren.visualization.plots import Axis, Line, plot
 
 Pixels = Float[np.ndarray, "height width channels"]
 Slopes = Float[np.ndarray, "height width channels 2"]

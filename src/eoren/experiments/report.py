@@ -11,10 +11,10 @@ from typing import Any
 
 import jinja2
 
-from eoren.experiments.compare import Comparison, numbers
+from eoren.experiments.comparison import Comparison, numbers
 from eoren.experiments.panels import ZOOM, Panels, Said, curves, decibels
 from eoren.experiments.trials import Trial
-from eoren.showing.maps import data_uri, direction_wheel, heat_stops
+from eoren.visualization.colormaps import data_uri, direction_wheel, heat_stops
 
 # Pictures smaller than this are shown larger than they are, and their pixels as squares.
 _COARSE = 160

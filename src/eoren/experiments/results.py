@@ -13,7 +13,7 @@ from scipy.stats import t as student
 from eoren._version import __version__
 from eoren.errors import EorenError
 from eoren.experiments.machine import machine
-from eoren.files import write_text
+from eoren.fs.files import write_text
 
 Value = str | float | int
 Item = TypeVar("Item")

@@ -11,13 +11,13 @@ from jaxtyping import Float
 
 from eoren._version import __version__
 from eoren.errors import EorenError
+from eoren.evaluation.metrics import evaluate
 from eoren.experiments.methods import Method
-from eoren.field import Field, Provenance
-from eoren.metrics import evaluate
-from eoren.presets import Settings
-from eoren.quantization import rounded
-from eoren.storage import dumps, loads
-from eoren.training import Trainer, mosaic
+from eoren.field.field import Field, Provenance
+from eoren.field.serialization import dumps, loads
+from eoren.model.quantization import rounded
+from eoren.training.settings import Settings
+from eoren.training.trainer import Trainer, mosaic
 
 _CPU = torch.device("cpu")
 
@@ -31,7 +31,7 @@ METRICS: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Sample:
-    """How good a field was at some moment of its training: see :class:`eoren.metrics.Metrics`.
+    """How good a field was at some moment of its training: see :class:`eoren.evaluation.metrics.Metrics`.
 
     Attributes:
         epoch: how often every pixel had been seen. Tiles of a mosaic that sat a step out are counted as if not.
@@ -57,7 +57,7 @@ class Trial:
         method: which.
         field: as it comes back from its file.
         samples: along the way, the last of them of ``field``.
-        seed: of the run, see :func:`eoren.training.picture_seed`.
+        seed: of the run, see :func:`eoren.training.trainer.picture_seed`.
     """
 
     method: Method

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from eoren.viewer.exhibits import View
+from eoren.viewer.catalog import View
 from eoren.viewer.iiif import Request
 from eoren.viewer.layers import draw
 

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from eoren.showing.derivatives import laplacian_picture, magnitude_picture
-from eoren.showing.maps import color_channels, direction_picture, error_map, error_picture
-from eoren.viewer.exhibits import Exhibit, View
+from eoren.viewer.catalog import Exhibit, View
 from eoren.viewer.iiif import Region
+from eoren.visualization.colormaps import color_channels, direction_picture, error_map, error_picture
+from eoren.visualization.derivatives import laplacian_picture, magnitude_picture
 
 Pixels = Float[np.ndarray, "height width channels"]
 Box = tuple[float, float, float, float]

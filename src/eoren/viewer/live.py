@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from eoren.field import Field
-from eoren.metrics import finite
-from eoren.running import Progress, Run
-from eoren.showing.svg import Axis, Line, plot
-from eoren.viewer.exhibits import Exhibit, Gallery
+from eoren.evaluation.metrics import finite
+from eoren.field.field import Field
+from eoren.training.loop import Progress, Run
+from eoren.viewer.catalog import Exhibit, Gallery
+from eoren.visualization.plots import Axis, Line, plot
 
 # Seconds between two looks: a tenth of how long the fit has gone on, within these.
 _SOONEST, _LATEST = 2.0, 6.0

@@ -25,10 +25,10 @@ from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse,
 from eoren._version import __version__
 from eoren.errors import EorenError
 from eoren.viewer import iiif
+from eoren.viewer.catalog import MAGNIFICATION, Exhibit, Gallery, View
 from eoren.viewer.encoding import answer
-from eoren.viewer.exhibits import MAGNIFICATION, Exhibit, Gallery, View
 from eoren.viewer.live import Live
-from eoren.viewer.tiles import Abandoned, Tiles
+from eoren.viewer.tile_cache import Abandoned, Tiles
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]

@@ -1,0 +1,1 @@
+"""Numerical backends: PyTorch and the native engine behind one interface."""

@@ -1,0 +1,1 @@
+"""The figures and tables of arXiv 2209.11697."""

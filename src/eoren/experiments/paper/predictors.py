@@ -1,0 +1,106 @@
+"""Numbers of a picture that are cheap to measure and might say which way of fitting suits it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import atanh, sqrt, tanh
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import norm, spearmanr
+
+from eoren.evaluation.metrics import decibel
+from eoren.image.gradients import slopes
+
+Image = Float[np.ndarray, "height width channels"]
+
+# Intensity per pixel: what the eye takes for an edge in a picture of 8 bits.
+_EDGE = 0.1
+
+
+def edge_density(image: Image) -> float:
+    """Share of the pixels whose slope is above 0.1 per pixel.
+
+    Example:
+        >>> step = np.zeros((16, 16, 1)); step[:, 8:] = 1
+        >>> edge_density(step)
+        0.25
+    """
+    return float(np.mean(_magnitude(image) > _EDGE))
+
+
+def gradient_sparsity(image: Image) -> float:
+    """Hoyer's measure of the gradient's magnitude: 0 where it is everywhere the same, 1 if one pixel has it all.
+
+    ``(sqrt(n) - |m|_1 / |m|_2) / (sqrt(n) - 1)`` (Hoyer, "Non-negative matrix factorization with sparseness
+    constraints", 2004).
+    """
+    magnitude = _magnitude(image).ravel()
+    length = float(np.linalg.norm(magnitude))
+    root = sqrt(magnitude.size)
+    return (root - float(magnitude.sum()) / length) / (root - 1) if length else 0.0
+
+
+def spectral_slope(image: Image) -> float:
+    """The exponent a in power ~ frequency^a, from a straight line through the logarithms; about -2 in photographs.
+
+    Power is averaged over rings one cycle a picture wide, of the picture's mean channel times a Hann window, from two
+    cycles a picture to the Nyquist frequency.
+    """
+    gray = image.mean(-1)
+    height, width = gray.shape
+    window = np.outer(np.hanning(height), np.hanning(width))
+    power = np.abs(np.fft.fft2((gray - gray.mean()) * window)) ** 2
+    side = min(height, width)
+    radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None]) * side
+    ring = radius.round().astype(int).ravel()
+    mean = np.bincount(ring, power.ravel()) / np.maximum(np.bincount(ring), 1)
+    rings = np.arange(2, side // 2 + 1)
+    rings = rings[mean[rings] > 1e-20 * power.size]
+    return float(np.polyfit(np.log(rings), np.log(mean[rings]), 1)[0]) if len(rings) > 1 else 0.0
+
+
+def target_psnr(image: Image) -> float:
+    """PSNR in dB of central differences against the reference gradient: how well target and pixels agree."""
+    return decibel(float(np.mean(np.square(slopes(image, "central") - slopes(image)))))
+
+
+PREDICTORS: Mapping[str, Callable[[Image], float]] = MappingProxyType(
+    {
+        "edge density": edge_density,
+        "gradient sparsity": gradient_sparsity,
+        "spectral slope": spectral_slope,
+        "target PSNR (dB)": target_psnr,
+    }
+)
+
+
+class Correlation(NamedTuple):
+    """Spearman's rank correlation with its 95 % confidence interval: Fisher's z, with Fieller's 1.06 / (n - 3)."""
+
+    rho: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.rho:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
+
+
+def correlation(first: Sequence[float], second: Sequence[float]) -> Correlation:
+    """How well the order of one tells the order of the other.
+
+    Example:
+        >>> str(correlation([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0, 2.0, 3.0, 4.0, 6.0, 5.0]))
+        '+0.94 [+0.54, +0.99]'
+    """
+    if len(first) < 4 or len(set(first)) < 2 or len(set(second)) < 2:
+        return Correlation(float("nan"), -1.0, 1.0)
+    rho = float(spearmanr(first, second).statistic)
+    centre = atanh(min(max(rho, -0.999999), 0.999999))
+    half = float(norm.ppf(0.975)) * sqrt(1.06 / (len(first) - 3))
+    return Correlation(rho, tanh(centre - half), tanh(centre + half))
+
+
+def _magnitude(image: Image) -> Float[np.ndarray, "height width"]:
+    magnitude: np.ndarray = np.sqrt(np.square(slopes(image)).sum(-1).mean(-1))
+    return magnitude

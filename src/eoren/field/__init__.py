@@ -1,0 +1,1 @@
+"""The field: an image as a continuous function, and its file."""

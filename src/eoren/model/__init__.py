@@ -1,0 +1,1 @@
+"""SIRENs, tilings and channel tuning: what a fitted function is made of."""

@@ -1,0 +1,1 @@
+"""Fitting one image: settings, training loop, checkpoints."""

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+import torch
+
+from eoren.backends.tile_pixels import Patches
+from eoren.model.siren import initialise, propagate
+from eoren.model.tiling import Tiling
+
+CPU = torch.device("cpu")
+
+
+def case(height=31, width=47, count=11, halo=2.0):
+    generator = np.random.default_rng(0)
+    image = generator.random((height, width, 2)).astype(np.float32)
+    detail = 0.01 + generator.random((height, width)) ** 6
+    return image, Tiling.of(detail, count=count, halo=halo, smallest=4)
+
+
+def own_pixels(tiling, tile):
+    """Every (column, row) whose centre lies in the tile or its halo."""
+    x0, y0, x1, y1 = tiling.boxes[tile].tolist()
+    inside = [
+        (j, i)
+        for i in range(tiling.height)
+        for j in range(tiling.width)
+        if x0 - tiling.halo <= j + 0.5 <= x1 + tiling.halo and y0 - tiling.halo <= i + 0.5 <= y1 + tiling.halo
+    ]
+    return np.array(inside)
+
+
+@pytest.mark.parametrize("tiles", [slice(None), slice(0, 4), slice(3, 4), slice(6, 11)], ids=str)
+def test_every_pixel_of_every_tile_comes_once_with_its_colour_and_place(tiles):
+    image, tiling = case()
+    patches = Patches.of_tiles(image, tiling, tiles, device=CPU)
+    x0, y0, x1, y1 = tiling.box(tiles)
+    assert patches.color.shape == ((x1 - x0) * (y1 - y0), 2)
+    numbers = range(tiling.count)[tiles]
+    seen = {number: [] for number in numbers}
+    for tile, points in patches.every_pixel(17):
+        assert len(points) <= 17
+        index, position = patches.pixels(tile, points)
+        number = numbers[tile.start]
+        places = position[0].numpy() + np.array([x0, y0])
+        np.testing.assert_array_equal(patches.color[index[0]].numpy(), image[places[:, 1], places[:, 0]])
+        box = tiling.pixel_boxes[number].double().numpy()
+        half = max(box[2:] - box[:2]) / 2
+        local = (places + 0.5 - (box[:2] + box[2:]) / 2) / half
+        np.testing.assert_allclose(patches.local(position, tile)[0].numpy(), local, atol=1e-6)
+        shifted = patches.local(position, tile, (0.5, -1.0))[0].numpy()
+        np.testing.assert_allclose(shifted, local + np.array([0.5, -1.0]) / half, atol=1e-6)
+        seen[number] += places.tolist()
+    for number in numbers:
+        assert sorted(seen[number]) == sorted(own_pixels(tiling, number).tolist())
+    assert patches.most == max(len(pixels) for pixels in seen.values())
+
+
+def test_a_small_tile_begins_again():
+    image, tiling = case()
+    patches = Patches.of_tiles(image, tiling, device=CPU)
+    index, _ = patches.pixels(slice(0, tiling.count), torch.arange(patches.most))
+    for tile in range(tiling.count):
+        own = len(own_pixels(tiling, tile))
+        assert len(set(index[tile].tolist())) == own
+        assert index[tile, : patches.most - own].tolist() == index[tile, own:].tolist()
+
+
+def test_moments_take_in_all_pixels():
+    image, tiling = case()
+    tiles = slice(2, 7)
+    siren = initialise(5, width=6, depth=2, channels=2, generator=torch.Generator().manual_seed(0))
+    patches = Patches.of_tiles(image, tiling, tiles, device=CPU)
+    tuning = patches.moments(siren).tuning()
+    for network, tile in enumerate(range(2, 7)):
+        pixels = own_pixels(tiling, tile)
+        low, high = pixels.min(0), pixels.max(0) + 1
+        local = torch.from_numpy((pixels + 0.5 - (low + high) / 2) / (max(high - low) / 2)).float()
+        said = propagate(siren.select(slice(network, network + 1)), local[None])[0, 0].double().numpy()
+        for channel in range(2):
+            matrix = np.stack([said[:, channel], np.ones(len(said))], 1)
+            goal = image[pixels[:, 1], pixels[:, 0], channel]
+            best = np.linalg.lstsq(matrix, goal, rcond=None)[0]
+            found = [float(tuning.alpha[network, 0, channel]), float(tuning.beta[network, 0, channel])]
+            np.testing.assert_allclose(found, best, rtol=1e-3, atol=1e-4)
+
+
+def test_pictures_of_a_stack_are_as_if_alone():
+    images = np.random.default_rng(1).random((3, 5, 8, 2)).astype(np.float32)
+    stack = Patches.of_pictures(images, device=CPU)
+    points = torch.arange(40)
+    index, positions = stack.pixels(slice(0, 3), points)
+    local = stack.local(positions, slice(0, 3))
+    assert (stack.most, stack.areas.tolist()) == (40, [40.0] * 3)
+    for number, image in enumerate(images):
+        alone = Patches.of_tiles(image, Tiling.single(8, 5), device=CPU)
+        own_index, own_positions = alone.pixels(slice(0, 1), points)
+        assert torch.equal(stack.color[index[number]], alone.color[own_index[0]])
+        assert torch.equal(local[number], alone.local(own_positions, slice(0, 1))[0])

@@ -1,0 +1,112 @@
+import json
+import signal
+
+import pytest
+
+import eoren.experiments.comparison as experiment
+
+SHORT = ["--epochs", 2, "--seconds", 0.01, "--size", 12]
+
+
+def test_report_and_numbers(eoren, picture, folder):
+    status, out, err = eoren("compare", picture, "-o", "report.html", "--json", "numbers.json", *SHORT)
+    assert (status, err) == (0, "")
+    assert (folder / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    found = json.loads((folder / "numbers.json").read_text())
+    assert found["picture"]["name"] == "tiny.png"
+    assert (found["picture"]["fitted_width"], found["picture"]["fitted_height"]) == (12, 10)
+    assert (found["epochs"], found["seconds"], found["seed"], found["scale"]) == (2, 0.01, 0, "small")
+    rows = dict(line.split("  ", 1) for line in out.splitlines())
+    assert "report.html" in rows["written"]
+    assert "numbers.json" in rows["written"]
+    assert [*rows][1:] == [
+        f"{method}, {budget}"
+        for budget in ("2 epochs", "0.01 s")
+        for method in ("SIREN + pixels", "SIREN + gradients", "EoREN", "ours")
+    ]
+    assert f"psnr {found['equal_epochs'][3]['psnr']:.2f} dB" in rows["ours, 2 epochs"]
+
+
+def test_numbers_alone_to_stdout(eoren, picture, folder):
+    status, out, err = eoren("compare", picture, "--json", "-", "--seed", 5, *SHORT)
+    assert (status, err, out.count("\n")) == (0, "", 1)
+    assert json.loads(out)["seed"] == 5
+    assert [path.name for path in folder.iterdir()] == ["tiny.png"]
+
+
+def test_quiet(eoren, picture, folder):
+    assert eoren("compare", picture, "-o", "r.html", "-q", *SHORT) == (0, "", "")
+    assert (folder / "r.html").exists()
+
+
+def test_overwrite(eoren, picture, folder):
+    (folder / "r.html").write_text("old")
+    assert eoren("compare", picture, "-o", "r.html", "-q", "--overwrite", *SHORT)[0] == 0
+    assert "four ways" in (folder / "r.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "there is nothing to write; give --output report.html, or --json PATH"),
+        (["-o", "r.pdf"], "r.pdf: is to be an .html file"),
+        (["-o", "missing/r.html"], "missing/r.html: there is no folder"),
+        (["-o", "folder.html"], "folder.html: is a folder"),
+        (["-o", "old.html"], "old.html: exists; give --overwrite"),
+        (["-o", "r.html", "--json", "missing/n.json"], "missing/n.json: there is no folder"),
+        (["-o", "r.html", "--json", "folder.html"], "folder.html: is a folder"),
+        (["-o", "r.html", "--json", "tiny.png", "--overwrite"], "tiny.png: is the input"),
+        (["-o", "r.html", "--json", "r.html"], "r.html: cannot hold both the report and the JSON"),
+        (["-o", "r.html", "--epochs", "0"], "--epochs is 0, but must be a number above zero"),
+        (["-o", "r.html", "--seconds", "nan"], "--seconds is nan"),
+        (["-o", "r.html", "--size", "-3"], "--size is -3"),
+        (["-o", "r.html", "--seed", "-1"], "--seed is -1"),
+        (["-o", "r.html", "--scale", "huge"], "'--scale'"),
+    ],
+)
+def test_wrong_options(refused, picture, folder, monkeypatch, options, message):
+    def work(*_):
+        raise AssertionError("this came too late")
+
+    monkeypatch.setattr("eoren.image.io.read_picture", work)
+    (folder / "old.html").write_text("precious")
+    (folder / "folder.html").mkdir()
+    assert message in refused("compare", picture, *options)
+
+
+def test_pictures_that_are_none(refused, folder):
+    (folder / "empty.png").touch()
+    for name in ("empty.png", "missing.png"):
+        assert refused("compare", name, "-o", "r.html").startswith(f"{name}: ")
+
+
+@pytest.fixture
+def _interruptible():
+    """Shells let their background jobs ignore Ctrl-C, and so would the tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
+@pytest.mark.parametrize("when", ["equal epochs", "equal time", "report"])
+def test_interrupted(eoren, picture, folder, monkeypatch, when):
+    """Ctrl-C at any time: one line, and what was there before stays."""
+    (folder / "r.html").write_text("old")
+    run = experiment.compare
+
+    def interrupted(*arguments, watch, **options):
+        def press(what, share):
+            if what == when:
+                signal.raise_signal(signal.SIGINT)
+            watch(what, share)
+
+        return run(*arguments, watch=press, **options)
+
+    monkeypatch.setattr(experiment, "compare", interrupted)
+    if when == "report":
+        monkeypatch.setattr("eoren.experiments.report.report", lambda _: signal.raise_signal(signal.SIGINT))
+    status, out, err = eoren("compare", picture, "-o", "r.html", "--json", "n.json", "--overwrite", *SHORT)
+    assert (status, out, err) == (130, "", "eoren: interrupted; nothing is written\n")
+    assert (folder / "r.html").read_text() == "old"
+    assert sorted(path.name for path in folder.iterdir()) == ["r.html", "tiny.png"]

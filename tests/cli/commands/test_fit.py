@@ -1,0 +1,477 @@
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors import safe_open
+from safetensors.numpy import load_file
+
+from eoren.cli.commands.fit import _clock, _Display, _value
+from eoren.errors import EorenError
+
+SMALL = ["--set", "width=8", "--set", "depth=2", "--set", "tile=none"]
+
+
+def same_tensors(one, other):
+    one, other = load_file(one), load_file(other)
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def metadata(path):
+    with safe_open(path, framework="np") as file:
+        return json.loads(file.metadata()["eoren"])
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """What is refused must be refused before a picture is read or a network trained."""
+
+    def work(*_, **__):
+        raise AssertionError("this came too late")
+
+    monkeypatch.setattr("eoren.image.io.read_picture", work)
+    monkeypatch.setattr("eoren.training.fit.fit", work)
+
+
+@pytest.fixture
+def at_step(monkeypatch):
+    """Do something, once, when a fit in this process has made so many steps."""
+
+    def arrange(steps, action):
+        waiting = [action]
+        show = _Display.show
+
+        def watch(self, progress):
+            show(self, progress)
+            if progress.steps >= steps and waiting:
+                waiting.pop()()
+
+        monkeypatch.setattr(_Display, "show", watch)
+
+    return arrange
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """The steps that fits in this process were at: a fit that starts anew would come to the same end."""
+    steps = []
+    show = _Display.show
+
+    def watch(self, progress):
+        steps.append(progress.steps)
+        show(self, progress)
+
+    monkeypatch.setattr(_Display, "show", watch)
+    return steps
+
+
+# What comes out.
+
+
+def test_the_file_is_what_the_library_fits(eoren, picture, folder):
+    from eoren import fit, save
+
+    status, _, err = eoren("fit", picture, "-o", "a.eoren", "--steps", 20, "--seed", 5, *SMALL)
+    assert (status, err) == (0, "")
+    save(fit(picture, steps=20, seed=5, width=8, depth=2, tile=None).field, "b.eoren")
+    assert same_tensors("a.eoren", "b.eoren")
+    assert sorted(path.name for path in folder.iterdir()) == ["a.eoren", "b.eoren", "tiny.png"]
+
+
+def test_options_reach_the_fit(eoren, picture):
+    options = ["--objective", "pixel", "--bits", 8, "--seed", 9, "--set", "optimizer=adam", "--set", "adam-rate=1e-3"]
+    status, out, err = eoren("fit", picture, "-o", "a.eoren", "--steps", 2, "--json", *options, *SMALL)
+    assert (status, err) == (0, "")
+    said = json.loads(out)
+    expected = {"objective": "pixel", "bits": 8, "optimizer": "adam", "adam_rate": 0.001, "width": 8, "steps": 2}
+    assert expected.items() <= said["settings"].items()
+    assert (said["file"], said["seed"], said["steps"], said["ended"]) == ("a.eoren", 9, 2, "budget")
+    assert said["bytes"] == os.stat("a.eoren").st_size  # noqa: PTH116
+    assert load_file("a.eoren")["weight.0"].dtype == np.int8
+    assert metadata("a.eoren")["provenance"]["settings"] == said["settings"]
+
+
+def test_preset_and_seconds(eoren, picture):
+    _, out, _ = eoren("fit", picture, "--preset", "paper", "--seconds", 0.2, "--json", *SMALL)
+    said = json.loads(out)
+    assert (said["settings"]["preset"], said["settings"]["objective"]) == ("paper", "gradient")
+    assert (said["settings"]["seconds"], said["settings"]["steps"]) == (0.2, None)
+    assert said["file"] == "tiny.eoren"
+
+
+def test_sample_gets_its_own_name(eoren, folder):
+    status, *_ = eoren("fit", "sample:camera", "--steps", 0, "-q", *SMALL)
+    assert status == 0
+    assert [path.name for path in folder.iterdir()] == ["camera.eoren"]
+
+
+def test_summary_goes_to_stdout(eoren, picture):
+    _, out, err = eoren("fit", picture, "-o", "a.eoren", "--steps", 3, *SMALL)
+    rows = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert [*rows] == ["file", "picture", "function", "psnr", "gradient_psnr", "ssim", "spent"]
+    assert rows["picture"] == "24 x 20, RGB"
+    assert rows["file"].startswith("a.eoren (")
+    assert len({line.index(value) for line, value in zip(out.splitlines(), rows.values(), strict=True)}) == 1
+    assert err == ""
+
+
+def test_quiet_says_nothing(eoren, picture):
+    assert eoren("fit", picture, "-q", "--steps", 3, "--until-psnr", 90, *SMALL) == (0, "", "")
+
+
+def test_until_psnr(eoren, picture):
+    _, out, err = eoren("fit", picture, "--steps", 500, "--until-psnr", 12, "--json", *SMALL)
+    said = json.loads(out)
+    assert said["ended"] == "target"
+    assert said["psnr"] >= 12
+    assert said["steps"] < 500
+    assert err == ""
+    _, _, err = eoren("fit", picture, "--overwrite", "--steps", 2, "--until-psnr", 90, *SMALL)
+    assert re.fullmatch(r"eoren: the fit ended at [\d.]+ dB, short of --until-psnr 90; .*\n", err)
+
+
+def test_what_reading_changed_is_said(eoren, tiny):
+    Image.fromarray(tiny).convert("CMYK").save("a.jpg")
+    assert eoren("fit", "a.jpg", "--steps", 0, *SMALL)[2] == "eoren: a.jpg: CMYK converted to RGB\n"
+
+
+def test_lines_now_and_then_where_there_is_no_terminal(eoren, picture, monkeypatch):
+    monkeypatch.setattr(sys.modules["eoren.cli.console"], "LINE_EVERY", 0.0)
+    _, _, err = eoren("fit", picture, "--steps", 40, *SMALL)
+    lines = err.splitlines()
+    assert len(lines) >= 40
+    line = r"eoren: step \d+, PSNR (-|-?[\d.]+ dB), gradient (-|-?[\d.]+ dB), (-|\d+:\d\d) left"
+    assert all(re.fullmatch(line, each) for each in lines)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.2, "0:00"), (59.6, "1:00"), (3599.0, "59:59"), (36610.0, "10:10:10")]
+)
+def test_clock(seconds, shown):
+    assert _clock(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [("12", 12), ("1e-3", 0.001), ("true", True), ("False", False), ("none", None), ("muon", "muon"), ("1+1", "1+1")],
+)
+def test_words_of_set(word, value):
+    assert _value(word) == value
+    assert type(_value(word)) is type(value)
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--steps", "abc"], "'--steps'"),
+        (["--steps", "1.5"], "'--steps'"),
+        (["--steps", "-1"], "steps is -1"),
+        (["--seconds", "nan"], "seconds is nan"),
+        (["--seconds", "inf"], "seconds is inf"),
+        (["--seconds", "0"], "seconds is 0"),
+        (["--seconds", "-1"], "seconds is -1"),
+        (["--until-psnr", "nan"], "until_psnr is nan"),
+        (["--seed", "-1"], "--seed is -1, but must lie between 0 and 4294967295"),
+        (["--seed", "4294967296"], "--seed is 4294967296"),
+        (["--bits", "7"], "bits 7 is unknown; choose one of 32, 16, 8"),
+        (["--objective", "foo"], "objective 'foo' is unknown; choose one of"),
+        (["--preset", "foo"], "preset 'foo' is unknown; choose one of"),
+        (["--device", "tpu"], "device 'tpu' is unknown; choose one of auto, cpu, cuda, mps"),
+        (["--set", "foo=1"], "setting 'foo' is unknown; choose one of"),
+        (["--set", "width=0"], "width is 0"),
+        (["--set", "width=-8"], "width is -8"),
+        (["--set", "width=abc"], "width is 'abc', but must be of type int"),
+        (["--set", "width=1.5"], "width is 1.5, but must be of type int"),
+        (["--set", "width=true"], "width is True, but must be of type int"),
+        (["--set", "width=none"], "width is None, but must be of type int"),
+        (["--set", "width=" + "(" * 300], "but must be of type int"),
+        (["--set", "rate=nan"], "rate is nan"),
+        (["--set", "gradient_weight=nan"], "gradient_weight is nan"),
+        (["--set", "standardize=maybe"], "standardize is 'maybe', but must be of type bool"),
+        (["--set", "width"], "--set 'width' is not of the form NAME=VALUE"),
+        (["--set", "width="], "--set 'width=' is not of the form NAME=VALUE"),
+        (["--set", "=1"], "--set '=1' is not of the form NAME=VALUE"),
+        (["--set", "steps=5"], "--set 'steps=5' has an option of its own; use --steps 5"),
+        (["--set", "until-psnr=5"], "use --until-psnr 5"),
+        (["--set", "preset=paper"], "use --preset paper"),
+        (["--set", "seed=1"], "use --seed 1"),
+        (["--nope"], "No such option: --nope; see eoren fit --help"),
+        (["extra"], "extra"),
+        (["--resume"], "x.eoren.resume: does not exist, so there is nothing to resume"),
+    ],
+)
+@pytest.mark.usefixtures("no_work")
+def test_wrong_options(refused, picture, options, message):
+    assert message in refused("fit", picture, "-o", "x.eoren", *options)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("missing/x.eoren", "missing/x.eoren: there is no folder"),
+        ("tiny.png/x.eoren", "tiny.png/x.eoren: there is no folder"),
+        ("folder.eoren", "folder.eoren: is a folder"),
+        (".", ".: is to be an .eoren file"),
+        ("", ".: is to be an .eoren file"),
+        ("x.png", "x.png: is to be an .eoren file"),
+        ("x" * 300 + ".eoren", "File name too long"),
+        ("x" * 245 + ".eoren", "File name too long"),  # the file would do, but not its checkpoint
+        ("old.eoren", "old.eoren: exists; give --overwrite to replace it, or another --output"),
+    ],
+)
+@pytest.mark.usefixtures("no_work")
+def test_wrong_places(refused, picture, folder, output, message):
+    (folder / "folder.eoren").mkdir()
+    (folder / "old.eoren").write_text("precious")
+    assert message in refused("fit", picture, "-o", output)
+
+
+def test_pictures_that_are_none(refused, picture, folder):
+    (folder / "empty.png").touch()
+    (folder / "cut.png").write_bytes(picture.read_bytes()[:300])
+    (folder / "text.png").write_text("hello")
+    for name in ("empty.png", "cut.png", "text.png", "missing.png"):
+        assert refused("fit", name, "-o", "x.eoren").startswith(f"{name}: ")
+    assert refused("fit", "sample:mona-lisa").startswith("sample:mona-lisa: no such sample")
+    assert refused("fit", "", "-o", "x.eoren")
+    assert refused("fit", folder, "-o", "x.eoren").startswith(f"{folder}: is a folder")
+
+
+@pytest.mark.parametrize("link", ["itself", "symbolic", "hard"])
+@pytest.mark.usefixtures("no_work")
+def test_the_picture_is_never_replaced(refused, picture, folder, link):
+    target = folder / "a.eoren"
+    if link == "itself":
+        picture.rename(target)
+        picture = target
+    elif link == "symbolic":
+        target.symlink_to(picture)
+    else:
+        target.hardlink_to(picture)
+    assert refused("fit", picture, "-o", target, "--overwrite") == f"{target}: is the input; choose another --output"
+
+
+@pytest.mark.usefixtures("no_work")
+def test_the_picture_is_not_taken_for_a_checkpoint(refused, picture, folder):
+    picture.rename(folder / "a.eoren.resume")
+    assert "is the input" in refused("fit", "a.eoren.resume", "-o", "a.eoren", "--overwrite")
+
+
+def test_overwrite_replaces_the_file_at_the_end_only(eoren, picture, folder, at_step):
+    old = folder / "a.eoren"
+    old.write_text("precious")
+    seen = []
+    at_step(5, lambda: seen.append(old.read_text()))
+    assert eoren("fit", picture, "-o", old, "--overwrite", "--steps", 6, *SMALL)[0] == 0
+    assert seen == ["precious"]
+    assert metadata(old)["provenance"]["steps"] == 6
+
+
+def test_more_than_the_memory_holds(refused, picture, monkeypatch):
+    wide = ("fit", picture, "-o", "a.eoren", "--set", f"width={10**12}")
+    assert "more than 4,294,967,296 numbers" in refused(*wide)
+    monkeypatch.setattr("eoren.training.settings._MOST_NUMBERS", 2**100)  # below the limit, and still too much
+    assert "not enough memory" in refused(*wide)
+
+
+# Interruptions.
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_and_resumed_is_the_same_to_the_bit(eoren, picture, folder, at_step, shown, number):
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    command = ["fit", picture, "--steps", 60, "--set", "batch=100", *SMALL]
+    eoren(*command, "-o", "whole.eoren")
+    at_step(17, lambda: signal.raise_signal(number))
+    status, out, err = eoren(*command, "-o", "a.eoren", "--json")
+    assert status == 130
+    assert err == "eoren: interrupted at step 17; a.eoren holds what there is, --resume goes on\n"
+    assert (json.loads(out)["ended"], json.loads(out)["steps"]) == ("interrupted", 17)
+    assert metadata("a.eoren")["provenance"]["steps"] == 17
+    assert (folder / "a.eoren.resume").exists()
+    assert handlers == [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+
+    shown.clear()
+    status, out, err = eoren(*command, "-o", "a.eoren", "--resume", "--json")
+    assert min(shown) == 17
+    assert (status, err, json.loads(out)["steps"]) == (0, "", 60)
+    assert same_tensors("a.eoren", "whole.eoren")
+    assert not (folder / "a.eoren.resume").exists()
+
+
+def test_second_ctrl_c_ends_at_once(eoren, picture, folder, at_step):
+    def twice():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    at_step(5, twice)
+    assert eoren("fit", picture, "--steps", 60, *SMALL) == (130, "", "")
+    assert [path.name for path in folder.iterdir()] == ["tiny.png"]
+
+
+@pytest.fixture
+def interrupted(eoren, picture, at_step):
+    """An interrupted fit of 60 steps: its command."""
+    command = ["fit", picture, "-o", "a.eoren", "--steps", 60, *SMALL]
+    at_step(10, lambda: signal.raise_signal(signal.SIGINT))
+    assert eoren(*command)[0] == 130
+    return command
+
+
+def test_an_interrupted_fit_is_not_lost(eoren, refused, interrupted, folder, shown):
+    # The first advice is not --overwrite, though the output exists too.
+    assert "a.eoren.resume: an interrupted fit; give --resume to go on" in refused(*interrupted)
+    (folder / "bad.png").write_text("no picture")
+    refused("fit", "bad.png", "-o", "a.eoren", "--overwrite")
+    refused(*interrupted, "--overwrite", "--device", "tpu")
+    refused(*interrupted, "--overwrite", "--set", "foo=1")
+    assert eoren(*interrupted, "--resume")[0] == 0
+    assert min(shown) == 10
+
+
+def test_overwrite_starts_anew(eoren, interrupted, folder):
+    status, out, _ = eoren(*interrupted, "--overwrite", "--json")
+    assert (status, json.loads(out)["steps"]) == (0, 60)
+    eoren(*interrupted, "-o", "b.eoren")
+    assert same_tensors("a.eoren", "b.eoren")
+    assert not (folder / "a.eoren.resume").exists()
+
+
+def test_resume_of_another_fit(refused, interrupted, tiny):
+    assert "its seed is 0, here it is 1" in refused(*interrupted, "--resume", "--seed", 1)
+    assert "its steps is 60, here it is 70" in refused(*interrupted, "--resume", "--steps", 70)
+    Image.fromarray(255 - tiny).save("tiny.png")
+    assert "a.eoren.resume: belongs to another fit: its picture is" in refused(*interrupted, "--resume")
+
+
+def test_resume_from_a_damaged_checkpoint(refused, interrupted, folder):
+    checkpoint = folder / "a.eoren.resume"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    assert refused(*interrupted, "--resume").startswith("a.eoren.resume: not a checkpoint of eoren, or damaged")
+
+
+def test_work_survives_a_full_disk(eoren, picture, folder, monkeypatch):
+    def full(field, path):
+        raise EorenError(f"{path}: cannot be written (No space left on device); free space")
+
+    command = ["fit", picture, "-o", "a.eoren", "--steps", 20, *SMALL]
+    with monkeypatch.context() as patch:
+        patch.setattr("eoren.field.serialization.save", full)
+        assert eoren(*command)[::2] == (
+            2,
+            "eoren: a.eoren: cannot be written (No space left on device); free space\n",
+        )
+    assert not (folder / "a.eoren").exists()
+    assert eoren(*command, "--resume")[0] == 0
+    eoren(*command, "-o", "b.eoren")
+    assert same_tensors("a.eoren", "b.eoren")
+
+
+# The same in a process of its own: real signals, real exit codes, a real terminal.
+
+CHILD = """
+import sys, time
+import eoren.training.loop
+from eoren.cli import main
+fit = sys.modules["eoren.cli.commands.fit"]
+class Slow(fit._Display):
+    def show(self, progress):
+        super().show(progress)
+        time.sleep(0.02)
+fit._Display, fit.terminal.LINE_EVERY, eoren.training.loop.CHECKPOINT_EVERY = Slow, 0.0, 0.2
+main(sys.argv[1:])
+"""
+
+
+def until(condition, child):
+    """Wait for something that the child does."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert child.poll() is None, "ended early"
+        assert time.monotonic() < end, "took too long"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_signals(eoren, picture, folder, shown, number):
+    command = ["fit", picture, "--steps", "300", *SMALL]
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, *command, "-o", "a.eoren"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    checkpoint = folder / "a.eoren.resume"
+    until(checkpoint.exists, child)
+    child.send_signal(number)
+    _, err = child.communicate(timeout=60)
+    if number == signal.SIGKILL:
+        assert child.returncode == -signal.SIGKILL
+        assert not (folder / "a.eoren").exists()
+    else:
+        assert child.returncode == 130
+        assert b"Traceback" not in err
+        assert re.fullmatch(rb"eoren: interrupted at step \d+; a.eoren holds .*", err.splitlines()[-1])
+        assert 0 < metadata("a.eoren")["provenance"]["steps"] < 300
+    if number != signal.SIGTERM:  # saves time: SIGTERM takes the same way as SIGINT
+        assert eoren(*command, "-o", "a.eoren", "--resume", "-q")[0] == 0
+        assert min(shown) > 0
+        eoren(*command, "-o", "whole.eoren", "-q")
+        assert same_tensors("a.eoren", "whole.eoren")
+        assert not checkpoint.exists()
+
+
+def test_the_bar_on_a_terminal(picture):
+    master, slave = pty.openpty()
+    environment = os.environ | {"COLUMNS": "80", "LINES": "24", "TERM": "xterm-256color"}
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, "fit", picture, "-o", "a.eoren", "--steps", "60", *SMALL],
+        stdout=subprocess.PIPE,
+        stderr=slave,
+        env=environment,
+    )
+    os.close(slave)
+    shown = b""
+    try:
+        while block := os.read(master, 1 << 16):
+            shown += block
+    except OSError:  # the end of a terminal
+        pass
+    os.close(master)
+    out, _ = child.communicate(timeout=60)
+    assert child.returncode == 0
+    assert out.startswith(b"file ")
+    assert shown.endswith(b"\x1b[2K")  # the bar is gone
+    assert b"\x1b[?25h" in shown  # and the cursor back
+    lines = [re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", line) for line in re.split("[\r\n]", shown.decode())]
+    bars = [line for line in lines if "PSNR" in line]
+    assert len(bars) > 2
+    assert {len(line) for line in bars} == {78}  # two columns are left for ^C
+    assert "measuring" in bars[-1]
+
+
+# Real pictures.
+
+REAL = ["16-bit-grey-alpha.png", "chi.gif", "hopper_orientation_6.jpg", "pil_sample_cmyk.jpg", "16bit.cropped.tif"]
+BROKEN = ["65536-uint32-limit.png", "broken.png", "broken_data_stream.png", "decompression_bomb.gif"]
+BROKEN += ["truncated_image.png", "zero_width.gif"]
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_pictures(eoren, data, name):
+    status, *_ = eoren("fit", data / "formats" / name, "-o", "a.eoren", "--steps", 1, "--json", *SMALL)
+    assert status == 0
+    assert eoren("evaluate", "a.eoren", data / "formats" / name, "--json")[0] == 0
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_real_broken_pictures(refused, data, name):
+    path = data / "formats" / name
+    assert refused("fit", path, "-o", "a.eoren").startswith(f"{path}: ")

@@ -1,0 +1,150 @@
+import json
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import eoren as library
+
+
+@pytest.fixture
+def pictures(folder):
+    """A folder of three pictures, one of them broken."""
+    (folder / "pictures" / "cat").mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(0, 256, (2, 12, 14), dtype=np.uint8)
+    Image.fromarray(noise[0]).save(folder / "pictures" / "cat" / "a.png")
+    Image.fromarray(noise[1]).save(folder / "pictures" / "b.png")
+    (folder / "pictures" / "c.png").write_bytes(b"nothing")
+    return folder / "pictures"
+
+
+def test_all_is_fitted_and_failures_are_named(eoren, pictures):
+    status, out, err = eoren("fit-many", pictures, "-o", "store", "--steps", 2)
+    assert status == 3
+    assert out.splitlines()[1] == "pictures  3, 3 of them in this run"
+    assert err.splitlines()[0].startswith("eoren: c.png: no picture in a known format")
+    assert err.splitlines()[1] == "eoren: 1 failed; column 'error' of store/index says why"
+    status, out, _ = eoren("fit-many", pictures, "-o", "store", "--steps", 2, "--json", "--quiet")
+    assert (status, json.loads(out)) == (3, {"store": "store", "pictures": 3, "failed": 1, "earlier": 3})
+
+
+def test_info_of_a_store(eoren, pictures):
+    eoren("fit-many", pictures, "-o", "store", "--steps", 2, "--same-start", "-q")
+    status, out, err = eoren("info", "store")
+    assert (status, err) == (0, "")
+    rows = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert (rows["pictures"], rows["size"], rows["labels"]) == ("3, 1 of them failed", "14 x 12, gray", "1")
+    said = json.loads(eoren("info", "store", "--json")[1])
+    assert (said["pictures"], said["failed"], said["sizes"], said["same_start"]) == (3, 1, [[14, 12, 1, 2]], True)
+    psnr = library.Collection("store").index["psnr"].drop_null().to_numpy()
+    assert said["psnr"] == pytest.approx(psnr.mean())
+
+
+def test_export(eoren, pictures, refused):
+    eoren("fit-many", pictures, "-o", "store", "--steps", 50, "-q")
+    assert eoren("export", "store", "-o", "out")[0] == 0
+    field = library.Collection("store")[1]
+    shown = np.asarray(Image.open("out/1-a.png")) / 255
+    np.testing.assert_allclose(shown, field.render()[..., 0].clip(0, 1), atol=0.51 / 255)
+    assert eoren("export", "store", "-o", "fields", "--to", "fields", "-q")[0] == 0
+    np.testing.assert_array_equal(library.load("fields/1-a.eoren").render(), field.render())
+    assert "out: has files; give --overwrite" in refused("export", "store", "-o", "out")
+
+
+def test_an_interrupted_export_goes_on(eoren, pictures, refused, monkeypatch):
+    eoren("fit-many", pictures, "-o", "store", "--steps", 1, "-q")
+    save, calls = library.save, []
+
+    def interrupt(field, path):
+        calls.append(path)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        save(field, path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("eoren.field.serialization.save", interrupt)
+        status, _, err = eoren("export", "store", "-o", "out", "--to", "fields", "-q")
+    assert (status, err) == (130, "eoren: interrupted; out keeps what was written, and --overwrite writes it all\n")
+    assert "give --overwrite" in refused("export", "store", "-o", "out", "--to", "fields")
+    assert eoren("export", "store", "-o", "out", "--to", "fields", "-q", "--overwrite")[0] == 0
+    assert sorted(path.name for path in Path("out").iterdir()) == ["0-b.eoren", "1-a.eoren"]
+    assert "is the store itself" in refused("export", "store", "-o", "store", "--overwrite")
+
+
+def test_names_of_strangers_lead_nowhere_else(eoren, pictures, folder):
+    with zipfile.ZipFile("bad.zip", "w") as archive:
+        archive.write(pictures / "b.png", "/evil.png")
+    assert eoren("fit-many", "bad.zip", "-o", "store", "--steps", 1, "-q")[0] == 0
+    before = sorted(folder.parent.rglob("*evil*"))
+    eoren("export", "store", "-o", "out", "-q")
+    assert before == []
+    assert [path.relative_to(folder).as_posix() for path in folder.rglob("*evil*")] == ["out/0-evil.png"]
+
+
+def test_interruption_says_how_to_go_on(eoren, pictures, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("eoren.dataset.fit_many.fit_many", interrupt)
+    status, out, err = eoren("fit-many", pictures, "-o", "store")
+    assert (status, out) == (130, "")
+    assert err == "eoren: interrupted; store keeps what was fitted, and the same command goes on\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--set", "until-psnr=30"], "--set 'until-psnr=30' has an option of its own"),
+        (["--preset", "tiny"], "preset 'tiny' is unknown"),
+        (["--address", "a:1"], "address 'a:1' is that of a Ray cluster"),
+        (["--workers", "0"], "workers is 0"),
+        (["--seed", "-1"], "--seed is -1"),
+    ],
+    ids=str,
+)
+def test_mistakes(refused, pictures, options, message):
+    assert message in refused("fit-many", pictures, "-o", "store", *options)
+
+
+def test_what_is_no_source_or_store(refused, pictures):
+    assert "cannot be read" in refused("fit-many", "nowhere", "-o", "store")
+    assert "is no store" in refused("info", pictures)
+    assert "is no store" in refused("export", pictures, "-o", "out")
+    assert "exists and is no store" in refused("fit-many", pictures, "-o", pictures)
+
+
+def test_names_that_are_too_long(refused, pictures):
+    long = "x" * 300
+    assert "too long" in refused("fit-many", long, "-o", "store")
+    assert "too long" in refused("fit-many", pictures, "-o", long, "--steps", 1)
+    assert "too long" in refused("info", long)
+    assert "too long" in refused("export", long, "-o", "a.onnx", "--to", "onnx")
+
+
+def test_names_that_are_not_utf8_are_escaped(eoren, pictures):
+    strange = pictures / os.fsdecode(b"\xe9")
+    try:
+        strange.mkdir()
+    except OSError:
+        pytest.skip("this system has no such names")
+    (pictures / "b.png").rename(strange / os.fsdecode(b"\xff.png"))
+    for _ in range(2):
+        assert eoren("fit-many", pictures, "-o", "store", "--steps", 1, "-q")[0] == 3
+    assert library.Collection("store").names == ["cat/a.png", "\\udce9/\\udcff.png"]
+    assert library.Collection("store").labels == ["cat", "\\udce9"]
+
+
+def test_a_damaged_archive_is_no_success(eoren, pictures):
+    with tarfile.open("some.tar", "w") as archive:
+        archive.add(pictures / "b.png", "b.png")
+        second = archive.fileobj.tell()
+        archive.add(pictures / "cat" / "a.png", "a.png")
+    data = bytearray(Path("some.tar").read_bytes())
+    data[second] ^= 1
+    Path("some.tar").write_bytes(data)
+    status, _, err = eoren("fit-many", "some.tar", "-o", "store", "--steps", 1)
+    assert (status, err) == (2, "eoren: some.tar: damaged archive (bad checksum); replace it\n")

@@ -1,0 +1,205 @@
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from eoren import load
+from eoren.cli.commands.render import _scaled
+
+
+@pytest.fixture
+def rendered(eoren, field_file):
+    """Render to a file; return what OpenCV, tifffile or NumPy find in it, channels as RGB."""
+
+    def render(name, *options):
+        assert eoren("render", field_file, "-o", name, *options) == (0, "", "")
+        if name.endswith(".npy"):
+            return np.load(name)
+        if name.endswith((".tif", ".tiff")):
+            return tifffile.imread(name)
+        found = cv2.imread(name, cv2.IMREAD_UNCHANGED)
+        return found[..., ::-1] if found.ndim == 3 else found
+
+    return render
+
+
+def quantised(pixels, peak=255):
+    return np.floor(np.clip(pixels, 0, 1) * peak + 0.5)
+
+
+@pytest.mark.parametrize(("name", "bits"), [("a.png", 8), ("a.png", 16), ("a.tif", 8), ("a.tiff", 16), ("a.webp", 8)])
+def test_colours(rendered, field_file, name, bits):
+    found = rendered(name, "--bit-depth", bits)
+    peak = 2**bits - 1
+    assert found.dtype == f"u{bits // 8}"
+    assert np.abs(found - quantised(load(field_file).render().astype(np.float64), peak)).max() <= 1 + bits // 16
+
+
+def test_colours_as_numbers(rendered, field_file):
+    np.testing.assert_array_equal(rendered("a.npy"), load(field_file).render())
+    np.testing.assert_array_equal(rendered("a.tif", "--bit-depth", 32), load(field_file).render())
+
+
+def test_colours_are_those_of_the_picture(rendered, tiny):
+    error = np.mean((rendered("a.png") / 255 - tiny / 255.0) ** 2)
+    assert error < np.var(tiny / 255.0) / 2
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ([], (24, 20)),
+        (["--scale", 2], (48, 40)),
+        (["--scale", 0.5], (12, 10)),
+        (["--scale", 0.001], (1, 1)),
+        (["--size", "7x9"], (7, 9)),
+        (["--size", "7X009"], (7, 9)),
+        (["--crop", "0.25,0.5,0.75,1"], (12, 10)),
+        (["--crop", "0.25,0.5,0.75,1", "--scale", 3], (36, 30)),
+        (["--crop", "0.25,0.5,0.75,1", "--size", "5x6"], (5, 6)),
+        (["--crop", "0.5,0.5,0.55,0.55", "--scale", 10], (12, 10)),  # not 10 times a rounded size
+        (["--crop", "0.5,0.5,0.51,0.51", "--scale", 100], (24, 20)),  # of less than a pixel
+        (["--crop", "0.5,0.5,0.51,0.51"], (1, 1)),
+    ],
+)
+def test_size(rendered, options, size):
+    assert rendered("a.png", *options).shape == (size[1], size[0], 3)
+
+
+def test_scaled():
+    assert _scaled((100, 50), (0.0, 0.0, 1.0, 1.0), 1.5) == (150, 75)
+    assert _scaled((100, 50), (0.25, 0.0, 0.5, 1.0), 1.0) == (25, 50)
+
+
+def test_crop_is_a_part_of_the_whole(rendered):
+    whole = rendered("whole.npy", "--scale", 2)
+    part = rendered("part.npy", "--scale", 2, "--crop", "0.25,0.5,0.75,1")
+    np.testing.assert_allclose(part, whole[20:, 12:36], atol=1e-5)
+
+
+def test_derivatives_are_those_of_the_colours(rendered):
+    """Against differences of a fine rendering: h = 1/(24 s) by 1/(20 s) of the unit square."""
+    crop = ["--scale", 40, "--crop", "0.25,0.25,0.5,0.5"]
+    colour = rendered("c.npy", *crop).astype(np.float64)
+    gradient = rendered("g.npy", *crop, "--show", "gradient")
+    laplacian = rendered("l.npy", *crop, "--show", "laplacian")
+    assert gradient.shape == (*colour.shape, 2)
+    assert laplacian.shape == colour.shape
+    dy, dx = np.gradient(colour, 1 / (20 * 40), 1 / (24 * 40), axis=(0, 1))
+    inside = np.s_[1:-1, 1:-1]
+    scale = np.abs(gradient).max()
+    np.testing.assert_allclose(gradient[..., 0][inside], dx[inside], atol=0.01 * scale)
+    np.testing.assert_allclose(gradient[..., 1][inside], dy[inside], atol=0.01 * scale)
+    bend = np.gradient(gradient[..., 0], 1 / (24 * 40), axis=1) + np.gradient(gradient[..., 1], 1 / (20 * 40), axis=0)
+    np.testing.assert_allclose(laplacian[inside], bend[inside], atol=0.01 * np.abs(laplacian).max())
+
+
+def test_derivatives_as_pictures(rendered, field_file):
+    gradient = rendered("g.npy", "--show", "gradient") / [24, 20]
+    (laplacian,) = load(field_file).render_rows(24, 20, show="laplacian", extent=(24.0, 20.0))
+    magnitude = np.sqrt((gradient**2).sum(-1).mean(-1))
+    assert np.abs(rendered("g.png", "--show", "gradient") - quantised(2 * magnitude)).max() <= 1
+    assert np.abs(rendered("l.png", "--show", "laplacian") - quantised(0.5 + laplacian)).max() <= 1
+
+
+def test_derivatives_in_tiff_are_numbers(rendered):
+    gradient = rendered("g.npy", "--show", "gradient")
+    np.testing.assert_array_equal(rendered("g.tiff", "--show", "gradient"), gradient.reshape(20, 24, 6))
+
+
+def test_jpeg(rendered, field_file):
+    found = rendered("a.jpg")
+    with Image.open("a.jpg") as image:
+        assert image.format == "JPEG"
+    assert np.abs(found / 255 - load(field_file).render().clip(0, 1)).mean() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-o", "a.foo"], "a.foo: cannot write the format '.foo'; use .png"),
+        (["-o", "a"], "a: cannot write the format ''"),
+        (["-o", "."], ".: is a folder"),
+        (["-o", "missing/a.png"], "missing/a.png: there is no folder"),
+        (["-o", "tiny.eoren", "--overwrite"], "tiny.eoren: is the input"),
+        (["-o", "link.png", "--overwrite"], "link.png: is the input"),
+        (["-o", "old.png"], "old.png: exists; give --overwrite"),
+        (["--scale", "nan"], "--scale is nan, but must be a number above zero"),
+        (["--scale", "inf"], "--scale is inf"),
+        (["--scale", "1e308"], "--scale is 1e+308"),
+        (["--scale", "0"], "--scale is 0"),
+        (["--scale", "-2"], "--scale is -2"),
+        (["--scale", "abc"], "'--scale'"),
+        (["--scale", "1e8"], "a.png: 2400000000 x 2000000000 pixels exceed"),
+        (["--scale", "1e8", "-o", "a.npy"], "a.npy: 2400000000 x 2000000000 pixels are too many; 16,777,216 a row"),
+        (["--size", "999999999x999999999"], "a.png: 999999999 x 999999999 pixels are too many"),
+        (["--size", "9999999x999999999"], "a.png: 9999999 x 999999999 pixels are too many"),
+        (["--scale", "2", "--size", "4x4"], "--scale and --size exclude each other"),
+        (["--size", "4"], "--size '4' is not of the form WxH; try --size 1024x768"),
+        (["--size", "0x4"], "--size '0x4' is not"),
+        (["--size", "-4x4"], "--size '-4x4' is not"),
+        (["--size", "4x4x4"], "--size '4x4x4' is not"),
+        (["--size", "²x4"], "--size '²x4' is not"),
+        (["--size", "٣x4"], "--size '٣x4' is not"),
+        (["--size", "9" * 5000 + "x1"], "is not of the form WxH"),
+        (["--size", "9999999999x1"], "pixels exceed the 2147483647 per side of .png"),
+        (["--crop", "0,0,1"], "--crop '0,0,1' is not of the form X0,Y0,X1,Y1"),
+        (["--crop", "a,0,1,1"], "--crop 'a,0,1,1' is not of the form"),
+        (["--crop", "0,0,nan,1"], "--crop '0,0,nan,1' must keep 0 <= X0 < X1 <= 1"),
+        (["--crop", "0.5,0,0.5,1"], "must keep"),
+        (["--crop", "0,0,2,1"], "must keep"),
+        (["--show", "foo"], "'--show'"),
+        (["--bit-depth", "7"], "a.png: .png holds 8 or 16 bits, not 7"),
+        (["--bit-depth", "32"], "a.png: .png holds 8 or 16 bits, not 32; use .tif or .npy"),
+        (["--bit-depth", "16", "-o", "a.jpg"], "a.jpg: .jpg holds 8 bits, not 16"),
+        (["--device", "tpu"], "device 'tpu' is unknown"),
+    ],
+)
+def test_wrong_options(refused, field_file, folder, monkeypatch, options, message):
+    (folder / "old.png").write_text("precious")
+    (folder / "link.png").symlink_to(field_file)
+    monkeypatch.setattr("eoren.field.field.Field.jet", None)  # nothing may be computed
+    output = [] if "-o" in options else ["-o", "a.png"]
+    assert message in refused("render", field_file, *output, *options)
+
+
+def test_files_that_are_no_field(refused, field_file, picture, folder):
+    (folder / "empty.eoren").touch()
+    (folder / "cut.eoren").write_bytes(field_file.read_bytes()[:-10])
+    for name in ("missing.eoren", "empty.eoren", "cut.eoren", "tiny.png"):
+        assert refused("render", name, "-o", "a.png").startswith(f"{name}: ")
+    assert refused("render", "", "-o", "a.png").startswith(".: is a folder")
+
+
+def test_interruption_leaves_nothing(eoren, field_file, folder, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    (folder / "a.png").write_text("precious")
+    monkeypatch.setattr("eoren.field.field.Field.jet", interrupt)
+    assert eoren("render", field_file, "-o", "a.png", "--overwrite") == (130, "", "")
+    assert (folder / "a.png").read_text() == "precious"
+    assert len([*folder.iterdir()]) == 2
+
+
+def test_memory_is_bounded(field_file):
+    """Eight megapixels are 96 MB of colours; rendering them takes little more than rendering half a one."""
+    program = """
+import resource, sys
+from eoren.cli import main
+def used(size):
+    try:
+        main(["render", sys.argv[1], "-o", size + ".npy", "--size", size])
+    except SystemExit as ended:
+        assert ended.code == 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+small = used("1000x500")
+print(used("2000x4000") - small)
+"""
+    done = subprocess.run([sys.executable, "-c", program, field_file], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 48

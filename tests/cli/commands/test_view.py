@@ -1,0 +1,111 @@
+import sys
+
+import pytest
+
+from eoren.cli import console
+from eoren.cli.commands.view import view
+
+pytest.importorskip("fastapi", reason="pip install '.[view]'")
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What a page would show; the command ends at once."""
+    seen = {}
+
+    def wait(message):
+        from urllib.request import urlopen
+
+        seen["gallery"] = urlopen(seen["address"] + "api/gallery", timeout=30).read().decode()
+
+    monkeypatch.setattr(terminal, "show_page", lambda address, no_browser: seen.update(address=address))
+    monkeypatch.setattr(terminal, "wait_for_interruption", wait)
+    return seen
+
+
+def test_a_file_and_its_picture(eoren, field_file, picture, shown):
+    status, out, _ = eoren("view", field_file, "--compare", picture)
+    assert (status, out) == (0, "")
+    assert '"original"' in shown["gallery"]
+
+
+def test_what_browsers_keep_is_of_that_picture(eoren, field_file, picture, folder, shown, monkeypatch):
+    """The same address may stand for another picture the next time."""
+    from PIL import Image
+
+    from eoren.viewer.catalog import Gallery
+
+    digests, show = [], Gallery.show
+
+    def noted(self, title, make):
+        exhibit = show(self, title, make)
+        digests.append(exhibit.digest)
+        return exhibit
+
+    monkeypatch.setattr(Gallery, "show", noted)
+    with Image.open(picture) as own:
+        Image.new(own.mode, own.size).save(folder / "black.png")
+    for more in ((), ("--compare", picture), ("--compare", "black.png"), ("--compare", picture)):
+        assert eoren("view", field_file, *more)[0] == 0
+    assert len({*digests}) == 3
+    assert digests[1] == digests[3]
+
+
+def test_several_files(eoren, field_file, shown):
+    status, _, _ = eoren("view", field_file, field_file)
+    assert status == 0
+    assert '"tiny"' in shown["gallery"]
+    assert '"tiny-2"' in shown["gallery"]
+    assert '"original"' not in shown["gallery"]
+
+
+def test_mistakes(refused, field_file, picture, folder):
+    from PIL import Image
+
+    assert "no.eoren" in refused("view", "no.eoren")
+    assert "--port is 65536" in refused("view", field_file, "--port", "65536")
+    assert "--port is -1" in refused("view", field_file, "--port", "-1")
+    assert "no.png" in refused("view", field_file, "--compare", "no.png")
+    assert "FILE" in refused("view")
+    Image.new("RGB", (5, 4)).save(folder / "other.png")
+    said = refused("view", field_file, "--compare", "other.png")
+    assert "tiny.eoren" in said
+    assert "5x4 with 3 channels" in said
+    assert "24x20" in said
+    assert "not.a.host.invalid" in refused("view", field_file, "--host", "not.a.host.invalid", "--no-browser")
+
+
+def test_what_is_missing_is_said_before_any_work(refused, field_file, picture, monkeypatch):
+    monkeypatch.setattr(terminal, "find_spec", lambda name: None)
+    for command in (("view", field_file), ("fit", picture, "-o", "new.eoren", "--watch")):
+        assert refused(*command) == "the page needs FastAPI and uvicorn; pip install 'eoren[view]'"
+
+
+@pytest.mark.parametrize(
+    ("platform", "variables", "wish", "opened"),
+    [
+        ("linux", {}, False, False),
+        ("linux", {"DISPLAY": ":0"}, False, True),
+        ("linux", {"WAYLAND_DISPLAY": "w"}, False, True),
+        ("linux", {"DISPLAY": ":0"}, True, False),
+        ("darwin", {}, False, True),
+        ("win32", {}, True, False),
+    ],
+)
+def test_a_browser_opens_where_there_is_a_screen(monkeypatch, capsys, platform, variables, wish, opened):
+    calls = []
+    monkeypatch.setattr("webbrowser.open", calls.append)
+    monkeypatch.setattr(sys, "platform", platform)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    console.show_page("http://127.0.0.1:1/", wish)
+    assert calls == (["http://127.0.0.1:1/"] if opened else [])
+    assert "http://127.0.0.1:1/" in capsys.readouterr().err
+
+
+def test_it_listens_on_this_machine_alone_unless_told():
+    from inspect import signature
+
+    assert signature(view).parameters["host"].default == "127.0.0.1"

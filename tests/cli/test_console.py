@@ -1,0 +1,93 @@
+import json
+
+import pytest
+
+from eoren.cli import console
+from eoren.errors import EorenError
+
+
+def test_notice_is_one_line_that_steers_no_terminal(capsys):
+    console.notice("two\nlines\t\x1b[2Jand \udcff")
+    assert capsys.readouterr() == ("", "eoren: two lines ?[2Jand ?\n")
+
+
+def test_table_steers_no_terminal(capsys):
+    console.print_table({"file": "a\x1b]0;title\x07\n.eoren", "longer name": "é"})
+    assert capsys.readouterr() == ("file         a?]0;title??.eoren\nlonger name  é\n", "")
+
+
+def test_json_is_json(capsys):
+    console.print_json({"a": 1.5, "b": None, "c": "\udcff\n"})
+    assert json.loads(capsys.readouterr().out) == {"a": 1.5, "b": None, "c": "\udcff\n"}
+    with pytest.raises(ValueError):
+        console.print_json({"a": float("nan")})
+
+
+def test_check_output(folder):
+    old, new = folder / "old", folder / "new"
+    old.write_text("precious")
+    console.check_output(new, "sample:astronaut", False)
+    console.check_output(old, new, True)
+    with pytest.raises(EorenError, match="old: exists; give --overwrite"):
+        console.check_output(old, new, False)
+    with pytest.raises(EorenError, match="old: is the input"):
+        console.check_output(old, old, True)
+    with pytest.raises(EorenError, match="is a folder"):
+        console.check_output(folder, old, True)
+    assert not new.exists()
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (123456, "123 kB"), (5 * 10**9, "5 GB")]
+)
+def test_byte_size(count, text):
+    assert console.byte_size(count) == text
+
+
+def test_decibels():
+    assert [console.decibels(v) for v in (30.126, -1.0, None, float("inf"))] == [
+        "30.13 dB",
+        "-1.00 dB",
+        "exact",
+        "exact",
+    ]
+
+
+def test_channel_names():
+    assert [console.channel_names(c) for c in (1, 2, 3, 4)] == ["gray", "gray and alpha", "RGB", "RGBA"]
+
+
+def test_progress_away_from_a_terminal_is_a_line_now_and_then(capsys, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(terminal, "monotonic", lambda: clock[0])
+    with console.progress(False) as show:
+        for share in (0.1, 0.2, 0.3, 0.4):
+            clock[0] += 6
+            show("equal time", share)
+    assert capsys.readouterr() == ("", "eoren: equal time, 20% of everything\neoren: equal time, 40% of everything\n")
+
+
+def test_progress_on_a_terminal_is_a_bar_that_goes_away(capsys, monkeypatch):
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    with console.progress(False) as show:
+        show("equal time", 0.5)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "equal time" in err
+    assert "50%" in err
+
+
+def test_no_progress_if_quiet(capsys, monkeypatch):
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    monkeypatch.setattr(terminal, "LINE_EVERY", 0.0)
+    with console.progress(True) as show:
+        show("equal time", 0.5)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_seeds():
+    console.check_seed(0)
+    console.check_seed(2**32 - 1)
+    for seed in (-1, 2**32):
+        with pytest.raises(EorenError, match=f"--seed is {seed}, but must lie between"):
+            console.check_seed(seed)

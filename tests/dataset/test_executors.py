@@ -1,0 +1,82 @@
+"""The engine 'ray', in a process of its own: a cluster leaves threads and warnings behind."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import eoren
+from eoren.dataset.executors import engine_of
+from eoren.errors import EorenError
+
+FIT = """
+import sys, threading, time, numpy as np, eoren
+images = np.random.default_rng(3).random((12, 12, 14, 1), np.float32)
+
+def kill():
+    import os, signal
+    from pathlib import Path
+    mine = set()
+    while True:
+        for status in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                if status.read_bytes().startswith(b"ray::_do_alone") and below(int(status.parent.name)):
+                    os.kill(int(status.parent.name), signal.SIGKILL)
+                    print("killed", flush=True)
+                    return
+            except OSError:
+                pass
+        time.sleep(0.01)
+
+def below(pid):
+    import os
+    while pid > 1:
+        if pid == os.getpid():
+            return True
+        pid = int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
+    return False
+
+if sys.argv[2] == "kill":
+    threading.Thread(target=kill, daemon=True).start()
+print(eoren.fit_many(images, store=sys.argv[1], steps=200, shard=4, engine=sys.argv[3], workers=2).pictures)
+"""
+
+
+def run(folder, kill, engine):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", FIT, str(folder), kill, engine]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the worker in /proc")
+def test_a_lost_worker_costs_nothing(tmp_path):
+    pytest.importorskip("ray")
+    done = run(tmp_path / "ray", "kill", "ray")
+    said = done.stdout.split()  # and what Ray says of the loss
+    assert (said[0], said[-1]) == ("killed", "12"), done.stderr
+    assert run(tmp_path / "local", "-", "local").stdout.split() == ["12"]
+    one, other = (eoren.Collection(tmp_path / name) for name in ("ray", "local"))
+    assert (one.matrix() == other.matrix()).all()
+    assert one.index["psnr"].to_pylist() == other.index["psnr"].to_pylist()
+
+
+def test_without_ray_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(EorenError, match=r"needs Ray; pip install 'eoren\[ray\]'"):
+        engine_of("ray")
+
+
+def test_without_pyarrow_the_error_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(EorenError, match=r"need pyarrow; pip install 'eoren\[collections\]'"):
+        eoren.Collection(tmp_path)
+
+
+def test_what_the_threads_need_is_asked_for_before_they_start(monkeypatch, tmp_path):
+    """A thread that dies at its start would be waited for without end."""
+    monkeypatch.setattr("eoren.dataset.executors._ROOM", 1 << 60)
+    with pytest.raises(MemoryError):
+        eoren.fit_many([np.zeros((8, 8), np.float32)], store=tmp_path / "store", steps=1)

@@ -1,0 +1,317 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+import eoren
+from eoren.dataset.fit_many import fit_many
+from eoren.dataset.index import COLUMNS
+from eoren.dataset.metrics import measure
+from eoren.dataset.store import Manifest, Store
+from eoren.errors import EorenError, PictureError
+from eoren.training.settings import resolve
+
+IMAGES = np.random.default_rng(3).random((9, 12, 14, 1), np.float32)
+
+
+def rows(folder):
+    """The index as anybody reads it."""
+    return pyarrow.parquet.read_table(folder / "index").sort_by("number").to_pylist()
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.rglob("*.safetensors")}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return tmp_path / "store"
+
+
+def test_every_picture_has_a_row_that_is_true(store):
+    summary = fit_many([(image, k % 3) for k, image in enumerate(IMAGES)], store=store, steps=20, shard=4)
+    assert (summary.pictures, summary.failed, summary.earlier) == (9, 0, 0)
+    found = rows(store)
+    assert [*found[0]] == [*COLUMNS]
+    assert [row["number"] for row in found] == [*range(9)]
+    assert [row["shard"] for row in found] == [0] * 4 + [1] * 4 + [2]
+    collection = eoren.Collection(store)
+    assert len(collection) == 9
+    for row, field, image in zip(found, collection, IMAGES, strict=True):
+        measured = eoren.evaluate(field, image)
+        assert row["parameters"] == measured.parameters
+        for name in ("psnr", "psnr_8bit", "gradient_psnr", "ssim"):
+            assert row[name] == pytest.approx(getattr(measured, name), abs=2e-4)
+
+
+@pytest.mark.parametrize("objective", ["gradient", "pixel", "sobolev"])
+def test_a_picture_among_many_is_what_it_is_alone(store, objective):
+    fit_many(IMAGES, store=store, steps=15, objective=objective)
+    collection = eoren.Collection(store)
+    seed = collection[4].provenance.seed
+    alone = eoren.fit(IMAGES[4], preset="small", steps=15, objective=objective, seed=seed).field
+    points = np.random.default_rng(0).random((30, 2))
+    np.testing.assert_allclose(collection[4].color(points), alone.color(points), atol=2e-3)
+
+
+def test_weights_are_the_whole_function(store):
+    fit_many(IMAGES, store=store, steps=5)
+    collection = eoren.Collection(store)
+    field, row = collection[2], collection.weights(2)
+    sizes = [t[0].numel() for t in field.siren.tensors()]
+    parts = np.split(row, np.cumsum(sizes)[:-1])
+    # The network by hand, in local coordinates: half the longer side is one.
+    shaped = [part.reshape(t.shape[1:]) for part, t in zip(parts, field.siren.tensors(), strict=True)]
+    weights, biases = shaped[:4], shaped[4:]
+    xy = np.random.default_rng(0).random((20, 2))
+    z = (xy * [14, 12] - [7, 6]) / 7
+    for weight, bias, omega in zip(weights[:3], biases[:3], field.siren.omegas, strict=True):
+        z = np.sin(omega * (z @ weight + bias))
+    np.testing.assert_allclose(z @ weights[3] + biases[3], field.color(xy), atol=1e-4)
+    np.testing.assert_array_equal(collection.matrix()[2], row)
+
+
+def test_data_set_for_pytorch(store):
+    fit_many([(image, label) for image, label in zip(IMAGES, "ba10ba2ab", strict=True)], store=store, steps=1)
+    collection = eoren.Collection(store)
+    assert collection.classes == ["0", "1", "2", "a", "b"]
+    data = collection.dataset()
+    assert [collection.classes[data[k][1]] for k in range(9)] == [*"ba10ba2ab"]
+    np.testing.assert_array_equal(data[5][0].numpy(), collection.weights(5))
+
+
+def test_sizes_are_mixed_and_large_ones_are_mosaics(store):
+    noise = np.random.default_rng(0).random
+    images = [noise((12, 14, 1)), noise((16, 12, 3)), noise((12, 14, 1)), noise((50, 60, 3))]
+    fit_many([image.astype(np.float32) for image in images], store=store, steps=3)
+    collection = eoren.Collection(store)
+    assert [(field.size, field.channels) for field in collection] == [
+        ((14, 12), 1),
+        ((12, 16), 3),
+        ((14, 12), 1),
+        ((60, 50), 3),
+    ]
+    assert collection[3].tiling.count > 1
+    assert eoren.evaluate(collection[3], images[3].astype(np.float32)).psnr == pytest.approx(
+        rows(store)[3]["psnr"], abs=1e-4
+    )
+
+
+def test_a_broken_picture_is_one_row(store):
+    summary = fit_many([IMAGES[0], np.full((3, 3), np.nan), "nonsense", IMAGES[1]], store=store, steps=2)
+    assert (summary.pictures, summary.failed) == (4, 2)
+    found = rows(store)
+    assert [row["status"] for row in found] == ["done", "failed", "failed", "done"]
+    assert "NaN" in found[1]["error"]
+    assert len(eoren.Collection(store)) == 2
+
+
+def test_one_that_diverges_takes_nothing_from_the_others(store, monkeypatch):
+    from eoren.dataset import shards as batches
+
+    train = batches._trained
+
+    def diverge(images, *rest):
+        if (images == IMAGES[1]).all((1, 2, 3)).any():
+            raise PictureError("the fit diverged")
+        return train(images, *rest)
+
+    monkeypatch.setattr(batches, "_trained", diverge)
+    fit_many(IMAGES[:3], store=store, steps=2)
+    assert [row["status"] for row in rows(store)] == ["done", "failed", "done"]
+    assert len(eoren.Collection(store)) == 2
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_more_shards_than_workers_are_all_fitted(store, workers):
+    assert fit_many(IMAGES, store=store, steps=1, shard=1, workers=workers).pictures == 9
+    assert Store(store).shards() == [*range(9)]
+
+
+def test_interrupted_it_goes_on_and_ends_the_same(store, tmp_path):
+    calls = []
+    with pytest.raises(KeyboardInterrupt):
+        fit_many(IMAGES, store=store, steps=30, shard=1, workers=1, watch=lambda at: at.pictures >= 2)
+    there = Store(store).shards()
+    assert 0 < len(there) < 9
+    summary = fit_many(IMAGES, store=store, steps=30, shard=1, workers=1, watch=calls.append)
+    assert (summary.pictures, summary.earlier) == (9, len(there))
+    fit_many(IMAGES, store=tmp_path / "other", steps=30, shard=1, workers=1)
+    assert files(store) == files(tmp_path / "other")
+    assert rows(store) == rows(tmp_path / "other")
+
+
+ENDLESS = """
+import sys, numpy as np, eoren
+images = np.random.default_rng(3).random((24, 12, 14, 1), np.float32)
+eoren.fit_many(images, store=sys.argv[1], steps=80, shard=2, workers=2)
+"""
+
+
+def test_killed_at_any_moment_the_index_is_true(store):
+    path = os.pathsep.join(sys.path)
+    for _ in range(2):
+        with subprocess.Popen([sys.executable, "-c", ENDLESS, store], env=os.environ | {"PYTHONPATH": path}) as child:
+            before = len(Store(store).shards()) if (store / "store.json").exists() else 0
+            deadline = time.monotonic() + 60
+            while child.poll() is None and time.monotonic() < deadline:
+                if (store / "store.json").exists() and len(Store(store).shards()) > before:
+                    break
+                time.sleep(0.005)
+            child.send_signal(signal.SIGKILL)
+        found = rows(store)
+        assert len({row["number"] for row in found}) == len(found) > 0
+        collection = eoren.Collection(store)
+        assert len(collection) == len(found)
+        assert all(np.isfinite(collection.weights(number)).all() for number in range(len(collection)))
+    images = np.random.default_rng(3).random((24, 12, 14, 1), np.float32)
+    fit_many(images, store=store, steps=80, shard=2, workers=2)
+    assert [row["number"] for row in rows(store)] == [*range(24)]
+    assert not list(store.rglob(".eoren-*"))
+
+
+def test_a_source_that_grew_goes_on_and_another_is_refused(store):
+    fit_many([("a", IMAGES[0], 0)], store=store, steps=1, shard=2)
+    grown = [("a", IMAGES[0], 0), ("b", IMAGES[1], 0), ("c", IMAGES[2], 0)]
+    assert fit_many(grown, store=store, steps=1).pictures == 3
+    assert [row["name"] for row in rows(store)] == ["a", "b", "c"]
+    for other in (grown[:1], grown[:2], [("x", IMAGES[0], 0), *grown[1:]]):
+        with pytest.raises(EorenError, match="is of another source"):
+            fit_many(other, store=store, steps=1)
+    with pytest.raises(EorenError, match="a store with steps 1, here it is 2"):
+        fit_many(grown, store=store, steps=2)
+
+
+def test_folders_that_a_copy_left_out_are_made_again(store):
+    fit_many(IMAGES, store=store, steps=1)
+    (store / "shards" / "0000000.safetensors").unlink()
+    (store / "index" / "0000000.parquet").unlink()
+    for part in ("shards", "index"):
+        (store / part).rmdir()
+    with pytest.raises(EorenError, match="has no pictures yet"):
+        eoren.Collection(store)
+    assert fit_many(IMAGES, store=store, steps=1).pictures == 9
+
+
+def test_two_runs_do_not_write_at_once(store):
+    fit_many(IMAGES[:1], store=store, steps=1)
+    with Store.held(store, Store(store).manifest), pytest.raises(EorenError, match="another run is writing"):
+        fit_many(IMAGES[:1], store=store, steps=1)
+
+
+def test_of_two_first_runs_the_second_leaves_no_settings(store):
+    """The lock comes before the manifest: else one would fit by the settings of the other."""
+    settings = resolve("small", steps=1)
+    first, second = (Manifest(settings, seed, False, 4) for seed in (0, 1))
+    with Store.held(store, first) as opened:
+        (store / "store.json").unlink()
+        with pytest.raises(EorenError, match="another run is writing"), Store.held(store, second):
+            pass
+        assert not (store / "store.json").exists()
+        assert opened.manifest == first
+
+
+def test_what_the_machine_lacks_is_no_fault_of_the_pictures(store, monkeypatch):
+    """Else they would be failed for good."""
+    monkeypatch.setenv("EOREN_ENGINE", "steam")
+    with pytest.raises(EorenError, match="EOREN_ENGINE is 'steam'"):
+        fit_many(IMAGES[:2], store=store, steps=1)
+    assert Store(store).shards() == []
+    monkeypatch.delenv("EOREN_ENGINE")
+    assert fit_many(IMAGES[:2], store=store, steps=1).failed == 0
+
+
+def test_no_room_for_temporary_files_is_no_fault_of_the_pictures(tmp_path, store, monkeypatch):
+    np.save(tmp_path / "a.npy", IMAGES[0])
+    with monkeypatch.context() as patched:
+        patched.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+        with pytest.raises(EorenError, match="temporary files cannot be written"):
+            fit_many(tmp_path / "a.npy", store=store, steps=1)
+    assert fit_many(tmp_path / "a.npy", store=store, steps=1).failed == 0
+
+
+def test_damaged_files_are_fitted_again_once_they_are_gone(store):
+    fit_many(IMAGES, store=store, steps=1, shard=5)
+    path = Store(store).shard_path(1)
+    kept = path.read_bytes()
+    path.write_bytes(kept[:100])
+    with pytest.raises(EorenError, match="damaged"):
+        eoren.Collection(store)[7]
+    path.unlink()
+    assert fit_many(IMAGES, store=store, steps=1).earlier == 5
+    assert path.read_bytes() == kept
+
+
+def test_one_start_for_all_makes_weights_near(store, tmp_path):
+    fit_many(IMAGES, store=store, steps=1, same_start=True)
+    fit_many(IMAGES, store=tmp_path / "own", steps=1)
+    spread = [eoren.Collection(folder).matrix()[:, :32].std(0).mean() for folder in (store, tmp_path / "own")]
+    assert spread[0] < 0.1 * spread[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"until_psnr": 30.0}, "until_psnr is for one picture"),
+        ({"seed": -1}, "seed is -1"),
+        ({"shard": 0}, "shard is 0"),
+        ({"workers": 0}, "workers is 0"),
+        ({"engine": "dask"}, "engine 'dask' is unknown"),
+        ({"address": "here:1"}, "address 'here:1' is that of a Ray cluster"),
+        ({"width": "x"}, "width is 'x'"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(store, options, message):
+    with pytest.raises(EorenError, match=message):
+        fit_many(IMAGES, store=store, **options)
+    assert not store.exists()
+
+
+def test_folders_of_others_are_left_alone(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(EorenError, match="exists and is no store"):
+        fit_many(IMAGES, store=tmp_path, steps=1)
+    with pytest.raises(EorenError, match="is no store"):
+        eoren.Collection(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_seconds_are_every_pictures(store):
+    start = time.monotonic()
+    fit_many(IMAGES, store=store, seconds=0.05, workers=1)
+    assert 0.4 < time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("side", [8, 15])
+def test_batch_metrics_are_those_of_single_pictures(side):
+    from skimage.metrics import structural_similarity
+
+    generator = np.random.default_rng(0)
+    images = generator.random((3, side, side + 3, 2)).astype(np.float32)
+    said = generator.normal(0.5, 0.4, (3, 3, side * (side + 3), 2)).astype(np.float32)
+    found = measure(said, images)
+    for k, image in enumerate(images):
+        color = said[k, 0].reshape(image.shape).clip(0, 1)
+        slope = eoren.reference_gradient(image, extent=(side + 3.0, float(side)))
+        error = np.moveaxis(said[k, 1:], 0, -1).reshape(slope.shape) - slope
+        assert found["psnr"][k] == pytest.approx(-10 * np.log10(np.mean((color - image) ** 2)), abs=1e-4)
+        assert found["gradient_psnr"][k] == pytest.approx(-10 * np.log10(np.mean(error**2)), abs=1e-4)
+        if side > 11:
+            options = {"gaussian_weights": True, "data_range": 1.0, "channel_axis": -1}
+            expected = structural_similarity(image.astype(float), color.astype(float), **options)
+            assert found["ssim"][k] == pytest.approx(expected, abs=1e-6)
+        else:
+            assert np.isnan(found["ssim"][k])
+
+
+def test_pictures_of_a_store_are_small(store):
+    fit_many(np.random.default_rng(0).random((1000, 8, 8), np.float32), store=store, steps=0, workers=1)
+    size = sum(path.stat().st_size for path in Path(store).rglob("*") if path.is_file())
+    assert size <= 1.1 * 1000 * 611 * 2

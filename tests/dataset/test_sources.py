@@ -1,0 +1,176 @@
+import gzip
+import io
+import os
+import sys
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from eoren.dataset.sources import decoded, open_source
+from eoren.errors import EorenError
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 5), dtype=np.uint8)
+
+
+def png(array):
+    data = io.BytesIO()
+    Image.fromarray(array).save(data, "PNG")
+    return data.getvalue()
+
+
+def read(*sources):
+    """Name, label and pixels of everything."""
+    items = list(open_source(*sources))
+    found = [(item.name, item.load()) for item in items]
+    return [(name, content.label, decoded(name, content).pixels) for name, content in found]
+
+
+def assert_digits(found, names, labels):
+    assert [name for name, _, _ in found] == names
+    assert [label for _, label, _ in found] == labels
+    np.testing.assert_allclose(np.stack([image for *_, image in found])[..., 0], PIXELS / np.float32(255))
+
+
+NAMES = ["a/0.png", "b/1.png", "b/2.png"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, pixels in zip(NAMES, PIXELS, strict=True):
+        path = tmp_path / "pictures" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(pixels))
+    (tmp_path / "pictures" / "README.txt").write_text("no picture")
+    (tmp_path / "pictures" / "a" / ".hidden.png").write_text("no picture")
+    return tmp_path / "pictures"
+
+
+def test_folders_label_by_folder(folder):
+    assert_digits(read(folder), NAMES, ["a", "b", "b"])
+    assert open_source(folder).count == 3
+
+
+def test_patterns_and_files_come_in_order(folder):
+    paths = [str(folder / name) for name in NAMES]
+    assert_digits(read(str(folder / "*" / "*.png")), paths, [None] * 3)
+    assert_digits(read(*paths), paths, [None] * 3)
+
+
+def test_zip_and_tar(folder, tmp_path):
+    with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
+        archive.write(folder / "README.txt", "README.txt")
+        for name in reversed(NAMES):
+            archive.write(folder / name, name)
+    assert_digits(read(tmp_path / "some.zip"), NAMES, ["a", "b", "b"])
+    with tarfile.open(tmp_path / "some.tar.gz", "w:gz") as archive:
+        for name in NAMES:
+            archive.add(folder / name, name)
+    assert_digits(read(tmp_path / "some.tar.gz"), NAMES, ["a", "b", "b"])
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_idx_with_the_labels_beside_it(tmp_path, packed):
+    for name, values in (("x-images-idx3-ubyte", PIXELS), ("x-labels-idx1-ubyte", np.array([7, 0, 9], np.uint8))):
+        data = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">u4").tobytes() + values.tobytes()
+        path = tmp_path / (f"{name}.gz" if packed else name)
+        path.write_bytes(gzip.compress(data) if packed else data)
+    path = tmp_path / ("x-images-idx3-ubyte.gz" if packed else "x-images-idx3-ubyte")
+    assert_digits(read(path), [f"x-images-idx3-ubyte/{k}" for k in range(3)], ["7", "0", "9"])
+
+
+class Torchvision:
+    """What torchvision's data sets look like."""
+
+    def __len__(self):
+        return len(PIXELS)
+
+    def __getitem__(self, number):
+        return torch.from_numpy(PIXELS[number].astype(np.float32) / 255)[None], torch.tensor(number)
+
+
+class HuggingFace(Torchvision):
+    def __getitem__(self, number):
+        return {"image": Image.fromarray(PIXELS[number]), "label": number}
+
+
+@pytest.mark.parametrize("source", [Torchvision(), HuggingFace()], ids=["torchvision", "hugging face"])
+def test_data_sets_are_read_when_their_turn_comes(source):
+    assert_digits(read(source), ["0", "1", "2"], ["0", "1", "2"])
+
+
+def test_iterables():
+    assert_digits(read(iter(PIXELS)), ["0", "1", "2"], [None] * 3)
+    assert_digits(read((image, "x") for image in PIXELS), ["0", "1", "2"], ["x"] * 3)
+    assert_digits(read([(name, image, 1) for name, image in zip(NAMES, PIXELS, strict=True)]), NAMES, ["1"] * 3)
+
+
+def test_several_sources_one_after_the_other():
+    assert len(read(PIXELS[:1], PIXELS[1:])) == 3
+
+
+def test_one_broken_element_is_its_own_affair():
+    class Broken(Torchvision):
+        def __getitem__(self, number):
+            raise ValueError("no\nsuch page")
+
+    item = next(iter(open_source(Broken())))
+    with pytest.raises(EorenError, match=r"^cannot be read \(ValueError: no such page\)$"):
+        decoded(item.name, item.load())
+
+
+def test_a_broken_file_is_named_once(folder):
+    (folder / "a" / "0.png").write_bytes(b"\x89PNG nothing")
+    item = next(iter(open_source(folder)))
+    with pytest.raises(EorenError) as raised:
+        decoded(item.name, item.load())
+    assert "/tmp" not in str(raised.value)
+
+
+@pytest.mark.parametrize("source", ["nowhere", "no*thing", 5, {"a": 1}])
+def test_what_is_no_source(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(EorenError) as raised:
+        open_source(source)
+    assert "\n" not in str(raised.value)
+
+
+def test_sources_without_pictures(tmp_path):
+    with pytest.raises(EorenError, match="has no pictures"):
+        open_source(tmp_path)
+    (tmp_path / "notes.txt").write_text("text")
+    with pytest.raises(EorenError, match="is no picture, folder"):
+        open_source(tmp_path / "notes.txt")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("name", ["pipe.png", "*.png", "pipe.zip", "x-images-idx3-ubyte"])
+def test_named_pipes_are_refused(tmp_path, name):
+    os.mkfifo(tmp_path / name.replace("*", "pipe"))
+    with pytest.raises(EorenError, match="is a folder or a device"):
+        open_source(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + "*", "nul\0"])
+def test_names_that_no_file_can_have(tmp_path, name):
+    with pytest.raises(EorenError):
+        open_source(str(tmp_path / name))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_not_utf8_are_escaped(tmp_path):
+    folder = tmp_path / os.fsdecode(b"\xe9")
+    folder.mkdir()
+    for each in (b"\xfe.png", b"\xff.png"):
+        (folder / os.fsdecode(each)).write_bytes(png(PIXELS[0]))
+    with tarfile.open(tmp_path / "some.tar", "w") as archive:
+        archive.add(folder, folder.name)
+    names = ["\\udce9/\\udcfe.png", "\\udce9/\\udcff.png"]
+    for source in (tmp_path, tmp_path / "some.tar"):
+        found = read(source)
+        assert sorted(name for name, *_ in found) == names
+        assert {label for _, label, _ in found} == {"\\udce9"}
+        np.testing.assert_allclose(found[0][2][..., 0], PIXELS[0] / np.float32(255))

@@ -1,0 +1,168 @@
+"""One very large picture, spread: what comes out is what one machine makes of it, whatever happens on the way."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import eoren
+from eoren.dataset import fit_many as many
+from eoren.dataset import shards as batches
+from eoren.dataset.executors import Local
+from eoren.dataset.fit_many import fit_many
+from eoren.dataset.store import Store
+from eoren.dataset.tile_jobs import Fragment, Piece
+from eoren.errors import PictureError
+from eoren.model.siren import Siren
+
+# 289 tiles, so two groups of at most 256.
+IMAGE = np.random.default_rng(5).random((102, 100, 2)).astype(np.float32)
+SETTINGS = {"tile": 6, "steps": 4, "shard": 1}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return tmp_path / "store"
+
+
+class Counted(Local):
+    """Remembers what it was given."""
+
+    def __init__(self, workers=None):
+        super().__init__(workers)
+        self.jobs = []
+
+    def run(self, work, jobs, tick):
+        def noted():
+            for job in jobs:
+                self.jobs.append(job)
+                yield job
+
+        return super().run(work, noted(), tick)
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    found = Counted(1)
+    monkeypatch.setattr(many, "engine_of", lambda *_, **__: found)
+    return found
+
+
+@pytest.mark.parametrize("objective", ["pixel", "sobolev"])
+def test_the_field_is_that_of_one_fit(store, engine, objective):
+    fit_many([IMAGE], store=store, objective=objective, **SETTINGS)
+    assert [type(job) for job in engine.jobs] == [Piece, Piece]
+    assert sum(job.share for job in engine.jobs) == pytest.approx(1)
+    found = eoren.Collection(store)[0]
+    alone = eoren.fit(IMAGE, preset="small", tile=6, steps=4, objective=objective, seed=found.provenance.seed)
+    assert found.tiling.count == alone.field.tiling.count > 256
+    for mine, theirs in zip(found.siren.tensors(), alone.field.siren.tensors(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    row = eoren.Collection(store).index.to_pylist()[0]
+    for name in ("psnr", "psnr_8bit", "gradient_psnr", "ssim", "parameters"):
+        assert row[name] == pytest.approx(getattr(alone.metrics, name), abs=1e-4)
+    assert not [*(store / "pieces").iterdir()]
+
+
+def test_a_piece_takes_only_the_pixels_that_it_needs(store, engine):
+    wide = np.random.default_rng(0).random((60, 400, 1)).astype(np.float32)
+    fit_many([wide], store=store, tile=9, steps=1, shard=1)
+    assert len(engine.jobs) == 2
+    assert all(job.pixels.shape[1] < 300 for job in engine.jobs)
+
+
+def test_pieces_that_are_there_are_not_fitted_again(store, engine):
+    def stop(progress):
+        return progress.pictures >= 0.4
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_many([IMAGE], store=store, watch=stop, **SETTINGS)
+    kept = [path.name for path in (store / "pieces").iterdir()]
+    assert kept == ["0000000-00000.safetensors"]
+    engine.jobs.clear()
+    assert fit_many([IMAGE], store=store, **SETTINGS).pictures == 1
+    assert [job.group for job in engine.jobs] == [1]
+    whole = store.with_name("whole")
+    fit_many([IMAGE], store=whole, **SETTINGS)
+    assert Store(store).shard_path(0).read_bytes() == Store(whole).shard_path(0).read_bytes()
+
+
+def test_pieces_of_another_picture_and_damaged_ones_are_fitted_anew(store, engine):
+    with pytest.raises(KeyboardInterrupt):
+        fit_many([IMAGE], store=store, watch=lambda at: at.pictures >= 0.4, **SETTINGS)
+    piece = store / "pieces" / "0000000-00000.safetensors"
+    data = piece.read_bytes()
+    other = Fragment.loads(data)
+    for content in (
+        Fragment(other.shard, other.group, "another", other.steps, other.siren).dumps(),
+        data[: len(data) // 2],
+        b"nothing",
+    ):
+        piece.write_bytes(content)
+        folder = Path(shutil.copytree(store, store.with_name(f"{len(content)}")))
+        engine.jobs.clear()
+        fit_many([IMAGE], store=folder, **SETTINGS)
+        assert [job.group for job in engine.jobs] == [0, 1]
+
+
+def test_a_kill_between_the_last_piece_and_the_whole_costs_nothing(store, engine, monkeypatch):
+    def die(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "write", die)
+        with pytest.raises(KeyboardInterrupt):
+            fit_many([IMAGE], store=store, **SETTINGS)
+    assert len([*(store / "pieces").iterdir()]) == 2
+    engine.jobs.clear()
+    assert fit_many([IMAGE, IMAGE[:20, :20]], store=store, **SETTINGS).pictures == 2
+    assert [type(job).__name__ for job in engine.jobs] == ["Task"]
+    assert len(eoren.Collection(store)) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_what_is_no_piece_is_passed_over(store, engine):
+    with pytest.raises(KeyboardInterrupt):
+        fit_many([IMAGE], store=store, watch=lambda at: at.pictures >= 0.4, **SETTINGS)
+    (store / "pieces" / "0000000-00000.safetensors").unlink()
+    os.mkfifo(store / "pieces" / "0000000-00000.safetensors")
+    folder = store / "pieces" / "0000000-00001.safetensors"
+    folder.mkdir()
+    assert [*Store(store).fragments(0)] == []
+    Store(store)._forget_pieces(0)
+    assert [*(store / "pieces").iterdir()] == [folder]
+
+
+def test_one_that_diverges_is_a_row(store, engine, monkeypatch):
+    def diverge(*_):
+        raise PictureError("the fit\ndiverged")
+
+    monkeypatch.setattr("eoren.dataset.tile_jobs.train", diverge)
+    assert fit_many([IMAGE], store=store, **SETTINGS).failed == 1
+    row = Store(store).rows(0).to_pylist()[0]
+    assert (row["status"], row["error"], row["width"]) == ("failed", "the fit diverged", 100)
+
+
+def test_fragments_keep_their_numbers():
+    tensor = np.random.default_rng(0).normal(size=(3, 2, 16)).astype(np.float32)
+    weight, bias = torch.from_numpy(tensor), torch.from_numpy(tensor[:, :1].copy())
+    siren = Siren((weight, torch.ones(3, 16, 1)), (bias, torch.zeros(3, 1, 1)), (30.0,))
+    found = Fragment.loads(Fragment(3, 4, "abc", 5, siren).dumps())
+    assert (found.shard, found.group, found.digest, found.steps, found.error) == (3, 4, "abc", 5, "")
+    assert found.siren.omegas == (30.0,)
+    for mine, theirs in zip(siren.tensors(), found.siren.tensors(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert Fragment.loads(Fragment(3, 4, "abc", 5, None, "why").dumps()).error == "why"
+
+
+def test_time_is_shared_out(store, engine, monkeypatch):
+    limits = []
+    train = batches.train
+    monkeypatch.setattr(
+        "eoren.dataset.tile_jobs.train", lambda t, s, limit, w: (limits.append(limit), train(t, s, limit, w))
+    )
+    fit_many([IMAGE], store=store, tile=6, shard=1, seconds=0.2)
+    assert sum(limits) == pytest.approx(0.2)

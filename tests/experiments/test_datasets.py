@@ -1,0 +1,176 @@
+import functools
+import gzip
+import hashlib
+import os
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eoren.errors import EorenError
+from eoren.experiments import datasets
+from eoren.fs.decompression import FREE_BYTES
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A folder, and the address under which it can be downloaded."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder)) as served:
+        thread = threading.Thread(target=served.serve_forever)
+        thread.start()
+        yield folder, f"http://127.0.0.1:{served.server_port}"
+        served.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def elsewhere(monkeypatch, tmp_path, server):
+    """No EOREN_DATA, an empty cache, and one data set of two files on the server."""
+    folder, url = server
+    monkeypatch.delenv("EOREN_DATA", raising=False)
+    monkeypatch.setattr("pooch.os_cache", lambda _: tmp_path / "cache")
+    sums = {}
+    for name, value in (("a.png", 10), ("b.png", 200)):
+        Image.fromarray(np.full((3, 4), value, np.uint8)).save(folder / name)
+        sums[f"two/{name}"] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    monkeypatch.setattr(datasets, "_SOURCES", {"two": datasets._Source("two", url)})
+    monkeypatch.setattr(datasets, "_checksums", lambda: sums)
+    monkeypatch.setattr(datasets, "PICTURES", ("two",))
+    return folder
+
+
+def test_pictures_are_downloaded_once(elsewhere):
+    first = dict(datasets.pictures("two"))
+    assert {name: float(image[0, 0, 0]) * 255 for name, image in first.items()} == pytest.approx({"a": 10, "b": 200})
+    for path in elsewhere.iterdir():
+        path.unlink()
+    assert [name for name, _ in datasets.pictures("two")] == ["a", "b"]
+
+
+def test_another_content_is_refused(elsewhere, tmp_path):
+    (elsewhere / "a.png").write_bytes((elsewhere / "b.png").read_bytes())
+    with pytest.raises(EorenError, match=r"two/a.png: .*SHA-256 differs.*EOREN_DATA"):
+        list(datasets.pictures("two"))
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_offline_the_error_says_both_ways(elsewhere, monkeypatch):
+    monkeypatch.setattr(datasets, "_SOURCES", {"two": datasets._Source("two", "http://127.0.0.1:9")})
+    with pytest.raises(EorenError, match="ConnectionError") as raised:
+        list(datasets.pictures("two"))
+    assert "set EOREN_DATA to a folder that has it, or connect to the network" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_folder_of_ones_own_comes_first_and_is_checked(elsewhere, monkeypatch, tmp_path):
+    own = tmp_path / "own" / "two"
+    own.mkdir(parents=True)
+    monkeypatch.setenv("EOREN_DATA", str(own.parent))
+    (own / "a.png").write_bytes((elsewhere / "a.png").read_bytes())
+    assert datasets.file("two", "a.png") == own / "a.png"
+    assert datasets.file("two", "b.png") == tmp_path / "cache" / "two" / "b.png"
+    (own / "b.png").write_bytes(b"another")
+    with pytest.raises(EorenError, match="not the published file"):
+        datasets.file("two", "b.png")
+
+
+def test_without_pooch_the_error_says_what_to_install(elsewhere, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pooch", None)
+    with pytest.raises(EorenError, match=r"eoren\[experiments\].*EOREN_DATA"):
+        list(datasets.pictures("two"))
+
+
+def test_unknown_names():
+    with pytest.raises(EorenError, match="'set6' is unknown; choose one of set5, set14, kodak, div2k"):
+        list(datasets.pictures("set6"))
+
+
+def test_idx(tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (3, 4, 5), dtype=np.uint8)
+    header = bytes([0, 0, 8, 3]) + np.array(values.shape, ">u4").tobytes()
+    path = tmp_path / "values.gz"
+    path.write_bytes(gzip.compress(header + values.tobytes()))
+    np.testing.assert_array_equal(datasets.read_idx(path), values)
+    for wrong in (b"", b"\0\0\x08", header, header + values.tobytes()[1:], b"\0\0\x0d" + header[3:] + bytes(60)):
+        path.write_bytes(gzip.compress(wrong))
+        with pytest.raises(EorenError, match="no IDX file"):
+            datasets.read_idx(path)
+    path.write_bytes(gzip.compress(header)[:-3])
+    with pytest.raises(EorenError, match="damaged archive"):
+        datasets.read_idx(path)
+
+
+def idx(*shape, data=b""):
+    return bytes([0, 0, 8, len(shape)]) + np.array(shape, ">u4").tobytes() + data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"plain",
+        bytes([0, 0, 8, 0]) + bytes(1),
+        idx(0, 2**32 - 1, 2**32 - 1),
+        idx(2, 0, 4),
+        idx(*[1] * 5, data=b"1"),
+        idx(*[1] * 255, data=b"1"),
+        idx(2**32 - 1, 2**32 - 1, 2),
+    ],
+)
+@pytest.mark.parametrize("packed", [True, False])
+def test_idx_whose_shape_cannot_be(tmp_path, data, packed):
+    path = tmp_path / "values"
+    path.write_bytes(gzip.compress(data) if packed else data)
+    with pytest.raises(EorenError, match=r"^[^\n]*no IDX file of bytes, or damaged[^\n]*$"):
+        datasets.read_idx(path)
+
+
+def test_idx_is_unpacked_within_bounds(tmp_path):
+    path = tmp_path / "values.gz"
+    path.write_bytes(gzip.compress(idx(FREE_BYTES - 8, data=bytes(FREE_BYTES - 8))))
+    assert len(datasets.read_idx(path)) == FREE_BYTES - 8
+    path.write_bytes(gzip.compress(idx(FREE_BYTES, data=bytes(FREE_BYTES))))
+    with pytest.raises(EorenError, match="would become more than 67108864 bytes"):
+        datasets.read_idx(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_named_pipe_is_no_idx_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(EorenError, match="device"):
+        datasets.read_idx(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize(("name", "count"), [("set5", 5), ("set14", 14), ("kodak", 24), ("div2k", 10)])
+def test_real_pictures(data, name, count):
+    first, image = next(datasets.pictures(name))
+    assert image.ndim == 3
+    assert first == {"set5": "baby", "set14": "baboon", "kodak": "kodim01", "div2k": "0801"}[name]
+    assert len(datasets.names(name)) == count
+
+
+def test_real_digits(data):
+    digits = datasets.mnist()
+    assert digits.images.shape == (10_000, 28, 28, 1)
+    assert np.bincount(digits.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert digits.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    assert (float(digits.images.min()), float(digits.images.max())) == (0, 1)
+
+
+def test_a_square_is_the_middle_in_gray():
+    image = np.zeros((40, 60, 3), np.float32)
+    image[:, 10:50] = [0.2, 0.4, 0.6]
+    found = datasets.square(image, 20)
+    assert found.shape == (20, 20, 1)
+    np.testing.assert_allclose(found, 0.299 * 0.2 + 0.587 * 0.4 + 0.114 * 0.6, atol=1e-6)
+    ramp = np.linspace(0, 1, 64, dtype=np.float32)[None, :, None].repeat(64, 0)
+    expected = ramp[::2].reshape(32, 32, 2).mean(-1)
+    np.testing.assert_allclose(datasets.square(ramp, 32)[:, 2:-2, 0], expected[:, 2:-2], atol=1e-4)

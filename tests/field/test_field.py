@@ -1,0 +1,751 @@
+import os
+import tracemalloc
+from dataclasses import replace
+from itertools import pairwise
+from math import ceil, floor
+
+import numpy as np
+import pytest
+import torch
+from tests.fields import TILINGS, doubled, field_of, tiling_of
+from torch.autograd.forward_ad import dual_level, make_dual, unpack_dual
+
+from eoren.backends import native
+from eoren.errors import EorenError
+from eoren.field import field as field_module
+from eoren.field.field import Field, Jet, Provenance
+from eoren.model.tiling import LEAST_HALO, Tiling
+
+SINGLE, GRID = TILINGS["single"], TILINGS["grid"]
+every_tiling = pytest.mark.parametrize("tiling", TILINGS.values(), ids=TILINGS)
+every_mosaic = pytest.mark.parametrize("tiling", [*TILINGS.values()][1:], ids=[*TILINGS][1:])
+one_and_many = pytest.mark.parametrize("tiling", [SINGLE, GRID], ids=["single", "grid"])
+
+
+def cuts_of(tiling):
+    """The tree walked: per tile, its box and the cuts above it as ``(axis, place, whether it lies above)``."""
+    nodes = iter(tiling.nodes.tolist())
+
+    def walk(box, above):
+        axis, place = next(nodes)
+        if axis == -1:
+            return [(box, above)]
+        lower, upper = list(box), list(box)
+        lower[2 + axis] = upper[axis] = place
+        below = walk(lower, [*above, (axis, place, False)])
+        return below + walk(upper, [*above, (axis, place, True)])
+
+    return walk([0, 0, tiling.width, tiling.height], [])
+
+
+def some_points(tiling, count=150, seed=0):
+    """Points in and around the unit square, and all crossings of cuts, borders and ends of overlaps."""
+    boxes = [box for box, _ in cuts_of(tiling)]
+    places = []
+    for axis, size in enumerate((tiling.width, tiling.height)):
+        edges = sorted({box[axis + side] for box in boxes for side in (0, 2)})
+        places.append([(e + side * tiling.halo) / size for e in edges for side in (-1, 0, 1)])
+    crossings = np.stack(np.meshgrid(*places), -1).reshape(-1, 2)
+    return np.concatenate([np.random.default_rng(seed).uniform(-0.3, 1.3, (count, 2)), crossings])
+
+
+# The field as docs/file-format.md tells it, without blocks, lists of neighbours or forward derivatives.
+
+
+def quintic_step(t):
+    s = ((t + 1) / 2).clamp(0, 1)
+    return s**3 * (6 * s**2 - 15 * s + 10)
+
+
+def plain_color(field, xy):
+    tiling, siren, tuning = field.tiling, field.siren, field.tuning
+    pixels = xy * torch.tensor([tiling.width, tiling.height])
+    total = torch.zeros(len(xy), field.channels, dtype=xy.dtype)
+    for tile, ((x0, y0, x1, y1), above) in enumerate(cuts_of(tiling)):
+        first_column, last_column = ceil(x0 - tiling.halo - 0.5), floor(x1 + tiling.halo - 0.5)
+        first_row, last_row = ceil(y0 - tiling.halo - 0.5), floor(y1 + tiling.halo - 0.5)
+        left, right = max(0, first_column), min(tiling.width - 1, last_column) + 1
+        top, bottom = max(0, first_row), min(tiling.height - 1, last_row) + 1
+        half = max(right - left, bottom - top) / 2
+        middle = torch.tensor([left + right, top + bottom]).double() / 2
+        z = (pixels - middle) / half
+        for layer, omega in enumerate(siren.omegas):
+            z = torch.sin(omega * (z @ siren.weights[layer][tile] + siren.biases[layer][tile]))
+        g = z @ siren.weights[-1][tile] + siren.biases[-1][tile]
+        weight = torch.ones_like(xy[:, 0])
+        for axis, place, is_above in above:
+            step = quintic_step((pixels[:, axis] - place) / tiling.halo)
+            weight = weight * (step if is_above else 1 - step)
+        total = total + weight[:, None] * (tuning.alpha[tile] * g + tuning.beta[tile])
+    return total
+
+
+def plain_answers(field, xy):
+    """Colour, gradient and Laplacian, the derivatives by PyTorch."""
+    xy = torch.as_tensor(xy).double().requires_grad_()
+    color = plain_color(field, xy)
+    gradients, laplacians = [], []
+    for c in range(field.channels):
+        (slope,) = torch.autograd.grad(color[:, c].sum(), xy, create_graph=True)
+        second = [torch.autograd.grad(slope[:, a].sum(), xy, retain_graph=True)[0][:, a] for a in (0, 1)]
+        gradients.append(slope.detach())
+        laplacians.append(sum(second))
+    return color.detach().numpy(), torch.stack(gradients, 1).numpy(), torch.stack(laplacians, 1).numpy()
+
+
+def assert_close(actual, expected, relative):
+    assert actual.shape == expected.shape
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=relative * max(1, np.abs(expected).max(initial=0)))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@every_tiling
+def test_answers_are_those_of_the_written_format(tiling, channels):
+    field = doubled(field_of(tiling, channels, depth=1 + channels % 3))
+    points = some_points(tiling)
+    color, gradient, laplacian = plain_answers(field, points)
+    assert_close(field.color(points), color, 1e-11)
+    assert_close(field.gradient(points), gradient, 1e-11)
+    assert_close(field.laplacian(points), laplacian, 1e-10)
+    both = field.color_and_gradient(points)
+    assert_close(both[0], color, 1e-11)
+    assert_close(both[1], gradient, 1e-11)
+
+
+@every_tiling
+def test_float32_loses_only_rounding(tiling):
+    field = field_of(tiling)
+    points = some_points(tiling)
+    for found, expected in zip(
+        (field.color(points), field.gradient(points), field.laplacian(points)),
+        plain_answers(doubled(field), points),
+        strict=True,
+    ):
+        assert found.dtype == np.float32
+        assert_close(found, expected, 2e-5)
+
+
+@pytest.mark.parametrize(("points_at_once", "chunk_bytes"), [(1, 1 << 20), (7, 1), (7, 3000), (1 << 18, 1)])
+@one_and_many
+def test_answers_do_not_depend_on_chunks(monkeypatch, tiling, chunk_bytes, points_at_once):
+    field = doubled(field_of(tiling))
+    points = some_points(tiling, 20)[:100]
+    expected = plain_answers(field, points)
+    monkeypatch.setattr("eoren.model.siren._CHUNK_BYTES", {"cpu": chunk_bytes})
+    monkeypatch.setattr(field_module, "_POINTS_AT_ONCE", points_at_once)
+    found = field.color(points), field.gradient(points), field.laplacian(points)
+    for one, other in zip(found, expected, strict=True):
+        assert_close(one, other, 1e-10)
+
+
+CACHE = 2 << 20  # bytes of one layer's activations
+STREAMS = [("color", 1), ("gradient", 3), ("laplacian", 4)]
+
+
+def asked_of(monkeypatch, name):
+    """What the networks are asked from now on, call by call, by one of the functions that do it."""
+    asked, ask = [], getattr(field_module, name)
+
+    def spy(*arguments, **options):
+        asked.append((arguments, options))
+        return ask(*arguments, **options)
+
+    monkeypatch.setattr(field_module, name, spy)
+    return asked
+
+
+@pytest.mark.parametrize(("show", "streams"), STREAMS)
+def test_one_network_is_asked_as_many_points_at_once_as_the_cache_holds(monkeypatch, show, streams):
+    asked = asked_of(monkeypatch, "propagate")
+    getattr(field_of(SINGLE, width=60), show)(np.random.default_rng(0).random((20_000, 2)))
+    counts = [points.shape[1] for (_, points), _ in asked]
+    assert counts[0] * streams * 60 * 4 <= CACHE < (counts[0] + 1) * streams * 60 * 4
+    assert counts[1:-1] == counts[:1] * (len(counts) - 2)
+
+
+@pytest.mark.parametrize("tiles", [slice(0, 8), slice(3, 4)], ids=["all", "one"])
+@pytest.mark.parametrize("count", [99, 700, 2000])
+@pytest.mark.parametrize(("show", "streams"), STREAMS)
+def test_tiles_with_as_many_points_each_are_one_batch_that_the_cache_holds(monkeypatch, show, streams, count, tiles):
+    """A block of points takes a copy of its tile's network."""
+    field = field_of(GRID, width=60)
+    points = [
+        np.random.default_rng(tile).uniform(np.add(box[:2], 1.3), np.subtract(box[2:], 1.3), (count + tile % 2, 2))
+        for tile, (box, _) in enumerate(cuts_of(GRID)[tiles])
+    ]
+    asked = asked_of(monkeypatch, "propagate")
+    getattr(field, show)(np.concatenate(points) / [37, 23])
+    assert sum(siren.batch for (siren, _), _ in asked) == len(points)
+    sizes = [siren.batch * said.shape[1] * streams * 60 * 4 for (siren, said), _ in asked]
+    assert max(sizes) <= CACHE
+    assert all(one + other > CACHE for one, other in pairwise(sizes))
+
+
+@every_mosaic
+def test_colour_and_derivatives_continue_across_seams(tiling):
+    field = doubled(field_of(tiling))
+    nearby = 1e-10
+    along = np.random.default_rng(1).uniform(-0.1, 1.1, 40)
+    for axis, size in enumerate((tiling.width, tiling.height)):
+        cuts = {place for _, above in cuts_of(tiling) for way, place, _ in above if way == axis}
+        for place in (cut + side * tiling.halo for cut in cuts for side in (-1, 0, 1)):
+            points = np.stack([along, along], -1)
+            points[:, axis] = place / size
+            step = np.eye(2)[axis] * nearby
+            for ask in (field.color, field.gradient, field.laplacian):
+                before, after = ask(points - step), ask(points + step)
+                # Smooth at a scale of a halo, a small part of the picture; without blending they would jump.
+                assert_close(before, after, 1e-4)
+
+
+def test_seams_are_where_tiles_differ():
+    """Guards the test above: the tiles of these fields would jump if they were not blended."""
+    field = doubled(field_of(GRID))
+    sharp = replace(field, tiling=replace(field.tiling, halo=1e-6))
+    x = np.array([9, 18, 27]) / 37
+    step = np.array([1e-7, 0])
+    points = np.stack([x, x * 0 + 0.1], -1)
+    assert np.abs(sharp.color(points + step) - sharp.color(points - step)).min() > 1e-3
+
+
+@pytest.mark.parametrize("width", [40, 2**30])
+def test_the_least_halo_leaves_every_number_finite(width):
+    """The second derivative of the widest picture's weights is 6e30."""
+    nodes = np.array([[0, 20], [-1, 0], [-1, 0]], np.int32)
+    field = field_of(Tiling(width, 1, LEAST_HALO, nodes))
+    x = np.concatenate([20 + np.linspace(-1, 1, 41) * LEAST_HALO, [0.5, 19.0, 21.0]]) / width
+    points = np.stack([x, x * 0 + 0.5], -1)
+    for ask in (field.color, field.gradient, field.laplacian):
+        assert np.isfinite(ask(points)).all()
+    assert np.abs(field.laplacian(points)).max() > (width / LEAST_HALO) ** 2 / 100
+    with pytest.raises(ValueError, match="at least 1e-06 pixels, got 1e-07"):
+        Tiling(width, 1, 1e-7, nodes)
+
+
+@one_and_many
+def test_colours_are_the_integral_of_the_gradient(tiling):
+    field = doubled(field_of(tiling))
+    start, end = np.array([0.03, 0.11]), np.array([0.91, 0.83])
+    t, weights = np.polynomial.legendre.leggauss(16)
+    cuts = np.linspace(0, 1, 401)
+    t = (cuts[:-1, None] + (t + 1) / 2 / 400).ravel()
+    slopes = field.gradient(start + t[:, None] * (end - start)) @ (end - start)
+    integral = np.tile(weights / 800, 400) @ slopes
+    np.testing.assert_allclose(integral, field.color(end) - field.color(start), atol=1e-8)
+
+
+def test_a_jet_holds_what_is_wanted_in_the_units_that_are_wanted():
+    field, points = doubled(field_of(GRID)), some_points(GRID)
+    color, gradient, laplacian = plain_answers(field, points)
+    points = torch.from_numpy(points)
+    alone = field.jet(points)
+    assert_close(alone.color.numpy(), color, 1e-11)
+    assert (alone.gradient, alone.laplacian) == (None, None)
+    two = field.jet(points, gradient=True, extent=(1 / 3, 0.7))
+    assert_close(two.gradient.numpy(), gradient / [1 / 3, 0.7], 1e-11)
+    assert two.laplacian is None
+    three = field.jet(points, laplacian=True, extent=(0.7, 0.7))
+    assert_close(three.gradient.numpy(), gradient / 0.7, 1e-11)
+    assert_close(three.laplacian.numpy(), laplacian / 0.7**2, 1e-10)
+
+
+# What goes in and comes out.
+
+
+@one_and_many
+@pytest.mark.parametrize("shape", [(2,), (1, 2), (5, 2), (3, 4, 2), (2, 1, 3, 2), (0, 2), (3, 0, 2)], ids=str)
+def test_shapes(tiling, shape):
+    field = field_of(tiling, channels=2)
+    points = np.random.default_rng(0).random(shape)
+    color, gradient = field.color_and_gradient(points)
+    assert color.shape == field.laplacian(points).shape == (*shape[:-1], 2)
+    assert gradient.shape == field.gradient(points).shape == (*shape[:-1], 2, 2)
+    flat = points.reshape(-1, 2)
+    np.testing.assert_allclose(color.reshape(-1, 2), field.color(flat), atol=1e-6)
+    tensor = field.color(torch.from_numpy(points))
+    assert isinstance(tensor, torch.Tensor)
+    assert tensor.shape == color.shape
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+def test_points_of_any_float_type(dtype):
+    field = field_of(GRID)
+    points = np.array([[0.25, 0.5], [0.125, 0.75], [1, 0]], dtype)
+    exact = plain_answers(doubled(field), points.astype(np.float64))
+    for answer, expected in zip((field.color(points), field.gradient(points)), exact, strict=False):
+        assert isinstance(answer, np.ndarray)
+        assert answer.dtype == np.float32
+        assert_close(answer, expected, 1e-5)
+    answer = field.color(torch.from_numpy(points))
+    assert (answer.dtype, answer.requires_grad) == (torch.float32, False)
+
+
+def test_neighbouring_points_of_a_gigapixel_picture_differ():
+    """Float32 cannot hold their coordinates; what is near a tile's middle can be told apart all the same."""
+    width = 1 << 27
+    tiling = tiling_of(width, 8, 2.0, f"x{width - 8} . .")
+    field = field_of(tiling, channels=1)
+    last = (width - 4 + np.array([0.4, 0.5, 0.6])) / width
+    points = np.stack([last, last * 0 + 0.5], -1)
+    assert np.unique(points[:, 0].astype(np.float32)).size == 1
+    color = field.color(points)
+    assert_close(color, plain_answers(doubled(field), points)[0], 1e-5)
+    assert np.abs(np.diff(color[:, 0])).min() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "arrange",
+    [
+        lambda points: points[::-1],
+        lambda points: np.asfortranarray(points),
+        lambda points: np.repeat(points, 3, 1)[:, 1:5:3],
+        lambda points: np.broadcast_to(points[:1], points.shape),
+    ],
+    ids=["reversed", "fortran", "strided", "broadcast"],
+)
+def test_points_that_do_not_lie_in_a_row(arrange):
+    field = field_of(GRID)
+    points = arrange(some_points(field.tiling))
+    plain = np.array(points)
+    expected = field.color(plain)
+    np.testing.assert_allclose(field.color(points), expected, atol=1e-6)
+    np.testing.assert_array_equal(points, plain)  # left alone
+    columns = torch.from_numpy(plain.T.copy()).T
+    np.testing.assert_allclose(field.color(columns), expected, atol=1e-6)
+
+
+def test_points_that_may_not_be_written_to():
+    field = field_of(SINGLE)
+    points = np.random.default_rng(0).random((5, 2))
+    expected = field.color(points)
+    points.flags.writeable = False
+    np.testing.assert_array_equal(field.color(points), expected)
+
+
+@one_and_many
+def test_order_of_points_does_not_matter(tiling):
+    field = doubled(field_of(tiling))
+    points = some_points(tiling)
+    order = np.random.default_rng(3).permutation(len(points))
+    for ask in (field.color, field.gradient, field.laplacian):
+        expected = ask(points)
+        assert_close(ask(points[order]), expected[order], 1e-12)
+
+
+@pytest.mark.parametrize("ask", ["color", "gradient", "laplacian", "color_and_gradient"])
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (5, 3), (2, 0), (2, 4, 1)], ids=str)
+def test_wrong_points_are_refused(ask, shape):
+    field = field_of(SINGLE)
+    for points in (np.zeros(shape), torch.zeros(shape)):
+        with pytest.raises(EorenError, match=r"shape \(.*last axis must be \(x, y\)"):
+            getattr(field, ask)(points)
+
+
+# Differentiable by the points.
+
+
+@one_and_many
+def test_pytorch_differentiates_by_the_points(tiling):
+    field = doubled(field_of(tiling))
+    points = torch.from_numpy(some_points(tiling)).requires_grad_()
+    _, gradient, laplacian = plain_answers(field, points.detach())
+    color, slopes = field.color_and_gradient(points)
+    for c in range(3):
+        (found,) = torch.autograd.grad(color[:, c].sum(), points, retain_graph=True)
+        assert_close(found.numpy(), gradient[:, c], 1e-10)
+        bends = [torch.autograd.grad(slopes[:, c, a].sum(), points, retain_graph=True)[0][:, a] for a in (0, 1)]
+        assert_close(sum(bends).numpy(), laplacian[:, c], 1e-9)
+
+
+def test_nothing_is_recorded_unless_asked():
+    field = field_of(GRID)
+    points = torch.rand(5, 2, requires_grad=True)
+    assert field.color(points).requires_grad
+    assert not field.color(points.detach()).requires_grad
+    with torch.no_grad():
+        assert not field.color(points).requires_grad
+    assert torch.is_grad_enabled()
+    single = points.detach().float().requires_grad_()
+    (found,) = torch.autograd.grad(field.color(single).sum(), single)
+    assert_close(found.numpy(), field.gradient(single.detach()).sum(1).numpy(), 1e-5)
+
+
+# Rendering.
+
+
+def centres(width, height, region=(0.0, 0.0, 1.0, 1.0)):
+    x0, y0, x1, y1 = region
+    points = np.empty((height, width, 2))
+    for i in range(height):
+        for j in range(width):
+            points[i, j] = x0 + (j + 0.5) / width * (x1 - x0), y0 + (i + 0.5) / height * (y1 - y0)
+    return points
+
+
+@pytest.mark.parametrize("region", [(0.0, 0.0, 1.0, 1.0), (0.2, -0.1, 0.7, 1.4)], ids=str)
+@one_and_many
+def test_render_asks_at_pixel_centres(tiling, region):
+    field = field_of(tiling)
+    points = centres(12, 9, region)
+    for show in ("color", "gradient", "laplacian"):
+        rendered = field.render(12, 9, region=region, show=show)
+        expected = getattr(field, show)(points)
+        assert rendered.dtype == np.float32
+        assert_close(rendered, expected, 1e-6)
+
+
+@one_and_many
+def test_a_region_is_a_crop_of_the_whole(tiling):
+    field = field_of(tiling)
+    whole = field.render(64, 40)
+    crop = field.render(24, 13, region=(8 / 64, 5 / 40, 32 / 64, 18 / 40))
+    assert_close(crop, whole[5:18, 8:32], 1e-5)
+
+
+@pytest.mark.parametrize("strip", [1, 30, 1 << 18])
+def test_strips_make_the_whole(monkeypatch, strip):
+    field = field_of(GRID)
+    whole = field.render(20, 17)
+    monkeypatch.setattr(field_module, "_POINTS_AT_ONCE", strip)
+    strips = list(field.render_rows(20, 17))
+    assert all(len(rows) == max(1, strip // 20) for rows in strips[:-1])
+    assert_close(np.concatenate(strips), whole, 1e-6)
+
+
+def test_strips_come_in_the_units_that_are_wanted():
+    field = field_of(GRID)
+    strips = list(field.render_rows(9, 7, show="gradient", extent=(37.0, 23.0)))
+    assert_close(np.concatenate(strips), field.render(9, 7, show="gradient") / [37, 23], 1e-6)
+
+
+def test_memory_of_a_large_render_is_bounded(monkeypatch):
+    field = field_of(Tiling.single(40, 40), channels=1, width=4, depth=1)
+    asked, jet = [], Field.jet
+
+    def spy(self, points, **wanted):
+        asked.append(len(points))
+        return jet(self, points, **wanted)
+
+    monkeypatch.setattr(Field, "jet", spy)
+    rows, side = 0, 2048
+    tracemalloc.start()
+    try:
+        for strip in field.render_rows(side, side):
+            assert strip.shape[1:] == (side, 1)
+            rows += len(strip)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert rows == side
+    assert sum(asked) == side**2
+    assert max(asked) <= 1 << 18  # sixteen strips: what PyTorch allocates does not grow with the grid
+    assert peak < 6 << 20  # the colours alone, kept, would be 16 MiB
+
+
+def test_fewer_points_are_asked_where_many_tiles_meet(monkeypatch):
+    """Memory does not grow with the halo, whoever made the field."""
+    tiling = Tiling.of(np.ones((60, 60)), count=100, halo=200.0, smallest=2)
+    field, entries = field_of(tiling, channels=1, width=4, depth=1), []
+    blend = Tiling.blend
+
+    def spy(self, points):
+        found = blend(self, points)
+        entries.append(len(found.point))
+        return found
+
+    monkeypatch.setattr(Tiling, "blend", spy)
+    monkeypatch.setattr(field_module, "_POINTS_AT_ONCE", 1000)
+    field.color(np.random.default_rng(0).random((300, 2)))
+    assert sum(entries) == 300 * 100
+    assert max(entries) <= 1100
+
+
+@pytest.mark.parametrize(
+    ("wish", "size"),
+    [
+        ((None, None), (40, 20)),
+        ((80, None), (80, 40)),
+        ((None, 5), (10, 5)),
+        ((7, 9), (7, 9)),
+        ((1, None), None),
+        ((0, None), None),
+        ((-3, 4), None),
+        ((4, 0), None),
+    ],
+)
+def test_grid_follows_the_pictures_own_pixels(wish, size):
+    field = field_of(Tiling.single(40, 20), channels=1)
+    if size is None:
+        with pytest.raises(EorenError, match=r"pixels; it needs at least one each way"):
+            field.render(*wish)
+    else:
+        assert field.grid(*wish, (0.0, 0.0, 1.0, 1.0)) == size
+        assert field.render(*wish).shape == (size[1], size[0], 1)
+
+
+def test_grid_of_a_region_keeps_pixels_square():
+    field = field_of(Tiling.single(40, 20))
+    assert field.grid(None, None, (0.25, 0.5, 0.75, 1.0)) == (20, 10)
+    assert field.grid(100, None, (0.0, 0.0, 0.5, 1.0)) == (100, 100)
+    assert field.grid(None, 100, (0.0, 0.0, 0.5, 1.0)) == (100, 100)
+
+
+@pytest.mark.parametrize(
+    "region",
+    [
+        (0.5, 0.0, 0.5, 1.0),
+        (0.0, 0.5, 1.0, 0.5),
+        (0.0, 1.0, 1.0, 0.0),
+        (0.0, 0.0, float("nan"), 1.0),
+        (0.0, 0.0, float("inf"), 1.0),
+    ],
+    ids=str,
+)
+def test_empty_and_endless_regions_are_refused(region):
+    with pytest.raises(EorenError, match="region"):
+        field_of(Tiling.single(40, 20)).render(region=region)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_a_picture_of_one_pixel(channels):
+    field = doubled(field_of(Tiling.single(1, 1), channels))
+    color, gradient, _ = plain_answers(field, np.array([[0.5, 0.5]]))
+    assert_close(field.render(), color[None], 1e-12)
+    assert_close(field.render(show="gradient"), gradient[None], 1e-12)
+
+
+# Small things.
+
+
+def test_a_field_tells_what_it_is():
+    field = field_of(GRID, channels=3, width=6, depth=2)
+    assert (field.channels, field.size, field.bits) == (3, (37, 23), 32)
+    # Two inputs, six units, six units, three outputs, each with a bias; alpha and beta.
+    assert field.parameters == 8 * ((2 * 6 + 6) + (6 * 6 + 6) + (6 * 3 + 3) + 2 * 3)
+    assert field.provenance == Provenance()
+
+
+def test_a_field_moves_whole():
+    moved = field_of(GRID).to("meta")
+    assert {t.device.type for t in (*moved.siren.tensors(), moved.tuning.alpha, moved.tuning.beta)} == {"meta"}
+
+
+def test_points_move_to_the_device_of_the_field(monkeypatch):
+    monkeypatch.setattr(Field, "jet", lambda self, points, **wanted: Jet(points))
+    assert field_of(GRID).to("meta").color(torch.zeros(5, 2)).device.type == "meta"
+
+
+def test_a_field_moves_to_a_device():
+    field = field_of(GRID)
+    same = field.to("cpu")
+    assert (same.bits, same.tiling) == (field.bits, field.tiling)
+    points = some_points(field.tiling)
+    np.testing.assert_array_equal(same.color(points), field.color(points))
+
+
+@pytest.mark.parametrize("width", [6, 16])
+@one_and_many
+def test_answers_are_made_where_the_field_is(tiling, width):
+    field = field_of(tiling, width=width)
+    points = some_points(tiling)
+    for ask in (field.color, field.gradient, field.laplacian):
+        expected = ask(points)
+        with torch.device("meta"):  # not where PyTorch makes what it is told no place for
+            np.testing.assert_array_equal(ask(points), expected)
+
+
+@pytest.mark.parametrize("point", [[np.nan, 0.5], [0.5, np.inf]])
+def test_points_that_are_not_numbers_are_refused(point):
+    for tiling in (SINGLE, GRID):
+        with pytest.raises(
+            EorenError, match=r"^some points are not finite; give numbers \(x, y\) of the unit square$"
+        ):
+            field_of(tiling).color(np.array([point, [0.5, 0.5]]))
+
+
+# The native engine, which knows no networks as narrow as those above.
+
+
+needs_library = pytest.mark.skipif(
+    native.library() is None or os.environ.get("EOREN_ENGINE") == "torch",
+    reason="the native engine is not built here, or not wanted",
+)
+SHOWN = ("color", "gradient", "laplacian")
+
+
+def native_field(tiling, channels=3, **shape):
+    found = field_of(tiling, channels, **({"width": 16, "depth": 3} | shape))
+    assert native.is_native(found.siren)
+    return found
+
+
+def plain_grid(field, points):
+    return [
+        each.reshape(*points.shape[:-1], *each.shape[1:])
+        for each in plain_answers(doubled(field), points.reshape(-1, 2))
+    ]
+
+
+@needs_library
+@every_tiling
+def test_native_answers_are_those_of_the_written_format(tiling):
+    field = native_field(tiling, channels=1 + tiling.count % 4)
+    points = some_points(tiling)
+    for ask, expected in zip(SHOWN, plain_answers(doubled(field), points), strict=True):
+        assert_close(getattr(field, ask)(points), expected, 1e-5)
+
+
+# Cells of the engine have 64 columns and rows.
+GRIDS = {
+    "small": ((12, 9), (0.0, 0.0, 1.0, 1.0)),
+    "cells": ((66, 65), (0.0, 0.0, 1.0, 1.0)),
+    "outside": ((29, 70), (-0.4, -1.3, 1.9, 1.2)),
+    "zoomed": ((33, 17), (0.43, 0.5, 0.52, 0.56)),
+    "row": ((131, 1), (0.0, 0.3, 1.0, 0.4)),
+    "column": ((1, 129), (0.62, 0.0, 0.63, 1.0)),
+    "point": ((1, 1), (0.2, 0.5, 0.3, 0.7)),
+    "far": ((5, 4), (2.0, -3.0, 3.0, -2.0)),
+}
+
+
+@needs_library
+@pytest.mark.parametrize(("size", "region"), GRIDS.values(), ids=GRIDS)
+@every_tiling
+def test_native_rendering_is_the_written_format_at_pixel_centres(tiling, size, region):
+    field = native_field(tiling)
+    found = field.sample(*size, *SHOWN, region=region)
+    for each, expected in zip(found, plain_grid(field, centres(*size, region)), strict=True):
+        assert each.dtype == np.float32
+        assert_close(each, expected, 1e-5)
+
+
+@needs_library
+@pytest.mark.parametrize("wanted", [("color",), ("gradient",), ("laplacian", "color"), ("color", "gradient")])
+@every_tiling
+def test_both_engines_sample_the_same(monkeypatch, tiling, wanted):
+    field, rows = native_field(tiling, channels=4, depth=2), slice(3, 60)
+    given = {"region": (-0.1, 0.2, 0.8, 1.1), "rows": rows, "extent": (37.0, 5.0)}
+    found = field.sample(70, 66, *wanted, **given)
+    monkeypatch.setenv("EOREN_ENGINE", "torch")
+    expected = field.sample(70, 66, *wanted, **given)
+    asked = field._query(centres(70, 66, given["region"])[rows], *wanted, extent=given["extent"])
+    for one, other, same in zip(found, expected, asked, strict=True):
+        np.testing.assert_array_equal(other, same)
+        assert_close(one, other, 1e-5)
+
+
+@needs_library
+@pytest.mark.parametrize("width", [32, 48, 80, 128, 256])
+def test_native_rendering_of_wider_networks(width):
+    field = native_field(GRID, channels=2, width=width, depth=2)
+    found = field.sample(20, 70, *SHOWN)
+    for each, expected in zip(found, plain_grid(field, centres(20, 70)), strict=True):
+        assert_close(each, expected, 1e-5)
+
+
+@needs_library
+@every_mosaic
+def test_native_gradients_are_differences_of_native_colours_across_seams(tiling):
+    """Over all cuts, ends of overlaps and crossings: finely along one axis, coarsely along the other."""
+    field = native_field(tiling)
+    extent = (float(tiling.width), float(tiling.height))
+    for axis in (0, 1):
+        fine, coarse = 64 * extent[axis], extent[1 - axis]
+        size = (int(fine), int(coarse)) if axis == 0 else (int(coarse), int(fine))
+        color, gradient = field.sample(*size, "color", "gradient", extent=extent)
+        along = 1 - axis
+        # Over 16th of a pixel, from either side.
+        color, slopes = np.moveaxis(color, along, 0), np.moveaxis(gradient[..., axis], along, 0)
+        differences = (color[4:].astype(np.float64) - color[:-4]) / (4 / 64)
+        assert_close(differences, slopes[2:-2], 2e-3)
+        assert np.abs(slopes).max() > 0.02
+
+
+@needs_library
+@pytest.mark.parametrize("strip", [1, 30, 1 << 18])
+def test_native_strips_make_the_whole(monkeypatch, strip):
+    field = native_field(GRID)
+    whole = field.render(20, 17, show="gradient")
+    monkeypatch.setattr(field_module, "_POINTS_AT_ONCE", strip)
+    strips = list(field.render_rows(20, 17, show="gradient"))
+    assert len(strips) == -(-17 // max(1, strip // 20))
+    assert_close(np.concatenate(strips), whole, 1e-6)
+
+
+@needs_library
+@one_and_many
+def test_pytorch_differentiates_what_the_native_engine_knows(tiling):
+    field = native_field(tiling)
+    points = torch.from_numpy(some_points(tiling, 40)).requires_grad_()
+    color = field.color(points)
+    (found,) = torch.autograd.grad(color.sum(), points)
+    expected = field.gradient(points.detach()).sum(1)
+    assert_close(found.numpy(), expected.numpy().astype(np.float64), 1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # by PyTorch's own forward derivatives
+@needs_library
+@one_and_many
+def test_pytorch_differentiates_forward_what_the_native_engine_knows(tiling):
+    field = native_field(tiling)
+    points = torch.from_numpy(some_points(tiling, 40))
+    way = torch.from_numpy(np.random.default_rng(1).normal(size=points.shape))
+    with dual_level():
+        found = unpack_dual(field.color(make_dual(points, way))).tangent
+    expected = (field.gradient(points) * way[:, None]).sum(-1)
+    assert_close(found.numpy(), expected.numpy(), 1e-5)
+
+
+@needs_library
+def test_a_native_picture_of_one_pixel():
+    field = native_field(Tiling.single(1, 1))
+    color, gradient, _ = plain_grid(field, np.array([[[0.5, 0.5]]]))
+    assert_close(field.render(), color, 1e-5)
+    assert_close(field.render(show="gradient"), gradient, 1e-5)
+
+
+@needs_library
+def test_neighbouring_pixels_of_a_gigapixel_picture_are_rendered_apart():
+    width = 1 << 27
+    field = native_field(tiling_of(width, 8, 2.0, f"x{width - 8} . ."), channels=1)
+    region = ((width - 4) / width, 0.4, (width - 3) / width, 0.6)
+    found = field.render(5, 1, region=region)
+    assert_close(found, plain_grid(field, centres(5, 1, region))[0], 1e-5)
+    assert np.abs(np.diff(found[0, :, 0])).min() > 1e-4
+
+
+@pytest.mark.parametrize(("name", "width"), [("propagate", 6), pytest.param("evaluate", 16, marks=needs_library)])
+def test_colours_alone_cost_no_derivatives(monkeypatch, name, width):
+    field, asked = field_of(GRID, width=width), asked_of(monkeypatch, name)
+    for ask in (field.color, field.gradient, field.laplacian):
+        ask(np.zeros((1, 2)))
+    wanted = [(options["axes"], options["laplacian"]) for _, options in asked]
+    assert wanted == [((), False), ((0, 1), False), ((0, 1), True)]
+
+
+@needs_library
+def test_no_rows_are_none_of_the_grid():
+    color, gradient = native_field(GRID).sample(7, 5, "color", "gradient", rows=slice(5, 9))
+    assert (color.shape, gradient.shape) == ((0, 7, 3), (0, 7, 3, 2))
+
+
+@needs_library
+def test_a_region_may_be_turned_round():
+    field = native_field(GRID)
+    turned = field.sample(70, 40, "color", region=(1.0, 1.0, 0.0, 0.0))[0]
+    assert_close(turned[::-1, ::-1], field.sample(70, 40, "color")[0], 1e-5)
+
+
+@needs_library
+@pytest.mark.parametrize("region", [(np.nan, 0.0, 1.0, 1.0), (0.0, 0.0, 1.0, np.inf)], ids=str)
+def test_regions_that_are_not_numbers_are_refused(region):
+    with pytest.raises(EorenError, match="not finite"):
+        native_field(GRID).sample(3, 2, "color", region=region)
+
+
+@needs_library
+def test_colours_are_bounded_however_far_away():
+    field = native_field(GRID)
+    bound = max(float(t.abs().amax()) for t in field.siren.weights[-1:]) * 16 + 3
+    points = np.array([[1e8, 0.3], [0.2, -1e9]])
+    assert np.abs(field.color(points)).max() < 2 * bound

@@ -1,0 +1,301 @@
+import json
+from dataclasses import FrozenInstanceError, fields
+
+import pytest
+import torch
+
+from eoren.errors import EorenError, PictureError
+from eoren.image.gradients import STENCILS
+from eoren.model.loss import OBJECTIVES
+from eoren.model.quantization import pack
+from eoren.model.siren import initialise, parameter_count
+from eoren.training.settings import PRESETS, Settings, resolve
+
+NAN, INFINITE = float("nan"), float("inf")
+
+
+def test_the_paper_preset_is_the_paper_to_the_letter():
+    paper = resolve("paper")
+    assert (paper.depth, paper.width, paper.omega_first, paper.omega_hidden) == (5, 256, 30.0, 30.0)
+    assert paper.tile is None
+    assert (paper.optimizer, paper.rate, paper.decay, paper.batch) == ("adam", 1e-4, 1.0, None)
+    assert (paper.objective, paper.filter, paper.steps, paper.seconds) == ("gradient", "central", 950, None)
+    assert (paper.standardize, paper.alternate, paper.bits, paper.until_psnr) == (False, False, 32, None)
+    assert (paper.weights().color, paper.weights().gradient) == (0.0, 1.0)
+    siren = initialise(
+        1, width=paper.width, depth=paper.depth, channels=3, generator=torch.Generator().manual_seed(0)
+    )
+    assert sum(t.numel() for t in siren.tensors()) == 264_707
+
+
+def test_presets_are_named_after_themselves_and_cannot_be_changed():
+    assert "paper" in PRESETS
+    assert "balanced" in PRESETS
+    for name, settings in PRESETS.items():
+        assert settings.preset == name
+        assert resolve(name) == settings
+        assert settings.seconds is not None or settings.steps is not None
+    with pytest.raises(TypeError):
+        PRESETS["mine"] = PRESETS["paper"]
+    with pytest.raises(FrozenInstanceError):
+        PRESETS["paper"].width = 3
+
+
+def test_every_setting_is_explained():
+    for field in fields(Settings):
+        assert f"\n        {field.name}: " in Settings.__doc__
+
+
+def test_changes_change_what_they_name_and_nothing_else():
+    changed = resolve("paper", width=32, objective="sobolev", gradient_weight=0.5, bits=8, until_psnr=40)
+    expected = PRESETS["paper"].as_dict() | {
+        "width": 32,
+        "objective": "sobolev",
+        "gradient_weight": 0.5,
+        "bits": 8,
+        "until_psnr": 40.0,
+    }
+    assert changed.as_dict() == expected
+    assert resolve("paper") == resolve("paper", tile=None) == PRESETS["paper"]
+
+
+def test_none_is_a_value_like_any_other():
+    """Where a setting may be none it says what none means; it does not bring back the preset's."""
+    found = resolve("balanced", tile=None, batch=None, omega_first=None, until_psnr=None)
+    assert (found.tile, found.batch, found.omega_first, found.until_psnr) == (None,) * 4
+    assert PRESETS["balanced"].batch is not None
+    with pytest.raises(EorenError, match="give seconds or steps"):
+        resolve("balanced", seconds=None)
+
+
+def test_settings_go_through_json():
+    settings = resolve("balanced", tile=64, until_psnr=40)
+    assert Settings(**json.loads(json.dumps(settings.as_dict()))) == settings
+
+
+@pytest.mark.parametrize(
+    ("given", "steps", "seconds"),
+    [
+        ({}, 950, None),
+        ({"steps": 7}, 7, None),
+        ({"steps": 0}, 0, None),
+        ({"seconds": 2}, None, 2.0),
+        ({"seconds": 2.5, "steps": 9}, 9, 2.5),
+        ({"seconds": None, "steps": 9}, 9, None),
+    ],
+)
+def test_a_budget_replaces_the_presets(given, steps, seconds):
+    found = resolve("paper", **given)
+    assert (found.steps, found.seconds) == (steps, seconds)
+    assert type(found.seconds) in (float, type(None))
+
+
+def test_whole_numbers_are_welcome_where_fractions_are_meant():
+    found = resolve("paper", rate=1, seconds=3, omega_first=20)
+    assert [type(v) for v in (found.rate, found.seconds, found.omega_first)] == [float] * 3
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_gradient_weight_belongs_to_sobolev_alone(objective):
+    weights = resolve("balanced", objective=objective, gradient_weight=0.25).weights()
+    standard = OBJECTIVES[objective]
+    assert weights.name == objective
+    assert weights.color == standard.color
+    assert weights.gradient == (0.25 if objective == "sobolev" else standard.gradient)
+
+
+@pytest.mark.parametrize("name", ["spline", *STENCILS])
+def test_every_filter_can_be_chosen(name):
+    assert resolve("paper", filter=name).filter == name
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"preset": "nonsense"}, f"preset 'nonsense' is unknown; choose one of {', '.join(PRESETS)}$"),
+        ({"nonsense": 3}, "setting 'nonsense' is unknown; choose one of objective, .*width"),
+        ({"objective": "colour"}, "objective 'colour' is unknown; choose one of gradient, pixel, sobolev"),
+        ({"filter": "roberts"}, "filter 'roberts' is unknown; choose one of spline, forward"),
+        ({"optimizer": "sgd"}, "optimizer 'sgd' is unknown; choose one of muon, adam"),
+        ({"bits": 12}, "bits 12 is unknown; choose one of 32, 16, 8"),
+        ({"bits": "8"}, "bits is '8', but must be of type int"),
+        ({"width": 0}, "width is 0,"),
+        ({"width": 2.5}, "width is 2.5, but must be of type int"),
+        ({"width": None}, "width is None, but must be of type int"),
+        ({"objective": None}, "objective is None, but must be of type str"),
+        ({"rate": None}, "rate is None, but must be of type float"),
+        ({"width": True}, "width is True, but must be of type int"),
+        ({"depth": -1}, "depth is -1,"),
+        ({"depth": 65}, "depth is 65, but must be at most 64 sine layers"),
+        ({"omega_first": -30.0}, "omega_first is -30.0,"),
+        ({"omega_hidden": INFINITE}, "omega_hidden is inf,"),
+        ({"omega_hidden": 0}, "omega_hidden is 0.0,"),
+        ({"rate": NAN}, "rate is nan,"),
+        ({"rate": "fast"}, "rate is 'fast', but must be of type float"),
+        ({"adam_rate": -1}, "adam_rate is -1.0,"),
+        ({"decay": 0}, "decay is 0.0,"),
+        ({"decay": 2}, "decay is 2.0,"),
+        ({"batch": 0}, "batch is 0,"),
+        ({"batch": -5}, "batch is -5,"),
+        ({"batch": 0.25}, "batch is 0.25, but must be of type int"),
+        ({"tile": 0}, "tile is 0,"),
+        ({"tile": 12.0}, "tile is 12.0, but must be of type int"),
+        ({"tile": 16, "halo": 0}, "halo is 0.0,"),
+        ({"tile": 16, "halo": NAN}, "halo is nan,"),
+        ({"tile": 16, "halo": 1e-300}, "halo is 1e-300,"),
+        ({"parameters": 0}, "parameters is 0,"),
+        ({"parameters": 1e6}, "parameters is 1000000.0, but must be of type int"),
+        ({"bits_per_pixel": 0}, "bits_per_pixel is 0.0,"),
+        ({"bits_per_pixel": NAN}, "bits_per_pixel is nan,"),
+        ({"parameters": 10_000, "bits_per_pixel": 1}, "parameters and bits_per_pixel both"),
+        ({"seconds": 0}, "seconds is 0.0,"),
+        ({"seconds": INFINITE}, "seconds is inf,"),
+        ({"seconds": "1 min"}, "seconds is '1 min', but must be of type float"),
+        ({"steps": -1}, "steps is -1,"),
+        ({"steps": 1.5}, "steps is 1.5, but must be of type int"),
+        ({"until_psnr": -3}, "until_psnr is -3.0,"),
+        ({"gradient_weight": -0.1}, "gradient_weight is -0.1,"),
+        ({"gradient_weight": NAN}, "gradient_weight is nan,"),
+        ({"gradient_weight": INFINITE}, "gradient_weight is inf,"),
+        ({"standardize": 1}, "standardize is 1, but must be of type bool"),
+        ({"alternate": "no"}, "alternate is 'no', but must be of type bool"),
+        ({"filter": "forward", "objective": "sobolev"}, "filter 'forward'.*'gradient'"),
+    ],
+    ids=str,
+)
+def test_bad_settings_are_refused_in_one_line_that_names_the_value(changes, message):
+    with pytest.raises(EorenError, match=message) as caught:
+        resolve(**changes)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("half", [1.0, 75.0, 80.0, 2000.0])
+def test_the_first_frequency_follows_the_size_unless_it_is_given(half):
+    # Weights lie within 1/2, local coordinates count `half` pixels: omega / 2 / half radians a pixel.
+    found = resolve("balanced").starting_omega(half)
+    assert found == pytest.approx(max(30.0, 0.2 * 2 * half))
+    assert resolve("balanced", omega_first=12).starting_omega(half) == 12
+    assert resolve("paper").starting_omega(half) == 30
+    assert resolve("paper", omega_first=None).starting_omega(half) == found
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(("width", "height"), [(768, 512), (1, 1), (30, 40), (3000, 20)])
+def test_without_a_size_there_are_tiles_of_the_side_asked_for(name, width, height):
+    settings = PRESETS[name]
+    count = 1 if settings.tile is None else max(1, round(width * height / settings.tile**2))
+    assert settings.architecture(width, height, 3) == (count, settings.width)
+
+
+def stored(settings, hidden, channels):
+    """Numbers of one network and its tuning."""
+    return parameter_count(hidden, settings.depth, channels) + 2 * channels
+
+
+@pytest.mark.parametrize("budget", [100, 1000, 2345, 30_000, 300_000, 5_000_000])
+@pytest.mark.parametrize(("width", "height"), [(768, 512), (100, 50), (20, 20)])
+@pytest.mark.parametrize("preset", ["balanced", "best", "single"])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_size_is_met_from_below_and_as_nearly_as_can_be(budget, width, height, preset, channels):
+    settings = resolve(preset, parameters=budget)
+    count, hidden = settings.architecture(width, height, channels)
+    each = stored(settings, hidden, channels)
+    assert count * each <= budget
+    assert count >= 1
+    assert hidden >= 1
+    if preset == "single":
+        assert count == 1
+    # Either no tile can be added, and no unit where their number is at its limit.
+    if hidden == settings.width and count > 1:
+        assert (count + 1) * each > budget or count * stored(settings, hidden + 1, channels) > budget
+    else:
+        assert count * stored(settings, hidden + 1, channels) > budget
+    if hidden < settings.width:
+        assert count == 1
+    assert count == 1 or width * height / count >= 24**2
+
+
+@pytest.mark.parametrize("bits", [32, 16, 8])
+def test_bits_per_pixel_are_those_of_the_tensors_in_the_file(bits):
+    count, hidden = resolve("balanced", bits_per_pixel=4, bits=bits).architecture(768, 512, 3)
+    siren = initialise(1, width=hidden, depth=3, channels=3, generator=torch.Generator())
+    stored = sum(8 * t.numel() * t.element_size() for t in pack(siren, bits).values())
+    stored += 32 * 6 + 32 * 4 + 32  # channel tuning; two nodes of the tree of tiles; checksum
+    assert 0.95 * 4 * 768 * 512 < count * stored <= 4 * 768 * 512
+
+
+@pytest.mark.parametrize("size", [{"parameters": 5}, {"bits_per_pixel": 1e-6}], ids=str)
+def test_a_size_too_small_for_any_network_is_refused(size):
+    with pytest.raises(EorenError, match=r"size of \d (parameters|bits) is too small; one network needs \d+ or more"):
+        resolve("balanced", **size).architecture(100, 100, 3)
+
+
+@pytest.mark.parametrize("preset", ["balanced", "single", "paper"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_width_is_what_counting_up_finds(preset, channels):
+    """Unit by unit, as long as another one fits; for every width that a budget just reaches, and just misses."""
+    settings = resolve(preset)
+    costs = {hidden: stored(settings, hidden, channels) for hidden in range(1, 300)}
+    budgets = [cost + more for cost in costs.values() for more in (-1, 0, 1)]
+    for budget in [budget for budget in budgets if budget >= costs[1]]:
+        hidden = 0
+        while stored(settings, hidden + 1, channels) <= budget:
+            hidden += 1
+        # Fewer pixels than two tiles have, so that there is one network.
+        assert resolve(preset, parameters=budget).architecture(24, 24, channels) == (1, hidden)
+
+
+HUGE = "more than 4,294,967,296 numbers"
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        {"parameters": 2**33},
+        {"parameters": 99999999999999999999},
+        {"parameters": 10**4000},
+        {"bits_per_pixel": 1e15},
+        {"bits_per_pixel": 1e308},
+        {"width": 10**9},
+        {"width": 10**4000},
+        {"tile": 1, "width": 1000},
+    ],
+    ids=lambda size: f"{size!s:.40}",
+)
+@pytest.mark.parametrize("preset", ["balanced", "single"])
+def test_a_function_beyond_all_memory_is_refused(preset, size):
+    with pytest.raises(PictureError, match=HUGE) as caught:
+        resolve(preset, **size).architecture(10_000, 1000, 3)
+    assert len(str(caught.value)) < 200
+
+
+def test_the_largest_function_has_as_many_numbers_as_the_largest_picture():
+    count, hidden = resolve("single", parameters=2**32).architecture(1000, 1000, 3)
+    assert count == 1
+    assert 0.999 * 2**32 < parameter_count(hidden, 4, 3) <= 2**32
+
+
+def test_settings_without_an_end_are_refused():
+    with pytest.raises(EorenError, match="give seconds or steps"):
+        Settings("mine")
+
+
+@pytest.mark.parametrize(
+    ("given", "small", "large"),
+    [
+        ({}, 60.0, 3600.0),
+        ({"preset": "fast"}, 10.0, 600.0),
+        ({"preset": "best"}, 107.0, 6480.0),
+        ({"preset": "single"}, 60.0, 60.0),
+        ({"preset": "paper"}, None, None),
+        ({"seconds": 7}, 7.0, 7.0),
+        ({"steps": 7}, None, None),
+        ({"seconds_per_megapixel": 100.0}, 60.0, 2400.0),
+        ({"seconds": 5.0, "seconds_per_megapixel": 10.0}, 5.0, 240.0),
+    ],
+    ids=str,
+)
+def test_large_pictures_get_time_in_proportion_unless_it_is_given(given, small, large):
+    found = resolve(**given)
+    assert found.time_limit(768, 512) == small
+    assert found.time_limit(6000, 4000) == large
