@@ -21,7 +21,7 @@ from benchmarks.record import data, sgemm_peak, write_table
 from eoren.backends.dispatch import Engine
 from eoren.image.io import read_image
 from eoren.model.siren import flops
-from eoren.training.settings import resolve
+from eoren.training.settings import make_settings
 from eoren.training.trainer import Trainer
 
 REPEATS = 7
@@ -43,7 +43,7 @@ def main() -> None:
         trainers = {}
         for engine in ("native", "torch"):
             os.environ["EOREN_ENGINE"] = engine
-            chosen = resolve("balanced", parameters=parameters, width=width, alternate=False)
+            chosen = make_settings("balanced", parameters=parameters, width=width, alternate=False)
             trainers[engine] = Trainer.of_picture(image, chosen, seed=0, device=torch.device("cpu"))
         seconds: dict[str, list[float]] = {f"{name} {what}": [] for name in trainers for what in ("gradient", "step")}
         peaks = []

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.record import sgemm_peak, write_table
 from eoren.model.siren import Siren, flops, initialise, propagate
-from eoren.training.settings import resolve
+from eoren.training.settings import make_settings
 from eoren.training.trainer import Trainer
 
 SIDE = 256
@@ -49,7 +49,7 @@ def timed(work: Callable[[], object]) -> float:
 def main() -> None:
     """Measure and write results/gradient_step.tsv."""
     image = torch.rand(SIDE, SIDE, 3, generator=torch.Generator().manual_seed(0)).numpy()
-    trainer = Trainer.of_picture(image, resolve("paper"), seed=0, device=torch.device("cpu"))
+    trainer = Trainer.of_picture(image, make_settings("paper"), seed=0, device=torch.device("cpu"))
     siren = initialise(1, width=256, depth=5, channels=3, generator=torch.Generator().manual_seed(0))
     target = trainer.gradient_target
     assert target is not None

@@ -27,7 +27,7 @@ import numpy as np
 import eoren
 from benchmarks.record import data, write_table
 from eoren.training.loop import Progress
-from eoren.viewer.catalog import LAYERS, MAGNIFICATION, Exhibit, Gallery
+from eoren.viewer.catalog import LAYERS, MAGNIFICATION, FieldCatalog, FieldEntry
 from eoren.viewer.iiif import TILE
 from eoren.viewer.live import Live
 from eoren.viewer.server import serving
@@ -73,12 +73,12 @@ _DRAWN = """(() => { const canvas = document.querySelector("#viewer canvas");
   return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some((v) => v); })()"""
 
 
-def opening(exhibit: Exhibit, rounds: int) -> Row:
+def opening(exhibit: FieldEntry, rounds: int) -> Row:
     """From asking for the page to the first of the picture on it, each time with a new server and an empty cache."""
     taken = []
     with chromium() as browser:
         for _ in range(rounds):
-            gallery = Gallery()
+            gallery = FieldCatalog()
             gallery.show("field", lambda _: exhibit)
             with serving(gallery, Tiles(1 << 28)) as address:
                 context = browser.new_context(viewport={"width": 1280, "height": 800})
@@ -92,7 +92,7 @@ def opening(exhibit: Exhibit, rounds: int) -> Row:
     return row("page open to first picture, 1280 x 800", taken)
 
 
-def tile_path(exhibit: Exhibit, layer: str, scale: int, random: np.random.Generator) -> str:
+def tile_path(exhibit: FieldEntry, layer: str, scale: int, random: np.random.Generator) -> str:
     """A random tile's address at one of the zooms: ``scale`` pixels of the magnified picture for one."""
     width, height = (side * MAGNIFICATION for side in exhibit.field.size)
     side = TILE * scale
@@ -118,10 +118,10 @@ def fetch(address: str) -> bytes:
         return content
 
 
-def tiles(exhibit: Exhibit, rounds: int) -> Iterator[Row]:
+def tiles(exhibit: FieldEntry, rounds: int) -> Iterator[Row]:
     """Tiles one after the other, by layer and zoom, then ten clients at once."""
     random = np.random.default_rng(0)
-    gallery = Gallery()
+    gallery = FieldCatalog()
     gallery.show("field", lambda _: exhibit)
     with serving(gallery, Tiles(1 << 28)) as address:
         for layer in LAYERS:
@@ -143,7 +143,7 @@ def watching(image: np.ndarray) -> list[Row]:
     spans before and after: machines grow slower and faster by themselves, from one fit to the next by more than this.
     Every other time the page is opened anew.
     """
-    gallery, drawers = Gallery(), Tiles(1 << 28, alone=True)
+    gallery, drawers = FieldCatalog(), Tiles(1 << 28, alone=True)
     live = Live(gallery, "watched", image, lambda: drawers.seconds)
     seen: list[tuple[float, int]] = []
 
@@ -213,7 +213,7 @@ def main() -> None:
         write_table("watching", watching(image), [f"{picture.name}, eoren.fit by default", side_by_side])
         return
     field = eoren.fit(image, seconds=given.seconds, parameters=560_000).field
-    exhibit = Exhibit("field", "field", field, "field", image)
+    exhibit = FieldEntry("field", "field", field, "field", image)
     rows = [opening(exhibit, given.rounds), *tiles(exhibit, given.rounds)]
     width, height = field.size
     note = f"{picture.name}, {width} x {height}, {field.parameters:,} parameters, fitted in {given.seconds:g} s"

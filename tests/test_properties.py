@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from eoren.field.field import Field
 from eoren.field.serialization import dumps, loads
-from eoren.image.gradients import STENCILS, adjusted_gradient, reference_gradient, slopes
+from eoren.image.gradients import STENCILS, adjusted_gradient, pixel_gradient, reference_gradient
 from eoren.model.channel_tuning import Moments, Tuning
 from eoren.model.siren import initialise
 from eoren.model.tiling import Tiling
@@ -86,7 +86,7 @@ def test_cropping_and_differentiating_commute(name, width, height, data):
     image = np.random.default_rng(width * height).random((height, width, 1))
     x0, y0 = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
     x1, y1 = data.draw(st.integers(x0 + 1, width)), data.draw(st.integers(y0 + 1, height))
-    close(slopes(image, name, box=(x0, y0, x1, y1)), slopes(image, name)[y0:y1, x0:x1], 10)
+    close(pixel_gradient(image, name, box=(x0, y0, x1, y1)), pixel_gradient(image, name)[y0:y1, x0:x1], 10)
 
 
 @some

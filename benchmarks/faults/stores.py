@@ -125,7 +125,7 @@ def check_store(folder: Path) -> None:
     from safetensors import safe_open
 
     from eoren.dataset.store import Store, is_store
-    from eoren.dataset.tile_jobs import Fragment
+    from eoren.dataset.tile_jobs import TileGroupResult
 
     store = folder / STORE
     if not store.exists():
@@ -147,7 +147,7 @@ def check_store(folder: Path) -> None:
                 assert (field.size, field.channels) == ((row["width"], row["height"]), row["channels"])
     for name, data in there.items():
         if name.startswith("pieces/") and not is_scrap(name):
-            assert Fragment.loads(data).siren is not None
+            assert TileGroupResult.loads(data).siren is not None
 
 
 def check_exported(folder: Path) -> None:

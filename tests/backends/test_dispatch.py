@@ -13,14 +13,14 @@ from eoren.backends import dispatch as engines
 from eoren.backends import native
 from eoren.backends.dispatch import FusedAdam, FusedMuon, NativeEngine, TorchEngine
 from eoren.backends.optimizers import Adam, Muon, orthogonalize
-from eoren.backends.tile_pixels import Patches
+from eoren.backends.tile_pixels import TilePixels
 from eoren.cli import main
 from eoren.errors import EngineWarning, EorenError
 from eoren.model.channel_tuning import Moments, Tuning
 from eoren.model.loss import OBJECTIVES, Pass
 from eoren.model.siren import initialise
 from eoren.model.tiling import Tiling
-from eoren.training.settings import resolve
+from eoren.training.settings import make_settings
 from eoren.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -112,7 +112,7 @@ class Problem:
         return cls(tiling, group, image, slopes, siren, Tuning(alpha + 0.3, beta))
 
     def patches(self):
-        return Patches.of_tiles(self.image, self.tiling, self.group, device=CPU)
+        return TilePixels.of_tiles(self.image, self.tiling, self.group, device=CPU)
 
     def engine(self, kind):
         patches = self.patches()
@@ -520,7 +520,7 @@ def picture(height=45, width=60, channels=3, seed=0):
 def trainer(seed=0, *, image=None, **changes):
     changes = {"width": 16, "tile": 12, "steps": 50} | changes
     return Trainer.of_picture(
-        picture() if image is None else image, resolve("balanced", **changes), seed=seed, device=CPU
+        picture() if image is None else image, make_settings("balanced", **changes), seed=seed, device=CPU
     )
 
 

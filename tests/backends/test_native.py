@@ -291,7 +291,7 @@ def test_threads_change_no_bit_of_an_answer(threads):
 # Rendering; what is right is for test_field.py to say.
 
 
-def mosaic(width=16, channels=3, halo=3.0, size=(90, 70), count=9):
+def build_tiling(width=16, channels=3, halo=3.0, size=(90, 70), count=9):
     detail = 0.01 + np.random.default_rng(0).random((size[1], size[0])) ** 8
     tiling = Tiling.of(detail, count=count, halo=halo, smallest=4)
     siren = networks(tiling.count, width=width, channels=channels)
@@ -311,7 +311,7 @@ EVERYTHING = ("color", "gradient", "laplacian")
 
 @needs_library
 def test_threads_change_no_bit_of_a_rendering(threads):
-    rendering = native.Rendering(*mosaic(), (1.0, 1.0))
+    rendering = native.Rendering(*build_tiling(), (1.0, 1.0))
     found = []
     for count in (1, 2, 3, 5):
         threads(count)
@@ -323,7 +323,7 @@ def test_threads_change_no_bit_of_a_rendering(threads):
 @needs_library
 @every_target
 def test_targets_render_the_same(target, name):
-    rendering = native.Rendering(*mosaic(), (90.0, 70.0))
+    rendering = native.Rendering(*build_tiling(), (90.0, 70.0))
     target("generic")
     expected = rendering.sample(*lines(67, 130), *EVERYTHING)
     assert target(name)
@@ -337,7 +337,7 @@ def test_targets_render_the_same(target, name):
 )
 def test_whatever_is_wanted_is_what_all_together_are(wanted):
     wanted = (wanted,) if isinstance(wanted, str) else wanted
-    rendering = native.Rendering(*mosaic(), (1.0, 1.0))
+    rendering = native.Rendering(*build_tiling(), (1.0, 1.0))
     every = dict(zip(EVERYTHING, rendering.sample(*lines(70, 65), *EVERYTHING), strict=True))
     found = rendering.sample(*lines(70, 65), *wanted)
     assert [tuple(each.shape) for each in found] == [
@@ -352,7 +352,7 @@ def test_whatever_is_wanted_is_what_all_together_are(wanted):
 @pytest.mark.parametrize("value", [1.0, -0.25])
 def test_networks_that_say_one_thing_render_it_everywhere(halo, count, value):
     """The sum of the weights is one, and that of their slopes nothing."""
-    siren, _, tiling = mosaic(halo=halo, count=count)
+    siren, _, tiling = build_tiling(halo=halo, count=count)
     tensors = [t.clone() for t in siren.tensors()]
     tensors[siren.depth].zero_()
     tensors[-1].fill_(value)
@@ -366,7 +366,7 @@ def test_networks_that_say_one_thing_render_it_everywhere(halo, count, value):
 
 @needs_library
 def test_a_grid_without_rows_is_drawn_at_once():
-    rendering = native.Rendering(*mosaic(), (1.0, 1.0))
+    rendering = native.Rendering(*build_tiling(), (1.0, 1.0))
     x, y = lines(7, 3)
     color, gradient = rendering.sample(x, y[:0], "color", "gradient")
     assert (color.shape, gradient.shape) == ((0, 7, 3), (0, 7, 3, 2))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from eoren.backends.tile_pixels import Patches
+from eoren.backends.tile_pixels import TilePixels
 from eoren.model.siren import initialise, propagate
 from eoren.model.tiling import Tiling
 
@@ -31,7 +31,7 @@ def own_pixels(tiling, tile):
 @pytest.mark.parametrize("tiles", [slice(None), slice(0, 4), slice(3, 4), slice(6, 11)], ids=str)
 def test_every_pixel_of_every_tile_comes_once_with_its_colour_and_place(tiles):
     image, tiling = case()
-    patches = Patches.of_tiles(image, tiling, tiles, device=CPU)
+    patches = TilePixels.of_tiles(image, tiling, tiles, device=CPU)
     x0, y0, x1, y1 = tiling.box(tiles)
     assert patches.color.shape == ((x1 - x0) * (y1 - y0), 2)
     numbers = range(tiling.count)[tiles]
@@ -56,7 +56,7 @@ def test_every_pixel_of_every_tile_comes_once_with_its_colour_and_place(tiles):
 
 def test_a_small_tile_begins_again():
     image, tiling = case()
-    patches = Patches.of_tiles(image, tiling, device=CPU)
+    patches = TilePixels.of_tiles(image, tiling, device=CPU)
     index, _ = patches.pixels(slice(0, tiling.count), torch.arange(patches.most))
     for tile in range(tiling.count):
         own = len(own_pixels(tiling, tile))
@@ -68,7 +68,7 @@ def test_moments_take_in_all_pixels():
     image, tiling = case()
     tiles = slice(2, 7)
     siren = initialise(5, width=6, depth=2, channels=2, generator=torch.Generator().manual_seed(0))
-    patches = Patches.of_tiles(image, tiling, tiles, device=CPU)
+    patches = TilePixels.of_tiles(image, tiling, tiles, device=CPU)
     tuning = patches.moments(siren).tuning()
     for network, tile in enumerate(range(2, 7)):
         pixels = own_pixels(tiling, tile)
@@ -85,13 +85,13 @@ def test_moments_take_in_all_pixels():
 
 def test_pictures_of_a_stack_are_as_if_alone():
     images = np.random.default_rng(1).random((3, 5, 8, 2)).astype(np.float32)
-    stack = Patches.of_pictures(images, device=CPU)
+    stack = TilePixels.of_pictures(images, device=CPU)
     points = torch.arange(40)
     index, positions = stack.pixels(slice(0, 3), points)
     local = stack.local(positions, slice(0, 3))
     assert (stack.most, stack.areas.tolist()) == (40, [40.0] * 3)
     for number, image in enumerate(images):
-        alone = Patches.of_tiles(image, Tiling.single(8, 5), device=CPU)
+        alone = TilePixels.of_tiles(image, Tiling.single(8, 5), device=CPU)
         own_index, own_positions = alone.pixels(slice(0, 1), points)
         assert torch.equal(stack.color[index[number]], alone.color[own_index[0]])
         assert torch.equal(local[number], alone.local(own_positions, slice(0, 1))[0])

@@ -15,7 +15,7 @@ from eoren.dataset.index import COLUMNS
 from eoren.dataset.metrics import measure
 from eoren.dataset.store import Manifest, Store
 from eoren.errors import EorenError, PictureError
-from eoren.training.settings import resolve
+from eoren.training.settings import make_settings
 
 IMAGES = np.random.default_rng(3).random((9, 12, 14, 1), np.float32)
 
@@ -201,17 +201,17 @@ def test_folders_that_a_copy_left_out_are_made_again(store):
 
 def test_two_runs_do_not_write_at_once(store):
     fit_many(IMAGES[:1], store=store, steps=1)
-    with Store.held(store, Store(store).manifest), pytest.raises(EorenError, match="another run is writing"):
+    with Store.open_locked(store, Store(store).manifest), pytest.raises(EorenError, match="another run is writing"):
         fit_many(IMAGES[:1], store=store, steps=1)
 
 
 def test_of_two_first_runs_the_second_leaves_no_settings(store):
     """The lock comes before the manifest: else one would fit by the settings of the other."""
-    settings = resolve("small", steps=1)
+    settings = make_settings("small", steps=1)
     first, second = (Manifest(settings, seed, False, 4) for seed in (0, 1))
-    with Store.held(store, first) as opened:
+    with Store.open_locked(store, first) as opened:
         (store / "store.json").unlink()
-        with pytest.raises(EorenError, match="another run is writing"), Store.held(store, second):
+        with pytest.raises(EorenError, match="another run is writing"), Store.open_locked(store, second):
             pass
         assert not (store / "store.json").exists()
         assert opened.manifest == first

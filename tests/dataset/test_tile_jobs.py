@@ -14,7 +14,7 @@ from eoren.dataset import shards as batches
 from eoren.dataset.executors import Local
 from eoren.dataset.fit_many import fit_many
 from eoren.dataset.store import Store
-from eoren.dataset.tile_jobs import Fragment, Piece
+from eoren.dataset.tile_jobs import TileGroupJob, TileGroupResult
 from eoren.errors import PictureError
 from eoren.model.siren import Siren
 
@@ -54,7 +54,7 @@ def engine(monkeypatch):
 @pytest.mark.parametrize("objective", ["pixel", "sobolev"])
 def test_the_field_is_that_of_one_fit(store, engine, objective):
     fit_many([IMAGE], store=store, objective=objective, **SETTINGS)
-    assert [type(job) for job in engine.jobs] == [Piece, Piece]
+    assert [type(job) for job in engine.jobs] == [TileGroupJob, TileGroupJob]
     assert sum(job.share for job in engine.jobs) == pytest.approx(1)
     found = eoren.Collection(store)[0]
     alone = eoren.fit(IMAGE, preset="small", tile=6, steps=4, objective=objective, seed=found.provenance.seed)
@@ -95,9 +95,9 @@ def test_pieces_of_another_picture_and_damaged_ones_are_fitted_anew(store, engin
         fit_many([IMAGE], store=store, watch=lambda at: at.pictures >= 0.4, **SETTINGS)
     piece = store / "pieces" / "0000000-00000.safetensors"
     data = piece.read_bytes()
-    other = Fragment.loads(data)
+    other = TileGroupResult.loads(data)
     for content in (
-        Fragment(other.shard, other.group, "another", other.steps, other.siren).dumps(),
+        TileGroupResult(other.shard, other.group, "another", other.steps, other.siren).dumps(),
         data[: len(data) // 2],
         b"nothing",
     ):
@@ -150,12 +150,12 @@ def test_fragments_keep_their_numbers():
     tensor = np.random.default_rng(0).normal(size=(3, 2, 16)).astype(np.float32)
     weight, bias = torch.from_numpy(tensor), torch.from_numpy(tensor[:, :1].copy())
     siren = Siren((weight, torch.ones(3, 16, 1)), (bias, torch.zeros(3, 1, 1)), (30.0,))
-    found = Fragment.loads(Fragment(3, 4, "abc", 5, siren).dumps())
+    found = TileGroupResult.loads(TileGroupResult(3, 4, "abc", 5, siren).dumps())
     assert (found.shard, found.group, found.digest, found.steps, found.error) == (3, 4, "abc", 5, "")
     assert found.siren.omegas == (30.0,)
     for mine, theirs in zip(siren.tensors(), found.siren.tensors(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
-    assert Fragment.loads(Fragment(3, 4, "abc", 5, None, "why").dumps()).error == "why"
+    assert TileGroupResult.loads(TileGroupResult(3, 4, "abc", 5, None, "why").dumps()).error == "why"
 
 
 def test_time_is_shared_out(store, engine, monkeypatch):

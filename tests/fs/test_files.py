@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eoren.errors import EorenError
-from eoren.fs.files import atomic_path, check_writable, is_temporary, locked, make_folder, sha256, sweep
+from eoren.fs.files import atomic_path, check_writable, is_temporary, locked, make_folder, sha256
 
 
 def write(target, text="new"):
@@ -73,7 +73,7 @@ def test_what_a_kill_left_of_an_output_is_swept_by_the_next_run_on_it(tmp_path):
         with pytest.raises(EorenError, match="another process"), locked(tmp_path / "a.eoren"):
             pass
         assert busy.exists()  # who holds no lock sweeps nothing
-    sweep(tmp_path)
+    remove_stale_temporaries(tmp_path)
     assert not busy.exists()
     assert not other.exists()
     assert all(path.read_bytes() == b"keep" for path in strangers)

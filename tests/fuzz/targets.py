@@ -31,14 +31,14 @@ from safetensors.torch import save as save_tensors
 from eoren.dataset.collection import Collection
 from eoren.dataset.fit_many import fit_many
 from eoren.dataset.sources import open_source
-from eoren.dataset.tile_jobs import Fragment
+from eoren.dataset.tile_jobs import TileGroupResult
 from eoren.errors import EorenError
 from eoren.field.field import Field
 from eoren.field.serialization import dumps, loads
 from eoren.fs.safetensors_layout import DamagedError, ForeignError, check_layout
 from eoren.image.io import read_picture
-from eoren.training.checkpoint import Checkpoint, Identity, Standing, read_checkpoint, write_checkpoint
-from eoren.training.settings import resolve
+from eoren.training.checkpoint import Checkpoint, CheckpointKey, LoopState, read_checkpoint, write_checkpoint
+from eoren.training.settings import make_settings
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 LONGEST = 1 << 16
@@ -122,7 +122,7 @@ def field_seeds() -> dict[str, bytes]:
 
 # Checkpoints.
 
-_IDENTITY = Identity(resolve("fast", steps=5), 3, "ab" * 32)
+_IDENTITY = CheckpointKey(make_settings("fast", steps=5), 3, "ab" * 32)
 
 
 def read_state(data: bytes) -> str:
@@ -142,7 +142,7 @@ def state_seeds() -> dict[str, bytes]:
     state = [torch.ones(2, 3, 4), torch.arange(5), torch.zeros(7, dtype=torch.uint8)]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "a.resume")
-        write_checkpoint(path, _IDENTITY, Checkpoint(Standing(1.5, 0.25, group=1), 4, state, [torch.zeros(6)]))
+        write_checkpoint(path, _IDENTITY, Checkpoint(LoopState(1.5, 0.25, group=1), 4, state, [torch.zeros(6)]))
         return {"checkpoint": path.read_bytes()}
 
 
@@ -200,7 +200,7 @@ def read_manifest(data: bytes) -> str:
 def read_piece(data: bytes) -> str:
     """Read a piece of a large picture."""
     try:
-        Fragment.loads(data)
+        TileGroupResult.loads(data)
     except EorenError as error:
         return one_line(error)
     return "read"
@@ -237,8 +237,8 @@ def piece_seeds() -> dict[str, bytes]:
     """A piece with networks, and one whose fit failed."""
     field = loads((GOLDEN / "v2-32bits.eoren").read_bytes())
     return {
-        "piece": Fragment(0, 1, "ab" * 32, 5, field.siren).dumps(),
-        "failed": Fragment(0, 1, "ab" * 32, 5, None, "it diverged").dumps(),
+        "piece": TileGroupResult(0, 1, "ab" * 32, 5, field.siren).dumps(),
+        "failed": TileGroupResult(0, 1, "ab" * 32, 5, None, "it diverged").dumps(),
     }
 
 

@@ -8,7 +8,7 @@ from skimage import filters
 
 from eoren.errors import EorenError
 from eoren.image import gradients
-from eoren.image.gradients import SPLINE, STENCILS, Stencil, adjusted_gradient, reference_gradient, slopes
+from eoren.image.gradients import SPLINE, STENCILS, Stencil, adjusted_gradient, pixel_gradient, reference_gradient
 
 SIZES = [(1, 1), (1, 7), (7, 1), (2, 1), (2, 2), (2, 5), (3, 2), (3, 3), (4, 6), (5, 64), (37, 91)]
 FILTERS = list(STENCILS)
@@ -357,7 +357,7 @@ def test_stencils_cannot_be_changed():
         STENCILS["central"].offset = 1.0
 
 
-# Piece by piece.
+# TileGroupJob by piece.
 
 BOXES = [(0, 0, 150, 130), (0, 0, 1, 1), (149, 129, 150, 130), (60, 50, 75, 51), (3, 100, 150, 130)]
 
@@ -372,8 +372,8 @@ def test_slopes_in_a_box_are_the_whole_pictures(name, box):
     else:
         whole = adjusted_gradient(image, name, extent=extent)
     x0, y0, x1, y1 = box
-    np.testing.assert_allclose(slopes(image, name, box=box), whole[y0:y1, x0:x1], rtol=0, atol=1e-12)
-    np.testing.assert_array_equal(slopes(image, name), whole)
+    np.testing.assert_allclose(pixel_gradient(image, name, box=box), whole[y0:y1, x0:x1], rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(pixel_gradient(image, name), whole)
 
 
 def test_a_pixel_has_no_influence_beyond_the_reach_of_slopes():

@@ -12,7 +12,7 @@ def drawn(*shape, seed=0, dtype=torch.float32):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def tuned(said, target):
+def assemble_field(said, target):
     moments = Moments(said.shape[0], said.shape[2], said.device)
     moments.add(ALL, said, target)
     return moments
@@ -40,7 +40,7 @@ def test_tuning_is_numpys_least_squares(batch, points, channels, offsets):
     target = 0.3 * said + drawn(batch, points, channels, seed=1) + offsets[1]
     alpha, beta, residual = least_squares(said, target)
 
-    moments = tuned(said, target)
+    moments = assemble_field(said, target)
     tuning = moments.tuning()
 
     assert tuning.alpha.shape == tuning.beta.shape == (batch, 1, channels)
@@ -54,7 +54,7 @@ def test_tuning_is_numpys_least_squares(batch, points, channels, offsets):
 def test_tuning_does_not_depend_on_the_size_of_what_networks_say(size):
     said, target = drawn(1, 40, 2), drawn(1, 40, 2, seed=1)
     alpha, beta, _ = least_squares(said, target)
-    tuning = tuned(size * said, target).tuning()
+    tuning = assemble_field(size * said, target).tuning()
     np.testing.assert_allclose(size * tuning.alpha, alpha, rtol=1e-4)
     np.testing.assert_allclose(tuning.beta, beta, rtol=1e-4)
 
@@ -62,14 +62,14 @@ def test_tuning_does_not_depend_on_the_size_of_what_networks_say(size):
 def test_a_small_contrast_beside_a_huge_offset_is_found():
     contrast = drawn(1, 400, 1, dtype=torch.float64)
     target = 0.5 + 0.2 * contrast
-    tuning = tuned(1e4 + 0.1 * contrast, target).tuning()
+    tuning = assemble_field(1e4 + 0.1 * contrast, target).tuning()
     assert float(tuning.alpha) == pytest.approx(2.0, rel=1e-4)
     assert float(tuning.beta) == pytest.approx(0.5 - 2e4, rel=1e-4)
 
 
 def test_sums_do_not_depend_on_the_pieces_they_come_in():
     said, target = drawn(3, 60, 2), drawn(3, 60, 2, seed=1)
-    whole = tuned(said, target)
+    whole = assemble_field(said, target)
     pieces = Moments(3, 2, said.device)
     for networks in (slice(1, 3), slice(0, 1)):
         for points in (slice(40, 60), slice(0, 7), slice(7, 40)):
@@ -113,7 +113,7 @@ def test_constant_channels_have_no_slope(level):
     target = torch.full_like(said, level)
     target[..., 1] = drawn(2, 77, seed=1)
     alpha, _, _ = least_squares(said, target)
-    moments = tuned(said, target)
+    moments = assemble_field(said, target)
     tuning = moments.tuning()
     np.testing.assert_allclose(tuning.alpha[..., 0], 0, atol=1e-10)
     np.testing.assert_allclose(tuning.beta[..., 0], level, rtol=1e-6)
@@ -124,7 +124,7 @@ def test_constant_channels_have_no_slope(level):
 @pytest.mark.parametrize("target_offset", [0.0, 0.7])
 def test_dead_networks_say_the_mean(said, target_offset):
     target = drawn(1, 101, 3) + target_offset
-    moments = tuned(torch.full((1, 101, 3), said), target)
+    moments = assemble_field(torch.full((1, 101, 3), said), target)
     tuning = moments.tuning()
     assert torch.equal(tuning.alpha, torch.ones(1, 1, 3))
     mean = target.double().mean(1, keepdim=True)
@@ -140,7 +140,7 @@ def test_networks_that_say_rounding_noise_are_dead(said):
     noisy = torch.where(noise > 0, constant.nextafter(constant + 1), constant)
     target = 0.5 + 0.2 * noise.float()  # which follows the noise, so least squares would blow it up
     for level in (noisy, torch.full((1, 1000, 1), said, dtype=torch.float64)):
-        tuning = tuned(level, target).tuning()
+        tuning = assemble_field(level, target).tuning()
         assert float(tuning.alpha) == 1
         assert float(tuning.beta) == pytest.approx(float(target.mean()) - said, rel=1e-5, abs=1e-6)
 
@@ -149,14 +149,14 @@ def test_one_dead_network_leaves_the_others_alone():
     said, target = drawn(3, 50, 2), drawn(3, 50, 2, seed=1)
     said[1] = 0.25
     alpha, beta, _ = least_squares(said[::2], target[::2])
-    tuning = tuned(said, target).tuning()
+    tuning = assemble_field(said, target).tuning()
     np.testing.assert_allclose(tuning.alpha[::2], alpha, rtol=1e-5)
     np.testing.assert_allclose(tuning.beta[::2], beta, rtol=1e-5, atol=1e-6)
     assert torch.equal(tuning.alpha[1], torch.ones(1, 2))
 
 
 def test_dead_networks_on_constant_channels_and_unseen_networks_are_finite():
-    tuning = tuned(torch.full((1, 9, 1), 0.2), torch.full((1, 9, 1), 0.6)).tuning()
+    tuning = assemble_field(torch.full((1, 9, 1), 0.2), torch.full((1, 9, 1), 0.6)).tuning()
     assert float(tuning.alpha) == 0
     assert float(tuning.beta) == pytest.approx(0.6)
     nothing = Moments(2, 3, torch.device("cpu"))
@@ -166,7 +166,7 @@ def test_dead_networks_on_constant_channels_and_unseen_networks_are_finite():
 
 
 def test_a_single_pixel_is_met_exactly():
-    tuning = tuned(torch.tensor([[[0.3]]]), torch.tensor([[[0.8]]])).tuning()
+    tuning = assemble_field(torch.tensor([[[0.3]]]), torch.tensor([[[0.8]]])).tuning()
     assert (float(tuning.alpha), float(tuning.beta)) == (0, pytest.approx(0.8))  # and has no slope
 
 
@@ -189,7 +189,7 @@ def test_tuning_moves_whole():
 
 def test_mean_and_deviation_are_those_of_the_target():
     target = drawn(2, 300, 3) * 0.1 + 0.4
-    mean, deviation = tuned(drawn(2, 300, 3, seed=1), target).target_mean_and_deviation()
+    mean, deviation = assemble_field(drawn(2, 300, 3, seed=1), target).target_mean_and_deviation()
     assert mean.dtype == deviation.dtype == torch.float32
     np.testing.assert_allclose(mean, target.double().mean(1, keepdim=True), rtol=1e-6)
     np.testing.assert_allclose(deviation, target.double().std(1, correction=0, keepdim=True), rtol=1e-6)
@@ -197,7 +197,7 @@ def test_mean_and_deviation_are_those_of_the_target():
 
 def test_no_gradient_flows_through_the_moments():
     said = drawn(1, 20, 1).requires_grad_()
-    tuning = tuned(said, drawn(1, 20, 1, seed=1)).tuning()
+    tuning = assemble_field(said, drawn(1, 20, 1, seed=1)).tuning()
     assert not tuning.alpha.requires_grad
     assert not tuning.beta.requires_grad
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from eoren.errors import EorenError
-from eoren.model.devices import DEVICES, choose_device, finest
+from eoren.model.devices import DEVICES, choose_device, widest_float_dtype
 
 
 @pytest.fixture
@@ -53,4 +53,4 @@ def test_what_auto_chooses_computes():
 
 @pytest.mark.parametrize(("name", "dtype"), [("cpu", torch.float64), ("cuda", torch.float64), ("mps", torch.float32)])
 def test_apples_device_has_no_float64(name, dtype):
-    assert finest(torch.device(name)) == dtype
+    assert widest_float_dtype(torch.device(name)) == dtype

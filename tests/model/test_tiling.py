@@ -282,7 +282,7 @@ def test_a_single_tile_is_the_picture():
     tiling = Tiling.single(30, 20)
     assert (tiling.count, tiling.halo) == (1, 0.0)
     assert tiling.boxes.tolist() == tiling.pixel_boxes.tolist() == [[0, 0, 30, 20]]
-    assert (tiling.centres.tolist(), tiling.halves.tolist()) == ([[15.0, 10.0]], [15.0])
+    assert (tiling.centres.tolist(), tiling.half_extents.tolist()) == ([[15.0, 10.0]], [15.0])
     assert tiling.local_per_unit.tolist() == [[2.0, pytest.approx(4 / 3)]]
     found = tiling.blend(plane_points(tiling))
     assert (found.weight == 1).all()
@@ -430,13 +430,13 @@ def test_local_coordinates_are_isotropic_about_the_middle_of_a_tiles_pixels(tili
     tiles, size = torch.arange(tiling.count), torch.tensor([tiling.width, tiling.height])
     for tile, (x0, y0, x1, y1) in enumerate(documented_pixel_boxes(tiling)):
         assert tiling.centres[tile].tolist() == [(x0 + x1) / 2, (y0 + y1) / 2]
-        assert tiling.halves[tile] == max(x1 - x0, y1 - y0) / 2
-    assert tiling.centres.dtype == tiling.halves.dtype == torch.float64
+        assert tiling.half_extents[tile] == max(x1 - x0, y1 - y0) / 2
+    assert tiling.centres.dtype == tiling.half_extents.dtype == torch.float64
     assert tiling.local(tiling.centres / size, tiles).abs().max() < 1e-9
     aside = torch.tensor([3.0, -5.0], dtype=torch.float64)
-    moved = tiling.local((tiling.centres + aside) / size, tiles) * tiling.halves[:, None]
+    moved = tiling.local((tiling.centres + aside) / size, tiles) * tiling.half_extents[:, None]
     torch.testing.assert_close(moved, aside.expand_as(moved), rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(tiling.local_per_unit, size / tiling.halves[:, None])
+    torch.testing.assert_close(tiling.local_per_unit, size / tiling.half_extents[:, None])
 
 
 @every_tiling
@@ -609,12 +609,12 @@ def test_no_more_tiles_meet_than_are_said_to(tiling):
         in_x = (x > low[0] - tiling.halo) & (x < high[0] + tiling.halo)
         in_y = (y > low[1] - tiling.halo) & (y < high[1] + tiling.halo)
         meeting += in_y[:, None] & in_x
-    assert 1 <= meeting.max() <= tiling.most_meeting <= tiling.count
+    assert 1 <= meeting.max() <= tiling.max_overlap <= tiling.count
 
 
 def test_where_four_tiles_meet_no_more_do():
     grid = Tiling.of(np.ones((64, 64)), count=16, halo=4.0, smallest=8)
-    assert grid.most_meeting == 4
-    assert replace(grid, halo=8.5).most_meeting == 9
+    assert grid.max_overlap == 4
+    assert replace(grid, halo=8.5).max_overlap == 9
     # Tiles as high as the picture meet across alone.
-    assert Tiling.of(np.ones((4, 64)), count=16, halo=2.0, smallest=4).most_meeting == 2
+    assert Tiling.of(np.ones((4, 64)), count=16, halo=2.0, smallest=4).max_overlap == 2

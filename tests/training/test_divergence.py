@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from eoren.errors import DivergenceWarning, EorenError
-from eoren.training.divergence import LOOK_EVERY, Guard
+from eoren.training.divergence import LOOK_EVERY, DivergenceMonitor
 from eoren.training.fit import fit
-from eoren.training.settings import resolve
+from eoren.training.settings import make_settings
 from eoren.training.trainer import Trainer
 
 ENGINES = ["torch", "native"]
@@ -34,7 +34,7 @@ def picture(height=24, width=36, channels=1):
 
 
 def trainer(**changes):
-    settings = resolve("balanced", **{**MOSAIC, "steps": 200, **changes})
+    settings = make_settings("balanced", **{**MOSAIC, "steps": 200, **changes})
     return Trainer.of_picture(picture(), settings, seed=0, device=CPU)
 
 
@@ -49,14 +49,14 @@ def blow_up(networks, which, factor=1e3):
 
 def test_a_network_is_judged_by_its_own_best():
     weights, memory = torch.arange(6.0).view(3, 2), torch.ones(3, 1, 1)
-    guard = Guard([weights], [memory])
-    assert guard.look(torch.tensor([1.0, 1e-3, 1e-9]), step=0).tolist() == []
+    guard = DivergenceMonitor([weights], [memory])
+    assert guard.check_and_rollback(torch.tensor([1.0, 1e-3, 1e-9]), step=0).tolist() == []
     kept = weights.clone()
     weights += 10
     memory += 1
     with pytest.warns(DivergenceWarning, match="1 of 3 networks diverged at step 50"):
         # 8 times the best and more; what is as small as the third is no matter.
-        found = guard.look(torch.tensor([7.9, 8.1e-3, 1e-5]), step=50)
+        found = guard.check_and_rollback(torch.tensor([7.9, 8.1e-3, 1e-5]), step=50)
     assert found.tolist() == [1]
     assert weights.tolist() == [(kept[0] + 10).tolist(), kept[1].tolist(), (kept[2] + 10).tolist()]
     assert memory.flatten().tolist() == [2, 1, 2]
@@ -65,56 +65,60 @@ def test_a_network_is_judged_by_its_own_best():
 @pytest.mark.parametrize("error", [torch.nan, torch.inf, -torch.inf])
 def test_what_is_not_finite_is_divergence_at_once(error):
     weights = torch.ones(1, 2)
-    guard = Guard([weights], [])
+    guard = DivergenceMonitor([weights], [])
     weights.fill_(5.0)
     with pytest.warns(DivergenceWarning, match="^the fit diverged at step 0: .* a quarter of the rate$"):
-        guard.look(torch.tensor([error]), step=0)
+        guard.check_and_rollback(torch.tensor([error]), step=0)
     assert weights.tolist() == [[1.0, 1.0]]
 
 
 def test_only_states_near_the_best_are_kept():
     weights = torch.zeros(2, 1)
-    guard = Guard([weights], [])
+    guard = DivergenceMonitor([weights], [])
     for value, errors in ((1.0, [1.0, 1.0]), (2.0, [0.5, 1.4]), (3.0, [0.8, 1.6])):
         weights.fill_(value)
-        guard.look(torch.tensor(errors), step=0)
+        guard.check_and_rollback(torch.tensor(errors), step=0)
     weights.fill_(9.0)
     with pytest.warns(DivergenceWarning):
-        guard.look(torch.tensor([99.0, 99.0]), step=0)
+        guard.check_and_rollback(torch.tensor([99.0, 99.0]), step=0)
     # 0.8 is more than 1.5 times 0.5; 1.4 is not more than 1.5 times 1.0, and 1.6 is.
     assert weights.flatten().tolist() == [2.0, 2.0]
 
 
 def test_a_quarter_of_the_rate_each_time_for_those_alone():
     weights = torch.zeros(3, 1, 2)
-    guard = Guard([weights], [])
+    guard = DivergenceMonitor([weights], [])
     for errors in ([1.0, torch.nan, 1.0], [torch.nan, torch.nan, 1.0]):
         with pytest.warns(DivergenceWarning):
-            guard.look(torch.tensor(errors), step=0)
-    with guard.pacing():
+            guard.check_and_rollback(torch.tensor(errors), step=0)
+    with guard.scaled_updates():
         weights += 16.0
     assert weights[:, 0, 0].tolist() == [4.0, 1.0, 16.0]
 
 
 def test_there_is_an_end_to_it():
-    guard = Guard([torch.zeros(1, 1)], [])
+    guard = DivergenceMonitor([torch.zeros(1, 1)], [])
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         for step in range(20):
-            guard.look(torch.tensor([torch.nan]), step=step)
+            guard.check_and_rollback(torch.tensor([torch.nan]), step=step)
     with pytest.raises(EorenError, match="diverges at step 20 however small"):
-        guard.look(torch.tensor([torch.nan]), step=20)
+        guard.check_and_rollback(torch.tensor([torch.nan]), step=20)
     assert len(said) == 20
 
 
 def test_well_is_what_stands_but_for_those_that_have_diverged():
     weights = torch.ones(3, 2)
-    guard = Guard([weights], [])
-    guard.look(torch.ones(3), step=0)
-    assert guard.well(torch.ones(3))[0] is weights
+    guard = DivergenceMonitor([weights], [])
+    guard.check_and_rollback(torch.ones(3), step=0)
+    assert guard.last_finite_parameters(torch.ones(3))[0] is weights
     weights.fill_(2.0)
     weights[2, 1] = torch.inf
-    assert guard.well(torch.tensor([1.0, 9.0, 1.0]))[0].tolist() == [[2.0, 2.0], [1.0, 1.0], [1.0, 1.0]]
+    assert guard.last_finite_parameters(torch.tensor([1.0, 9.0, 1.0]))[0].tolist() == [
+        [2.0, 2.0],
+        [1.0, 1.0],
+        [1.0, 1.0],
+    ]
     assert weights[1].tolist() == [2.0, 2.0]  # nothing has moved
 
 

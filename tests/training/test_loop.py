@@ -14,11 +14,11 @@ from eoren.errors import EorenError
 from eoren.evaluation.metrics import psnr
 from eoren.training import loop as running
 from eoren.training import trainer as training
-from eoren.training.checkpoint import Identity
+from eoren.training.checkpoint import CheckpointKey
 from eoren.training.fit import fit
-from eoren.training.loop import Run
-from eoren.training.settings import resolve
-from eoren.training.trainer import Trainer, mosaic
+from eoren.training.loop import FitLoop
+from eoren.training.settings import make_settings
+from eoren.training.trainer import Trainer, build_tiling
 
 CPU = torch.device("cpu")
 SMALL = {"device": "cpu", "steps": 6, "width": 6, "depth": 2, "batch": 35, "seed": 3, "tile": 8, "halo": 1.0}
@@ -68,9 +68,9 @@ def test_a_group_is_trained_as_if_it_were_alone(few, objective):
     """Each group's networks are those of a trainer that knows no other group."""
     image = picture()
     settings = {key: value for key, value in SMALL.items() if key not in ("device", "seed")}
-    chosen = resolve("balanced", **settings, objective=objective)
+    chosen = make_settings("balanced", **settings, objective=objective)
     result = fit(image, **SMALL, objective=objective)
-    tiling = mosaic(image, chosen)
+    tiling = build_tiling(image, chosen)
     groups = tiling.groups(5)
     assert len(groups) > 4
     assert (result.ended, result.steps) == ("budget", 6)
@@ -162,7 +162,7 @@ def test_bits_belong_to_a_fit_whose_size_or_end_follows_from_them(tmp_path, few,
 def test_time_that_is_over_leaves_the_rest_flat(few, monkeypatch):
     image = waves()
     now = [0.0]
-    begin = Run._begin
+    begin = FitLoop._begin
 
     def slow(self, standing):
         now[0] += 1.0
@@ -170,7 +170,7 @@ def test_time_that_is_over_leaves_the_rest_flat(few, monkeypatch):
 
     monkeypatch.setattr(running, "monotonic", lambda: now[0])
     monkeypatch.setattr("eoren.training.fit.monotonic", lambda: now[0])
-    monkeypatch.setattr(Run, "_begin", slow)
+    monkeypatch.setattr(FitLoop, "_begin", slow)
     case = {key: value for key, value in SMALL.items() if key != "steps"}
     result = fit(image, **case, seconds=2.5)
     assert result.ended == "budget"
@@ -220,18 +220,18 @@ def test_time_is_shared_out_by_tiles(few, monkeypatch):
 
     monkeypatch.setattr(running, "monotonic", clock)
     begun = []
-    begin = Run._begin
+    begin = FitLoop._begin
 
     def spy(self, standing):
         begun.append(standing)
         begin(self, standing)
 
-    monkeypatch.setattr(Run, "_begin", spy)
-    tiling = mosaic(picture(), resolve("balanced", tile=8, seconds=1.0))
+    monkeypatch.setattr(FitLoop, "_begin", spy)
+    tiling = build_tiling(picture(), make_settings("balanced", tile=8, seconds=1.0))
     case = {key: value for key, value in SMALL.items() if key != "steps"}
-    chosen = resolve("balanced", seconds=4.0, **{k: v for k, v in case.items() if k not in ("device", "seed")})
-    run = Run(picture(), tiling, Identity(chosen, 0, ""), device=CPU, start=0.0)
-    assert run.until_the_end() == "budget"
+    chosen = make_settings("balanced", seconds=4.0, **{k: v for k, v in case.items() if k not in ("device", "seed")})
+    run = FitLoop(picture(), tiling, CheckpointKey(chosen, 0, ""), device=CPU, start=0.0)
+    assert run.run() == "budget"
     assert 4.0 <= run.elapsed() < 4.1
     groups = tiling.groups(5)
     starts = [standing.group_started for standing in begun]
@@ -272,8 +272,8 @@ def test_a_checkpoint_with_a_group_that_cannot_be_is_refused(tmp_path, few, chan
 
 def test_no_group_keeps_the_pixels_of_another(few):
     image = picture(64, 96)
-    chosen = resolve("balanced", tile=8, steps=1, width=4)
-    tiling = mosaic(image, chosen)
+    chosen = make_settings("balanced", tile=8, steps=1, width=4)
+    tiling = build_tiling(image, chosen)
     kept = []
     for group in tiling.groups(5):
         trainer = Trainer.of_picture(image, chosen, seed=0, device=CPU, tiling=tiling, tiles=group)

@@ -9,13 +9,13 @@ from eoren.image.gradients import STENCILS
 from eoren.model.loss import OBJECTIVES
 from eoren.model.quantization import pack
 from eoren.model.siren import initialise, parameter_count
-from eoren.training.settings import PRESETS, Settings, resolve
+from eoren.training.settings import PRESETS, Settings, make_settings
 
 NAN, INFINITE = float("nan"), float("inf")
 
 
 def test_the_paper_preset_is_the_paper_to_the_letter():
-    paper = resolve("paper")
+    paper = make_settings("paper")
     assert (paper.depth, paper.width, paper.omega_first, paper.omega_hidden) == (5, 256, 30.0, 30.0)
     assert paper.tile is None
     assert (paper.optimizer, paper.rate, paper.decay, paper.batch) == ("adam", 1e-4, 1.0, None)
@@ -33,7 +33,7 @@ def test_presets_are_named_after_themselves_and_cannot_be_changed():
     assert "balanced" in PRESETS
     for name, settings in PRESETS.items():
         assert settings.preset == name
-        assert resolve(name) == settings
+        assert make_settings(name) == settings
         assert settings.seconds is not None or settings.steps is not None
     with pytest.raises(TypeError):
         PRESETS["mine"] = PRESETS["paper"]
@@ -47,7 +47,7 @@ def test_every_setting_is_explained():
 
 
 def test_changes_change_what_they_name_and_nothing_else():
-    changed = resolve("paper", width=32, objective="sobolev", gradient_weight=0.5, bits=8, until_psnr=40)
+    changed = make_settings("paper", width=32, objective="sobolev", gradient_weight=0.5, bits=8, until_psnr=40)
     expected = PRESETS["paper"].as_dict() | {
         "width": 32,
         "objective": "sobolev",
@@ -56,20 +56,20 @@ def test_changes_change_what_they_name_and_nothing_else():
         "until_psnr": 40.0,
     }
     assert changed.as_dict() == expected
-    assert resolve("paper") == resolve("paper", tile=None) == PRESETS["paper"]
+    assert make_settings("paper") == make_settings("paper", tile=None) == PRESETS["paper"]
 
 
 def test_none_is_a_value_like_any_other():
     """Where a setting may be none it says what none means; it does not bring back the preset's."""
-    found = resolve("balanced", tile=None, batch=None, omega_first=None, until_psnr=None)
+    found = make_settings("balanced", tile=None, batch=None, omega_first=None, until_psnr=None)
     assert (found.tile, found.batch, found.omega_first, found.until_psnr) == (None,) * 4
     assert PRESETS["balanced"].batch is not None
     with pytest.raises(EorenError, match="give seconds or steps"):
-        resolve("balanced", seconds=None)
+        make_settings("balanced", seconds=None)
 
 
 def test_settings_go_through_json():
-    settings = resolve("balanced", tile=64, until_psnr=40)
+    settings = make_settings("balanced", tile=64, until_psnr=40)
     assert Settings(**json.loads(json.dumps(settings.as_dict()))) == settings
 
 
@@ -85,19 +85,19 @@ def test_settings_go_through_json():
     ],
 )
 def test_a_budget_replaces_the_presets(given, steps, seconds):
-    found = resolve("paper", **given)
+    found = make_settings("paper", **given)
     assert (found.steps, found.seconds) == (steps, seconds)
     assert type(found.seconds) in (float, type(None))
 
 
 def test_whole_numbers_are_welcome_where_fractions_are_meant():
-    found = resolve("paper", rate=1, seconds=3, omega_first=20)
+    found = make_settings("paper", rate=1, seconds=3, omega_first=20)
     assert [type(v) for v in (found.rate, found.seconds, found.omega_first)] == [float] * 3
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_gradient_weight_belongs_to_sobolev_alone(objective):
-    weights = resolve("balanced", objective=objective, gradient_weight=0.25).weights()
+    weights = make_settings("balanced", objective=objective, gradient_weight=0.25).weights()
     standard = OBJECTIVES[objective]
     assert weights.name == objective
     assert weights.color == standard.color
@@ -106,7 +106,7 @@ def test_gradient_weight_belongs_to_sobolev_alone(objective):
 
 @pytest.mark.parametrize("name", ["spline", *STENCILS])
 def test_every_filter_can_be_chosen(name):
-    assert resolve("paper", filter=name).filter == name
+    assert make_settings("paper", filter=name).filter == name
 
 
 @pytest.mark.parametrize(
@@ -165,18 +165,18 @@ def test_every_filter_can_be_chosen(name):
 )
 def test_bad_settings_are_refused_in_one_line_that_names_the_value(changes, message):
     with pytest.raises(EorenError, match=message) as caught:
-        resolve(**changes)
+        make_settings(**changes)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("half", [1.0, 75.0, 80.0, 2000.0])
 def test_the_first_frequency_follows_the_size_unless_it_is_given(half):
     # Weights lie within 1/2, local coordinates count `half` pixels: omega / 2 / half radians a pixel.
-    found = resolve("balanced").starting_omega(half)
+    found = make_settings("balanced").starting_omega(half)
     assert found == pytest.approx(max(30.0, 0.2 * 2 * half))
-    assert resolve("balanced", omega_first=12).starting_omega(half) == 12
-    assert resolve("paper").starting_omega(half) == 30
-    assert resolve("paper", omega_first=None).starting_omega(half) == found
+    assert make_settings("balanced", omega_first=12).starting_omega(half) == 12
+    assert make_settings("paper").starting_omega(half) == 30
+    assert make_settings("paper", omega_first=None).starting_omega(half) == found
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -197,7 +197,7 @@ def stored(settings, hidden, channels):
 @pytest.mark.parametrize("preset", ["balanced", "best", "single"])
 @pytest.mark.parametrize("channels", [1, 4])
 def test_a_size_is_met_from_below_and_as_nearly_as_can_be(budget, width, height, preset, channels):
-    settings = resolve(preset, parameters=budget)
+    settings = make_settings(preset, parameters=budget)
     count, hidden = settings.architecture(width, height, channels)
     each = stored(settings, hidden, channels)
     assert count * each <= budget
@@ -217,7 +217,7 @@ def test_a_size_is_met_from_below_and_as_nearly_as_can_be(budget, width, height,
 
 @pytest.mark.parametrize("bits", [32, 16, 8])
 def test_bits_per_pixel_are_those_of_the_tensors_in_the_file(bits):
-    count, hidden = resolve("balanced", bits_per_pixel=4, bits=bits).architecture(768, 512, 3)
+    count, hidden = make_settings("balanced", bits_per_pixel=4, bits=bits).architecture(768, 512, 3)
     siren = initialise(1, width=hidden, depth=3, channels=3, generator=torch.Generator())
     stored = sum(8 * t.numel() * t.element_size() for t in pack(siren, bits).values())
     stored += 32 * 6 + 32 * 4 + 32  # channel tuning; two nodes of the tree of tiles; checksum
@@ -227,14 +227,14 @@ def test_bits_per_pixel_are_those_of_the_tensors_in_the_file(bits):
 @pytest.mark.parametrize("size", [{"parameters": 5}, {"bits_per_pixel": 1e-6}], ids=str)
 def test_a_size_too_small_for_any_network_is_refused(size):
     with pytest.raises(EorenError, match=r"size of \d (parameters|bits) is too small; one network needs \d+ or more"):
-        resolve("balanced", **size).architecture(100, 100, 3)
+        make_settings("balanced", **size).architecture(100, 100, 3)
 
 
 @pytest.mark.parametrize("preset", ["balanced", "single", "paper"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_width_is_what_counting_up_finds(preset, channels):
     """Unit by unit, as long as another one fits; for every width that a budget just reaches, and just misses."""
-    settings = resolve(preset)
+    settings = make_settings(preset)
     costs = {hidden: stored(settings, hidden, channels) for hidden in range(1, 300)}
     budgets = [cost + more for cost in costs.values() for more in (-1, 0, 1)]
     for budget in [budget for budget in budgets if budget >= costs[1]]:
@@ -242,7 +242,7 @@ def test_the_width_is_what_counting_up_finds(preset, channels):
         while stored(settings, hidden + 1, channels) <= budget:
             hidden += 1
         # Fewer pixels than two tiles have, so that there is one network.
-        assert resolve(preset, parameters=budget).architecture(24, 24, channels) == (1, hidden)
+        assert make_settings(preset, parameters=budget).architecture(24, 24, channels) == (1, hidden)
 
 
 HUGE = "more than 4,294,967,296 numbers"
@@ -265,12 +265,12 @@ HUGE = "more than 4,294,967,296 numbers"
 @pytest.mark.parametrize("preset", ["balanced", "single"])
 def test_a_function_beyond_all_memory_is_refused(preset, size):
     with pytest.raises(PictureError, match=HUGE) as caught:
-        resolve(preset, **size).architecture(10_000, 1000, 3)
+        make_settings(preset, **size).architecture(10_000, 1000, 3)
     assert len(str(caught.value)) < 200
 
 
 def test_the_largest_function_has_as_many_numbers_as_the_largest_picture():
-    count, hidden = resolve("single", parameters=2**32).architecture(1000, 1000, 3)
+    count, hidden = make_settings("single", parameters=2**32).architecture(1000, 1000, 3)
     assert count == 1
     assert 0.999 * 2**32 < parameter_count(hidden, 4, 3) <= 2**32
 
@@ -296,6 +296,6 @@ def test_settings_without_an_end_are_refused():
     ids=str,
 )
 def test_large_pictures_get_time_in_proportion_unless_it_is_given(given, small, large):
-    found = resolve(**given)
+    found = make_settings(**given)
     assert found.time_limit(768, 512) == small
     assert found.time_limit(6000, 4000) == large

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from eoren.training import tile_scheduler as module
-from eoren.training.settings import resolve
-from eoren.training.tile_scheduler import Effort
+from eoren.training.settings import make_settings
+from eoren.training.tile_scheduler import TileScheduler
 from eoren.training.trainer import Trainer
 
 
@@ -12,9 +12,9 @@ def run(effort, errors, steps, multiple=1):
     """Who was in which step, ``(steps, tiles)``, where every tile's error stays what it is."""
     seen = torch.zeros(steps, len(errors), dtype=torch.bool)
     for step in range(steps):
-        awake = effort.awake(multiple)
+        awake = effort.select(multiple)
         seen[step, awake] = True
-        effort.learn(awake, errors[awake])
+        effort.update(awake, errors[awake])
     return seen
 
 
@@ -24,7 +24,7 @@ def hardness(tiles=50, spread=1.0, seed=0):
 
 def test_steps_go_by_a_power_of_the_squared_error():
     errors, areas = hardness(), 100 * hardness(seed=1)
-    counts = run(Effort(areas), errors, 4000).float().mean(0).numpy()
+    counts = run(TileScheduler(areas), errors, 4000).float().mean(0).numpy()
     difficulty = (errors * areas).numpy() ** 0.75
     expected = np.clip(difficulty / np.quantile(difficulty, 0.8), 0.3, 1)
     np.testing.assert_allclose(counts, expected, atol=0.02)
@@ -34,42 +34,42 @@ def test_steps_go_by_a_power_of_the_squared_error():
 
 @pytest.mark.parametrize("multiple", [1, 8, 64])
 def test_work_comes_in_pieces_of_one_size(multiple):
-    sizes = run(Effort(torch.ones(50)), hardness(), 200, multiple).sum(1)
+    sizes = run(TileScheduler(torch.ones(50)), hardness(), 200, multiple).sum(1)
     assert bool(((sizes % multiple == 0) | (sizes == 50)).all())
     assert bool((sizes > 0).all())
     assert bool((sizes < 50).any()) == (multiple < 50)
 
 
 def test_all_are_awake_until_something_is_known():
-    seen = run(Effort(torch.ones(50)), hardness(), 60)
+    seen = run(TileScheduler(torch.ones(50)), hardness(), 60)
     assert bool(seen[:20].all())
     assert not bool(seen[20:].all())
 
 
 def test_nobody_rests_where_little_is_saved():
-    assert bool(run(Effort(torch.ones(50)), hardness(spread=0.3), 300).all())
+    assert bool(run(TileScheduler(torch.ones(50)), hardness(spread=0.3), 300).all())
 
 
 def test_equal_tiles_are_never_at_rest():
-    assert bool(run(Effort(torch.ones(30)), torch.full((30,), 0.2), 100).all())
-    assert bool(run(Effort(torch.ones(30)), torch.zeros(30), 100)[:20].all())
+    assert bool(run(TileScheduler(torch.ones(30)), torch.full((30,), 0.2), 100).all())
+    assert bool(run(TileScheduler(torch.ones(30)), torch.zeros(30), 100)[:20].all())
 
 
 def test_every_tile_is_in_steps_of_both_kinds_equally():
     """Axes of the gradient take turns; easy tiles must not see one alone."""
-    seen = run(Effort(torch.ones(50)), hardness(), 500)
+    seen = run(TileScheduler(torch.ones(50)), hardness(), 500)
     assert torch.equal(seen[::2], seen[1::2])
 
 
 def test_a_lone_tile_is_always_awake():
-    assert bool(run(Effort(torch.ones(1)), torch.tensor([0.1]), 50).all())
+    assert bool(run(TileScheduler(torch.ones(1)), torch.tensor([0.1]), 50).all())
 
 
 def test_state_brings_everything_back():
-    errors, straight = hardness(), Effort(torch.ones(50))
+    errors, straight = hardness(), TileScheduler(torch.ones(50))
     for steps in (3, 24, 33):
         run(straight, errors, steps, 4)
-        other = Effort(torch.ones(50))
+        other = TileScheduler(torch.ones(50))
         for own, stored in zip(other.state(), [t.clone() for t in straight.state()], strict=True):
             own.copy_(stored)
         stored = [t.clone() for t in straight.state()]
@@ -83,7 +83,7 @@ def test_tiles_at_rest_do_not_move(monkeypatch):
     monkeypatch.setattr("eoren.model.siren._CHUNK_BYTES", {"cpu": 1 << 12})
     image = np.full((48, 48, 1), 0.5, np.float32)
     image[:24, :24, 0] = np.random.default_rng(0).random((24, 24))
-    chosen = resolve("balanced", steps=1, tile=6, width=8, depth=3, halo=1.0)
+    chosen = make_settings("balanced", steps=1, tile=6, width=8, depth=3, halo=1.0)
     trainer = Trainer.of_picture(image, chosen, seed=0, device=torch.device("cpu"))
     rested = 0
     for step in range(30):

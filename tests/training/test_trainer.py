@@ -9,8 +9,8 @@ from eoren.backends.backpropagation import Backpropagation
 from eoren.errors import EorenError
 from eoren.image.gradients import adjusted_gradient, reference_gradient
 from eoren.model.tiling import Tiling
-from eoren.training.settings import resolve
-from eoren.training.trainer import Trainer, mosaic, picture_seed, tuned
+from eoren.training.settings import make_settings
+from eoren.training.trainer import Trainer, assemble_field, build_tiling, picture_seed
 
 DEVICES = [
     torch.device(name)
@@ -36,20 +36,20 @@ def uneven_picture(height, width, channels=3):
 
 
 def settings(preset="paper", **changes):
-    return resolve(preset, **({"width": 10, "depth": 3, "steps": 100} | changes))
+    return make_settings(preset, **({"width": 10, "depth": 3, "steps": 100} | changes))
 
 
 def trainer_of(image, seed=0, device=CPU, **changes):
     """A trainer, with the tiling that it was given."""
     chosen = settings(**changes)
-    tiling = mosaic(image, chosen)
+    tiling = build_tiling(image, chosen)
     trainer = Trainer.of_picture(image, chosen, seed=seed, device=device, tiling=tiling)
     trainer.tiling = tiling
     return trainer
 
 
 def tuned_field(trainer, image):
-    return tuned(trainer.networks(), trainer.tiling, image, bits=trainer.settings.bits)
+    return assemble_field(trainer.networks(), trainer.tiling, image, bits=trainer.settings.bits)
 
 
 @pytest.fixture
@@ -249,7 +249,7 @@ def assert_far_points_are_exact(trainer, tiling, shift):
     found = trainer.patches.local(positions, slice(2, 3), shift)
     assert found.dtype == torch.float32
     numerator = positions.double() + 0.5 + torch.tensor(shift).double() - tiling.centres[2]
-    assert torch.equal(found, (numerator / tiling.halves[2]).float())
+    assert torch.equal(found, (numerator / tiling.half_extents[2]).float())
     assert found.abs().max() <= 1
 
 
@@ -270,7 +270,7 @@ def test_local_coordinates_are_exact_far_out_in_a_large_picture(shift, upright):
 def test_local_coordinates_are_exact_far_out_in_a_huge_picture(shift, upright):
     tiling = far_tiling(8_000_000, upright)
     trainer = trainer_of(picture(4, 4), objective="pixel", width=2)
-    trainer.patches.centres, trainer.patches.halves = tiling.centres.float(), tiling.halves.float()
+    trainer.patches.centres, trainer.patches.half_extents = tiling.centres.float(), tiling.half_extents.float()
     assert_far_points_are_exact(trainer, tiling, shift)
 
 
@@ -711,7 +711,7 @@ def test_a_pictures_target_ends_at_its_border():
 
 
 def test_a_halo_far_wider_than_the_tiles_is_refused():
-    wide = resolve("balanced", tile=4, halo=40.0, steps=1)
+    wide = make_settings("balanced", tile=4, halo=40.0, steps=1)
     with pytest.raises(EorenError, match=r"halo is 40: up to \d+ tiles would answer"):
-        mosaic(picture(40, 60), wide)
-    assert mosaic(picture(40, 60), replace(wide, halo=4.0)).count > 64
+        build_tiling(picture(40, 60), wide)
+    assert build_tiling(picture(40, 60), replace(wide, halo=4.0)).count > 64

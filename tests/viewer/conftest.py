@@ -13,7 +13,7 @@ import eoren
 pytest.importorskip("fastapi", reason="pip install '.[view]'")
 pytest.importorskip("uvicorn", reason="pip install '.[view]'")
 
-from eoren.viewer.catalog import Exhibit, Gallery
+from eoren.viewer.catalog import FieldCatalog, FieldEntry
 from eoren.viewer.server import serving
 from eoren.viewer.tile_cache import Tiles
 
@@ -46,14 +46,14 @@ def field(picture):
 
 @pytest.fixture
 def exhibit(field, picture):
-    return Exhibit("small", "small", field, "digest", picture)
+    return FieldEntry("small", "small", field, "digest", picture)
 
 
 @pytest.fixture
 def gallery(exhibit, field):
-    gallery = Gallery()
+    gallery = FieldCatalog()
     gallery.show("small", lambda name: exhibit)
-    gallery.show("a/b?", lambda name: Exhibit(name, "a/b?", field, "other"))
+    gallery.show("a/b?", lambda name: FieldEntry(name, "a/b?", field, "other"))
     return gallery
 
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import eoren
-from eoren.viewer.catalog import Exhibit, Gallery
+from eoren.viewer.catalog import FieldCatalog, FieldEntry
 from eoren.viewer.server import serving
 from eoren.viewer.tile_cache import Tiles
 
@@ -100,7 +100,7 @@ def page(server, visit):
 
 @pytest.fixture
 def gallery(exhibit):
-    gallery = Gallery()
+    gallery = FieldCatalog()
     gallery.show("small", lambda name: exhibit)
     return gallery
 
@@ -184,8 +184,8 @@ def test_the_wipe_moves_by_pointer_and_by_key(page, picture, field):
 def test_no_seams_where_tiles_meet(visit, asking):
     """A flat field: any edge on the page is the page's own."""
     flat = eoren.fit(np.full((300, 450, 3), 0.2), steps=2, width=8, depth=1, tile=400, seed=0).field
-    gallery = Gallery()
-    gallery.show("flat", lambda name: Exhibit(name, "flat", flat, "flat"))
+    gallery = FieldCatalog()
+    gallery.show("flat", lambda name: FieldEntry(name, "flat", flat, "flat"))
     with serving(gallery, Tiles(1 << 24)) as address:
         for scale in (1, 1.5):
             page = visit(address, device_scale_factor=scale)
@@ -348,9 +348,9 @@ def test_text_can_be_read_in_both_themes(visit, server, scheme):
 
 
 def test_two_files_side_by_side(visit, asking, exhibit, field):
-    gallery = Gallery()
+    gallery = FieldCatalog()
     gallery.show("small", lambda name: exhibit)
-    gallery.show("small", lambda name: Exhibit(name, "small", field, "other"))
+    gallery.show("small", lambda name: FieldEntry(name, "small", field, "other"))
     with serving(gallery, Tiles(1 << 24)) as address:
         page = visit(address)
         page.settled()

@@ -3,7 +3,7 @@ import pytest
 from scipy.ndimage import map_coordinates
 
 from eoren.errors import EorenError
-from eoren.viewer.catalog import LAYERS, MAGNIFICATION, Exhibit, Gallery, free_name
+from eoren.viewer.catalog import LAYERS, MAGNIFICATION, FieldCatalog, FieldEntry, free_name
 
 
 @pytest.mark.parametrize("size", [(30, 20), (7, 5), (3, 2), (1, 9), (2, 1), (1, 1)])
@@ -16,7 +16,7 @@ def test_the_spline_is_scipys(size, drawn):
 
     small = Small()
     small.size, small.channels = size, 2
-    exhibit = object.__new__(Exhibit)
+    exhibit = object.__new__(FieldEntry)
     exhibit.__dict__.update(name="a", title="a", field=small, digest="", picture=image)
     random = np.random.default_rng(0)
     y, x = (np.sort(random.uniform(-0.5, side - 0.5, 9)) for side in (height, width))
@@ -53,7 +53,7 @@ def test_corners_have_a_pixel(exhibit, corner):
 
 
 def test_without_a_picture_nothing_is_compared(field):
-    alone = Exhibit("a", "a", field, "")
+    alone = FieldEntry("a", "a", field, "")
     assert [layer.name for layer in alone.layers] == ["color", "gradient", "direction", "laplacian"]
     assert "picture" not in alone.at(0.5, 0.5)
     with pytest.raises(EorenError, match="--compare"):
@@ -63,7 +63,7 @@ def test_without_a_picture_nothing_is_compared(field):
 @pytest.mark.parametrize("size", [(20, 30, 3), (30, 20, 1), (31, 20, 3)])
 def test_another_pictures_size_or_channels(field, size, drawn):
     with pytest.raises(EorenError, match=f"{size[0]}x{size[1]} with {size[2]} channels.*30x20 with 3"):
-        Exhibit("a", "a", field, "", drawn(*size))
+        FieldEntry("a", "a", field, "", drawn(*size))
 
 
 def test_identifiers_lead_to_views_and_back(gallery, exhibit):
@@ -97,8 +97,8 @@ def test_names_are_free_and_fit_into_addresses():
 
 
 def test_a_gallery_keeps_all_of_one_title(field):
-    gallery = Gallery()
-    shown = [gallery.show("x", lambda name: Exhibit(name, "x", field, "")) for _ in range(3)]
+    gallery = FieldCatalog()
+    shown = [gallery.show("x", lambda name: FieldEntry(name, "x", field, "")) for _ in range(3)]
     assert [each.name for each in gallery.exhibits()] == ["x", "x-2", "x-3"]
     gallery.remove(shown[1])
     assert gallery.find("x-2") is None

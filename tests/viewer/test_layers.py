@@ -3,7 +3,7 @@ import pytest
 
 import eoren
 from eoren.image.cell_averages import point_values
-from eoren.viewer.catalog import LAYERS, Exhibit, View
+from eoren.viewer.catalog import LAYERS, FieldEntry, View
 from eoren.viewer.iiif import Region
 from eoren.viewer.layers import draw
 from eoren.visualization.colormaps import direction_picture, error_map, error_picture
@@ -151,7 +151,7 @@ def test_the_difference_of_a_large_picture_comes_from_every_so_many_th_pixel(exh
 def test_other_channels(channels, drawn):
     image = drawn(12, 9, channels)
     field = eoren.fit(image, steps=20, width=8, depth=2, seed=0).field
-    exhibit = Exhibit("a", "a", field, "", image)
+    exhibit = FieldEntry("a", "a", field, "", image)
     colours = 1 if channels < 3 else 3
     expected = {"gradient": 1, "direction": 3, "difference": 3, "laplacian": colours}
     for name in LAYERS:
@@ -162,5 +162,5 @@ def test_other_channels(channels, drawn):
 def test_a_field_of_averages_is_compared_with_what_it_is_to_say(drawn):
     image = drawn(24, 16, 3)
     field = eoren.fit(image, steps=20, width=16, depth=2, pixels="areas", seed=0).field
-    found = draw(view(Exhibit("a", "a", field, "", image), "difference"), Region(0, 0, 24, 16), 24, 16)
+    found = draw(view(FieldEntry("a", "a", field, "", image), "difference"), Region(0, 0, 24, 16), 24, 16)
     close(found, errors(field, point_values(image)))

@@ -8,7 +8,7 @@ import eoren
 from eoren.field.serialization import dumps
 from eoren.training.loop import Progress
 from eoren.viewer import live as module
-from eoren.viewer.catalog import Gallery
+from eoren.viewer.catalog import FieldCatalog
 from eoren.viewer.live import Live
 from eoren.viewer.server import serving
 from eoren.viewer.tile_cache import Tiles
@@ -37,7 +37,7 @@ def watched(live, picture, clock, *, every=1.0, steps=40, **more):
 def test_a_fit_is_the_same_whether_watched_or_not(picture, clock):
     for objective in ("sobolev", "gradient"):
         plain = eoren.fit(picture, steps=30, objective=objective, **SMALL)
-        gallery = Gallery()
+        gallery = FieldCatalog()
         live = Live(gallery, "a", picture, lambda: 0.0)
 
         def watch(progress, live=live):
@@ -52,14 +52,14 @@ def test_a_fit_is_the_same_whether_watched_or_not(picture, clock):
 
 
 def test_if_nobody_looks_nothing_is_made(picture, clock):
-    gallery = Gallery()
+    gallery = FieldCatalog()
     watched(Live(gallery, "a", picture, lambda: 0.0), picture, clock)
     assert gallery.exhibits() == []
 
 
 def test_a_copy_waits_until_the_last_one_was_cheap(picture, clock, monkeypatch):
     drawn, copies = [0.0], []
-    live = Live(Gallery(), "a", picture, lambda: drawn[0])
+    live = Live(FieldCatalog(), "a", picture, lambda: drawn[0])
     show = live._show
 
     def noted(field):
@@ -94,13 +94,13 @@ def test_a_copy_waits_until_the_last_one_was_cheap(picture, clock, monkeypatch):
     ],
 )
 def test_a_page_asks_less_often_as_a_fit_goes_on_and_is_there_at_its_end(seconds, done, again, clock):
-    live = Live(Gallery(), "a", np.zeros((2, 2, 1)), lambda: 0.0)
+    live = Live(FieldCatalog(), "a", np.zeros((2, 2, 1)), lambda: 0.0)
     live._progress = Progress(seconds=seconds, done=done)
     assert live.standing()["again"] == pytest.approx(again)
 
 
 def test_who_asks_as_told_by_a_hidden_page_is_there(picture, clock):
-    gallery = Gallery()
+    gallery = FieldCatalog()
     live = Live(gallery, "a", picture, lambda: 0.0)
     live.standing()
     clock[0] += 2 * 6.0
@@ -109,7 +109,7 @@ def test_who_asks_as_told_by_a_hidden_page_is_there(picture, clock):
 
 
 def test_the_newest_two_are_on_show(picture, clock):
-    gallery = Gallery()
+    gallery = FieldCatalog()
     live = Live(gallery, "a", picture, lambda: 0.0)
     names = []
 
@@ -129,7 +129,7 @@ def test_the_newest_two_are_on_show(picture, clock):
 
 
 def test_what_is_shown_is_what_the_fit_has_come_to(picture, clock):
-    gallery = Gallery()
+    gallery = FieldCatalog()
     live = Live(gallery, "a", picture, lambda: 0.0)
     found = []
 
@@ -148,7 +148,7 @@ def test_what_is_shown_is_what_the_fit_has_come_to(picture, clock):
 
 def test_standing_is_json_and_tells_of_tiles_and_curves(picture, clock, monkeypatch):
     monkeypatch.setattr(module, "_CURVE_EVERY", 0.0)
-    live = Live(Gallery(), "a", picture, lambda: 0.0)
+    live = Live(FieldCatalog(), "a", picture, lambda: 0.0)
     before = live.standing()
     assert (before["exhibit"], before["ended"], before["tiles"], before["curves"]) == (None, None, [], "")
     result = watched(live, picture, clock, steps=120)
@@ -170,7 +170,7 @@ def test_tiles_that_rest_fade(clock):
     # Half of it flat: little to learn there.
     picture = np.full((64, 128, 1), 0.5, np.float32)
     picture[:, :64, 0] = np.random.default_rng(0).random((64, 64))
-    live = Live(Gallery(), "a", picture, lambda: 0.0)
+    live = Live(FieldCatalog(), "a", picture, lambda: 0.0)
     watched(live, picture, clock, steps=150, tile=16)
     said = live.standing()
     busy = np.array(said["busy"])
@@ -181,14 +181,14 @@ def test_tiles_that_rest_fade(clock):
 def test_a_long_curve_is_thinned(picture, clock, monkeypatch):
     monkeypatch.setattr(module, "_MOST_POINTS", 10)
     monkeypatch.setattr(module, "_CURVE_EVERY", 0.0)
-    live = Live(Gallery(), "a", picture, lambda: 0.0)
+    live = Live(FieldCatalog(), "a", picture, lambda: 0.0)
     watched(live, picture, clock, steps=100)
     assert 5 <= len(live._curve) <= 20
     assert live._curve[0].steps == 0
 
 
 def test_over_the_web(picture, clock, asking):
-    gallery, tiles = Gallery(), Tiles(1 << 20)
+    gallery, tiles = FieldCatalog(), Tiles(1 << 20)
     live = Live(gallery, "a", picture, lambda: tiles.seconds)
     with serving(gallery, tiles, live=live) as address:
         server = asking(address)

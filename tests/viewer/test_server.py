@@ -17,7 +17,7 @@ from eoren.field.serialization import dumps, loads
 from eoren.model.channel_tuning import Tuning
 from eoren.model.siren import initialise
 from eoren.model.tiling import Tiling
-from eoren.viewer.catalog import Exhibit, Gallery
+from eoren.viewer.catalog import FieldCatalog, FieldEntry
 from eoren.viewer.iiif import MAX_AREA
 from eoren.viewer.server import is_own, serving
 from eoren.viewer.tile_cache import Tiles
@@ -393,8 +393,8 @@ def squares(asking):
     beta = torch.from_numpy(colours)[x, y][:, None]
     field = loads(dumps(Field(silent, Tuning(torch.ones_like(beta), beta), tiling, bits=16)))
     assert psnr(field.render(), picture) > 25  # but for the seams between squares, which tiles blend
-    gallery = Gallery()
-    gallery.show("squares", lambda name: Exhibit(name, "squares", field, "squares"))
+    gallery = FieldCatalog()
+    gallery.show("squares", lambda name: FieldEntry(name, "squares", field, "squares"))
     with serving(gallery, Tiles(1 << 26)) as address:
         yield asking(address)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from eoren.backends import native
 from eoren.backends.backpropagation import Backpropagation
 from eoren.backends.optimizers import ITERATIONS, NEWTON_SCHULZ, Adam, Muon, Networks
-from eoren.backends.tile_pixels import Patches, Tiles
+from eoren.backends.tile_pixels import TilePixels, Tiles
 from eoren.errors import EngineWarning
 from eoren.model.channel_tuning import Moments, Tuning
 from eoren.model.loss import Pass
@@ -67,7 +67,7 @@ class Engine(Protocol):
 class TorchEngine:
     """Batched products in PyTorch. Chunks of networks and points whose activations stay in the cache."""
 
-    def __init__(self, siren: Siren, patches: Patches, slopes: Float[Tensor, "pixels channels 2"] | None) -> None:
+    def __init__(self, siren: Siren, patches: TilePixels, slopes: Float[Tensor, "pixels channels 2"] | None) -> None:
         """Make room for the gradients."""
         self.adam: type[Adam] = Adam
         self.muon: type[Muon] = Muon
@@ -115,7 +115,7 @@ class TorchEngine:
             assert self._slopes is not None
             slope = self._slopes[pixels]
             target += [slope[..., axis] for axis in each.axes]
-        per_pixel = (1 / patches.halves[tiles, None]).expand(-1, 2)
+        per_pixel = (1 / patches.half_extents[tiles, None]).expand(-1, 2)
         said = self._backpropagation.forward(
             tiles, patches.local(positions, tiles, each.offset), axes=each.axes, scale=per_pixel
         )
@@ -151,7 +151,7 @@ class TorchEngine:
 class NativeEngine:
     """The fused step of ``src/native``, one tile a thread."""
 
-    def __init__(self, siren: Siren, patches: Patches, slopes: Float[Tensor, "pixels channels 2"] | None) -> None:
+    def __init__(self, siren: Siren, patches: TilePixels, slopes: Float[Tensor, "pixels channels 2"] | None) -> None:
         """Make room for the gradients."""
         self.gradients = [torch.zeros_like(t) for t in siren.tensors()]
         self.adam: type[Adam] = FusedAdam
@@ -164,7 +164,7 @@ class NativeEngine:
             columns=patches.columns,
             boxes=patches.boxes,
             centres=patches.centres,
-            halves=patches.halves,
+            half_extents=patches.half_extents,
         )
 
     def together(self, points: int, passes: Sequence[Pass]) -> int:
@@ -230,7 +230,7 @@ def _indices(networks: Networks, like: Tensor) -> Int[Tensor, " networks"]:
     return networks if isinstance(networks, Tensor) else torch.arange(len(like))[networks]
 
 
-def engine_of(siren: Siren, patches: Patches, slopes: Float[Tensor, "pixels channels 2"] | None) -> Engine:
+def engine_of(siren: Siren, patches: TilePixels, slopes: Float[Tensor, "pixels channels 2"] | None) -> Engine:
     """The engine that trains some networks: the native one where it can.
 
     Where nobody asked for PyTorch, and it is what there is for the CPU, that is said: once for every reason.

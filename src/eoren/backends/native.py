@@ -223,7 +223,7 @@ class Differentiation:
         columns: in a row of the pixels.
         boxes: per network, ``(column0, row0, column1, row1)`` of its own pixels.
         centres: per network, the origin of its coordinates.
-        halves: per network, pixels to a unit of its coordinates.
+        half_extents: per network, pixels to a unit of its coordinates.
     """
 
     def __init__(
@@ -236,12 +236,14 @@ class Differentiation:
         columns: int,
         boxes: Int[Tensor, "batch 4"],
         centres: Float[Tensor, "batch 2"],
-        halves: Float[Tensor, " batch"],
+        half_extents: Float[Tensor, " batch"],
     ) -> None:
         """Look up where everything is."""
         self._channels = siren.channels
-        self._held = (siren, list(gradients), color, slopes, boxes, centres, halves)
-        self._step = step = _Step(columns=columns, box=_at(boxes, torch.int64), centre=_at(centres), half=_at(halves))
+        self._held = (siren, list(gradients), color, slopes, boxes, centres, half_extents)
+        self._step = step = _Step(
+            columns=columns, box=_at(boxes, torch.int64), centre=_at(centres), half=_at(half_extents)
+        )
         step.network = _networks(siren)
         step.gradient = _networks(siren.with_tensors(gradients))
         step.color, step.slope = _at(color), None if slopes is None else _at(slopes)
@@ -408,7 +410,7 @@ class Rendering:
         siren = siren.with_tensors([t.contiguous() for t in siren.tensors()])
         alpha, beta = tuning.alpha.contiguous(), tuning.beta.contiguous()
         first, cut = tiling.cuts
-        centres, halves = tiling.centres.contiguous(), tiling.halves.contiguous()
+        centres, halves = tiling.centres.contiguous(), tiling.half_extents.contiguous()
         self._held = (siren, alpha, beta, first, cut, centres, halves)
         self._channels = siren.channels
         self._grid = _Grid(

@@ -16,7 +16,7 @@ from eoren.model.tiling import Tiling
 Tiles = slice | Tensor
 
 
-class Patches:
+class TilePixels:
     """Pixels of a batch of networks, each with a box of its own: tiles of a picture, or whole pictures.
 
     Args:
@@ -31,13 +31,13 @@ class Patches:
         areas: as given.
         boxes: as given.
         columns: as given.
-        halves: ``(networks,)``, pixels to a unit of local coordinates, see :attr:`eoren.model.tiling.Tiling.halves`.
+        half_extents: ``(networks,)``, pixels per unit of local coordinates, see :class:`eoren.model.tiling.Tiling`.
         centres: ``(networks, 2)``, origins of local coordinates.
         most: pixels of the largest box.
 
     Example:
         >>> single = Tiling.single(8, 6)
-        >>> patches = Patches.of_tiles(np.zeros((6, 8, 1), np.float32), single, device=torch.device("cpu"))
+        >>> patches = TilePixels.of_tiles(np.zeros((6, 8, 1), np.float32), single, device=torch.device("cpu"))
         >>> index, position = patches.pixels(slice(0, 1), torch.tensor([9]))
         >>> index.tolist(), position.tolist(), patches.local(position, slice(0, 1)).tolist()
         ([[9]], [[[1, 1]]], [[[-0.625, -0.375]]])
@@ -59,7 +59,7 @@ class Patches:
         self.areas = areas.float().to(device)
         # Whole and half pixels are exact in float32.
         self.centres = ((low + high).double() / 2).float().to(device)
-        self.halves = ((high - low).amax(1).double() / 2).float().to(device)
+        self.half_extents = ((high - low).amax(1).double() / 2).float().to(device)
         self.most = int((high - low).prod(1).max())
 
     @classmethod
@@ -71,7 +71,7 @@ class Patches:
         *,
         at: tuple[int, int] = (0, 0),
         device: torch.device,
-    ) -> "Patches":
+    ) -> "TilePixels":
         """Neighbouring tiles of a picture, halo included.
 
         Nothing is kept of the picture but the box around them, so that a large one is worked on piece by piece.
@@ -93,7 +93,7 @@ class Patches:
     @classmethod
     def of_pictures(
         cls, images: Float[np.ndarray, "pictures height width channels"], *, device: torch.device
-    ) -> "Patches":
+    ) -> "TilePixels":
         """Whole pictures of one size, one network each: boxes of a tall stack of them.
 
         Args:
@@ -124,7 +124,7 @@ class Patches:
     ) -> Float[Tensor, "tiles points 2"]:
         """Pixel centres, moved by ``offset`` pixels, as the tiles' networks see them."""
         shift = self.centres.new_tensor(offset) + 0.5
-        return (positions - self.centres[tiles, None] + shift) / self.halves[tiles, None, None]
+        return (positions - self.centres[tiles, None] + shift) / self.half_extents[tiles, None, None]
 
     def every_pixel(self, chunk: int) -> Iterator[tuple[slice, Int[Tensor, " part"]]]:
         """All pixels of every tile, each once, one tile at a time, at most ``chunk`` together."""
@@ -149,7 +149,7 @@ class Patches:
         assert len((self.boxes[:, 2:] - self.boxes[:, :2]).unique(dim=0)) == 1
         _, positions = self.pixels(slice(0, 1), torch.arange(self.most, device=self.color.device))
         points = self.local(positions, slice(0, 1)).expand(siren.batch, -1, -1)
-        scale = (1 / self.halves)[:, None].expand(-1, 2)
+        scale = (1 / self.half_extents)[:, None].expand(-1, 2)
         with torch.no_grad():
             if is_native(siren):
                 counts = torch.full((siren.batch,), self.most)

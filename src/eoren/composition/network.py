@@ -17,10 +17,10 @@ from eoren.model.channel_tuning import Moments
 from eoren.model.devices import choose_device
 from eoren.model.quantization import rounded
 from eoren.model.tiling import Tiling
-from eoren.training.checkpoint import Identity
+from eoren.training.checkpoint import CheckpointKey
 from eoren.training.fit import FitResult, checked_seed, finished, seconds_of_record
-from eoren.training.loop import Progress, Run
-from eoren.training.settings import resolve
+from eoren.training.loop import FitLoop, Progress
+from eoren.training.settings import make_settings
 
 
 def fit_gradients(
@@ -55,23 +55,25 @@ def fit_gradients(
     Raises:
         EorenError: as :func:`eoren.fit`.
     """
-    chosen = resolve(preset or "single", **{**settings, "objective": "gradient", "filter": "forward", "tile": None})
+    chosen = make_settings(
+        preset or "single", **{**settings, "objective": "gradient", "filter": "forward", "tile": None}
+    )
     seed, place = checked_seed(seed), choose_device(device)
     if checkpoint is not None:
         check_writable(Path(checkpoint))
     height, width, _ = rough.shape
     tiling = Tiling.single(width, height)
-    run = Run(
+    run = FitLoop(
         rough,
         tiling,
-        Identity(chosen, seed, digest),
+        CheckpointKey(chosen, seed, digest),
         device=place,
         start=monotonic(),
         watch=watch,
         checkpoint=None if checkpoint is None else Path(checkpoint),
         gradient=guidance,
     )
-    ended = run.until_the_end()
+    ended = run.run()
     run.keep()
     siren = rounded(run.siren, chosen.bits)
     moments = Moments(1, siren.channels, siren.device)

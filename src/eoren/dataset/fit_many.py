@@ -12,11 +12,11 @@ from eoren.dataset.executors import Engine, engine_of
 from eoren.dataset.shards import Fitted, Job, Task, Work
 from eoren.dataset.sources import Item, Source, decoded, open_source
 from eoren.dataset.store import Manifest, Store, is_store
-from eoren.dataset.tile_jobs import Fragment, Spread, spread
+from eoren.dataset.tile_jobs import LargeImageJob, TileGroupResult, spread
 from eoren.errors import EorenError, PictureError
 from eoren.model.devices import choose_device
 from eoren.model.siren import parameter_count
-from eoren.training.settings import Settings, resolve
+from eoren.training.settings import Settings, make_settings
 
 _MAX_SEED = 2**32 - 1
 # A kill costs the shards under way: about half a minute of a core, at 30 GFLOP/s.
@@ -111,7 +111,7 @@ def fit_many(
         (12, 12)
     """
     budget = {"steps": steps, "seconds": seconds}
-    chosen = resolve(preset, **{name: value for name, value in budget.items() if value is not None}, **settings)
+    chosen = make_settings(preset, **{name: value for name, value in budget.items() if value is not None}, **settings)
     if chosen.until_psnr is not None:
         raise EorenError("until_psnr is for one picture; give many pictures steps or seconds")
     choose_device(device)
@@ -128,7 +128,7 @@ def fit_many(
         size = _whole("shard", shard, 1, 2**20)
     else:
         size = Store(folder).manifest.shard if is_store(folder) else _shard_size(first, chosen)
-    with Store.held(folder, Manifest.of(work, size)) as opened:
+    with Store.open_locked(folder, Manifest.of(work, size)) as opened:
         return _fit(opened, work, source, items, fitting, watch)
 
 
@@ -143,7 +143,7 @@ def _fit(
     done, failed, earlier = 0, 0, 0
     size = store.manifest.shard
     there = set(store.shards())
-    spreads: dict[int, Spread] = {}
+    spreads: dict[int, LargeImageJob] = {}
 
     def missing() -> Iterator[Job]:
         """Shards that are not in the store, read when their turn comes."""
@@ -184,7 +184,7 @@ def _fit(
             raise KeyboardInterrupt
 
     for found in engine.run(work, missing(), tick):
-        if isinstance(found, Fragment):
+        if isinstance(found, TileGroupResult):
             store.keep(found)
             spreads[found.shard].add(found)
             if spreads[found.shard].is_whole:

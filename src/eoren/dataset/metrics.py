@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.ndimage import gaussian_filter
 
-from eoren.image.gradients import slopes
+from eoren.image.gradients import pixel_gradient
 
 # As scikit-image has them with Gaussian weights: sigma, where it is cut, the window that it counts for, and the
 # constants of Wang et al. (doi:10.1109/TIP.2003.819861) at a range of 1.
@@ -39,7 +39,7 @@ def measure(
     eighths = np.floor(colors * 255 + 0.5) / 255
     # Every picture is as good as so many channels more.
     side_by_side = np.moveaxis(images, 0, 2).reshape(height, width, count * channels)
-    reference = slopes(np.ascontiguousarray(side_by_side)).reshape(height * width, count, channels, 2)
+    reference = pixel_gradient(np.ascontiguousarray(side_by_side)).reshape(height * width, count, channels, 2)
     error = said[:, 1:] - np.moveaxis(reference, (1, 3), (0, 1))
     return {
         "psnr": _decibel(np.square(colors - images, dtype=np.float64)),

@@ -27,14 +27,22 @@ from safetensors.torch import save as save_tensors
 from eoren._version import __version__
 from eoren.dataset.index import MOST_ROWS, parquet, read_rows, write_rows
 from eoren.dataset.shards import Fitted, Work
-from eoren.dataset.tile_jobs import Fragment
+from eoren.dataset.tile_jobs import TileGroupResult
 from eoren.errors import EorenError
 from eoren.field.field import Field, Provenance
 from eoren.field.schema import Description, whole
-from eoren.fs.files import atomic_path, exclusive, is_temporary, make_folder, open_regular, sweep, write_text
+from eoren.fs.files import (
+    atomic_path,
+    exclusive,
+    is_temporary,
+    make_folder,
+    open_regular,
+    remove_stale_temporaries,
+    write_text,
+)
 from eoren.fs.safetensors_layout import check_file
 from eoren.model.quantization import pack
-from eoren.training.settings import Settings, resolve
+from eoren.training.settings import Settings, make_settings
 
 if TYPE_CHECKING:
     import pyarrow
@@ -95,7 +103,7 @@ class Store:
 
     @classmethod
     @contextmanager
-    def held(cls, folder: Path, manifest: Manifest) -> Iterator["Store"]:
+    def open_locked(cls, folder: Path, manifest: Manifest) -> Iterator["Store"]:
         """A new store, or one that goes on where it was left, in which nobody else writes meanwhile.
 
         What a killed run left behind is swept away.
@@ -137,7 +145,7 @@ class Store:
         """Remove what a killed run left behind, and make the folders that it, or who copied the store, left out."""
         for part in (self.folder, *(self.folder / name for name in _PARTS)):
             make_folder(part)
-            sweep(part)
+            remove_stale_temporaries(part)
         for shard in self.shards():
             self._forget_pieces(shard)
 
@@ -168,17 +176,17 @@ class Store:
         write_rows(self.index_path(fitted.shard), fitted.rows)
         self._forget_pieces(fitted.shard)
 
-    def keep(self, fragment: Fragment) -> None:
+    def keep(self, fragment: TileGroupResult) -> None:
         """Keep a piece of a picture until :meth:`write` has the whole."""
         path = self.folder / "pieces" / f"{fragment.shard:07}-{fragment.group:05}.safetensors"
         with atomic_path(path) as temporary:
             temporary.write_bytes(fragment.dumps())
 
-    def fragments(self, shard: int) -> Iterator[Fragment]:
+    def fragments(self, shard: int) -> Iterator[TileGroupResult]:
         """The pieces that were kept of a picture; damaged ones are passed over, for they are fitted again."""
         for path in self._pieces(shard):
             with suppress(EorenError), open_regular(path) as (file, _):
-                yield Fragment.loads(file.read())
+                yield TileGroupResult.loads(file.read())
 
     def _pieces(self, shard: int) -> list[Path]:
         return sorted((self.folder / "pieces").glob(f"{shard:07}-*.safetensors"))
@@ -305,7 +313,7 @@ def _read_manifest(folder: Path) -> Manifest:
 
 def _settings(stored: Mapping[str, Any]) -> Settings:
     try:
-        return resolve(**stored)
+        return make_settings(**stored)
     except EorenError as refused:  # whose words are for who chose them
         raise ValueError(str(refused)) from None
 

@@ -29,14 +29,14 @@ from eoren.model.devices import choose_device
 from eoren.model.quantization import pack, unpack
 from eoren.model.siren import Siren
 from eoren.model.tiling import Tiling
-from eoren.training.trainer import TILES_AT_ONCE, Trainer, mosaic, tuned, untrained
+from eoren.training.trainer import TILES_AT_ONCE, Trainer, assemble_field, build_tiling, init_networks
 
 _KEY = "eoren-piece"
 _MOST = 2**53
 
 
 @dataclass(frozen=True, eq=False)
-class Fragment:
+class TileGroupResult:
     """The networks of a piece.
 
     Attributes:
@@ -63,7 +63,7 @@ class Fragment:
         return bytes(save_tensors(tensors, {_KEY: json.dumps(header)}))
 
     @classmethod
-    def loads(cls, data: bytes) -> "Fragment":
+    def loads(cls, data: bytes) -> "TileGroupResult":
         """Back from a file.
 
         Raises:
@@ -85,7 +85,7 @@ class Fragment:
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
+class TileGroupJob:
     """A group of tiles to fit.
 
     Attributes:
@@ -113,7 +113,7 @@ class Piece:
         """Of the picture's tiles."""
         return float(self.tiles.stop - self.tiles.start) / self.tiling.count
 
-    def run(self, work: Work, watch: Watch) -> Fragment:
+    def run(self, work: Work, watch: Watch) -> TileGroupResult:
         """Train the group.
 
         Raises:
@@ -133,11 +133,11 @@ class Piece:
             train(trainer, work.settings, None if limit is None else limit * self.share, watch)
             siren = trainer.networks().to(torch.device("cpu"))
         except PictureError as error:
-            return Fragment(self.shard, self.group, self.digest, trainer.steps_done, None, str(error))
-        return Fragment(self.shard, self.group, self.digest, trainer.steps_done, siren)
+            return TileGroupResult(self.shard, self.group, self.digest, trainer.steps_done, None, str(error))
+        return TileGroupResult(self.shard, self.group, self.digest, trainer.steps_done, siren)
 
 
-class Spread:
+class LargeImageJob:
     """A picture while its pieces are being fitted.
 
     Args:
@@ -155,21 +155,23 @@ class Spread:
         self._picture, self._work = picture, work
         image = picture.pixels
         self._points = point_values(image) if work.settings.pixels == "areas" else image
-        self._tiling = mosaic(self._points, work.settings)
+        self._tiling = build_tiling(self._points, work.settings)
         self._groups = self._tiling.groups(TILES_AT_ONCE)
         self._seed = work.seed_of(image)
-        self._like = untrained(work.settings, self._tiling, image.shape[2], count=1, seed=0)
-        self._fragments: dict[int, Fragment] = {}
+        self._like = init_networks(work.settings, self._tiling, image.shape[2], count=1, seed=0)
+        self._fragments: dict[int, TileGroupResult] = {}
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[TileGroupJob]:
         """Those that are missing still."""
         for group, tiles in enumerate(self._groups):
             if group in self._fragments:
                 continue
             some, at = around(self._points, self._tiling.box(tiles))
-            yield Piece(self.task.shard, group, self._picture.sha256, some, at, self._tiling, tiles, self._seed)
+            yield TileGroupJob(
+                self.task.shard, group, self._picture.sha256, some, at, self._tiling, tiles, self._seed
+            )
 
-    def add(self, fragment: Fragment) -> bool:
+    def add(self, fragment: TileGroupResult) -> bool:
         """Take in what was fitted; fragments of another picture are refused, and a group that has one already."""
         known = fragment.digest == self._picture.sha256 and fragment.group < len(self._groups)
         if not known or fragment.group in self._fragments:
@@ -203,7 +205,7 @@ class Spread:
         parts = [fragment.siren.tensors() for fragment in found if fragment.siren is not None]
         siren = self._like.with_tensors([torch.cat(each) for each in zip(*parts, strict=True)])
         try:
-            field = tuned(siren, tiling, self._points, bits=work.settings.bits)
+            field = assemble_field(siren, tiling, self._points, bits=work.settings.bits)
         except PictureError as refused:  # weights too large for their bits
             return Fitted(self.task.shard, [], [row | failed(str(refused))])
         steps = max(fragment.steps for fragment in found)
@@ -214,7 +216,7 @@ class Spread:
         return Fitted(self.task.shard, [field], [row | {"status": "done", "group": 0, "offset": 0}])
 
 
-def spread(task: Task, work: Work) -> Spread | None:
+def spread(task: Task, work: Work) -> LargeImageJob | None:
     """A shard as pieces, if it is one picture of so many tiles that they are not trained together anyway."""
     if len(task.contents) > 1:
         return None
@@ -224,4 +226,4 @@ def spread(task: Task, work: Work) -> Spread | None:
         count, _ = work.settings.architecture(width, height, channels)
     except PictureError:
         return None  # a row that says so is written like any other
-    return Spread(task, picture, work) if count > TILES_AT_ONCE else None
+    return LargeImageJob(task, picture, work) if count > TILES_AT_ONCE else None

@@ -12,7 +12,7 @@ from skimage.metrics import structural_similarity
 from eoren.errors import EorenError
 from eoren.field.field import Field
 from eoren.image.cell_averages import AVERAGING, point_values
-from eoren.image.gradients import slopes
+from eoren.image.gradients import pixel_gradient
 from eoren.image.io import as_image
 
 Image = Float[np.ndarray, "height width channels"]
@@ -134,7 +134,7 @@ def _squared_errors(field: Field, image: Image) -> tuple[float, float, float]:
             width, height, "color", "gradient", rows=rows, extent=(float(width), float(height))
         )
         clamped = (_averages(field, rows) if areas else color).clip(0, 1)
-        reference = slopes(points, box=(0, top, width, min(top + strip, height)))
+        reference = pixel_gradient(points, box=(0, top, width, min(top + strip, height)))
         sums += [
             np.square(clamped - image[rows], dtype=np.float64).sum(),
             np.square(np.floor(clamped * 255 + 0.5) / 255 - image[rows], dtype=np.float64).sum(),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from eoren.training.settings import Settings, resolve
+from eoren.training.settings import Settings, make_settings
 
 Scale = Literal["small", "paper"]
 
@@ -77,12 +77,12 @@ def methods(networks: Scale | Networks = "paper") -> Mapping[str, Method]:
     """
     shared = networks if isinstance(networks, Networks) else NETWORKS[networks]
     paper = {"width": shared.width, "depth": shared.depth, "steps": shared.epochs, "rate": shared.rate}
-    gradient = resolve("paper", **paper)
+    gradient = make_settings("paper", **paper)
     every = (
-        Method("pixel", "SIREN + pixels", resolve("paper", **paper, objective="pixel"), tuned=False),
+        Method("pixel", "SIREN + pixels", make_settings("paper", **paper, objective="pixel"), tuned=False),
         Method("gradient", "SIREN + gradients", gradient, tuned=False),
         Method("eoren", "EoREN", gradient, tuned=True),
-        Method("ours", "ours", resolve(), tuned=True),
+        Method("ours", "ours", make_settings(), tuned=True),
     )
     return MappingProxyType({method.key: method for method in every})
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from scipy.ndimage import gaussian_filter
 
 from eoren.experiments.trials import METRICS, Trial
-from eoren.image.gradients import slopes
+from eoren.image.gradients import pixel_gradient
 from eoren.visualization.colormaps import (
     brightness,
     color_channels,
@@ -91,7 +91,7 @@ class Panels:
     def __init__(self, image: Pixels, rounds: Sequence[Sequence[Said]]) -> None:
         """Find the scales."""
         self._image = image
-        self.own_gradient = slopes(image)
+        self.own_gradient = pixel_gradient(image)
         magnitude = np.linalg.norm(brightness(self.own_gradient), axis=-1)
         # A flat picture has no slopes to go by.
         self.light = _rounded(max(float(np.quantile(magnitude, _LIGHT)), 1e-3))
@@ -192,7 +192,7 @@ class Panels:
         y = Axis("slopes (%)", _RAREST, 100.0, logarithmic=True)
         for said in trials:
             shares = _shares(said.gradient[..., colors, :], edges)
-            yield self._histogram(said, "slopes", edges, own, shares, x, y)
+            yield self._histogram(said, "pixel_gradient", edges, own, shares, x, y)
 
     def _histogram(
         self, said: Said, what: str, edges: np.ndarray, own: np.ndarray, shares: np.ndarray, x: Axis, y: Axis

@@ -17,7 +17,7 @@ from eoren.field.field import Field, Provenance
 from eoren.field.serialization import dumps, loads
 from eoren.model.quantization import rounded
 from eoren.training.settings import Settings
-from eoren.training.trainer import Trainer, mosaic
+from eoren.training.trainer import Trainer, build_tiling
 
 _CPU = torch.device("cpu")
 
@@ -152,7 +152,7 @@ class _Training:
     def __init__(self, images: Sequence[Image], settings: Settings, seed: int) -> None:
         """Prepare targets and networks."""
         self._images, self._settings, self._seed = images, settings, seed
-        self._tiling = mosaic(images[0], settings)
+        self._tiling = build_tiling(images[0], settings)
         if _is_mosaic(images[0], settings):
             self._trainer = Trainer.of_picture(images[0], settings, seed=seed, device=_CPU, tiling=self._tiling)
         else:

@@ -136,7 +136,7 @@ def tile_texels(field: Field) -> Float[Tensor, "texels 4"]:
     leaf = tree.tile >= 0
     columns = [tree.axis, np.where(leaf, tree.tile, tree.cut), tree.upper, np.zeros(len(leaf))]
     nodes = torch.from_numpy(np.stack(columns, 1))
-    places = pad(torch.cat([tiling.centres, tiling.halves[:, None]], 1), (0, 1))
+    places = pad(torch.cat([tiling.centres, tiling.half_extents[:, None]], 1), (0, 1))
     alpha, beta = (pad(each.cpu()[:, 0], (0, 4 - field.channels)) for each in (field.tuning.alpha, field.tuning.beta))
     return torch.cat([nodes.float(), torch.stack([places.float(), alpha, beta], 1).flatten(0, 1)])
 

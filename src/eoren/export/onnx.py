@@ -129,7 +129,7 @@ def _networks(field: Field) -> dict[str, np.ndarray]:
     tiling = field.tiling
     constants = {
         "tile_centre": tiling.centres,
-        "tile_half": tiling.halves,
+        "tile_half": tiling.half_extents,
         # The streams of the derivatives start as (du/dx, 0) and (0, dv/dy).
         "tile_tangent": torch.diag_embed(tiling.local_per_unit).float().unsqueeze(2),
         "tile_alpha": field.tuning.alpha.cpu(),

@@ -14,7 +14,7 @@ from eoren.backends.native import Rendering, evaluate, is_native
 from eoren.errors import EorenError
 from eoren.model.channel_tuning import Tuning
 from eoren.model.coordinates import grid_lines, pixel_centres
-from eoren.model.devices import finest
+from eoren.model.devices import widest_float_dtype
 from eoren.model.siren import Siren, chunk_points, propagate
 from eoren.model.tiling import Tiling
 
@@ -270,9 +270,9 @@ class Field:
             raise EorenError(f"points have shape {tuple(xy.shape)}, but the last axis must be (x, y)")
         if not bool(xy.isfinite().all()):
             raise EorenError("some points are not finite; give numbers (x, y) of the unit square")
-        points = xy.to(self.siren.device, finest(self.siren.device)).reshape(-1, 2)
+        points = xy.to(self.siren.device, widest_float_dtype(self.siren.device)).reshape(-1, 2)
         with torch.set_grad_enabled(xy.requires_grad and torch.is_grad_enabled()):
-            at_once = max(1, _POINTS_AT_ONCE // max(1, self.tiling.most_meeting - _AT_A_CORNER + 1))
+            at_once = max(1, _POINTS_AT_ONCE // max(1, self.tiling.max_overlap - _AT_A_CORNER + 1))
             jets = [
                 self.jet(part, gradient="gradient" in wanted, laplacian="laplacian" in wanted, extent=extent)
                 for part in points.split(at_once)

@@ -13,7 +13,7 @@ from eoren.image.decoders import MAX_PIXELS
 from eoren.model.channel_tuning import Tuning
 from eoren.model.quantization import BITS, unpack
 from eoren.model.siren import MOST_LAYERS
-from eoren.model.tiling import MOST_MEETING, Tiling
+from eoren.model.tiling import MAX_OVERLAP, Tiling
 
 # Cuts above one tile. The trees that we grow halve the number of tiles at each; a chain of a hundred thousand would
 # take as many times as much memory as its file.
@@ -101,8 +101,8 @@ class Description(NamedTuple):
         tiling = Tiling(self.width, self.height, self.halo, nodes.numpy())
         if tiling.tree.depth > _MAX_DEPTH:
             raise ValueError(f"a tile lies under {tiling.tree.depth} cuts, where {_MAX_DEPTH} are the most")
-        if tiling.most_meeting > MOST_MEETING:
-            raise ValueError(f"its halo is {self.halo:.6g}: {tiling.most_meeting} tiles would answer for one point")
+        if tiling.max_overlap > MAX_OVERLAP:
+            raise ValueError(f"its halo is {self.halo:.6g}: {tiling.max_overlap} tiles would answer for one point")
         return tiling
 
     def field(self, tensors: Mapping[str, Tensor], tiling: Tiling, provenance: Provenance) -> Field:

@@ -177,7 +177,7 @@ def locked(target: str | Path) -> Iterator[None]:
     destination = _destination(target)
     busy = f"{target}: another process is working on it; wait until it has ended, or choose another path"
     with exclusive(destination.with_name(destination.name + ".lock"), busy):
-        sweep(destination.parent, destination)
+        remove_stale_temporaries(destination.parent, destination)
         yield
 
 
@@ -219,7 +219,7 @@ def is_temporary(name: str, start: str = ".eoren-") -> bool:
     return bool(_TEMPORARY.fullmatch(name)) and name.startswith(start)
 
 
-def sweep(folder: Path, destination: Path | None = None) -> None:
+def remove_stale_temporaries(folder: Path, destination: Path | None = None) -> None:
     """Remove what killed processes were writing in a folder, while nobody writes there.
 
     Args:

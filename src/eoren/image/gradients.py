@@ -24,7 +24,7 @@ from scipy.ndimage import correlate1d
 
 from eoren.errors import EorenError
 
-__all__ = ["SPLINE", "STENCILS", "Stencil", "adjusted_gradient", "reference_gradient", "slopes"]
+__all__ = ["SPLINE", "STENCILS", "Stencil", "adjusted_gradient", "pixel_gradient", "reference_gradient"]
 
 SPLINE = "spline"
 """The reference gradient, where a filter is to be named."""
@@ -202,7 +202,7 @@ def reference_gradient(
     return gradient
 
 
-def slopes(
+def pixel_gradient(
     image: Float[np.ndarray, "height width channels"],
     filter: str = SPLINE,
     *,
@@ -221,7 +221,8 @@ def slopes(
 
     Example:
         >>> image = np.random.default_rng(0).random((90, 120, 1))
-        >>> np.allclose(slopes(image, box=(60, 10, 63, 12)), slopes(image)[10:12, 60:63], rtol=0, atol=1e-12)
+        >>> part = pixel_gradient(image, box=(60, 10, 63, 12))
+        >>> np.allclose(part, pixel_gradient(image)[10:12, 60:63], rtol=0, atol=1e-12)
         True
     """
     height, width, _ = image.shape

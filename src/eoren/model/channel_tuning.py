@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eoren.model.devices import finest
+from eoren.model.devices import widest_float_dtype
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Moments:
 
     def __init__(self, batch: int, channels: int, device: torch.device) -> None:
         """Start at nothing seen, for ``batch`` networks."""
-        dtype = finest(device)
+        dtype = widest_float_dtype(device)
         self._sums = torch.zeros(5, batch, 1, channels, dtype=dtype, device=device)
         self._count = torch.zeros(batch, 1, 1, dtype=dtype, device=device)
 

@@ -28,11 +28,11 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def finest(device: torch.device) -> torch.dtype:
+def widest_float_dtype(device: torch.device) -> torch.dtype:
     """The most precise numbers of a device: float64, float32 where Apple's has no others.
 
     Example:
-        >>> finest(torch.device("cpu")), finest(torch.device("mps"))
+        >>> widest_float_dtype(torch.device("cpu")), widest_float_dtype(torch.device("mps"))
         (torch.float64, torch.float32)
     """
     return torch.float32 if device.type == "mps" else torch.float64

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int, Int32
 from torch import Tensor
 
-MOST_MEETING = 64
+MAX_OVERLAP = 64
 """Tiles that may answer for one point of a picture that is fitted or read: what it costs has a bound."""
 LEAST_HALO = 1e-6
 """In pixels. Second derivatives grow with the square of one over it, and 32 bits hold no more for large pictures."""
@@ -158,7 +158,7 @@ class Tiling:
         return (self.pixel_boxes[:, :2] + self.pixel_boxes[:, 2:]).double() / 2
 
     @cached_property
-    def halves(self) -> Float[Tensor, " count"]:
+    def half_extents(self) -> Float[Tensor, " count"]:
         """Per tile, pixels to a unit of local coordinates: half the longer side, halo included. float64."""
         return (self.pixel_boxes[:, 2:] - self.pixel_boxes[:, :2]).amax(1).double() / 2
 
@@ -223,13 +223,13 @@ class Tiling:
     def local(self, points: Float[Tensor, "entries 2"], tiles: Int[Tensor, " entries"]) -> Float[Tensor, "entries 2"]:
         """Unit-square points in the local coordinates of the tile beside each."""
         size = torch.tensor([self.width, self.height], dtype=points.dtype, device=points.device)
-        centres, halves = self.centres.to(points), self.halves.to(points)
-        return (points * size - centres[tiles]) / halves[tiles, None]
+        centres, half_extents = self.centres.to(points), self.half_extents.to(points)
+        return (points * size - centres[tiles]) / half_extents[tiles, None]
 
     @property
     def local_per_unit(self) -> Float[Tensor, "count 2"]:
         """Per tile, how fast its local coordinates change by x and by y of the unit square. float64."""
-        return self.halves.new_tensor([self.width, self.height]) / self.halves[:, None]
+        return self.half_extents.new_tensor([self.width, self.height]) / self.half_extents[:, None]
 
     def blend(self, points: Float[Tensor, "points 2"]) -> Blend:
         """Which tiles answer for each point, and how they blend; differentiable by the points.
@@ -273,14 +273,14 @@ class Tiling:
         )
 
     @cached_property
-    def most_meeting(self) -> int:
+    def max_overlap(self) -> int:
         """How many tiles may answer for one point, see :meth:`blend`: an upper bound.
 
         They come within a halo of it. Of points in that square, no further apart than the shortest tile is long,
         each tile has one of its own.
 
         Example:
-            >>> Tiling.of(np.ones((512, 768)), count=64, halo=2.0).most_meeting
+            >>> Tiling.of(np.ones((512, 768)), count=64, halo=2.0).max_overlap
             4
         """
         boxes = np.array(self.tree.boxes)

@@ -22,7 +22,7 @@ _MOST = 2**53
 
 
 @dataclass(frozen=True)
-class Identity:
+class CheckpointKey:
     """What a checkpoint must have in common with the fit that takes it up.
 
     Attributes:
@@ -45,7 +45,7 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class Standing:
+class LoopState:
     """What a run knows besides its networks.
 
     Attributes:
@@ -80,13 +80,13 @@ class Checkpoint:
         finished: parameters of all networks of the groups before.
     """
 
-    standing: Standing
+    standing: LoopState
     steps: int
     state: Sequence[torch.Tensor]
     finished: Sequence[torch.Tensor] = ()
 
 
-def write_checkpoint(path: Path, identity: Identity, checkpoint: Checkpoint) -> None:
+def write_checkpoint(path: Path, identity: CheckpointKey, checkpoint: Checkpoint) -> None:
     """Store how a run stands; a kill leaves the previous checkpoint, or this one, whole."""
     tensors = {str(i): t for i, t in enumerate(checkpoint.state)}
     tensors |= {f"finished.{i}": t for i, t in enumerate(checkpoint.finished)}
@@ -101,7 +101,7 @@ def write_checkpoint(path: Path, identity: Identity, checkpoint: Checkpoint) -> 
         temporary.write_bytes(data)
 
 
-def read_checkpoint(path: Path, identity: Identity) -> Checkpoint:
+def read_checkpoint(path: Path, identity: CheckpointKey) -> Checkpoint:
     """What a checkpoint of the same fit holds.
 
     Raises:
@@ -113,7 +113,7 @@ def read_checkpoint(path: Path, identity: Identity) -> Checkpoint:
         with safe_open(path, framework="pt") as stored:
             header = json.loads(stored.metadata()[_KEY])
             _compare(path, identity.as_dict(), dict(header["identity"]))
-            steps, standing = header["steps"], Standing(**header["standing"])
+            steps, standing = header["steps"], LoopState(**header["standing"])
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError):
         raise damaged(path) from None
@@ -144,7 +144,7 @@ def _series(tensors: Mapping[str, torch.Tensor], prefix: str) -> list[torch.Tens
     return found
 
 
-def _is_sound(standing: Standing) -> bool:
+def _is_sound(standing: LoopState) -> bool:
     whole = {"measure_at", "group", "earlier_steps"}
     optional = {"color_error", "gradient_error", "worth_measuring"}
     return all(

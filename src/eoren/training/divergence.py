@@ -29,7 +29,7 @@ _SLOWER = 0.25
 _MOST_TIMES = 20
 
 
-class Guard:
+class DivergenceMonitor:
     """What every network of a batch was when it was last seen well, and how much smaller its steps are.
 
     Args:
@@ -38,14 +38,14 @@ class Guard:
 
     Example:
         >>> weights = torch.ones(3, 2)
-        >>> guard = Guard([weights], [])
-        >>> guard.look(torch.tensor([1.0, 1.0, 1.0]), step=0).tolist()
+        >>> guard = DivergenceMonitor([weights], [])
+        >>> guard.check_and_rollback(torch.tensor([1.0, 1.0, 1.0]), step=0).tolist()
         []
         >>> weights.fill_(7.0)[0, 0].item()
         7.0
         >>> with warnings.catch_warnings(record=True) as said:
         ...     warnings.simplefilter("always")
-        ...     guard.look(torch.tensor([1.0, torch.nan, 90.0]), step=8).tolist()
+        ...     guard.check_and_rollback(torch.tensor([1.0, torch.nan, 90.0]), step=8).tolist()
         [1, 2]
         >>> weights.tolist()
         [[7.0, 7.0], [1.0, 1.0], [1.0, 1.0]]
@@ -60,7 +60,7 @@ class Guard:
         self._pace = like.new_ones(len(like))
         self._slowed: Int[Tensor, " slowed"] | None = None
 
-    def look(self, errors: Float[Tensor, " networks"], *, step: int) -> Int[Tensor, " diverged"]:
+    def check_and_rollback(self, errors: Float[Tensor, " networks"], *, step: int) -> Int[Tensor, " diverged"]:
         """Take back what has diverged; if nothing has, remember how all stand. Says what it did.
 
         Args:
@@ -101,7 +101,7 @@ class Guard:
         for kept, own in zip(self._kept, self._guarded, strict=True):
             kept[which] = own[which]
 
-    def well(self, errors: Float[Tensor, " networks"]) -> list[Tensor]:
+    def last_finite_parameters(self, errors: Float[Tensor, " networks"]) -> list[Tensor]:
         """The parameters, those of networks that have diverged as they were when last seen well."""
         diverged = self._diverged(errors)
         for own in self._parameters:
@@ -114,7 +114,7 @@ class Guard:
         return found
 
     @contextmanager
-    def pacing(self) -> Iterator[None]:
+    def scaled_updates(self) -> Iterator[None]:
         """Within it optimisers move the parameters; of networks that diverged once, less far.
 
         Steps are proportional to the rate, so part of a step is a step at part of the rate.

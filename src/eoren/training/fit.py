@@ -22,10 +22,10 @@ from eoren.fs.files import locked
 from eoren.image.cell_averages import point_values
 from eoren.image.io import Picture, as_image, digest_of, read_picture
 from eoren.model.devices import choose_device
-from eoren.training.checkpoint import Identity
-from eoren.training.loop import Ended, Progress, Run
-from eoren.training.settings import Settings, resolve
-from eoren.training.trainer import mosaic, tuned
+from eoren.training.checkpoint import CheckpointKey
+from eoren.training.loop import Ended, FitLoop, Progress
+from eoren.training.settings import Settings, make_settings
+from eoren.training.trainer import assemble_field, build_tiling
 
 _MAX_SEED = 2**32 - 1
 
@@ -108,7 +108,7 @@ def fit(
     """
     budget = {"seconds": seconds, "steps": steps, "until_psnr": until_psnr}
     given = {name: value for name, value in budget.items() if value is not None}
-    chosen = resolve(preset, **given, **settings)
+    chosen = make_settings(preset, **given, **settings)
     seed = checked_seed(seed)
     if checkpoint is None:
         return _fit(image, chosen, seed, device, watch, None)
@@ -128,19 +128,19 @@ def _fit(
     start = monotonic()
     place = choose_device(device)
     points = point_values(pixels) if chosen.pixels == "areas" else pixels
-    tiling = mosaic(points, chosen)
-    run = Run(
+    tiling = build_tiling(points, chosen)
+    run = FitLoop(
         points,
         tiling,
-        Identity(chosen, seed, digest),
+        CheckpointKey(chosen, seed, digest),
         device=place,
         start=start,
         watch=watch,
         checkpoint=checkpoint,
     )
-    ended = run.until_the_end()
+    ended = run.run()
     run.keep()
-    field = tuned(run.siren, tiling, points, bits=chosen.bits)
+    field = assemble_field(run.siren, tiling, points, bits=chosen.bits)
     taken = run.elapsed()
     spent = seconds_of_record(chosen, taken)
     provenance = Provenance(chosen.as_dict(), seed, run.steps, spent, digest, version=__version__)

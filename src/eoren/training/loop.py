@@ -23,14 +23,14 @@ from eoren.model.channel_tuning import Tuning
 from eoren.model.tiling import Tiling
 from eoren.training.checkpoint import (
     Checkpoint,
-    Identity,
-    Standing,
+    CheckpointKey,
+    LoopState,
     check_like,
     damaged,
     read_checkpoint,
     write_checkpoint,
 )
-from eoren.training.trainer import TILES_AT_ONCE, StepErrors, Trainer, tuning_of, untrained
+from eoren.training.trainer import TILES_AT_ONCE, StepErrors, Trainer, init_networks, tuning_of
 
 # A kill loses at most this much work, in seconds.
 CHECKPOINT_EVERY = 30.0
@@ -51,8 +51,8 @@ class Progress:
         done: share of the budget that is used up, 0..1.
         psnr: dB, a running estimate over the pixels of recent steps; none where no colour is fitted at pixels.
         gradient_psnr: dB, likewise, against the target gradients; none where no gradient is fitted.
-        run: the fit itself, to be asked within ``watch`` what it has come to (:meth:`Run.field`). Not to be kept: it
-            holds all that training needs.
+        run: the fit itself, to be asked within ``watch`` what it has come to (:meth:`FitLoop.field`). Not to be
+            kept: it holds all that training needs.
     """
 
     steps: int = 0
@@ -60,7 +60,7 @@ class Progress:
     done: float = 0.0
     psnr: float | None = None
     gradient_psnr: float | None = None
-    run: "Run | None" = field(default=None, repr=False, compare=False)
+    run: "FitLoop | None" = field(default=None, repr=False, compare=False)
 
     @property
     def seconds_left(self) -> float | None:
@@ -68,7 +68,7 @@ class Progress:
         return self.seconds * (1 - self.done) / self.done if self.done > 0 else None
 
 
-class Run:
+class FitLoop:
     """Training from the first step to the last, or from a checkpoint on.
 
     Args:
@@ -90,7 +90,7 @@ class Run:
         self,
         image: Float[np.ndarray, "height width channels"],
         tiling: Tiling,
-        identity: Identity,
+        identity: CheckpointKey,
         *,
         device: torch.device,
         start: float,
@@ -106,16 +106,16 @@ class Run:
         self._settings = identity.settings
         self._limit = self._settings.time_limit(tiling.width, tiling.height)
         self._groups = tiling.groups(TILES_AT_ONCE)
-        one = untrained(self._settings, tiling, image.shape[2], count=1, seed=0).to(device)
+        one = init_networks(self._settings, tiling, image.shape[2], count=1, seed=0).to(device)
         self.siren = one.with_tensors([t.new_zeros(tiling.count, *t.shape[1:]) for t in one.tensors()])
         # Of the groups whose networks need no more training, as far as anybody asked.
         self._tunings: dict[int, Tuning] = {}
         self._stopped = False
         self._progress = Progress()
         if checkpoint is not None and checkpoint.exists():
-            self._take_up(checkpoint)
+            self._resume(checkpoint)
         else:
-            self._begin(Standing(0.0))
+            self._begin(LoopState(0.0))
         self._kept = monotonic()
 
     @property
@@ -156,7 +156,7 @@ class Run:
         found[self._groups[self._standing.group]] = self._trainer.awake.cpu().numpy()
         return found
 
-    def until_the_end(self) -> Ended:
+    def run(self) -> Ended:
         """Train group after group until something ends it: what ended the last group."""
         while True:
             ended = self._until_the_end_of_the_group()
@@ -170,7 +170,7 @@ class Run:
             steps = self._tile_steps
             # Not two groups in memory at a time.
             del self._trainer
-            self._begin(Standing(now, group=group, group_started=now, earlier_steps=steps))
+            self._begin(LoopState(now, group=group, group_started=now, earlier_steps=steps))
 
     def keep(self) -> None:
         """Write the checkpoint, if there is to be one.
@@ -195,7 +195,7 @@ class Run:
                 warnings.warn(f"{error}; the fit goes on without this checkpoint", FitWarning, stacklevel=2)
             self._kept = monotonic()
 
-    def _begin(self, standing: Standing) -> None:
+    def _begin(self, standing: LoopState) -> None:
         """Come to a group of tiles."""
         self._standing = standing
         self._errors = StepErrors(standing.color_error, standing.gradient_error)
@@ -214,7 +214,7 @@ class Run:
         # Steps made, and the share of the budget used, when the steps at hand began.
         self._paced_from = 0, self._done()
 
-    def _take_up(self, path: Path) -> None:
+    def _resume(self, path: Path) -> None:
         stored = read_checkpoint(path, self._identity)
         if stored.standing.group >= len(self._groups):
             raise damaged(path)

@@ -160,9 +160,9 @@ class Settings:
             PictureError: a size too small for any network, or of more numbers than any picture has.
 
         Example:
-            >>> resolve("balanced").architecture(768, 512, 3)
+            >>> make_settings("balanced").architecture(768, 512, 3)
             (130, 32)
-            >>> resolve("balanced", parameters=300_000).architecture(768, 512, 3)
+            >>> make_settings("balanced", parameters=300_000).architecture(768, 512, 3)
             (129, 32)
         """
         count, hidden = self._unbounded(width, height, channels)
@@ -201,7 +201,7 @@ class Settings:
         """Seconds for a picture of so many pixels; none for no limit.
 
         Example:
-            >>> resolve("balanced").time_limit(768, 512), resolve("balanced").time_limit(6000, 4000)
+            >>> make_settings("balanced").time_limit(768, 512), make_settings("balanced").time_limit(6000, 4000)
             (60.0, 3600.0)
         """
         if self.seconds_per_megapixel is None:
@@ -228,7 +228,7 @@ class Settings:
         the same settings. The exponent was measured between 300 and 4,000 steps: docs/measurements.md.
 
         Example:
-            >>> resolve("balanced").pace(1000.0), round(resolve("balanced").pace(3375.0), 6)
+            >>> make_settings("balanced").pace(1000.0), round(make_settings("balanced").pace(3375.0), 6)
             (1.0, 0.666667)
         """
         return float((1000 / max(steps, 300)) ** (1 / 3)) if self.optimizer == "muon" else 1.0
@@ -241,7 +241,7 @@ class Settings:
             steps: that the whole budget allows.
 
         Example:
-            >>> settings = resolve("balanced")
+            >>> settings = make_settings("balanced")
             >>> settings.schedule(0.0, 1000.0), round(settings.schedule(1.0, 1000.0), 6)
             (1.0, 0.01)
         """
@@ -315,7 +315,7 @@ PRESETS: Mapping[str, Settings] = MappingProxyType(
 )
 
 
-def resolve(preset: str = "balanced", **changes: Any) -> Settings:
+def make_settings(preset: str = "balanced", **changes: Any) -> Settings:
     """A preset with some settings changed.
 
     Steps or seconds that are given replace the preset's budget, its seconds per megapixel included.
@@ -324,7 +324,7 @@ def resolve(preset: str = "balanced", **changes: Any) -> Settings:
         EorenError: an unknown preset or setting, or a value that cannot be.
 
     Example:
-        >>> settings = resolve("paper", steps=10)
+        >>> settings = make_settings("paper", steps=10)
         >>> settings.objective, settings.steps, settings.seconds
         ('gradient', 10, None)
     """

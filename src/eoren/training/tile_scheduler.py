@@ -23,19 +23,19 @@ _FIRST = 20
 _BOUT = 2
 
 
-class Effort:
+class TileScheduler:
     """Shares out the steps among tiles by their running errors.
 
     Args:
         areas: of the tiles, in pixels.
 
     Example:
-        >>> effort = Effort(torch.ones(8))
+        >>> effort = TileScheduler(torch.ones(8))
         >>> errors = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
         >>> for step in range(24):
-        ...     awake = effort.awake(1)
-        ...     effort.learn(awake, errors[awake])
-        >>> effort.awake(1).tolist()
+        ...     awake = effort.select(1)
+        ...     effort.update(awake, errors[awake])
+        >>> effort.select(1).tolist()
         [0, 1, 2]
     """
 
@@ -48,7 +48,7 @@ class Effort:
         self._awake = torch.ones_like(areas, dtype=torch.bool)
         self._steps = torch.zeros((), dtype=torch.int64)
 
-    def awake(self, multiple: int) -> Int[Tensor, " awake"]:
+    def select(self, multiple: int) -> Int[Tensor, " awake"]:
         """Tiles of the next step, in order.
 
         Args:
@@ -72,7 +72,7 @@ class Effort:
         """Whether each is among the tiles that :meth:`awake` said last."""
         return self._awake
 
-    def learn(self, awake: Int[Tensor, " awake"], errors: Float[Tensor, " awake"]) -> None:
+    def update(self, awake: Int[Tensor, " awake"], errors: Float[Tensor, " awake"]) -> None:
         """A step was made.
 
         Args:

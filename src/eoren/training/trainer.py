@@ -16,18 +16,18 @@ from torch import Tensor
 
 from eoren.backends.dispatch import engine_of
 from eoren.backends.optimizers import Optimizer
-from eoren.backends.tile_pixels import Patches
+from eoren.backends.tile_pixels import TilePixels
 from eoren.errors import EorenError
 from eoren.field.field import Field
-from eoren.image.gradients import SPLINE, STENCILS, slopes
+from eoren.image.gradients import SPLINE, STENCILS, pixel_gradient
 from eoren.model.channel_tuning import Moments, Tuning
 from eoren.model.loss import Pass
 from eoren.model.quantization import rounded
 from eoren.model.siren import Siren, chunk_points, initialise
-from eoren.model.tiling import MOST_MEETING, Tiling
-from eoren.training.divergence import LOOK_EVERY, Guard
+from eoren.model.tiling import MAX_OVERLAP, Tiling
+from eoren.training.divergence import LOOK_EVERY, DivergenceMonitor
 from eoren.training.settings import Settings
-from eoren.training.tile_scheduler import Effort
+from eoren.training.tile_scheduler import TileScheduler
 
 # A channel flatter than this is not stretched to variance one: that would make a fuss of rounding noise.
 _FLAT = 1 / 255
@@ -69,7 +69,7 @@ class Trainer:
     def __init__(
         self,
         settings: Settings,
-        patches: Patches,
+        patches: TilePixels,
         siren: Siren,
         gradient_target: Float[Tensor, "pixels channels 2"] | None,
         *,
@@ -85,7 +85,7 @@ class Trainer:
         self.gradient_target = gradient_target
         self.steps_done = 0
         self._seed = seed
-        self._effort, self._share_effort = Effort(patches.areas), share_effort
+        self._effort, self._share_effort = TileScheduler(patches.areas), share_effort
         # Per network, what its last step found: mean squared errors of colour (tuned) and slope (sum over axes).
         self._errors = torch.zeros(siren.batch, 2, device=self.device)
         self._shares = (patches.areas / patches.areas.sum())[:, None]
@@ -95,7 +95,7 @@ class Trainer:
         self._optimizers = self._choose_optimizers()
         # The optimisers' counters of steps belong to no single network.
         memories = [t for t in self._memories() if t.ndim]
-        self._guard = Guard(self._parameters, [*memories, self._errors, self._effort.errors])
+        self._guard = DivergenceMonitor(self._parameters, [*memories, self._errors, self._effort.errors])
         self.tuning = self._starting_tuning()
 
     @classmethod
@@ -118,22 +118,22 @@ class Trainer:
             settings: see :class:`eoren.training.settings.Settings`.
             seed: of the networks and of the order of the pixels.
             device: where to work.
-            tiling: of the picture; by default what :func:`mosaic` makes of it.
+            tiling: of the picture; by default what :func:`build_tiling` makes of it.
             tiles: which of its tiles to train; all by default. The others' pixels are not kept.
             gradient: to fit instead of the image's own, ``(H, W, C, 2)`` in intensity per pixel, where
                 ``settings.filter`` puts it.
             at: column and row of the image's first pixel in the picture, where the image is what
                 :func:`eoren.image.gradients.around` leaves of it.
         """
-        tiling = tiling or mosaic(image, settings)
+        tiling = tiling or build_tiling(image, settings)
         x0, y0, x1, y1 = tiling.box(tiles)
         box = (x0 - at[0], y0 - at[1], x1 - at[0], y1 - at[1])
-        patches = Patches.of_tiles(image, tiling, tiles, at=at, device=device)
-        siren = untrained(settings, tiling, image.shape[2], count=len(patches.boxes), seed=seed).to(device)
+        patches = TilePixels.of_tiles(image, tiling, tiles, at=at, device=device)
+        siren = init_networks(settings, tiling, image.shape[2], count=len(patches.boxes), seed=seed).to(device)
         target = None
         if settings.weights().gradient:
             x0, y0, x1, y1 = box
-            found = slopes(image, settings.filter, box=box) if gradient is None else gradient[y0:y1, x0:x1]
+            found = pixel_gradient(image, settings.filter, box=box) if gradient is None else gradient[y0:y1, x0:x1]
             target = torch.from_numpy(found).flatten(0, 1).to(device)
         return cls(settings, patches, siren, target, seed=seed)
 
@@ -164,14 +164,14 @@ class Trainer:
         single = Tiling.single(width, height)
         alone = replace(settings, tile=None)
         seeds = [seed if same_start else picture_seed(image, seed) for image in images]
-        drawn = [untrained(alone, single, channels, count=1, seed=each) for each in seeds]
+        drawn = [init_networks(alone, single, channels, count=1, seed=each) for each in seeds]
         tensors = zip(*(siren.tensors() for siren in drawn), strict=True)
         siren = drawn[0].with_tensors([torch.cat(each) for each in tensors]).to(device)
         target = None
         if settings.weights().gradient:
-            found = np.concatenate([slopes(image, settings.filter) for image in images])
+            found = np.concatenate([pixel_gradient(image, settings.filter) for image in images])
             target = torch.from_numpy(found).flatten(0, 1).to(device)
-        patches = Patches.of_pictures(images, device=device)
+        patches = TilePixels.of_pictures(images, device=device)
         return cls(settings, patches, siren, target, seed=seed, share_effort=False)
 
     def _choose_optimizers(self) -> list[tuple[Optimizer, list[int], float]]:
@@ -224,7 +224,7 @@ class Trainer:
         """
         points, passes = self._points_of_step(self.steps_done), self._passes()
         together = self._engine.together(len(points), passes) if self._share_effort else self.siren.batch
-        awake = self._effort.awake(together)
+        awake = self._effort.select(together)
         # Channel tuning stands in for the colours where the objective leaves them alone.
         moments = Moments(self.siren.batch, self.siren.channels, self.device) if self.objective.color == 0 else None
         squares = self._engine.differentiate(awake, points, passes, self.tuning, moments, stop)
@@ -235,13 +235,13 @@ class Trainer:
         if moments is not None:
             self._errors[awake, 0] = moments.squared_errors().mean((1, 2))[awake].to(squares)
         weights = squares.new_tensor([self.objective.color, self.objective.gradient])
-        self._effort.learn(awake, (self._errors[awake] * weights).sum(1))
+        self._effort.update(awake, (self._errors[awake] * weights).sum(1))
         # Of all tiles, by area: those at rest keep what they had.
         color, slope = ((self._shares * self._errors).sum(0)).tolist()
         # Errors are those of the parameters as they stand: so the guard looks before these move.
         wrong = not isfinite(color + slope)
         due = wrong or self.steps_done % LOOK_EVERY == 0
-        diverged = self._guard.look(self._effort.errors, step=self.steps_done) if due else awake[:0]
+        diverged = self._guard.check_and_rollback(self._effort.errors, step=self.steps_done) if due else awake[:0]
         if len(diverged):
             # The gradients of these are of no use, and the errors of all are not what they were.
             awake = awake[~torch.isin(awake, diverged)]
@@ -254,7 +254,7 @@ class Trainer:
 
     def _move(self, rate: float, awake: Int[Tensor, " awake"]) -> None:
         networks = awake if len(awake) < self.siren.batch else slice(None)
-        with self._guard.pacing():
+        with self._guard.scaled_updates():
             for optimizer, indices, own_rate in self._optimizers:
                 optimizer.step([self.gradients[i] for i in indices], rate * own_rate, networks)
 
@@ -292,7 +292,7 @@ class Trainer:
 
     def networks(self) -> Siren:
         """The networks as they stand; those that have just diverged, as they were when last seen well."""
-        return self.siren.with_tensors(self._guard.well(self._effort.errors))
+        return self.siren.with_tensors(self._guard.last_finite_parameters(self._effort.errors))
 
     @property
     def awake(self) -> Bool[Tensor, " networks"]:
@@ -333,7 +333,7 @@ class Trainer:
         self._guard.restored()
 
 
-def mosaic(image: Float[np.ndarray, "height width channels"], settings: Settings) -> Tiling:
+def build_tiling(image: Float[np.ndarray, "height width channels"], settings: Settings) -> Tiling:
     """One tile, or tiles with equal shares of the gradient's magnitude.
 
     Args:
@@ -351,20 +351,20 @@ def mosaic(image: Float[np.ndarray, "height width channels"], settings: Settings
     strip = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, strip):
         # The spline's, whatever the target.
-        slope = slopes(image, box=(0, top, width, min(top + strip, height)))
+        slope = pixel_gradient(image, box=(0, top, width, min(top + strip, height)))
         # The exponent was measured: docs/measurements.md.
         detail[top : top + strip] = np.sqrt(np.einsum("hwca,hwca->hw", slope, slope) + _LEAST_DETAIL**2)
     side = (width * height / count) ** 0.5
     tiling = Tiling.of(detail, count=count, halo=settings.halo, smallest=max(4, int(side / 4)))
-    if tiling.most_meeting > MOST_MEETING:  # nobody would read its file
+    if tiling.max_overlap > MAX_OVERLAP:  # nobody would read its file
         raise EorenError(
-            f"halo is {settings.halo:g}: up to {tiling.most_meeting} tiles would answer for one point, where "
-            f"{MOST_MEETING} are the most; give a smaller halo, or larger tiles"
+            f"halo is {settings.halo:g}: up to {tiling.max_overlap} tiles would answer for one point, where "
+            f"{MAX_OVERLAP} are the most; give a smaller halo, or larger tiles"
         )
     return tiling
 
 
-def untrained(settings: Settings, tiling: Tiling, channels: int, *, count: int, seed: int) -> Siren:
+def init_networks(settings: Settings, tiling: Tiling, channels: int, *, count: int, seed: int) -> Siren:
     """Untrained networks for ``count`` of the tiles.
 
     They are drawn on the CPU, so that a seed means the same networks everywhere.
@@ -375,7 +375,7 @@ def untrained(settings: Settings, tiling: Tiling, channels: int, *, count: int, 
         width=width,
         depth=settings.depth,
         channels=channels,
-        omega_first=settings.starting_omega(float(tiling.halves.max())),
+        omega_first=settings.starting_omega(float(tiling.half_extents.max())),
         omega_hidden=settings.omega_hidden,
         generator=torch.Generator().manual_seed(seed),
     )
@@ -392,7 +392,9 @@ def picture_seed(image: Float[np.ndarray, "height width channels"], seed: int) -
     return int.from_bytes(sha256(seed.to_bytes(8, "little") + image.tobytes()).digest()[:4], "little")
 
 
-def tuned(siren: Siren, tiling: Tiling, image: Float[np.ndarray, "height width channels"], *, bits: int) -> Field:
+def assemble_field(
+    siren: Siren, tiling: Tiling, image: Float[np.ndarray, "height width channels"], *, bits: int
+) -> Field:
     """The field of some networks: weights as the file will hold them, and channel tuning over all pixels.
 
     Tuning comes after rounding, so it takes back what rounding did to mean and contrast. A network of zeros
@@ -414,5 +416,5 @@ def tuning_of(
     siren: Siren, tiling: Tiling, image: Float[np.ndarray, "height width channels"], tiles: slice
 ) -> Tuning:
     """Channel tuning, over all their pixels, of the networks of some of the tiles."""
-    patches = Patches.of_tiles(image, tiling, tiles, device=siren.device)
+    patches = TilePixels.of_tiles(image, tiling, tiles, device=siren.device)
     return patches.moments(siren.select(tiles)).tuning()

@@ -64,7 +64,7 @@ LAYERS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Exhibit:
+class FieldEntry:
     """A field on show.
 
     Attributes:
@@ -173,7 +173,7 @@ class Exhibit:
 class View:
     """One layer of an exhibit at some magnification: what an IIIF identifier stands for."""
 
-    exhibit: Exhibit
+    exhibit: FieldEntry
     layer: Layer
     magnification: int = 1
 
@@ -198,7 +198,7 @@ class View:
         return self.exhibit.name if self.layer.name == "color" else f"{self.exhibit.name}~{self.layer.name}"
 
 
-class Gallery:
+class FieldCatalog:
     """The exhibits by name. Threads may share it.
 
     Example:
@@ -208,10 +208,10 @@ class Gallery:
 
     def __init__(self) -> None:
         """Nothing is on show."""
-        self._exhibits: dict[str, Exhibit] = {}
+        self._exhibits: dict[str, FieldEntry] = {}
         self._lock = Lock()
 
-    def show(self, title: str, make: Callable[[str], Exhibit]) -> Exhibit:
+    def show(self, title: str, make: Callable[[str], FieldEntry]) -> FieldEntry:
         """Put something on show.
 
         Args:
@@ -223,17 +223,17 @@ class Gallery:
             self._exhibits[exhibit.name] = exhibit
             return exhibit
 
-    def remove(self, exhibit: Exhibit) -> None:
+    def remove(self, exhibit: FieldEntry) -> None:
         """Put something away."""
         with self._lock:
             self._exhibits.pop(exhibit.name, None)
 
-    def exhibits(self) -> list[Exhibit]:
+    def exhibits(self) -> list[FieldEntry]:
         """In the order they were put on show."""
         with self._lock:
             return list(self._exhibits.values())
 
-    def find(self, name: str) -> Exhibit | None:
+    def find(self, name: str) -> FieldEntry | None:
         """The exhibit of a name."""
         with self._lock:
             return self._exhibits.get(name)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from eoren.viewer.catalog import Exhibit, View
+from eoren.viewer.catalog import FieldEntry, View
 from eoren.viewer.iiif import Region
 from eoren.visualization.colormaps import color_channels, direction_picture, error_map, error_picture
 from eoren.visualization.derivatives import laplacian_picture, magnitude_picture
@@ -91,7 +91,7 @@ def _sampled(
 
 
 def _difference(
-    exhibit: Exhibit, box: Box, width: int, height: int, go_on: Callable[[], None]
+    exhibit: FieldEntry, box: Box, width: int, height: int, go_on: Callable[[], None]
 ) -> UInt8[np.ndarray, "height width channels"]:
     """The error at the centres of the pixels, or of every so many-th, and no finer than that."""
     across, down = exhibit.field.size
@@ -125,7 +125,7 @@ def _resized(image: Image.Image, box: Box, width: int, height: int) -> UInt8[np.
     return found[..., None] if found.ndim == 2 else found
 
 
-def _in_pixels(exhibit: Exhibit, box: Box) -> Box:
+def _in_pixels(exhibit: FieldEntry, box: Box) -> Box:
     across, down = exhibit.field.size
     return box[0] * across, box[1] * down, min(box[2] * across, across), min(box[3] * down, down)
 

@@ -17,8 +17,8 @@ from jaxtyping import Float
 
 from eoren.evaluation.metrics import finite
 from eoren.field.field import Field
-from eoren.training.loop import Progress, Run
-from eoren.viewer.catalog import Exhibit, Gallery
+from eoren.training.loop import FitLoop, Progress
+from eoren.viewer.catalog import FieldCatalog, FieldEntry
 from eoren.visualization.plots import Axis, Line, plot
 
 # Seconds between two looks: a tenth of how long the fit has gone on, within these.
@@ -44,7 +44,7 @@ class Live:
 
     def __init__(
         self,
-        gallery: Gallery,
+        gallery: FieldCatalog,
         title: str,
         picture: Float[np.ndarray, "height width channels"],
         drawn: Callable[[], float],
@@ -52,7 +52,7 @@ class Live:
         """Nothing is known yet."""
         self._gallery, self._title, self._picture, self._drawn = gallery, title, picture, drawn
         self._lock = Lock()
-        self._shown: list[Exhibit] = []
+        self._shown: list[FieldEntry] = []
         self._version = 0
         self._token = token_hex(8)  # browsers keep what they saw of the fit before at this address
         self._progress = Progress()
@@ -110,7 +110,7 @@ class Live:
                 "curves": _curves(self._curve),
             }
 
-    def _note(self, progress: Progress, run: Run) -> None:
+    def _note(self, progress: Progress, run: FitLoop) -> None:
         if not self._boxes:
             self._boxes = run.tiling.boxes.tolist()
             self._busy = np.zeros(len(self._boxes))
@@ -133,8 +133,8 @@ class Live:
     def _show(self, field: Field) -> None:
         self._version += 1
 
-        def make(name: str) -> Exhibit:
-            return Exhibit(name, self._title, field, f"{self._token} {self._version}", self._picture)
+        def make(name: str) -> FieldEntry:
+            return FieldEntry(name, self._title, field, f"{self._token} {self._version}", self._picture)
 
         shown = self._gallery.show(f"{self._title}-{self._version}", make)
         with self._lock:

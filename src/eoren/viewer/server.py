@@ -25,7 +25,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse,
 from eoren._version import __version__
 from eoren.errors import EorenError
 from eoren.viewer import iiif
-from eoren.viewer.catalog import MAGNIFICATION, Exhibit, Gallery, View
+from eoren.viewer.catalog import MAGNIFICATION, FieldCatalog, FieldEntry, View
 from eoren.viewer.encoding import answer
 from eoren.viewer.live import Live
 from eoren.viewer.tile_cache import Abandoned, Tiles
@@ -57,7 +57,7 @@ _GET = ["GET", "HEAD"]
 _log = logging.getLogger(__name__)
 
 
-def application(gallery: Gallery, tiles: Tiles, *, host: str = LOOPBACK, live: Live | None = None) -> App:
+def application(gallery: FieldCatalog, tiles: Tiles, *, host: str = LOOPBACK, live: Live | None = None) -> App:
     """The web application.
 
     Args:
@@ -110,7 +110,7 @@ def application(gallery: Gallery, tiles: Tiles, *, host: str = LOOPBACK, live: L
 
 @contextmanager
 def serving(
-    gallery: Gallery, tiles: Tiles, *, host: str = LOOPBACK, port: int = 0, live: Live | None = None
+    gallery: FieldCatalog, tiles: Tiles, *, host: str = LOOPBACK, port: int = 0, live: Live | None = None
 ) -> Iterator[str]:
     """Serve in a thread for as long as the block runs.
 
@@ -221,7 +221,7 @@ def _file(name: str) -> Response:
     return Response(content, media_type=_PAGE[name], headers={"Cache-Control": "no-cache"})
 
 
-def _summary(exhibit: Exhibit) -> dict[str, Any]:
+def _summary(exhibit: FieldEntry) -> dict[str, Any]:
     """What the page knows of an exhibit."""
     width, height = exhibit.field.size
     return {
@@ -245,7 +245,7 @@ def _summary(exhibit: Exhibit) -> dict[str, Any]:
     }
 
 
-async def _image(gallery: Gallery, tiles: Tiles, escaped: list[str], asked: Asked) -> Response:
+async def _image(gallery: FieldCatalog, tiles: Tiles, escaped: list[str], asked: Asked) -> Response:
     """Answer an address of the IIIF Image API: its parts, as they were sent."""
     identifier, *rest = [unquote(part) for part in escaped]
     view = gallery.view(identifier)

@@ -33,16 +33,16 @@ def test_what_browsers_keep_is_of_that_picture(eoren, field_file, picture, folde
     """The same address may stand for another picture the next time."""
     from PIL import Image
 
-    from eoren.viewer.catalog import Gallery
+    from eoren.viewer.catalog import FieldCatalog
 
-    digests, show = [], Gallery.show
+    digests, show = [], FieldCatalog.show
 
     def noted(self, title, make):
         exhibit = show(self, title, make)
         digests.append(exhibit.digest)
         return exhibit
 
-    monkeypatch.setattr(Gallery, "show", noted)
+    monkeypatch.setattr(FieldCatalog, "show", noted)
     with Image.open(picture) as own:
         Image.new(own.mode, own.size).save(folder / "black.png")
     for more in ((), ("--compare", picture), ("--compare", "black.png"), ("--compare", picture)):

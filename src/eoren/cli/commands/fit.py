@@ -103,9 +103,9 @@ def fit(
     with held(output, checkpoint, image, resume, overwrite):
         from eoren.model.devices import choose_device
         from eoren.training.fit import fit as run
-        from eoren.training.settings import resolve
+        from eoren.training.settings import make_settings
 
-        settings = resolve(preset, **changes)
+        settings = make_settings(preset, **changes)
         choose_device(device)
         picture = console.read_picture(image, quiet=quiet)
         if not resume:
@@ -165,12 +165,12 @@ def carry_out(
 @contextmanager
 def _watched(image: str, picture: "Picture", no_browser: bool) -> Iterator["Live"]:
     """A page that shows the fit."""
-    from eoren.viewer.catalog import Gallery
+    from eoren.viewer.catalog import FieldCatalog
     from eoren.viewer.live import Live
     from eoren.viewer.server import CACHE, serving
     from eoren.viewer.tile_cache import Tiles
 
-    gallery, tiles = Gallery(), Tiles(CACHE, alone=True)
+    gallery, tiles = FieldCatalog(), Tiles(CACHE, alone=True)
     title = Path(image.removeprefix("sample:")).stem
     live = Live(gallery, title, picture.pixels, lambda: tiles.seconds)
     with serving(gallery, tiles, live=live) as address:

@@ -34,7 +34,7 @@ def view(
     from eoren.field.serialization import load
     from eoren.fs.files import sha256
     from eoren.model.devices import choose_device
-    from eoren.viewer.catalog import Exhibit, Gallery
+    from eoren.viewer.catalog import FieldCatalog, FieldEntry
     from eoren.viewer.server import CACHE, serving
     from eoren.viewer.tile_cache import Tiles
 
@@ -42,11 +42,11 @@ def view(
     fields = [(file, load(file, device=place)) for file in files]
     picture = None if compare is None else console.read_picture(compare)
     pixels, known = (None, "") if picture is None else (picture.pixels, picture.sha256)
-    gallery = Gallery()
+    gallery = FieldCatalog()
     for file, field in fields:
         digest = f"{sha256(file)} {known}"
         try:
-            gallery.show(file.stem, lambda name: Exhibit(name, file.stem, field, digest, pixels))  # noqa: B023
+            gallery.show(file.stem, lambda name: FieldEntry(name, file.stem, field, digest, pixels))  # noqa: B023
         except EorenError as error:
             raise EorenError(f"{file}: {error}") from None
     with serving(gallery, Tiles(CACHE), host=host, port=port) as address:

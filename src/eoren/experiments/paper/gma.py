@@ -21,7 +21,7 @@ from eoren.experiments.paper.figures import bare, figure, picture
 from eoren.experiments.results import Row, Table, Watch, markdown_table, summary
 from eoren.experiments.trials import Image
 from eoren.fs.files import write_text
-from eoren.image.gradients import STENCILS, adjusted_gradient, slopes
+from eoren.image.gradients import STENCILS, adjusted_gradient, pixel_gradient
 from eoren.image.io import read_image
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _filtered(image: Image, filter: str, *, adjusted: bool) -> Gradient:
 
 def _at(image: Image, filter: str) -> Gradient:
     """The derivative where the filter's response belongs, per pixel: between the pixels for forward differences."""
-    truth = slopes(image)
+    truth = pixel_gradient(image)
     if not STENCILS[filter].offset:
         return truth
     # Half a pixel on, the mean of the neighbours' derivatives is near enough to compare scales.
@@ -134,7 +134,7 @@ def _draw_ramp(ramp: Image, stem: Path) -> None:
 
 
 def _draw_photograph(image: Image, stem: Path) -> None:
-    truth = slopes(image)
+    truth = pixel_gradient(image)
     found = {
         "Sobel, bare": (_filtered(image, "sobel", adjusted=False), _BARE),
         "Sobel, adjusted": (_filtered(image, "sobel", adjusted=True), _ADJUSTED),

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from scipy.stats import norm, spearmanr
 
 from eoren.evaluation.metrics import decibel
-from eoren.image.gradients import slopes
+from eoren.image.gradients import pixel_gradient
 
 Image = Float[np.ndarray, "height width channels"]
 
@@ -62,7 +62,7 @@ def spectral_slope(image: Image) -> float:
 
 def target_psnr(image: Image) -> float:
     """PSNR in dB of central differences against the reference gradient: how well target and pixels agree."""
-    return decibel(float(np.mean(np.square(slopes(image, "central") - slopes(image)))))
+    return decibel(float(np.mean(np.square(pixel_gradient(image, "central") - pixel_gradient(image)))))
 
 
 PREDICTORS: Mapping[str, Callable[[Image], float]] = MappingProxyType(
@@ -102,5 +102,5 @@ def correlation(first: Sequence[float], second: Sequence[float]) -> Correlation:
 
 
 def _magnitude(image: Image) -> Float[np.ndarray, "height width"]:
-    magnitude: np.ndarray = np.sqrt(np.square(slopes(image)).sum(-1).mean(-1))
+    magnitude: np.ndarray = np.sqrt(np.square(pixel_gradient(image)).sum(-1).mean(-1))
     return magnitude

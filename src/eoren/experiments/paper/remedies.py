@@ -23,7 +23,7 @@ from eoren.experiments.results import Row, Table, Watch, in_turn, interval, mark
 from eoren.experiments.sweep import Protocol
 from eoren.experiments.trials import Image, Trial, run_all
 from eoren.fs.files import write_text
-from eoren.image.gradients import SPLINE, slopes
+from eoren.image.gradients import SPLINE, pixel_gradient
 
 PROTOCOLS: Mapping[Scale, Protocol] = MappingProxyType(
     {
@@ -181,7 +181,7 @@ def _measured(remedy: Remedy, trial: Trial, picture: _Picture) -> Row:
     per_pixel = gradient / np.array([width, height])
     return {
         "psnr": psnr(color, image),
-        "gradient_psnr": decibel(float(np.mean(np.square(per_pixel - slopes(image.astype(np.float64)))))),
+        "gradient_psnr": decibel(float(np.mean(np.square(per_pixel - pixel_gradient(image.astype(np.float64)))))),
         "zoom_psnr": float("nan") if doubled is None else psnr(rest[0][0], doubled),
         "parameters": field.parameters + extra,
         "seconds": trial.final.seconds,
