@@ -1,4 +1,4 @@
-"""What time and size bring: two Kodak pictures, colour and gradient PSNR over seconds and parameters.
+"""What time and size bring: two Kodak images, colour and gradient PSNR over seconds and parameters.
 
     EOREN_DATA=... python -m benchmarks.curves --set batch=512
 

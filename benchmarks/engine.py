@@ -3,8 +3,8 @@
     EOREN_DATA=... GOMP_SPINCOUNT=20000 python -m benchmarks.engine
 
 Steps: 1024 points of every tile, value and both axes of the gradient, as a share of what sgemm does in the same run;
-the whole step has the optimisers in it. Rendering: four times as wide and high as the picture, by PyTorch at the
-picture's own size. Both engines and sgemm take turns; the variable keeps the threads of PyTorch, which wait by
+the whole step has the optimisers in it. Rendering: four times as wide and high as the image, by PyTorch at the
+image's own size. Both engines and sgemm take turns; the variable keeps the threads of PyTorch, which wait by
 spinning, from taking the processor from the others, as the command line does for every fit.
 """
 

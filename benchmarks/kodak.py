@@ -1,9 +1,9 @@
-"""The Kodak suite: every picture fitted by the command line, measured from the file that it wrote.
+"""The Kodak suite: every image fitted by the command line, measured from the file that it wrote.
 
     python -m benchmarks.kodak --objective sobolev --seconds 60 --parameters 300000
     python -m benchmarks.kodak --pictures 4 --preset single        # one network
 
-One picture after the other, each in a process of its own, so that peak memory is the picture's. ``sgemm_share`` is
+One image after the other, each in a process of its own, so that peak memory is the image's. ``sgemm_share`` is
 what the matrix products of its training steps reach of a large product's speed, timed right after.
 """
 
@@ -30,7 +30,7 @@ TIMED = 12
 
 
 def fit(picture: Path, options: list[str]) -> dict[str, Any]:
-    """Fit one picture in a new process; the row of the table."""
+    """Fit one image in a new process; the row of the table."""
     with tempfile.TemporaryDirectory() as folder:
         output = str(Path(folder) / "field.eoren")
         printed, peak = run_eoren("fit", str(picture), "-o", output, "--json", "--quiet", *options)

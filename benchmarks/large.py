@@ -1,8 +1,8 @@
-"""Large pictures: cost per megapixel, peak memory, and a 24-megapixel picture that is killed and goes on.
+"""Large images: cost per megapixel, peak memory, and a 24-megapixel image that is killed and goes on.
 
     EOREN_DATA=... python -m benchmarks.large
 
-Every picture is cut from, or mirrored together out of, one photograph, so that they differ in size alone.
+Every image is cut from, or mirrored together out of, one photograph, so that they differ in size alone.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Many small pictures: how many a second, beside a vmapped SIREN in JAX and a loop of siren-pytorch.
+"""Many small images: how many a second, beside a vmapped SIREN in JAX and a loop of siren-pytorch.
 
     python -m venv peers && peers/bin/pip install jax optax            # not dependencies of this project
     pip install siren-pytorch==0.1.7

@@ -1,9 +1,9 @@
-"""Ours beside other SIRENs: equal time on the CPU, the same pictures, taking turns picture by picture.
+"""Ours beside other SIRENs: equal time on the CPU, the same images, taking turns image by image.
 
     pip install siren-pytorch==0.1.7        # not a dependency of this project
     EOREN_DATA=... python -m benchmarks.peers --pictures 1 5 8 13 20 23 --seconds 60
 
-*siren-pytorch* trains as its README shows: ``SirenNet`` in ``SirenWrapper``, the whole picture in every step. *plain
+*siren-pytorch* trains as its README shows: ``SirenNet`` in ``SirenWrapper``, the whole image in every step. *plain
 SIREN* is the official set-up for images (arXiv 2006.09661) in plain PyTorch; *SIREN, batches* is the same network as
 one would train it who has a minute and two cores: random pixels, a larger rate, a cosine. *ours* is the command line.
 Each is a process of its own. Loading PyTorch counts for none; what follows does: building networks, and our targets.
@@ -87,7 +87,7 @@ class PlainSiren(nn.Module):
 def plain_siren(
     image: torch.Tensor, seconds: float, rate: float = SIREN_RATE, batch: int | None = None
 ) -> dict[str, Any]:
-    """Train as the official code does: the whole picture in every step, values in [-1, 1]; or random pixels."""
+    """Train as the official code does: the whole image in every step, values in [-1, 1]; or random pixels."""
     height, width, channels = image.shape
     start = perf_counter()
     net = PlainSiren(channels)
@@ -137,7 +137,7 @@ def measure(net: Network, grid: torch.Tensor, image: torch.Tensor) -> dict[str, 
     """PSNR and gradient PSNR as `eoren.evaluation.metrics` has them, the derivative by automatic differentiation.
 
     Args:
-        net: ``(n, 2)`` to ``(n, C)``, values in [0, 1] as in the picture.
+        net: ``(n, 2)`` to ``(n, C)``, values in [0, 1] as in the image.
         grid: where the pixels are for it: y before x, both from -1 at the first pixel to 1 at the last.
         image: ``(H, W, C)``.
     """
@@ -166,7 +166,7 @@ def _spent(net: nn.Module, steps: int, start: float) -> dict[str, Any]:
 
 
 def _work(name: str, picture: Path, *arguments: float) -> dict[str, Any]:
-    """One peer on one picture, to be called in a new process: what it reached, and its peak memory (Linux)."""
+    """One peer on one image, to be called in a new process: what it reached, and its peak memory (Linux)."""
     torch.manual_seed(0)
     image = torch.from_numpy(np.asarray(eoren.read_image(picture)))
     # The first optimizer of a process imports much of PyTorch.
@@ -177,7 +177,7 @@ def _work(name: str, picture: Path, *arguments: float) -> dict[str, Any]:
 
 
 def peer(name: str, picture: Path, *arguments: float) -> dict[str, Any]:
-    """One peer on one picture, in a process of its own."""
+    """One peer on one image, in a process of its own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_work, name, picture, *arguments).result()
 
@@ -192,7 +192,7 @@ def seconds_to(psnr: float, picture: Path, options: list[str]) -> float | None:
 
 
 def rows_of(picture: Path, seconds: float) -> list[dict[str, Any]]:
-    """One row per method for one picture."""
+    """One row per method for one image."""
     options = ["--parameters", str(PARAMETERS), "--seconds", f"{seconds:g}", "--device", "cpu"]
     rows: list[dict[str, Any]] = []
 
@@ -226,7 +226,7 @@ def means(rows: list[dict[str, Any]], method: str) -> dict[str, Any]:
 
 
 def gains_over(rows: list[dict[str, Any]], method: str) -> list[float]:
-    """Picture by picture, ours minus theirs in dB."""
+    """Picture by image, ours minus theirs in dB."""
     psnr = {name: [row["psnr"] for row in rows if row["method"] == name] for name in ("ours", method)}
     return [ours - theirs for ours, theirs in zip(psnr["ours"], psnr[method], strict=True)]
 

@@ -18,10 +18,10 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def data() -> Path:
-    """The folder of real pictures."""
+    """The folder of real images."""
     folder = os.environ.get("EOREN_DATA")
     if not folder:
-        raise SystemExit("set EOREN_DATA to the folder of real pictures (CONTRIBUTING.md says which)")
+        raise SystemExit("set EOREN_DATA to the folder of real images (CONTRIBUTING.md says which)")
     return Path(folder)
 
 

@@ -1,9 +1,9 @@
-"""The viewer: how soon a page shows its first picture, how long tiles take, and what watching costs a fit.
+"""The viewer: how soon a page shows its first image, how long tiles take, and what watching costs a fit.
 
 GOMP_SPINCOUNT=20000 python -m benchmarks.viewer [--seconds S] [--rounds N]
 GOMP_SPINCOUNT=20000 python -m benchmarks.viewer --watching
 
-(The command line sets that variable itself.) Needs chromium, and EOREN_DATA for the Kodak picture. The field is
+(The command line sets that variable itself.) Needs chromium, and EOREN_DATA for the Kodak image. The field is
 fitted in S seconds. Tiles of 256 x 256 are asked for over HTTP, at random places that were not asked for before, as
 PNG. What watching costs, and opening the page, is measured within one fit, in which Chromium is halted and let go in
 turn (Linux; no other Chromium may run).
@@ -67,14 +67,14 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-# Something of the picture is on the screen: OpenSeadragon's canvas is no longer empty.
+# Something of the image is on the screen: OpenSeadragon's canvas is no longer empty.
 _DRAWN = """(() => { const canvas = document.querySelector("#viewer canvas");
   if (!canvas || !canvas.width || typeof items === "undefined" || !items.left) return false;
   return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some((v) => v); })()"""
 
 
 def opening(exhibit: FieldEntry, rounds: int) -> Row:
-    """From asking for the page to the first of the picture on it, each time with a new server and an empty cache."""
+    """From asking for the page to the first of the image on it, each time with a new server and an empty cache."""
     taken = []
     with chromium() as browser:
         for _ in range(rounds):
@@ -89,11 +89,11 @@ def opening(exhibit: FieldEntry, rounds: int) -> Row:
                     sleep(0.005)
                 taken.append(perf_counter() - start)
                 context.close()
-    return row("page open to first picture, 1280 x 800", taken)
+    return row("page open to first image, 1280 x 800", taken)
 
 
 def tile_path(exhibit: FieldEntry, layer: str, scale: int, random: np.random.Generator) -> str:
-    """A random tile's address at one of the zooms: ``scale`` pixels of the magnified picture for one."""
+    """A random tile's address at one of the zooms: ``scale`` pixels of the magnified image for one."""
     width, height = (side * MAGNIFICATION for side in exhibit.field.size)
     side = TILE * scale
     x, y = (int(random.integers(0, max(1, whole - side))) for whole in (width, height))

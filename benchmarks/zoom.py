@@ -1,8 +1,8 @@
-"""Between the pixels: pictures halved, fitted, rendered at full size, compared with the original.
+"""Between the pixels: images halved, fitted, rendered at full size, compared with the original.
 
     EOREN_DATA=... python -m benchmarks.zoom --set pixels=areas --set tile=28 --steps 800
 
-Beside it cubic and quintic spline interpolation of the same halved picture (SciPy), pixel centres where they belong,
+Beside it cubic and quintic spline interpolation of the same halved image (SciPy), pixel centres where they belong,
 and the quintic spline that has the pixels for its averages.
 Halving is Pillow's bicubic filter, and 8 bits, as everyone's test of this kind has it.
 """
@@ -45,7 +45,7 @@ def spline(image: np.ndarray, order: int) -> np.ndarray:
 
 
 def row(name: str, path: Path, options: list[str]) -> dict[str, Any]:
-    """One picture, every way."""
+    """One image, every way."""
     image = eoren.read_image(path)
     image = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
     small = halved(image)
@@ -55,7 +55,7 @@ def row(name: str, path: Path, options: list[str]) -> dict[str, Any]:
         run_eoren("fit", source, "-o", output, "-q", *options)
         field = eoren.load(output)
     ours = field.render(image.shape[1], image.shape[0])
-    # A picture 8 pixels smaller all round: interpolation has nothing to go by beyond the border.
+    # An image 8 pixels smaller all round: interpolation has nothing to go by beyond the border.
     inner = np.s_[8:-8, 8:-8]
     cubic = spline(small, 3)
     return {

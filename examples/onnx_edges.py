@@ -1,4 +1,4 @@
-"""The gradient of a picture from a program that has no eoren: ONNX Runtime alone draws the edges.
+"""The gradient of an image from a program that has no eoren: ONNX Runtime alone draws the edges.
 
 pip install 'eoren[onnx]' onnxruntime
 python examples/onnx_edges.py [--seconds S] [-o edges.png]

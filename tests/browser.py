@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-# WebGL by the software renderer that Chromium brings: the same pictures on every machine, none needs a GPU.
+# WebGL by the software renderer that Chromium brings: the same images on every machine, none needs a GPU.
 _FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
 

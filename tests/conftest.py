@@ -11,7 +11,7 @@ from tests.browser import chromium
 
 @pytest.fixture(scope="session")
 def data():
-    """The folder of real pictures."""
+    """The folder of real images."""
     if "EOREN_DATA" not in os.environ:
         pytest.skip("set EOREN_DATA to the folder of real pictures")
     return Path(os.environ["EOREN_DATA"])

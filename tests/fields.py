@@ -17,7 +17,7 @@ def tiling_of(width, height, halo, *nodes):
     return Tiling(width, height, halo, np.array(nodes, np.int32))
 
 
-# One network, and mosaics; halos whole, broken, wider than a tile, and reaching over the picture's border.
+# One network, and mosaics; halos whole, broken, wider than a tile, and reaching over the image's border.
 TILINGS = {
     "single": tiling_of(37, 23, 0.0, "."),
     "grid": tiling_of(37, 23, 1.3, "x18", "y12", "x9 . .", "x9 . .", "y11", "x27 . .", "x27 . ."),

@@ -171,7 +171,7 @@ def gif():
 
 
 def webp():
-    """The head of a lossless picture of 16383 x 16383 pixels: 14 bits of each side less one."""
+    """The head of a lossless image of 16383 x 16383 pixels: 14 bits of each side less one."""
     body = b"\x2f" + (16382 | 16382 << 14).to_bytes(4, "little") + bytes(8)
     chunk = b"VP8L" + struct.pack("<I", len(body)) + body + b"\0"
     return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
@@ -209,7 +209,7 @@ def header(shape, kind="<f4"):
 
 
 def index(name, count=1, **options):
-    """A part of an index whose pictures all have one long name."""
+    """A part of an index whose images all have one long name."""
     good = pyarrow.parquet.read_table(io.BytesIO(TARGETS["index"].seeds()["ours"]))
     row = good.slice(0, 1).to_pylist()[0]
     table = pyarrow.Table.from_pylist(

@@ -1,4 +1,4 @@
-"""Pictures at the edge of what numbers can say: what comes out is defined, finite, and within the picture's range."""
+"""Pictures at the edge of what numbers can say: what comes out is defined, finite, and within the image's range."""
 
 import numpy as np
 import pytest
@@ -80,7 +80,7 @@ def test_sixteen_bits_are_sixteen():
     one = fit(codes, **SMALL).field.render()
     other = fit((codes / 65535).astype(np.float32), **SMALL).field.render()
     assert np.array_equal(one, other)
-    # The lowest bit of sixteen is not lost: a picture that differs in nothing else is another one.
+    # The lowest bit of sixteen is not lost: an image that differs in nothing else is another one.
     low = np.uint16(40000) + (np.indices((8, 8)).sum(0) % 2).astype(np.uint16)
     assert np.ptp(as_image(low)) == pytest.approx(1 / 65535, rel=1e-2)
 

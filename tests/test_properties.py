@@ -1,4 +1,4 @@
-"""What must hold for every picture, field and place: looked for by hypothesis, the same cases every time."""
+"""What must hold for every image, field and place: looked for by hypothesis, the same cases every time."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -39,7 +39,7 @@ def close(found, expected, scale=1.0):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11 * max(1.0, scale))
 
 
-# Gradients of pictures.
+# Gradients of images.
 
 
 @some

@@ -1,4 +1,4 @@
-"""The same picture, options and seed give the same file, byte for byte, where steps end the fit."""
+"""The same image, options and seed give the same file, byte for byte, where steps end the fit."""
 
 import hashlib
 import os

@@ -2,7 +2,7 @@
 
 survival.py   work in processes of its own, killed at random moments, finished, looked at
 refusals.py   a command where it cannot do its work: full disks, read-only ones, little memory, vanished files
-fits.py       one picture: fit, fit --resume, save, render
-stores.py     many pictures: fit-many, from the first and resumed; one in pieces; what is exported from a store
+fits.py       one image: fit, fit --resume, save, render
+stores.py     many images: fit-many, from the first and resumed; one in pieces; what is exported from a store
 outputs.py    the other commands that write: composition, gradients, exports, reports
 """

@@ -1,4 +1,4 @@
-"""One picture: fitted, fitted on, saved, rendered."""
+"""One image: fitted, fitted on, saved, rendered."""
 
 import tempfile
 from dataclasses import replace
@@ -23,7 +23,7 @@ _RENDER_WIDE = (*_RENDER[:-1], "9000000x1")
 
 
 def belongings() -> dict[str, bytes]:
-    """What a user has: a picture, an older field, a stopped fit, and another field."""
+    """What a user has: an image, an older field, a stopped fit, and another field."""
     from eoren.field.serialization import save
     from eoren.training.fit import fit
 
@@ -57,7 +57,7 @@ def scenes(files: dict[str, bytes]) -> list[Scene]:
 
 
 def fit_command(*more: str, steps: int = _STEPS, **limits: Any) -> Work:
-    """A fit of a small picture in tiles."""
+    """A fit of a small image in tiles."""
     settings = [word for name, value in _SETTINGS.items() for word in ("--set", f"{name}={value}")]
     return eoren("fit", PICTURE, "-o", OUTPUT, "--quiet", "--steps", str(steps), *settings, *more, **limits)
 
@@ -114,7 +114,7 @@ def _saved(folder: Path) -> bytes:
 
 
 def faults() -> list[Fault]:
-    """Those that are tried, in a folder with a picture, an older output and a stopped fit."""
+    """Those that are tried, in a folder with an image, an older output and a stopped fit."""
     fit, resume = partial(fit_command, "--overwrite"), partial(fit_command, "--resume")
     render = partial(eoren, *_RENDER)
     # A fit that starts anew removes the checkpoint of the one before: it was told to.

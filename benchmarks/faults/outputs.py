@@ -56,7 +56,7 @@ _COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 def belongings() -> dict[str, bytes]:
-    """What a user has: two pictures, a mask, a field, and an older file for every output."""
+    """What a user has: two images, a mask, a field, and an older file for every output."""
     from eoren.field.serialization import save
     from eoren.training.fit import fit
 

@@ -1,4 +1,4 @@
-"""Many pictures: fitted, fitted on, one of them in pieces; and a store that is exported."""
+"""Many images: fitted, fitted on, one of them in pieces; and a store that is exported."""
 
 import io
 import re
@@ -19,7 +19,7 @@ from benchmarks.faults.survival import Scene, Work, contents, eoren, is_scrap, l
 
 PICTURES, LARGE, STORE, OUT = "pictures", "large.npy", "store", "out"
 
-# Six shards of small pictures, one of which is a mosaic; and a picture of three groups of tiles.
+# Six shards of small images, one of which is a mosaic; and an image of three groups of tiles.
 _SMALL = {"steps": 20, "shard": 4}
 _PIECES = {"steps": 2, "shard": 1, "tile": 6}
 _SIZES = [(8, 8, 1), (10, 12, 3), (9, 7, 1), (8, 8, 1)]
@@ -34,7 +34,7 @@ _KNOWN = re.compile(
 
 
 def belongings() -> dict[str, bytes]:
-    """What a user has: pictures in folders, a large one, and stores of either that were interrupted (``many``,
+    """What a user has: images in folders, a large one, and stores of either that were interrupted (``many``,
     ``cut``); and a whole store (``whole``).
     """
     from eoren.dataset.fit_many import fit_many
@@ -63,7 +63,7 @@ def belongings() -> dict[str, bytes]:
 
 
 def scenes(files: dict[str, bytes]) -> list[Scene]:
-    """Both sources, from the first picture and from a store that an interrupted run left; and an export."""
+    """Both sources, from the first image and from a store that an interrupted run left; and an export."""
 
     def some(source: str, store: str | None = None) -> Work:
         return lay(chosen(files, source, store))
@@ -99,12 +99,12 @@ def chosen(files: Mapping[str, bytes], source: str, store: str | None = None) ->
 
 
 def fit_command(*more: str, **limits: Any) -> Work:
-    """Many small pictures, two shards at a time."""
+    """Many small images, two shards at a time."""
     return _command(PICTURES, _SMALL, "--workers", "2", *more, **limits)
 
 
 def large_command(*more: str, **limits: Any) -> Work:
-    """One picture in pieces."""
+    """One image in pieces."""
     return _command(LARGE, _PIECES, *more, **limits)
 
 
@@ -175,7 +175,7 @@ _LAST = f"{PICTURES}/b/21.png"
 
 
 def faults() -> list[Fault]:
-    """Those that are tried: on nothing, on a store that an interrupted run left, and on pieces of one picture."""
+    """Those that are tried: on nothing, on a store that an interrupted run left, and on pieces of one image."""
     anew = ("fit-many", fit_command, _having(PICTURES))
     resumed = ("fit-many, resumed", fit_command, _having(PICTURES, "many"))
     pieces = ("fit-many of one in pieces, resumed", large_command, _having(LARGE, "cut"))
@@ -213,7 +213,7 @@ def faults() -> list[Fault]:
             may_go=(PICTURES,),
         ),
         Fault(
-            "one picture vanishes at work: fit-many",
+            "one image vanishes at work: fit-many",
             _while(_lose(_LAST), fit_command()),
             has=anew[2],
             check=check_store,
@@ -272,7 +272,7 @@ def _do_both(deed: Work, work: Work, folder: Path) -> None:
 
 
 def _enlarge(folder: Path) -> None:
-    """More than there is room for, in pictures or in one."""
+    """More than there is room for, in images or in one."""
     random = np.random.default_rng(0)
     if (folder / LARGE).exists():
         np.save(folder / LARGE, random.random((1500, 1500), np.float32))

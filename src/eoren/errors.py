@@ -10,7 +10,7 @@ class EorenError(Exception):
 
 
 class PictureError(EorenError):
-    """One picture that cannot be read, or not fitted with these settings. Others may do well."""
+    """One image that cannot be read, or not fitted with these settings. Others may do well."""
 
 
 class EngineWarning(UserWarning):

@@ -88,7 +88,7 @@ EVERY = slice(None)
 
 @dataclass(frozen=True)
 class Problem:
-    """Tiles of a tiling, targets at the pixels of the whole picture, and networks."""
+    """Tiles of a tiling, targets at the pixels of the whole image, and networks."""
 
     tiling: Tiling
     group: slice

@@ -114,7 +114,7 @@ def test_sine_and_cosine_are_right_to_the_last_bits(target, name):
 @needs_library
 @every_target
 def test_large_angles_lose_little(target, name):
-    """Large pictures have steep first layers: 4000 units of local coordinates a radian, at most."""
+    """Large images have steep first layers: 4000 units of local coordinates a radian, at most."""
     assert target(name)
     for found, right in both(np.linspace(-6000, 6000, 300_001, dtype=np.float32)):
         assert np.abs(found - right).max() <= 1.3e-7
@@ -300,7 +300,7 @@ def build_tiling(width=16, channels=3, halo=3.0, size=(90, 70), count=9):
 
 
 def lines(*counts):
-    """Columns and rows over the picture and somewhat beyond."""
+    """Columns and rows over the image and somewhat beyond."""
     return [
         torch.linspace(-5, size + 5, count, dtype=torch.float64) for size, count in zip((90, 70), counts, strict=True)
     ]

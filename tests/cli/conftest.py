@@ -1,4 +1,4 @@
-"""A tiny picture, a field fitted to it, and ways to call the command line in this process."""
+"""A tiny image, a field fitted to it, and ways to call the command line in this process."""
 
 import contextlib
 import io

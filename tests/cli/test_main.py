@@ -75,7 +75,7 @@ def test_whatever_a_system_refuses_is_one_line(refused, picture, monkeypatch):
     def fail(*_):
         raise OSError(5, "Input/output error", "there")
 
-    monkeypatch.setattr("eoren.image.io.read_picture", fail)
+    monkeypatch.setattr("eoren.image.io.read_source_image", fail)
     assert refused("fit", picture) == "there: Input/output error; free space, or check the disk and the permissions"
 
 
@@ -116,13 +116,13 @@ def test_interruption_anywhere(eoren, picture, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("eoren.image.io.read_picture", interrupt)
+    monkeypatch.setattr("eoren.image.io.read_source_image", interrupt)
     assert eoren("fit", picture) == (130, "", "")
     assert not os.path.exists("tiny.eoren")  # noqa: PTH110
 
 
 def test_termination_ends_in_order(field_file, folder):
-    """While a picture is drawn that would take an hour."""
+    """While an image is drawn that would take an hour."""
     command = [sys.executable, "-m", "eoren", "render", field_file, "-o", "a.npy", "--size", "1000000x1000000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         while not any(path.name.startswith(".eoren-") and path.stat().st_size for path in folder.iterdir()):
@@ -163,7 +163,7 @@ def test_memory_that_lacks_is_said_however_it_is_noticed(refused, picture, monke
     def lack(*_):
         raise error
 
-    monkeypatch.setattr("eoren.image.io.read_picture", lack)
+    monkeypatch.setattr("eoren.image.io.read_source_image", lack)
     assert refused("fit", picture) == "not enough memory; close other programs, or ask for less"
 
 
@@ -173,6 +173,6 @@ def test_faults_of_our_own_are_not_hidden(picture, monkeypatch):
     def fault(*_):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("eoren.image.io.read_picture", fault)
+    monkeypatch.setattr("eoren.image.io.read_source_image", fault)
     with pytest.raises(RuntimeError, match="a bug"):
         main(["fit", str(picture)])

@@ -85,7 +85,7 @@ def test_a_cycle_is_nearly_the_inverse_and_never_more(name):
 
 
 def test_solved_in_few_cycles_whatever_the_size(monkeypatch):
-    """Multigrid's point: twelve iterations do for pictures sixteen times as large."""
+    """Multigrid's point: twelve iterations do for images sixteen times as large."""
     monkeypatch.setattr("eoren.composition.multigrid._MOST_ITERATIONS", 12)
     for size in (32, 128, 512):
         y, x = np.mgrid[:size, :size]

@@ -11,7 +11,7 @@ from scipy.sparse.linalg import spsolve
 from eoren import EorenError, clone, fill, fit, load, mix, save
 from eoren.composition.multigrid import TOLERANCE
 from eoren.composition.poisson import differences
-from eoren.image.io import Picture, read_image
+from eoren.image.io import SourceImage, read_image
 
 TINY = {"width": 8, "depth": 2, "tile": None}
 ENOUGH = 10 * TOLERANCE
@@ -277,7 +277,7 @@ def test_sizes_that_differ():
     assert [each.colors.shape for each in (crop, pad, resize)] == [(10, 12, 3), (14, 16, 3), (10, 16, 3)]
     np.testing.assert_allclose(crop.colors, (a[:, 2:14] + b[2:12, :, None]) / 2, atol=1e-5)
     np.testing.assert_allclose(pad.colors[2:12, 2:14], (a[:, 2:14] + b[2:12, :, None]) / 2, atol=1e-5)
-    assert crop.notes == ("the pictures are 16x10 and 12x14; the mix is 12x10 (crop)",)
+    assert crop.notes == ("the images are 16x10 and 12x14; the mix is 12x10 (crop)",)
     assert mix(a, a).notes == ()
     assert mix(a, np.dstack([b[:10, :12]] * 3 + [b[:10, :12]])).colors.shape == (10, 12, 4)
 
@@ -319,7 +319,7 @@ def test_fill_refuses():
     for mask, message in [
         (np.zeros((9, 9)), "the mask is empty"),
         (np.ones((9, 9)), "the mask covers every pixel"),
-        (np.ones((8, 9)), "the mask is 9x8, but the picture 9x9"),
+        (np.ones((8, 9)), "the mask is 9x8, but the image 9x9"),
     ]:
         with pytest.raises(EorenError, match=message):
             fill(random(9, 9), mask)
@@ -333,7 +333,7 @@ def test_a_field_of_the_exact_colours(scene, tmp_path):
     composition = clone(source, target, mask, offset=offset)
     result = composition.fit(steps=300, width=24, depth=2, tile=None, seed=1)
     assert result.metrics.psnr > 38
-    same = fit(Picture(composition.colors, 32, "", ""), steps=300, width=24, depth=2, tile=None, seed=1).field
+    same = fit(SourceImage(composition.colors, 32, "", ""), steps=300, width=24, depth=2, tile=None, seed=1).field
     np.testing.assert_array_equal(result.field.render(), same.render())
     save(result.field, tmp_path / "a.eoren")
     stored = load(tmp_path / "a.eoren").provenance.composition

@@ -236,4 +236,4 @@ def test_a_member_gives_no_more_than_it_says(read):
 def test_what_might_be_lzma_is_not_tried(refuses, monkeypatch):
     """Thirteen bytes may claim a dictionary of four gigabytes."""
     monkeypatch.setattr(lzma, "LZMAFile", None)
-    refuses(b"\x5d\0\0" + b"\xff" * 60, "is no picture, folder")
+    refuses(b"\x5d\0\0" + b"\xff" * 60, "is no image, folder")

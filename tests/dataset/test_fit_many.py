@@ -194,7 +194,7 @@ def test_folders_that_a_copy_left_out_are_made_again(store):
     (store / "index" / "0000000.parquet").unlink()
     for part in ("shards", "index"):
         (store / part).rmdir()
-    with pytest.raises(EorenError, match="has no pictures yet"):
+    with pytest.raises(EorenError, match="has no images yet"):
         eoren.Collection(store)
     assert fit_many(IMAGES, store=store, steps=1).pictures == 9
 

@@ -142,7 +142,7 @@ def test_sources_without_pictures(tmp_path):
     with pytest.raises(EorenError, match="has no pictures"):
         open_source(tmp_path)
     (tmp_path / "notes.txt").write_text("text")
-    with pytest.raises(EorenError, match="is no picture, folder"):
+    with pytest.raises(EorenError, match="is no image, folder"):
         open_source(tmp_path / "notes.txt")
 
 

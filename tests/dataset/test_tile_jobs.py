@@ -1,4 +1,4 @@
-"""One very large picture, spread: what comes out is what one machine makes of it, whatever happens on the way."""
+"""One very large image, spread: what comes out is what one machine makes of it, whatever happens on the way."""
 
 import os
 import shutil

@@ -31,7 +31,7 @@ def field_of(tiling, channels=3, seed=0):
 
 
 def near(field, noise=0.1, seed=0):
-    """A picture that the field resembles."""
+    """An image that the field resembles."""
     rendered = field.render()
     return np.clip(rendered + noise * np.random.default_rng(seed).normal(size=rendered.shape), 0, 1).astype(
         np.float32
@@ -84,7 +84,7 @@ def test_gradients_are_compared_with_the_spline_per_pixel(tiling):
     width, height = field.size
 
     def slope(axis):
-        """Through the picture and its odd reflections. Knots a pixel apart: it is per pixel already."""
+        """Through the image and its odd reflections. Knots a pixel apart: it is per pixel already."""
         count, margin = image.shape[axis], 60
         around = [(margin, margin) if each == axis else (0, 0) for each in range(3)]
         reflected = np.pad(image.astype(float), around, mode="reflect", reflect_type="odd")
@@ -98,7 +98,7 @@ def test_gradients_are_compared_with_the_spline_per_pixel(tiling):
 
 
 def wave(width, height):
-    """Sine units by hand: the field is a function we can write down, and its picture.
+    """Sine units by hand: the field is a function we can write down, and its image.
 
     A channel is ``m + p sin(hx) sin(vy) + q sin(hx) + r sin(vy)``, h and v such that sin(hx) and sin(vy) are zero at
     the centres of the outermost pixels. So it goes on beyond the border as its own image turned upside down, and the
@@ -120,7 +120,7 @@ def wave(width, height):
     half, omega = max(width, height) / 2, 2.0
     first, bias, last = np.zeros((1, 2, len(units))), np.zeros((1, 1, len(units))), np.zeros((1, len(units), 3))
     for unit, (channel, amplitude, along_x, along_y, phase) in enumerate(units):
-        # Local coordinates have their origin in the middle of the picture, and sin(hx) its zero at a border.
+        # Local coordinates have their origin in the middle of the image, and sin(hx) its zero at a border.
         first[0, :, unit] = [along_x * np.pi * half / (width - 1), along_y * np.pi * half / (height - 1)]
         bias[0, 0, unit] = phase + (along_x + along_y) * np.pi / 2
         last[0, unit, channel] = amplitude
@@ -217,7 +217,7 @@ def test_decibel():
 def test_other_pictures_are_refused(shape):
     field = field_of(Tiling.single(31, 23))
     height, width, channels = shape
-    with pytest.raises(EorenError, match=rf"the picture is {width}x{height} with {channels} channels.*31x23 with 3"):
+    with pytest.raises(EorenError, match=rf"the image is {width}x{height} with {channels} channels.*31x23 with 3"):
         evaluate(field, np.zeros(shape, np.float32))
 
 

@@ -9,14 +9,14 @@ from eoren.evaluation.metrics import evaluate
 from eoren.experiments.comparison import compare, numbers
 from eoren.experiments.trials import run_all
 from eoren.field.serialization import dumps
-from eoren.image.io import Picture
+from eoren.image.io import SourceImage
 
 KEYS = ["pixel", "gradient", "eoren", "ours"]
 
 
 def picture_of(height, width, channels=1, seed=0):
     pixels = np.random.default_rng(seed).random((height, width, channels), np.float32)
-    return Picture(pixels, 8, "0" * 64, "noise.png")
+    return SourceImage(pixels, 8, "0" * 64, "noise.png")
 
 
 @pytest.fixture(scope="module")

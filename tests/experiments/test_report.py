@@ -9,7 +9,7 @@ import pytest
 
 from eoren.experiments.comparison import compare
 from eoren.experiments.report import report
-from eoren.image.io import Picture
+from eoren.image.io import SourceImage
 
 NAME = "<script>alert('x')</script> & \"y\".png"
 
@@ -46,7 +46,7 @@ class Page(html.parser.HTMLParser):
 @pytest.fixture(scope="module")
 def found():
     pixels = np.random.default_rng(0).random((24, 30, 3), np.float32)
-    return compare(Picture(pixels, 8, "f" * 64, NAME), epochs=3.0, seconds=0.02, side=16, seed=7)
+    return compare(SourceImage(pixels, 8, "f" * 64, NAME), epochs=3.0, seconds=0.02, side=16, seed=7)
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +156,6 @@ def test_exact_and_unknown_numbers(found):
 @pytest.mark.parametrize(("height", "width", "coarse"), [(9, 12, True), (3, 200, False)])
 def test_small_pictures_are_shown_as_squares(height, width, coarse):
     pixels = np.random.default_rng(0).random((height, width, 1), np.float32)
-    found = compare(Picture(pixels, 8, "", "a.png"), epochs=1.0, seconds=0.001)
+    found = compare(SourceImage(pixels, 8, "", "a.png"), epochs=1.0, seconds=0.001)
     assert ('class="coarse"' in report(found)) == coarse
     assert "fitted as it is" in report(found)

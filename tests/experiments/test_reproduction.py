@@ -23,7 +23,7 @@ PROTOCOL = contest.Protocol(TINY, side=16, seeds=2, samples=2, batch=2)
 
 @pytest.fixture(autouse=True)
 def small_data(monkeypatch):
-    """Two digits of two kinds, and a picture a data set."""
+    """Two digits of two kinds, and an image a data set."""
     generator = np.random.default_rng(0)
     noise = generator.random((4, 28, 28, 1), np.float32)
     monkeypatch.setattr(mnist, "mnist", lambda split: Digits(noise, np.array([0, 1, 1, 0])))
@@ -108,7 +108,7 @@ def test_equal_time_is_the_time_of_eoren(tmp_path, monkeypatch, no_figures):
     monkeypatch.setattr("eoren.experiments.trials.perf_counter", lambda: float(next(ticks)))
     mnist.reproduce(tmp_path, PROTOCOL, seed=0, watch=go, command="c")
     rows = table(tmp_path / "mnist.csv")
-    # Every step takes a second, a batch has two pictures.
+    # Every step takes a second, a batch has two images.
     assert {float(row["seconds"]) for row in rows if row["method"] in ("eoren", "gradient")} == {4.0}
     assert {float(row["seconds"]) for row in rows if row["budget"] == "time"} == {4.0}
 

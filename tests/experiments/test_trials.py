@@ -54,7 +54,7 @@ def test_many_at_once_are_as_one_alone():
 
 
 def test_eoren_is_the_papers_fit():
-    """fit() by the paper's preset, with the seed of that picture's network."""
+    """fit() by the paper's preset, with the seed of that image's network."""
     image = pictures(1)[0]
     (trial,) = run([image], TINY["eoren"], epochs=20, seed=2)
     result = fit(
@@ -89,7 +89,7 @@ def test_a_mosaic_goes_picture_by_picture():
 
 
 def test_a_budget_of_time_is_each_pictures_own(monkeypatch):
-    """A step takes a second on this clock: four seconds for each of three pictures are twelve steps."""
+    """A step takes a second on this clock: four seconds for each of three images are twelve steps."""
     now = itertools.count()
     monkeypatch.setattr("eoren.experiments.trials.perf_counter", lambda: float(next(now)))
     found = run(pictures(), TINY["pixel"], seconds=4.0, samples=2)

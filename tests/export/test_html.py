@@ -48,7 +48,7 @@ def shown(page):
 
 
 def pixels(page, field):
-    """The picture's own part of the canvas, shown pixel for pixel."""
+    """The image's own part of the canvas, shown pixel for pixel."""
     page.keyboard.press("0")
     page.keyboard.press("1")
     done(page)

@@ -75,7 +75,7 @@ def test_any_number_of_points(count):
 
 
 def test_large_pictures_need_the_points_in_double(monkeypatch):
-    """A point of a picture of 100,000 pixels, a thousandth of a pixel beside a cut."""
+    """A point of an image of 100,000 pixels, a thousandth of a pixel beside a cut."""
     tiling = replace(TILINGS["single"], width=100_000, height=100_000)
     tiling = type(tiling)(100_000, 100_000, 0.01, np.array([[0, 77_777], [-1, 0], [-1, 0]], np.int32))
     points = np.stack([np.linspace(0.77776985, 0.77777015, 101), np.full(101, 0.3)], 1)

@@ -194,7 +194,7 @@ def test_colour_and_derivatives_continue_across_seams(tiling):
             step = np.eye(2)[axis] * nearby
             for ask in (field.color, field.gradient, field.laplacian):
                 before, after = ask(points - step), ask(points + step)
-                # Smooth at a scale of a halo, a small part of the picture; without blending they would jump.
+                # Smooth at a scale of a halo, a small part of the image; without blending they would jump.
                 assert_close(before, after, 1e-4)
 
 
@@ -210,7 +210,7 @@ def test_seams_are_where_tiles_differ():
 
 @pytest.mark.parametrize("width", [40, 2**30])
 def test_the_least_halo_leaves_every_number_finite(width):
-    """The second derivative of the widest picture's weights is 6e30."""
+    """The second derivative of the widest image's weights is 6e30."""
     nodes = np.array([[0, 20], [-1, 0], [-1, 0]], np.int32)
     field = field_of(Tiling(width, 1, LEAST_HALO, nodes))
     x = np.concatenate([20 + np.linspace(-1, 1, 41) * LEAST_HALO, [0.5, 19.0, 21.0]]) / width

@@ -244,7 +244,7 @@ def tree(*nodes):
 
 
 def wide_halo():
-    """A hundred tiles, each of which reaches over the whole picture."""
+    """A hundred tiles, each of which reaches over the whole image."""
     tiling = Tiling.of(np.ones((60, 60)), count=100, halo=1.0, smallest=2)
     return dumps(field_of(replace(tiling, halo=1e9)))
 
@@ -253,7 +253,7 @@ FOREIGN = {
     "empty": b"",
     "seven bytes": b"\0" * 7,
     "png": png(),
-    "text": b"hello, this is no picture at all\n" * 9,
+    "text": b"hello, this is no image at all\n" * 9,
     "zeros": bytes(1000),
     "pickle": pickle.dumps({"eoren": [1, 2, 3] * 99}),
     "torch.save": (lambda buffer: (torch.save({"alpha": torch.ones(2)}, buffer), buffer.getvalue())[1])(io.BytesIO()),

@@ -36,7 +36,7 @@ from eoren.errors import EorenError
 from eoren.field.field import Field
 from eoren.field.serialization import dumps, loads
 from eoren.fs.safetensors_layout import DamagedError, ForeignError, check_layout
-from eoren.image.io import read_picture
+from eoren.image.io import read_source_image
 from eoren.training.checkpoint import Checkpoint, CheckpointKey, LoopState, read_checkpoint, write_checkpoint
 from eoren.training.settings import make_settings
 
@@ -146,12 +146,12 @@ def state_seeds() -> dict[str, bytes]:
         return {"checkpoint": path.read_bytes()}
 
 
-# Stores of many pictures: one of their files is replaced in a good one.
+# Stores of many images: one of their files is replaced in a good one.
 
 
 @cache
 def _good_store() -> Mapping[str, bytes]:
-    """The files of a store of three small pictures, one of them in tiles, and one that could not be read."""
+    """The files of a store of three small images, one of them in tiles, and one that could not be read."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pictures = [(_colours()[:6, :8], "7"), (_colours(), "12"), (np.full((6, 8, 3), np.nan), None)]
@@ -198,7 +198,7 @@ def read_manifest(data: bytes) -> str:
 
 
 def read_piece(data: bytes) -> str:
-    """Read a piece of a large picture."""
+    """Read a piece of a large image."""
     try:
         TileGroupResult.loads(data)
     except EorenError as error:
@@ -242,16 +242,16 @@ def piece_seeds() -> dict[str, bytes]:
     }
 
 
-# Pictures.
+# Images.
 
 
 def read_file(data: bytes) -> str:
-    """Read a picture; the values that come out are colours."""
+    """Read an image; the values that come out are colours."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
         file.flush()
         try:
-            picture = read_picture(file.name)
+            picture = read_source_image(file.name)
         except EorenError as error:
             return one_line(error)
     pixels = picture.pixels
@@ -373,7 +373,7 @@ def npy_seeds() -> dict[str, bytes]:
     return found
 
 
-# Archives of pictures.
+# Archives of images.
 
 
 def _read_source(name: str, data: bytes) -> str:

@@ -43,7 +43,7 @@ def test_smooth_waves_get_their_values_back(wave, error):
     found = point_values(blurred[None, :, None])[0, :, 0]
     inside = np.s_[30:-30]
     assert np.abs(found - true)[inside].max() < error
-    # What a picture of averages lacks: without it the error is the blur.
+    # What an image of averages lacks: without it the error is the blur.
     assert np.abs(blurred - true)[inside].max() > 20 * np.abs(found - true)[inside].max()
 
 

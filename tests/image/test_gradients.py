@@ -256,7 +256,7 @@ def test_reference_converges_with_sixth_order_inside():
 
 
 def test_reference_invents_no_slopes_at_the_border():
-    """A part of a photograph-like picture, whose amplitudes fall as f^-1.5, beside what the whole says there."""
+    """A part of a photograph-like image, whose amplitudes fall as f^-1.5, beside what the whole says there."""
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(256), np.fft.fftfreq(256)))
     noise = np.fft.fft2(np.random.default_rng(0).standard_normal((256, 256)))
     image = np.fft.ifft2(noise / np.maximum(frequency, 1 / 256) ** 1.5).real[..., None]

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from eoren.errors import EorenError
 from eoren.image import decoders as decoding
 from eoren.image.decoders import MAX_PIXELS
-from eoren.image.io import SAMPLES, as_image, read_image, read_picture, write_image
+from eoren.image.io import SAMPLES, as_image, read_image, read_source_image, write_image
 
 ADAM7 = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
 
@@ -28,7 +28,7 @@ def random(shape, dtype=np.uint8, seed=0):
 def error_of(source):
     """Return the message of the error, which must be one line that names the file."""
     with pytest.raises(EorenError) as caught:
-        read_picture(source)
+        read_source_image(source)
     message = str(caught.value)
     assert message.startswith(f"{source}: ")
     assert "\n" not in message
@@ -55,7 +55,7 @@ def png_of(samples, colour_type, *, interlaced=False, extra=b""):
     return png(width, height, depth, colour_type, lines, interlaced=interlaced, extra=extra)
 
 
-# What every picture must survive: reading exactly, at 8 and 16 bits.
+# What every image must survive: reading exactly, at 8 and 16 bits.
 
 
 @pytest.mark.parametrize("interlaced", [False, True])
@@ -65,7 +65,7 @@ def test_png_is_read_exactly(tmp_path, channels, colour_type, dtype, interlaced)
     stored = random((37, 29, channels), dtype)
     path = tmp_path / "a.png"
     path.write_bytes(png_of(stored, colour_type, interlaced=interlaced))
-    picture = read_picture(path)
+    picture = read_source_image(path)
     np.testing.assert_array_equal(picture.pixels, (stored / np.iinfo(dtype).max).astype(np.float32))
     assert picture.pixels.dtype == np.float32
     assert picture.pixels.flags.c_contiguous
@@ -101,7 +101,7 @@ def test_tiff_is_read_exactly(tmp_path, channels, dtype, compression, planar, by
     if channels in (2, 4):
         options["extrasamples"] = ["unassalpha"]
     tifffile.imwrite(tmp_path / "a.tif", written, compression=compression, byteorder=byteorder, **options)
-    picture = read_picture(tmp_path / "a.tif")
+    picture = read_source_image(tmp_path / "a.tif")
     np.testing.assert_array_equal(picture.pixels, pixels)
     assert picture.bit_depth == 8 * stored.dtype.itemsize
     assert picture.notes == ()
@@ -122,7 +122,7 @@ def test_tiff_whose_zero_is_white(tmp_path, dtype, compression):
 def test_premultiplied_alpha_is_noted(tmp_path):
     stored = random((8, 9, 4), np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", extrasamples=["assocalpha"])
-    picture = read_picture(tmp_path / "a.tif")
+    picture = read_source_image(tmp_path / "a.tif")
     np.testing.assert_array_equal(picture.pixels, as_image(stored))
     assert picture.notes == ("colours premultiplied by alpha, as stored",)
 
@@ -141,7 +141,7 @@ def test_other_integer_tiffs_are_refused(tmp_path, dtype):
 @pytest.mark.parametrize("pages", [np.uint8, np.uint16])
 def test_first_page_of_a_tiff(tmp_path, pages):
     tifffile.imwrite(tmp_path / "a.tif", random((3, 20, 30), pages), photometric="minisblack", metadata=None)
-    picture = read_picture(tmp_path / "a.tif")
+    picture = read_source_image(tmp_path / "a.tif")
     np.testing.assert_array_equal(picture.pixels, as_image(random((3, 20, 30), pages)[0]))
     assert picture.notes == ("first of 3 frames",)
 
@@ -153,7 +153,7 @@ def test_gray_of_few_bits(tmp_path, bits, with_key):
     packed = np.packbits((levels[:, None] >> np.arange(bits)[::-1] & 1).astype(np.uint8)).tobytes()
     extra = chunk(b"tRNS", struct.pack(">H", 1)) if with_key else b""
     (tmp_path / "a.png").write_bytes(png(len(levels), 1, bits, 0, b"\0" + packed, extra=extra))
-    picture = read_picture(tmp_path / "a.png")
+    picture = read_source_image(tmp_path / "a.png")
     np.testing.assert_allclose(picture.pixels[0, :, 0], levels / (2**bits - 1), rtol=1e-6)
     assert picture.bit_depth == 8
     if with_key:
@@ -211,7 +211,7 @@ def test_cmyk_jpeg(tmp_path):
     inks = np.zeros((16, 64, 4), np.uint8)
     inks[:, 16:32, 0] = inks[:, 32:48, 1] = inks[:, 48:, 3] = 255  # paper, cyan, magenta, black
     Image.fromarray(inks, "CMYK").save(tmp_path / "a.jpg", quality=100)
-    picture = read_picture(tmp_path / "a.jpg")
+    picture = read_source_image(tmp_path / "a.jpg")
     colours = picture.pixels[8, 8::16]
     np.testing.assert_allclose(colours, [[1, 1, 1], [0, 1, 1], [1, 0, 1], [0, 0, 0]], atol=0.02)
     assert picture.notes == ("CMYK converted to RGB",)
@@ -222,7 +222,7 @@ def test_cmyk_jpeg(tmp_path):
 def test_orientation(tmp_path, suffix, orientation):
     stored = cv2.resize(random((3, 4, 3)), (40, 30), interpolation=cv2.INTER_NEAREST)
     path = tmp_path / f"a{suffix}"
-    expected = {  # where the first row and column of the stored picture belong, by the EXIF standard
+    expected = {  # where the first row and column of the stored image belong, by the EXIF standard
         1: stored,
         2: stored[:, ::-1],
         3: stored[::-1, ::-1],
@@ -242,7 +242,7 @@ def test_orientation(tmp_path, suffix, orientation):
         if suffix == "-lzw.tif":
             options["compression"] = "tiff_lzw"
         Image.fromarray(stored).save(path, exif=exif, **options)
-    picture = read_picture(path)
+    picture = read_source_image(path)
     np.testing.assert_allclose(picture.pixels * 255, expected, atol=3 if suffix == ".jpg" else 1e-4)
     assert picture.notes == (() if orientation == 1 else (f"EXIF orientation {orientation} applied",))
 
@@ -252,7 +252,7 @@ def test_first_frame_of_an_animation(tmp_path, suffix):
     frames = [Image.new("RGB", (20, 10), colour) for colour in ("red", "lime", "blue")]
     options = {"lossless": True} if suffix == ".webp" else {}
     frames[0].save(tmp_path / f"a{suffix}", save_all=True, append_images=frames[1:], **options)
-    picture = read_picture(tmp_path / f"a{suffix}")
+    picture = read_source_image(tmp_path / f"a{suffix}")
     np.testing.assert_array_equal(picture.pixels, np.broadcast_to(np.float32([1, 0, 0]), (10, 20, 3)))
     assert picture.notes == ("first of 3 frames",)
 
@@ -266,7 +266,7 @@ def test_npy(tmp_path):
         random((5, 6)).astype(bool),
     ]:
         np.save(path, array)
-        picture = read_picture(path)
+        picture = read_source_image(path)
         np.testing.assert_array_equal(picture.pixels, as_image(array))
         assert picture.bit_depth == {"f": 32, "u": 16, "b": 8}[array.dtype.kind]
         assert picture.pixels.flags.writeable  # a copy, no window into the file
@@ -308,13 +308,13 @@ def test_unknown_sample():
 
 def test_no_file(tmp_path):
     (tmp_path / "empty.png").touch()
-    (tmp_path / "text.png").write_text("not a picture\n" * 100)
+    (tmp_path / "text.png").write_text("not an image\n" * 100)
     os.mkfifo(tmp_path / "pipe.png")
     assert "cannot be read (No such file or directory)" in error_of(tmp_path / "missing.png")
     assert "is a folder" in error_of(tmp_path)
     assert "or a device" in error_of(tmp_path / "pipe.png")
-    assert "no picture in a known format" in error_of(tmp_path / "empty.png")
-    assert "no picture in a known format" in error_of(tmp_path / "text.png")
+    assert "no image in a known format" in error_of(tmp_path / "empty.png")
+    assert "no image in a known format" in error_of(tmp_path / "text.png")
 
 
 @pytest.mark.parametrize("form", ["BMP", "PPM", "TGA", "ICO", "EPS", "JPEG2000", "PDF"])
@@ -440,14 +440,14 @@ def test_warnings_become_notes(tmp_path, monkeypatch, capfd):
         return decode(path)
 
     monkeypatch.setattr(decoding, "_decode_tiff", grumble)
-    assert read_picture(tmp_path / "a.tif").notes == ("one thing", "another")
+    assert read_source_image(tmp_path / "a.tif").notes == ("one thing", "another")
     assert capfd.readouterr() == ("", "")
 
 
 def test_broken_exif_does_not_hide_the_picture(tmp_path):
     stored = random((5, 6))
     (tmp_path / "a.png").write_bytes(png_of(stored, 0, extra=chunk(b"eXIf", b"nonsense" * 4)))
-    picture = read_picture(tmp_path / "a.png")
+    picture = read_source_image(tmp_path / "a.png")
     np.testing.assert_array_equal(picture.pixels, as_image(stored))
     assert len(picture.notes) == 1
     assert picture.notes[0].startswith("EXIF block ignored")
@@ -532,7 +532,7 @@ def test_written_integers_come_back(tmp_path, suffix, dtype):
     stored = random((70, 33, 4), dtype)
     path = tmp_path / f"a{suffix}"
     write_image(path, stored, bit_depth=8 * stored.dtype.itemsize)
-    picture = read_picture(path)
+    picture = read_source_image(path)
     np.testing.assert_array_equal(picture.pixels, as_image(stored))
     assert picture.bit_depth == 8 * stored.dtype.itemsize
 
@@ -551,7 +551,7 @@ def test_write_image_refuses(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-# Real pictures.
+# Real images.
 
 REAL = {
     "16-bit-grey-alpha.png": ((96, 109, 2), 16, ()),
@@ -574,16 +574,16 @@ REAL = {
 BROKEN = {
     "65536-uint32-limit.png": "65536 x 65536 pixels exceed the limit",
     "decompression_bomb.gif": "decompression bomb",
-    "broken.png": "no picture in a known format",
+    "broken.png": "no image in a known format",
     "broken_data_stream.png": "damaged",
     "truncated_image.png": "damaged",
-    "zero_width.gif": "no picture in a known format",
+    "zero_width.gif": "no image in a known format",
 }
 
 
 @pytest.mark.parametrize("name", REAL)
 def test_real_pictures(data, name):
-    picture = read_picture(data / "formats" / name)
+    picture = read_source_image(data / "formats" / name)
     assert (picture.pixels.shape, picture.bit_depth, picture.notes) == REAL[name]
     with Image.open(data / "formats" / name) as image:
         upright = ImageOps.exif_transpose(image)

@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 
 from eoren.errors import EorenError
-from eoren.image.io import read_image, read_picture
+from eoren.image.io import read_image, read_source_image
 from eoren.image.writers import check_format, write_rows
 
 
@@ -70,7 +70,7 @@ def test_all_levels_survive_a_round_trip(tmp_path, suffix, bit_depth):
     write(second, read_image(first), bit_depth=bit_depth)
     np.testing.assert_array_equal(cv2_pixels(first)[..., 0], levels)
     assert first.read_bytes() == second.read_bytes()
-    assert read_picture(first).bit_depth == bit_depth
+    assert read_source_image(first).bit_depth == bit_depth
 
 
 def test_halves_round_up_and_the_rest_is_clamped(tmp_path):

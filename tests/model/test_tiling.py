@@ -510,7 +510,7 @@ def test_pictures_without_pixels_are_refused(width, height):
 
 
 def test_gigapixel_pictures_find_their_tiles():
-    """A row of 100 tiles at the far end of a huge picture, by hand."""
+    """A row of 100 tiles at the far end of a huge image, by hand."""
     width, height = 4_000_000, 3_000_000
     cuts = range(width - 99 * 50, width, 50)
     rows = [row for cut in cuts for row in ((0, cut), LEAF)]
@@ -604,7 +604,7 @@ def test_no_more_tiles_meet_than_are_said_to(tiling):
     x, y = (np.linspace(0, side, 4 * side + 1) for side in (tiling.width, tiling.height))
     meeting = np.zeros((len(y), len(x)), int)
     for x0, y0, x1, y1 in boxes:
-        # What reaches beyond a border of the picture meets nobody there.
+        # What reaches beyond a border of the image meets nobody there.
         low, high = (x0 or -np.inf, y0 or -np.inf), (x1, y1)
         in_x = (x > low[0] - tiling.halo) & (x < high[0] + tiling.halo)
         in_y = (y > low[1] - tiling.halo) & (y < high[1] + tiling.halo)
@@ -616,5 +616,5 @@ def test_where_four_tiles_meet_no_more_do():
     grid = Tiling.of(np.ones((64, 64)), count=16, halo=4.0, smallest=8)
     assert grid.max_overlap == 4
     assert replace(grid, halo=8.5).max_overlap == 9
-    # Tiles as high as the picture meet across alone.
+    # Tiles as high as the image meet across alone.
     assert Tiling.of(np.ones((4, 64)), count=16, halo=2.0, smallest=4).max_overlap == 2

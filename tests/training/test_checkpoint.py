@@ -260,7 +260,7 @@ def test_a_checkpoint_of_other_options_names_them(tmp_path, finished, change):
 def test_a_checkpoint_of_another_picture_says_so(tmp_path, finished, other):
     path = tmp_path / "a.checkpoint"
     path.write_bytes(finished)
-    with pytest.raises(EorenError, match="belongs to another fit: its picture is"):
+    with pytest.raises(EorenError, match="belongs to another fit: its image is"):
         fit(other, **SMALL, checkpoint=path)
 
 

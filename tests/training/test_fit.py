@@ -10,7 +10,7 @@ import torch
 import eoren
 from eoren.errors import EorenError
 from eoren.field.serialization import dumps, load, save
-from eoren.image.io import read_picture
+from eoren.image.io import read_source_image
 from eoren.training import fit as fitting
 from eoren.training import loop as running
 from eoren.training.loop import Progress
@@ -32,7 +32,7 @@ def picture(height=13, width=16, channels=3, seed=0):
     return np.random.default_rng(seed).random((height, width, channels)).astype(np.float32)
 
 
-# Frequencies that suit a smooth picture.
+# Frequencies that suit a smooth image.
 LOW = {"omega_first": 6.0, "omega_hidden": 10.0}
 
 
@@ -303,7 +303,7 @@ def test_provenance_tells_everything(tmp_path):
     assert same(result, again)
 
 
-# Pictures of every kind.
+# Images of every kind.
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -326,7 +326,7 @@ def test_files_pictures_and_arrays_give_the_same_field(tmp_path):
     cv2.imwrite(str(path), stored[..., ::-1])
     expected = fit(stored)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    for source in (path, str(path), read_picture(path)):
+    for source in (path, str(path), read_source_image(path)):
         result = fit(source)
         assert same(result, expected)
         assert result.field.provenance.source_sha256 == digest

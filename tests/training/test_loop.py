@@ -1,4 +1,4 @@
-"""Large pictures, group of tiles by group; :mod:`tests.test_fitting` has what a single group does."""
+"""Large images, group of tiles by group; :mod:`tests.test_fitting` has what a single group does."""
 
 import json
 import struct
@@ -286,7 +286,7 @@ def test_no_group_keeps_the_pixels_of_another(few):
 def test_seams_do_not_show():
     """Eight samples a pixel: steps of colour and derivative are no larger where tiles blend; none is much.
 
-    SciPy's spline through the same pixels, which has no seams, says how much the picture itself differs there.
+    SciPy's spline through the same pixels, which has no seams, says how much the image itself differs there.
     """
     rough = torch.from_numpy(np.random.default_rng(0).random((1, 1, 24, 24)))
     smooth = torch.nn.functional.interpolate(rough, size=(96, 96), mode="bicubic")

@@ -237,7 +237,7 @@ def test_a_batch_of_unequal_tiles_is_what_the_order_says(calls):
 
 
 def far_tiling(far, upright):
-    """A picture of four lines with a small tile at the far end."""
+    """An image of four lines with a small tile at the far end."""
     cuts = [(int(upright), far - 1000), (-1, 0), (int(upright), far - 41), (-1, 0), (-1, 0)]
     return Tiling(*((4, far) if upright else (far, 4)), 2.5, np.array(cuts, np.int32))
 
@@ -326,7 +326,7 @@ def test_forward_differences_are_compared_half_a_pixel_off(small_chunks, tiles):
 
 
 def places(trainer, points):
-    """Local points of a single network back in pixels of the picture."""
+    """Local points of a single network back in pixels of the image."""
     tiling = trainer.tiling
     return points[0].double() * (max(tiling.width, tiling.height) / 2) + torch.tensor(
         [tiling.width / 2, tiling.height / 2]
@@ -676,7 +676,7 @@ def test_constant_pictures_are_met_and_stay_finite(objective):
     assert np.abs(found.render(show="gradient")[..., 0, :]).max() < 1e-4
 
 
-# Many pictures at once.
+# Many images at once.
 
 
 @pytest.mark.parametrize("preset", ["paper", "balanced"])

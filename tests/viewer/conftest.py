@@ -1,4 +1,4 @@
-"""Small fields with their pictures, and a server to ask."""
+"""Small fields with their images, and a server to ask."""
 
 import contextlib
 import http.client

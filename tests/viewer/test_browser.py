@@ -51,7 +51,7 @@ class Page:
             held = held + 1 if self.page.evaluate(still) else 0
 
     def pixels(self):
-        """What the stage shows, without what lies over the pictures."""
+        """What the stage shows, without what lies over the images."""
         self.page.add_style_tag(content="#stage > :not(#viewer) { visibility: hidden !important; }")
         shot = self.page.locator("#stage").screenshot()
         self.page.evaluate("document.head.lastElementChild.remove()")
@@ -110,7 +110,7 @@ def test_it_opens_with_the_field_and_the_picture(page, picture, field):
     assert page.page.evaluate("[shown.left.layer.name, shown.right.layer.name]") == ["color", "original"]
     seen = page.pixels()
     box = page.page.locator("#stage").bounding_box()
-    # The middle of a pixel: the field's colour on the left of the divider, the picture's own on the right.
+    # The middle of a pixel: the field's colour on the left of the divider, the image's own on the right.
     for column, row, wanted in ((4, 9, field.color(np.array([4.5 / 30, 9.5 / 20]))), (24, 9, picture[9, 24])):
         x, y = page.at((column + 0.5) / 30, (row + 0.5) / 20)
         found = seen[int(y - box["y"]), int(x - box["x"])]
@@ -131,7 +131,7 @@ def test_zooming_far_past_the_pixels_shows_the_function(page, field):
           const s = items.left.getContentSize(); return [p.x / s.x, p.y / s.y]; })"""
     )
     (x0, y0), (x1, y1) = corners
-    # Less than four pixels of the picture fill the stage.
+    # Less than four pixels of the image fill the stage.
     assert (x1 - x0) * 30 < 4
     x, y = np.meshgrid(np.linspace(x0, x1, width), np.linspace(y0, y1, height))
     wanted = 255 * field.color(np.stack([x, y], -1)).clip(0, 1)
@@ -171,7 +171,7 @@ def test_the_wipe_moves_by_pointer_and_by_key(page, picture, field):
     page.page.keyboard.press("ArrowRight")  # the slider has the focus
     assert int(page.page.input_value("#wipe")) == int(value) + 1
     page.settled()
-    # The picture's pixels now reach further to the left.
+    # The image's pixels now reach further to the left.
     x, y = page.at(10.5 / 30, 9.5 / 20)
     found = page.pixels()[int(y - box["y"]), int(x - box["x"])]
     np.testing.assert_allclose(found, 255 * picture[9, 10], atol=3)
@@ -286,7 +286,7 @@ def test_values_and_the_arrow_under_the_pointer(page, field, picture):
     assert turn == pytest.approx(np.degrees(np.arctan2(d_dy, d_dx)), abs=4)
     at = re.search(r"translate\((\S+) (\S+)\)", page.page.get_attribute("#pointer", "transform"))
     assert [float(at[1]), float(at[2])] == pytest.approx([place[0] - box["x"], place[1] - box["y"]], abs=2)
-    # Off the picture there is none.
+    # Off the image there is none.
     page.page.mouse.move(box["x"] + 2, box["y"] + 2)
     page.until("$('pointer').hasAttribute('hidden')")
 

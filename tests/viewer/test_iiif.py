@@ -20,7 +20,7 @@ def asked(region="full", size="max", rotation="0", last="default.jpg", width=300
     return parse(region, size, rotation, last, width=width, height=height)
 
 
-# The examples of https://iiif.io/api/image/3.0/ sections 4.1 and 4.2, for its picture of 300 x 200.
+# The examples of https://iiif.io/api/image/3.0/ sections 4.1 and 4.2, for its image of 300 x 200.
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_standing_is_json_and_tells_of_tiles_and_curves(picture, clock, monkeypa
     assert said["gradient_psnr"] == pytest.approx(result.metrics.gradient_psnr, abs=1.5)
     boxes = np.array(said["tiles"])
     assert len(boxes) == result.field.tiling.count
-    # Boxes cover the picture, once.
+    # Boxes cover the image, once.
     assert ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sum() == 600
     assert len(said["busy"]) == len(boxes)
     assert all(0 < busy <= 1 for busy in said["busy"])

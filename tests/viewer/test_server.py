@@ -110,7 +110,7 @@ def test_absurd_sizes_are_refused_before_any_work(server, size, monkeypatch):
 
 
 def test_max_keeps_to_the_limits(server):
-    # A magnified picture as a whole: what "max" may send, not what the picture has.
+    # A magnified image as a whole: what "max" may send, not what the image has.
     from eoren.viewer.iiif import parse
 
     asked = parse("full", "max", "0", "default.png", width=49_152, height=32_768)
@@ -364,7 +364,7 @@ def test_a_fault_of_our_own_is_told(server, monkeypatch, caplog):
 
 @pytest.fixture(scope="module")
 def squares(asking):
-    """The field of the validator's test picture: a hundred squares of one colour each, as it lists them."""
+    """The field of the validator's test image: a hundred squares of one colour each, as it lists them."""
     validator = pytest.importorskip("iiif_validator.validator", reason="needs iiif-validator and libmagic")
     colours = np.array(validator.ValidationInfo().colorInfo, np.float32) / 255  # by column, then row
     picture = colours.swapaxes(0, 1).repeat(100, 0).repeat(100, 1)
@@ -400,7 +400,7 @@ def squares(asking):
 
 
 # All tests for version 3 up to level 2, and of level 3 those of what info.json says there is besides. Two others:
-# that of WebP is written for Python 2; that of enlarging asks ^max for the picture's size, where the protocol says
+# that of WebP is written for Python 2; that of enlarging asks ^max for the image's size, where the protocol says
 # the largest that maxArea permits.
 BESIDES = [
     *("linkheader_canonical", "linkheader_profile"),

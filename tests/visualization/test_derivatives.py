@@ -50,7 +50,7 @@ def png(path):
     return stored[..., None] if stored.ndim == 2 else stored[..., ::-1]
 
 
-# Pictures of derivatives.
+# Images of derivatives.
 
 
 def test_magnitudes_in_closed_form():
@@ -148,7 +148,7 @@ def assert_levels(stored, picture, peak=255):
     difference = stored.astype(np.float64) - levels(picture, peak)
     assert np.abs(difference).max() <= 1
     assert np.count_nonzero(difference) <= max(2, 0.02 * difference.size if peak > 255 else 0)
-    assert len(np.unique(stored)) > 20  # the picture shows something
+    assert len(np.unique(stored)) > 20  # the image shows something
 
 
 @pytest.mark.parametrize("bit_depth", [8, 16])
@@ -161,7 +161,7 @@ def test_colours_as_a_picture(tmp_path, bit_depth):
 def test_gradients_as_a_picture(tmp_path):
     field = field_of(24, 8)
     write(tmp_path / "a.png", field, "gradient", region=REGION)
-    per_pixel = ask(field, "gradient", 14, 11, REGION) / [24, 8]  # of the picture, whatever the grid
+    per_pixel = ask(field, "gradient", 14, 11, REGION) / [24, 8]  # of the image, whatever the grid
     length = np.sqrt((per_pixel.astype(np.float64) ** 2).sum(-1).mean(-1, keepdims=True))
     assert_levels(png(tmp_path / "a.png"), length / 0.5)
 
@@ -185,7 +185,7 @@ def stripes(width, height, axis):
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("size", [(16, 16), (32, 8), (8, 32)], ids=str)
 def test_the_scale_of_derivatives_does_not_change_with_the_pictures_shape(tmp_path, size, axis):
-    """Stripes have the same derivatives per pixel in every picture."""
+    """Stripes have the same derivatives per pixel in every image."""
     field = stripes(*size, axis)
     along = np.arange(size[axis]) + 0.5 - size[axis] / 2
     for show, row in (

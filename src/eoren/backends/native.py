@@ -400,7 +400,7 @@ class Rendering:
         siren: a network for every tile.
         tuning: of each.
         tiling: where they are and how they blend.
-        extent: sides of the picture in the units of the derivatives.
+        extent: sides of the image in the units of the derivatives.
     """
 
     def __init__(self, siren: Siren, tuning: Tuning, tiling: Tiling, extent: tuple[float, float]) -> None:

@@ -17,7 +17,7 @@ Tiles = slice | Tensor
 
 
 class TilePixels:
-    """Pixels of a batch of networks, each with a box of its own: tiles of a picture, or whole pictures.
+    """Pixels of a batch of networks, each with a box of its own: tiles of an image, or whole images.
 
     Args:
         color: ``(pixels, C)``, row by row of an image of so many columns.
@@ -72,21 +72,21 @@ class TilePixels:
         at: tuple[int, int] = (0, 0),
         device: torch.device,
     ) -> "TilePixels":
-        """Neighbouring tiles of a picture, halo included.
+        """Neighbouring tiles of an image, halo included.
 
-        Nothing is kept of the picture but the box around them, so that a large one is worked on piece by piece.
+        Nothing is kept of the image but the box around them, so that a large one is worked on piece by piece.
 
         Args:
-            image: ``(H, W, C)``, the whole picture, or what there is of it.
-            tiling: of the picture.
+            image: ``(H, W, C)``, the whole image, or what there is of it.
+            tiling: of the image.
             tiles: which of its tiles; all by default.
-            at: column and row of the image's first pixel in the picture.
+            at: column and row of the image's first pixel in the image.
             device: where to keep the pixels.
         """
         x0, y0, x1, y1 = tiling.box(tiles)
         color = image[y0 - at[1] : y1 - at[1], x0 - at[0] : x1 - at[0]].reshape(-1, image.shape[2])
         areas = (tiling.boxes[tiles, 2:] - tiling.boxes[tiles, :2]).prod(1)
-        # Relative to the box, so that pixels are exact however large the picture.
+        # Relative to the box, so that pixels are exact however large the image.
         boxes = tiling.pixel_boxes[tiles] - torch.tensor([x0, y0, x0, y0])
         return cls(color, boxes, columns=x1 - x0, areas=areas, device=device)
 
@@ -94,7 +94,7 @@ class TilePixels:
     def of_pictures(
         cls, images: Float[np.ndarray, "pictures height width channels"], *, device: torch.device
     ) -> "TilePixels":
-        """Whole pictures of one size, one network each: boxes of a tall stack of them.
+        """Whole images of one size, one network each: boxes of a tall stack of them.
 
         Args:
             images: ``(B, H, W, C)``.

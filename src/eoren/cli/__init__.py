@@ -33,7 +33,7 @@ app = typer.Typer(
     help="Images as small continuous functions whose edges are right.",
     add_completion=False,
     epilog="Exit status: 0 done, 1 an error of eoren itself, 2 refused or impossible (one line), "
-    "3 some of many pictures failed, 130 interrupted.",
+    "3 some of many images failed, 130 interrupted.",
     rich_markup_mode=None,  # plain help: half the lines, half the time
     pretty_exceptions_enable=False,
 )
@@ -66,7 +66,7 @@ def _root(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 2 refused or impossible, 3 some of many pictures failed, 130 stopped.
+    """Run the command line and exit: 0 done, 2 refused or impossible, 3 some of many images failed, 130 stopped.
 
     Args:
         arguments: what follows the program's name; those of the process by default.

@@ -17,7 +17,7 @@ import typer
 from eoren.errors import EorenError
 
 if TYPE_CHECKING:
-    from eoren.image.io import Picture
+    from eoren.image.io import SourceImage
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C or SIGTERM."""
@@ -28,7 +28,7 @@ LINE_EVERY = 10.0
 _MAX_SEED = 2**32 - 1
 
 FieldFile = Annotated[Path, typer.Argument(metavar="FILE", help="An .eoren file.")]
-ImageFile = Annotated[str, typer.Argument(metavar="IMAGE", help="A picture file, or sample:astronaut.")]
+ImageFile = Annotated[str, typer.Argument(metavar="IMAGE", help="An image file, or sample:astronaut.")]
 Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="PATH", help="File to write, in the format of its suffix.")
 ]
@@ -65,11 +65,11 @@ def check_seed(seed: int) -> None:
         raise EorenError(f"--seed is {seed}, but must lie between 0 and {_MAX_SEED}")
 
 
-def read_picture(image: str, *, quiet: bool = False) -> "Picture":
-    """A picture; what had to be changed in reading it is said on stderr."""
-    from eoren.image.io import read_picture
+def read_source_image(image: str, *, quiet: bool = False) -> "SourceImage":
+    """An image; what had to be changed in reading it is said on stderr."""
+    from eoren.image.io import read_source_image
 
-    picture = read_picture(image)
+    picture = read_source_image(image)
     if not quiet:
         for note in picture.notes:
             notice(f"{image}: {note}")

@@ -1,4 +1,4 @@
-"""What compositions are made from: pictures and fields, read and brought to the same size and channels."""
+"""What compositions are made from: images and fields, read and brought to the same size and channels."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,10 +14,10 @@ from eoren.errors import EorenError
 from eoren.field.field import Field
 from eoren.field.serialization import dumps, load
 from eoren.image.decoders import most_pixels
-from eoren.image.io import Picture, as_image, digest_of, read_picture
+from eoren.image.io import SourceImage, as_image, digest_of, read_source_image
 
-Operand = ArrayLike | str | PathLike[str] | Picture | Field
-"""A picture as :func:`eoren.fit` takes it, or a field, or an ``.eoren`` file."""
+Operand = ArrayLike | str | PathLike[str] | SourceImage | Field
+"""An image as :func:`eoren.fit` takes it, or a field, or an ``.eoren`` file."""
 
 # What a mask says below this is noise, and above one minus this: JPEG leaves some around every edge.
 _MASK_NOISE = 0.02
@@ -27,7 +27,7 @@ Plane = Float[np.ndarray, "_ _"]
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """An operand that was read: a picture, or a field rendered at its picture's size.
+    """An operand that was read: an image, or a field rendered at its image's size.
 
     Attributes:
         pixels: ``(H, W, C)``, in [0, 1].
@@ -42,7 +42,7 @@ class Opened:
     field: Field | None = None
 
     def sized(self, width: int, height: int) -> Image:
-        """At another size: a field is asked for it, a picture resampled."""
+        """At another size: a field is asked for it, an image resampled."""
         if self.field is not None:
             rendered: Image = self.field.render(width, height).clip(0, 1)
             return rendered
@@ -62,7 +62,7 @@ def opened_as(operand: Operand) -> Opened:
         if Path(operand).suffix == ".eoren":
             operand = load(operand)
         else:
-            operand = read_picture(operand if isinstance(operand, str) else Path(operand))
+            operand = read_source_image(operand if isinstance(operand, str) else Path(operand))
     if isinstance(operand, Field):
         data = dumps(operand)
         width, height = operand.size
@@ -73,7 +73,7 @@ def opened_as(operand: Operand) -> Opened:
             )
         digest = sha256(data).hexdigest()
         return Opened(operand.to("cpu").render().clip(0, 1), digest, field=operand.to("cpu"))
-    if isinstance(operand, Picture):
+    if isinstance(operand, SourceImage):
         return Opened(operand.pixels, operand.sha256, operand.notes)
     pixels = as_image(operand)
     return Opened(pixels, digest_of(pixels))
@@ -83,7 +83,7 @@ def mask_of(mask: Opened, picture: Opened, what: str) -> Plane:
     """A mask's shares from 0 to 1: the mean of its colours, times its alpha.
 
     Raises:
-        EorenError: it has another size than the picture, called ``what``.
+        EorenError: it has another size than the image, called ``what``.
     """
     if mask.pixels.shape[:2] != picture.pixels.shape[:2]:
         raise EorenError(

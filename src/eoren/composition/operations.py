@@ -1,9 +1,9 @@
 """Composition in the gradient domain: mix, clone, fill (and :mod:`eoren.composition.retouching`).
 
-Each says which gradient field v a picture should have, and which of its colours are known. The exact least-squares
+Each says which gradient field v an image should have, and which of its colours are known. The exact least-squares
 colours u follow (:mod:`eoren.composition.poisson`), and a field is fitted to u and to u's derivatives. That is the
-fit to v: the gradient of u is the projection of v onto the gradients of pictures with those known colours, so
-``|grad Phi - v|^2 = |grad Phi - grad u|^2 + |grad u - v|^2``, and the last term, what no picture can reach, is the
+fit to v: the gradient of u is the projection of v onto the gradients of images with those known colours, so
+``|grad Phi - v|^2 = |grad Phi - grad u|^2 + |grad u - v|^2``, and the last term, what no image can reach, is the
 same for every Phi.
 
 The paper's own way (arXiv 2209.11697, Fig. 10), ``solver="network"``, knows no u: one network is fitted to v alone,
@@ -35,7 +35,7 @@ from eoren.composition.poisson import (
     over_rectangle,
 )
 from eoren.errors import EorenError
-from eoren.image.io import Picture
+from eoren.image.io import SourceImage
 from eoren.training.fit import FitResult, fit, weighed
 from eoren.training.loop import Progress
 
@@ -48,7 +48,7 @@ Mode = Literal["import", "mixed", "average"]
 
 @dataclass(frozen=True, eq=False)
 class Composition:
-    """A gradient field, what is known of the colours, and the picture that follows.
+    """A gradient field, what is known of the colours, and the image that follows.
 
     Attributes:
         rough: ``(H, W, C)``: colours without any solver, such as the mix of the pixels, or the plain paste.
@@ -115,7 +115,7 @@ class Composition:
         given: dict[str, Any] = {"seed": seed, "device": device, "watch": watch, "checkpoint": checkpoint, **settings}
         given = {name: value for name, value in given.items() if value is not None}
         if solver == "exact":
-            picture = Picture(self.colors, 32, self.digest, "")
+            picture = SourceImage(self.colors, 32, self.digest, "")
             result = fit(picture, preset=preset or "balanced", **given)
         else:
             result = fit_gradients(self.guide(), self.rough, self.known, self.colors, self.digest, preset, **given)
@@ -132,9 +132,9 @@ def mix(
     keep_edges: bool = False,
     sizes: Literal["crop", "pad", "resize"] = "crop",
 ) -> Composition:
-    """Mix two pictures in their gradients: ``w grad A + (1 - w) grad B``.
+    """Mix two images in their gradients: ``w grad A + (1 - w) grad B``.
 
-    The mean colour is that of the mix of the pixels. A gray picture counts as one of equal colours, one without
+    The mean colour is that of the mix of the pixels. A gray image counts as one of equal colours, one without
     alpha as opaque.
 
     Args:
@@ -146,7 +146,7 @@ def mix(
             both, their border pixels going on, or ``resize`` B to A's size (a field is rendered at it).
 
     Raises:
-        EorenError: a picture that cannot be read, or a weight outside [0, 1].
+        EorenError: an image that cannot be read, or a weight outside [0, 1].
 
     Example:
         >>> a, b = np.random.default_rng(0).random((2, 8, 9, 3))
@@ -169,7 +169,7 @@ def mix(
             bound = min if sizes == "crop" else max
             height, width = (bound(a.shape[k], b.shape[k]) for k in (0, 1))
             a, b = (centred(each, height, width) for each in (a, b))
-        notes += (f"the pictures are {said}; the mix is {size_of(a)} ({sizes})",)
+        notes += (f"the images are {said}; the mix is {size_of(a)} ({sizes})",)
     a, b = alike(a, b)
     rough = (weight * a + (1 - weight) * b).astype(np.float32)
 
@@ -199,7 +199,7 @@ def clone(
     mode: Mode = "import",
     keep_color: float | int = 0.0,
 ) -> Composition:
-    """Set a part of one picture into another, seamlessly (Perez, Gangnet and Blake, "Poisson image editing", 2003).
+    """Set a part of one image into another, seamlessly (Perez, Gangnet and Blake, "Poisson image editing", 2003).
 
     Where the mask is above zero colours are sought whose differences are the source's; all others are the target's.
     Differences count from every such pixel to each of its neighbours. In a soft mask their guidance is the mask's
@@ -222,7 +222,7 @@ def clone(
 
     Raises:
         EorenError: an empty mask, one of another size, an offset that leaves nothing inside the target, or
-            a picture that cannot be read.
+            an image that cannot be read.
 
     Example:
         >>> target = np.full((9, 9, 1), 0.5)
@@ -301,7 +301,7 @@ def clone(
 
 
 def fill(image: Operand, mask: Operand, *, method: Literal["membrane", "biharmonic"] = "membrane") -> Composition:
-    """Fill holes of a picture from what is around them.
+    """Fill holes of an image from what is around them.
 
     Args:
         image: with holes; its colours there do not matter.
@@ -310,7 +310,7 @@ def fill(image: Operand, mask: Operand, *, method: Literal["membrane", "biharmon
             which carries slopes on into the hole, and may swing beyond the colours around it.
 
     Raises:
-        EorenError: a mask that is empty, covers everything, or has another size; an unknown method; or a picture
+        EorenError: a mask that is empty, covers everything, or has another size; an unknown method; or an image
             that cannot be read.
     """
     if method not in ("membrane", "biharmonic"):

@@ -1,7 +1,7 @@
 """Colours from gradients: least squares on the pixel grid, the standard five-point discretisation.
 
-Of all pictures u, the one whose forward differences are closest to a guidance field v, ``sum |D u - v|^2 + w sum (u -
-c)^2``, where v need not be the gradient of anything. Known colours stay; the picture's border is free ("natural").
+Of all images u, the one whose forward differences are closest to a guidance field v, ``sum |D u - v|^2 + w sum (u -
+c)^2``, where v need not be the gradient of anything. Known colours stay; the image's border is free ("natural").
 Its normal equations are ``D'D u + w u = D'v + w c``, with D'D the five-point Laplacian.
 
 - :func:`over_rectangle`, nothing known: cosines across one axis, a tridiagonal system along the other (Buzbee, Golub
@@ -61,7 +61,7 @@ def over_rectangle(
     colors: Image | None = None,
     weight: float = 0.0,
 ) -> Float[np.ndarray, "height width channels"]:
-    """The picture whose differences are closest to a guidance field, nothing of it being known but its mean.
+    """The image whose differences are closest to a guidance field, nothing of it being known but its mean.
 
     Args:
         guidance: ``(H, W, C, 2)``, as :func:`differences` has it; the last column and row do not count.

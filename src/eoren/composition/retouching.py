@@ -1,4 +1,4 @@
-"""Retouching: pictures changed by their gradients."""
+"""Retouching: images changed by their gradients."""
 
 from math import pi
 
@@ -9,7 +9,7 @@ from eoren.composition.operations import Composition, origin_of
 from eoren.composition.poisson import Guidance, Image, differences, over_rectangle
 from eoren.errors import EorenError
 
-# Light is what changes over the whole picture, detail what changes within a sixteenth of it.
+# Light is what changes over the whole image, detail what changes within a sixteenth of it.
 _LIGHT_WAVES = 1
 _DETAIL_WAVES = 16
 _DENOISING_ROUNDS = 40
@@ -22,15 +22,15 @@ def retouch(
     boost_detail: float | int | None = None,
     denoise_edges: bool = False,
 ) -> Composition:
-    """Change a picture by its gradients; exactly one of three ways. Alpha stays.
+    """Change an image by its gradients; exactly one of three ways. Alpha stays.
 
     Args:
         image: to change.
-        flatten_light: take away the light that changes slowly over the picture: the smooth function that is nearest
+        flatten_light: take away the light that changes slowly over the image: the smooth function that is nearest
             to its gray values (Morel, Petro and Sbert, "Screened Poisson equation for image contrast enhancement",
-            2014). Waves as long as the picture's longer side lose half; shorter ones, less. The mean stays.
+            2014). Waves as long as the image's longer side lose half; shorter ones, less. The mean stays.
         boost_detail: K: multiply gradients by it, and stay near the colours: waves much shorter than a sixteenth of
-            the picture's longer side grow K-fold, longer ones stay. Below 1 it softens.
+            the image's longer side grow K-fold, longer ones stay. Below 1 it softens.
         denoise_edges: take away noise and keep edges: the least total variation (Rudin, Osher and Fatemi, 1992), by
             split Bregman iteration (Goldstein and Osher, 2009), as strong as the noise that is found (Immerkaer,
             1996, with the median).
@@ -109,7 +109,7 @@ def _least_variation(colors: Image) -> Image:
     limit = np.float32(sigma / 2)
     for _ in range(_DENOISING_ROUNDS):
         now = differences(found)
-        # No difference leads out of the picture.
+        # No difference leads out of the image.
         now[:, -1, :, 0] = now[-1, :, :, 1] = 0
         now += extra
         length = np.sqrt(np.square(now).sum(-1, keepdims=True))

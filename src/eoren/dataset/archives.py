@@ -74,7 +74,7 @@ def zip_members(path: Path, wanted: Callable[[str], bool]) -> list[Member]:
     # Together: members may share what is packed.
     if (claimed := sum(each.file_size for each in found)) > most:
         raise EorenError(
-            f"{path}: its pictures would become {claimed} bytes, where {most} are the most for its size; "
+            f"{path}: its images would become {claimed} bytes, where {most} are the most for its size; "
             "replace it, or unpack it yourself"
         )
     found.sort(key=lambda each: each.filename)

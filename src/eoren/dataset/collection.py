@@ -1,4 +1,4 @@
-"""Collection: many pictures as networks, one after the other or as rows of numbers."""
+"""Collection: many images as networks, one after the other or as rows of numbers."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -23,9 +23,9 @@ _LONGEST_NUMBER = 100
 
 
 class Collection:
-    """The networks of a store, in the order of the pictures they were fitted to.
+    """The networks of a store, in the order of the images they were fitted to.
 
-    Pictures that failed are left out; :attr:`index` has them.
+    Images that failed are left out; :attr:`index` has them.
 
     Args:
         store: a folder that ``eoren fit-many`` or :func:`eoren.fit_many` wrote; it may still be growing.
@@ -54,9 +54,9 @@ class Collection:
 
         shards = self.store.shards()
         if not shards:
-            raise EorenError(f"{store}: has no pictures yet; give the same 'eoren fit-many' again")
+            raise EorenError(f"{store}: has no images yet; give the same 'eoren fit-many' again")
         self.index: pyarrow.Table = pyarrow.concat_tables([self.store.rows(shard) for shard in shards])
-        """One row per picture, failed ones included; columns: :data:`eoren.dataset.index.COLUMNS`."""
+        """One row per image, failed ones included; columns: :data:`eoren.dataset.index.COLUMNS`."""
         self._done = self.index.filter(pyarrow.compute.equal(self.index["status"], "done"))
         self._place = {name: self._done[name].to_pylist() for name in ("shard", "group", "offset")}
         self._held: tuple[tuple[int, int], Tensor] | None = None
@@ -65,7 +65,7 @@ class Collection:
         return int(self._done.num_rows)
 
     def __getitem__(self, number: int) -> Field:
-        """One picture's field; nothing else is read."""
+        """One image's field; nothing else is read."""
         number = self._checked(number)
         field = self.store.networks(*self._at(number), count=1)
         row = self._done.slice(number, 1).to_pylist()[0]
@@ -86,12 +86,12 @@ class Collection:
 
     @cached_property
     def names(self) -> list[str]:
-        """Of the pictures."""
+        """Of the images."""
         return list(self._done["name"].to_pylist())
 
     @cached_property
     def labels(self) -> list[str | None]:
-        """Of the pictures; none where there is none."""
+        """Of the images; none where there is none."""
         return list(self._done["label"].to_pylist())
 
     @cached_property
@@ -101,12 +101,12 @@ class Collection:
         return sorted(found, key=lambda label: (0, int(label), label) if _is_number(label) else (1, 0, label))
 
     def weights(self, number: int) -> Float[np.ndarray, " parameters"]:
-        """All that a picture's networks are, as one row: weights layer by layer, then biases, one network's first.
+        """All that an image's networks are, as one row: weights layer by layer, then biases, one network's first.
 
         The channel tuning is in the last layer: ``alpha (z W + b) + beta = z (alpha W) + (alpha b + beta)``.
 
         Args:
-            number: of the picture in the collection.
+            number: of the image in the collection.
         """
         number = self._checked(number)
         shard, group, offset = self._at(number)
@@ -116,7 +116,7 @@ class Collection:
         return _flat(fields)[0].numpy()
 
     def matrix(self) -> Float[np.ndarray, "pictures parameters"]:
-        """:meth:`weights` of all pictures, a row each.
+        """:meth:`weights` of all images, a row each.
 
         Raises:
             EorenError: their networks differ in shape or number.
@@ -124,11 +124,11 @@ class Collection:
         return np.stack([self._row(number).numpy() for number in range(len(self))])
 
     def dataset(self) -> "Dataset[tuple[Tensor, int]]":
-        """``(weights, label)`` of every picture that has a label, for PyTorch: labels index :attr:`classes`."""
+        """``(weights, label)`` of every image that has a label, for PyTorch: labels index :attr:`classes`."""
         return _Weights(self)
 
     def summary(self) -> dict[str, Any]:
-        """What ``eoren info`` says of it: counts, sizes, and metrics as means over pictures, exact ones left out."""
+        """What ``eoren info`` says of it: counts, sizes, and metrics as means over images, exact ones left out."""
         means: dict[str, float | None] = {}
         for name in METRICS:
             values = self.index[name].drop_null().to_numpy().astype(np.float64)
@@ -175,7 +175,7 @@ class _Weights(Dataset[tuple[Tensor, int]]):
         numbers = {label: number for number, label in enumerate(collection.classes)}
         chosen = [number for number, label in enumerate(collection.labels) if label is not None]
         if not chosen:
-            raise EorenError(f"{collection.store.folder}: its pictures have no labels; use matrix() or weights()")
+            raise EorenError(f"{collection.store.folder}: its images have no labels; use matrix() or weights()")
         rows = [collection._row(number) for number in chosen]
         if len({len(row) for row in rows}) > 1:
             raise EorenError(f"{collection.store.folder}: its networks differ in shape; use weights()")

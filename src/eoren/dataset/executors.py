@@ -20,7 +20,7 @@ Tick = Callable[[float], None]
 """Called a few times a second with the number of shards that are done so far in parts; may raise to end the work."""
 
 _TICK_EVERY = 0.2
-# Tasks beyond one a worker that wait at hand: pictures that are read, not more.
+# Tasks beyond one a worker that wait at hand: images that are read, not more.
 _WAITING = 1
 # What a thread takes before it does anything: its stack, most of all.
 _ROOM = 16 << 20
@@ -117,7 +117,7 @@ def _check_room(size: int) -> None:
 class Ray:
     """A Ray cluster: a shard is a task, retried elsewhere if its worker is lost.
 
-    Pictures go with the task and networks come back with the result, so workers need neither the pictures' files nor
+    Images go with the task and networks come back with the result, so workers need neither the images' files nor
     the store's folder. On CPUs a task takes one core; on GPUs, one GPU.
 
     Args:

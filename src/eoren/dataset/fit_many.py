@@ -1,4 +1,4 @@
-"""fit_many(): from many pictures to a store of networks, which grows shard by shard and is whole at any time."""
+"""fit_many(): from many images to a store of networks, which grows shard by shard and is whole at any time."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ class Progress:
 
     Attributes:
         pictures: that are done, earlier runs' included; those under way count in part.
-        total: pictures in all; none if the source does not say.
-        failed: pictures that could not be fitted.
-        earlier: pictures that earlier runs did.
+        total: images in all; none if the source does not say.
+        failed: images that could not be fitted.
+        earlier: images that earlier runs did.
     """
 
     pictures: float
@@ -73,21 +73,21 @@ def fit_many(
     watch: Callable[[Progress], bool | None] | None = None,
     **settings: Any,
 ) -> Summary:
-    """Turn many pictures into networks, and keep them in a folder.
+    """Turn many images into networks, and keep them in a folder.
 
-    Interrupted or killed at any time, the same call goes on: no picture is fitted twice and none is left out. With a
-    budget in steps, what a picture becomes does not depend on that.
+    Interrupted or killed at any time, the same call goes on: no image is fitted twice and none is left out. With a
+    budget in steps, what an image becomes does not depend on that.
 
     Args:
-        sources: where the pictures come from: see :func:`eoren.dataset.sources.open_source`.
+        sources: where the images come from: see :func:`eoren.dataset.sources.open_source`.
         store: the folder; it may hold what an earlier call left.
-        preset: as of :func:`eoren.fit`. ``small`` is for many pictures: one network of 16 units up to about 39 x 39
+        preset: as of :func:`eoren.fit`. ``small`` is for many images: one network of 16 units up to about 39 x 39
             pixels, mosaics of such networks above; colours alone.
-        steps: budget of steps of every picture.
-        seconds: time for every picture, instead; what comes out depends on the machine then.
-        seed: from which, and from its pixels, every picture's own seed follows.
+        steps: budget of steps of every image.
+        seconds: time for every image, instead; what comes out depends on the machine then.
+        seed: from which, and from its pixels, every image's own seed follows.
         same_start: begin with one network for all instead, so that weights can be compared.
-        shard: pictures that are stored together, and fitted anew after a kill; by default what takes about half a
+        shard: images that are stored together, and fitted anew after a kill; by default what takes about half a
             minute, at most 1024.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         engine: ``local``, or ``ray`` for a cluster.
@@ -97,7 +97,7 @@ def fit_many(
         settings: any field of :class:`eoren.training.settings.Settings`.
 
     Raises:
-        EorenError: a source, setting or folder that cannot be used. Pictures that are damaged get a row in the
+        EorenError: a source, setting or folder that cannot be used. Images that are damaged get a row in the
             index that says so, and nothing is raised.
         KeyboardInterrupt: ``watch`` said so.
 
@@ -113,7 +113,7 @@ def fit_many(
     budget = {"steps": steps, "seconds": seconds}
     chosen = make_settings(preset, **{name: value for name, value in budget.items() if value is not None}, **settings)
     if chosen.until_psnr is not None:
-        raise EorenError("until_psnr is for one picture; give many pictures steps or seconds")
+        raise EorenError("until_psnr is for one image; give many images steps or seconds")
     choose_device(device)
     fitting = engine_of(engine, address=address, workers=workers)
     work = Work(chosen, _whole("seed", seed, 0, _MAX_SEED), same_start, device)
@@ -122,7 +122,7 @@ def fit_many(
     items = iter(source)
     first = next(items, None)
     if first is None:
-        raise EorenError("the source has no pictures; give another one")
+        raise EorenError("the source has no images; give another one")
     items = _again(first, items)
     if shard is not None:
         size = _whole("shard", shard, 1, 2**20)
@@ -170,7 +170,7 @@ def _fit(
             spreads[number] = large
             yield from large.pieces()
         if there:
-            raise _changed(store, f"it has pictures from number {min(there) * size} on that the source lacks")
+            raise _changed(store, f"it has images from number {min(there) * size} on that the source lacks")
 
     def keep(fitted: Fitted) -> None:
         nonlocal done, failed
@@ -200,7 +200,7 @@ def _is_same(store: Store, number: int, stored: list[str], given: list[str], siz
         if mine != theirs:
             raise _changed(store, f"picture {number * size + place} was {mine!r} and is {theirs!r}")
     if len(stored) > len(given):
-        raise _changed(store, f"it has {number * size + len(stored)} pictures, the source fewer")
+        raise _changed(store, f"it has {number * size + len(stored)} images, the source fewer")
     return len(stored) == len(given)
 
 

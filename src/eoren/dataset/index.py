@@ -1,4 +1,4 @@
-"""The index of a store: Parquet, a row for every picture, and a file for every shard.
+"""The index of a store: Parquet, a row for every image, and a file for every shard.
 
 Anybody can read it (``pandas.read_parquet("store/index")``). We read it as what strangers wrote: its size, footer,
 columns and what its pages would become are checked before they are decoded, and its rows before they are believed.
@@ -67,7 +67,7 @@ def parquet() -> Any:
     try:
         import pyarrow.parquet
     except ImportError:
-        raise EorenError("many pictures need pyarrow; pip install 'eoren[collections]'") from None
+        raise EorenError("many images need pyarrow; pip install 'eoren[collections]'") from None
     return pyarrow.parquet
 
 
@@ -101,7 +101,7 @@ def read_rows(path: Path, shard: int, size: int) -> "pyarrow.Table":
     Args:
         path: of its file.
         shard: that it is of.
-        size: pictures of a full shard.
+        size: images of a full shard.
 
     Raises:
         EorenError: it cannot be read.
@@ -218,7 +218,7 @@ def _check_rows(table: "pyarrow.Table", shard: int, size: int) -> None:
         raise ValueError("a row has no sha256")
     sides = [done[name].to_numpy().astype(np.int64) for name in ("width", "height", "channels")]
     if bool((sides[0] * sides[1] > MAX_PIXELS).any()) or bool((sides[2] > 4).any()):
-        raise ValueError("a row has a picture too large")
+        raise ValueError("a row has an image too large")
     places = np.stack([done[name].to_numpy() for name in ("group", "offset")], 1)
     if len(np.unique(places, axis=0)) != len(places):
         raise ValueError("two rows have the same networks")

@@ -1,4 +1,4 @@
-"""The numbers of :mod:`eoren.evaluation.metrics` for many pictures of one size, in one pass over all of them."""
+"""The numbers of :mod:`eoren.evaluation.metrics` for many images of one size, in one pass over all of them."""
 
 import numpy as np
 from jaxtyping import Float
@@ -17,15 +17,15 @@ Images = Float[np.ndarray, "pictures height width channels"]
 def measure(
     said: Float[np.ndarray, "pictures 3 pixels channels"], images: Images
 ) -> dict[str, Float[np.ndarray, " pictures"]]:
-    """``psnr``, ``psnr_8bit``, ``gradient_psnr`` and ``ssim`` of every picture.
+    """``psnr``, ``psnr_8bit``, ``gradient_psnr`` and ``ssim`` of every image.
 
     Args:
         said: colours at the pixel centres, row by row, unclamped; then d/dx and d/dy, in intensity per pixel.
-        images: the pictures, values in [0, 1].
+        images: the images, values in [0, 1].
 
     Returns:
         As in :class:`eoren.evaluation.metrics.Metrics`: infinite where there is no error, NaN for the SSIM of
-        pictures under 11 pixels.
+        images under 11 pixels.
 
     Example:
         >>> images = np.zeros((2, 12, 12, 1), np.float32)
@@ -37,7 +37,7 @@ def measure(
     count, height, width, channels = images.shape
     colors = said[:, 0].reshape(images.shape).clip(0, 1)
     eighths = np.floor(colors * 255 + 0.5) / 255
-    # Every picture is as good as so many channels more.
+    # Every image is as good as so many channels more.
     side_by_side = np.moveaxis(images, 0, 2).reshape(height, width, count * channels)
     reference = pixel_gradient(np.ascontiguousarray(side_by_side)).reshape(height * width, count, channels, 2)
     error = said[:, 1:] - np.moveaxis(reference, (1, 3), (0, 1))

@@ -1,6 +1,6 @@
-"""A shard of pictures becomes a shard of networks: pictures of one size train as one batch, large ones as mosaics.
+"""A shard of images becomes a shard of networks: images of one size train as one batch, large ones as mosaics.
 
-What a shard becomes is a matter of its pictures, the settings and the seed alone, whoever fits it and where.
+What a shard becomes is a matter of its images, the settings and the seed alone, whoever fits it and where.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +19,7 @@ from eoren.errors import PictureError
 from eoren.evaluation.metrics import evaluate
 from eoren.field.field import Field
 from eoren.image.cell_averages import point_values
-from eoren.image.io import Picture
+from eoren.image.io import SourceImage
 from eoren.model.channel_tuning import Moments
 from eoren.model.devices import choose_device
 from eoren.model.quantization import rounded
@@ -47,8 +47,8 @@ class Work:
 
     Attributes:
         settings: of every fit.
-        seed: from which, and from its pixels, every picture's own seed follows.
-        same_start: begin with the same network for all pictures instead, that of ``seed``.
+        seed: from which, and from its pixels, every image's own seed follows.
+        same_start: begin with the same network for all images instead, that of ``seed``.
         device: where to train.
     """
 
@@ -58,24 +58,24 @@ class Work:
     device: str = "auto"
 
     def seed_of(self, image: Image) -> int:
-        """The seed of a picture's networks."""
+        """The seed of an image's networks."""
         return self.seed if self.same_start else picture_seed(image, self.seed)
 
     def is_single(self, shape: tuple[int, ...]) -> bool:
-        """Whether a picture of shape ``(H, W, C)`` gets one network."""
+        """Whether an image of shape ``(H, W, C)`` gets one network."""
         height, width, channels = shape
         return self.settings.architecture(width, height, channels)[0] == 1
 
 
 @dataclass(frozen=True)
 class Task:
-    """Some pictures to fit.
+    """Some images to fit.
 
     Attributes:
         shard: its number.
-        first: number of its first picture.
-        names: of the pictures.
-        contents: of the pictures, not decoded yet.
+        first: number of its first image.
+        names: of the images.
+        contents: of the images, not decoded yet.
     """
 
     shard: int
@@ -95,9 +95,9 @@ class Fitted:
 
     Attributes:
         shard: its number.
-        groups: pictures of one size each, as one :class:`eoren.Field` whose networks are those of all its
-            pictures, one picture after the other. Their tiling is one picture's.
-        rows: one for every picture, in order, with the columns of :data:`eoren.dataset.index.COLUMNS`.
+        groups: images of one size each, as one :class:`eoren.Field` whose networks are those of all its
+            images, one image after the other. Their tiling is one image's.
+        rows: one for every image, in order, with the columns of :data:`eoren.dataset.index.COLUMNS`.
     """
 
     shard: int
@@ -107,7 +107,7 @@ class Fitted:
 
 @runtime_checkable
 class Job(Protocol):
-    """What an engine hands to its workers: a :class:`Task`, or a piece of a large picture.
+    """What an engine hands to its workers: a :class:`Task`, or a piece of a large image.
 
     Attributes:
         share: how much of a shard it is.
@@ -126,16 +126,16 @@ class GivenUp(Exception):
 
 
 def fit_shard(task: Task, work: Work, watch: Watch = lambda share: False) -> Fitted:
-    """Fit every picture of a shard.
+    """Fit every image of a shard.
 
-    A picture that cannot be read or fitted gets a row that says why, and takes nothing from the others.
+    An image that cannot be read or fitted gets a row that says why, and takes nothing from the others.
 
     Raises:
         GivenUp: ``watch`` said so.
     """
     rows: list[Row] = []
     sizes: dict[tuple[int, ...], list[int]] = {}
-    pictures: dict[int, Picture] = {}
+    pictures: dict[int, SourceImage] = {}
     for place, (name, content) in enumerate(zip(task.names, task.contents, strict=True)):
         try:
             picture = decoded(name, content)
@@ -164,8 +164,8 @@ def fit_shard(task: Task, work: Work, watch: Watch = lambda share: False) -> Fit
     return Fitted(task.shard, groups, rows)
 
 
-def described(task: Task, place: int, picture: Picture, seed: int) -> Row:
-    """What the row of a picture says before it is fitted."""
+def described(task: Task, place: int, picture: SourceImage, seed: int) -> Row:
+    """What the row of an image says before it is fitted."""
     height, width, channels = picture.pixels.shape
     size = {"width": width, "height": height, "channels": channels}
     return _named(task, place) | size | {"sha256": picture.sha256, "seed": seed}
@@ -177,7 +177,7 @@ def _named(task: Task, place: int) -> Row:
 
 
 def failed(reason: str) -> Row:
-    """What it says of a picture that could not be fitted."""
+    """What it says of an image that could not be fitted."""
     return {"status": "failed", "error": " ".join(reason.split())}
 
 
@@ -198,7 +198,7 @@ def _parts(shape: tuple[int, ...], places: list[int], settings: Settings) -> Ite
 def _fitted(
     images: Sequence[Image], rows: Sequence[Row], work: Work, watch: Watch
 ) -> Iterable[tuple[Field, Sequence[Row]]]:
-    """Groups of fields, and the rows of their pictures, filled in."""
+    """Groups of fields, and the rows of their images, filled in."""
     try:
         if work.is_single(images[0].shape):
             return [(_fit_batch(np.stack(images), rows, work, watch), rows)]
@@ -270,7 +270,7 @@ def _metrics_alone(fields: Field, place: int, image: Image, settings: Settings) 
 
 
 def _trained(images: Images, work: Work, watch: Watch) -> Trainer:
-    """All steps of a batch; seconds are every picture's."""
+    """All steps of a batch; seconds are every image's."""
     settings = work.settings
     _, height, width, _ = images.shape
     limit = settings.time_limit(width, height)

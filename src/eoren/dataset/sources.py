@@ -1,6 +1,6 @@
-"""Where many pictures come from: folders, patterns, archives, IDX files, data sets and anything that can be iterated.
+"""Where many images come from: folders, patterns, archives, IDX files, data sets and anything that can be iterated.
 
-Pictures come in a fixed order, each with a name and perhaps a label. Naming one costs little; it is read when
+Images come in a fixed order, each with a name and perhaps a label. Naming one costs little; it is read when
 :attr:`Item.load` is called, and decoded later still (:func:`decoded`), wherever it is fitted.
 """
 
@@ -26,20 +26,20 @@ from eoren.errors import EorenError, PictureError
 from eoren.experiments.datasets import IDX_MAGIC, read_idx
 from eoren.fs.decompression import GZIP
 from eoren.fs.files import is_folder, open_regular
-from eoren.image.io import Picture, as_image, read_picture
+from eoren.image.io import SourceImage, as_image, read_source_image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".npy")
-"""Of the files that count as pictures, in folders and archives; what else there is, is passed over."""
+"""Of the files that count as images, in folders and archives; what else there is, is passed over."""
 
 _IMAGE_KEYS, _LABEL_KEYS = ("image", "img"), ("label", "labels", "fine_label")
 
 
 class Content(NamedTuple):
-    """A picture as it was found.
+    """An image as it was found.
 
     Attributes:
         data: bytes of a file, an array, or why there is neither.
-        label: of the picture, if it has one.
+        label: of the image, if it has one.
     """
 
     data: bytes | np.ndarray | EorenError
@@ -47,7 +47,7 @@ class Content(NamedTuple):
 
 
 class Item(NamedTuple):
-    """One picture of a source.
+    """One image of a source.
 
     Attributes:
         name: what to call it: its path in a folder or an archive, its number elsewhere.
@@ -85,18 +85,18 @@ def printable(text: str) -> str:
 
 
 def open_source(*sources: Any) -> Source:
-    """The pictures of some sources, one source after the other.
+    """The images of some sources, one source after the other.
 
     Args:
-        sources: each a folder (searched with what is below it; a picture's folder is its label), a pattern such as
+        sources: each a folder (searched with what is below it; an image's folder is its label), a pattern such as
             ``"photos/*.png"``, a zip or tar archive, an IDX file of MNIST's kind (gzipped or not; labels are taken
-            from the file of labels beside it), a picture file; or a data set: anything with a length and an index,
-            as torchvision and Hugging Face have them, or any iterable. Their elements are a picture, or
-            ``(picture, label)``, or ``(name, picture, label)``, or a mapping with ``image`` and perhaps ``label``.
-            Pictures are as :func:`eoren.fit` takes them; PyTorch's tensors have their channels first.
+            from the file of labels beside it), an image file; or a data set: anything with a length and an index,
+            as torchvision and Hugging Face have them, or any iterable. Their elements are an image, or
+            ``(image, label)``, or ``(name, image, label)``, or a mapping with ``image`` and perhaps ``label``.
+            Images are as :func:`eoren.fit` takes them; PyTorch's tensors have their channels first.
 
     Raises:
-        EorenError: a source that cannot be read, or has no pictures.
+        EorenError: a source that cannot be read, or has no images.
 
     Example:
         >>> source = open_source([np.zeros((2, 2)), (np.ones((2, 2)), 7)])
@@ -111,11 +111,11 @@ def open_source(*sources: Any) -> Source:
     return Source((item for source in opened for item in source), sum(known) if len(known) == len(counts) else None)
 
 
-def decoded(name: str, content: Content) -> Picture:
-    """The picture itself.
+def decoded(name: str, content: Content) -> SourceImage:
+    """The image itself.
 
     Raises:
-        PictureError: it is damaged, or no picture. The message does not repeat the name.
+        PictureError: it is damaged, or no image. The message does not repeat the name.
         EorenError: there is no room for the file that decoders want.
     """
     data = content.data
@@ -124,14 +124,14 @@ def decoded(name: str, content: Content) -> Picture:
     if isinstance(data, bytes):
         with _as_file(data, PurePosixPath(name).suffix) as path:
             try:
-                return replace(read_picture(path), name=name)
+                return replace(read_source_image(path), name=name)
             except EorenError as error:
                 raise PictureError(str(error).removeprefix(f"{path}: ")) from None
     try:
         pixels = as_image(data)
     except EorenError as error:
         raise PictureError(str(error)) from None
-    return Picture(pixels, 32, array_sha256(pixels), name)
+    return SourceImage(pixels, 32, array_sha256(pixels), name)
 
 
 @contextmanager
@@ -181,7 +181,7 @@ def _open(source: Any) -> Source:
         return Source(map(_member, tar_members(path, _is_picture)), None)
     if zipfile.is_zipfile(path):
         return _listed([_member(each) for each in zip_members(path, _is_picture)], path)
-    raise EorenError(f"{source}: is no picture, folder, zip, tar or IDX file; give one of these")
+    raise EorenError(f"{source}: is no image, folder, zip, tar or IDX file; give one of these")
 
 
 def _is_picture(name: str) -> bool:
@@ -194,7 +194,7 @@ def _label_of(name: str) -> str | None:
 
 
 def _file(path: Path, label: str | None = None, *, root: Path) -> Content:
-    """A file; if it is gone with all that was beside it, that is no fault of this one picture.
+    """A file; if it is gone with all that was beside it, that is no fault of this one image.
 
     Raises:
         EorenError: the source's folder has vanished: a disk was taken out, or a network failed.
@@ -212,7 +212,7 @@ def _file(path: Path, label: str | None = None, *, root: Path) -> Content:
 
 def _listed(found: list[Item], where: Path) -> Source:
     if not found:
-        raise EorenError(f"{where}: has no pictures ({', '.join(SUFFIXES)})")
+        raise EorenError(f"{where}: has no images ({', '.join(SUFFIXES)})")
     return Source(found, len(found))
 
 
@@ -234,11 +234,11 @@ def _member(member: Member) -> Item:
 def _idx(path: Path) -> Source:
     images = read_idx(path)
     if images.ndim not in (3, 4):
-        raise EorenError(f"{path}: holds {images.ndim} axes, so no pictures; give a file such as *-images-idx3-ubyte")
+        raise EorenError(f"{path}: holds {images.ndim} axes, so no images; give a file such as *-images-idx3-ubyte")
     labels = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
     classes = read_idx(labels) if labels != path and labels.exists() else None
     if classes is not None and classes.shape != images.shape[:1]:
-        raise EorenError(f"{labels}: has {len(classes)} labels for {len(images)} pictures; replace or rename it")
+        raise EorenError(f"{labels}: has {len(classes)} labels for {len(images)} images; replace or rename it")
     stem = path.name.removesuffix(".gz")
     digits = len(str(len(images) - 1))
 
@@ -251,9 +251,7 @@ def _idx(path: Path) -> Source:
 
 def _dataset(source: Any) -> Source:
     if isinstance(source, Mapping) or not (isinstance(source, Iterable) or hasattr(source, "__getitem__")):
-        raise EorenError(
-            f"a {type(source).__name__} is no source of pictures; give a path, a data set or an iterable"
-        )
+        raise EorenError(f"a {type(source).__name__} is no source of images; give a path, a data set or an iterable")
     if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
         found = (_element(element, number) for number, element in enumerate(source))
         return Source((Item(name, partial(itself, content)) for name, content in found), None)
@@ -261,7 +259,7 @@ def _dataset(source: Any) -> Source:
     def one(number: int) -> Content:
         try:
             return _element(source[number], number)[1]
-        except Exception as error:  # whatever a foreign data set raises for one of its pictures
+        except Exception as error:  # whatever a foreign data set raises for one of its images
             return Content(EorenError(f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())})"))
 
     def name(number: int) -> str:

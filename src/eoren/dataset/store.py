@@ -1,11 +1,11 @@
-"""A store: a folder that holds the networks of many pictures, and an index of them that is true at any time.
+"""A store: a folder that holds the networks of many images, and an index of them that is true at any time.
 
 ::
 
     store.json                    settings, seed, shard size, version: what all shards have in common
-    shards/0000000.safetensors    networks of some pictures, in groups of pictures of one size
+    shards/0000000.safetensors    networks of some images, in groups of images of one size
     index/0000000.parquet         one row for each of them
-    pieces/0000000-00000          groups of tiles of a very large picture, until it is whole
+    pieces/0000000-00000          groups of tiles of a very large image, until it is whole
 
 A shard's file is written before its part of the index, each of them whole or not at all. So what the index names is
 there, and what it does not name is fitted again after a kill. docs/file-format.md describes the content.
@@ -66,7 +66,7 @@ class Manifest:
         settings: of every fit.
         seed: of all.
         same_start: whether all networks began alike.
-        shard: pictures in a shard.
+        shard: images in a shard.
         version: of eoren.
     """
 
@@ -177,13 +177,13 @@ class Store:
         self._forget_pieces(fitted.shard)
 
     def keep(self, fragment: TileGroupResult) -> None:
-        """Keep a piece of a picture until :meth:`write` has the whole."""
+        """Keep a piece of an image until :meth:`write` has the whole."""
         path = self.folder / "pieces" / f"{fragment.shard:07}-{fragment.group:05}.safetensors"
         with atomic_path(path) as temporary:
             temporary.write_bytes(fragment.dumps())
 
     def fragments(self, shard: int) -> Iterator[TileGroupResult]:
-        """The pieces that were kept of a picture; damaged ones are passed over, for they are fitted again."""
+        """The pieces that were kept of an image; damaged ones are passed over, for they are fitted again."""
         for path in self._pieces(shard):
             with suppress(EorenError), open_regular(path) as (file, _):
                 yield TileGroupResult.loads(file.read())
@@ -197,13 +197,13 @@ class Store:
                 path.unlink()
 
     def networks(self, shard: int, group: int, offset: int = 0, count: int | None = None) -> Field:
-        """Some pictures of a group as one field, see :class:`eoren.dataset.shards.Fitted`; nothing else is read.
+        """Some images of a group as one field, see :class:`eoren.dataset.shards.Fitted`; nothing else is read.
 
         Args:
             shard: its number.
             group: its number in the shard.
-            offset: of the first picture in the group.
-            count: of pictures; all that follow by default.
+            offset: of the first image in the group.
+            count: of images; all that follow by default.
 
         Raises:
             EorenError: the file is missing or damaged.

@@ -1,7 +1,7 @@
-"""One very large picture as many jobs: groups of its tiles, fitted by whoever is free, put together at the end.
+"""One very large image as many jobs: groups of its tiles, fitted by whoever is free, put together at the end.
 
 A group is trained as :mod:`eoren.training.loop` trains it, so with a budget in steps the field is that of
-:func:`eoren.fit`. A piece takes with it the pixels around its tiles and nothing else of the picture.
+:func:`eoren.fit`. A piece takes with it the pixels around its tiles and nothing else of the image.
 """
 
 import json
@@ -24,7 +24,7 @@ from eoren.field.schema import whole
 from eoren.fs.safetensors_layout import check_layout
 from eoren.image.cell_averages import point_values
 from eoren.image.gradients import around
-from eoren.image.io import Picture
+from eoren.image.io import SourceImage
 from eoren.model.devices import choose_device
 from eoren.model.quantization import pack, unpack
 from eoren.model.siren import Siren
@@ -40,9 +40,9 @@ class TileGroupResult:
     """The networks of a piece.
 
     Attributes:
-        shard: that the picture is.
+        shard: that the image is.
         group: of its tiles.
-        digest: of the picture.
+        digest: of the image.
         steps: that were made.
         siren: the networks, on the CPU; none if they diverged.
         error: why there are none.
@@ -89,14 +89,14 @@ class TileGroupJob:
     """A group of tiles to fit.
 
     Attributes:
-        shard: that the picture is.
+        shard: that the image is.
         group: number of the group.
-        digest: of the picture.
-        pixels: of the picture around the tiles.
+        digest: of the image.
+        pixels: of the image around the tiles.
         at: column and row of the first of them.
-        tiling: of the whole picture.
+        tiling: of the whole image.
         tiles: which of them.
-        seed: of the picture's networks.
+        seed: of the image's networks.
     """
 
     shard: int
@@ -110,7 +110,7 @@ class TileGroupJob:
 
     @property
     def share(self) -> float:
-        """Of the picture's tiles."""
+        """Of the image's tiles."""
         return float(self.tiles.stop - self.tiles.start) / self.tiling.count
 
     def run(self, work: Work, watch: Watch) -> TileGroupResult:
@@ -138,18 +138,18 @@ class TileGroupJob:
 
 
 class LargeImageJob:
-    """A picture while its pieces are being fitted.
+    """An image while its pieces are being fitted.
 
     Args:
-        task: a shard of this one picture.
-        picture: the picture itself.
+        task: a shard of this one image.
+        picture: the image itself.
         work: what all shards have in common.
 
     Attributes:
-        share: of the picture that is fitted, 0..1.
+        share: of the image that is fitted, 0..1.
     """
 
-    def __init__(self, task: Task, picture: Picture, work: Work) -> None:
+    def __init__(self, task: Task, picture: SourceImage, work: Work) -> None:
         """Cut it into tiles."""
         self.task, self.share = task, 0.0
         self._picture, self._work = picture, work
@@ -172,7 +172,7 @@ class LargeImageJob:
             )
 
     def add(self, fragment: TileGroupResult) -> bool:
-        """Take in what was fitted; fragments of another picture are refused, and a group that has one already."""
+        """Take in what was fitted; fragments of another image are refused, and a group that has one already."""
         known = fragment.digest == self._picture.sha256 and fragment.group < len(self._groups)
         if not known or fragment.group in self._fragments:
             return False
@@ -195,7 +195,7 @@ class LargeImageJob:
         return len(self._fragments) == len(self._groups)
 
     def joined(self) -> Fitted:
-        """The picture, tuned and measured as one field."""
+        """The image, tuned and measured as one field."""
         work, image, tiling = self._work, self._picture.pixels, self._tiling
         row: Row = described(self.task, 0, self._picture, self._seed)
         found = [self._fragments[group] for group in range(len(self._groups))]
@@ -217,7 +217,7 @@ class LargeImageJob:
 
 
 def spread(task: Task, work: Work) -> LargeImageJob | None:
-    """A shard as pieces, if it is one picture of so many tiles that they are not trained together anyway."""
+    """A shard as pieces, if it is one image of so many tiles that they are not trained together anyway."""
     if len(task.contents) > 1:
         return None
     try:

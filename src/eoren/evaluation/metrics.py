@@ -1,4 +1,4 @@
-"""How right a field is, in colour and in derivative, against the picture it was fitted to."""
+"""How right a field is, in colour and in derivative, against the image it was fitted to."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -33,10 +33,10 @@ class Metrics:
         gradient_psnr: dB, ``-10 log10 mean (grad Phi - grad f)^2`` at pixel centres in intensity per pixel, all
             channels and both axes; grad Phi is the field's own unclamped derivative, grad f the derivative of the
             quintic spline through the pixels.
-        ssim: structural similarity, Gaussian weights, range 1; not a number for pictures under 11 pixels.
+        ssim: structural similarity, Gaussian weights, range 1; not a number for images under 11 pixels.
         parameters: numbers that the field stores.
         bytes: of its file.
-        bits_per_pixel: of its file, over the pixels of the picture.
+        bits_per_pixel: of its file, over the pixels of the image.
     """
 
     psnr: float
@@ -53,7 +53,7 @@ class Metrics:
 
 
 def evaluate(field: Field, image: ArrayLike, *, stored_bytes: int | None = None) -> Metrics:
-    """Measure a field against its picture, in strips: memory does not grow beyond picture and target.
+    """Measure a field against its image, in strips: memory does not grow beyond image and target.
 
     Of a field whose fit took pixels for areas, colours are averages over the pixels, and the spline's too.
 
@@ -63,7 +63,7 @@ def evaluate(field: Field, image: ArrayLike, *, stored_bytes: int | None = None)
         stored_bytes: size of the field's file, if it lies in one; else that of the file it would have.
 
     Raises:
-        EorenError: the picture has another size, or other channels.
+        EorenError: the image has another size, or other channels.
 
     Example:
         >>> import eoren, numpy as np
@@ -75,8 +75,8 @@ def evaluate(field: Field, image: ArrayLike, *, stored_bytes: int | None = None)
     height, width, channels = image.shape
     if (width, height, channels) != (*field.size, field.channels):
         raise EorenError(
-            f"the picture is {width}x{height} with {channels} channels, but the field was fitted to "
-            f"{field.size[0]}x{field.size[1]} with {field.channels}; give the picture it was fitted to"
+            f"the image is {width}x{height} with {channels} channels, but the field was fitted to "
+            f"{field.size[0]}x{field.size[1]} with {field.channels}; give the image it was fitted to"
         )
     if stored_bytes is None:
         from eoren.field.serialization import dumps

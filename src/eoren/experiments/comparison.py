@@ -1,4 +1,4 @@
-"""The four methods on one picture, twice: after equal epochs, and after equal time."""
+"""The four methods on one image, twice: after equal epochs, and after equal time."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,11 +13,11 @@ from eoren.experiments.machine import machine
 from eoren.experiments.methods import NETWORKS, Scale, methods
 from eoren.experiments.trials import Trial, run_all
 from eoren.field.serialization import dumps
-from eoren.image.io import Picture
+from eoren.image.io import SourceImage
 from eoren.visualization.colormaps import reduced
 
 SIDE = 256
-"""Longer side of the paper's pictures, in pixels."""
+"""Longer side of the paper's images, in pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Comparison:
 
     Attributes:
         picture: as it was read.
-        image: ``(H, W, C)``, what the networks were fitted to: the picture, reduced if it was larger.
+        image: ``(H, W, C)``, what the networks were fitted to: the image, reduced if it was larger.
         scale: of the paper's networks, ``small`` or ``paper``.
         seed: of every trial.
         epochs: that every method had in ``equal_epochs``; one is every pixel seen once.
@@ -36,7 +36,7 @@ class Comparison:
         machine: where it ran.
     """
 
-    picture: Picture
+    picture: SourceImage
     image: Float[np.ndarray, "height width channels"]
     scale: Scale
     seed: int
@@ -83,7 +83,7 @@ class Comparison:
 
 
 def compare(
-    picture: Picture,
+    picture: SourceImage,
     *,
     epochs: float | None = None,
     seconds: float | None = None,
@@ -92,14 +92,14 @@ def compare(
     seed: int = 0,
     watch: Callable[[str, float], object] | None = None,
 ) -> Comparison:
-    """Fit one picture by SIREN + pixels, SIREN + gradients, EoREN and our default, twice.
+    """Fit one image by SIREN + pixels, SIREN + gradients, EoREN and our default, twice.
 
     Args:
-        picture: see :func:`eoren.image.io.read_picture`.
+        picture: see :func:`eoren.image.io.read_source_image`.
         epochs: of the first round; by default the scale's.
         seconds: of training, for each method in the second round; by default what EoREN took in the first.
         scale: of the paper's networks.
-        side: longer side, in pixels, that the picture is brought down to for all methods.
+        side: longer side, in pixels, that the image is brought down to for all methods.
         seed: of the random numbers.
         watch: called with the name of the round and the share of all the work that is done, 0..1.
 
@@ -107,8 +107,8 @@ def compare(
         EorenError: a budget or side that is not above zero.
 
     Example:
-        >>> from eoren.image.io import read_picture
-        >>> found = compare(read_picture("sample:camera"), epochs=1.0, seconds=0.1, side=16)
+        >>> from eoren.image.io import read_source_image
+        >>> found = compare(read_source_image("sample:camera"), epochs=1.0, seconds=0.1, side=16)
         >>> [trial.method.key for trial in found.equal_time]
         ['pixel', 'gradient', 'eoren', 'ours']
     """

@@ -1,4 +1,4 @@
-"""Public pictures by name: MNIST, Set5, Set14, Kodak, and crops of DIV2K.
+"""Public images by name: MNIST, Set5, Set14, Kodak, and crops of DIV2K.
 
 They are taken from the folder that the environment variable ``EOREN_DATA`` names, else downloaded into the user's
 cache. Either way their SHA-256 has to be that of ``datasets.sha256``, which ``sha256sum -c`` understands, so that
@@ -44,7 +44,7 @@ _SOURCES: Mapping[str, _Source] = MappingProxyType(
         "set14": _Source("set14", f"{_DENOISING}/CSet14"),
         # The checksums are those that several projects publish for this site.
         "kodak": _Source("kodak", "https://r0k.us/graphics/kodak/kodak"),
-        # Central crops of 256 x 256 of the first ten pictures for validation.
+        # Central crops of 256 x 256 of the first ten images for validation.
         "div2k": _Source("div2k/center256", f"{_SCNET}/data/DIV2K"),
     }
 )
@@ -83,7 +83,7 @@ def mnist(split: Literal["train", "test"] = "test") -> Digits:
 
 
 def pictures(name: str) -> Iterator[tuple[str, Image]]:
-    """The pictures of a data set, in the order of their names, each read when its turn comes.
+    """The images of a data set, in the order of their names, each read when its turn comes.
 
     Args:
         name: ``set5`` (5), ``set14`` (14), ``kodak`` (24) or ``div2k`` (10 crops).
@@ -129,7 +129,7 @@ def file(dataset: str, name: str) -> Path:
 
 
 def square(image: Image, side: int) -> Float[np.ndarray, "side side 1"]:
-    """The middle of a picture as a gray square, as the paper fits it.
+    """The middle of an image as a gray square, as the paper fits it.
 
     Colours become luma (ITU-R BT.601). The size is changed bilinearly, smoothed beforehand where it shrinks.
 

@@ -1,4 +1,4 @@
-"""The figures of a report: what networks say beside the picture, on scales that all of them share."""
+"""The figures of a report: what networks say beside the image, on scales that all of them share."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ Slopes = Float[np.ndarray, "height width channels 2"]
 ZOOM = 4
 """How many times larger the crop at an edge is shown."""
 _CROP = 48
-# Shares of the picture's own slopes that a picture, and a histogram, tell apart; what is beyond is at the end.
+# Shares of the image's own slopes that an image, and a histogram, tell apart; what is beyond is at the end.
 _LIGHT, _RANGE = 0.97, 0.999
 _BINS = 64
 # Per cent: logarithmic axes of histograms begin here.
@@ -73,17 +73,17 @@ class Said:
 
 
 class Panels:
-    """Draws the figures of rounds of trials on one picture.
+    """Draws the figures of rounds of trials on one image.
 
     Args:
         image: ``(H, W, C)``, what was fitted.
         rounds: every trial there is, so that all share their scales.
 
     Attributes:
-        own_gradient: ``(H, W, C, 2)``, the picture's reference gradient, intensity per pixel.
+        own_gradient: ``(H, W, C, 2)``, the image's reference gradient, intensity per pixel.
         light: magnitude of the gradient at full lightness, intensity per pixel.
         hot: error at the end of the scale.
-        row: of the picture's strongest edge.
+        row: of the image's strongest edge.
         column: likewise.
         box: ``(column0, row0, column1, row1)`` around it, in pixels, ends excluded.
     """
@@ -93,7 +93,7 @@ class Panels:
         self._image = image
         self.own_gradient = pixel_gradient(image)
         magnitude = np.linalg.norm(brightness(self.own_gradient), axis=-1)
-        # A flat picture has no slopes to go by.
+        # A flat image has no slopes to go by.
         self.light = _rounded(max(float(np.quantile(magnitude, _LIGHT)), 1e-3))
         self._steepest = _rounded(max(float(np.quantile(np.abs(self.own_gradient), _RANGE)), 1e-3))
         # The median: one method that is far off must not hide the differences between the others.
@@ -105,15 +105,15 @@ class Panels:
         self.box = _around(self.row, self.column, image.shape)
 
     def reconstructions(self, trials: Sequence[Said]) -> Iterator[Figure]:
-        """The picture, and what every network says."""
-        yield self._picture("", "the picture", self._image, "The picture itself.")
+        """The image, and what every network says."""
+        yield self._picture("", "the picture", self._image, "The image itself.")
         for said in trials:
             last = said.trial.final
             value = f"PSNR {decibels(last.psnr)}"
             yield self._by(said, said.color, value, "Reconstruction")
 
     def gradients(self, trials: Sequence[Said]) -> Iterator[Figure]:
-        """Direction and magnitude of the picture's gradient and of every network's."""
+        """Direction and magnitude of the image's gradient and of every network's."""
         yield self._picture("", "the picture", direction_picture(self.own_gradient, self.light), "Its own gradient.")
         for said in trials:
             value = f"gradient PSNR {decibels(said.trial.final.gradient_psnr)}"
@@ -130,7 +130,7 @@ class Panels:
         """The strongest edge enlarged: the pixels themselves, a spline through them, every network."""
         left, top, right, bottom = self.box
         squares = self._image[top:bottom, left:right].repeat(ZOOM, 0).repeat(ZOOM, 1)
-        yield self._picture("", "the picture", squares, "The picture's pixels as squares.", "pixels as squares")
+        yield self._picture("", "the picture", squares, "The image's pixels as squares.", "pixels as squares")
         smooth = spline_enlarged(self._image, self.box, ZOOM)
         yield self._picture("", "cubic spline", smooth, "Cubic spline interpolation.", "through the pixels")
         height, width, _ = self._image.shape
@@ -162,13 +162,13 @@ class Panels:
                 ],
                 x,
                 y,
-                description=f"One {what} of the picture beside {label}; the running sum of its gradient is off by "
+                description=f"One {what} of the image beside {label}; the running sum of its gradient is off by "
                 f"{drift:.3f} in the root mean square.",
             )
             yield self._drawn(said, drawing, f"{what}: running sum off by {drift:.3f}")
 
     def own_drifts(self) -> list[float]:
-        """How far the running sums of the picture's own gradient are off, along the row and the column."""
+        """How far the running sums of the image's own gradient are off, along the row and the column."""
         rows = [(self._along(axis, self._image), self._along(axis, self.own_gradient)[:, axis]) for axis in (0, 1)]
         return [_root_mean_square(running_sum(pixels[0], slope) - pixels) for pixels, slope in rows]
 
@@ -205,7 +205,7 @@ class Panels:
             ],
             x,
             y,
-            description=f"Histogram of the {what} of {said.trial.method.label} over that of the picture.",
+            description=f"Histogram of the {what} of {said.trial.method.label} over that of the image.",
         )
         common = np.minimum(own, shares).sum()
         return self._drawn(said, drawing, f"{what}: {common:.0f} % in common")

@@ -1,4 +1,4 @@
-"""A comparison as one HTML file that needs nothing else: pictures within it, plots as SVG, no network, no script.
+"""A comparison as one HTML file that needs nothing else: images within it, plots as SVG, no network, no script.
 
 What is said, and in which order, stands in ``report.html`` beside this file; here is what it is filled with.
 """
@@ -16,11 +16,11 @@ from eoren.experiments.panels import ZOOM, Panels, Said, curves, decibels
 from eoren.experiments.trials import Trial
 from eoren.visualization.colormaps import data_uri, direction_wheel, heat_stops
 
-# Pictures smaller than this are shown larger than they are, and their pixels as squares.
+# Images smaller than this are shown larger than they are, and their pixels as squares.
 _COARSE = 160
 _EXPLANATIONS = {
     "pixel": "One SIREN, a network of sines, fitted to the values of the pixels.",
-    "gradient": "The same network, fitted to the gradient of the picture alone. A gradient leaves the mean open: "
+    "gradient": "The same network, fitted to the gradient of the image alone. A gradient leaves the mean open: "
     "what the network says is shown around mid gray.",
     "eoren": "The same training on gradients, and then channel tuning: the one factor and offset a channel that fit "
     "the pixels best. This is the paper's method.",
@@ -166,17 +166,17 @@ def _size_note(comparison: Comparison) -> str:
     height, width, _ = comparison.image.shape
     before = comparison.picture.pixels.shape
     if before[:2] == (height, width):
-        return f"The picture was fitted as it is: {width} x {height} pixels."
+        return f"The image was fitted as it is: {width} x {height} pixels."
     return (
-        f"The picture of {before[1]} x {before[0]} pixels was brought down to {width} x {height} for every method: "
-        "the paper's networks see all pixels in every step, and its pictures have 256 a side. --size changes it."
+        f"The image of {before[1]} x {before[0]} pixels was brought down to {width} x {height} for every method: "
+        "the paper's networks see all pixels in every step, and its images have 256 a side. --size changes it."
     )
 
 
 def _scale_note(comparison: Comparison) -> str:
     small = next(trial.method.settings for trial in comparison.equal_epochs if trial.method.key == "eoren")
     which = f"{small.depth} sine layers of {small.width} units"
-    ours = "The fourth has the size that this library gives a picture by default: the parameters are in the tables."
+    ours = "The fourth has the size that this library gives an image by default: the parameters are in the tables."
     if comparison.scale == "paper":
         return f"Scale “paper”: the first three ways have the paper's network, {which}. {ours}"
     return (

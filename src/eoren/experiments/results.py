@@ -167,7 +167,7 @@ def interval(values: Sequence[float], level: float = 0.95) -> Interval:
 
 
 def per_image(rows: Iterable[Row], column: str, image: str = "image") -> dict[Value, float]:
-    """Each picture's mean over seeds: pictures are what is independent, seeds of one picture are not."""
+    """Each image's mean over seeds: images are what is independent, seeds of one image are not."""
     found: dict[Value, list[float]] = {}
     for row in rows:
         found.setdefault(row[image], []).append(float(row[column]))
@@ -175,7 +175,7 @@ def per_image(rows: Iterable[Row], column: str, image: str = "image") -> dict[Va
 
 
 def paired(first: Iterable[Row], second: Iterable[Row], column: str) -> Interval:
-    """By how much the first rows are above the second ones, over the pictures that both have."""
+    """By how much the first rows are above the second ones, over the images that both have."""
     mine, theirs = per_image(first, column), per_image(second, column)
     return interval([mine[name] - theirs[name] for name in mine if name in theirs])
 
@@ -195,7 +195,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> s
 
     Example:
         >>> print(markdown_table(["picture", "dB"], [["baby", 31.234]]))
-        | picture | dB |
+        | image | dB |
         |---|---|
         | baby | 31.23 |
     """

@@ -1,4 +1,4 @@
-"""Many pictures fitted by every method, at equal epochs and at equal time, every measurement kept once it is made.
+"""Many images fitted by every method, at equal epochs and at equal time, every measurement kept once it is made.
 
 The time is what EoREN takes for the epochs: it is the slower of the paper's two. So EoREN and SIREN + gradients have
 the same numbers in both rounds.
@@ -33,10 +33,10 @@ class Protocol:
 
     Attributes:
         networks: of the paper's methods, with their epochs.
-        side: of the square pictures, in pixels.
+        side: of the square images, in pixels.
         seeds: how many.
         samples: measurements along every training.
-        batch: pictures that are fitted at once: twenty cost each no more than a hundred do. An interruption loses the
+        batch: images that are fitted at once: twenty cost each no more than a hundred do. An interruption loses the
             batch under way.
     """
 
@@ -54,16 +54,16 @@ class Protocol:
 
 
 class Contest:
-    """Measurements of pictures, methods, seeds and budgets, in two tables and a folder of reconstructions.
+    """Measurements of images, methods, seeds and budgets, in two tables and a folder of reconstructions.
 
     Args:
         folder: for ``NAME.csv``, ``NAME-curves.csv`` and ``NAME/``, the first seed's reconstructions.
         name: of the experiment.
         protocol: how it is held.
         images: by name, ``(S, S, 1)``.
-        columns: what the tables say of every picture beside its name.
+        columns: what the tables say of every image beside its name.
         seed: the first; the others follow.
-        doubled: the pictures at twice the size, ``(2S, 2S, 1)``: what fields say between the pixels is compared with
+        doubled: the images at twice the size, ``(2S, 2S, 1)``: what fields say between the pixels is compared with
             them, and kept as ``zoom_psnr``.
     """
 
@@ -127,7 +127,7 @@ class Contest:
         return self._find(self.table, method, budget, **values)
 
     def curve(self, method: str, budget: str, column: str) -> Float[np.ndarray, "pictures samples"]:
-        """What was measured along the trainings, a row for every picture, mean over seeds."""
+        """What was measured along the trainings, a row for every image, mean over seeds."""
         found = self._find(self.curves, method, budget)
         sizes = {name: k for k, name in enumerate(self.images)}
         sums = np.zeros((len(sizes), self.protocol.samples))
@@ -144,7 +144,7 @@ class Contest:
         return read_image(self._picture(image, method, _as_measured(method, budget)))
 
     def _find(self, table: Table, method: str, budget: str, **values: Value) -> list[Row]:
-        """Of the pictures and seeds at hand: the file may have more."""
+        """Of the images and seeds at hand: the file may have more."""
         found = table.find(method=method, budget=_as_measured(method, budget), **values)
         return [row for row in found if row["image"] in self.images and row["seed"] in self.seeds]
 

@@ -35,11 +35,11 @@ class Sample:
 
     Attributes:
         epoch: how often every pixel had been seen. Tiles of a mosaic that sat a step out are counted as if not.
-        seconds: of training; of pictures that are trained together, each one's equal share. Targets, channel tuning
+        seconds: of training; of images that are trained together, each one's equal share. Targets, channel tuning
             and measuring are not in it.
         psnr: dB, peak 1.
         gradient_psnr: dB, against the reference gradient, per pixel.
-        ssim: not a number for pictures under 11 pixels.
+        ssim: not a number for images under 11 pixels.
     """
 
     epoch: float
@@ -51,7 +51,7 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One picture, fitted by one method.
+    """One image, fitted by one method.
 
     Attributes:
         method: which.
@@ -81,27 +81,27 @@ def run_all(
     samples: int = 12,
     watch: Callable[[float], bool | None] | None = None,
 ) -> dict[str, list[Trial]]:
-    """Fit some pictures by several methods, on the CPU.
+    """Fit some images by several methods, on the CPU.
 
-    Where a picture gets one network, all pictures are trained as one batch; mosaics, one picture after the other.
+    Where an image gets one network, all images are trained as one batch; mosaics, one image after the other.
     Methods that differ in channel tuning alone share one training. What a method does in the epochs it is given is
     a matter of images, method, epochs and seed; what it does in seconds, of the machine too.
 
     Args:
         images: of one size, ``(H, W, C)`` each, values in [0, 1].
         methods: any of :data:`eoren.experiments.methods.METHODS`, or their kind.
-        epochs: budget of every picture; an epoch is every pixel seen once.
-        seconds: budget of training of every picture. With both, the first to be used up ends the training.
+        epochs: budget of every image; an epoch is every pixel seen once.
+        seconds: budget of training of every image. With both, the first to be used up ends the training.
         seed: of the random numbers.
         samples: how often to measure: at the end, and before at shares of the budget that grow quadratically, so
             that a curve is dense where it is steep.
         watch: called after every step with the share of all the work that is done; return true to give it up.
 
     Returns:
-        By key of the method, a trial for every picture.
+        By key of the method, a trial for every image.
 
     Raises:
-        EorenError: no pictures, pictures of several sizes, or no budget.
+        EorenError: no images, images of several sizes, or no budget.
         KeyboardInterrupt: ``watch`` said so.
 
     Example:
@@ -113,7 +113,7 @@ def run_all(
         [2.0, 5.0]
     """
     if len(images) == 0 or len({image.shape for image in images}) != 1:
-        raise EorenError(f"{len(images)} pictures were given; give at least one, and all of one size")
+        raise EorenError(f"{len(images)} images were given; give at least one, and all of one size")
     if epochs is None and seconds is None:
         raise EorenError("a trial needs an end; give epochs or seconds")
     epochs, seconds = (None if given is None else float(given) for given in (epochs, seconds))
@@ -147,7 +147,7 @@ def _is_mosaic(image: Image, settings: Settings) -> bool:
 
 
 class _Training:
-    """Some pictures in training, all with the same settings."""
+    """Some images in training, all with the same settings."""
 
     def __init__(self, images: Sequence[Image], settings: Settings, seed: int) -> None:
         """Prepare targets and networks."""
@@ -193,7 +193,7 @@ class _Training:
 
     @property
     def _share(self) -> float:
-        """Seconds of training a picture."""
+        """Seconds of training an image."""
         return self._seconds / len(self._images)
 
     def _done(self, epochs: float | None, seconds: float | None) -> float:

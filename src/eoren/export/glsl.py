@@ -70,7 +70,7 @@ def data_path(path: str | Path) -> Path:
 def field_shader(field: Field) -> Shader:
     """A field as a fragment shader and its textures.
 
-    The function ``eoren`` of the shader gives colour and derivatives per pixel of the picture at any place. ``main``
+    The function ``eoren`` of the shader gives colour and derivatives per pixel of the image at any place. ``main``
     shows a rectangle of it, by the uniforms ``u_base``, ``u_offset``, ``u_step`` and ``u_layer``.
 
     Raises:
@@ -104,7 +104,7 @@ def field_shader(field: Field) -> Shader:
     }
     source = [
         "#version 300 es",
-        f"// A picture of {width} x {height} pixels. Textures, RGBA32F, {TEXTURE_WIDTH} texels wide:",
+        f"// An image of {width} x {height} pixels. Textures, RGBA32F, {TEXTURE_WIDTH} texels wide:",
         f"// eoren_tiles has {len(tiles)} rows, eoren_networks {len(weights)}.",
         *(f"#define {name} {value}" for name, value in constants.items()),
         f"#define HALO {field.tiling.halo or 1.0!r}",

@@ -49,7 +49,7 @@ def onnx_model(field: Field) -> "ModelProto":
     """A field as an ONNX model (opset 18) of one input and two outputs, N points at once.
 
     - ``xy``, float64 ``(N, 2)``: points of the unit square, x to the right, y down. They are float64 because float32
-      misses a place in a picture of 1000 pixels by up to 3e-5 pixels, more than all the rounding of the network.
+      misses a place in an image of 1000 pixels by up to 3e-5 pixels, more than all the rounding of the network.
     - ``color``, float32 ``(N, C)``: intensity, not clamped to [0, 1].
     - ``gradient``, float32 ``(N, C, 2)``: ``(d/dx, d/dy)``, intensity per unit-square side.
 
@@ -80,7 +80,7 @@ def onnx_model(field: Field) -> "ModelProto":
         numpy_helper.from_array(np.asarray(value, order="C"), name) for name, value in constants.items()
     )
     width, height = field.size
-    model.graph.doc_string = f"A picture of {width} x {height} pixels as a function of (x, y) in the unit square."
+    model.graph.doc_string = f"An image of {width} x {height} pixels as a function of (x, y) in the unit square."
     onnx.checker.check_model(model, full_check=True)
     return model
 

@@ -1,4 +1,4 @@
-"""The Field: a picture as a function of (x, y), which is what users hold."""
+"""The Field: an image as a function of (x, y), which is what users hold."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -58,10 +58,10 @@ class Provenance:
         seed: of the random numbers.
         steps: that were made.
         seconds: that the fit took; none where only steps were to end it, so that the same fit gives the same file.
-        source_sha256: of the picture's file, or of the array's bytes.
-        metrics: of the stored field against its picture.
+        source_sha256: of the image's file, or of the array's bytes.
+        metrics: of the stored field against its image.
         version: of eoren.
-        composition: the operation that made the picture, with its operands and options; empty for a plain picture.
+        composition: the operation that made the image, with its operands and options; empty for a plain image.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
@@ -76,9 +76,9 @@ class Provenance:
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """A picture as a continuous function from the plane to C channels, with exact derivatives.
+    """An image as a continuous function from the plane to C channels, with exact derivatives.
 
-    Coordinates are ``(x, y)`` in the unit square, x to the right, y down; pixel (i, j) of the W x H picture it was
+    Coordinates are ``(x, y)`` in the unit square, x to the right, y down; pixel (i, j) of the W x H image it was
     fitted to has its centre at ``((j + 0.5)/W, (i + 0.5)/H)``. Arrays in give arrays out, float32; tensors in give
     tensors out, on the field's device, and PyTorch can differentiate them by the points. Colours are not clamped.
 
@@ -112,7 +112,7 @@ class Field:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the picture it was fitted to, in pixels."""
+        """Width and height of the image it was fitted to, in pixels."""
         return self.tiling.width, self.tiling.height
 
     @property
@@ -183,7 +183,7 @@ class Field:
         """Sample the field at the pixel centres of a grid.
 
         Args:
-            width: columns of the grid; the picture's own by default, or in proportion to ``height``.
+            width: columns of the grid; the image's own by default, or in proportion to ``height``.
             height: rows of the grid, likewise.
             region: ``(x0, y0, x1, y1)`` of the unit square to lay it over.
             show: what to sample.
@@ -200,7 +200,7 @@ class Field:
     def grid(
         self, width: int | None, height: int | None, region: tuple[float, float, float, float]
     ) -> tuple[int, int]:
-        """The grid that :meth:`render` uses for these wishes: what is left out follows the picture's own pixels.
+        """The grid that :meth:`render` uses for these wishes: what is left out follows the image's own pixels.
 
         Raises:
             EorenError: an empty grid or region.
@@ -228,7 +228,7 @@ class Field:
     ) -> Iterator[Float[np.ndarray, "rows width *features"]]:
         """:meth:`render` strip by strip, top to bottom, with memory bounded whatever the size of the grid.
 
-        Derivatives come in the units of ``extent``, the picture's sides; its size in pixels gives them per pixel.
+        Derivatives come in the units of ``extent``, the image's sides; its size in pixels gives them per pixel.
         """
         strip = max(1, _POINTS_AT_ONCE // width)
         for top in range(0, height, strip):
@@ -297,7 +297,7 @@ class Field:
             points: ``(N, 2)`` on the field's device.
             gradient: wanted.
             laplacian: wanted; brings the gradient too.
-            extent: sides of the picture in the units of the derivatives: its width and height for derivatives
+            extent: sides of the image in the units of the derivatives: its width and height for derivatives
                 per pixel.
         """
         blend = self.tiling.blend(points)

@@ -24,10 +24,10 @@ class Description(NamedTuple):
     """Networks of one shape, as .eoren files and the shards of stores have them.
 
     Attributes:
-        width: of the picture, in pixels.
-        height: of the picture, in pixels.
+        width: of the image, in pixels.
+        height: of the image, in pixels.
         halo: half the overlap of tiles, in pixels.
-        channels: of the picture.
+        channels: of the image.
         omegas: the frequency factor of each sine layer.
         bits: of a stored weight.
     """

@@ -1,7 +1,7 @@
 """The .eoren file: safetensors with JSON beside the numbers. Nothing in it can execute.
 
 Tensors are those of :func:`eoren.model.quantization.pack`, ``alpha`` and ``beta`` of the channel tuning, the tree of
-``tiles``, and ``checksums``. One metadata entry, ``eoren``, holds JSON: format version, picture size, tiling,
+``tiles``, and ``checksums``. One metadata entry, ``eoren``, holds JSON: format version, image size, tiling,
 frequency factors, bits, provenance. Files of version 1 are the same without checksums.
 
 Files come from strangers: nothing in one is believed before it has been checked, and a checksum for every tile tells
@@ -118,9 +118,9 @@ def _refusing() -> Iterator[None]:
     except ForeignError:
         raise EorenError("not an .eoren file; such files are written by 'eoren fit'") from None
     except DamagedError as error:
-        raise EorenError(f"damaged .eoren file: {error}; copy it again, or fit the picture again") from None
+        raise EorenError(f"damaged .eoren file: {error}; copy it again, or fit the image again") from None
     except (KeyError, TypeError, ValueError, IndexError, OverflowError, SafetensorError) as error:
-        raise EorenError(f"damaged .eoren file ({_one_line(error)}); fit the picture again") from None
+        raise EorenError(f"damaged .eoren file ({_one_line(error)}); fit the image again") from None
 
 
 def _header(text: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from eoren.errors import EorenError
 from eoren.fs.files import open_regular
 
 FREE_BYTES = 1 << 26
-"""What anything may become: what a picture of 2^24 pixels takes."""
+"""What anything may become: what an image of 2^24 pixels takes."""
 _TIMES = 64
 _BLOCK = 1 << 20
 GZIP, _BZIP2, _XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"

@@ -1,6 +1,6 @@
 """Pixels as averages over their squares, as sensors and good resizing make them, instead of samples at their centres.
 
-A picture of averages is a blurred one: at the finest waves that it can hold an average keeps 2/pi of a sample. The
+An image of averages is a blurred one: at the finest waves that it can hold an average keeps 2/pi of a sample. The
 blur has an exact inverse among splines: exactly one quintic spline has the pixels for its averages.
 """
 
@@ -20,12 +20,12 @@ _MARGIN = 48
 _GAUSS = ((-(0.15**0.5), 5 / 18), (0.0, 8 / 18), (0.15**0.5, 5 / 18))
 
 AVERAGING = tuple((x, y, p * q) for x, p in _GAUSS for y, q in _GAUSS)
-"""``(x, y, weight)``, in pixels from a pixel's centre: what quintics average over the pixel, and a picture's
+"""``(x, y, weight)``, in pixels from a pixel's centre: what quintics average over the pixel, and an image's
 finest waves to a thousandth."""
 
 
 def point_values(image: Float[np.ndarray, "height width channels"]) -> Float[np.ndarray, "height width channels"]:
-    """What a picture of averages has at the centres of its pixels.
+    """What an image of averages has at the centres of its pixels.
 
     The quintic spline, one axis after the other, whose averages over the pixels are the pixels; at its ends it goes
     on by odd reflection, as :func:`eoren.image.gradients.reference_gradient` has it.

@@ -1,4 +1,4 @@
-"""Decoding picture files from strangers: samples as stored, upright, or one line that says why not.
+"""Decoding image files from strangers: samples as stored, upright, or one line that says why not.
 
 What a header promises is believed only as far as the file has bytes to keep it: see `FREE_PIXELS`. What decoders warn
 of or log becomes notes; whatever they raise becomes an `EorenError`.
@@ -24,10 +24,10 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from eoren.errors import EorenError
 
 MAX_PIXELS = 2**30
-"""Largest picture that is read: a gigapixel. Headers that promise more are refused before any decoding."""
+"""Largest image that is read: a gigapixel. Headers that promise more are refused before any decoding."""
 
 FREE_PIXELS = 2**24
-"""Larger pictures need a byte of file for every `PIXELS_PER_BYTE` pixels: what says more with less is a bomb."""
+"""Larger images need a byte of file for every `PIXELS_PER_BYTE` pixels: what says more with less is a bomb."""
 
 PIXELS_PER_BYTE = 256
 """Photographs have less than a hundred. Flat colours can have thousands, and then a plain format helps."""
@@ -39,14 +39,14 @@ _GIF_MAGIC = (b"GIF87a", b"GIF89a")
 _NPY_MAGIC = b"\x93NUMPY"
 _KNOWN = "an intact PNG, JPEG, TIFF, WebP, GIF or .npy file"
 
-# Modes of Pillow that are not plain samples -> the mode that holds the same picture as plain samples.
+# Modes of Pillow that are not plain samples -> the mode that holds the same image as plain samples.
 _CONVERTED = {"1": "L", "P": "RGB", "PA": "RGBA", "La": "LA", "RGBa": "RGBA", "CMYK": "RGB", "YCbCr": "RGB"}
 
 # EXIF orientation -> axes to flip, after exchanging rows and columns for 5 and above.
 _FLIPS: dict[int, tuple[int, ...]] = {2: (1,), 3: (0, 1), 4: (0,), 5: (), 6: (1,), 7: (0, 1), 8: (0,)}
 _ORIENTATION = 0x0112
 
-# JPEG may paint the picture over and over. Encoders do so a dozen times; each takes as long as the first.
+# JPEG may paint the image over and over. Encoders do so a dozen times; each takes as long as the first.
 _FREE_SCANS = 64
 _SCAN = b"\xff\xda"
 
@@ -117,7 +117,7 @@ def _decoding(path: Path) -> Iterator[list[str]]:
         except MemoryError as error:
             raise EorenError(f"{path}: does not fit in memory; use a smaller picture") from error
         except UnidentifiedImageError as error:
-            raise EorenError(f"{path}: no picture in a known format; use {_KNOWN}") from error
+            raise EorenError(f"{path}: no image in a known format; use {_KNOWN}") from error
         except Exception as error:  # decoders meet damage with errors of almost any type
             if getattr(error, "errno", None) == errno.ENOMEM:
                 raise MemoryError from error
@@ -140,7 +140,7 @@ def _decode(path: Path) -> Decoded:
     if magic.startswith(_GIF_MAGIC) and len(magic) == 10:
         width, height = struct.unpack("<HH", magic[6:])
         _check_size(path, height, width)
-        # Pillow makes room for frames that reach beyond the picture; it raises at twice its limit.
+        # Pillow makes room for frames that reach beyond the image; it raises at twice its limit.
         Image.MAX_IMAGE_PIXELS = most_pixels(path.stat().st_size) // 2
     return _decode_pillow(path)
 
@@ -156,7 +156,7 @@ def most_pixels(size: int) -> int:
 
 
 def check_pixels(name: str, height: int, width: int) -> None:
-    """Refuse pictures larger than any that is read.
+    """Refuse images larger than any that is read.
 
     Raises:
         EorenError: it is.
@@ -220,14 +220,14 @@ def _check_tiff(path: Path, page: Any) -> None:
     """Refuse a page that takes more than its bytes are worth: too large, too deep, or read over and over."""
     planes = page.imagedepth * -(-page.samplesperpixel // 4)
     _check_size(path, page.imagelength * planes, page.imagewidth)
-    if page.is_tiled:  # tiles may be larger than the picture
+    if page.is_tiled:  # tiles may be larger than the image
         _check_size(path, page.tilelength * page.tiledepth * planes, page.tilewidth)
     if sum(page.databytecounts) > path.stat().st_size:
         raise EorenError(f"{path}: damaged: its strips overlap, or end behind the file; use {_KNOWN}")
 
 
 def _check_strips(path: Path, page: Any) -> None:
-    """Refuse deflated strips that are longer than the picture needs: tifffile inflates them whole."""
+    """Refuse deflated strips that are longer than the image needs: tifffile inflates them whole."""
     if page.compression not in _DEFLATE:
         return
     rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
@@ -313,7 +313,7 @@ def _layout(image: ImageFile.ImageFile) -> str:
 
 
 def _load(path: Path, formats: tuple[str, ...], layout: str = "") -> Image.Image:
-    """Decode a picture; a given `layout` is what the decompressed bytes are taken for."""
+    """Decode an image; a given `layout` is what the decompressed bytes are taken for."""
     with _open(path, formats) as image:
         if layout:
             image.tile = [
@@ -353,7 +353,7 @@ def _with_key(samples: Shaped[np.ndarray, "..."], key: Any) -> Shaped[np.ndarray
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception as error:  # the pixels are good: let the picture through, with a note
+    except Exception as error:  # the pixels are good: let the image through, with a note
         warnings.warn(f"EXIF block ignored ({as_line(error)})", stacklevel=2)
         return 1
 

@@ -172,7 +172,7 @@ def reference_gradient(
 
     Each axis on its own. Beyond the outermost pixels the curve goes on as its own image by the border pixel, turned
     upside down, as stencils see it too: so its second and fourth derivatives vanish there. The usual not-a-knot ends
-    invent steep slopes instead, with fourteen times the energy of the picture's own on photographs
+    invent steep slopes instead, with fourteen times the energy of the image's own on photographs
     (docs/measurements.md). Unlike a stencil it keeps high frequencies: it belongs to a curve that meets every pixel.
 
     Args:
@@ -211,13 +211,13 @@ def pixel_gradient(
     """Gradient in intensity per pixel, inside a box: what is fitted and measured, piece by piece.
 
     Args:
-        image: ``(H, W, C)``, float32 or float64, the whole picture.
+        image: ``(H, W, C)``, float32 or float64, the whole image.
         filter: ``spline`` for :func:`reference_gradient`, or a stencil for :func:`adjusted_gradient`.
-        box: ``(column0, row0, column1, row1)``, ends excluded; the whole picture by default.
+        box: ``(column0, row0, column1, row1)``, ends excluded; the whole image by default.
 
     Returns:
-        ``(rows, columns, C, 2)`` in the dtype of the image: what the whole picture's gradient has there, to
-        rounding. Memory grows with the box, not with the picture.
+        ``(rows, columns, C, 2)`` in the dtype of the image: what the whole image's gradient has there, to
+        rounding. Memory grows with the box, not with the image.
 
     Example:
         >>> image = np.random.default_rng(0).random((90, 120, 1))
@@ -243,7 +243,7 @@ def around(
     """The pixels that gradients inside a box depend on, and column and row of the first of them.
 
     Args:
-        image: ``(H, W, C)``, the whole picture.
+        image: ``(H, W, C)``, the whole image.
         box: ``(column0, row0, column1, row1)``, ends excluded.
 
     Example:
@@ -259,7 +259,7 @@ def around(
 def line_blocks(
     lines: Float[np.ndarray, "length count channels"],
 ) -> Iterator[tuple[slice, slice]]:
-    """Indices of blocks of whole lines: float64 copies of a picture's lines are made a block at a time.
+    """Indices of blocks of whole lines: float64 copies of an image's lines are made a block at a time.
 
     Example:
         >>> [(block[1].start, block[1].stop) for block in line_blocks(np.zeros((1 << 16, 5, 1)))]

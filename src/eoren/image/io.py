@@ -1,6 +1,6 @@
 """Pictures as arrays: float32, shape (height, width, channels), values in [0, 1] as stored.
 
-Nothing about a file is changed silently: what had to be changed or left out is named in `Picture.notes`.
+Nothing about a file is changed silently: what had to be changed or left out is named in `SourceImage.notes`.
 """
 
 import hashlib
@@ -28,8 +28,8 @@ SAMPLES = {
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value
-class Picture:
-    """A picture read from a file.
+class SourceImage:
+    """An image read from a file.
 
     Attributes:
         pixels: Values in [0, 1], float32. Channels: 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
@@ -47,26 +47,26 @@ class Picture:
 
 
 def read_image(source: str | Path) -> Float32[np.ndarray, "height width channels"]:
-    """Read the pixels of a picture.
+    """Read the pixels of an image.
 
     Args:
-        source: A PNG, JPEG, TIFF, WebP, GIF or .npy file, or ``"sample:NAME"`` (see `read_picture`).
+        source: A PNG, JPEG, TIFF, WebP, GIF or .npy file, or ``"sample:NAME"`` (see `read_source_image`).
 
     Returns:
         Values in [0, 1] as stored, with 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha) channels.
 
     Raises:
-        EorenError: See `read_picture`.
+        EorenError: See `read_source_image`.
 
     Example:
         >>> read_image("sample:astronaut").shape
         (512, 512, 3)
     """
-    return read_picture(source).pixels
+    return read_source_image(source).pixels
 
 
-def read_picture(source: str | Path) -> Picture:
-    """Read a picture, with what is worth knowing about the file.
+def read_source_image(source: str | Path) -> SourceImage:
+    """Read an image, with what is worth knowing about the file.
 
     8 and 16 bits per channel are read exactly. Palettes become colours, CMYK becomes RGB, EXIF orientation is
     applied, and an animation gives its first frame. Colour profiles and gamma are left alone.
@@ -76,10 +76,10 @@ def read_picture(source: str | Path) -> Picture:
             a photograph that comes with scikit-image: astronaut, camera, chelsea, coffee or rocket.
 
     Returns:
-        The picture; `Picture.notes` names every change.
+        The image; `SourceImage.notes` names every change.
 
     Raises:
-        EorenError: The file is missing, unreadable, damaged, not a picture, empty, larger than 2**30 pixels,
+        EorenError: The file is missing, unreadable, damaged, not an image, empty, larger than 2**30 pixels,
             has more than four channels, or holds floats outside [0, 1].
     """
     path = _sample(source[7:]) if isinstance(source, str) and source.startswith("sample:") else Path(source)
@@ -87,7 +87,7 @@ def read_picture(source: str | Path) -> Picture:
     samples, notes = decode(path)
     pixels = _as_pixels(samples, str(path))
     bit_depth = 32 if samples.dtype.kind == "f" else 8 * samples.dtype.itemsize
-    return Picture(pixels, bit_depth, digest, path.name, notes)
+    return SourceImage(pixels, bit_depth, digest, path.name, notes)
 
 
 def digest_of(pixels: Shaped[np.ndarray, "height width channels"]) -> str:
@@ -119,7 +119,7 @@ def as_image(array: Any) -> Float32[np.ndarray, "height width channels"]:
 
 
 def write_image(path: str | Path, pixels: Any, *, bit_depth: int = 8) -> None:
-    """Write a picture; the file appears complete or not at all.
+    """Write an image; the file appears complete or not at all.
 
     Args:
         path: Where to write. The suffix chooses the format: ``.png``, ``.tif``, ``.tiff``, ``.npy``,
@@ -129,7 +129,7 @@ def write_image(path: str | Path, pixels: Any, *, bit_depth: int = 8) -> None:
         bit_depth: 8 or 16 (PNG, TIFF), or 32 for floats (TIFF). ``.npy`` always holds float32.
 
     Raises:
-        EorenError: The format cannot hold such a picture, a value is not finite, or writing fails.
+        EorenError: The format cannot hold such an image, a value is not finite, or writing fails.
     """
     array = _as_array(pixels, str(path))
     clampable = array.dtype.kind == "f"

@@ -1,4 +1,4 @@
-"""Writing pictures row by row: a gigapixel render never has to fit in memory."""
+"""Writing images row by row: a gigapixel render never has to fit in memory."""
 
 import io
 import struct
@@ -22,7 +22,7 @@ MAX_ROW = 2**24
 """Pixels of a row that is written. Rows go to the file one by one; this one takes 1.3 GB on its way there."""
 
 MAX_WRITTEN = 2**40
-"""Pixels of a picture that is written. So many take days."""
+"""Pixels of an image that is written. So many take days."""
 
 Strip = Float32[np.ndarray, "rows width channels"]
 
@@ -55,9 +55,9 @@ def write_rows(
     channels: int | tuple[int, ...],
     bit_depth: int = 8,
 ) -> None:
-    """Write a picture from strips of rows, top to bottom.
+    """Write an image from strips of rows, top to bottom.
 
-    Memory does not grow with the height, except for JPEG and WebP, whose encoders want the whole picture.
+    Memory does not grow with the height, except for JPEG and WebP, whose encoders want the whole image.
     The file appears complete or not at all.
 
     Args:
@@ -65,14 +65,14 @@ def write_rows(
             ``.jpg``, ``.jpeg`` or ``.webp``. PNG, TIFF and WebP are lossless; JPEG is written at quality 95.
         rows: Floating-point arrays of shape (h, width, channels), whose heights h sum to `height`. Values lie
             in [0, 1]; integer formats clamp the others and round half up.
-        height: Rows of the picture.
-        width: Columns of the picture.
+        height: Rows of the image.
+        width: Columns of the image.
         channels: 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha. Or several axes, such as (3, 2) for the
             gradient of RGB: ``.npy`` keeps them apart, a float TIFF flattens them.
         bit_depth: 8 or 16 (PNG, TIFF), or 32 for floats (TIFF). ``.npy`` always holds float32.
 
     Raises:
-        EorenError: The format cannot hold such a picture, a strip has another shape or is not finite, the
+        EorenError: The format cannot hold such an image, a strip has another shape or is not finite, the
             strips do not sum to `height`, or the file cannot be written.
     """
     path = Path(path)
@@ -88,12 +88,12 @@ def write_rows(
 def check_format(
     path: str | Path, *, height: int, width: int, channels: int | tuple[int, ...], bit_depth: int = 8
 ) -> None:
-    """Fail now if `write_rows` would refuse such a picture, before the work of rendering it.
+    """Fail now if `write_rows` would refuse such an image, before the work of rendering it.
 
     Args:
         path: Where it will be written; only the suffix matters here.
-        height: Rows of the picture.
-        width: Columns of the picture.
+        height: Rows of the image.
+        width: Columns of the image.
         channels: 1 to 4, or several axes.
         bit_depth: 8, 16 or 32 (floats).
 
@@ -120,7 +120,7 @@ def check_format(
         others = _alternatives(lambda other: bit_depth in other.bit_depths)
         raise EorenError(f"{path}: {suffix} holds {_any_of(form.bit_depths)} bits, not {bit_depth}; {others}")
     if min(height, width) < 1:
-        raise EorenError(f"{path}: a picture of {width} x {height} pixels is empty; give at least 1 x 1")
+        raise EorenError(f"{path}: an image of {width} x {height} pixels is empty; give at least 1 x 1")
     if max(height, width) > form.max_side:
         others = _alternatives(lambda other: max(height, width) <= other.max_side)
         raise EorenError(
@@ -172,7 +172,7 @@ def _quantise(piece: Strip, bit_depth: int) -> UInt[np.ndarray, "rows width chan
 
 
 def _write_png(path: Path, pieces: Iterator[Strip], shape: _Shape) -> None:
-    """Encode a PNG. Own code, because Pillow wants the whole picture in memory and has no 16-bit colour.
+    """Encode a PNG. Own code, because Pillow wants the whole image in memory and has no 16-bit colour.
 
     Every row gets the filter "sub" (difference with the pixel to the left), which needs no state between rows.
     Photographs come out 0 to 12 % larger than Pillow's, which tries all filters on each row.
@@ -206,7 +206,7 @@ def _write_tiff(path: Path, pieces: Iterator[Strip], shape: _Shape) -> None:
 
     size = (shape.height, shape.width, shape.channels)
     colours = len(shape.features) == 1  # the parts of a gradient are neither red nor alpha
-    gray = shape.channels == 1  # to tifffile a picture without an axis of channels
+    gray = shape.channels == 1  # to tifffile an image without an axis of channels
     dtype = np.dtype("f4" if shape.bit_depth == 32 else f"u{shape.bit_depth // 8}")
     tifffile.imwrite(
         path,
@@ -261,7 +261,7 @@ def _write_npy(path: Path, pieces: Iterator[Strip], shape: _Shape) -> None:
 
 
 def _write_whole(path: Path, pieces: Iterator[Strip], shape: _Shape) -> None:
-    """Encode with Pillow, which needs the whole picture; in memory, for it does not notice when a disk is full."""
+    """Encode with Pillow, which needs the whole image; in memory, for it does not notice when a disk is full."""
     pixels = np.concatenate([_quantise(piece, 8) for piece in pieces])
     encoded = io.BytesIO()
     if path.suffix.lower() == ".webp":

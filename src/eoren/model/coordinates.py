@@ -1,6 +1,6 @@
 """Where pixels are.
 
-The picture is the unit square, x to the right and y down; pixel (row i, column j) has its centre at
+The image is the unit square, x to the right and y down; pixel (row i, column j) has its centre at
 ``((j + 0.5) / W, (i + 0.5) / H)``.
 """
 
@@ -24,7 +24,7 @@ def pixel_centres(
         height: rows of the grid.
         region: ``(x0, y0, x1, y1)`` in unit-square coordinates.
         rows: only these rows.
-        dtype: float64 by default: float32 cannot tell the pixels of a gigapixel picture apart.
+        dtype: float64 by default: float32 cannot tell the pixels of a gigapixel image apart.
 
     Returns:
         ``(rows, width, 2)``, last axis ``(x, y)``.

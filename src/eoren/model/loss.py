@@ -1,6 +1,6 @@
 """What a network is asked to get right: its derivative, its colour, or both.
 
-Errors are measured per pixel, not per unit square, so that a weight means the same for every picture size
+Errors are measured per pixel, not per unit square, so that a weight means the same for every image size
 (the design of Sobolev training, arXiv 1706.04859, with the derivative taken forward).
 """
 

@@ -1,4 +1,4 @@
-"""A picture cut into tiles that blend smoothly, small tiles where there is much to tell.
+"""An image cut into tiles that blend smoothly, small tiles where there is much to tell.
 
 Cuts form a k-d tree: each halves a box, across its longer side, where both halves have the same share of what there
 is to tell. At a cut at position e, what lies right of it weighs ``S((X - e) / halo)`` and what lies left of it one
@@ -17,9 +17,9 @@ from jaxtyping import Float, Int, Int32
 from torch import Tensor
 
 MAX_OVERLAP = 64
-"""Tiles that may answer for one point of a picture that is fitted or read: what it costs has a bound."""
+"""Tiles that may answer for one point of an image that is fitted or read: what it costs has a bound."""
 LEAST_HALO = 1e-6
-"""In pixels. Second derivatives grow with the square of one over it, and 32 bits hold no more for large pictures."""
+"""In pixels. Second derivatives grow with the square of one over it, and 32 bits hold no more for large images."""
 
 _LEAF = -1
 
@@ -56,14 +56,14 @@ class Blend(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Tiling:
-    """Tiles of a picture of ``width x height`` pixels, as a k-d tree of cuts.
+    """Tiles of an image of ``width x height`` pixels, as a k-d tree of cuts.
 
     Networks see *local* coordinates: isotropic, the origin in the middle of the tile's pixels, -1 and 1 at the ends
-    of their longer side. So a picture twice as wide as high is not squeezed, and every tile poses the same problem.
+    of their longer side. So an image twice as wide as high is not squeezed, and every tile poses the same problem.
 
     Attributes:
-        width: of the picture, in pixels.
-        height: of the picture, in pixels.
+        width: of the image, in pixels.
+        height: of the image, in pixels.
         halo: half the width of the overlap at a cut, in pixels; at least :data:`LEAST_HALO` where there is a cut.
         nodes: ``(2 tiles - 1, 2)``, the tree in pre-order: ``(0, x)`` or ``(1, y)`` cuts across x or y at that
             pixel edge, the lower side first; ``(-1, 0)`` is a tile.
@@ -127,7 +127,7 @@ class Tiling:
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:
-            raise ValueError(f"a picture has at least one pixel, got {self.width}x{self.height}")
+            raise ValueError(f"an image has at least one pixel, got {self.width}x{self.height}")
         if self.count > 1 and not LEAST_HALO <= self.halo < float("inf"):
             raise ValueError(f"the halo between tiles is finite and at least {LEAST_HALO:g} pixels, got {self.halo}")
         assert len(self.tree.boxes) == self.count
@@ -139,7 +139,7 @@ class Tiling:
 
     @property
     def boxes(self) -> Int[Tensor, "count 4"]:
-        """Per tile, ``(x0, y0, x1, y1)`` in pixels, halo not included: a partition of the picture."""
+        """Per tile, ``(x0, y0, x1, y1)`` in pixels, halo not included: a partition of the image."""
         return torch.from_numpy(np.array(self.tree.boxes))
 
     @cached_property
@@ -235,7 +235,7 @@ class Tiling:
         """Which tiles answer for each point, and how they blend; differentiable by the points.
 
         Args:
-            points: anywhere in the plane; beyond the picture the outermost tiles answer.
+            points: anywhere in the plane; beyond the image the outermost tiles answer.
         """
         device, dtype = points.device, points.dtype
         axis, cut, lower, upper, tiles = (torch.from_numpy(column).to(device) for column in self.tree[:5])

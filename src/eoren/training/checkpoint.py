@@ -28,7 +28,7 @@ class CheckpointKey:
     Attributes:
         settings: of the fit.
         seed: of the fit.
-        source_sha256: of its picture.
+        source_sha256: of its image.
     """
 
     settings: Settings
@@ -163,5 +163,5 @@ def _compare(path: Path, mine: dict[str, Any], theirs: dict[str, Any]) -> None:
         if mine[name] != theirs.get(name):
             raise EorenError(
                 f"{path}: belongs to another fit: its {name} is {theirs.get(name)!r}, here it is {mine[name]!r}; "
-                "use the same picture and options, or delete it to start anew"
+                "use the same image and options, or delete it to start anew"
             )

@@ -1,6 +1,6 @@
 """Networks that diverge are taken back to where they were well, and go on with smaller steps.
 
-A rate that is right for most pictures is too large for some, and one network of a mosaic may blow up while the
+A rate that is right for most images is too large for some, and one network of a mosaic may blow up while the
 others do well. So every network is judged by its own running error, and taken back on its own.
 """
 

@@ -1,4 +1,4 @@
-"""fit(): from a picture to a Field."""
+"""fit(): from an image to a Field."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from eoren.field.field import Field, Provenance
 from eoren.field.serialization import dumps, loads
 from eoren.fs.files import locked
 from eoren.image.cell_averages import point_values
-from eoren.image.io import Picture, as_image, digest_of, read_picture
+from eoren.image.io import SourceImage, as_image, digest_of, read_source_image
 from eoren.model.devices import choose_device
 from eoren.training.checkpoint import CheckpointKey
 from eoren.training.loop import Ended, FitLoop, Progress
@@ -36,7 +36,7 @@ class FitResult:
 
     Attributes:
         field: the fitted field, as it comes back from its file, on the device of the fit.
-        metrics: of that field against the picture, measured over all pixels.
+        metrics: of that field against the image, measured over all pixels.
         history: running estimates, about two a second.
         settings: every setting of the fit.
         seed: of the random numbers.
@@ -58,7 +58,7 @@ class FitResult:
 
 
 def fit(
-    image: ArrayLike | str | PathLike[str] | Picture,
+    image: ArrayLike | str | PathLike[str] | SourceImage,
     *,
     preset: str = "balanced",
     seconds: float | None = None,
@@ -70,19 +70,19 @@ def fit(
     checkpoint: str | PathLike[str] | None = None,
     **settings: Any,
 ) -> FitResult:
-    """Turn a picture into a continuous function whose colours and derivatives are right.
+    """Turn an image into a continuous function whose colours and derivatives are right.
 
-    With a budget in steps, and a fixed number of threads, the same picture and seed give the same field, bit for
+    With a budget in steps, and a fixed number of threads, the same image and seed give the same field, bit for
     bit, on a CPU; interrupted and taken up again too.
 
     Args:
         image: ``(H, W)`` or ``(H, W, C)`` array, C in 1..4, values in [0, 1] or whole numbers of 8 or 16 bits; or
-            a picture file, or ``sample:astronaut``.
+            an image file, or ``sample:astronaut``.
         preset: ``fast``, ``balanced`` and ``best`` are mosaics; ``single`` is one network; ``paper`` is the protocol
             of arXiv 2209.11697.
         seconds: time budget.
         steps: budget of steps. With neither, the preset's.
-        until_psnr: stop as soon as the colours, over all pixels, are this good (dB); in a large picture, in every
+        until_psnr: stop as soon as the colours, over all pixels, are this good (dB); in a large image, in every
             group of tiles.
         seed: of the random numbers.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
@@ -93,7 +93,7 @@ def fit(
             ``bits=8`` for a small file. The result is what the file holds.
 
     Raises:
-        EorenError: a picture, setting or checkpoint that cannot be used, or another fit has the checkpoint.
+        EorenError: an image, setting or checkpoint that cannot be used, or another fit has the checkpoint.
 
     Warns:
         FitWarning: networks diverged and went on from an earlier state with a lower rate, or a checkpoint could not
@@ -117,7 +117,7 @@ def fit(
 
 
 def _fit(
-    image: ArrayLike | str | PathLike[str] | Picture,
+    image: ArrayLike | str | PathLike[str] | SourceImage,
     chosen: Settings,
     seed: int,
     device: str,
@@ -162,7 +162,7 @@ def seconds_of_record(settings: Settings, taken: float) -> float | None:
 def finished(
     field: Field, pixels: Float[np.ndarray, "height width channels"], device: torch.device
 ) -> tuple[Field, Metrics]:
-    """As its file will have it, with what was measured of that against a picture, and the measures."""
+    """As its file will have it, with what was measured of that against an image, and the measures."""
     field = loads(dumps(field)).to(device)
     measured = evaluate(field, pixels, stored_bytes=0)  # weighed below, with what it says of its quality
     quality = {name: value for name, value in measured.as_dict().items() if "psnr" in name or name == "ssim"}
@@ -192,12 +192,12 @@ def checked_seed(seed: int) -> int:
 
 
 def _picture(
-    image: ArrayLike | str | PathLike[str] | Picture,
+    image: ArrayLike | str | PathLike[str] | SourceImage,
 ) -> tuple[Float[np.ndarray, "height width channels"], str]:
     """Pixels and SHA-256: of the file, or of shape and numbers of an array."""
     if isinstance(image, str | PathLike):
-        image = read_picture(image if isinstance(image, str) else Path(image))
-    if isinstance(image, Picture):
+        image = read_source_image(image if isinstance(image, str) else Path(image))
+    if isinstance(image, SourceImage):
         return image.pixels, image.sha256
     pixels = as_image(image)
     return pixels, digest_of(pixels)

@@ -1,7 +1,7 @@
 """The run of a fit: groups of tiles one after the other, budget, running estimates, checkpoints.
 
-A large picture is trained group by group, each through its whole schedule, so that what is in memory beside the
-picture and the networks' parameters is one group's: targets, optimisers' memories, gradients.
+A large image is trained group by group, each through its whole schedule, so that what is in memory beside the
+image and the networks' parameters is one group's: targets, optimisers' memories, gradients.
 """
 
 import warnings
@@ -74,7 +74,7 @@ class FitLoop:
     Args:
         image: ``(H, W, C)``.
         tiling: of the image.
-        identity: settings, seed and picture.
+        identity: settings, seed and image.
         device: where to train.
         start: when the fit began, on :func:`time.monotonic`'s clock.
         watch: called after every chunk of work; returns true to stop.
@@ -133,7 +133,7 @@ class FitLoop:
 
     @property
     def tiling(self) -> Tiling:
-        """Of the picture."""
+        """Of the image."""
         return self._tiling
 
     def field(self) -> Field:

@@ -18,7 +18,7 @@ from eoren.model.tiling import LEAST_HALO
 _SMALLEST_TILE = 24
 # Far beyond all use; numbers of 32 bits end soon after.
 _MOST_RATE = 1e6
-# In a function: as many as the largest picture that is read has, with four channels.
+# In a function: as many as the largest image that is read has, with four channels.
 _MOST_NUMBERS = 2**32
 
 
@@ -43,23 +43,23 @@ def _widest(fits: Callable[[int], bool]) -> int:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides a fit besides the picture, the seed and the device.
+    """Everything that decides a fit besides the image, the seed and the device.
 
     Attributes:
         preset: the set these came from.
         objective: ``gradient`` (EoREN), ``pixel`` or ``sobolev`` (both).
         gradient_weight: of the gradient term of ``sobolev``; the others have one term alone.
-        pixels: what a pixel of the picture is: ``points``, the value at its centre, or ``areas``, the average over
+        pixels: what a pixel of the image is: ``points``, the value at its centre, or ``areas``, the average over
             its square, which zooms better (:mod:`eoren.image.cell_averages`).
         filter: where target gradients come from: ``spline``, the derivative of the interpolating quintic
             spline, which agrees with the pixels; or a stencil, adjusted by its ramp response.
         width: units of a hidden layer.
         depth: sine layers.
         tile: pixels along the side of an average tile, one network each; none for one network. Tiles are smaller
-            where the picture has more edges.
+            where the image has more edges.
         parameters: size of the whole function in numbers stored; it replaces ``tile`` and ``width``.
         bits_per_pixel: the same as bits of the file's numbers a pixel; its description adds two or three kB.
-        omega_first: frequency factor of the first layer; none for one that suits the size of the picture or tile.
+        omega_first: frequency factor of the first layer; none for one that suits the size of the image or tile.
         omega_hidden: frequency factor of the other sine layers.
         halo: half the overlap of neighbouring tiles, in pixels.
         optimizer: ``muon`` (hidden matrices; Adam for the rest) or ``adam``.
@@ -71,7 +71,7 @@ class Settings:
         alternate: fit one axis of the gradient a step, in turn, instead of both.
         bits: that a weight takes in the file: 32, 16 or 8.
         seconds: time for the fit, targets included; none for no limit.
-        seconds_per_megapixel: time for pictures to which it gives more than ``seconds``.
+        seconds_per_megapixel: time for images to which it gives more than ``seconds``.
         steps: number of steps; none for no limit. The cosine runs over whichever budget there is.
         until_psnr: stop when the colours are this good (dB); none to use the whole budget.
     """
@@ -146,18 +146,18 @@ class Settings:
             )
 
     def architecture(self, width: int, height: int, channels: int) -> tuple[int, int]:
-        """How many networks a picture gets, and how wide they are.
+        """How many networks an image gets, and how wide they are.
 
         A size in parameters or bits is met as nearly as it can be from below: by the number of tiles while they
         stay larger than ``_SMALLEST_TILE`` pixels a side, by their networks' width beyond that.
 
         Args:
-            width: of the picture, in pixels.
-            height: of the picture, in pixels.
-            channels: of the picture.
+            width: of the image, in pixels.
+            height: of the image, in pixels.
+            channels: of the image.
 
         Raises:
-            PictureError: a size too small for any network, or of more numbers than any picture has.
+            PictureError: a size too small for any network, or of more numbers than any image has.
 
         Example:
             >>> make_settings("balanced").architecture(768, 512, 3)
@@ -198,7 +198,7 @@ class Settings:
         return count, hidden
 
     def time_limit(self, width: int, height: int) -> float | None:
-        """Seconds for a picture of so many pixels; none for no limit.
+        """Seconds for an image of so many pixels; none for no limit.
 
         Example:
             >>> make_settings("balanced").time_limit(768, 512), make_settings("balanced").time_limit(6000, 4000)
@@ -212,7 +212,7 @@ class Settings:
         """The first layer's frequency factor for a network that covers ``2 half`` pixels.
 
         It starts the network at up to 0.2 radians a pixel, and never below SIREN's 30 radians over half its
-        width: large pictures need finer waves than that, and learn them slowly.
+        width: large images need finer waves than that, and learn them slowly.
         """
         return self.omega_first or max(30.0, 0.4 * half)
 
@@ -224,7 +224,7 @@ class Settings:
     def pace(self, steps: float) -> float:
         """What the rates beside Muon, and its own, are multiplied with in a fit of so many steps.
 
-        The more steps there are, the smaller the best ones: so time, pictures and machines of any size are served by
+        The more steps there are, the smaller the best ones: so time, images and machines of any size are served by
         the same settings. The exponent was measured between 300 and 4,000 steps: docs/measurements.md.
 
         Example:
@@ -264,7 +264,7 @@ PRESETS: Mapping[str, Settings] = MappingProxyType(
             Settings("fast", seconds=10.0, seconds_per_megapixel=25.0),
             Settings("balanced", seconds=60.0, seconds_per_megapixel=150.0),
             Settings("best", tile=40, batch=512, seconds=107.0, seconds_per_megapixel=270.0),
-            # For many pictures: docs/scaling.md. Steps, not seconds, so that every one gets the same. A third of a
+            # For many images: docs/scaling.md. Steps, not seconds, so that every one gets the same. A third of a
             # digit's pixels in a step: more steps of fewer pixels are better, until the noise is too much.
             Settings(
                 "small",

@@ -1,6 +1,6 @@
-"""The training engine: one step of a batch of networks, each on its own tile of a picture, or its own picture.
+"""The training engine: one step of a batch of networks, each on its own tile of an image, or its own image.
 
-One network on the whole picture, the EoREN paper's case, is a batch of one. What a step is stands here; how its
+One network on the whole image, the EoREN paper's case, is a batch of one. What a step is stands here; how its
 gradient is computed, in :mod:`eoren.backends.dispatch`.
 """
 
@@ -36,7 +36,7 @@ _LEAST_DETAIL = 0.01
 _STRIP_PIXELS = 1 << 22
 
 TILES_AT_ONCE = 256
-"""Tiles of a large picture that are trained together: enough to share the cost of a step's every operation."""
+"""Tiles of a large image that are trained together: enough to share the cost of a step's every operation."""
 
 
 @dataclass(frozen=True)
@@ -111,18 +111,18 @@ class Trainer:
         gradient: Float[np.ndarray, "height width channels 2"] | None = None,
         at: tuple[int, int] = (0, 0),
     ) -> "Trainer":
-        """One picture, a network for every tile.
+        """One image, a network for every tile.
 
         Args:
             image: ``(H, W, C)``, values in [0, 1].
             settings: see :class:`eoren.training.settings.Settings`.
             seed: of the networks and of the order of the pixels.
             device: where to work.
-            tiling: of the picture; by default what :func:`build_tiling` makes of it.
+            tiling: of the image; by default what :func:`build_tiling` makes of it.
             tiles: which of its tiles to train; all by default. The others' pixels are not kept.
             gradient: to fit instead of the image's own, ``(H, W, C, 2)`` in intensity per pixel, where
                 ``settings.filter`` puts it.
-            at: column and row of the image's first pixel in the picture, where the image is what
+            at: column and row of the image's first pixel in the image, where the image is what
                 :func:`eoren.image.gradients.around` leaves of it.
         """
         tiling = tiling or build_tiling(image, settings)
@@ -147,10 +147,10 @@ class Trainer:
         device: torch.device,
         same_start: bool = False,
     ) -> "Trainer":
-        """Many pictures of one size at once, one network each, whatever ``settings.tile`` says.
+        """Many images of one size at once, one network each, whatever ``settings.tile`` says.
 
-        Every picture is fitted as if it were alone: its network is the one that :meth:`of_picture` draws for
-        :func:`picture_seed`, so it depends neither on the other pictures nor on their order; its target ends at its
+        Every image is fitted as if it were alone: its network is the one that :meth:`of_picture` draws for
+        :func:`picture_seed`, so it depends neither on the other images nor on their order; its target ends at its
         border; and none sits a step out for another. All see their pixels in one order.
 
         Args:
@@ -382,7 +382,7 @@ def init_networks(settings: Settings, tiling: Tiling, channels: int, *, count: i
 
 
 def picture_seed(image: Float[np.ndarray, "height width channels"], seed: int) -> int:
-    """The seed of one picture's network among many: of its pixels and the seed of all.
+    """The seed of one image's network among many: of its pixels and the seed of all.
 
     Example:
         >>> black, gray = np.zeros((4, 4, 1), np.float32), np.full((4, 4, 1), 0.5, np.float32)
@@ -402,7 +402,7 @@ def assemble_field(
 
     Args:
         siren: a network for every tile.
-        tiling: of the picture.
+        tiling: of the image.
         image: ``(H, W, C)``.
         bits: that a weight takes in the file.
     """

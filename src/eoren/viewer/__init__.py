@@ -1,6 +1,6 @@
 """Looking at fields in a browser, and serving them as IIIF images.
 
-exhibits.py  what is on show: fields, their pictures, ways to look at them
+exhibits.py  what is on show: fields, their images, ways to look at them
 iiif.py      what an address of the IIIF Image API asks for
 layers.py    a layer's region as 8-bit pixels, at any zoom
 encoding.py  those as the bytes of an answer

@@ -1,4 +1,4 @@
-"""What is on show: fields, each with its picture if that is known, under names that fit into addresses."""
+"""What is on show: fields, each with its image if that is known, under names that fit into addresses."""
 
 import re
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from eoren.field.field import Field
 from eoren.image.cell_averages import point_values
 
 MAGNIFICATION = 64
-"""How many times its own width a picture is offered at most, beside its own size."""
+"""How many times its own width an image is offered at most, beside its own size."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Layer:
         name: in addresses.
         label: for people.
         key: what its colours mean, for people.
-        compares: it needs the picture beside the field.
+        compares: it needs the image beside the field.
     """
 
     name: str
@@ -50,12 +50,12 @@ LAYERS = {
             "Hue: where it gets brighter; red to the right, green down and left, blue up and left. Black: flat.",
         ),
         Layer("laplacian", "Laplacian", "Mid gray is zero; white and black are half the range a pixel squared."),
-        Layer("original", "Picture", "The picture's own pixels, as squares.", compares=True),
-        Layer("spline", "Cubic spline", "The cubic spline through the picture's pixels.", compares=True),
+        Layer("original", "Picture", "The image's own pixels, as squares.", compares=True),
+        Layer("spline", "Cubic spline", "The cubic spline through the image's pixels.", compares=True),
         Layer(
             "difference",
             "Difference",
-            "Field against picture, at the centres of pixels: black none, pale yellow a twentieth of the range, "
+            "Field against image, at the centres of pixels: black none, pale yellow a twentieth of the range, "
             "or more.",
             compares=True,
         ),
@@ -71,11 +71,11 @@ class FieldEntry:
         name: in addresses, without ``~``.
         title: for people.
         field: what is shown.
-        digest: differs where the field or the picture differs.
+        digest: differs where the field or the image differs.
         picture: ``(H, W, C)`` that the field was fitted to, if it is known.
 
     Raises:
-        EorenError: the picture has another size, or other channels.
+        EorenError: the image has another size, or other channels.
     """
 
     name: str
@@ -85,14 +85,14 @@ class FieldEntry:
     picture: Float[np.ndarray, "height width channels"] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a picture that the field cannot have been fitted to."""
+        """Refuse an image that the field cannot have been fitted to."""
         if self.picture is not None:
             height, width, channels = self.picture.shape
             own = (*self.field.size, self.field.channels)
             if (width, height, channels) != own:
                 raise EorenError(
-                    f"the picture is {width}x{height} with {channels} channels, but the field was fitted to "
-                    f"{own[0]}x{own[1]} with {own[2]}; give the picture it was fitted to"
+                    f"the image is {width}x{height} with {channels} channels, but the field was fitted to "
+                    f"{own[0]}x{own[1]} with {own[2]}; give the image it was fitted to"
                 )
 
     @property
@@ -102,7 +102,7 @@ class FieldEntry:
 
     @cached_property
     def samples(self) -> Image.Image:
-        """The picture in 8 bits."""
+        """The image in 8 bits."""
         bits = np.floor(self._known * 255 + 0.5).astype(np.uint8)
         return Image.fromarray(bits[..., 0] if bits.shape[2] == 1 else bits)
 
@@ -140,7 +140,7 @@ class FieldEntry:
         Returns:
             ``color`` and ``spline`` of every channel, ``gradient`` as ``[d/dx, d/dy]`` of every channel in
             intensity per pixel, ``laplacian`` per pixel squared, ``pixel`` as ``[column, row]``, and the
-            ``picture``'s value there; ``spline`` and ``picture`` where the picture is known.
+            ``picture``'s value there; ``spline`` and ``picture`` where the image is known.
         """
         width, height = self.field.size
         sides = (float(width), float(height))
@@ -165,7 +165,7 @@ class FieldEntry:
     @property
     def _known(self) -> Float[np.ndarray, "height width channels"]:
         if self.picture is None:
-            raise EorenError(f"{self.title}: the picture is not known; give it with --compare")
+            raise EorenError(f"{self.title}: the image is not known; give it with --compare")
         return self.picture
 
 
@@ -179,7 +179,7 @@ class View:
 
     @property
     def width(self) -> int:
-        """In pixels of the magnified picture."""
+        """In pixels of the magnified image."""
         return self.exhibit.field.size[0] * self.magnification
 
     @property

@@ -46,7 +46,7 @@ def encoded(pixels: UInt8[np.ndarray, "height width channels"], request: Request
 
 
 def _turned(image: Image.Image, degrees: float) -> Image.Image:
-    """Clockwise by any angle, in a frame that holds all of it; what is outside of the picture is transparent."""
+    """Clockwise by any angle, in a frame that holds all of it; what is outside of the image is transparent."""
     with_alpha = image.convert("LA" if image.mode in ("L", "LA") else "RGBA")
     return with_alpha.rotate(-degrees, Image.Resampling.BICUBIC, expand=True)
 

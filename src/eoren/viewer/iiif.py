@@ -15,7 +15,7 @@ MAX_SIDE = (1 << 14) - 1
 """Pixels of a side of a single answer, at most: what every format can hold (WebP the least)."""
 
 MAX_FRAME = 5 * MAX_AREA // 2
-"""Pixels of the frame around a picture that is turned, at most; enough for those half as high as wide."""
+"""Pixels of the frame around an image that is turned, at most; enough for those half as high as wide."""
 
 TILE = 256
 """Side of the tiles that clients are told to ask for, in pixels."""
@@ -26,7 +26,7 @@ FORMATS = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 CONTEXT = "http://iiif.io/api/image/3/context.json"
 PROFILE = "http://iiif.io/api/image/3/level2.json"
 
-# Long enough for every picture; Python would take minutes over a number of a million digits.
+# Long enough for every image; Python would take minutes over a number of a million digits.
 _WHOLE = r"(\d{1,9})"
 _NUMBER = r"(\d{1,9}(?:\.\d{0,18})?|\.\d{1,18})"
 
@@ -37,7 +37,7 @@ class BadRequest(Exception):
 
 @dataclass(frozen=True)
 class Region:
-    """Part of a picture, in its pixels; never empty, never beyond the border."""
+    """Part of an image, in its pixels; never empty, never beyond the border."""
 
     x: int
     y: int
@@ -50,7 +50,7 @@ class Request:
     """An image that is asked for.
 
     Attributes:
-        region: of the picture.
+        region: of the image.
         width: of the region once scaled, in pixels, before it is turned.
         height: likewise.
         mirrored: left and right change places, before it is turned.
@@ -78,8 +78,8 @@ def parse(region: str, size: str, rotation: str, last: str, *, width: int, heigh
         size: ``max``, ``w,``, ``,h``, ``pct:n``, ``w,h`` or ``!w,h``; with ``^`` before it, the region may grow.
         rotation: degrees, with ``!`` before them mirrored.
         last: ``quality.format``.
-        width: of the picture, in pixels.
-        height: of the picture, in pixels.
+        width: of the image, in pixels.
+        height: of the image, in pixels.
 
     Raises:
         BadRequest: something that the protocol does not know, or does not allow.
@@ -118,10 +118,10 @@ def parse(region: str, size: str, rotation: str, last: str, *, width: int, heigh
 
 
 def information(address: str, width: int, height: int) -> dict[str, Any]:
-    """What ``info.json`` says of a picture.
+    """What ``info.json`` says of an image.
 
     Args:
-        address: of the picture, without ``/info.json``.
+        address: of the image, without ``/info.json``.
         width: in pixels.
         height: in pixels.
 
@@ -268,7 +268,7 @@ def _rotation(text: str) -> tuple[bool, float]:
 
 
 def _frame(columns: int, rows: int, degrees: float) -> tuple[int, int]:
-    """Sides of the frame that holds a turned picture, and no less than it will have."""
+    """Sides of the frame that holds a turned image, and no less than it will have."""
     if degrees % 90 == 0:
         return columns, rows
     c, s = abs(cos(radians(degrees))), abs(sin(radians(degrees)))

@@ -1,6 +1,6 @@
-"""Layers as pictures of 8 bits, at any zoom.
+"""Layers as images of 8 bits, at any zoom.
 
-Where the answer has more pixels than the picture, a field is asked at the centres of the answer's pixels; where it
+Where the answer has more pixels than the image, a field is asked at the centres of the answer's pixels; where it
 has fewer, at several points of each, whose mean is shown.
 """
 
@@ -19,7 +19,7 @@ from eoren.visualization.derivatives import laplacian_picture, magnitude_picture
 Pixels = Float[np.ndarray, "height width channels"]
 Box = tuple[float, float, float, float]
 
-# Points of an answer's pixel along each side, at most: in a picture of gigapixels means over all would take minutes,
+# Points of an answer's pixel along each side, at most: in an image of gigapixels means over all would take minutes,
 # and derivatives take three times as long as colours.
 _MOST = 3
 _MOST_SLOPES = 2
@@ -72,7 +72,7 @@ def draw(
 def _sampled(
     view: View, box: Box, width: int, height: int, rows: slice
 ) -> Float[np.ndarray, "height width channels *axes"]:
-    """Some rows of a grid, as a picture in [0, 1]; for its direction, the gradient itself."""
+    """Some rows of a grid, as an image in [0, 1]; for its direction, the gradient itself."""
     exhibit = view.exhibit
     across, down = exhibit.field.size
     if view.layer.name == "spline":

@@ -1,6 +1,6 @@
 """A fit while it runs: the field as it stands every now and then, curves, and which tiles are at work.
 
-A fit does nothing for those who watch but hand a copy of its networks over, a millisecond's work. Pictures are made
+A fit does nothing for those who watch but hand a copy of its networks over, a millisecond's work. Images are made
 of that by the same code as those of any field, when a page asks for them, and the next copy waits until what the last
 one cost is a hundredth of the time that went by. A fit gains less and less in a second, so looks become rarer too, as
 each costs the browser a tenth of a second of a core. If nobody looks, nothing is made.
@@ -91,7 +91,7 @@ class Live:
             self._ended = ended
 
     def standing(self) -> dict[str, Any]:
-        """What a page shows beside the picture, as JSON; it counts as somebody looking."""
+        """What a page shows beside the image, as JSON; it counts as somebody looking."""
         with self._lock:
             self._asked = monotonic()
             progress = self._progress

@@ -1,4 +1,4 @@
-"""Derivatives and errors as pictures whose scale is given, so that several can share one."""
+"""Derivatives and errors as images whose scale is given, so that several can share one."""
 
 import base64
 import io
@@ -43,11 +43,11 @@ def direction_picture(
         full: magnitude of full lightness, in the units of the gradient, above zero.
 
     Returns:
-        RGB in [0, 1]. Red where the picture gets brighter to the right, and from there through yellow, green and
+        RGB in [0, 1]. Red where the image gets brighter to the right, and from there through yellow, green and
         blue as the direction turns clockwise; black where it is flat.
 
     Example:
-        >>> picture = direction_picture(np.array([[[[2.0, 0.0]], [[0.0, 0.0]]]]), full=1.0)
+        >>> image = direction_picture(np.array([[[[2.0, 0.0]], [[0.0, 0.0]]]]), full=1.0)
         >>> picture.tolist()
         [[[1.0, 0.25, 0.25], [0.0, 0.0, 0.0]]]
     """
@@ -90,7 +90,7 @@ def heat_stops() -> list[str]:
 
 
 def reduced(image: Pixels, side: int) -> Float[np.ndarray, "rows columns channels"]:
-    """A picture whose longer side is at most so many pixels; Lanczos filter, clamped to [0, 1].
+    """An image whose longer side is at most so many pixels; Lanczos filter, clamped to [0, 1].
 
     Example:
         >>> reduced(np.zeros((40, 100, 3), np.float32), 50).shape
@@ -108,7 +108,7 @@ def reduced(image: Pixels, side: int) -> Float[np.ndarray, "rows columns channel
 def spline_enlarged(
     image: Pixels, box: tuple[int, int, int, int], scale: int
 ) -> Float[np.ndarray, "rows columns channels"]:
-    """Part of a picture enlarged by the cubic spline through its pixels.
+    """Part of an image enlarged by the cubic spline through its pixels.
 
     Args:
         image: ``(H, W, C)``.
@@ -127,7 +127,7 @@ def spline_enlarged(
 
 
 def data_uri(pixels: Pixels) -> str:
-    """A picture, clamped to [0, 1], as an 8-bit PNG within an address."""
+    """An image, clamped to [0, 1], as an 8-bit PNG within an address."""
     samples = np.floor(np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples).save(buffer, "PNG", optimize=True)

@@ -1,6 +1,6 @@
-"""Derivatives as files and as pictures people can look at, on scales that do not change with the picture.
+"""Derivatives as files and as images people can look at, on scales that do not change with the image.
 
-A scale fitted to each picture's extremes would hide that a derivative is too small: the very error that Gradient
+A scale fitted to each image's extremes would hide that a derivative is too small: the very error that Gradient
 with Magnitude Adjustment mends.
 """
 
@@ -85,7 +85,7 @@ def write_field(
 
     Args:
         path: the suffix chooses the format. ``.npy`` and float ``.tiff`` hold the numbers themselves, per
-            unit-square side; other formats a picture of them.
+            unit-square side; other formats an image of them.
         field: what to sample.
         width: columns of the grid.
         height: rows of the grid.

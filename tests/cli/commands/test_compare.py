@@ -68,7 +68,7 @@ def test_wrong_options(refused, picture, folder, monkeypatch, options, message):
     def work(*_):
         raise AssertionError("this came too late")
 
-    monkeypatch.setattr("eoren.image.io.read_picture", work)
+    monkeypatch.setattr("eoren.image.io.read_source_image", work)
     (folder / "old.html").write_text("precious")
     (folder / "folder.html").mkdir()
     assert message in refused("compare", picture, *options)

@@ -61,10 +61,10 @@ def test_functions(eoren, scene):
     field = load("a.eoren")
     assert field.size == (22, 18)
     assert field.provenance.composition["offset"] == [4, 5]
-    # A function is an operand like a picture.
+    # A function is an operand like an image.
     status, _, err = eoren("mix", "a.eoren", "source.png", "--fit", "resize", "-o", "b.png")
     assert status == 0
-    assert err == "eoren: the pictures are 22x18 and 12x10; the mix is 22x18 (resize)\n"
+    assert err == "eoren: the images are 22x18 and 12x10; the mix is 22x18 (resize)\n"
     assert pixels("b.png").shape == (18, 22, 3)
     assert sorted(path.suffix for path in scene.iterdir()) == [".eoren", *[".png"] * 5]
 
@@ -136,9 +136,9 @@ CLONE = ["clone", "source.png", "target.png", "--mask"]
         ([*CLONE, "mask.png", "-o", "a.foo"], "a.foo: cannot write the format '.foo'"),
         (
             [*CLONE, "mask.png", "-o", "a.png", "--seconds", "3"],
-            "a.png: a picture is not fitted; give an .eoren file",
+            "a.png: an image is not fitted; give an .eoren file",
         ),
-        ([*CLONE, "mask.png", "-o", "a.png", "--json"], "a.png: a picture is not fitted"),
+        ([*CLONE, "mask.png", "-o", "a.png", "--json"], "a.png: an image is not fitted"),
         ([*CLONE, "mask.png", "-o", "a.png", "--solver", "network"], "a.png: --solver network makes a function"),
         ([*CLONE, "mask.png", "-o", "a.eoren", "--steps", "-1"], "steps is -1"),
         ([*CLONE, "mask.png", "-o", "a.eoren", "--preset", "foo"], "preset 'foo' is unknown"),
@@ -149,7 +149,7 @@ CLONE = ["clone", "source.png", "target.png", "--mask"]
         (["mix", "source.png", "target.png", "-o", "a.png", "--weight", "nan"], "weight is nan"),
         (["mix", "source.png", "target.png", "-o", "a.png", "--fit", "squeeze"], "'--fit'"),
         (["fill", "target.png", "--mask", "white.png", "-o", "a.png"], "the mask covers every pixel"),
-        (["fill", "target.png", "--mask", "mask.png", "-o", "a.png"], "the mask is 12x10, but the picture 22x18"),
+        (["fill", "target.png", "--mask", "mask.png", "-o", "a.png"], "the mask is 12x10, but the image 22x18"),
         (
             [
                 "fill",

@@ -31,12 +31,12 @@ def metadata(path):
 
 @pytest.fixture
 def no_work(monkeypatch):
-    """What is refused must be refused before a picture is read or a network trained."""
+    """What is refused must be refused before an image is read or a network trained."""
 
     def work(*_, **__):
         raise AssertionError("this came too late")
 
-    monkeypatch.setattr("eoren.image.io.read_picture", work)
+    monkeypatch.setattr("eoren.image.io.read_source_image", work)
     monkeypatch.setattr("eoren.training.fit.fit", work)
 
 
@@ -351,7 +351,7 @@ def test_resume_of_another_fit(refused, interrupted, tiny):
     assert "its seed is 0, here it is 1" in refused(*interrupted, "--resume", "--seed", 1)
     assert "its steps is 60, here it is 70" in refused(*interrupted, "--resume", "--steps", 70)
     Image.fromarray(255 - tiny).save("tiny.png")
-    assert "a.eoren.resume: belongs to another fit: its picture is" in refused(*interrupted, "--resume")
+    assert "a.eoren.resume: belongs to another fit: its image is" in refused(*interrupted, "--resume")
 
 
 def test_resume_from_a_damaged_checkpoint(refused, interrupted, folder):
@@ -457,7 +457,7 @@ def test_the_bar_on_a_terminal(picture):
     assert "measuring" in bars[-1]
 
 
-# Real pictures.
+# Real images.
 
 REAL = ["16-bit-grey-alpha.png", "chi.gif", "hopper_orientation_6.jpg", "pil_sample_cmyk.jpg", "16bit.cropped.tif"]
 BROKEN = ["65536-uint32-limit.png", "broken.png", "broken_data_stream.png", "decompression_bomb.gif"]

@@ -9,7 +9,7 @@ FILTERS = ["forward", "central", "sobel", "scharr", "prewitt", "farid", "spline"
 
 @pytest.mark.parametrize("name", FILTERS)
 def test_ramp_has_its_own_gradient(eoren, name):
-    """0.1 + 0.5 x + 0.3 y, sampled at the pixel centres of a picture that is no square."""
+    """0.1 + 0.5 x + 0.3 y, sampled at the pixel centres of an image that is no square."""
     y, x = np.mgrid[:20, :31]
     np.save("ramp.npy", 0.1 + 0.5 * (x + 0.5) / 31 + 0.3 * (y + 0.5) / 20)
     assert eoren("gradient", "ramp.npy", "--filter", name, "-o", "g.npy") == (0, "", "")
@@ -84,7 +84,7 @@ def test_wrong_options(refused, picture, folder, monkeypatch, options, message):
     def work(*_):
         raise AssertionError("this came too late")
 
-    monkeypatch.setattr("eoren.image.io.read_picture", work)
+    monkeypatch.setattr("eoren.image.io.read_source_image", work)
     (folder / "old.npy").write_text("precious")
     (folder / "link.png").symlink_to(picture)
     output = [] if "-o" in options or not options else ["-o", "g.npy"]

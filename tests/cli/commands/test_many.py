@@ -13,7 +13,7 @@ import eoren as library
 
 @pytest.fixture
 def pictures(folder):
-    """A folder of three pictures, one of them broken."""
+    """A folder of three images, one of them broken."""
     (folder / "pictures" / "cat").mkdir(parents=True)
     noise = np.random.default_rng(0).integers(0, 256, (2, 12, 14), dtype=np.uint8)
     Image.fromarray(noise[0]).save(folder / "pictures" / "cat" / "a.png")
@@ -26,7 +26,7 @@ def test_all_is_fitted_and_failures_are_named(eoren, pictures):
     status, out, err = eoren("fit-many", pictures, "-o", "store", "--steps", 2)
     assert status == 3
     assert out.splitlines()[1] == "pictures  3, 3 of them in this run"
-    assert err.splitlines()[0].startswith("eoren: c.png: no picture in a known format")
+    assert err.splitlines()[0].startswith("eoren: c.png: no image in a known format")
     assert err.splitlines()[1] == "eoren: 1 failed; column 'error' of store/index says why"
     status, out, _ = eoren("fit-many", pictures, "-o", "store", "--steps", 2, "--json", "--quiet")
     assert (status, json.loads(out)) == (3, {"store": "store", "pictures": 3, "failed": 1, "earlier": 3})

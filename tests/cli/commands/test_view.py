@@ -30,7 +30,7 @@ def test_a_file_and_its_picture(eoren, field_file, picture, shown):
 
 
 def test_what_browsers_keep_is_of_that_picture(eoren, field_file, picture, folder, shown, monkeypatch):
-    """The same address may stand for another picture the next time."""
+    """The same address may stand for another image the next time."""
     from PIL import Image
 
     from eoren.viewer.catalog import FieldCatalog

@@ -34,7 +34,7 @@ def compare(
         typer.Option(metavar="S", help="Of every method in the second round; by default what EoREN took."),
     ] = None,
     size: Annotated[
-        int, typer.Option(metavar="N", help="Longer side, in pixels, that the picture is brought down to.")
+        int, typer.Option(metavar="N", help="Longer side, in pixels, that the image is brought down to.")
     ] = 256,
     scale: Annotated[
         Literal["small", "paper"],
@@ -44,7 +44,7 @@ def compare(
     overwrite: console.Overwrite = False,
     quiet: console.Quiet = False,
 ) -> int:
-    """Fit a picture in four ways and report what each gets right.
+    """Fit an image in four ways and report what each gets right.
 
     SIREN + pixels, SIREN + gradients, EoREN and the default of eoren fit, at equal epochs and at equal time.
 
@@ -71,7 +71,7 @@ def compare(
     from eoren.experiments.report import report
     from eoren.fs.files import atomic_path
 
-    picture = console.read_picture(image, quiet=quiet)
+    picture = console.read_source_image(image, quiet=quiet)
     try:
         with console.progress(quiet) as show:
             found = run(picture, epochs=epochs, seconds=seconds, scale=scale, side=size, seed=seed, watch=show)

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 _SUFFIX = ".eoren"
 
-_PICTURE = "A picture or an .eoren file, or sample:astronaut."
+_PICTURE = "An image or an .eoren file, or sample:astronaut."
 Operand = Annotated[str, typer.Argument(metavar="IMAGE", help=_PICTURE)]
 Mask = Annotated[str, typer.Option("--mask", metavar="PATH", help="White what is meant; gray means partly.")]
 Output = Annotated[
     Path,
-    typer.Option("--output", "-o", metavar="PATH", help="The function (.eoren), or the picture alone, not fitted."),
+    typer.Option("--output", "-o", metavar="PATH", help="The function (.eoren), or the image alone, not fitted."),
 ]
 Solver = Annotated[
     Literal["exact", "network"],
@@ -57,7 +57,7 @@ def mix(
     first: Annotated[str, typer.Argument(metavar="A", help=_PICTURE)],
     second: Annotated[str, typer.Argument(metavar="B", help=_PICTURE)],
     output: Output,
-    weight: Annotated[float, typer.Option(metavar="W", help="Of the first picture's gradient, 0 to 1.")] = 0.5,
+    weight: Annotated[float, typer.Option(metavar="W", help="Of the first image's gradient, 0 to 1.")] = 0.5,
     keep_edges: Annotated[
         bool, typer.Option("--keep-edges", help="Take the stronger of the two gradients everywhere instead.")
     ] = False,
@@ -77,7 +77,7 @@ def mix(
     quiet: console.Quiet = False,
     as_json: console.Json = False,
 ) -> int:
-    """Mix two pictures in their gradients."""
+    """Mix two images in their gradients."""
     wishes = _Wishes(
         output, solver, preset, seconds, steps, until_psnr, seed, device, resume, overwrite, quiet, as_json
     )
@@ -117,7 +117,7 @@ def clone(
     quiet: console.Quiet = False,
     as_json: console.Json = False,
 ) -> int:
-    """Set a part of one picture into another, without a seam.
+    """Set a part of one image into another, without a seam.
 
     The mask has the source's size.
     """
@@ -154,7 +154,7 @@ def fill(
     quiet: console.Quiet = False,
     as_json: console.Json = False,
 ) -> int:
-    """Fill holes of a picture, smoothly, from what is around them."""
+    """Fill holes of an image, smoothly, from what is around them."""
     wishes = _Wishes(
         output, solver, preset, seconds, steps, until_psnr, seed, device, resume, overwrite, quiet, as_json
     )
@@ -173,7 +173,7 @@ def retouch(
     image: Operand,
     output: Output,
     flatten_light: Annotated[
-        bool, typer.Option("--flatten-light", help="Take away light that changes slowly over the picture.")
+        bool, typer.Option("--flatten-light", help="Take away light that changes slowly over the image.")
     ] = False,
     boost_detail: Annotated[
         float | None, typer.Option(metavar="K", help="Make fine detail K times as strong.")
@@ -191,7 +191,7 @@ def retouch(
     quiet: console.Quiet = False,
     as_json: console.Json = False,
 ) -> int:
-    """Change a picture by its gradients, in one of three ways."""
+    """Change an image by its gradients, in one of three ways."""
     wishes = _Wishes(
         output, solver, preset, seconds, steps, until_psnr, seed, device, resume, overwrite, quiet, as_json
     )
@@ -207,7 +207,7 @@ def retouch(
 
 
 def _carry_out(composed: "Callable[[], Composition]", wishes: _Wishes, *inputs: str) -> int:
-    """Compose; write the picture, or fit and write the function. What can be refused is refused before any work."""
+    """Compose; write the image, or fit and write the function. What can be refused is refused before any work."""
     console.check_seed(wishes.seed)
     output, checkpoint = wishes.output, Path(f"{wishes.output}.resume")
     for each in inputs:
@@ -239,7 +239,7 @@ def _write_picture(composed: "Callable[[], Composition]", wishes: _Wishes, image
     output = wishes.output
     console.check_output(output, image, wishes.overwrite)
     if wishes.as_json or wishes.resume or (wishes.solver == "exact" and _settings(wishes)):
-        raise EorenError(f"{output}: a picture is not fitted; give an {_SUFFIX} file as --output for that")
+        raise EorenError(f"{output}: an image is not fitted; give an {_SUFFIX} file as --output for that")
     if wishes.solver == "network":
         raise EorenError(f"{output}: --solver network makes a function; give an {_SUFFIX} file, and render that")
 

@@ -30,7 +30,7 @@ def export(
     overwrite: console.Overwrite = False,
     quiet: console.Quiet = False,
 ) -> int:
-    """Write a field, or the pictures of a store, for use elsewhere.
+    """Write a field, or the images of a store, for use elsewhere.
 
     A shader's weights go into a second file, named like it with .bin at the end. Of a store, --overwrite writes into
     a folder that has files already, such as those of an export that was interrupted.

@@ -16,7 +16,7 @@ from eoren.errors import EorenError
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-    from eoren.image.io import Picture
+    from eoren.image.io import SourceImage
     from eoren.training.fit import FitResult
     from eoren.training.loop import Progress
     from eoren.viewer.live import Live
@@ -78,7 +78,7 @@ def fit(
     quiet: console.Quiet = False,
     as_json: console.Json = False,
 ) -> int:
-    """Turn a picture into a small continuous function.
+    """Turn an image into a small continuous function.
 
     Ctrl-C writes what there is; the same command with --resume goes on from there. With --watch the page stays until
     Ctrl-C once the file is written.
@@ -107,7 +107,7 @@ def fit(
 
         settings = make_settings(preset, **changes)
         choose_device(device)
-        picture = console.read_picture(image, quiet=quiet)
+        picture = console.read_source_image(image, quiet=quiet)
         if not resume:
             checkpoint.unlink(missing_ok=True)
 
@@ -163,7 +163,7 @@ def carry_out(
 
 
 @contextmanager
-def _watched(image: str, picture: "Picture", no_browser: bool) -> Iterator["Live"]:
+def _watched(image: str, picture: "SourceImage", no_browser: bool) -> Iterator["Live"]:
     """A page that shows the fit."""
     from eoren.viewer.catalog import FieldCatalog
     from eoren.viewer.live import Live

@@ -24,7 +24,7 @@ def gradient(
     ] = "ramp",
     overwrite: console.Overwrite = False,
 ) -> None:
-    """Measure a picture's gradient.
+    """Measure an image's gradient.
 
     .npy holds (H, W, C, 2), float .tiff (H, W, 2C): intensity per unit-square side, or per pixel with --no-adjust,
     (d/dx, d/dy) last. Other formats show the magnitude, white at half the intensity range per pixel.
@@ -38,10 +38,10 @@ def gradient(
     if filter == SPLINE and not adjust:
         raise EorenError("--no-adjust is for stencils; the spline's derivative has its true size as it is")
     console.check_output(output, image, overwrite)
-    # The suffix alone, before a large picture is read; then its size, before the work.
+    # The suffix alone, before a large image is read; then its size, before the work.
     check_format(output, height=1, width=1, channels=1)
 
-    pixels = console.read_picture(image).pixels
+    pixels = console.read_source_image(image).pixels
     check_format(output, height=pixels.shape[0], width=pixels.shape[1], channels=1)
     if filter == SPLINE:
         found = reference_gradient(pixels)

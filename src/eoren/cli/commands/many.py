@@ -17,7 +17,7 @@ _SOME_FAILED = 3
 def fit_many(
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="SOURCE...", help="Folder, pattern, zip, tar, IDX file (MNIST) or picture files."),
+        typer.Argument(metavar="SOURCE...", help="Folder, pattern, zip, tar, IDX file (MNIST) or image files."),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="STORE", help="Folder to write, and to go on in.")
@@ -25,8 +25,8 @@ def fit_many(
     preset: Annotated[
         str, typer.Option(metavar="NAME", help="small, or any of fit's: fast, balanced, best, single, paper.")
     ] = "small",
-    steps: Annotated[int | None, typer.Option(metavar="N", help="Steps for every picture.")] = None,
-    seconds: Annotated[float | None, typer.Option(metavar="S", help="Time for every picture, instead.")] = None,
+    steps: Annotated[int | None, typer.Option(metavar="N", help="Steps for every image.")] = None,
+    seconds: Annotated[float | None, typer.Option(metavar="S", help="Time for every image, instead.")] = None,
     objective: Annotated[
         str | None, typer.Option(metavar="NAME", help="What to get right: gradient, pixel, or sobolev (both).")
     ] = None,
@@ -53,15 +53,15 @@ def fit_many(
     quiet: console.Quiet = False,
     as_json: console.Json = False,
 ) -> int:
-    """Turn many pictures into networks, in one folder.
+    """Turn many images into networks, in one folder.
 
-    Interrupted or killed, the same command goes on. Pictures that cannot be read are named at the end (status 3).
+    Interrupted or killed, the same command goes on. Images that cannot be read are named at the end (status 3).
     """
     console.check_seed(seed)
     own = {"steps": steps, "seconds": seconds, "objective": objective, "bits": bits}
     changes = named_settings(setting or []) | {name: value for name, value in own.items() if value is not None}
     if "until_psnr" in changes:
-        raise EorenError("until_psnr is for one picture; give many pictures --steps or --seconds")
+        raise EorenError("until_psnr is for one image; give many images --steps or --seconds")
 
     from eoren.dataset.fit_many import Progress
     from eoren.dataset.fit_many import fit_many as run
@@ -73,7 +73,7 @@ def fit_many(
             def watch(at: Progress) -> None:
                 failed = f", {at.failed:,} failed" if at.failed else ""
                 total = "" if at.total is None else f" of {at.total:,}"
-                show(f"{at.pictures:,.0f}{total} pictures{failed}", at.pictures / at.total if at.total else 0.0)
+                show(f"{at.pictures:,.0f}{total} images{failed}", at.pictures / at.total if at.total else 0.0)
 
             found = run(
                 *sources,

@@ -15,7 +15,7 @@ _MAX_SCALE = 1e9
 def render(
     file: console.FieldFile,
     output: console.Output,
-    scale: Annotated[float | None, typer.Option(metavar="K", help="Times the picture's own size.")] = None,
+    scale: Annotated[float | None, typer.Option(metavar="K", help="Times the image's own size.")] = None,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Pixels of the output, such as 1024x768.")] = None,
     crop: Annotated[
         str | None,
@@ -31,7 +31,7 @@ def render(
 ) -> None:
     """Sample a field on a grid of any size.
 
-    PNG, JPEG and WebP show a derivative as a picture, on a fixed scale; .npy and .tiff hold its numbers, per
+    PNG, JPEG and WebP show a derivative as an image, on a fixed scale; .npy and .tiff hold its numbers, per
     unit-square side.
     """
     if scale is not None and size is not None:
@@ -52,7 +52,7 @@ def render(
 
 
 def _scaled(size: tuple[int, int], region: tuple[float, float, float, float], scale: float) -> tuple[int, int]:
-    """Pixels of a region of a picture of some size, times a factor; at least one each way."""
+    """Pixels of a region of an image of some size, times a factor; at least one each way."""
     x0, y0, x1, y1 = region
     return max(1, round(scale * size[0] * (x1 - x0))), max(1, round(scale * size[1] * (y1 - y0)))
 

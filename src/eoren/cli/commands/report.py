@@ -16,13 +16,13 @@ def evaluate(
     device: console.Device = "auto",
     as_json: console.Json = False,
 ) -> None:
-    """Measure a field against its picture."""
+    """Measure a field against its image."""
     from eoren.evaluation.metrics import evaluate as measure
     from eoren.field.serialization import load
     from eoren.model.devices import choose_device
 
     field = load(file, device=choose_device(device))
-    pixels = console.read_picture(image).pixels
+    pixels = console.read_source_image(image).pixels
     try:
         metrics = measure(field, pixels, stored_bytes=file.stat().st_size)
     except EorenError as error:

@@ -30,7 +30,7 @@ def reproduce(
     Each writes figures, raw numbers as CSV and a summary in Markdown.
 
     gma: Fig. 2, gradients with and without magnitude adjustment. mnist: Fig. 8 and 9, digits. natural: Fig. 7,
-    photographs of Set5, Set14, Kodak and DIV2K. composition: Fig. 10, two pictures mixed in their gradients.
+    photographs of Set5, Set14, Kodak and DIV2K. composition: Fig. 10, two images mixed in their gradients.
     remedies: what mends EoREN where pixels win.
 
     What is in the folder already is not measured again: interrupted, the same command goes on.

@@ -13,7 +13,7 @@ def view(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help=".eoren files.")],
     compare: Annotated[
         str | None,
-        typer.Option("--compare", metavar="IMAGE", help="The picture that the fields were fitted to."),
+        typer.Option("--compare", metavar="IMAGE", help="The image that the fields were fitted to."),
     ] = None,
     host: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Where to listen; 0.0.0.0 lets other machines look.")
@@ -24,7 +24,7 @@ def view(
 ) -> None:
     """Look at fields in a browser.
 
-    Zoom far past the pixels, see edges, wipe between field and picture. Any IIIF client can read them too: the page
+    Zoom far past the pixels, see edges, wipe between field and image. Any IIIF client can read them too: the page
     says at what address. Ctrl-C ends it.
     """
     if not 0 <= port < 1 << 16:
@@ -40,7 +40,7 @@ def view(
 
     place = choose_device(device)
     fields = [(file, load(file, device=place)) for file in files]
-    picture = None if compare is None else console.read_picture(compare)
+    picture = None if compare is None else console.read_source_image(compare)
     pixels, known = (None, "") if picture is None else (picture.pixels, picture.sha256)
     gallery = FieldCatalog()
     for file, field in fields:

@@ -1,4 +1,4 @@
-"""Fig. 10 of the paper: two pictures mixed in their gradients, beside the mix of their pixels.
+"""Fig. 10 of the paper: two images mixed in their gradients, beside the mix of their pixels.
 
 EoREN is fitted to ``lambda grad A + (1 - lambda) grad B``. The adjusted filters are linear, so that is the gradient
 of ``lambda A + (1 - lambda) B``: the pixel mix is what the field should show, and what its channel tuning, two
@@ -33,11 +33,11 @@ _KEYS = ("gradient", "eoren", "pixel", "ours")
 
 @dataclass(frozen=True)
 class Protocol:
-    """How pictures are mixed and fitted.
+    """How images are mixed and fitted.
 
     Attributes:
         networks: of the paper's methods, with their epochs.
-        side: of the square pictures, in pixels.
+        side: of the square images, in pixels.
         seeds: how many.
         steps: equal steps of lambda from 0 to 1.
     """

@@ -1,7 +1,7 @@
 """Channel tuning with more freedom: what EoREN's straight line leaves wrong at low frequency, and what mends it.
 
 The paper's tuning is ``Phi = alpha g + beta`` (arXiv 2209.11697, section 3.3). Here alpha and beta may change over
-the picture, sums of smooth functions whose coefficients are found by least squares, like alpha and beta themselves.
+the image, sums of smooth functions whose coefficients are found by least squares, like alpha and beta themselves.
 Values and derivatives are those of the function that results: it is differentiated, not resampled.
 """
 
@@ -23,7 +23,7 @@ class Said(NamedTuple):
 
     Attributes:
         color: ``(H, W, C)``, intensity.
-        gradient: ``(H, W, C, 2)``, along x and y, per unit of the picture's sides.
+        gradient: ``(H, W, C, 2)``, along x and y, per unit of the image's sides.
     """
 
     color: Float[np.ndarray, "height width channels"]
@@ -73,7 +73,7 @@ class Correction:
         key: as tables call it.
         lines: the functions.
         terms: how many along each axis.
-        scales: whether a changes over the picture as b does; without it a is one number.
+        scales: whether a changes over the image as b does; without it a is one number.
     """
 
     key: str
@@ -89,7 +89,7 @@ class Correction:
     def tuned(
         self, field: Field, image: Float[np.ndarray, "height width channels"], sizes: list[tuple[int, int]]
     ) -> list[Said]:
-        """Fit a and b to the colours of a picture, by least squares over its pixels.
+        """Fit a and b to the colours of an image, by least squares over its pixels.
 
         Args:
             field: that says g.

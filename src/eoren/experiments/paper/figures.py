@@ -84,7 +84,7 @@ def check() -> None:
 
 
 def picture(axes: "Axes", image: np.ndarray, title: str = "", note: str = "") -> None:
-    """A gray or RGB picture, 0 black and 1 white, with a title above and a note below."""
+    """A gray or RGB image, 0 black and 1 white, with a title above and a note below."""
     axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, vmin=0, vmax=1)
     bare(axes)
     axes.set_title(title)
@@ -92,7 +92,7 @@ def picture(axes: "Axes", image: np.ndarray, title: str = "", note: str = "") ->
 
 
 def bare(axes: "Axes") -> None:
-    """No ticks, no grid, no frame: for pictures."""
+    """No ticks, no grid, no frame: for images."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(visible=False)

@@ -166,7 +166,7 @@ def _draw_digits(contests: Sequence[Contest], stem: Path) -> None:
 
 
 def _draw_sides(contests: Sequence[Contest], stem: Path) -> None:
-    """EoREN minus pixels over the side of the pictures."""
+    """EoREN minus pixels over the side of the images."""
     with figure(stem, (8.0, 3.0)) as drawn:
         grid = drawn.subplots(1, len(METRICS))
         for axes, (column, label) in zip(grid, METRICS.items(), strict=True):
@@ -183,7 +183,7 @@ def _draw_sides(contests: Sequence[Contest], stem: Path) -> None:
                     label=f"equal {budget}",
                 )
             axes.axhline(0, color="#333333", linewidth=0.8)
-            axes.set_xlabel("side of the picture (pixels)")
+            axes.set_xlabel("side of the image (pixels)")
             axes.set_ylabel(label)
         grid[0].set_title("EoREN minus pixels, mean and 95 % interval")
         drawn.legend(*grid[0].get_legend_handles_labels(), ncols=2, loc="outside lower center")

@@ -45,7 +45,7 @@ def reproduce(
         seed: the first of the protocol's seeds.
         watch: see :data:`eoren.experiments.results.Watch`.
         command: that was given, for the record.
-        most: pictures of every data set; all by default.
+        most: images of every data set; all by default.
 
     Returns:
         The Markdown file.
@@ -71,7 +71,7 @@ def reproduce(
 
 
 def _gain(contest: Contest, budget: str, column: str, over: str = "pixel") -> dict[str, float]:
-    """EoREN minus another method, by picture."""
+    """EoREN minus another method, by image."""
     mine, theirs = (per_image(contest.rows(key, budget), column) for key in ("eoren", over))
     return {name: mine[name] - theirs[name] for name in contest.images}
 

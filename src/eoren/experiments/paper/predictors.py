@@ -1,4 +1,4 @@
-"""Numbers of a picture that are cheap to measure and might say which way of fitting suits it."""
+"""Numbers of an image that are cheap to measure and might say which way of fitting suits it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import atanh, sqrt, tanh
@@ -14,7 +14,7 @@ from eoren.image.gradients import pixel_gradient
 
 Image = Float[np.ndarray, "height width channels"]
 
-# Intensity per pixel: what the eye takes for an edge in a picture of 8 bits.
+# Intensity per pixel: what the eye takes for an edge in an image of 8 bits.
 _EDGE = 0.1
 
 
@@ -44,8 +44,8 @@ def gradient_sparsity(image: Image) -> float:
 def spectral_slope(image: Image) -> float:
     """The exponent a in power ~ frequency^a, from a straight line through the logarithms; about -2 in photographs.
 
-    Power is averaged over rings one cycle a picture wide, of the picture's mean channel times a Hann window, from two
-    cycles a picture to the Nyquist frequency.
+    Power is averaged over rings one cycle an image wide, of the image's mean channel times a Hann window, from two
+    cycles an image to the Nyquist frequency.
     """
     gray = image.mean(-1)
     height, width = gray.shape

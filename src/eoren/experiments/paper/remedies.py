@@ -1,7 +1,7 @@
 """What mends EoREN, one remedy at a time: other targets, colours beside them, a freer channel tuning.
 
 Why gradients lose where they lose has three causes, and each has its remedies. Targets that disagree with the pixels:
-the spline's derivative. Drift at low frequency: a tuning that may change over the picture, or colours in the
+the spline's derivative. Drift at low frequency: a tuning that may change over the image, or colours in the
 objective. All share network, optimiser and epochs with EoREN, and are measured like it.
 """
 
@@ -41,7 +41,7 @@ _METRICS = {"psnr": "PSNR (dB)", "gradient_psnr": "gradient PSNR (dB)", "zoom_ps
 
 
 class _Picture(NamedTuple):
-    """A picture, and what is known of it between its pixels."""
+    """An image, and what is known of it between its pixels."""
 
     image: Image
     doubled: Float[np.ndarray, "twice_height twice_width channels"] | None
@@ -115,7 +115,7 @@ def reproduce(
         seed: the first of the protocol's seeds.
         watch: see :data:`eoren.experiments.results.Watch`.
         command: that was given, for the record.
-        most: pictures of every data set; all by default.
+        most: images of every data set; all by default.
 
     Returns:
         The Markdown file.
@@ -203,7 +203,7 @@ def _draw(table: Table, shown: Mapping[str, Sequence[str]], seeds: range, stem: 
                 others = [each for each in REMEDIES if each.key != "eoren"]
                 gains = [paired(_rows(table, each.key, names, seeds), base, column) for each in others]
                 at = list(range(len(others)))[::-1]
-                # An interval of one picture has no ends.
+                # An interval of one image has no ends.
                 reach = [each.high - each.mean if each.size > 1 else 0.0 for each in gains]
                 colors = ["#0072B2" if each.key == "pixel" else "#D55E00" for each in others]
                 axes.barh(at, [each.mean for each in gains], color=colors, xerr=reach, error_kw={"elinewidth": 0.8})
@@ -212,7 +212,7 @@ def _draw(table: Table, shown: Mapping[str, Sequence[str]], seeds: range, stem: 
                 axes.grid(visible=False, axis="y")
                 axes.set_xlabel(f"minus EoREN, {_METRICS[column]}")
             row[0].set_title(f"{_LABELS[kind]} ({len(names)})")
-        drawn.suptitle("bar: mean over the pictures; whisker: 95 % confidence interval", fontsize=9)
+        drawn.suptitle("bar: mean over the images; whisker: 95 % confidence interval", fontsize=9)
 
 
 def _concluded(
