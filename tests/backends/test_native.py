@@ -535,3 +535,23 @@ def test_every_structure_of_the_header_has_a_mirror():
     assert {line.removeprefix("} ").rstrip(";") for line in header.splitlines() if line.startswith("} eoren_")} == {
         *STRUCTURES
     }
+
+
+@pytest.mark.skipif(native.library() is None, reason="the native engine is not built")
+def test_the_environment_chooses_the_instruction_set(python):
+    code = (
+        "import json, os; given = json.load(sys.stdin); os.environ['EOREN_TARGET'] = given\n"
+        "from eoren.backends import native; print(json.dumps(native.target()))"
+    )
+    assert python(code, "generic") == "generic"
+
+
+@pytest.mark.skipif(native.library() is None, reason="the native engine is not built")
+def test_an_instruction_set_that_is_missing_is_refused(monkeypatch):
+    native.library.cache_clear()
+    monkeypatch.setenv("EOREN_TARGET", "sse9")
+    with pytest.raises(EorenError, match=r"EOREN_TARGET must be one of .*, got 'sse9'"):
+        native.library()
+    monkeypatch.delenv("EOREN_TARGET")
+    native.library.cache_clear()
+    assert native.library() is not None

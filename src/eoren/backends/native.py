@@ -23,6 +23,7 @@ from eoren.model.siren import Siren
 from eoren.model.tiling import Tiling
 
 ENGINES = ("native", "torch")
+TARGETS = ("generic", "avx2", "avx512", "neon")
 NOT_BUILT = "the native engine was not built, or does not load here; pip install -v says why (docs/installing.md)"
 
 # As in src/native/eoren.h.
@@ -158,8 +159,23 @@ def library() -> ctypes.CDLL | None:
         found.eoren_evaluate.argtypes = [POINTER(_Query), c_int64]
         found.eoren_render.argtypes = [POINTER(_Grid), c_int64]
         found.eoren_sincos.argtypes = [c_void_p, c_int64, c_void_p, c_void_p]
+        _apply_target(found)
         return found
     return None
+
+
+def _apply_target(found: ctypes.CDLL) -> None:
+    """Use the instruction set that the environment variable ``EOREN_TARGET`` names, if it is set.
+
+    Raises:
+        EorenError: this build or this processor does not have it.
+    """
+    wanted = os.environ.get("EOREN_TARGET", "")
+    if wanted and found.eoren_choose_target(wanted.encode()) != 1:
+        raise EorenError(
+            f"EOREN_TARGET must be one of {', '.join(TARGETS)} that this processor supports, got {wanted!r}; "
+            "set it to another one, or unset it"
+        )
 
 
 def forced() -> str:
