@@ -142,6 +142,14 @@ extern "C" {
 
 int eoren_version(void) { return EOREN_VERSION; }
 
+int64_t eoren_struct_size(int structure) {
+    static const int64_t sizes[] = {sizeof(eoren_networks), sizeof(eoren_tuning), sizeof(eoren_pass),
+                                    sizeof(eoren_step),     sizeof(eoren_adam),   sizeof(eoren_muon),
+                                    sizeof(eoren_query),    sizeof(eoren_grid)};
+    const int count = sizeof(sizes) / sizeof(sizes[0]);
+    return structure >= 0 && structure < count ? sizes[structure] : 0;
+}
+
 const char* eoren_target(void) { return target()->name; }
 
 int eoren_choose_target(const char* name) {

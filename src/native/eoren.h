@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 enum {
-    EOREN_VERSION = 1,
+    EOREN_VERSION = 2,
     EOREN_MOST_LAYERS = 6,     // sine layers and the last
     EOREN_MOST_CHANNELS = 4,
     EOREN_MOST_STREAMS = 4,    // value, d/dx, d/dy, Laplacian
@@ -123,6 +123,9 @@ typedef struct {
 
 // EOREN_VERSION of the library.
 EOREN_API int eoren_version(void);
+// Size in bytes of a structure: 0 eoren_networks, 1 eoren_tuning, 2 eoren_pass, 3 eoren_step, 4 eoren_adam,
+// 5 eoren_muon, 6 eoren_query, 7 eoren_grid; 0 for any other number. The binding compares it with its own.
+EOREN_API int64_t eoren_struct_size(int structure);
 
 // Which of the ways it was compiled for runs: "avx512", "avx2", "neon" or "generic".
 EOREN_API const char* eoren_target(void);

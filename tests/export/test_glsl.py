@@ -8,18 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.fields import TILINGS, doubled, field_of, tiling_of
+from tests.fields import TILINGS, doubled, field_of, tiling_of, with_parts
 
 from eoren.errors import EorenError
 from eoren.export import glsl
 from eoren.export.glsl import data_path, field_shader, write_glsl
-from eoren.model.coordinates import pixel_centres
+from eoren.field.grid import grid_lines
 from eoren.model.tiling import Tiling
 from eoren.visualization.derivatives import magnitude_picture
 
 RUN = (Path(__file__).parent / "run_shader.js").read_text()
 COLOR, MAGNITUDE, DIRECTION, BY_X, BY_Y = range(5)
 CLOSE = 1e-5  # of the largest value: rounding in float32
+GRID = torch.stack(torch.meshgrid(*grid_lines(13, 11), indexing="xy"), -1)
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +64,14 @@ def assert_same(found, wanted, close=CLOSE):
 @pytest.mark.parametrize("tiling", TILINGS.values(), ids=TILINGS)
 def test_is_the_field_on_every_tiling(drawn, tiling):
     field = field_of(tiling, 4, seed=2)
-    assert_same(drawn(field, [COLOR, BY_X, BY_Y]), exactly(field, pixel_centres(13, 11)))
+    assert_same(drawn(field, [COLOR, BY_X, BY_Y]), exactly(field, GRID))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize(("width", "depth"), [(5, 1), (16, 3)])
 def test_is_the_field_for_every_shape(drawn, channels, width, depth):
     field = field_of(TILINGS["grid"], channels, width=width, depth=depth)
-    color, by_x, by_y = exactly(field, pixel_centres(13, 11))
+    color, by_x, by_y = exactly(field, GRID)
     found = drawn(field, [COLOR, BY_X, BY_Y])
     assert_same(found[1:], [by_x, by_y])
     rgb, alpha = (color[..., :3], color[..., 3:]) if channels > 2 else (color[..., :1], color[..., 1:])
@@ -80,10 +81,10 @@ def test_is_the_field_for_every_shape(drawn, channels, width, depth):
 
 
 def test_fields_of_many_rows_of_texels(drawn):
-    tiling = Tiling.of(np.ones((64, 64)), count=64, halo=1.0, smallest=4)
+    tiling = Tiling.by_detail(np.ones((64, 64)), count=64, halo=1.0, smallest=4)
     field = field_of(tiling, 3, width=24, depth=3)
     assert len(field_shader(field).networks) > 8
-    assert_same(drawn(field, [COLOR]), exactly(field, pixel_centres(13, 11))[:1])
+    assert_same(drawn(field, [COLOR]), exactly(field, GRID)[:1])
 
 
 def test_magnitude_is_what_eoren_shows(drawn):
@@ -101,10 +102,15 @@ def test_magnitude_is_what_eoren_shows(drawn):
 def test_direction(drawn, axis, sign, hue):
     """A ramp: the first layer's sine near zero is a straight line."""
     field = field_of(TILINGS["single"], 1, width=4, depth=1)
-    weights = [torch.zeros_like(each) for each in field.siren.weights]
+    weights = [torch.zeros_like(each) for each in field.representation.siren.weights]
     weights[0][0, axis, 0] = 1e-3
     weights[1][0, 0, 0] = sign * 1e4
-    field = replace(field, siren=field.siren.with_tensors([*weights, *map(torch.zeros_like, field.siren.biases)]))
+    field = with_parts(
+        field,
+        siren=field.representation.siren.with_tensors(
+            [*weights, *map(torch.zeros_like, field.representation.siren.biases)]
+        ),
+    )
     red, green, blue, _ = drawn(field, [DIRECTION], size=(1, 1))[0, 0, 0]
     most = max(red, green, blue)
     expected = {"red": (1, 0, 0), "cyan": (0, 1, 1), "green-yellow": (0.5, 1, 0), "violet": (0.5, 0, 1)}[hue]
@@ -114,8 +120,8 @@ def test_direction(drawn, axis, sign, hue):
 def test_sines_far_from_zero(drawn):
     """Pre-activations of hundreds, whose last digit in float32 is 3e-5; sines of GPUs may be wrong by 5e-4 there."""
     field = field_of(TILINGS["grid"], 1, width=8, depth=1)
-    field = replace(field, siren=replace(field.siren, omegas=(300.0,)))
-    assert_same(drawn(field, [COLOR]), exactly(field, pixel_centres(13, 11))[:1], close=1e-4)
+    field = with_parts(field, siren=replace(field.representation.siren, omegas=(300.0,)))
+    assert_same(drawn(field, [COLOR]), exactly(field, GRID)[:1], close=1e-4)
 
 
 def test_zoom_far_into_a_large_picture(drawn):

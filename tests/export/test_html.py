@@ -2,12 +2,11 @@
 
 import io
 import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
-from tests.fields import TILINGS, field_of
+from tests.fields import TILINGS, field_of, with_parts
 
 from eoren.export.html import field_page, write_html
 from eoren.model.quantization import rounded
@@ -65,7 +64,7 @@ def eight_bits(values):
 @pytest.mark.parametrize("bits", [32, 16, 8])
 def test_shows_the_field_pixel_for_pixel(opened, bits):
     field = field_of(TILINGS["grid"], 3, width=10)
-    field = replace(field, siren=rounded(field.siren, bits), bits=bits)
+    field = with_parts(field, siren=rounded(field.representation.siren, bits), bits=bits)
     assert np.abs(pixels(opened(field), field) - eight_bits(field.render())).max() <= 1
 
 
@@ -170,7 +169,7 @@ def test_says_when_it_cannot_draw(browser, tmp_path):
 
 def test_is_small_and_complete():
     field = field_of(TILINGS["found"], width=48, depth=4)
-    field = replace(field, siren=rounded(field.siren, 16), bits=16)
+    field = with_parts(field, siren=rounded(field.representation.siren, 16), bits=16)
     page = field_page(field, title="</title><script>")
     # Two bytes a number, in base64; and the page itself.
     assert len(page) < field.parameters * 2 * 4 / 3 * 1.1 + 40_000

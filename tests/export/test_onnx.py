@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from tests.fields import TILINGS, doubled, field_of
+from tests.fields import TILINGS, doubled, field_of, with_parts
 
 from eoren.errors import EorenError
 from eoren.export import onnx as module
@@ -50,7 +50,7 @@ def test_is_the_field_for_every_shape(channels, width, depth):
 @pytest.mark.parametrize("bits", [32, 16, 8])
 def test_weights_keep_their_bits(bits):
     field = field_of(TILINGS["tree"], width=16, depth=3)
-    field = replace(field, siren=rounded(field.siren, bits), bits=bits)
+    field = with_parts(field, siren=rounded(field.representation.siren, bits), bits=bits)
     assert_same(field, points_around())
     kinds = {each.name: each.data_type for each in onnx_model(field).graph.initializer}
     expected = {32: onnx.TensorProto.FLOAT, 16: onnx.TensorProto.FLOAT16, 8: onnx.TensorProto.INT8}

@@ -47,7 +47,9 @@ def test_a_fit_is_the_same_whether_watched_or_not(picture, clock):
 
         seen = eoren.fit(picture, steps=30, objective=objective, watch=watch, **SMALL)
         assert gallery.exhibits()
-        for one, other in zip(plain.field.siren.tensors(), seen.field.siren.tensors(), strict=True):
+        for one, other in zip(
+            plain.field.representation.siren.tensors(), seen.field.representation.siren.tensors(), strict=True
+        ):
             np.testing.assert_array_equal(one, other)
 
 
@@ -157,7 +159,7 @@ def test_standing_is_json_and_tells_of_tiles_and_curves(picture, clock, monkeypa
     assert said["psnr"] == pytest.approx(result.metrics.psnr, abs=1.5)  # an estimate, over recent steps
     assert said["gradient_psnr"] == pytest.approx(result.metrics.gradient_psnr, abs=1.5)
     boxes = np.array(said["tiles"])
-    assert len(boxes) == result.field.tiling.count
+    assert len(boxes) == result.field.representation.tiling.count
     # Boxes cover the image, once.
     assert ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sum() == 600
     assert len(said["busy"]) == len(boxes)

@@ -13,9 +13,10 @@ from PIL import Image
 from eoren.errors import EorenError
 from eoren.evaluation.metrics import psnr
 from eoren.field.field import Field
+from eoren.field.mosaic import SirenMosaic
 from eoren.field.serialization import dumps, loads
 from eoren.model.channel_tuning import Tuning
-from eoren.model.siren import initialise
+from eoren.model.siren import Siren
 from eoren.model.tiling import Tiling
 from eoren.viewer.catalog import FieldCatalog, FieldEntry
 from eoren.viewer.iiif import MAX_AREA
@@ -384,14 +385,14 @@ def squares(asking):
 
     divide(range(10), range(10))
     tiling = Tiling(1000, 1000, 2.0, np.array(nodes, np.int32))
-    siren = initialise(
+    siren = Siren.init(
         100, width=16, depth=2, channels=3, omega_first=10.0, omega_hidden=10.0, generator=torch.Generator()
     )
     # Networks that say nothing, each tuned to the colour in the middle of its tile.
     silent = siren.with_tensors([torch.zeros_like(t) for t in siren.tensors()])
     x, y = (tiling.boxes[:, :2] // 100).T
     beta = torch.from_numpy(colours)[x, y][:, None]
-    field = loads(dumps(Field(silent, Tuning(torch.ones_like(beta), beta), tiling, bits=16)))
+    field = loads(dumps(Field(SirenMosaic(silent, Tuning(torch.ones_like(beta), beta), tiling, bits=16))))
     assert psnr(field.render(), picture) > 25  # but for the seams between squares, which tiles blend
     gallery = FieldCatalog()
     gallery.show("squares", lambda name: FieldEntry(name, "squares", field, "squares"))

@@ -6,8 +6,9 @@ import torch
 
 from eoren.errors import EorenError
 from eoren.field.field import Field
+from eoren.field.mosaic import SirenMosaic
 from eoren.model.channel_tuning import Tuning
-from eoren.model.siren import Siren, initialise
+from eoren.model.siren import Siren
 from eoren.model.tiling import Tiling
 from eoren.visualization import derivatives
 from eoren.visualization.derivatives import (
@@ -24,9 +25,9 @@ REGION = (0.25, -0.1, 0.75, 0.6)
 
 def field_of(width=30, height=18, channels=3, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    siren = initialise(1, width=5, depth=2, channels=channels, omega_first=5.0, omega_hidden=5.0, generator=generator)
+    siren = Siren.init(1, width=5, depth=2, channels=channels, omega_first=5.0, omega_hidden=5.0, generator=generator)
     tuning = Tuning(torch.full((1, 1, channels), 4.0), torch.full((1, 1, channels), 0.5))
-    return Field(siren, tuning, Tiling.single(width, height))
+    return Field(SirenMosaic(siren, tuning, Tiling.single(width, height)))
 
 
 def ask(field, show, width, height, region):
@@ -179,7 +180,7 @@ def stripes(width, height, axis):
     slopes = torch.zeros(1, 2, 1)
     slopes[0, axis] = 0.8 * half
     siren = Siren((slopes, torch.full((1, 1, 1), 0.4)), (torch.zeros(1, 1, 1), torch.full((1, 1, 1), 0.5)), (1.0,))
-    return Field(siren, Tuning(torch.ones(1, 1, 1), torch.zeros(1, 1, 1)), Tiling.single(width, height))
+    return Field(SirenMosaic(siren, Tuning(torch.ones(1, 1, 1), torch.zeros(1, 1, 1)), Tiling.single(width, height)))
 
 
 @pytest.mark.parametrize("axis", [0, 1])

@@ -16,7 +16,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from eoren.errors import EorenError
+from eoren.export.mosaic import mosaic_of
 from eoren.field.field import Field
+from eoren.field.mosaic import SirenMosaic
 from eoren.fs.files import atomic_path
 from eoren.model.siren import Siren
 
@@ -83,11 +85,12 @@ def field_shader(field: Field) -> Shader:
         >>> shader.source.splitlines()[0], shader.networks.shape
         ('#version 300 es', (1, 2048, 4))
     """
-    networks = network_texels(field.siren.to("cpu"))
-    tree = field.tiling.tree
+    mosaic = mosaic_of(field, "GLSL")
+    networks = network_texels(mosaic.siren.to("cpu"))
+    tree = mosaic.tiling.tree
     if tree.depth >= _MOST_LEVELS:
         raise EorenError(f"the tiles' tree is {tree.depth} cuts deep, too deep for a shader; fit with fewer tiles")
-    tiles = _texture(tile_texels(field))
+    tiles = _texture(tile_texels(mosaic))
     weights = _texture(networks.flatten(0, 1))
     if max(len(tiles), len(weights)) > _MOST_ROWS:
         raise EorenError(f"{field.parameters:,} parameters are too many for a texture; fit fewer")
@@ -96,8 +99,8 @@ def field_shader(field: Field) -> Shader:
         "TEXTURE_WIDTH": TEXTURE_WIDTH,
         "TEXTURE_SHIFT": TEXTURE_WIDTH.bit_length() - 1,
         "CHANNELS": field.channels,
-        "DEPTH": field.siren.depth,
-        "GROUPS": -(-field.siren.width // 4),
+        "DEPTH": mosaic.siren.depth,
+        "GROUPS": -(-mosaic.siren.width // 4),
         "TEXELS_PER_NETWORK": networks.shape[1],
         "NODES": len(tree.axis),
         "LEVELS": tree.depth + 2,
@@ -107,8 +110,8 @@ def field_shader(field: Field) -> Shader:
         f"// An image of {width} x {height} pixels. Textures, RGBA32F, {TEXTURE_WIDTH} texels wide:",
         f"// eoren_tiles has {len(tiles)} rows, eoren_networks {len(weights)}.",
         *(f"#define {name} {value}" for name, value in constants.items()),
-        f"#define HALO {field.tiling.halo or 1.0!r}",
-        f"#define OMEGAS float[]({', '.join(map(repr, map(float, field.siren.omegas)))})",
+        f"#define HALO {mosaic.tiling.halo or 1.0!r}",
+        f"#define OMEGAS float[]({', '.join(map(repr, map(float, mosaic.siren.omegas)))})",
         files(__package__).joinpath("field.frag").read_text("utf-8"),
     ]
     return Shader("\n".join(source), tiles, weights)
@@ -130,14 +133,16 @@ def network_texels(siren: Siren) -> Float[Tensor, "batch texels 4"]:
     return torch.cat(parts, 1)
 
 
-def tile_texels(field: Field) -> Float[Tensor, "texels 4"]:
+def tile_texels(mosaic: SirenMosaic) -> Float[Tensor, "texels 4"]:
     """The tree of cuts, then place and tuning of every tile."""
-    tree, tiling = field.tiling.tree, field.tiling
+    tree, tiling = mosaic.tiling.tree, mosaic.tiling
     leaf = tree.tile >= 0
     columns = [tree.axis, np.where(leaf, tree.tile, tree.cut), tree.upper, np.zeros(len(leaf))]
     nodes = torch.from_numpy(np.stack(columns, 1))
     places = pad(torch.cat([tiling.centres, tiling.half_extents[:, None]], 1), (0, 1))
-    alpha, beta = (pad(each.cpu()[:, 0], (0, 4 - field.channels)) for each in (field.tuning.alpha, field.tuning.beta))
+    alpha, beta = (
+        pad(each.cpu()[:, 0], (0, 4 - mosaic.channels)) for each in (mosaic.tuning.alpha, mosaic.tuning.beta)
+    )
     return torch.cat([nodes.float(), torch.stack([places.float(), alpha, beta], 1).flatten(0, 1)])
 
 

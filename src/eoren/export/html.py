@@ -18,7 +18,9 @@ from torch.nn.functional import pad
 
 from eoren._version import __version__
 from eoren.export.glsl import TEXTURE_WIDTH, field_shader, network_texels, tile_texels
+from eoren.export.mosaic import mosaic_of
 from eoren.field.field import Field
+from eoren.field.mosaic import SirenMosaic
 from eoren.fs.files import write_text
 from eoren.model.quantization import pack
 from eoren.model.siren import Siren
@@ -47,15 +49,16 @@ def field_page(field: Field, *, title: str) -> str:
         >>> field_page(found, title="5 < 6").splitlines()[8]
         '<title>5 &lt; 6</title>'
     """
+    mosaic = mosaic_of(field, "HTML")
     here = files(__package__)
     width, height = field.size
     numbers = {
         "width": width,
         "height": height,
-        "bits": field.bits,
+        "bits": mosaic.bits,
         "textureWidth": TEXTURE_WIDTH,
-        "tiles": _base64(tile_texels(field), "<f4"),
-        **_networks(field),
+        "tiles": _base64(tile_texels(mosaic), "<f4"),
+        **_networks(mosaic),
     }
     page = Environment(autoescape=True).from_string(here.joinpath("page.html").read_text("utf-8"))
     return page.render(
@@ -75,12 +78,12 @@ class _Raw(str):
         return str(self)
 
 
-def _networks(field: Field) -> dict[str, Any]:
+def _networks(mosaic: SirenMosaic) -> dict[str, Any]:
     """The networks as the page unpacks them: floats of 32 or 16 bits as they are; whole numbers with their scales."""
-    siren = field.siren.to("cpu")
-    packed = pack(siren, field.bits)
-    if field.bits != 8:
-        return {"networks": _base64(network_texels(siren), "<f4" if field.bits == 32 else "<f2")}
+    siren = mosaic.siren.to("cpu")
+    packed = pack(siren, mosaic.bits)
+    if mosaic.bits != 8:
+        return {"networks": _base64(network_texels(siren), "<f4" if mosaic.bits == 32 else "<f2")}
     layers = range(len(siren.weights))
     whole = Siren(
         tuple(packed[f"weight.{k}"].float() for k in layers),

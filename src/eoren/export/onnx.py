@@ -23,7 +23,9 @@ from jinja2 import Environment
 
 from eoren._version import __version__
 from eoren.errors import EorenError
+from eoren.export.mosaic import mosaic_of
 from eoren.field.field import Field
+from eoren.field.mosaic import SirenMosaic
 from eoren.fs.files import atomic_path
 from eoren.model.quantization import pack
 
@@ -67,13 +69,14 @@ def onnx_model(field: Field) -> "ModelProto":
         from onnx import numpy_helper, parser
     except ModuleNotFoundError:
         raise EorenError("writing ONNX needs onnx; pip install 'eoren[onnx]'") from None
-    constants = {**_tree(field), **_networks(field)}
+    mosaic = mosaic_of(field, "ONNX")
+    constants = {**_tree(mosaic), **_networks(mosaic)}
     if sum(each.nbytes for each in constants.values()) > 0.99 * _MOST_BYTES:
         raise EorenError(f"{field.parameters:,} parameters do not fit into the 2 GiB of an ONNX file; fit fewer")
     text = Environment().from_string(files(__package__).joinpath("field.onnxtxt").read_text("utf-8"))
     model = parser.parse_model(
         text.render(
-            version=__version__, channels=field.channels, layers=field.siren.depth + 1, scaled=field.bits == 8
+            version=__version__, channels=field.channels, layers=mosaic.siren.depth + 1, scaled=mosaic.bits == 8
         )
     )
     model.graph.initializer.extend(
@@ -85,14 +88,14 @@ def onnx_model(field: Field) -> "ModelProto":
     return model
 
 
-def _tree(field: Field) -> dict[str, np.ndarray]:
+def _tree(mosaic: SirenMosaic) -> dict[str, np.ndarray]:
     """The tree of cuts, node by node, and plain numbers."""
-    tiling = field.tiling
+    tiling = mosaic.tiling
     tree = tiling.tree
     nodes = np.arange(len(tree.axis))
     leaf = tree.tile >= 0
     return {
-        "size": np.array(field.size, np.float64),
+        "size": np.array(mosaic.size, np.float64),
         "halo": np.array(tiling.halo or 1.0, np.float64),
         "levels": np.array(tree.depth, np.int64),
         "node_across": np.stack([(tree.axis == 0) | leaf, tree.axis == 1], 1),
@@ -108,7 +111,7 @@ def _tree(field: Field) -> dict[str, np.ndarray]:
         "axis_2": np.array([2]),
         "other_axis": np.array([1, 0]),
         "one_and_two": np.array([1, 2]),
-        "three_by_channels": np.array([3, field.channels]),
+        "three_by_channels": np.array([3, mosaic.channels]),
         **{
             name: np.array(value, np.float64)
             for name, value in {
@@ -124,19 +127,19 @@ def _tree(field: Field) -> dict[str, np.ndarray]:
     }
 
 
-def _networks(field: Field) -> dict[str, np.ndarray]:
+def _networks(mosaic: SirenMosaic) -> dict[str, np.ndarray]:
     """The networks of all tiles, and what is theirs: place, tuning, frequency factors."""
-    tiling = field.tiling
+    tiling = mosaic.tiling
     constants = {
         "tile_centre": tiling.centres,
         "tile_half": tiling.half_extents,
         # The streams of the derivatives start as (du/dx, 0) and (0, dv/dy).
         "tile_tangent": torch.diag_embed(tiling.local_per_unit).float().unsqueeze(2),
-        "tile_alpha": field.tuning.alpha.cpu(),
-        "tile_beta": field.tuning.beta.cpu(),
+        "tile_alpha": mosaic.tuning.alpha.cpu(),
+        "tile_beta": mosaic.tuning.beta.cpu(),
     }
-    packed = pack(field.siren.to("cpu"), field.bits)
-    for layer, omega in enumerate((*field.siren.omegas, 1.0)):
+    packed = pack(mosaic.siren.to("cpu"), mosaic.bits)
+    for layer, omega in enumerate((*mosaic.siren.omegas, 1.0)):
         constants[f"weight_{layer}"] = packed[f"weight.{layer}"]
         constants[f"bias_{layer}"] = packed[f"bias.{layer}"]
         constants[f"omega_{layer}"] = torch.tensor(omega)

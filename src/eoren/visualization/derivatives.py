@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from eoren.field.field import Field, Show
+from eoren.field.field import Field
+from eoren.field.representation import Quantity
 from eoren.image.writers import write_rows
 
 # White, and for the Laplacian black or white around a mid gray, in intensity per source pixel (squared).
@@ -78,7 +79,7 @@ def write_field(
     height: int,
     *,
     region: tuple[float, float, float, float],
-    show: Show,
+    show: Quantity,
     bit_depth: int = 8,
 ) -> None:
     """Sample a field on a grid and write it, strip by strip: memory is bounded whatever the size.

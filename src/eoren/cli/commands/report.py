@@ -60,14 +60,16 @@ def info(
 
 
 def _engine(as_json: bool) -> None:
-    from eoren.backends.dispatch import engine_in_use
+    from eoren.backends.dispatch import backend_info
 
-    found = engine_in_use()
+    found = backend_info()
     if as_json:
-        console.print_json(found._asdict())
+        console.print_json(
+            {"engine": found.backend, "target": found.target, "threads": found.threads, "why": found.reason}
+        )
         return
-    name = found.engine if found.target is None or found.engine != "native" else f"native, {found.target}"
-    console.print_table({"engine": name, "why": found.why, "threads": str(found.threads)})
+    name = found.backend if found.target is None or found.backend != "native" else f"native, {found.target}"
+    console.print_table({"engine": name, "why": found.reason, "threads": str(found.threads)})
 
 
 def _store(folder: Path, as_json: bool) -> None:
@@ -104,7 +106,7 @@ def _contents(file: Path, as_json: bool) -> None:
     from eoren.field.serialization import load
 
     field = load(file)
-    siren, origin = field.siren, field.provenance
+    function, origin = field.representation, field.provenance
     width, height = field.size
     size = file.stat().st_size
     if as_json:
@@ -113,12 +115,9 @@ def _contents(file: Path, as_json: bool) -> None:
                 "width": width,
                 "height": height,
                 "channels": field.channels,
-                "networks": siren.batch,
-                "hidden_width": siren.width,
-                "depth": siren.depth,
-                "omegas": siren.omegas,
+                **function.summary(),
                 "parameters": field.parameters,
-                "bits": field.bits,
+                "bits": function.bits,
                 "bytes": size,
                 "bits_per_pixel": 8 * size / (width * height),
                 **asdict(origin),
@@ -127,8 +126,8 @@ def _contents(file: Path, as_json: bool) -> None:
         return
     rows = {
         "picture": f"{width} x {height}, {console.channel_names(field.channels)}",
-        "networks": f"{siren.batch}, each {siren.depth} sine layers of {siren.width}",
-        "parameters": f"{field.parameters:,}, {field.bits} bits each",
+        "function": function.describe(),
+        "parameters": f"{field.parameters:,}, {function.bits} bits each",
         "file": f"{console.byte_size(size)}, {8 * size / (width * height):.2f} bits per pixel",
     }
     rows |= {
