@@ -47,7 +47,7 @@ def test_identifiers_of_views_round_trip(catalog, entry):
             name = f"small~{layer.name}~{times}x"
             view = catalog.view(name)
             assert (view.entry, view.layer, view.magnification) == (entry, layer, times)
-            assert (view.width, view.height) == (30 * times, 20 * times)
+            assert view.size == (30 * times, 20 * times)
             assert catalog.view(view.identifier) == view
     assert catalog.view("small").layer.name == "color"
 

@@ -39,7 +39,11 @@ def export(
     form = to or path.suffix.lower().removeprefix(".")
     if form not in FORMATS:
         raise EorenError(f"{path}: suffix must be one of .{', .'.join(FORMATS)}, got {path.suffix!r}; or give to=")
-    paths = [path, path.with_name(f"{path.name}.bin")] if form == "glsl" else [path]
+    paths = [path]
+    if form == "glsl":
+        from eoren.export.glsl import data_path, write_glsl
+
+        paths.append(data_path(path))
     for output in paths:
         check_writable(output)
         if output.exists() and not overwrite:
@@ -49,8 +53,6 @@ def export(
 
         write_onnx(path, field)
     elif form == "glsl":
-        from eoren.export.glsl import write_glsl
-
         write_glsl(path, field)
     else:
         from eoren.export.html import write_html

@@ -160,14 +160,10 @@ class View:
     magnification: int = 1
 
     @property
-    def width(self) -> int:
-        """Width of the magnified image in pixels."""
-        return self.entry.field.size[0] * self.magnification
-
-    @property
-    def height(self) -> int:
-        """Height of the magnified image in pixels."""
-        return self.entry.field.size[1] * self.magnification
+    def size(self) -> tuple[int, int]:
+        """Width and height of the magnified image in pixels."""
+        width, height = self.entry.field.size
+        return width * self.magnification, height * self.magnification
 
     @property
     def identifier(self) -> str:

@@ -50,12 +50,8 @@ def draw(view: View, region: Region, width: int, height: int, *, token: CancelTo
         Cancelled: the token was cancelled.
     """
     token = token or CancelToken()
-    box = (
-        region.x / view.width,
-        region.y / view.height,
-        (region.x + region.width) / view.width,
-        (region.y + region.height) / view.height,
-    )
+    right, bottom = region.x + region.width, region.y + region.height
+    box = (region.x / view.size[0], region.y / view.size[1], right / view.size[0], bottom / view.size[1])
     if view.layer.name == "original":
         return _resize(view.entry.image_8bit, _in_pixels(view.entry, box), width, height)
     if view.layer.name == "difference":
@@ -107,13 +103,10 @@ def _draw_difference(entry: FieldEntry, box: Box, width: int, height: int, token
     left, top = int(x0), int(y0)
     columns = ceil((min(ceil(x1), image_width) - left) / step)
     rows = ceil((min(ceil(y1), image_height) - top) / step)
-    grid_x, grid_y = left + 0.5 - step / 2, top + 0.5 - step / 2
-    grid = (
-        grid_x / image_width,
-        grid_y / image_height,
-        (grid_x + step * columns) / image_width,
-        (grid_y + step * rows) / image_height,
-    )
+    # Positions of a cell's corner and centre differ by half a step, those of a pixel by half a pixel.
+    x, y = left + 0.5 - step / 2, top + 0.5 - step / 2
+    right, bottom = x + step * columns, y + step * rows
+    grid = (x / image_width, y / image_height, right / image_width, bottom / image_height)
     expected = entry.expected_colors[top : top + step * rows : step, left : left + step * columns : step]
     strips = []
     strip = max(1, _POINTS_AT_ONCE // columns)

@@ -78,15 +78,9 @@ class LiveFit:
             self._copy_seconds = self._copied - now
             self._display(field)
 
-    def finish(self, field: Field | None, ended: str) -> None:
-        """Record the end of the fit.
-
-        Args:
-            field: the fitted field, None if there is none.
-            ended: reason: ``budget``, ``target`` or ``interrupted``.
-        """
-        if field is not None:
-            self._display(field.to("cpu"))
+    def finish(self, field: Field, ended: str) -> None:
+        """Record the fitted field and why the fit ended: ``budget``, ``target`` or ``interrupted``."""
+        self._display(field.to("cpu"))
         with self._lock:
             self._ended = ended
 

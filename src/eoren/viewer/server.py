@@ -60,15 +60,7 @@ _GET = ["GET", "HEAD"]
 _log = logging.getLogger(__name__)
 
 
-def make_app(catalog: FieldCatalog, cache: TileCache, *, host: str = LOOPBACK, live: LiveFit | None = None) -> App:
-    """Make the web application.
-
-    Args:
-        catalog: fields on display.
-        cache: cache of drawn tiles.
-        host: address that the server listens on.
-        live: a running fit to follow.
-    """
+def _make_app(catalog: FieldCatalog, cache: TileCache, host: str, live: LiveFit | None) -> App:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.api_route("/", methods=_GET)
@@ -139,7 +131,7 @@ def serve(
 
     with _listen(host, port) as listener:
         config = uvicorn.Config(
-            make_app(catalog, cache, host=host, live=live),
+            _make_app(catalog, cache, host, live),
             log_level="critical",  # the application logs its own errors
             access_log=False,
             lifespan="off",
@@ -259,7 +251,7 @@ async def _image(catalog: FieldCatalog, cache: TileCache, parts: list[str], http
     if len(rest) == 1:
         return _information(view, address, http)
     try:
-        request = iiif.parse(*rest, width=view.width, height=view.height)
+        request = iiif.parse(*rest, width=view.size[0], height=view.size[1])
     except iiif.BadRequest as error:
         return PlainTextResponse(str(error), 400, headers=_CORS)
     key = f"{__version__} {view.entry.digest} {view.identifier}/{request.canonical}"
@@ -292,7 +284,7 @@ def _information(view: View, address: str, http: Request) -> Response:
     content_type = f'application/ld+json;profile="{iiif.CONTEXT}"' if wants_json_ld else "application/json"
     headers = {**_CORS, "Cache-Control": "no-cache", "Vary": "Accept", "Content-Type": content_type}
     headers["Link"] = f'<{iiif.PROFILE}>;rel="profile"'
-    return JSONResponse(iiif.information(address, view.width, view.height), headers=headers)
+    return JSONResponse(iiif.information(address, *view.size), headers=headers)
 
 
 def _listen(host: str, port: int) -> socket.socket:

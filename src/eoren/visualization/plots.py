@@ -1,19 +1,21 @@
-"""Line plots as inline SVG of a few kilobytes each, in the colours of the page, light or dark.
+"""Line plots as inline SVG of a few kilobytes each (``plot.svg``), in the colours of the page, light or dark.
 
 Each line carries CSS classes, so that a page styles one method alike in all its plots. Text and axes take the colour
-of the surrounding text. Written here rather than with matplotlib, an optional dependency whose SVG is larger and
-has fixed colours.
+of the surrounding text. Not drawn with matplotlib, which is an optional dependency, and whose SVG is larger and has
+fixed colours.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
+from functools import cache
+from importlib.resources import files
 from itertools import count, groupby
 from math import ceil, floor, isfinite, log10
 
-_WIDTH, _HEIGHT = 300.0, 205.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 288.0, 8.0, 167.0  # of the area between the axes
-_TICK = 4.0
+from jinja2 import Environment, Template
+
+_WIDTH, _HEIGHT = 300, 205
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 288, 8, 167  # of the area between the axes
 # Clipping regions need ids that are unique within a page.
 _clip_numbers = count()
 
@@ -99,31 +101,18 @@ def plot(lines: Sequence[Line], x: Axis, y: Axis, *, description: str) -> str:
         >>> svg.startswith("<svg"), svg.count("<polyline")
         (True, 1)
     """
-    clip = f"plot{next(_clip_numbers)}"
-    parts = [
-        f'<svg class="plot" viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" role="img" aria-label="{escape(description)}">',
-        f'<clipPath id="{clip}"><rect x="{_LEFT:g}" y="{_TOP - 1:g}" width="{_RIGHT - _LEFT:g}" '
-        f'height="{_BOTTOM - _TOP + 2:g}"/></clipPath>',
-    ]
-    for tick in x.ticks():
-        across = _across(x, tick)
-        parts.append(f'<path class="grid" d="M{across:.1f} {_TOP:g}V{_BOTTOM + _TICK:g}"/>')
-        parts.append(f'<text x="{across:.1f}" y="{_BOTTOM + 16:g}" text-anchor="middle">{_format(tick)}</text>')
-    for tick in y.ticks():
-        down = _down(y, tick)
-        parts.append(f'<path class="grid" d="M{_LEFT - _TICK:g} {down:.1f}H{_RIGHT:g}"/>')
-        parts.append(f'<text x="{_LEFT - 6:g}" y="{down + 4:.1f}" text-anchor="end">{_format(tick)}</text>')
-    parts += [
-        f'<g clip-path="url(#{clip})">',
-        *(element for line in lines for element in _elements(line, x, y)),
-        "</g>",
-        f'<path class="axis" d="M{_LEFT:g} {_TOP:g}V{_BOTTOM:g}H{_RIGHT:g}"/>',
-        f'<text x="{(_LEFT + _RIGHT) / 2:g}" y="{_HEIGHT - 6:g}" text-anchor="middle">{escape(x.label)}</text>',
-        f'<text transform="translate(11 {(_TOP + _BOTTOM) / 2:g}) rotate(-90)" '
-        f'text-anchor="middle">{escape(y.label)}</text>',
-        "</svg>",
-    ]
-    return "\n".join(parts)
+    return _template().render(
+        **{"width": _WIDTH, "height": _HEIGHT, "left": _LEFT, "right": _RIGHT, "top": _TOP, "bottom": _BOTTOM},
+        **{"clip": f"plot{next(_clip_numbers)}", "description": description, "x_label": x.label, "y_label": y.label},
+        x_ticks=[(round(_across(x, tick), 1), _format(tick)) for tick in x.ticks()],
+        y_ticks=[(round(_down(y, tick), 1), _format(tick)) for tick in y.ticks()],
+        runs=[run for line in lines for run in _runs(line, x, y)],
+    )
+
+
+@cache
+def _template() -> Template:
+    return Environment(autoescape=True).from_string(files(__package__).joinpath("plot.svg").read_text("utf-8"))
 
 
 def nice_step(step: float) -> float:
@@ -147,8 +136,8 @@ def _down(y: Axis, value: float) -> float:
     return _BOTTOM - y.share(value) * (_BOTTOM - _TOP)
 
 
-def _elements(line: Line, x: Axis, y: Axis) -> Iterator[str]:
-    """One SVG element for every run of finite values."""
+def _runs(line: Line, x: Axis, y: Axis) -> Iterator[tuple[str, str, str]]:
+    """SVG element, style and points of every run of finite values."""
     points = zip(line.x, line.y, strict=True)
     for finite, run in groupby(points, lambda point: isfinite(point[0]) and isfinite(point[1])):
         if finite:
@@ -157,7 +146,7 @@ def _elements(line: Line, x: Axis, y: Axis) -> Iterator[str]:
             if line.area:
                 corners = [(corners[0][0], _BOTTOM), *corners, (corners[-1][0], _BOTTOM)]
             text = " ".join(f"{across:.1f},{down:.1f}" for across, down in corners)
-            yield f'<{"polygon" if line.area else "polyline"} class="{escape(line.style)}" points="{text}"/>'
+            yield "polygon" if line.area else "polyline", line.style, text
 
 
 def _format(value: float) -> str:
