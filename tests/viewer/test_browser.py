@@ -111,10 +111,10 @@ def test_it_opens_with_the_field_and_the_image(page, image, field):
     seen = page.pixels()
     box = page.page.locator("#stage").bounding_box()
     # At the centre of a pixel: the colour of the field left of the divider, that of the image right of it.
-    for column, row, wanted in ((4, 9, field.color(np.array([4.5 / 30, 9.5 / 20]))), (24, 9, image[9, 24])):
+    for column, row, expected in ((4, 9, field.color(np.array([4.5 / 30, 9.5 / 20]))), (24, 9, image[9, 24])):
         x, y = page.at((column + 0.5) / 30, (row + 0.5) / 20)
-        found = seen[int(y - box["y"]), int(x - box["x"])]
-        np.testing.assert_allclose(found, 255 * np.clip(wanted, 0, 1), atol=4)
+        pixel = seen[int(y - box["y"]), int(x - box["x"])]
+        np.testing.assert_allclose(pixel, 255 * np.clip(expected, 0, 1), atol=4)
 
 
 def test_zooming_far_past_the_pixels_shows_the_function(page, field):
@@ -134,9 +134,9 @@ def test_zooming_far_past_the_pixels_shows_the_function(page, field):
     # Less than four pixels of the image fill the stage.
     assert (x1 - x0) * 30 < 4
     x, y = np.meshgrid(np.linspace(x0, x1, width), np.linspace(y0, y1, height))
-    wanted = 255 * field.color(np.stack([x, y], -1)).clip(0, 1)
+    expected = 255 * field.color(np.stack([x, y], -1)).clip(0, 1)
     inside = np.s_[2:-2, 2:-2]  # the stage ends within a pixel of the screen
-    assert np.abs(seen - wanted)[inside].max() < 6
+    assert np.abs(seen - expected)[inside].max() < 6
     # Smooth like the function, without the steps of squares.
     assert np.abs(np.diff(seen[inside], axis=1)).max() < 4
 
@@ -149,12 +149,12 @@ def test_every_layer_shows_the_image_of_the_server(page, server, layer):
     seen = page.pixels()
     box = page.page.locator("#stage").bounding_box()
     response = server.ask(f"/iiif/small~{layer}~64x/full/600,400/0/default.png")
-    wanted = np.asarray(Image.open(io.BytesIO(response.content)).convert("RGB")).astype(float)
+    expected = np.asarray(Image.open(io.BytesIO(response.content)).convert("RGB")).astype(float)
     differences = []
     for x, y in np.random.default_rng(0).uniform(0.05, 0.95, (60, 2)):
         across, down = page.at(x, y)
-        found = seen[int(down - box["y"]), int(across - box["x"])]
-        differences.append(np.abs(found - wanted[int(y * 400), int(x * 600)]).max())
+        pixel = seen[int(down - box["y"]), int(across - box["x"])]
+        differences.append(np.abs(pixel - expected[int(y * 400), int(x * 600)]).max())
     assert np.median(differences) < 6
 
 
@@ -173,8 +173,8 @@ def test_the_wipe_moves_by_pointer_and_by_key(page, image, field):
     page.settled()
     # The image now reaches further to the left.
     x, y = page.at(10.5 / 30, 9.5 / 20)
-    found = page.pixels()[int(y - box["y"]), int(x - box["x"])]
-    np.testing.assert_allclose(found, 255 * image[9, 10], atol=3)
+    pixel = page.pixels()[int(y - box["y"]), int(x - box["x"])]
+    np.testing.assert_allclose(pixel, 255 * image[9, 10], atol=3)
     page.page.locator("h1").click()
     page.page.keyboard.press("]")
     assert int(page.page.input_value("#wipe")) == int(value) + 26
@@ -273,13 +273,13 @@ def test_values_and_the_arrow_under_the_pointer(page, field, image):
     page.until("document.querySelector('#readout').textContent.includes('7, 12')")
     box = page.page.locator("#stage").bounding_box()
     # The mouse is at whole screen pixels.
-    found = page.page.evaluate("[probe.x, probe.y]")
-    assert found == pytest.approx([x, y], abs=0.005)
+    point = page.page.evaluate("[probe.x, probe.y]")
+    assert point == pytest.approx([x, y], abs=0.005)
     time.sleep(0.2)
     color = [float(text) for text in page.value_of("field").split()]
-    np.testing.assert_allclose(color, field.color(np.array(found)), atol=0.002)
+    np.testing.assert_allclose(color, field.color(np.array(point)), atol=0.002)
     np.testing.assert_allclose([float(text) for text in page.value_of("image").split()], image[12, 7], atol=0.001)
-    d_dx, d_dy = (field.gradient(np.array(found)) / [30, 20]).mean(0)
+    d_dx, d_dy = (field.gradient(np.array(point)) / [30, 20]).mean(0)
     shown = [float(text.replace("−", "-")) for text in page.value_of("gradient per pixel").split()]
     np.testing.assert_allclose(shown, [d_dx, d_dy], atol=0.003)
     turn = float(re.search(r"rotate\((.*)\)", page.page.get_attribute("#shaft", "transform"))[1])
@@ -378,8 +378,8 @@ def test_a_stopped_server_is_reported(visit, catalog):
 def printed_address(process):
     """Read the address that a command prints."""
     for line in process.stderr:
-        if found := re.search(r"the page is at (http://\S+)", line):
-            return found[1]
+        if match := re.search(r"the page is at (http://\S+)", line):
+            return match[1]
     raise AssertionError(f"no address; exit status {process.wait()}")
 
 

@@ -144,9 +144,9 @@ def test_the_difference_layer_shows_the_errors_at_the_pixels(entry, field, image
 def test_the_difference_layer_of_a_large_image_uses_every_nth_pixel(entry, field, image):
     # Each drawn pixel covers 10 x 10 pixels, of which every third is evaluated.
     drawn = draw(view(entry, "difference"), Region(0, 0, 30, 20), 3, 2)
-    some = errors(field, image)[::3, ::3]
+    sampled = errors(field, image)[::3, ::3]
     assert drawn.shape == (2, 3, 3)
-    assert abs(drawn.astype(float).mean() - some.mean()) < 8
+    assert abs(drawn.astype(float).mean() - sampled.mean()) < 8
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4])

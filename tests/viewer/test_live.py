@@ -131,7 +131,7 @@ def test_the_latest_two_copies_are_displayed(image, clock):
 def test_copies_follow_the_progress_of_the_fit(image, clock):
     catalog = FieldCatalog()
     live = LiveFit(catalog, "a", image, lambda: 0.0)
-    found = []
+    psnrs = []
 
     def watch(progress):
         clock[0] += 2
@@ -139,11 +139,11 @@ def test_copies_follow_the_progress_of_the_fit(image, clock):
         live.watch(progress)
         if progress.steps and catalog.entries():
             shown = catalog.entries()[-1].field
-            found.append(eoren.evaluation.metrics.psnr(shown.render(), image))
+            psnrs.append(eoren.evaluation.metrics.psnr(shown.render(), image))
 
     result = eoren.fit(image, steps=200, watch=watch, bits=32, **SMALL)
-    assert found[-1] > found[0] + 5
-    assert found[-1] == pytest.approx(result.metrics.psnr, abs=0.6)
+    assert psnrs[-1] > psnrs[0] + 5
+    assert psnrs[-1] == pytest.approx(result.metrics.psnr, abs=0.6)
 
 
 def test_status_is_json_with_tiles_and_curves(image, clock, monkeypatch):

@@ -33,8 +33,8 @@ def opened(response):
 def test_images_show_the_field(server, field):
     response = server.ask("/iiif/small/full/max/0/default.png")
     assert (response.status, response.headers["content-type"]) == (200, "image/png")
-    wanted = np.floor(field.render().clip(0, 1) * 255 + 0.5)
-    assert np.abs(np.asarray(opened(response)).astype(float) - wanted).max() <= 1
+    expected = np.floor(field.render().clip(0, 1) * 255 + 0.5)
+    assert np.abs(np.asarray(opened(response)).astype(float) - expected).max() <= 1
 
 
 def test_all_parameters_together(server):

