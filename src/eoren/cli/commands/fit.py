@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from eoren.image.io import SourceImage
     from eoren.training.fit import FitResult
     from eoren.training.loop import Progress
-    from eoren.viewer.live import Live
+    from eoren.viewer.live import LiveFit
 
     Watch = Callable[[Progress], bool]
 
@@ -130,7 +130,7 @@ def carry_out(
     until_psnr: float | None,
     quiet: bool,
     as_json: bool,
-    live: "Live | None" = None,
+    live: "LiveFit | None" = None,
 ) -> int:
     """Fit, with progress and interruptions, write the field, and say how it went.
 
@@ -163,17 +163,17 @@ def carry_out(
 
 
 @contextmanager
-def _watched(image: str, picture: "SourceImage", no_browser: bool) -> Iterator["Live"]:
+def _watched(image: str, picture: "SourceImage", no_browser: bool) -> Iterator["LiveFit"]:
     """A page that shows the fit."""
     from eoren.viewer.catalog import FieldCatalog
-    from eoren.viewer.live import Live
-    from eoren.viewer.server import CACHE, serving
-    from eoren.viewer.tile_cache import Tiles
+    from eoren.viewer.live import LiveFit
+    from eoren.viewer.server import serve
+    from eoren.viewer.tile_cache import TileCache
 
-    gallery, tiles = FieldCatalog(), Tiles(CACHE, alone=True)
+    catalog, cache = FieldCatalog(), TileCache(single_threaded=True)
     title = Path(image.removeprefix("sample:")).stem
-    live = Live(gallery, title, picture.pixels, lambda: tiles.seconds)
-    with serving(gallery, tiles, live=live) as address:
+    live = LiveFit(catalog, title, picture.pixels, lambda: cache.render_seconds)
+    with serve(catalog, cache, live=live) as address:
         console.show_page(address, no_browser)
         yield live
 

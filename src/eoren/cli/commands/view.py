@@ -34,21 +34,21 @@ def view(
     from eoren.field.serialization import load
     from eoren.fs.files import sha256
     from eoren.model.devices import choose_device
-    from eoren.viewer.catalog import FieldCatalog, FieldEntry
-    from eoren.viewer.server import CACHE, serving
-    from eoren.viewer.tile_cache import Tiles
+    from eoren.viewer.catalog import FieldCatalog
+    from eoren.viewer.server import serve
+    from eoren.viewer.tile_cache import TileCache
 
     place = choose_device(device)
     fields = [(file, load(file, device=place)) for file in files]
     picture = None if compare is None else console.read_source_image(compare)
     pixels, known = (None, "") if picture is None else (picture.pixels, picture.sha256)
-    gallery = FieldCatalog()
+    catalog = FieldCatalog()
     for file, field in fields:
         digest = f"{sha256(file)} {known}"
         try:
-            gallery.show(file.stem, lambda name: FieldEntry(name, file.stem, field, digest, pixels))  # noqa: B023
+            catalog.add(file.stem, field, digest=digest, image=pixels)
         except EorenError as error:
             raise EorenError(f"{file}: {error}") from None
-    with serving(gallery, Tiles(CACHE), host=host, port=port) as address:
+    with serve(catalog, TileCache(), host=host, port=port) as address:
         console.show_page(address, no_browser)
         console.wait_for_interruption("Ctrl-C ends it")
