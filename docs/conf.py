@@ -28,7 +28,7 @@ def _plain_links_to_sources(app, page, text):
 
 
 def _mathml(display):
-    """Return a visitor that writes formulas as MathML, which browsers render without scripts, fonts or other servers."""
+    """Return a visitor that writes formulas as MathML, which browsers render without scripts, fonts or servers."""
 
     def visit(translator, node):
         translator.body.append(tex2mathml(node.astext(), as_block=display))
