@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "src" / "eoren").rglob("*.py"))
 NATIVE = [path for path in sorted((ROOT / "src" / "native").iterdir()) if path.suffix in (".h", ".cpp", ".txt")]
+TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 DOCUMENTS = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 
 WORDS = [
@@ -62,6 +63,17 @@ def test_words_are_plain(path):
         f'{path.relative_to(ROOT)}:{number}: "{match[0]}" -> {remedy(match[0])}'
         for number, line in prose(path)
         for match in BANNED.finditer(line)
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_names_of_tests_are_plain(path):
+    names = re.findall(r"^ *(?:async )?def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    found = [
+        f"{path.relative_to(ROOT)}: {name} -> {remedy(match[0])}"
+        for name in names
+        for match in BANNED.finditer(name.replace("_", " "))
     ]
     assert not found, "\n".join(found)
 

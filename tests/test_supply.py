@@ -159,3 +159,10 @@ sys.exit(status)
     done = subprocess.run(["bash", script], capture_output=True, text=True, timeout=60)
     assert done.returncode == status, done.stdout + done.stderr
     assert output in done.stdout
+
+
+def test_mutation_testing_names_existing_files():
+    table = (ROOT / "pyproject.toml").read_text(encoding="utf-8").split("[tool.mutmut]")[1].split("\n[tool.")[0]
+    for name, test in re.findall(r'"((?:src|tests)/[\w/.]+)(?:::(\w+))?"', table):
+        assert (ROOT / name).is_file(), f"[tool.mutmut] names {name}"
+        assert not test or f"def {test}(" in (ROOT / name).read_text(encoding="utf-8"), f"[tool.mutmut] names {test}"
