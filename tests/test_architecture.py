@@ -22,8 +22,9 @@ LAYERS = (
     ("evaluation",),
     ("training",),
     ("composition", "dataset", "experiments", "export", "viewer", "visualization"),
+    ("__init__",),  # the public names of eoren
     ("cli",),
-    ("__init__", "__main__"),  # the public names, and `python -m eoren`
+    ("__main__",),  # python -m eoren
 )
 # On one line, a package may import only itself and the packages named here.
 PEERS = {
@@ -97,7 +98,7 @@ def is_allowed(importing, imported):
 
 def test_every_package_has_a_layer():
     assert {layer(module) for module in MODULES} == LEVELS.keys()
-    assert PEERS.keys() | set().union(*PEERS.values()) <= {*LAYERS[-3]}
+    assert PEERS.keys() | set().union(*PEERS.values()) <= {*LAYERS[-4]}
 
 
 def test_packages_on_one_layer_do_not_import_each_other_in_a_circle():

@@ -48,9 +48,9 @@ def prose_of_document(path):
 
 
 def prose(path):
-    """Yield (line number, text) of what people read in a file, without identifiers in backquotes."""
+    """Yield (line number, text) of what people read in a file, without code in backquotes and names of arguments."""
     for number, line in (prose_of_python if path.suffix == ".py" else prose_of_document)(path):
-        yield number, re.sub(r"`[^`]*`", "", line)
+        yield number, re.sub(r"`+[^`]*`+|^ +\w+: ", "", line)
 
 
 def remedy(word):
