@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from eoren.cancellation import CancelToken
+from eoren.field.representation import Quantity
 from eoren.viewer.catalog import FieldEntry, View
 from eoren.viewer.iiif import Region
 from eoren.visualization.colormaps import color_channels, direction_image, error_image, error_map, quantize_8bit
