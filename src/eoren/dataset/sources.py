@@ -23,9 +23,9 @@ from jaxtyping import Float
 
 from eoren.dataset.archives import Member, is_tar, itself, tar_members, zip_members
 from eoren.errors import EorenError, ImageError
-from eoren.experiments.datasets import IDX_MAGIC, read_idx
 from eoren.fs.decompression import GZIP
 from eoren.fs.files import is_folder, open_regular
+from eoren.image.idx import IDX_MAGIC, read_idx
 from eoren.image.io import SourceImage, as_image, read_source_image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".npy")
