@@ -6,8 +6,9 @@ import pytest
 from eoren.errors import EorenError
 from eoren.evaluation.metrics import evaluate
 from eoren.field.serialization import dumps, loads
-from eoren.image.gradients import STENCILS, adjusted_gradient, reference_gradient
+from eoren.image.gradients import STENCILS, adjusted_gradient
 from eoren.image.io import as_image
+from eoren.image.spline import reference_gradient
 from eoren.training.fit import fit
 
 OBJECTIVES = ["gradient", "pixel", "sobolev"]

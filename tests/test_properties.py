@@ -12,7 +12,8 @@ from hypothesis.extra.numpy import arrays
 
 from eoren.field.field import Field
 from eoren.field.serialization import dumps, loads
-from eoren.image.gradients import STENCILS, adjusted_gradient, pixel_gradient, reference_gradient
+from eoren.image.gradients import STENCILS, adjusted_gradient, pixel_gradient
+from eoren.image.spline import reference_gradient
 from eoren.model.channel_tuning import Moments, Tuning
 from eoren.model.siren import initialise
 from eoren.model.tiling import Tiling

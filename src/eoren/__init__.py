@@ -19,7 +19,7 @@ _HOME = {
     "load": "field.serialization",
     "mix": "composition.operations",
     "read_image": "image.io",
-    "reference_gradient": "image.gradients",
+    "reference_gradient": "image.spline",
     "retouch": "composition.retouching",
     "save": "field.serialization",
     "write_image": "image.io",

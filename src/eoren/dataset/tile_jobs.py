@@ -23,7 +23,7 @@ from eoren.field.field import Provenance
 from eoren.field.schema import whole
 from eoren.fs.safetensors_layout import check_layout
 from eoren.image.cell_averages import point_values
-from eoren.image.gradients import around
+from eoren.image.gradients import crop_with_margin
 from eoren.image.io import SourceImage
 from eoren.model.devices import choose_device
 from eoren.model.quantization import pack, unpack
@@ -166,7 +166,7 @@ class LargeImageJob:
         for group, tiles in enumerate(self._groups):
             if group in self._fragments:
                 continue
-            some, at = around(self._points, self._tiling.box(tiles))
+            some, at = crop_with_margin(self._points, self._tiling.box(tiles))
             yield TileGroupJob(
                 self.task.shard, group, self._picture.sha256, some, at, self._tiling, tiles, self._seed
             )
