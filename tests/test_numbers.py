@@ -91,7 +91,7 @@ def test_sixteen_bits_are_sixteen():
 def test_what_is_no_number_is_refused(bad, dtype):
     image = np.full((5, 6, 3), 0.5, dtype)
     image[4, 5, 2] = bad
-    with pytest.raises(EorenError, match="holds NaN or infinity; give finite values"):
+    with pytest.raises(EorenError, match="values must be finite, got NaN or infinity"):
         fit(image, **SMALL)
 
 
