@@ -90,7 +90,6 @@ def test_channels_are_independent_and_the_image_is_not_modified(gradient_of):
 
 @pytest.mark.parametrize("stencil", STENCILS.values(), ids=FILTERS)
 def test_stencil_taps_make_a_first_derivative(stencil):
-    assert STENCILS[stencil.name] is stencil
     assert len(stencil.derivative) % 2 == len(stencil.smoothing) % 2 == 1
     assert stencil.smoothing == stencil.smoothing[::-1]
     steps = np.arange(len(stencil.derivative)) - len(stencil.derivative) // 2
@@ -258,7 +257,7 @@ def test_unknown_filters_and_adjustments_are_refused():
 
 def test_stencils_cannot_be_changed():
     with pytest.raises(TypeError):
-        STENCILS["central"] = Stencil("central", (0.0, -1.0, 1.0))
+        STENCILS["central"] = Stencil((0.0, -1.0, 1.0))
     with pytest.raises(AttributeError):
         STENCILS["central"].offset = 1.0
 

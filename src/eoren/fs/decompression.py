@@ -7,8 +7,8 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from io import BufferedIOBase, BufferedReader
 from pathlib import Path
-from typing import BinaryIO, Protocol, runtime_checkable
 
 from eoren.errors import EorenError, format_error
 from eoren.fs.files import open_regular
@@ -26,17 +26,8 @@ def most_unpacked(size: int) -> int:
     return max(FREE_BYTES, _MAX_RATIO * size)
 
 
-@runtime_checkable
-class _File(Protocol):
-    """The methods that regular files and those of gzip, bz2 and lzma share."""
-
-    def read(self, size: int, /) -> bytes: ...
-    def seek(self, position: int, /) -> int: ...
-    def tell(self) -> int: ...
-
-
 # First bytes -> the function that opens a file for decompression.
-_OPENERS: Mapping[bytes, Callable[[BinaryIO], _File]] = {
+_OPENERS: Mapping[bytes, Callable[[BufferedReader], BufferedIOBase]] = {
     GZIP: gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ\0": partial(lzma.open, format=lzma.FORMAT_XZ),
@@ -52,7 +43,7 @@ class DecompressedFile:
         limit: largest position that may be reached, in bytes.
     """
 
-    def __init__(self, path: Path, file: _File, limit: int) -> None:
+    def __init__(self, path: Path, file: BufferedIOBase, limit: int) -> None:
         self._path, self._file, self._limit = path, file, limit
 
     def tell(self) -> int:

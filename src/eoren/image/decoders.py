@@ -77,11 +77,7 @@ def decode(path: Path) -> Decoded:
 
 
 def convert_pillow(image: Image.Image, name: str) -> Shaped[np.ndarray, "..."]:
-    """Convert a Pillow image as :func:`decode` converts that of a file: to plain samples, upright.
-
-    Raises:
-        EorenError: the image is too large, cannot be loaded, or has a mode that `decode` does not support.
-    """
+    """Convert a Pillow image to upright samples, as :func:`decode` does, with the same errors."""
     with _isolated(name):
         check_pixels(name, image.height, image.width)
         layout = _layout(image)
@@ -93,21 +89,21 @@ def convert_pillow(image: Image.Image, name: str) -> Shaped[np.ndarray, "..."]:
 class _Collector(logging.Handler):
     """Log handler that collects warnings, and raises errors, which tifffile logs instead of raising."""
 
-    def __init__(self) -> None:
+    def __init__(self, messages: list[str]) -> None:
         super().__init__(logging.WARNING)
-        self.messages: list[str] = []
+        self._messages = messages
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.ERROR:
             raise ValueError(record.getMessage())
-        self.messages.append(format_error(record.getMessage()))
+        self._messages.append(format_error(record.getMessage()))
 
 
 @contextmanager
 def _isolated(name: str | Path) -> Iterator[list[str]]:
     """Turn every exception of a decoder into an EorenError; yield a list of its warnings, filled on exit."""
     messages: list[str] = []
-    log, collector = logging.getLogger("tifffile"), _Collector()
+    log, collector = logging.getLogger("tifffile"), _Collector(messages)
     with _DECODING, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -130,8 +126,7 @@ def _isolated(name: str | Path) -> Iterator[list[str]]:
             Image.MAX_IMAGE_PIXELS = limit
             log.removeHandler(collector)
             log.propagate = propagate
-        messages += [format_error(warning.message) for warning in caught]
-        messages += collector.messages
+        messages[:0] = [format_error(warning.message) for warning in caught]
 
 
 def _decode(path: Path) -> Decoded:
@@ -160,11 +155,7 @@ def most_pixels(size: int) -> int:
 
 
 def check_pixels(name: str, height: int, width: int) -> None:
-    """Check that an image is not larger than `MAX_PIXELS`.
-
-    Raises:
-        EorenError: it is larger.
-    """
+    """Raise an EorenError if an image is larger than `MAX_PIXELS`."""
     if height * width > MAX_PIXELS:
         raise EorenError(f"{name}: {width} x {height} pixels exceed the limit of {MAX_PIXELS}; make it smaller")
 
@@ -271,7 +262,7 @@ def _captured_stderr() -> Iterator[None]:
 
 
 def _decode_pillow(path: Path, formats: tuple[str, ...] = _PILLOW_FORMATS) -> Decoded:
-    with _open(path, formats) as header:
+    with Image.open(path, formats=formats) as header:
         _check_size(path, header.height, header.width)
         if header.format in ("JPEG", "MPO"):
             scans = path.read_bytes().count(_SCAN)
@@ -294,13 +285,6 @@ def _decode_pillow(path: Path, formats: tuple[str, ...] = _PILLOW_FORMATS) -> De
     return Decoded(samples, _frames(frames) + notes)
 
 
-def _open(path: Path, formats: tuple[str, ...]) -> ImageFile.ImageFile:
-    """Read the header only."""
-    image = Image.open(path, formats=formats)
-    assert isinstance(image, ImageFile.ImageFile)
-    return image
-
-
 def _layout(image: Image.Image) -> str:
     """Return Pillow's name ("raw mode") for the layout of the decompressed bytes, or "" once they are loaded."""
     args = image.tile[0].args if isinstance(image, ImageFile.ImageFile) and image.tile else None
@@ -320,7 +304,7 @@ def _plain_samples(image: Image.Image, name: str | Path) -> Shaped[np.ndarray, "
 
 def _load(path: Path, formats: tuple[str, ...], layout: str = "") -> Image.Image:
     """Decode an image, with another `layout` of the decompressed bytes if one is given."""
-    with _open(path, formats) as image:
+    with Image.open(path, formats=formats) as image:
         if layout:
             image.tile = [
                 tile._replace(args=(layout, *tile.args[1:]) if isinstance(tile.args, tuple) else layout)
@@ -349,7 +333,7 @@ def _load_both_bytes(
 
 
 def _with_key(samples: Shaped[np.ndarray, "..."], image: Image.Image, layout: str) -> Shaped[np.ndarray, "..."]:
-    """Append an alpha channel that is zero where the colour is the transparent one of a PNG file (tRNS)."""
+    """Append an alpha channel that is zero where the colour is the one that a PNG file declares transparent."""
     key = image.info.get("transparency")
     if key is None or image.mode in ("P", "PA"):  # in palettes it became alpha
         return samples

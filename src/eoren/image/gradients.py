@@ -33,7 +33,6 @@ class Stencil:
     right has a positive d/dx.
 
     Attributes:
-        name: key in `STENCILS`.
         derivative: taps along the axis of the derivative.
         smoothing: taps along the other axis.
         offset: distance of the point that the response belongs to from the pixel centre, in pixels along the axis
@@ -41,7 +40,6 @@ class Stencil:
             ``((j + 0.5 + offset) / W, (i + 0.5) / H)``, d/dy at ``((j + 0.5) / W, (i + 0.5 + offset) / H)``.
     """
 
-    name: str
     derivative: tuple[float, ...]
     smoothing: tuple[float, ...] = (1.0,)
     offset: float = 0.0
@@ -69,25 +67,22 @@ class Stencil:
 
 STENCILS: Mapping[str, Stencil] = MappingProxyType(
     {
-        stencil.name: stencil
-        for stencil in (
-            Stencil("forward", (0.0, -1.0, 1.0), offset=0.5),
-            Stencil("central", (-1.0, 0.0, 1.0)),
-            # Prewitt, "Object enhancement and extraction", 1970.
-            Stencil("prewitt", (-1.0, 0.0, 1.0), (1.0, 1.0, 1.0)),
-            # Sobel and Feldman, "A 3x3 isotropic gradient operator for image processing", 1968.
-            Stencil("sobel", (-1.0, 0.0, 1.0), (1.0, 2.0, 1.0)),
-            # Scharr, "Optimale Operatoren in der Digitalen Bildverarbeitung", Heidelberg 2000.
-            Stencil("scharr", (-1.0, 0.0, 1.0), (3.0, 10.0, 3.0)),
-            # Farid and Simoncelli, doi:10.1109/TIP.2004.823819: the 5-tap pair for first derivatives.
-            Stencil(
-                "farid",
-                (-0.109603762960254, -0.276690988455557, 0.0, 0.276690988455557, 0.109603762960254),
-                (0.0376593171958126, 0.249153396177344, 0.426374573253687, 0.249153396177344, 0.0376593171958126),
-            ),
-        )
+        "forward": Stencil((0.0, -1.0, 1.0), offset=0.5),
+        "central": Stencil((-1.0, 0.0, 1.0)),
+        # Prewitt, "Object enhancement and extraction", 1970.
+        "prewitt": Stencil((-1.0, 0.0, 1.0), (1.0, 1.0, 1.0)),
+        # Sobel and Feldman, "A 3x3 isotropic gradient operator for image processing", 1968.
+        "sobel": Stencil((-1.0, 0.0, 1.0), (1.0, 2.0, 1.0)),
+        # Scharr, "Optimale Operatoren in der Digitalen Bildverarbeitung", Heidelberg 2000.
+        "scharr": Stencil((-1.0, 0.0, 1.0), (3.0, 10.0, 3.0)),
+        # Farid and Simoncelli, doi:10.1109/TIP.2004.823819: the 5-tap pair for first derivatives.
+        "farid": Stencil(
+            (-0.109603762960254, -0.276690988455557, 0.0, 0.276690988455557, 0.109603762960254),
+            (0.0376593171958126, 0.249153396177344, 0.426374573253687, 0.249153396177344, 0.0376593171958126),
+        ),
     }
 )
+"""Derivative filters by name."""
 
 
 def adjusted_gradient(
