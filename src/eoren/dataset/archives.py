@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple, TypeVar, cast
 
-from eoren.errors import EorenError
+from eoren.errors import EorenError, format_error
 from eoren.fs.decompression import damaged_archive, is_packed, most_unpacked, open_decompressed
 
 _Content = TypeVar("_Content")
@@ -90,7 +90,7 @@ def _zipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> "bytes | Eoren
         with archive.open(member) as file:
             return file.read(member.file_size)  # and no more, whatever is packed there
     except _ZIP_ERRORS as error:
-        return EorenError(f"cannot be unpacked ({' '.join(str(error).split()):.200})")
+        return EorenError(f"cannot be unpacked ({format_error(error)})")
 
 
 def tar_members(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
