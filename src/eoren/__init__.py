@@ -34,8 +34,9 @@ if TYPE_CHECKING:  # types and completion; at run time names are imported on fir
     from eoren.evaluation.metrics import evaluate
     from eoren.field.field import Field
     from eoren.field.serialization import load, save
-    from eoren.image.gradients import adjusted_gradient, reference_gradient
+    from eoren.image.gradients import adjusted_gradient
     from eoren.image.io import read_image, write_image
+    from eoren.image.spline import reference_gradient
     from eoren.training.fit import FitResult, fit
     from eoren.training.settings import Settings
 else:
@@ -54,7 +55,7 @@ else:
         "load": "field.serialization",
         "mix": "composition.operations",
         "read_image": "image.io",
-        "reference_gradient": "image.gradients",
+        "reference_gradient": "image.spline",
         "retouch": "composition.retouching",
         "save": "field.serialization",
         "write_image": "image.io",

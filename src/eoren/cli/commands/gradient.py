@@ -29,7 +29,8 @@ def gradient(
     .npy holds (H, W, C, 2), float .tiff (H, W, 2C): intensity per unit-square side, or per pixel with --no-adjust,
     (d/dx, d/dy) last. Other formats show the magnitude, white at half the intensity range per pixel.
     """
-    from eoren.image.gradients import SPLINE, STENCILS, adjusted_gradient, reference_gradient
+    from eoren.image.gradients import SPLINE, STENCILS, adjusted_gradient
+    from eoren.image.spline import reference_gradient
     from eoren.image.writers import check_format
     from eoren.visualization.derivatives import write_gradient
 
