@@ -18,7 +18,7 @@ def test_mistakes(refused, folder):
     (folder / "file").touch()
     assert refused("reproduce", "fig2").startswith("experiment 'fig2' is unknown; choose one of gma,")
     assert refused("reproduce", "gma", "-o", "file").startswith("file: is a file")
-    assert refused("reproduce", "gma", "-o", "no/such").startswith("no/such: cannot be made")
+    assert refused("reproduce", "gma", "-o", "no/such").startswith("no/such: cannot be created")
     assert "--seed is -1" in refused("reproduce", "gma", "--seed", -1)
 
 
