@@ -10,7 +10,7 @@ from scipy.sparse.linalg import spsolve
 
 from eoren import EorenError, clone, fill, fit, load, mix, save
 from eoren.composition.multigrid import TOLERANCE
-from eoren.composition.poisson import differences
+from eoren.composition.poisson import forward_differences
 from eoren.image.io import SourceImage, read_image
 
 TINY = {"width": 8, "depth": 2, "tile": None}
@@ -108,7 +108,7 @@ def test_what_hangs_over_the_edge_is_clipped_with_a_notice(scene):
     composition = clone(source, target, mask, offset=(-6, 4))
     left_out = np.count_nonzero(mask[:, :6])
     assert composition.notes == (
-        f"{left_out} of the mask's {np.count_nonzero(mask)} pixels lie outside the target; left out",
+        f"{left_out} of the {np.count_nonzero(mask)} pixels of the mask lie outside the target and are left out",
     )
     assert clone(source, target, mask, offset=(3, 3)).notes == ()
 
@@ -208,17 +208,17 @@ def test_masks_are_the_mean_of_their_colours_times_their_alpha(scene):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"mask": np.zeros((14, 16))}, "the mask is empty: none of its pixels"),
-        ({"mask": np.ones((16, 14))}, "the mask is 14x16, but the source 16x14; give one of the same size"),
+        ({"mask": np.zeros((14, 16))}, "the mask is empty: no pixel, times the alpha of the source"),
+        ({"mask": np.ones((16, 14))}, "the mask must have the size of the source, 16x14, got 14x16; resize it"),
         ({"offset": (24, 0)}, "offset 24,0 puts the mask of 16x14 outside the target of 24x20"),
         ({"offset": (900, 0)}, "offset 900,0 puts the mask of 16x14 outside"),
         ({"offset": (3, 700)}, "offset 3,700 puts the mask of 16x14 outside"),
         ({"offset": (-900, -700)}, "offset -900,-700 puts the mask of 16x14 outside"),
-        ({"offset": (1.5, 0)}, "offset (1.5, 0) is not in whole pixels; round it"),
+        ({"offset": (1.5, 0)}, "offset must be in whole pixels, got (1.5, 0); round it"),
         ({"offset": (0, -14)}, "offset 0,-14 puts the mask of 16x14 outside"),
-        ({"mode": "paste"}, "mode 'paste' is unknown; choose one of import, mixed, average"),
-        ({"keep_color": -1.0}, "keep_color is -1.0, but must be"),
-        ({"keep_color": float("nan")}, "keep_color is nan, but must be"),
+        ({"mode": "paste"}, "mode must be one of import, mixed, average, got 'paste'"),
+        ({"keep_color": -1.0}, "keep_color must be a finite number, 0 or above, got -1.0"),
+        ({"keep_color": float("nan")}, "keep_color must be a finite number, 0 or above, got nan"),
         ({"source": np.full((14, 16), 2.0)}, "values range from 2.0 to 2.0"),
         ({"source": "missing.png"}, "missing.png: cannot be read"),
         ({"target": "missing.eoren"}, "missing.eoren: cannot be read"),
@@ -285,9 +285,9 @@ def test_sizes_that_differ():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"weight": 1.5}, "weight is 1.5"),
-        ({"weight": float("nan")}, "weight is nan"),
-        ({"sizes": "fit"}, "sizes 'fit' is unknown"),
+        ({"weight": 1.5}, "weight must lie between 0 and 1, got 1.5"),
+        ({"weight": float("nan")}, "weight must lie between 0 and 1, got nan"),
+        ({"sizes": "fit"}, "sizes must be one of crop, pad, resize, got 'fit'"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")
@@ -319,7 +319,7 @@ def test_fill_refuses():
     for mask, message in [
         (np.zeros((9, 9)), "the mask is empty"),
         (np.ones((9, 9)), "the mask covers every pixel"),
-        (np.ones((8, 9)), "the mask is 9x8, but the image 9x9"),
+        (np.ones((8, 9)), "the mask must have the size of the image, 9x9, got 9x8"),
     ]:
         with pytest.raises(EorenError, match=message):
             fill(random(9, 9), mask)
@@ -358,7 +358,7 @@ def test_a_field_that_claims_to_be_huge_is_not_drawn_whole(scene, tmp_path):
     target, source, mask, offset = scene
     field = fit(source, steps=1, **TINY).field
     save(replace(field, tiling=replace(field.tiling, width=2**15, height=2**15)), tmp_path / "a.eoren")
-    with pytest.raises(EorenError, match=r"a field of 32768 x 32768 pixels and \d+ bytes"):
+    with pytest.raises(EorenError, match=r"a field of 32768 x 32768 pixels in \d+ bytes"):
         clone(tmp_path / "a.eoren", target, mask, offset=offset)
 
 
@@ -396,14 +396,14 @@ def test_guidance_is_the_targets_gradient_where_the_mask_does_not_reach(scene):
     composition = clone(source, target, mask, offset=(x, y))
     unknown, guidance = unknown_of(scene), composition.guide()
     far = ~cv2.dilate(unknown.astype(np.uint8), np.ones((3, 3))).astype(bool)
-    np.testing.assert_array_equal(guidance[far], differences(target)[far])
+    np.testing.assert_array_equal(guidance[far], forward_differences(target)[far])
     i, j = np.argwhere(unknown & np.roll(unknown, -1, 1))[3]
     np.testing.assert_allclose(guidance[i, j, :, 0], source[i - y, j - x + 1] - source[i - y, j - x])
 
 
 @pytest.mark.usefixtures("unchecked")
 def test_biharmonic_has_no_gradient_field(scene):
-    with pytest.raises(EorenError, match="follows no gradient field"):
+    with pytest.raises(EorenError, match="has no gradient field"):
         fill(scene[1], scene[2], method="biharmonic").fit(solver="network", steps=1)
     with pytest.raises(EorenError, match="solver 'magic' is unknown"):
         fill(scene[1], scene[2]).fit(solver="magic")
