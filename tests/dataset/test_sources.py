@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from eoren.dataset.sources import decoded, open_source
+from eoren.dataset.sources import decode_content, open_source
 from eoren.errors import EorenError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 5), dtype=np.uint8)
@@ -26,7 +26,7 @@ def read(*sources):
     """Name, label and pixels of everything."""
     items = list(open_source(*sources))
     found = [(item.name, item.load()) for item in items]
-    return [(name, content.label, decoded(name, content).pixels) for name, content in found]
+    return [(name, content.label, decode_content(name, content).pixels) for name, content in found]
 
 
 def assert_digits(found, names, labels):
@@ -119,14 +119,14 @@ def test_one_broken_element_is_its_own_affair():
 
     item = next(iter(open_source(Broken())))
     with pytest.raises(EorenError, match=r"^cannot be read \(ValueError: no such page\)$"):
-        decoded(item.name, item.load())
+        decode_content(item.name, item.load())
 
 
 def test_a_broken_file_is_named_once(folder):
     (folder / "a" / "0.png").write_bytes(b"\x89PNG nothing")
     item = next(iter(open_source(folder)))
     with pytest.raises(EorenError) as raised:
-        decoded(item.name, item.load())
+        decode_content(item.name, item.load())
     assert "/tmp" not in str(raised.value)
 
 
@@ -139,10 +139,10 @@ def test_what_is_no_source(source, tmp_path, monkeypatch):
 
 
 def test_sources_without_pictures(tmp_path):
-    with pytest.raises(EorenError, match="has no pictures"):
+    with pytest.raises(EorenError, match="has no images"):
         open_source(tmp_path)
     (tmp_path / "notes.txt").write_text("text")
-    with pytest.raises(EorenError, match="is no image, folder"):
+    with pytest.raises(EorenError, match="is not an image, folder"):
         open_source(tmp_path / "notes.txt")
 
 
