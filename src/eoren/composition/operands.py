@@ -133,7 +133,20 @@ def match_channels(first: Image, second: Image) -> tuple[Image, Image]:
     return expand(first), expand(second)
 
 
-def crop_or_pad(pixels: Image, height: int, width: int) -> Image:
+def match_sizes(first: LoadedOperand, second: LoadedOperand, how: str) -> tuple[Image, Image]:
+    """Bring two operands to one size: ``crop`` or ``pad`` both around their centres, or ``resize`` the second."""
+    a, b = first.pixels, second.pixels
+    height, width, _ = a.shape
+    if (height, width) == b.shape[:2]:
+        return a, b
+    if how == "resize":
+        return a, second.resized(width, height)
+    bound = min if how == "crop" else max
+    height, width = bound(height, b.shape[0]), bound(width, b.shape[1])
+    return _crop_or_pad(a, height, width), _crop_or_pad(b, height, width)
+
+
+def _crop_or_pad(pixels: Image, height: int, width: int) -> Image:
     """Crop an image around its centre, or pad it by repeating its border pixels."""
     rows, columns = (
         np.clip(np.arange(size) + (length - size) // 2, 0, length - 1)

@@ -25,10 +25,10 @@ from eoren.composition.network import fit_gradients
 from eoren.composition.operands import (
     LoadedOperand,
     Operand,
-    crop_or_pad,
     join_alpha,
     mask_weights,
     match_channels,
+    match_sizes,
     open_operand,
     size_text,
     split_alpha,
@@ -172,17 +172,10 @@ def mix(
     _check_choice("sizes", sizes, Sizes)
     operands = open_operand(first), open_operand(second)
     notes = (*operands[0].notes, *operands[1].notes)
-    a, b = (operand.pixels for operand in operands)
-    if a.shape[:2] != b.shape[:2]:
-        given = f"{size_text(a)} and {size_text(b)}"
-        if sizes == "resize":
-            b = operands[1].resized(a.shape[1], a.shape[0])
-        else:
-            bound = min if sizes == "crop" else max
-            height, width = (bound(a.shape[axis], b.shape[axis]) for axis in (0, 1))
-            a, b = (crop_or_pad(pixels, height, width) for pixels in (a, b))
-        notes += (f"the images are {given}; the mix is {size_text(a)} ({sizes})",)
-    a, b = match_channels(a, b)
+    a, b = match_channels(*match_sizes(*operands, sizes))
+    before = [size_text(operand.pixels) for operand in operands]
+    if before[0] != before[1]:
+        notes += (f"the images are {before[0]} and {before[1]}; the mix is {size_text(a)} ({sizes})",)
     rough = (weight * a + (1 - weight) * b).astype(np.float32)
 
     def guide() -> Guidance:

@@ -135,7 +135,7 @@ def fit_many(
         size = _check_whole("shard", shard, 1, 2**20)
     else:
         size = Store(folder).manifest.shard if is_store(folder) else _shard_size(first, chosen)
-    with Store.open_locked(folder, Manifest.of(work, size)) as opened:
+    with Store.open_locked(folder, Manifest(chosen, work.seed, same_start, size)) as opened:
         return _fit(opened, work, source.count, chain([first], items), runner, watch)
 
 

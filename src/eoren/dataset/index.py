@@ -134,7 +134,7 @@ def _decode(data: bytes, max_rows: int) -> "pyarrow.Table":
         raise ValueError("it has other columns than an index")
     # Each row may repeat the whole dictionary, so rows are decoded in batches and their size is summed.
     batches, left = [], max_bytes
-    for batch in file.iter_batches(max(1, FREE_BYTES // dictionary), use_threads=False):
+    for batch in file.iter_batches(max(1, FREE_BYTES // (4 * dictionary)), use_threads=False):
         left -= batch.nbytes
         if left < 0:
             raise ValueError(f"it would decode to more than {max_bytes} bytes")

@@ -28,35 +28,21 @@ _MAX_DEPTH = 8
 
 
 class Chunk(NamedTuple):
-    """The part of a column that belongs to one row group.
+    """The part of a column that belongs to one row group."""
 
-    Attributes:
-        rows: number of rows of the group.
-        values: number of values of the chunk.
-        start: position of its first page in the file.
-        size: size of all its pages, in bytes.
-        codec: number of the compression codec.
-    """
-
-    rows: int
+    rows: int  # of the row group
     values: int
-    start: int
-    size: int
+    start: int  # position of its first page in the file
+    size: int  # of all its pages, in bytes
     codec: int
 
 
 class Page(NamedTuple):
-    """The header of a page.
+    """The header of a page."""
 
-    Attributes:
-        size: decompressed size, in bytes.
-        values: number of values.
-        is_dictionary: whether other pages refer to these values by number.
-    """
-
-    size: int
+    size: int  # decompressed, in bytes
     values: int
-    is_dictionary: bool
+    is_dictionary: bool  # other pages refer to these values by number
 
 
 def check_pages(data: bytes, columns: int, max_rows: int, max_bytes: int) -> int:

@@ -26,7 +26,7 @@ from safetensors.torch import save as save_tensors
 
 from eoren._version import __version__
 from eoren.dataset.index import MAX_ROWS, import_parquet, read_rows, write_rows
-from eoren.dataset.shards import ShardResult, Work
+from eoren.dataset.shards import ShardResult
 from eoren.dataset.tile_jobs import TileGroupResult
 from eoren.errors import EorenError, format_error
 from eoren.field.field import Field, Provenance
@@ -75,11 +75,6 @@ class Manifest:
     same_start: bool
     shard: int
     version: str = __version__
-
-    @classmethod
-    def of(cls, work: Work, shard: int) -> "Manifest":
-        """Create the manifest of a new store."""
-        return cls(work.settings, work.seed, work.same_start, shard)
 
 
 class Store:
@@ -257,19 +252,12 @@ def dump_groups(groups: Sequence[Field]) -> bytes:
     tensors: dict[str, torch.Tensor] = {}
     headers = []
     for number, field in enumerate(groups):
+        tiling = field.tiling
         group = pack(field.siren, field.bits) | {"alpha": field.tuning.alpha, "beta": field.tuning.beta}
-        group["tiles"] = torch.tensor(field.tiling.nodes)
+        group["tiles"] = torch.tensor(tiling.nodes)
         tensors |= {f"{number}.{name}": tensor.contiguous() for name, tensor in group.items()}
-        headers.append(
-            {
-                "width": field.tiling.width,
-                "height": field.tiling.height,
-                "halo": field.tiling.halo,
-                "channels": field.channels,
-                "omegas": field.siren.omegas,
-                "bits": field.bits,
-            }
-        )
+        size = tiling.width, tiling.height, tiling.halo
+        headers.append(Description(*size, field.channels, field.siren.omegas, field.bits)._asdict())
     return bytes(save_tensors(tensors, {_KEY: json.dumps({"format_version": FORMAT_VERSION, "groups": headers})}))
 
 
