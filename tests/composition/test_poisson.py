@@ -1,4 +1,4 @@
-"""The solvers, against SciPy's factorisation of the same least squares and against closed forms."""
+"""Poisson solvers, against sparse factorisations of SciPy and closed forms."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def random(*shape, seed=0):
 
 
 def equations(height, width):
-    """Forward differences to the right and down, as one sparse matrix over the pixels, row by row."""
+    """Build the sparse matrix of forward differences, to the right and then down."""
 
     def along(count):
         return diags([-np.ones(count - 1), np.ones(count - 1)], [0, 1], shape=(count - 1, count))
@@ -30,7 +30,7 @@ def wanted(guidance, c):
 
 
 def exact(unknown, guidance, colors, weight=None, pull=None):
-    """The same by SciPy, from the equations of the differences that touch the mask."""
+    """Solve with SciPy the equations of the differences that touch the mask."""
     rows, free = equations(*unknown.shape), unknown.ravel()
     rows = rows[np.asarray(abs(rows)[:, free].sum(1)).ravel() > 0]
     every = equations(*unknown.shape)
@@ -77,7 +77,7 @@ def test_rectangle_is_the_least_squares_solution(size, weight):
         np.testing.assert_allclose(found[:, :, c].ravel(), np.ravel(expected), atol=2e-6)
 
 
-def test_a_pictures_own_differences_give_the_picture():
+def test_the_differences_of_an_image_restore_it():
     image = random(23, 29, 3)
     found = solve_rectangle(forward_differences(image), mean=image.mean((0, 1)))
     np.testing.assert_allclose(found, image, atol=1e-6)
@@ -94,8 +94,8 @@ def test_mask_is_the_least_squares_solution(name):
 
 @pytest.mark.parametrize("depth", [0.01, 1.0, 100.0])
 @pytest.mark.parametrize("shape", ["disc", "all but a pixel", "slant"])
-def test_the_error_that_is_left_is_the_one_promised(shape, depth):
-    """Hollows as deep as `depth`, and a fine weave: the error against SciPy's factorisation, not a residual."""
+def test_the_error_is_below_the_tolerance(shape, depth):
+    """Low frequencies of amplitude `depth` and high ones, against a factorisation."""
     height, width = 150, 141
     y, x = np.mgrid[:height, :width]
     unknown = {
@@ -112,13 +112,13 @@ def test_the_error_that_is_left_is_the_one_promised(shape, depth):
     assert left < 0.5 / 65535 + 2e-7 * depth
 
 
-def test_the_box_around_a_mask_ends_where_the_picture_does():
+def test_the_bounding_box_is_limited_by_the_image():
     y, x = np.mgrid[:10, :12]
     assert bounding_box((y > 2) & (y < 5) & (x > 6)) == (slice(2, 6), slice(6, 12))
     assert bounding_box((y == 0) & (x == 4), 2) == (slice(0, 3), slice(2, 7))
 
 
-def test_weights_draw_towards_colours():
+def test_weights_pull_towards_colours():
     unknown = masks()["disc"]
     guidance, colors, pull = (random(*unknown.shape, *more, seed=k) for k, more in enumerate([(1, 2), (1,), (1,)]))
     weight = random(*unknown.shape, seed=5)
@@ -126,7 +126,7 @@ def test_weights_draw_towards_colours():
     np.testing.assert_allclose(found, exact(unknown, guidance, colors, weight, pull), atol=TOLERANCE)
 
 
-def test_weights_alone_hold_a_mask_that_covers_everything():
+def test_weights_suffice_for_a_mask_of_everything():
     unknown = np.ones((12, 17), bool)
     guidance, pull, weight = random(12, 17, 1, 2), random(12, 17, 1), np.full((12, 17), 0.02)
     found = solve_mask(unknown, guidance, np.zeros((12, 17, 1)), weight=weight, pull=pull)
@@ -140,7 +140,7 @@ def test_membrane_obeys_the_maximum_principle():
     assert found[unknown].max() < colors.max()
 
 
-def test_operands_are_left_alone():
+def test_inputs_are_not_modified():
     unknown, guidance, colors = masks()["disc"], random(37, 45, 1, 2), random(37, 45, 1)
     kept = unknown.copy(), guidance.copy(), colors.copy()
     solve_mask(unknown, guidance, colors)
@@ -151,7 +151,7 @@ def test_operands_are_left_alone():
 
 
 @pytest.mark.parametrize("power", [(1, 0), (1, 1), (3, 0), (2, 1), (0, 3)])
-def test_biharmonic_gives_cubics_back(power):
+def test_biharmonic_restores_cubics(power):
     """The squared five-point Laplacian of any cubic is zero."""
     y, x = np.mgrid[:24, :30] / 30
     image = (x ** power[0] * y ** power[1])[..., None]
@@ -170,7 +170,7 @@ def test_biharmonic_is_the_least_squares_solution_at_the_border():
     np.testing.assert_allclose(fill_biharmonic(unknown, colors)[unknown][:, 0], expected[0], atol=1e-4)
 
 
-def test_nothing_known():
+def test_masks_of_everything_are_refused():
     unknown = np.ones((5, 5), bool)
     for solve in (
         lambda: solve_mask(unknown, random(5, 5, 1, 2), random(5, 5, 1)),
@@ -180,19 +180,19 @@ def test_nothing_known():
             solve()
 
 
-def test_nothing_unknown():
+def test_empty_masks_change_nothing():
     unknown, colors = np.zeros((5, 5), bool), random(5, 5, 1)
     np.testing.assert_allclose(solve_mask(unknown, random(5, 5, 1, 2), colors), colors, atol=1e-7)
     np.testing.assert_allclose(fill_biharmonic(unknown, colors), colors, atol=1e-7)
 
 
-def test_too_large_for_a_factorisation(monkeypatch):
+def test_masks_too_large_for_a_factorisation_are_refused(monkeypatch):
     monkeypatch.setattr("eoren.composition.poisson._MAX_FACTORED", 10)
     with pytest.raises(EorenError, match=r"must have at most 10 pixels, got \d+; use the membrane"):
         fill_biharmonic(masks()["disc"], random(37, 45, 1))
 
 
-def test_gradients_that_are_not_finite():
+def test_gradients_that_are_not_finite_are_refused():
     guidance = np.full((37, 45, 1, 2), np.inf)
     with pytest.raises(EorenError, match="finite"), np.errstate(invalid="ignore"):
         solve_mask(masks()["disc"], guidance, random(37, 45, 1))

@@ -14,7 +14,7 @@ SHARD, SIZE = 4, 100
 
 
 def row(place, **other):
-    values = {"number": SHARD * SIZE + place, "name": f"picture {place}", "label": str(place % 3), "width": 28}
+    values = {"number": SHARD * SIZE + place, "name": f"image {place}", "label": str(place % 3), "width": 28}
     values |= {"height": 27, "channels": 3, "sha256": "ab" * 32, "seed": 7, "status": "done", "error": None}
     values |= {"networks": 1, "parameters": 609, "steps": 130, "psnr": 30.5, "psnr_8bit": 30.25, "gradient_psnr": inf}
     return values | {"ssim": None, "shard": SHARD, "group": place // 10, "offset": place % 10} | other
@@ -24,7 +24,7 @@ def failed(place):
     kept = ("number", "name", "shard")
     return {name: value if name in kept else None for name, value in row(place).items()} | {
         "status": "failed",
-        "error": "no picture",
+        "error": "not an image",
     }
 
 

@@ -143,7 +143,7 @@ def solve(cycle: VCycle, right: Float[np.ndarray, "height width"]) -> Float[np.n
     """Compute ``A^-1 right`` to within about ``TOLERANCE``, in float64.
 
     Raises:
-        EorenError: The iteration does not converge, or a number is not finite.
+        EorenError: the iteration does not converge, or a number is not finite.
     """
     grid, target = cycle.grid, torch.from_numpy(right)
     solution, residual, iterations = torch.zeros_like(target), target.float(), 0

@@ -56,7 +56,7 @@ def open_operand(operand: Operand) -> LoadedOperand:
     """Read an operand.
 
     Raises:
-        EorenError: The operand cannot be read, or is a field whose pixels would take too much memory.
+        EorenError: the operand cannot be read, or is a field whose pixels would take too much memory.
     """
     if isinstance(operand, str | PathLike):
         if Path(operand).suffix == ".eoren":
@@ -88,7 +88,7 @@ def mask_weights(mask: LoadedOperand, image: LoadedOperand, name: str) -> Plane:
         name: role of that image, for the error message.
 
     Raises:
-        EorenError: The mask and the image differ in size.
+        EorenError: the mask and the image differ in size.
     """
     if mask.pixels.shape[:2] != image.pixels.shape[:2]:
         raise EorenError(

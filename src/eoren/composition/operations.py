@@ -159,7 +159,7 @@ def mix(
             is rendered at it).
 
     Raises:
-        EorenError: An image cannot be read, or the weight is outside [0, 1].
+        EorenError: an image cannot be read, or the weight is outside [0, 1].
 
     Example:
         >>> a, b = np.random.default_rng(0).random((2, 8, 9, 3))
@@ -225,7 +225,7 @@ def clone(
             Colours stay beyond about ``1 / sqrt(W)`` pixels from the edge of the mask. 0 gives classic cloning.
 
     Raises:
-        EorenError: The mask is empty or has another size, the offset leaves nothing inside the target, an option is
+        EorenError: the mask is empty or has another size, the offset leaves nothing inside the target, an option is
             out of range, or an image cannot be read.
 
     Example:
@@ -306,7 +306,7 @@ def fill(image: Operand, mask: Operand, *, method: Method = "membrane") -> Compo
             continues slopes into the hole and may overshoot the colours around it.
 
     Raises:
-        EorenError: The mask is empty, covers everything or has another size; the method is unknown; or an image
+        EorenError: the mask is empty, covers everything or has another size; the method is unknown; or an image
             cannot be read.
     """
     _check_choice("method", method, Method)

@@ -117,7 +117,7 @@ def solve_mask(
         ``(H, W, C)``, float32, not clamped; to within about ``TOLERANCE`` of the exact solution.
 
     Raises:
-        EorenError: No colour is known, or a number is not finite.
+        EorenError: no colour is known, or a number is not finite.
 
     Example:
         >>> ramp = np.linspace(0, 1, 9)[None, :, None].repeat(9, 0)
@@ -158,7 +158,7 @@ def fill_biharmonic(unknown: Mask, colors: Image) -> Float[np.ndarray, "height w
         ``(H, W, C)``, float32, not clamped.
 
     Raises:
-        EorenError: No colour is known, or the mask is too large for a factorisation.
+        EorenError: no colour is known, or the mask is too large for a factorisation.
     """
     _check_known(unknown)
     result = colors.astype(np.float32)

@@ -28,7 +28,7 @@ def flatten_light(image: Operand) -> Composition:
         image: image or field to change; it is not modified.
 
     Raises:
-        EorenError: The image cannot be read.
+        EorenError: the image cannot be read.
     """
     operand = open_operand(image)
 
@@ -53,7 +53,7 @@ def boost_detail(image: Operand, factor: float | int) -> Composition:
         factor: amplification of the gradients, above zero; below 1 it softens the image.
 
     Raises:
-        EorenError: The image cannot be read, or the factor is not a finite number above zero.
+        EorenError: the image cannot be read, or the factor is not a finite number above zero.
     """
     if not 0 < factor < float("inf"):
         raise EorenError(f"the factor of boost_detail must be a finite number above 0, got {factor:g}")
@@ -76,7 +76,7 @@ def denoise(image: Operand) -> Composition:
         image: image or field to change; it is not modified.
 
     Raises:
-        EorenError: The image cannot be read.
+        EorenError: the image cannot be read.
     """
     return _retouching(
         open_operand(image), lambda colors: forward_differences(_denoise_tv(colors)), denoise_edges=True
@@ -97,7 +97,7 @@ def retouch(
     """Apply :func:`flatten_light`, :func:`boost_detail` or :func:`denoise`, whichever option is given.
 
     Raises:
-        EorenError: Not exactly one option is given, or the chosen function refuses its arguments.
+        EorenError: not exactly one option is given, or the chosen function refuses its arguments.
     """
     if sum([flatten_light, boost_detail is not None, denoise_edges]) != 1:
         raise EorenError("retouch takes exactly one of flatten_light, boost_detail and denoise_edges")

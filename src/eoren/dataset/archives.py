@@ -53,7 +53,7 @@ def zip_members(path: Path, is_wanted: Callable[[str], bool]) -> list[Member]:
         is_wanted: whether to include a member of a given name.
 
     Raises:
-        EorenError: The list of members is damaged, or their decompressed size is too large.
+        EorenError: the list of members is damaged, or their decompressed size is too large.
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -92,7 +92,7 @@ def tar_members(path: Path, is_wanted: Callable[[str], bool]) -> Iterator[Member
         is_wanted: whether to include a member of a given name.
 
     Raises:
-        EorenError: The archive is damaged, even after its last member, or its decompressed size is too large.
+        EorenError: the archive is damaged, even after its last member, or its decompressed size is too large.
     """
     with open_decompressed(path) as plain:
         try:

@@ -36,7 +36,7 @@ class Collection:
             :data:`eoren.dataset.index.COLUMNS`.
 
     Raises:
-        EorenError: The folder is not a store, or the store is empty or damaged.
+        EorenError: the folder is not a store, or the store is empty or damaged.
 
     Example:
         >>> import eoren, numpy as np, tempfile
@@ -69,14 +69,9 @@ class Collection:
 
     def __repr__(self) -> str:
         """Describe the store, for example ``Collection('store', 70,000 images, 28x28, 1 channel)``."""
-        sizes = self._sizes()
-        size = "no size"
-        if sizes:
-            width, height, channels = next(iter(sizes))
-            size = f"{width}x{height}, {channels} channel{'s' if channels > 1 else ''}"
-        if len(sizes) > 1:
-            size = f"{len(sizes)} sizes"
-        return f"Collection({str(self.store.folder)!r}, {len(self):,} image{'s' if len(self) != 1 else ''}, {size})"
+        sizes = [f"{width}x{height}, {n} channel{'s' * (n > 1)}" for width, height, n in self._sizes()]
+        size = sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes"
+        return f"Collection({str(self.store.folder)!r}, {len(self):,} image{'s' * (len(self) != 1)}, {size})"
 
     def __len__(self) -> int:
         return len(self._places)
@@ -135,12 +130,12 @@ class Collection:
             return self._cached[1][offset].numpy()
         return _flatten(self.store.networks(shard, group, offset, count=1))[0].numpy()
 
-    def matrix(self) -> Float[np.ndarray, "pictures parameters"]:
+    def matrix(self) -> Float[np.ndarray, "images parameters"]:
         """Return :meth:`weights` of all images, one row each.
 
         Raises:
             EorenError: A file is damaged.
-            ValueError: The networks differ in shape or number.
+            ValueError: the networks differ in shape or number.
         """
         return np.stack([self._row(number).numpy() for number in range(len(self))])
 
@@ -148,7 +143,7 @@ class Collection:
         """Return a PyTorch data set of ``(weights, class)`` for all images with a label; see :attr:`classes`.
 
         Raises:
-            EorenError: No image has a label, or the networks differ in shape.
+            EorenError: no image has a label, or the networks differ in shape.
         """
         return _WeightDataset(self)
 
@@ -214,7 +209,7 @@ class _WeightDataset(Dataset[tuple[Tensor, int]]):
         return self.weights[number], int(self.labels[number])
 
 
-def _flatten(field: Field) -> Float[Tensor, "pictures parameters"]:
+def _flatten(field: Field) -> Float[Tensor, "images parameters"]:
     """Return the parameters of each image, with the channel tuning in the last layer."""
     siren, tuning = field.siren, field.tuning
     weights = [*siren.weights[:-1], siren.weights[-1] * tuning.alpha]

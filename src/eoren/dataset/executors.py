@@ -130,7 +130,7 @@ class RayExecutor:
         """Run jobs, see :class:`Executor`.
 
         Raises:
-            EorenError: The cluster cannot be joined, or a job failed on several workers.
+            EorenError: the cluster cannot be joined, or a job failed on several workers.
         """
         ray = self._ray
         self._connect()
@@ -184,7 +184,7 @@ def make_executor(name: str, *, address: str | None = None, workers: int | None 
     """Create an executor by its name, ``local`` or ``ray``.
 
     Raises:
-        EorenError: The name is unknown, an argument does not suit it, or Ray is not installed.
+        EorenError: the name is unknown, an argument does not suit it, or Ray is not installed.
     """
     if name not in EXECUTORS:
         raise EorenError(f"executor must be one of {', '.join(EXECUTORS)}, got {name!r}")

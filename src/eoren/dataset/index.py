@@ -79,7 +79,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the rows of a shard atomically, replacing an existing file. NaN becomes null.
 
     Raises:
-        EorenError: The file cannot be written.
+        EorenError: the file cannot be written.
     """
     import pyarrow
 
@@ -100,8 +100,8 @@ def read_rows(path: Path, shard: int, size: int) -> "pyarrow.Table":
         size: number of images in a full shard.
 
     Raises:
-        EorenError: The file cannot be read.
-        ValueError: The file is damaged.
+        EorenError: the file cannot be read.
+        ValueError: the file is damaged.
     """
     import pyarrow
 

@@ -58,7 +58,7 @@ def check_pages(data: bytes, columns: int, max_rows: int, max_bytes: int) -> int
         Size of the largest dictionary in bytes, at least 1.
 
     Raises:
-        ValueError: The file is damaged, exceeds a limit, or uses a codec or an encoding that is not supported.
+        ValueError: the file is damaged, exceeds a limit, or uses a codec or an encoding that is not supported.
     """
     footer_size = int.from_bytes(data[-8:-4], "little")
     if len(data) < 12 or data[:4] != _MAGIC or data[-4:] != _MAGIC:
@@ -96,7 +96,7 @@ def read_footer(footer: bytes) -> tuple[int, list[list[Chunk]]]:
         The number of rows, and the columns of each row group.
 
     Raises:
-        ValueError: The footer is damaged, or has features that a simple table does not need.
+        ValueError: the footer is damaged, or has features that a simple table does not need.
     """
     fields, size = _parse(footer)
     if size != len(footer):
@@ -123,7 +123,7 @@ def read_pages(data: bytes, start: int, end: int) -> Iterator[Page]:
         end: position after the last page.
 
     Raises:
-        ValueError: The pages do not fill the range, or are of another type or encoding than a simple table has.
+        ValueError: the pages do not fill the range, or are of another type or encoding than a simple table has.
     """
     while start < end:
         header, header_size = _parse(data[start : min(start + _MAX_HEADER, end)])

@@ -112,7 +112,7 @@ def decode_content(name: str, content: Content) -> SourceImage:
     """Decode an image.
 
     Raises:
-        ImageError: The image is damaged or not an image. The message does not repeat the name.
+        ImageError: the image is damaged or not an image. The message does not repeat the name.
         EorenError: A temporary file cannot be written.
     """
     data = content.data

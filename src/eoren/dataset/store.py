@@ -87,7 +87,7 @@ class Store:
         manifest: what its shards have in common.
 
     Raises:
-        EorenError: The folder is not a store, the store is damaged, or pyarrow is not installed.
+        EorenError: the folder is not a store, the store is damaged, or pyarrow is not installed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -101,7 +101,7 @@ class Store:
         """Create or open a store, remove the leftovers of a killed run, and lock it against other writers.
 
         Raises:
-            EorenError: The folder is not a store, has other settings, or is locked by another run.
+            EorenError: the folder is not a store, has other settings, or is locked by another run.
         """
         import_parquet()
         is_new = not os.path.exists(folder)  # noqa: PTH110  pathlib raises for too long a name
@@ -155,7 +155,7 @@ class Store:
         """Read the rows of a shard.
 
         Raises:
-            EorenError: The index is damaged.
+            EorenError: the index is damaged.
         """
         path = self.index_path(shard)
         try:
@@ -201,7 +201,7 @@ class Store:
             count: number of images, by default all that follow.
 
         Raises:
-            EorenError: The file is missing or damaged.
+            EorenError: the file is missing or damaged.
         """
         path = self.shard_path(shard)
         try:

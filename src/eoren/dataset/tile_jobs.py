@@ -67,7 +67,7 @@ class TileGroupResult:
         """Deserialize a result.
 
         Raises:
-            EorenError: The data are damaged.
+            EorenError: the data are damaged.
         """
         try:
             header = json.loads(check_layout(data, len(data))[_KEY])
