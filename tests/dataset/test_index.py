@@ -129,9 +129,11 @@ def test_dictionaries_are_decoded_within_bounds(tmp_path):
     name = "a" * 30_000
     data = stored([row(place, name=name) for place in range(90)])
     assert read(tmp_path, data)["name"].to_pylist() == [name] * 90
-    name = "a" * 10_000_000
+    name = "a" * 2_000_000
     with pytest.raises(ValueError, match="would decode to more than 67108864 bytes"):
         read(tmp_path, stored([row(place, name=name) for place in range(90)]))
+    with pytest.raises(ValueError, match="a dictionary must have at most 4194304 bytes"):
+        read(tmp_path, stored([row(0, name="a" * 5_000_000)]))
 
 
 def test_a_folder_is_refused(tmp_path):

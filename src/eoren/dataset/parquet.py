@@ -25,6 +25,7 @@ _CHUNK = {2, 3, 4, 5, 6, 7}
 _METADATA = {1, 2, 3, 4, 5, 6, 7, 9, 11, 12, 13, 16}
 _MAX_HEADER = 1 << 12
 _MAX_DEPTH = 8
+_MAX_DICTIONARY = 1 << 22  # writers stop at about 1 MiB; every row may repeat a value
 
 
 class Chunk(NamedTuple):
@@ -81,6 +82,8 @@ def check_pages(data: bytes, columns: int, max_rows: int, max_bytes: int) -> int
         for page in read_pages(data, chunk.start, position):
             max_bytes -= page.size
             if page.is_dictionary:
+                if page.size > _MAX_DICTIONARY:
+                    raise ValueError(f"a dictionary must have at most {_MAX_DICTIONARY} bytes, got {page.size}")
                 largest = max(largest, page.size)
             else:
                 missing -= page.values
