@@ -17,7 +17,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import splu
 
-from eoren.composition.poisson import differences, inside
+from eoren.composition.poisson import forward_differences, solve_mask
 
 Scene = tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int], str]
 """Source, target, mask of the source's size, offset, mode."""
@@ -43,7 +43,10 @@ def as_opencv(scene: Scene) -> np.ndarray:
     there = np.s_[y + offset[1] : y + offset[1] + height, x + offset[0] : x + offset[0] + width]
     # In levels, where whole numbers can be equal.
     under = _bytes(target)[there].astype(np.float32)
-    own, of_source = differences(under), differences(_bytes(source)[y : y + height, x : x + width].astype(np.float32))
+    own, of_source = (
+        forward_differences(under),
+        forward_differences(_bytes(source)[y : y + height, x : x + width].astype(np.float32)),
+    )
     chosen = cv2.erode(mask, np.ones((3, 3)), iterations=3)[y : y + height, x : x + width, None, None] > 0
     if mode == "mixed":
         strong, weak = (np.abs(each[..., :1] - each[..., 1:]) for each in (of_source, own))
@@ -51,7 +54,7 @@ def as_opencv(scene: Scene) -> np.ndarray:
     unknown = np.zeros((height, width), bool)
     unknown[1:-1, 1:-1] = True
     found = _bytes(target) / 255
-    found[there] = inside(unknown, np.where(chosen, of_source, own) / 255, under / 255)
+    found[there] = solve_mask(unknown, np.where(chosen, of_source, own) / 255, under / 255)
     return cut_off(found)
 
 

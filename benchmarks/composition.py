@@ -26,9 +26,9 @@ from scipy.sparse.linalg import splu
 import eoren
 from benchmarks.cloning_peers import as_opencv, cut_off, fpie, fpie_limit, opencv
 from benchmarks.record import RESULTS, data, run_eoren, write_table
-from eoren.composition.operands import mask_of, opened_as
+from eoren.composition.operands import mask_weights, open_operand
 from eoren.composition.operations import Composition, Mode, clone
-from eoren.composition.poisson import differences, inside, over_rectangle
+from eoren.composition.poisson import forward_differences, solve_mask, solve_rectangle
 from eoren.evaluation.metrics import psnr
 
 OFFSETS = {"jet": (100, 50), "portrait": (0, 0)}
@@ -40,7 +40,7 @@ def scene(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     folder = data() / "cloning" / name
     names = ("fg.jpg", "bg.jpg", "mask.jpg") if name == "jet" else ("source.png", "target.png", "mask.png")
     source, target, mask = (eoren.read_image(folder / each) for each in names)
-    share = mask_of(opened_as(mask), opened_as(source), "source")
+    share = mask_weights(open_operand(mask), open_operand(source), "source")
     return source, target, (share > 0.5).astype(np.float32)
 
 
@@ -144,12 +144,12 @@ def scale(options: argparse.Namespace) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for height, width in ((1024, 1024), (1009, 1013), (2048, 2048)):
         image = np.random.default_rng(0).random((height, width, 3), np.float32)
-        guidance = differences(image)
+        guidance = forward_differences(image)
         y, x = np.mgrid[:height, :width]
         disc = np.hypot(x / width - 0.5, y / height - 0.5) < 0.3
         jobs: dict[str, Callable[[], np.ndarray]] = {
-            "rectangle": partial(over_rectangle, guidance, mean=np.full(3, 0.5)),
-            "disc": partial(inside, disc, guidance, image[::-1, ::-1]),
+            "rectangle": partial(solve_rectangle, guidance, mean=np.full(3, 0.5)),
+            "disc": partial(solve_mask, disc, guidance, image[::-1, ::-1]),
         }
         for what, job in jobs.items():
             _, seconds = timed(job)

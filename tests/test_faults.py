@@ -95,7 +95,7 @@ def test_what_cannot_be_done_is_said_in_one_line_and_nothing_is_lost(stage, belo
         "room for one of two files": "(No space left on device)",
         "read-only disk": "no permission|Read-only file system",
         "source vanished": "No such file",
-        "source vanishes at work": "pictures: has vanished; bring it back",
+        "source vanishes at work": "pictures: has disappeared; restore it",
         "one image vanishes at work": "1 failed; column 'error'",
         "field vanished": "No such file",
         "file limit": "File too large",

@@ -1,11 +1,11 @@
-"""The grids and the cycle as dense matrices, against what multigrid theory says of them."""
+"""Grids and V-cycles as dense matrices, against multigrid theory."""
 
 import numpy as np
 import pytest
 import torch
 from scipy.linalg import eigvals
 
-from eoren.composition.multigrid import Cycle, _gathered, _spread, grid_of, solved
+from eoren.composition.multigrid import VCycle, _prolong, _restrict, build_grid, solve
 from eoren.errors import EorenError
 
 HEIGHT, WIDTH = 30, 37
@@ -25,16 +25,16 @@ def dense(operator, shape):
 
 
 def interpolation(grid):
-    """P, from one axis to the other."""
+    """P along both axes."""
 
-    def spread(coarse):
-        rows = torch.empty(len(coarse), grid.own.shape[1])
-        fine = torch.empty(grid.own.shape)
-        _spread(coarse.T, grid.ends[1], out=rows.T)
-        _spread(rows, grid.ends[0], out=fine)
+    def prolong(coarse):
+        rows = torch.empty(len(coarse), grid.diagonal.shape[1])
+        fine = torch.empty(grid.diagonal.shape)
+        _prolong(coarse.T, grid.ends[1], out=rows.T)
+        _prolong(rows, grid.ends[0], out=fine)
         return fine
 
-    return spread
+    return prolong
 
 
 @pytest.mark.parametrize("name", MASKS)
@@ -46,37 +46,40 @@ def test_the_matrix_is_the_graph_laplacian_of_the_unknown_pixels(name):
         joined[a, b] = joined[b, a] = 1
     keep = np.diag(unknown.ravel().astype(float))
     expected = keep @ (np.diag(joined.sum(1) + weight.ravel()) - joined) @ keep
-    found = dense(grid_of(unknown, weight).times, unknown.shape)
+    found = dense(build_grid(unknown, weight).multiply, unknown.shape)
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", MASKS)
-def test_a_coarser_grid_is_the_finer_one_between_its_functions(name):
-    grid = grid_of(MASKS[name], None)
-    while grid.own.numel() > 30:
-        coarser = grid.coarser()
-        fine, spread = dense(grid.times, grid.own.shape), dense(interpolation(grid), coarser.own.shape)
+def test_the_coarse_matrix_is_the_galerkin_product(name):
+    grid = build_grid(MASKS[name], None)
+    while grid.diagonal.numel() > 30:
+        coarser = grid.coarsen()
+        fine, spread = dense(grid.multiply, grid.diagonal.shape), dense(interpolation(grid), coarser.diagonal.shape)
         gather = dense(
-            lambda u, grid=grid: _gathered(_gathered(u, grid.ends[0]).T, grid.ends[1]).T.contiguous(), grid.own.shape
+            lambda u, grid=grid: _restrict(_restrict(u, grid.ends[0]).T, grid.ends[1]).T.contiguous(),
+            grid.diagonal.shape,
         )
         np.testing.assert_allclose(gather, spread.T, atol=1e-6)
-        np.testing.assert_allclose(dense(coarser.times, coarser.own.shape), spread.T @ fine @ spread, atol=1e-5)
+        np.testing.assert_allclose(
+            dense(coarser.multiply, coarser.diagonal.shape), spread.T @ fine @ spread, atol=1e-5
+        )
         grid = coarser
 
 
-def test_between_kept_pixels_functions_are_linear():
-    """A free end goes on flat, and one with something known behind falls to its half."""
+def test_prolongation_is_linear_between_kept_pixels():
+    """A free end continues flat; an end with known pixels beyond it falls to one half."""
     out = torch.empty(6, 1)
     for end, last in ((1.0, 5.0), (0.5, 2.5)):
-        _spread(torch.tensor([[1.0], [2.0], [5.0]]), end, out)
+        _prolong(torch.tensor([[1.0], [2.0], [5.0]]), end, out)
         assert out[:, 0].tolist() == [1.0, 1.5, 2.0, 3.5, 5.0, last]
 
 
 @pytest.mark.parametrize("name", MASKS)
-def test_a_cycle_is_nearly_the_inverse_and_never_more(name):
+def test_a_cycle_is_symmetric_and_its_eigenvalues_are_bounded(name):
     unknown = MASKS[name]
-    grid = grid_of(unknown, None)
-    cycle, matrix, free = dense(Cycle(grid), unknown.shape), dense(grid.times, unknown.shape), unknown.ravel()
+    grid = build_grid(unknown, None)
+    cycle, matrix, free = dense(VCycle(grid), unknown.shape), dense(grid.multiply, unknown.shape), unknown.ravel()
     cycle, matrix = cycle[free][:, free], matrix[free][:, free]
     np.testing.assert_allclose(cycle, cycle.T, atol=1e-5)
     found = eigvals(cycle @ matrix).real
@@ -84,22 +87,22 @@ def test_a_cycle_is_nearly_the_inverse_and_never_more(name):
     assert found.min() > 0.5
 
 
-def test_solved_in_few_cycles_whatever_the_size(monkeypatch):
-    """Multigrid's point: twelve iterations do for images sixteen times as large."""
-    monkeypatch.setattr("eoren.composition.multigrid._MOST_ITERATIONS", 12)
+def test_the_number_of_iterations_does_not_grow_with_the_size(monkeypatch):
+    """Twelve iterations suffice for images sixteen times as large."""
+    monkeypatch.setattr("eoren.composition.multigrid._MAX_ITERATIONS", 12)
     for size in (32, 128, 512):
         y, x = np.mgrid[:size, :size]
         unknown = np.hypot(x - size / 2, y - size / 2) < 0.45 * size
-        cycle = Cycle(grid_of(unknown, None))
+        cycle = VCycle(build_grid(unknown, None))
         wanted = np.random.default_rng(0).random((size, size)) * unknown
-        right = cycle.grid.times(torch.from_numpy(wanted)).numpy()
-        np.testing.assert_allclose(solved(cycle, right), wanted, atol=1e-5)
+        right = cycle.grid.multiply(torch.from_numpy(wanted)).numpy()
+        np.testing.assert_allclose(solve(cycle, right), wanted, atol=1e-5)
 
 
-def test_what_cannot_be_solved_is_said(monkeypatch):
-    cycle = Cycle(grid_of(MASKS["disc"], None))
-    with pytest.raises(EorenError, match="gradients or weights are not finite"):
-        solved(cycle, np.where(MASKS["disc"], np.nan, 0.0))
-    monkeypatch.setattr("eoren.composition.multigrid._MOST_ITERATIONS", 1)
-    with pytest.raises(EorenError, match="not found"):
-        solved(cycle, np.where(MASKS["disc"], 1.0, 0.0))
+def test_divergence_and_nan_raise(monkeypatch):
+    cycle = VCycle(build_grid(MASKS["disc"], None))
+    with pytest.raises(EorenError, match="must be finite"):
+        solve(cycle, np.where(MASKS["disc"], np.nan, 0.0))
+    monkeypatch.setattr("eoren.composition.multigrid._MAX_ITERATIONS", 1)
+    with pytest.raises(EorenError, match="do not converge"):
+        solve(cycle, np.where(MASKS["disc"], 1.0, 0.0))

@@ -1,4 +1,4 @@
-"""What is composed, against the five-point equations written out by SciPy, OpenCV and closed forms."""
+"""Compositions, against the five-point equations, SciPy, OpenCV and closed forms."""
 
 from dataclasses import replace
 
@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 from scipy.sparse import diags, identity, kron, vstack
 from scipy.sparse.linalg import spsolve
-from tests.fields import with_parts
 
 from eoren import EorenError, clone, fill, fit, load, mix, save
 from eoren.composition.multigrid import TOLERANCE
-from eoren.composition.poisson import differences
+from eoren.composition.poisson import forward_differences
 from eoren.image.io import SourceImage, read_image
 
 TINY = {"width": 8, "depth": 2, "tile": None}
@@ -23,13 +22,13 @@ def random(*shape, seed=0):
 
 
 def smooth(height, width, channels=3, seed=0):
-    """Far from black and white, so that nothing is clamped."""
+    """Random colours far from black and white, so that nothing is clamped."""
     noise = random(height, width, channels, seed=seed)
     return 0.5 + np.float32(1.5) * (cv2.GaussianBlur(noise, (0, 0), 2).reshape(noise.shape) - np.float32(0.5))
 
 
 def poisson(unknown, target, chosen):
-    """Perez, Gangnet and Blake's equation 7, pixel by pixel: `chosen(p, q)` is what v says from q to p."""
+    """Perez, Gangnet and Blake's equation 7, pixel by pixel: `chosen(p, q)` is v from q to p."""
     height, width = unknown.shape
     number = -np.ones(unknown.shape, int)
     number[unknown] = np.arange(unknown.sum())
@@ -51,7 +50,7 @@ def poisson(unknown, target, chosen):
 
 @pytest.fixture
 def scene():
-    """Target, source, the source's mask and its offset: it touches the target's right border."""
+    """Target, source, mask of the source and its offset, at which it touches the right border of the target."""
     y, x = np.mgrid[:14, :16]
     return smooth(20, 24), smooth(14, 16, seed=1), ((x - 8) ** 2 + (y - 7) ** 2 < 30).astype(np.float32), (12, 3)
 
@@ -83,8 +82,8 @@ def test_clone_solves_the_equations_of_the_paper(scene, mode):
     np.testing.assert_array_equal(found[~unknown_of(scene)], target[~unknown_of(scene)])
 
 
-def test_of_equal_differences_the_sources_counts(scene):
-    """A mirror image in 8 bits has the target's differences with other signs: all of them are equal."""
+def test_equal_differences_are_taken_from_the_source(scene):
+    """An inverted image in 8 bits has the differences of the target with opposite signs."""
     target = np.random.default_rng(0).integers(60, 190, (14, 16, 3)).astype(np.uint8)
     source, mask = 250 - target, scene[2]
     np.testing.assert_array_equal(
@@ -93,8 +92,8 @@ def test_of_equal_differences_the_sources_counts(scene):
 
 
 @pytest.mark.parametrize("offset", [(0, 0), (12, 3), (-6, 4), (15, -7), (-5, -5)])
-def test_the_offset_is_where_the_sources_first_pixel_lies(scene, offset):
-    """A piece of the target, put back in its place, changes nothing; anywhere else it does."""
+def test_the_offset_is_the_position_of_the_first_source_pixel(scene, offset):
+    """A part of the target cloned to its own position changes nothing."""
     x, y = offset
     large = smooth(40, 44)
     target = large[10:30, 10:34].copy()
@@ -104,17 +103,17 @@ def test_the_offset_is_where_the_sources_first_pixel_lies(scene, offset):
     assert np.abs(clone(source, target, mask, offset=(x, y + 1)).colors - target).max() > 0.01
 
 
-def test_what_hangs_over_the_edge_is_clipped_with_a_notice(scene):
+def test_pixels_outside_the_target_are_cut_off_with_a_note(scene):
     target, source, mask, _ = scene
     composition = clone(source, target, mask, offset=(-6, 4))
     left_out = np.count_nonzero(mask[:, :6])
     assert composition.notes == (
-        f"{left_out} of the mask's {np.count_nonzero(mask)} pixels lie outside the target; left out",
+        f"{left_out} of the {np.count_nonzero(mask)} pixels of the mask lie outside the target and are left out",
     )
     assert clone(source, target, mask, offset=(3, 3)).notes == ()
 
 
-def test_a_mask_that_covers_everything_keeps_the_targets_mean(scene):
+def test_a_mask_of_everything_keeps_the_mean_of_the_target(scene):
     target, source = scene[0], smooth(20, 24, seed=7)
     found = clone(source, target, np.ones((20, 24))).colors
     np.testing.assert_allclose(found, source - source.mean((0, 1)) + target.mean((0, 1)), atol=1e-5)
@@ -122,30 +121,30 @@ def test_a_mask_that_covers_everything_keeps_the_targets_mean(scene):
     np.testing.assert_allclose(mixed.mean((0, 1)), target.mean((0, 1)), atol=1e-5)
 
 
-def test_colours_that_are_kept(scene):
+def test_keep_color_keeps_the_colours_of_the_source(scene):
     target, source, mask, offset = scene
     source = source + 0.2
-    none, some, much = (
+    free, weak, strong = (
         clone(source, target, mask, offset=offset, keep_color=w).colors[unknown_of(scene)].mean()
         for w in (0, 0.05, 100)
     )
-    assert none < some < much
+    assert free < weak < strong
     pasted = clone(source, target, mask, offset=offset, keep_color=1e5).colors
     np.testing.assert_allclose(pasted[7:13, 17:23], source[4:10, 5:11], atol=1e-3)
-    # Where nothing else is known, they are what anchors the colour.
+    # They replace the mean as the constraint where everything is unknown.
     found = clone(source, smooth(14, 16, seed=9), np.ones((14, 16)), keep_color=0.01).colors
     np.testing.assert_allclose(found, source, atol=ENOUGH)
 
 
-def test_a_soft_mask_takes_its_share_of_the_gradient(scene):
-    """With everything unknown and v integrable: target's and source's gradients by the mask's share."""
+def test_a_soft_mask_blends_gradients(scene):
+    """With everything unknown and v integrable, the result is a blend of source and target."""
     target, source = smooth(20, 24), smooth(20, 24, seed=3)
     found = clone(source, target, np.full((20, 24), 0.25)).colors
     expected = 0.25 * (source - source.mean((0, 1))) + 0.75 * (target - target.mean((0, 1))) + target.mean((0, 1))
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_noise_of_a_mask_is_no_mask(scene):
+def test_noise_of_a_mask_is_ignored(scene):
     target, source, mask, offset = scene
     noisy = np.clip(mask + 0.015 * (2 * random(*mask.shape, seed=2) - 1), 0, 1)
     np.testing.assert_array_equal(
@@ -153,7 +152,7 @@ def test_noise_of_a_mask_is_no_mask(scene):
     )
 
 
-def test_beyond_its_border_the_source_goes_on_flat():
+def test_the_source_repeats_its_border_pixels():
     target, source = smooth(12, 12), smooth(4, 4, seed=5)
     found = clone(source, target, np.ones((4, 4)), offset=(4, 4)).colors
     unknown = np.zeros((12, 12), bool)
@@ -165,7 +164,7 @@ def test_beyond_its_border_the_source_goes_on_flat():
     np.testing.assert_allclose(found, poisson(unknown, target, lambda p, q: at(p) - at(q)), atol=ENOUGH)
 
 
-def test_inputs_are_left_alone(scene):
+def test_inputs_are_not_modified(scene):
     target, source, mask, offset = scene
     kept = [each.copy() for each in (target, source, mask)]
     composition = clone(source, target, mask, offset=offset, mode="mixed")
@@ -209,18 +208,18 @@ def test_masks_are_the_mean_of_their_colours_times_their_alpha(scene):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"mask": np.zeros((14, 16))}, "the mask is empty: none of its pixels"),
-        ({"mask": np.ones((16, 14))}, "the mask is 14x16, but the source 16x14; give one of the same size"),
+        ({"mask": np.zeros((14, 16))}, "the mask is empty: no pixel, times the alpha of the source"),
+        ({"mask": np.ones((16, 14))}, "the mask must have the size of the source, 16x14, got 14x16; resize it"),
         ({"offset": (24, 0)}, "offset 24,0 puts the mask of 16x14 outside the target of 24x20"),
         ({"offset": (900, 0)}, "offset 900,0 puts the mask of 16x14 outside"),
         ({"offset": (3, 700)}, "offset 3,700 puts the mask of 16x14 outside"),
         ({"offset": (-900, -700)}, "offset -900,-700 puts the mask of 16x14 outside"),
-        ({"offset": (1.5, 0)}, "offset (1.5, 0) is not in whole pixels; round it"),
+        ({"offset": (1.5, 0)}, "offset must be in whole pixels, got (1.5, 0); round it"),
         ({"offset": (0, -14)}, "offset 0,-14 puts the mask of 16x14 outside"),
-        ({"mode": "paste"}, "mode 'paste' is unknown; choose one of import, mixed, average"),
-        ({"keep_color": -1.0}, "keep_color is -1.0, but must be"),
-        ({"keep_color": float("nan")}, "keep_color is nan, but must be"),
-        ({"source": np.full((14, 16), 2.0)}, r"must lie in \[0, 1\], got 2.0 to 2.0"),
+        ({"mode": "paste"}, "mode must be one of import, mixed, average, got 'paste'"),
+        ({"keep_color": -1.0}, "keep_color must be a finite number, 0 or above, got -1.0"),
+        ({"keep_color": float("nan")}, "keep_color must be a finite number, 0 or above, got nan"),
+        ({"source": np.full((14, 16), 2.0)}, "values range from 2.0 to 2.0"),
         ({"source": "missing.png"}, "missing.png: cannot be read"),
         ({"target": "missing.eoren"}, "missing.eoren: cannot be read"),
     ],
@@ -253,13 +252,13 @@ def test_opencv_agrees_where_conventions_do():
 # Mixing.
 
 
-def test_a_mix_of_gradients_is_the_mix_of_pixels():
+def test_mixed_gradients_are_those_of_mixed_pixels():
     a, b = random(15, 17, 3), random(15, 17, 3, seed=1)
     for weight in (0.0, 0.6, 1.0):
         np.testing.assert_allclose(mix(a, b, weight=weight).colors, weight * a + (1 - weight) * b, atol=1e-5)
 
 
-def test_keep_edges_is_least_squares_of_the_stronger_differences():
+def test_keep_edges_solves_for_the_stronger_differences():
     a, b = smooth(9, 11, 1), smooth(9, 11, 1, seed=1)
     composition = mix(a, b, weight=0.3, keep_edges=True)
     rows = [diags([-np.ones(n - 1), np.ones(n - 1)], [0, 1], shape=(n - 1, n)) for n in (11, 9)]
@@ -286,9 +285,9 @@ def test_sizes_that_differ():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"weight": 1.5}, "weight is 1.5"),
-        ({"weight": float("nan")}, "weight is nan"),
-        ({"sizes": "fit"}, "sizes 'fit' is unknown"),
+        ({"weight": 1.5}, "weight must lie between 0 and 1, got 1.5"),
+        ({"weight": float("nan")}, "weight must lie between 0 and 1, got nan"),
+        ({"sizes": "fit"}, "sizes must be one of crop, pad, resize, got 'fit'"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")
@@ -308,7 +307,7 @@ def test_fill_solves_laplaces_equation(scene):
     np.testing.assert_allclose(fill(spoiled, mask).colors, expected, atol=ENOUGH)
 
 
-def test_biharmonic_carries_slopes_on_where_the_membrane_does_not():
+def test_biharmonic_continues_slopes():
     y, x = np.mgrid[:20, :24] / 24
     image = (0.2 + x**2 * 0.5)[..., None].astype(np.float32)
     mask = np.hypot(x - 0.5, y - 0.4) < 0.25
@@ -320,7 +319,7 @@ def test_fill_refuses():
     for mask, message in [
         (np.zeros((9, 9)), "the mask is empty"),
         (np.ones((9, 9)), "the mask covers every pixel"),
-        (np.ones((8, 9)), "the mask is 9x8, but the image 9x9"),
+        (np.ones((8, 9)), "the mask must have the size of the image, 9x9, got 9x8"),
     ]:
         with pytest.raises(EorenError, match=message):
             fill(random(9, 9), mask)
@@ -355,14 +354,11 @@ def test_operands_may_be_fields(scene, tmp_path):
     )
 
 
-def test_a_field_that_claims_to_be_huge_is_not_drawn_whole(scene, tmp_path):
+def test_a_field_that_claims_a_huge_size_is_not_rendered(scene, tmp_path):
     target, source, mask, offset = scene
     field = fit(source, steps=1, **TINY).field
-    save(
-        with_parts(field, tiling=replace(field.representation.tiling, width=2**15, height=2**15)),
-        tmp_path / "a.eoren",
-    )
-    with pytest.raises(EorenError, match=r"a field of 32768 x 32768 pixels and \d+ bytes"):
+    save(replace(field, tiling=replace(field.tiling, width=2**15, height=2**15)), tmp_path / "a.eoren")
+    with pytest.raises(EorenError, match=r"a field of 32768 x 32768 pixels in \d+ bytes"):
         clone(tmp_path / "a.eoren", target, mask, offset=offset)
 
 
@@ -371,7 +367,7 @@ def test_the_networks_way_follows_the_guidance_and_is_tuned_to_what_is_known():
     composition = mix(a, b, weight=0.6)
     result = composition.fit(solver="network", steps=400, width=24, depth=2, seed=1)
     assert result.settings.objective == "gradient"
-    assert result.field.representation.tiling.count == 1
+    assert result.field.tiling.count == 1
     assert result.metrics.psnr > 29
     known = clone(a, b, np.pad(np.ones((6, 6)), ((5, 5), (6, 6))))
     field = known.fit(solver="network", steps=30, width=8, depth=2).field
@@ -395,27 +391,27 @@ def test_fits_refuse(solver, given, message):
         mix(random(8, 9), random(8, 9, seed=1)).fit(solver=solver, **{"steps": 1, **given})
 
 
-def test_guidance_is_the_targets_gradient_where_the_mask_does_not_reach(scene):
+def test_guidance_outside_the_mask_is_the_gradient_of_the_target(scene):
     target, source, mask, (x, y) = scene
     composition = clone(source, target, mask, offset=(x, y))
     unknown, guidance = unknown_of(scene), composition.guide()
     far = ~cv2.dilate(unknown.astype(np.uint8), np.ones((3, 3))).astype(bool)
-    np.testing.assert_array_equal(guidance[far], differences(target)[far])
+    np.testing.assert_array_equal(guidance[far], forward_differences(target)[far])
     i, j = np.argwhere(unknown & np.roll(unknown, -1, 1))[3]
     np.testing.assert_allclose(guidance[i, j, :, 0], source[i - y, j - x + 1] - source[i - y, j - x])
 
 
 @pytest.mark.usefixtures("unchecked")
 def test_biharmonic_has_no_gradient_field(scene):
-    with pytest.raises(EorenError, match="follows no gradient field"):
+    with pytest.raises(EorenError, match="has no gradient field"):
         fill(scene[1], scene[2], method="biharmonic").fit(solver="network", steps=1)
     with pytest.raises(EorenError, match="solver 'magic' is unknown"):
         fill(scene[1], scene[2]).fit(solver="magic")
 
 
 @pytest.mark.parametrize("mode", ["import", "mixed", "average"])
-def test_real_pictures(data, mode):
-    """The jet: an offset is needed, and the mask is a JPEG. Outside the mask nothing changes."""
+def test_real_images(data, mode):
+    """A scene with an offset and a JPEG mask."""
     folder = data / "cloning" / "jet"
     target = read_image(folder / "bg.jpg")
     composition = clone(folder / "fg.jpg", folder / "bg.jpg", folder / "mask.jpg", offset=(100, 50), mode=mode)

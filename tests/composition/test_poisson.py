@@ -1,4 +1,4 @@
-"""The solvers, against SciPy's factorisation of the same least squares and against closed forms."""
+"""Poisson solvers, against sparse factorisations of SciPy and closed forms."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from scipy.sparse import diags, identity, kron, vstack
 from scipy.sparse.linalg import lsqr, spsolve
 
 from eoren.composition.multigrid import TOLERANCE
-from eoren.composition.poisson import biharmonic_inside, box_around, differences, inside, over_rectangle
+from eoren.composition.poisson import bounding_box, fill_biharmonic, forward_differences, solve_mask, solve_rectangle
 from eoren.errors import EorenError
 
 SIZES = [(1, 1), (1, 6), (7, 1), (2, 2), (5, 7), (13, 8), (16, 31), (31, 16)]
@@ -17,7 +17,7 @@ def random(*shape, seed=0):
 
 
 def equations(height, width):
-    """Forward differences to the right and down, as one sparse matrix over the pixels, row by row."""
+    """Build the sparse matrix of forward differences, to the right and then down."""
 
     def along(count):
         return diags([-np.ones(count - 1), np.ones(count - 1)], [0, 1], shape=(count - 1, count))
@@ -30,7 +30,7 @@ def wanted(guidance, c):
 
 
 def exact(unknown, guidance, colors, weight=None, pull=None):
-    """The same by SciPy, from the equations of the differences that touch the mask."""
+    """Solve with SciPy the equations of the differences that touch the mask."""
     rows, free = equations(*unknown.shape), unknown.ravel()
     rows = rows[np.asarray(abs(rows)[:, free].sum(1)).ravel() > 0]
     every = equations(*unknown.shape)
@@ -64,7 +64,7 @@ def masks(height=37, width=45):
 def test_rectangle_is_the_least_squares_solution(size, weight):
     height, width = size
     guidance, colors, mean = random(height, width, 2, 2) - 0.5, random(height, width, 2), np.array([0.3, 0.6])
-    found = over_rectangle(guidance, mean=mean, colors=colors, weight=weight)
+    found = solve_rectangle(guidance, mean=mean, colors=colors, weight=weight)
     rows = equations(height, width)
     for c in range(2):
         normal, right = rows.T @ rows, rows.T @ wanted(guidance, c)
@@ -77,9 +77,9 @@ def test_rectangle_is_the_least_squares_solution(size, weight):
         np.testing.assert_allclose(found[:, :, c].ravel(), np.ravel(expected), atol=2e-6)
 
 
-def test_a_pictures_own_differences_give_the_picture():
+def test_the_differences_of_an_image_restore_it():
     image = random(23, 29, 3)
-    found = over_rectangle(differences(image), mean=image.mean((0, 1)))
+    found = solve_rectangle(forward_differences(image), mean=image.mean((0, 1)))
     np.testing.assert_allclose(found, image, atol=1e-6)
 
 
@@ -87,15 +87,15 @@ def test_a_pictures_own_differences_give_the_picture():
 def test_mask_is_the_least_squares_solution(name):
     unknown = masks()[name]
     guidance, colors = random(*unknown.shape, 2, 2, seed=1) - 0.5, random(*unknown.shape, 2, seed=2)
-    found = inside(unknown, guidance, colors)
+    found = solve_mask(unknown, guidance, colors)
     np.testing.assert_allclose(found, exact(unknown, guidance, colors), atol=TOLERANCE)
     np.testing.assert_array_equal(found[~unknown], colors[~unknown].astype(np.float32))
 
 
 @pytest.mark.parametrize("depth", [0.01, 1.0, 100.0])
 @pytest.mark.parametrize("shape", ["disc", "all but a pixel", "slant"])
-def test_the_error_that_is_left_is_the_one_promised(shape, depth):
-    """Hollows as deep as `depth`, and a fine weave: the error against SciPy's factorisation, not a residual."""
+def test_the_error_is_below_the_tolerance(shape, depth):
+    """Low frequencies of amplitude `depth` and high ones, against a factorisation."""
     height, width = 150, 141
     y, x = np.mgrid[:height, :width]
     unknown = {
@@ -104,59 +104,59 @@ def test_the_error_that_is_left_is_the_one_promised(shape, depth):
         "slant": x + 0.37 * y > 60,
     }[shape]
     hollow = depth * np.sin(3 * x / width) * np.cos(2 * y / height)
-    guidance = differences((hollow + 0.3 * random(height, width))[..., None])
+    guidance = forward_differences((hollow + 0.3 * random(height, width))[..., None])
     guidance += 0.1 * random(height, width, 1, 2, seed=1)
     colors = random(height, width, 1, seed=2)
-    left = np.abs(inside(unknown, guidance, colors) - exact(unknown, guidance, colors)).max()
+    left = np.abs(solve_mask(unknown, guidance, colors) - exact(unknown, guidance, colors)).max()
     # Half a level of 16 bits; what float32 colours of this depth can hold comes on top.
     assert left < 0.5 / 65535 + 2e-7 * depth
 
 
-def test_the_box_around_a_mask_ends_where_the_picture_does():
+def test_the_bounding_box_is_limited_by_the_image():
     y, x = np.mgrid[:10, :12]
-    assert box_around((y > 2) & (y < 5) & (x > 6)) == (slice(2, 6), slice(6, 12))
-    assert box_around((y == 0) & (x == 4), 2) == (slice(0, 3), slice(2, 7))
+    assert bounding_box((y > 2) & (y < 5) & (x > 6)) == (slice(2, 6), slice(6, 12))
+    assert bounding_box((y == 0) & (x == 4), 2) == (slice(0, 3), slice(2, 7))
 
 
-def test_weights_draw_towards_colours():
+def test_weights_pull_towards_colours():
     unknown = masks()["disc"]
     guidance, colors, pull = (random(*unknown.shape, *more, seed=k) for k, more in enumerate([(1, 2), (1,), (1,)]))
     weight = random(*unknown.shape, seed=5)
-    found = inside(unknown, guidance, colors, weight=weight, pull=pull)
+    found = solve_mask(unknown, guidance, colors, weight=weight, pull=pull)
     np.testing.assert_allclose(found, exact(unknown, guidance, colors, weight, pull), atol=TOLERANCE)
 
 
-def test_weights_alone_hold_a_mask_that_covers_everything():
+def test_weights_suffice_for_a_mask_of_everything():
     unknown = np.ones((12, 17), bool)
     guidance, pull, weight = random(12, 17, 1, 2), random(12, 17, 1), np.full((12, 17), 0.02)
-    found = inside(unknown, guidance, np.zeros((12, 17, 1)), weight=weight, pull=pull)
-    np.testing.assert_allclose(found, over_rectangle(guidance, colors=pull, weight=0.02), atol=TOLERANCE)
+    found = solve_mask(unknown, guidance, np.zeros((12, 17, 1)), weight=weight, pull=pull)
+    np.testing.assert_allclose(found, solve_rectangle(guidance, colors=pull, weight=0.02), atol=TOLERANCE)
 
 
 def test_membrane_obeys_the_maximum_principle():
     unknown, colors = masks()["disc"], random(37, 45, 1)
-    found = inside(unknown, np.zeros((37, 45, 1, 2)), colors)
+    found = solve_mask(unknown, np.zeros((37, 45, 1, 2)), colors)
     assert found[unknown].min() > colors.min()
     assert found[unknown].max() < colors.max()
 
 
-def test_operands_are_left_alone():
+def test_inputs_are_not_modified():
     unknown, guidance, colors = masks()["disc"], random(37, 45, 1, 2), random(37, 45, 1)
     kept = unknown.copy(), guidance.copy(), colors.copy()
-    inside(unknown, guidance, colors)
-    biharmonic_inside(unknown, colors)
-    over_rectangle(guidance, colors=colors, weight=0.1)
+    solve_mask(unknown, guidance, colors)
+    fill_biharmonic(unknown, colors)
+    solve_rectangle(guidance, colors=colors, weight=0.1)
     for before, after in zip(kept, (unknown, guidance, colors), strict=True):
         np.testing.assert_array_equal(before, after)
 
 
 @pytest.mark.parametrize("power", [(1, 0), (1, 1), (3, 0), (2, 1), (0, 3)])
-def test_biharmonic_gives_cubics_back(power):
+def test_biharmonic_restores_cubics(power):
     """The squared five-point Laplacian of any cubic is zero."""
     y, x = np.mgrid[:24, :30] / 30
     image = (x ** power[0] * y ** power[1])[..., None]
     hole = (np.hypot(x - 0.5, y - 0.4) < 0.25) & (x > 0.1)
-    found = biharmonic_inside(hole, np.where(hole[..., None], 9.0, image))
+    found = fill_biharmonic(hole, np.where(hole[..., None], 9.0, image))
     np.testing.assert_allclose(found, image, atol=1e-6)
 
 
@@ -167,32 +167,32 @@ def test_biharmonic_is_the_least_squares_solution_at_the_border():
     expected = lsqr(
         laplacian[:, free], -laplacian[:, ~free] @ colors.ravel()[~free], atol=1e-15, btol=1e-15, iter_lim=20000
     )
-    np.testing.assert_allclose(biharmonic_inside(unknown, colors)[unknown][:, 0], expected[0], atol=1e-4)
+    np.testing.assert_allclose(fill_biharmonic(unknown, colors)[unknown][:, 0], expected[0], atol=1e-4)
 
 
-def test_nothing_known():
+def test_masks_of_everything_are_refused():
     unknown = np.ones((5, 5), bool)
     for solve in (
-        lambda: inside(unknown, random(5, 5, 1, 2), random(5, 5, 1)),
-        lambda: biharmonic_inside(unknown, random(5, 5, 1)),
+        lambda: solve_mask(unknown, random(5, 5, 1, 2), random(5, 5, 1)),
+        lambda: fill_biharmonic(unknown, random(5, 5, 1)),
     ):
         with pytest.raises(EorenError, match="the mask covers every pixel"):
             solve()
 
 
-def test_nothing_unknown():
+def test_empty_masks_change_nothing():
     unknown, colors = np.zeros((5, 5), bool), random(5, 5, 1)
-    np.testing.assert_allclose(inside(unknown, random(5, 5, 1, 2), colors), colors, atol=1e-7)
-    np.testing.assert_allclose(biharmonic_inside(unknown, colors), colors, atol=1e-7)
+    np.testing.assert_allclose(solve_mask(unknown, random(5, 5, 1, 2), colors), colors, atol=1e-7)
+    np.testing.assert_allclose(fill_biharmonic(unknown, colors), colors, atol=1e-7)
 
 
-def test_too_large_for_a_factorisation(monkeypatch):
-    monkeypatch.setattr("eoren.composition.poisson._MOST_FACTORED", 10)
-    with pytest.raises(EorenError, match="biharmonic filling takes at most 10; use the membrane"):
-        biharmonic_inside(masks()["disc"], random(37, 45, 1))
+def test_masks_too_large_for_a_factorisation_are_refused(monkeypatch):
+    monkeypatch.setattr("eoren.composition.poisson._MAX_FACTORED", 10)
+    with pytest.raises(EorenError, match=r"must have at most 10 pixels, got \d+; use the membrane"):
+        fill_biharmonic(masks()["disc"], random(37, 45, 1))
 
 
-def test_gradients_that_are_not_finite():
+def test_gradients_that_are_not_finite_are_refused():
     guidance = np.full((37, 45, 1, 2), np.inf)
     with pytest.raises(EorenError, match="finite"), np.errstate(invalid="ignore"):
-        inside(masks()["disc"], guidance, random(37, 45, 1))
+        solve_mask(masks()["disc"], guidance, random(37, 45, 1))

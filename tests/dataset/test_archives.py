@@ -14,7 +14,7 @@ from eoren.dataset.sources import open_source
 from eoren.errors import EorenError
 from eoren.fs.decompression import FREE_BYTES
 
-# Nothing that a packer could make shorter.
+# Random bytes, which cannot be compressed.
 CONTENTS = {f"x/{k}.png": np.random.default_rng(k).bytes(700) for k in range(5)}
 
 
@@ -37,7 +37,7 @@ def tarred(contents=CONTENTS, **options):
 
 
 def sealed(data, at, **fields):
-    """A tar with other bytes in a header, and its checksum."""
+    """Replace bytes in a header of a tar archive and correct its checksum."""
     data = bytearray(data)
     for place, value in fields.items():
         start = at + int(place[1:])
@@ -49,7 +49,7 @@ def sealed(data, at, **fields):
 
 @pytest.fixture
 def read(tmp_path):
-    """What an archive gives."""
+    """Read all members of an archive."""
 
     def read(data):
         path = tmp_path / "archive"
@@ -79,14 +79,14 @@ def test_intact_tars_are_read(read, packer):
     assert read(packer(tarred())) == CONTENTS
 
 
-def test_several_packed_parts_in_a_row_are_one(read):
+def test_concatenated_gzip_members_are_read(read):
     data = tarred()
     assert read(gzip.compress(data[:3000]) + gzip.compress(data[3000:])) == CONTENTS
 
 
 @packers
 @pytest.mark.parametrize("member", range(1, 5))
-def test_a_tar_with_one_bad_header_loses_nothing_silently(refuses, packer, member):
+def test_a_tar_with_a_damaged_header_is_refused(refuses, packer, member):
     data = bytearray(tarred())
     data[member * 1536 + 100] ^= 1
     refuses(packer(bytes(data)), "damaged archive (")
@@ -94,20 +94,20 @@ def test_a_tar_with_one_bad_header_loses_nothing_silently(refuses, packer, membe
 
 @packers
 @pytest.mark.parametrize("member", range(1, 5))
-def test_nor_one_whose_header_is_blank(refuses, packer, member):
+def test_a_tar_with_a_blank_header_is_refused(refuses, packer, member):
     data = bytearray(tarred())
     data[member * 1536 :][:512] = data[member * 1536 : member * 1536 + 512] = bytes(512)
-    refuses(packer(bytes(data)), "damaged archive (there is more behind its end)")
+    refuses(packer(bytes(data)), "damaged archive (it has data after its end)")
 
 
 @packers
 @pytest.mark.parametrize("end", [5 * 1536, 4 * 1536, 4 * 1536 + 300, 4 * 1536 + 700, 2 * 1536])
-def test_nor_one_that_is_cut_off(refuses, packer, end):
+def test_a_truncated_tar_is_refused(refuses, packer, end):
     refuses(packer(tarred()[:end]), "damaged archive (")
 
 
 @pytest.mark.parametrize("packer", [*PACKERS.values()][1:], ids=[*PACKERS][1:])
-def test_packed_tars_are_checked_to_their_end(refuses, packer):
+def test_compressed_tars_are_checked_to_their_end(refuses, packer):
     data = packer(tarred())
     refuses(data[:-6] + bytes([data[-6] ^ 1]) + data[-5:], "damaged archive (")
     refuses(data[:-3], "damaged archive (")
@@ -115,7 +115,7 @@ def test_packed_tars_are_checked_to_their_end(refuses, packer):
     refuses(data[:middle] + bytes(200) + data[middle + 200 :], "damaged archive (")
 
 
-def test_headers_of_tars_that_claim_too_much(refuses):
+def test_tar_headers_that_claim_too_much_are_refused(refuses):
     data = tarred()
     refuses(sealed(data, 1536, _124=b"\x80" + bytes(4) + b"\x7f" + bytes(6)), "unexpected end of data")
     other = tarred({"a.txt": b"text", **CONTENTS})
@@ -127,8 +127,8 @@ def test_headers_of_tars_that_claim_too_much(refuses):
     refuses(sealed(data, 1536, _124=b"00000002001\0", _156=b"g"), "a header claims 1025 bytes")
 
 
-def test_texts_about_members_of_tars_are_bounded_together(read, refuses):
-    """Each is parsed, and every member goes through those that are about all."""
+def test_extended_headers_are_bounded_together(read, refuses):
+    """Each is parsed, and global ones are applied to every member."""
     data = tarred({"x/0.png": b""})
     text = sealed(data, 0, _124=b"%011o\0" % 2**20, _156=b"x")[:512] + b"5 a=\n" * 209715 + b"\0"
     assert read((text + data[:512]) * 8 + bytes(1024)) == {"x/0.png": b""}
@@ -138,8 +138,8 @@ def test_texts_about_members_of_tars_are_bounded_together(read, refuses):
     refuses((text + data[:512]) * 3 + bytes(1024), "a header claims 512 bytes")
 
 
-def test_a_tar_does_not_lead_back(refuses):
-    """A size below zero in a text about the next member, before which the next would begin."""
+def test_negative_member_sizes_are_refused(refuses):
+    """An extended header may claim one, which would lead back in the file."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w", format=tarfile.PAX_FORMAT) as archive:
         member = tarfile.TarInfo("x/0.png")
@@ -148,7 +148,7 @@ def test_a_tar_does_not_lead_back(refuses):
     refuses(data.getvalue(), "a member of -1536 bytes")
 
 
-def test_a_sparse_member_is_its_own_affair(read):
+def test_a_sparse_member_affects_no_other(read):
     data = sealed(tarred(), 1536, _156=b"S", _386=b"%011o\0%011o\0" % (2**36, 0), _483=b"77777777777\0")
     found = read(data)
     assert "sparse" in str(found.pop("x/1.png"))
@@ -156,10 +156,10 @@ def test_a_sparse_member_is_its_own_affair(read):
 
 
 @packers
-def test_tars_are_unpacked_within_bounds(read, refuses, packer):
+def test_tars_are_decompressed_within_bounds(read, refuses, packer):
     data = tarred({"x/0.npy": bytes(FREE_BYTES)})
     if packer is bytes:
-        assert len(read(data)["x/0.npy"]) == FREE_BYTES  # nothing was packed
+        assert len(read(data)["x/0.npy"]) == FREE_BYTES  # it is not compressed
     else:
         refuses(packer(data), "must have at most 67108864 bytes")
 
@@ -171,12 +171,12 @@ def test_stored_and_deflated_members_of_a_zip_are_read(read):
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_other_ways_to_pack_are_named(read, method):
+def test_other_compression_methods_are_refused(read, method):
     assert "compression" in str(read(zipped(method=method))["x/0.png"])
 
 
 def changed(data, record, offset, value):
-    """A zip with other bytes in the first record of its kind."""
+    """Replace bytes in the first record of a kind."""
     at = data.index(record) + offset
     return data[:at] + value + data[at + len(value) :]
 
@@ -193,7 +193,7 @@ def changed(data, record, offset, value):
     ],
     ids=["deflate", "method", "encrypted", "header", "size", "checksum"],
 )
-def test_a_damaged_member_of_a_zip_is_its_own_affair(read, bad):
+def test_a_damaged_member_of_a_zip_affects_no_other(read, bad):
     found = read(bad)
     error = found.pop("x/0.png")
     assert str(error).startswith("cannot be unpacked (")
@@ -211,19 +211,19 @@ def test_a_damaged_member_of_a_zip_is_its_own_affair(read, bad):
     ],
     ids=["record", "version", "name", "size"],
 )
-def test_a_zip_whose_list_is_damaged_is_refused(refuses, bad):
+def test_a_zip_with_a_damaged_directory_is_refused(refuses, bad):
     refuses(bad, "damaged archive (")
 
 
-def test_zips_are_unpacked_within_bounds(read, refuses):
+def test_zips_are_decompressed_within_bounds(read, refuses):
     half = bytes(FREE_BYTES // 2)
     assert len(read(zipped({"0.npy": half, "1.npy": half}))) == 2
-    refuses(zipped({"0.npy": half, "1.npy": half, "2.npy": b"1"}), "would become 67108865 bytes")
-    refuses(changed(zipped(), b"PK\1\2", 24, struct.pack("<I", 2**32 - 2)), "would become 42949")
+    refuses(zipped({"0.npy": half, "1.npy": half, "2.npy": b"1"}), "must have at most 67108864 bytes, got 67108865")
+    refuses(changed(zipped(), b"PK\1\2", 24, struct.pack("<I", 2**32 - 2)), "got 42949")
 
 
-def test_a_member_gives_no_more_than_it_says(read):
-    """What deflates to a gigabyte may say that it is ten bytes."""
+def test_a_member_is_read_up_to_its_claimed_size(read):
+    """A member that decompresses to gigabytes may claim ten bytes."""
     data = changed(zipped({"0.npy": bytes(FREE_BYTES)}), b"PK\1\2", 24, struct.pack("<I", 10))
     tracemalloc.start()
     error = read(data)["0.npy"]
@@ -233,7 +233,7 @@ def test_a_member_gives_no_more_than_it_says(read):
     assert peak < FREE_BYTES / 8
 
 
-def test_what_might_be_lzma_is_not_tried(refuses, monkeypatch):
+def test_lzma_without_a_magic_number_is_not_tried(refuses, monkeypatch):
     """Thirteen bytes may claim a dictionary of four gigabytes."""
     monkeypatch.setattr(lzma, "LZMAFile", None)
-    refuses(b"\x5d\0\0" + b"\xff" * 60, "is no image, folder")
+    refuses(b"\x5d\0\0" + b"\xff" * 60, "is not an image, folder")

@@ -1,4 +1,4 @@
-"""The engine 'ray', in a process of its own: a cluster leaves threads and warnings behind."""
+"""Executors. Ray runs in a process of its own, because a cluster leaves threads and warnings behind."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import eoren
-from eoren.dataset.executors import engine_of
+from eoren.dataset.executors import make_executor
 from eoren.errors import EorenError
 
 FIT = """
@@ -22,7 +22,7 @@ def kill():
     while True:
         for status in Path("/proc").glob("[0-9]*/cmdline"):
             try:
-                if status.read_bytes().startswith(b"ray::_do_alone") and below(int(status.parent.name)):
+                if status.read_bytes().startswith(b"ray::_run_alone") and below(int(status.parent.name)):
                     os.kill(int(status.parent.name), signal.SIGKILL)
                     print("killed", flush=True)
                     return
@@ -40,43 +40,43 @@ def below(pid):
 
 if sys.argv[2] == "kill":
     threading.Thread(target=kill, daemon=True).start()
-print(eoren.fit_many(images, store=sys.argv[1], steps=200, shard=4, engine=sys.argv[3], workers=2).pictures)
+print(eoren.fit_many(images, store=sys.argv[1], steps=200, shard=4, executor=sys.argv[3], workers=2).pictures)
 """
 
 
-def run(folder, kill, engine):
+def run(folder, kill, executor):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", FIT, str(folder), kill, engine]
+    command = [sys.executable, "-c", FIT, str(folder), kill, executor]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for the worker in /proc")
-def test_a_lost_worker_costs_nothing(tmp_path):
+def test_jobs_of_a_lost_worker_are_retried(tmp_path):
     pytest.importorskip("ray")
     done = run(tmp_path / "ray", "kill", "ray")
-    said = done.stdout.split()  # and what Ray says of the loss
-    assert (said[0], said[-1]) == ("killed", "12"), done.stderr
+    words = done.stdout.split()  # Ray prints messages between these two
+    assert (words[0], words[-1]) == ("killed", "12"), done.stderr
     assert run(tmp_path / "local", "-", "local").stdout.split() == ["12"]
     one, other = (eoren.Collection(tmp_path / name) for name in ("ray", "local"))
     assert (one.matrix() == other.matrix()).all()
     assert one.index["psnr"].to_pylist() == other.index["psnr"].to_pylist()
 
 
-def test_without_ray_the_error_says_what_to_install(monkeypatch):
+def test_missing_ray_raises_with_the_package_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(EorenError, match=r"needs Ray; pip install 'eoren\[ray\]'"):
-        engine_of("ray")
+        make_executor("ray")
 
 
-def test_without_pyarrow_the_error_says_what_to_install(monkeypatch, tmp_path):
+def test_missing_pyarrow_raises_with_the_package_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(EorenError, match=r"need pyarrow; pip install 'eoren\[collections\]'"):
         eoren.Collection(tmp_path)
 
 
-def test_what_the_threads_need_is_asked_for_before_they_start(monkeypatch, tmp_path):
+def test_memory_of_threads_is_checked_before_they_start(monkeypatch, tmp_path):
     """A thread that dies at its start would be waited for without end."""
-    monkeypatch.setattr("eoren.dataset.executors._ROOM", 1 << 60)
+    monkeypatch.setattr("eoren.dataset.executors._THREAD_BYTES", 1 << 60)
     with pytest.raises(MemoryError):
         eoren.fit_many([np.zeros((8, 8), np.float32)], store=tmp_path / "store", steps=1)

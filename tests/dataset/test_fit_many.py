@@ -21,7 +21,7 @@ IMAGES = np.random.default_rng(3).random((9, 12, 14, 1), np.float32)
 
 
 def rows(folder):
-    """The index as anybody reads it."""
+    """The index as other programs read it."""
     return pyarrow.parquet.read_table(folder / "index").sort_by("number").to_pylist()
 
 
@@ -34,7 +34,7 @@ def store(tmp_path):
     return tmp_path / "store"
 
 
-def test_every_picture_has_a_row_that_is_true(store):
+def test_every_image_has_a_correct_row(store):
     summary = fit_many([(image, k % 3) for k, image in enumerate(IMAGES)], store=store, steps=20, shard=4)
     assert (summary.pictures, summary.failed, summary.earlier) == (9, 0, 0)
     found = rows(store)
@@ -51,7 +51,7 @@ def test_every_picture_has_a_row_that_is_true(store):
 
 
 @pytest.mark.parametrize("objective", ["gradient", "pixel", "sobolev"])
-def test_a_picture_among_many_is_what_it_is_alone(store, objective):
+def test_an_image_among_many_is_fitted_as_if_alone(store, objective):
     fit_many(IMAGES, store=store, steps=15, objective=objective)
     collection = eoren.Collection(store)
     seed = collection[4].provenance.seed
@@ -60,7 +60,7 @@ def test_a_picture_among_many_is_what_it_is_alone(store, objective):
     np.testing.assert_allclose(collection[4].color(points), alone.color(points), atol=2e-3)
 
 
-def test_weights_are_the_whole_function(store):
+def test_weights_define_the_whole_function(store):
     fit_many(IMAGES, store=store, steps=5)
     collection = eoren.Collection(store)
     field, row = collection[2], collection.weights(2)
@@ -77,6 +77,33 @@ def test_weights_are_the_whole_function(store):
     np.testing.assert_array_equal(collection.matrix()[2], row)
 
 
+def test_repr_describes_the_store(store):
+    fit_many(np.zeros((1200, 8, 8), np.float32), store=store, steps=0, workers=1)
+    assert repr(eoren.Collection(store)) == f"Collection('{store}', 1,200 images, 8x8, 1 channel)"
+    sizes = [np.zeros((8, 9, 3), np.float32), np.zeros((9, 8, 3), np.float32)]
+    fit_many(sizes, store=store.with_name("sizes"), steps=0)
+    assert repr(eoren.Collection(store.with_name("sizes"))).endswith("sizes', 2 images, 2 sizes)")
+
+
+def test_shards_are_logged(store, caplog):
+    with caplog.at_level("INFO", logger="eoren.dataset"):
+        fit_many(IMAGES[:4], store=store, steps=0, shard=4)
+        fit_many(IMAGES[:6], store=store, steps=0)
+    messages = [record.message.removeprefix(f"{store}: ") for record in caplog.records]
+    assert messages == [
+        "shard 0 of 4 images started",
+        "shard 0 written, 4 images in total",
+        "shard 0 resumed from an earlier run",
+        "shard 1 of 2 images started",
+        "shard 1 written, 6 images in total",
+    ]
+
+
+def test_engine_is_the_deprecated_name_of_executor(store):
+    with pytest.warns(DeprecationWarning, match="use executor"):
+        assert fit_many(IMAGES[:1], store=store, steps=0, engine="local").pictures == 1
+
+
 def test_data_set_for_pytorch(store):
     fit_many([(image, label) for image, label in zip(IMAGES, "ba10ba2ab", strict=True)], store=store, steps=1)
     collection = eoren.Collection(store)
@@ -86,7 +113,7 @@ def test_data_set_for_pytorch(store):
     np.testing.assert_array_equal(data[5][0].numpy(), collection.weights(5))
 
 
-def test_sizes_are_mixed_and_large_ones_are_mosaics(store):
+def test_sizes_may_differ_and_large_images_are_tiled(store):
     noise = np.random.default_rng(0).random
     images = [noise((12, 14, 1)), noise((16, 12, 3)), noise((12, 14, 1)), noise((50, 60, 3))]
     fit_many([image.astype(np.float32) for image in images], store=store, steps=3)
@@ -103,7 +130,7 @@ def test_sizes_are_mixed_and_large_ones_are_mosaics(store):
     )
 
 
-def test_a_broken_picture_is_one_row(store):
+def test_a_damaged_image_is_one_failed_row(store):
     summary = fit_many([IMAGES[0], np.full((3, 3), np.nan), "nonsense", IMAGES[1]], store=store, steps=2)
     assert (summary.pictures, summary.failed) == (4, 2)
     found = rows(store)
@@ -112,17 +139,17 @@ def test_a_broken_picture_is_one_row(store):
     assert len(eoren.Collection(store)) == 2
 
 
-def test_one_that_diverges_takes_nothing_from_the_others(store, monkeypatch):
-    from eoren.dataset import shards as batches
+def test_divergence_does_not_affect_other_images(store, monkeypatch):
+    from eoren.dataset import shards
 
-    train = batches._trained
+    train = shards._trained
 
     def diverge(images, *rest):
         if (images == IMAGES[1]).all((1, 2, 3)).any():
             raise ImageError("the fit diverged")
         return train(images, *rest)
 
-    monkeypatch.setattr(batches, "_trained", diverge)
+    monkeypatch.setattr(shards, "_trained", diverge)
     fit_many(IMAGES[:3], store=store, steps=2)
     assert [row["status"] for row in rows(store)] == ["done", "failed", "done"]
     assert len(eoren.Collection(store)) == 2
@@ -134,7 +161,7 @@ def test_more_shards_than_workers_are_all_fitted(store, workers):
     assert Store(store).shards() == [*range(9)]
 
 
-def test_interrupted_it_goes_on_and_ends_the_same(store, tmp_path):
+def test_an_interrupted_run_continues_with_the_same_result(store, tmp_path):
     calls = []
     with pytest.raises(KeyboardInterrupt):
         fit_many(IMAGES, store=store, steps=30, shard=1, workers=1, watch=lambda at: at.pictures >= 2)
@@ -154,7 +181,7 @@ eoren.fit_many(images, store=sys.argv[1], steps=80, shard=2, workers=2)
 """
 
 
-def test_killed_at_any_moment_the_index_is_true(store):
+def test_the_index_is_consistent_after_a_kill(store):
     path = os.pathsep.join(sys.path)
     for _ in range(2):
         with subprocess.Popen([sys.executable, "-c", ENDLESS, store], env=os.environ | {"PYTHONPATH": path}) as child:
@@ -176,7 +203,7 @@ def test_killed_at_any_moment_the_index_is_true(store):
     assert not list(store.rglob(".eoren-*"))
 
 
-def test_a_source_that_grew_goes_on_and_another_is_refused(store):
+def test_a_source_may_grow_and_another_one_is_refused(store):
     fit_many([("a", IMAGES[0], 0)], store=store, steps=1, shard=2)
     grown = [("a", IMAGES[0], 0), ("b", IMAGES[1], 0), ("c", IMAGES[2], 0)]
     assert fit_many(grown, store=store, steps=1).pictures == 3
@@ -184,11 +211,11 @@ def test_a_source_that_grew_goes_on_and_another_is_refused(store):
     for other in (grown[:1], grown[:2], [("x", IMAGES[0], 0), *grown[1:]]):
         with pytest.raises(EorenError, match="is of another source"):
             fit_many(other, store=store, steps=1)
-    with pytest.raises(EorenError, match="a store with steps 1, here it is 2"):
+    with pytest.raises(EorenError, match="is a store with steps 1, got 2"):
         fit_many(grown, store=store, steps=2)
 
 
-def test_folders_that_a_copy_left_out_are_made_again(store):
+def test_missing_folders_are_created_again(store):
     fit_many(IMAGES, store=store, steps=1)
     (store / "shards" / "0000000.safetensors").unlink()
     (store / "index" / "0000000.parquet").unlink()
@@ -205,8 +232,8 @@ def test_two_runs_do_not_write_at_once(store):
         fit_many(IMAGES[:1], store=store, steps=1)
 
 
-def test_of_two_first_runs_the_second_leaves_no_settings(store):
-    """The lock comes before the manifest: else one would fit by the settings of the other."""
+def test_the_second_of_two_first_runs_writes_no_manifest(store):
+    """The lock comes before the manifest; otherwise one run would use the settings of the other."""
     settings = make_settings("small", steps=1)
     first, second = (Manifest(settings, seed, False, 4) for seed in (0, 1))
     with Store.open_locked(store, first) as opened:
@@ -217,8 +244,8 @@ def test_of_two_first_runs_the_second_leaves_no_settings(store):
         assert opened.manifest == first
 
 
-def test_what_the_machine_lacks_is_no_fault_of_the_pictures(store, monkeypatch):
-    """Else they would be failed for good."""
+def test_an_unusable_backend_does_not_fail_images(store, monkeypatch):
+    """They would stay failed in later runs."""
     monkeypatch.setenv("EOREN_ENGINE", "steam")
     with pytest.raises(EorenError, match="EOREN_ENGINE is 'steam'"):
         fit_many(IMAGES[:2], store=store, steps=1)
@@ -227,7 +254,7 @@ def test_what_the_machine_lacks_is_no_fault_of_the_pictures(store, monkeypatch):
     assert fit_many(IMAGES[:2], store=store, steps=1).failed == 0
 
 
-def test_no_room_for_temporary_files_is_no_fault_of_the_pictures(tmp_path, store, monkeypatch):
+def test_unwritable_temporary_files_do_not_fail_images(tmp_path, store, monkeypatch):
     np.save(tmp_path / "a.npy", IMAGES[0])
     with monkeypatch.context() as patched:
         patched.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
@@ -236,7 +263,7 @@ def test_no_room_for_temporary_files_is_no_fault_of_the_pictures(tmp_path, store
     assert fit_many(tmp_path / "a.npy", store=store, steps=1).failed == 0
 
 
-def test_damaged_files_are_fitted_again_once_they_are_gone(store):
+def test_deleted_files_are_fitted_again(store):
     fit_many(IMAGES, store=store, steps=1, shard=5)
     path = Store(store).shard_path(1)
     kept = path.read_bytes()
@@ -248,7 +275,7 @@ def test_damaged_files_are_fitted_again_once_they_are_gone(store):
     assert path.read_bytes() == kept
 
 
-def test_one_start_for_all_makes_weights_near(store, tmp_path):
+def test_same_start_makes_weights_similar(store, tmp_path):
     fit_many(IMAGES, store=store, steps=1, same_start=True)
     fit_many(IMAGES, store=tmp_path / "own", steps=1)
     spread = [eoren.Collection(folder).matrix()[:, :32].std(0).mean() for folder in (store, tmp_path / "own")]
@@ -258,39 +285,39 @@ def test_one_start_for_all_makes_weights_near(store, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"until_psnr": 30.0}, "until_psnr is for one picture"),
-        ({"seed": -1}, "seed is -1"),
-        ({"shard": 0}, "shard is 0"),
-        ({"workers": 0}, "workers is 0"),
-        ({"engine": "dask"}, "engine 'dask' is unknown"),
-        ({"address": "here:1"}, "address 'here:1' is that of a Ray cluster"),
+        ({"until_psnr": 30.0}, "until_psnr is for one image"),
+        ({"seed": -1}, "seed must be a whole number from 0 to 4294967295, got -1"),
+        ({"shard": 0}, "shard must be a whole number from 1 to 1048576, got 0"),
+        ({"workers": 0}, "workers must be 1 or more, got 0"),
+        ({"executor": "dask"}, "executor must be one of local, ray, got 'dask'"),
+        ({"address": "here:1"}, "address 'here:1' is for a Ray cluster"),
         ({"width": "x"}, "width is 'x'"),
     ],
     ids=str,
 )
-def test_what_cannot_be_is_refused_before_anything_is_written(store, options, message):
+def test_invalid_options_are_refused_before_anything_is_written(store, options, message):
     with pytest.raises(EorenError, match=message):
         fit_many(IMAGES, store=store, **options)
     assert not store.exists()
 
 
-def test_folders_of_others_are_left_alone(tmp_path):
+def test_other_folders_are_not_touched(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(EorenError, match="exists and is no store"):
+    with pytest.raises(EorenError, match="exists and is not a store"):
         fit_many(IMAGES, store=tmp_path, steps=1)
-    with pytest.raises(EorenError, match="is no store"):
+    with pytest.raises(EorenError, match="is not a store"):
         eoren.Collection(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_seconds_are_every_pictures(store):
+def test_seconds_are_per_image(store):
     start = time.monotonic()
     fit_many(IMAGES, store=store, seconds=0.05, workers=1)
     assert 0.4 < time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize("side", [8, 15])
-def test_batch_metrics_are_those_of_single_pictures(side):
+def test_batch_metrics_agree_with_those_of_single_images(side):
     from skimage.metrics import structural_similarity
 
     generator = np.random.default_rng(0)
@@ -311,7 +338,7 @@ def test_batch_metrics_are_those_of_single_pictures(side):
             assert np.isnan(found["ssim"][k])
 
 
-def test_pictures_of_a_store_are_small(store):
+def test_a_store_adds_little_to_the_weights(store):
     fit_many(np.random.default_rng(0).random((1000, 8, 8), np.float32), store=store, steps=0, workers=1)
     size = sum(path.stat().st_size for path in Path(store).rglob("*") if path.is_file())
     assert size <= 1.1 * 1000 * 611 * 2

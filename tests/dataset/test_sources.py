@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from eoren.dataset.sources import decoded, open_source
+from eoren.dataset.sources import decode_content, open_source
 from eoren.errors import EorenError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 5), dtype=np.uint8)
@@ -23,10 +23,10 @@ def png(array):
 
 
 def read(*sources):
-    """Name, label and pixels of everything."""
+    """Read name, label and pixels of all images."""
     items = list(open_source(*sources))
     found = [(item.name, item.load()) for item in items]
-    return [(name, content.label, decoded(name, content).pixels) for name, content in found]
+    return [(name, content.label, decode_content(name, content).pixels) for name, content in found]
 
 
 def assert_digits(found, names, labels):
@@ -44,12 +44,12 @@ def folder(tmp_path):
         path = tmp_path / "pictures" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png(pixels))
-    (tmp_path / "pictures" / "README.txt").write_text("no picture")
-    (tmp_path / "pictures" / "a" / ".hidden.png").write_text("no picture")
+    (tmp_path / "pictures" / "README.txt").write_text("not an image")
+    (tmp_path / "pictures" / "a" / ".hidden.png").write_text("not an image")
     return tmp_path / "pictures"
 
 
-def test_folders_label_by_folder(folder):
+def test_the_folder_of_an_image_is_its_label(folder):
     assert_digits(read(folder), NAMES, ["a", "b", "b"])
     assert open_source(folder).count == 3
 
@@ -73,7 +73,7 @@ def test_zip_and_tar(folder, tmp_path):
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_idx_with_the_labels_beside_it(tmp_path, packed):
+def test_idx_files_are_read_with_their_label_file(tmp_path, packed):
     for name, values in (("x-images-idx3-ubyte", PIXELS), ("x-labels-idx1-ubyte", np.array([7, 0, 9], np.uint8))):
         data = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">u4").tobytes() + values.tobytes()
         path = tmp_path / (f"{name}.gz" if packed else name)
@@ -83,7 +83,7 @@ def test_idx_with_the_labels_beside_it(tmp_path, packed):
 
 
 class Torchvision:
-    """What torchvision's data sets look like."""
+    """A data set in the style of torchvision."""
 
     def __len__(self):
         return len(PIXELS)
@@ -98,7 +98,7 @@ class HuggingFace(Torchvision):
 
 
 @pytest.mark.parametrize("source", [Torchvision(), HuggingFace()], ids=["torchvision", "hugging face"])
-def test_data_sets_are_read_when_their_turn_comes(source):
+def test_data_sets_are_read(source):
     assert_digits(read(source), ["0", "1", "2"], ["0", "1", "2"])
 
 
@@ -108,41 +108,41 @@ def test_iterables():
     assert_digits(read([(name, image, 1) for name, image in zip(NAMES, PIXELS, strict=True)]), NAMES, ["1"] * 3)
 
 
-def test_several_sources_one_after_the_other():
+def test_several_sources_are_concatenated():
     assert len(read(PIXELS[:1], PIXELS[1:])) == 3
 
 
-def test_one_broken_element_is_its_own_affair():
+def test_an_error_of_a_data_set_is_one_line():
     class Broken(Torchvision):
         def __getitem__(self, number):
             raise ValueError("no\nsuch page")
 
     item = next(iter(open_source(Broken())))
     with pytest.raises(EorenError, match=r"^cannot be read \(ValueError: no such page\)$"):
-        decoded(item.name, item.load())
+        decode_content(item.name, item.load())
 
 
-def test_a_broken_file_is_named_once(folder):
+def test_the_error_of_a_damaged_file_does_not_repeat_its_path(folder):
     (folder / "a" / "0.png").write_bytes(b"\x89PNG nothing")
     item = next(iter(open_source(folder)))
     with pytest.raises(EorenError) as raised:
-        decoded(item.name, item.load())
+        decode_content(item.name, item.load())
     assert "/tmp" not in str(raised.value)
 
 
 @pytest.mark.parametrize("source", ["nowhere", "no*thing", 5, {"a": 1}])
-def test_what_is_no_source(source, tmp_path, monkeypatch):
+def test_invalid_sources_are_refused(source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(EorenError) as raised:
         open_source(source)
     assert "\n" not in str(raised.value)
 
 
-def test_sources_without_pictures(tmp_path):
-    with pytest.raises(EorenError, match="has no pictures"):
+def test_sources_without_images_are_refused(tmp_path):
+    with pytest.raises(EorenError, match="has no images"):
         open_source(tmp_path)
     (tmp_path / "notes.txt").write_text("text")
-    with pytest.raises(EorenError, match="is no image, folder"):
+    with pytest.raises(EorenError, match="is not an image, folder"):
         open_source(tmp_path / "notes.txt")
 
 
@@ -155,7 +155,7 @@ def test_named_pipes_are_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + "*", "nul\0"])
-def test_names_that_no_file_can_have(tmp_path, name):
+def test_impossible_file_names_are_refused(tmp_path, name):
     with pytest.raises(EorenError):
         open_source(str(tmp_path / name))
 

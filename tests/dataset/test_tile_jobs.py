@@ -1,4 +1,4 @@
-"""One very large image, spread: what comes out is what one machine makes of it, whatever happens on the way."""
+"""One very large image as many jobs gives the field of a single fit, also after interruptions."""
 
 import os
 import shutil
@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import eoren
-from eoren.dataset import fit_many as many
-from eoren.dataset import shards as batches
-from eoren.dataset.executors import Local
+from eoren.dataset import fit_many as fit_many_module
+from eoren.dataset import shards
+from eoren.dataset.executors import LocalExecutor
 from eoren.dataset.fit_many import fit_many
 from eoren.dataset.store import Store
 from eoren.dataset.tile_jobs import TileGroupJob, TileGroupResult
@@ -28,38 +28,38 @@ def store(tmp_path):
     return tmp_path / "store"
 
 
-class Counted(Local):
-    """Remembers what it was given."""
+class RecordingExecutor(LocalExecutor):
+    """An executor that records its jobs."""
 
     def __init__(self, workers=None):
         super().__init__(workers)
         self.jobs = []
 
-    def run(self, work, jobs, tick):
-        def noted():
+    def run(self, work, jobs, on_progress):
+        def recorded():
             for job in jobs:
                 self.jobs.append(job)
                 yield job
 
-        return super().run(work, noted(), tick)
+        return super().run(work, recorded(), on_progress)
 
 
 @pytest.fixture
-def engine(monkeypatch):
-    found = Counted(1)
-    monkeypatch.setattr(many, "engine_of", lambda *_, **__: found)
-    return found
+def executor(monkeypatch):
+    recorder = RecordingExecutor(1)
+    monkeypatch.setattr(fit_many_module, "make_executor", lambda *_, **__: recorder)
+    return recorder
 
 
 @pytest.mark.parametrize("objective", ["pixel", "sobolev"])
-def test_the_field_is_that_of_one_fit(store, engine, objective):
+def test_the_field_is_that_of_one_fit(store, executor, objective):
     fit_many([IMAGE], store=store, objective=objective, **SETTINGS)
-    assert [type(job) for job in engine.jobs] == [TileGroupJob, TileGroupJob]
-    assert sum(job.share for job in engine.jobs) == pytest.approx(1)
-    found = eoren.Collection(store)[0]
-    alone = eoren.fit(IMAGE, preset="small", tile=6, steps=4, objective=objective, seed=found.provenance.seed)
-    assert found.tiling.count == alone.field.representation.tiling.count > 256
-    for mine, theirs in zip(found.siren.tensors(), alone.field.representation.siren.tensors(), strict=True):
+    assert [type(job) for job in executor.jobs] == [TileGroupJob, TileGroupJob]
+    assert sum(job.share for job in executor.jobs) == pytest.approx(1)
+    field = eoren.Collection(store)[0]
+    alone = eoren.fit(IMAGE, preset="small", tile=6, steps=4, objective=objective, seed=field.provenance.seed)
+    assert field.tiling.count == alone.field.tiling.count > 256
+    for mine, theirs in zip(field.siren.tensors(), alone.field.siren.tensors(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     row = eoren.Collection(store).index.to_pylist()[0]
     for name in ("psnr", "psnr_8bit", "gradient_psnr", "ssim", "parameters"):
@@ -67,14 +67,14 @@ def test_the_field_is_that_of_one_fit(store, engine, objective):
     assert not [*(store / "pieces").iterdir()]
 
 
-def test_a_piece_takes_only_the_pixels_that_it_needs(store, engine):
+def test_a_job_carries_only_the_pixels_around_its_tiles(store, executor):
     wide = np.random.default_rng(0).random((60, 400, 1)).astype(np.float32)
     fit_many([wide], store=store, tile=9, steps=1, shard=1)
-    assert len(engine.jobs) == 2
-    assert all(job.pixels.shape[1] < 300 for job in engine.jobs)
+    assert len(executor.jobs) == 2
+    assert all(job.pixels.shape[1] < 300 for job in executor.jobs)
 
 
-def test_pieces_that_are_there_are_not_fitted_again(store, engine):
+def test_saved_groups_are_not_fitted_again(store, executor):
     def stop(progress):
         return progress.pictures >= 0.4
 
@@ -82,15 +82,15 @@ def test_pieces_that_are_there_are_not_fitted_again(store, engine):
         fit_many([IMAGE], store=store, watch=stop, **SETTINGS)
     kept = [path.name for path in (store / "pieces").iterdir()]
     assert kept == ["0000000-00000.safetensors"]
-    engine.jobs.clear()
+    executor.jobs.clear()
     assert fit_many([IMAGE], store=store, **SETTINGS).pictures == 1
-    assert [job.group for job in engine.jobs] == [1]
+    assert [job.group for job in executor.jobs] == [1]
     whole = store.with_name("whole")
     fit_many([IMAGE], store=whole, **SETTINGS)
     assert Store(store).shard_path(0).read_bytes() == Store(whole).shard_path(0).read_bytes()
 
 
-def test_pieces_of_another_picture_and_damaged_ones_are_fitted_anew(store, engine):
+def test_groups_of_another_image_and_damaged_ones_are_fitted_again(store, executor):
     with pytest.raises(KeyboardInterrupt):
         fit_many([IMAGE], store=store, watch=lambda at: at.pictures >= 0.4, **SETTINGS)
     piece = store / "pieces" / "0000000-00000.safetensors"
@@ -103,12 +103,12 @@ def test_pieces_of_another_picture_and_damaged_ones_are_fitted_anew(store, engin
     ):
         piece.write_bytes(content)
         folder = Path(shutil.copytree(store, store.with_name(f"{len(content)}")))
-        engine.jobs.clear()
+        executor.jobs.clear()
         fit_many([IMAGE], store=folder, **SETTINGS)
-        assert [job.group for job in engine.jobs] == [0, 1]
+        assert [job.group for job in executor.jobs] == [0, 1]
 
 
-def test_a_kill_between_the_last_piece_and_the_whole_costs_nothing(store, engine, monkeypatch):
+def test_a_kill_before_the_whole_is_written_costs_nothing(store, executor, monkeypatch):
     def die(*_):
         raise KeyboardInterrupt
 
@@ -117,26 +117,26 @@ def test_a_kill_between_the_last_piece_and_the_whole_costs_nothing(store, engine
         with pytest.raises(KeyboardInterrupt):
             fit_many([IMAGE], store=store, **SETTINGS)
     assert len([*(store / "pieces").iterdir()]) == 2
-    engine.jobs.clear()
+    executor.jobs.clear()
     assert fit_many([IMAGE, IMAGE[:20, :20]], store=store, **SETTINGS).pictures == 2
-    assert [type(job).__name__ for job in engine.jobs] == ["Task"]
+    assert [type(job).__name__ for job in executor.jobs] == ["ShardJob"]
     assert len(eoren.Collection(store)) == 2
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_what_is_no_piece_is_passed_over(store, engine):
+def test_files_that_are_not_groups_are_ignored(store, executor):
     with pytest.raises(KeyboardInterrupt):
         fit_many([IMAGE], store=store, watch=lambda at: at.pictures >= 0.4, **SETTINGS)
     (store / "pieces" / "0000000-00000.safetensors").unlink()
     os.mkfifo(store / "pieces" / "0000000-00000.safetensors")
     folder = store / "pieces" / "0000000-00001.safetensors"
     folder.mkdir()
-    assert [*Store(store).fragments(0)] == []
-    Store(store)._forget_pieces(0)
+    assert [*Store(store).tile_groups(0)] == []
+    Store(store)._remove_tile_groups(0)
     assert [*(store / "pieces").iterdir()] == [folder]
 
 
-def test_one_that_diverges_is_a_row(store, engine, monkeypatch):
+def test_divergence_becomes_a_failed_row(store, executor, monkeypatch):
     def diverge(*_):
         raise ImageError("the fit\ndiverged")
 
@@ -146,7 +146,7 @@ def test_one_that_diverges_is_a_row(store, engine, monkeypatch):
     assert (row["status"], row["error"], row["width"]) == ("failed", "the fit diverged", 100)
 
 
-def test_fragments_keep_their_numbers():
+def test_results_survive_serialization():
     tensor = np.random.default_rng(0).normal(size=(3, 2, 16)).astype(np.float32)
     weight, bias = torch.from_numpy(tensor), torch.from_numpy(tensor[:, :1].copy())
     siren = Siren((weight, torch.ones(3, 16, 1)), (bias, torch.zeros(3, 1, 1)), (30.0,))
@@ -158,9 +158,9 @@ def test_fragments_keep_their_numbers():
     assert TileGroupResult.loads(TileGroupResult(3, 4, "abc", 5, None, "why").dumps()).error == "why"
 
 
-def test_time_is_shared_out(store, engine, monkeypatch):
+def test_seconds_are_split_among_groups(store, executor, monkeypatch):
     limits = []
-    train = batches.train
+    train = shards.train
     monkeypatch.setattr(
         "eoren.dataset.tile_jobs.train", lambda t, s, limit, w: (limits.append(limit), train(t, s, limit, w))
     )

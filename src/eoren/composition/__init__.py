@@ -1,9 +1,9 @@
-"""Pictures put together in their gradients.
+"""Composition of images in the gradient domain.
 
-operands.py    what is put together: images and fields, brought to one size and the same channels
-operations.py  mix, clone, fill: which gradient field, and which colours are known
-retouching.py  flatten light, boost detail, denoise edges
-poisson.py     the exact least-squares colours of a gradient field
-multigrid.py   the solver of its equations inside a mask
-network.py     the paper's way: a network fitted to the gradient field alone
+operations.py  mix, clone, fill: define a target gradient field and the known colours
+retouching.py  flatten light, boost detail, denoise
+operands.py    load images, fields and masks; match their sizes and channels
+poisson.py     least-squares colours of a gradient field
+multigrid.py   iterative solver of the Poisson equation inside a mask
+network.py     the method of the paper: fit one network to the gradient field alone
 """

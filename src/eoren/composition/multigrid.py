@@ -1,13 +1,12 @@
-"""The five-point equations of a mask, ``D'D u + w u = b``: conjugate gradients, preconditioned by multigrid.
+"""Solver of the five-point equations of a mask, ``D'D u + w u = b``: conjugate gradients with multigrid.
 
-A grid half as fine keeps every other pixel along both axes, and between them a function is linear: P. Its equations
-are the finer ones, as they are for such functions: ``P'A P`` (Galerkin), whatever the mask looks like. They join a
-pixel with all eight around it. A V-cycle M, damped Jacobi steps on all the grids, is then nearly ``A^-1``, and never
-more: the eigenvalues of ``M A`` lie between about a half and 1 (Trottenberg, Oosterlee and Schueller, "Multigrid",
-2001). So ``M (b - A u)`` is nearly the error of u. The iteration ends where it is small everywhere, and takes it away
-as well, which leaves less than half of the error.
+A coarser grid keeps every other pixel along both axes; between them functions are linear (prolongation P). Its matrix
+is the Galerkin product ``P'A P`` for any shape of the mask, and couples a pixel to all eight neighbours. One V-cycle
+M with damped Jacobi smoothing approximates ``A^-1``: the eigenvalues of ``M A`` lie between about 1/2 and 1
+(Trottenberg, Oosterlee and Schueller, "Multigrid", 2001). So ``M (b - A u)`` estimates the error of u. The iteration
+ends when the estimate is small everywhere, and adds it to u, which leaves less than half of the error.
 
-What is done over and over is done in float32 and in place; residuals that it starts from are in float64.
+The inner iteration runs in float32 and in place; its starting residuals are computed in float64.
 """
 
 from dataclasses import dataclass
@@ -22,153 +21,155 @@ from eoren.errors import EorenError
 TOLERANCE = 7.6e-6
 """Error of a solution, in intensity: half a level of 16 bits."""
 
-_MOST_ITERATIONS = 200
-# What single precision may reduce an error by before its residual is computed anew.
+_MAX_ITERATIONS = 200
+# Reduction of the error in float32 after which the residual is computed anew in float64.
 _REDUCTION = 1e-4
-# Damping of Jacobi's method, best for the five-point Laplacian's upper half of frequencies.
+# Damping of the Jacobi method that is best for the upper half of the frequencies of the five-point Laplacian.
 _DAMPING = 0.8
-# A grid of so few pixels is solved by its inverse.
-_FEW = 100
+# Grids of at most so many pixels are solved by the inverse matrix.
+_MAX_INVERTED = 100
 
 Step = tuple[int, int]
-# Down and right, to the neighbours that come after a pixel. With those before, it shares what they share with it.
-_AFTER: tuple[Step, ...] = ((0, 1), (1, -1), (1, 0), (1, 1))
+# Steps down and right to the neighbours that follow a pixel. The matrix is symmetric, so these suffice.
+_STEPS: tuple[Step, ...] = ((0, 1), (1, -1), (1, 0), (1, 1))
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """The symmetric equations of one grid.
+    """The symmetric matrix A of one grid.
 
     Attributes:
-        own: the matrix' diagonal; zero where nothing is unknown.
-        shared: minus its other elements, by the step from one pixel to the other: one for each such pair in the grid.
-        ends: at the bottom and at the right, what a row or column beyond the last of the coarser grid has of it: all,
-            or half if there is something known behind.
+        diagonal: diagonal of the matrix; zero where nothing is unknown.
+        couplings: negated off-diagonal elements by the step between the two pixels, one for each pair of pixels.
+        ends: weights, at the bottom and at the right, of the last coarse row or column in a fine one beyond it: 1, or
+            1/2 if the pixels beyond are known.
     """
 
-    own: Float[Tensor, "height width"]
-    shared: dict[Step, Float[Tensor, "_ _"]]
+    diagonal: Float[Tensor, "height width"]
+    couplings: dict[Step, Float[Tensor, "_ _"]]
     ends: tuple[float, float]
 
-    def times(self, u: Tensor, out: Tensor | None = None) -> Tensor:
-        """``A u``, in the precision of u."""
-        return self._share(torch.mul(self.own, u, out=out), u, -1)
+    def multiply(self, u: Tensor, out: Tensor | None = None) -> Tensor:
+        """Compute ``A u`` in the precision of u."""
+        return self._add_couplings(torch.mul(self.diagonal, u, out=out), u, -1)
 
     def residual(self, right: Tensor, u: Tensor, out: Tensor) -> Tensor:
-        """``right - A u``."""
-        return self._share(torch.addcmul(right, self.own, u, value=-1, out=out), u, 1)
+        """Compute ``right - A u``."""
+        return self._add_couplings(torch.addcmul(right, self.diagonal, u, value=-1, out=out), u, 1)
 
-    def _share(self, found: Tensor, u: Tensor, sign: int) -> Tensor:
-        for step, share in self.shared.items():
-            here, there = _pairs(step)
-            found[here].addcmul_(share, u[there], value=sign)
-            found[there].addcmul_(share, u[here], value=sign)
-        return found
+    def _add_couplings(self, result: Tensor, u: Tensor, sign: int) -> Tensor:
+        for step, coupling in self.couplings.items():
+            first, second = _pairs(step)
+            result[first].addcmul_(coupling, u[second], value=sign)
+            result[second].addcmul_(coupling, u[first], value=sign)
+        return result
 
     def element(self, step: Step) -> Tensor:
-        """The matrix' elements between every pixel and the one at a step from it, zero if there is none."""
+        """Return the matrix elements between each pixel and the one a step away, zero outside the grid."""
         if step == (0, 0):
-            return self.own
+            return self.diagonal
         back = (-step[0], -step[1])
-        found = torch.zeros_like(self.own)
-        if step in self.shared:
-            found[_pairs(step)[0]] = -self.shared[step]
-        elif back in self.shared:
-            found[_pairs(back)[1]] = -self.shared[back]
-        return found
+        elements = torch.zeros_like(self.diagonal)
+        if step in self.couplings:
+            elements[_pairs(step)[0]] = -self.couplings[step]
+        elif back in self.couplings:
+            elements[_pairs(back)[1]] = -self.couplings[back]
+        return elements
 
-    def coarser(self) -> "Grid":
-        """``P'A P``."""
+    def coarsen(self) -> "Grid":
+        """Compute the matrix of the next coarser grid, ``P'A P``."""
         bottom, side = self.ends
-        across = []
+        rows = []
         for down in (-1, 0, 1):
-            bands = _halved([self.element((down, right)).T for right in (-1, 0, 1)], side)
-            across.append([each.T for each in bands])
-        both = [_halved([row[right] for row in across], bottom) for right in range(3)]
-        shared = {(down, right): -both[right + 1][down + 1][_pairs((down, right))[0]] for down, right in _AFTER}
-        return Grid(both[1][1], shared, self.ends)
+            bands = _coarsen_bands([self.element((down, right)).T for right in (-1, 0, 1)], side)
+            rows.append([band.T for band in bands])
+        both = [_coarsen_bands([row[right] for row in rows], bottom) for right in range(3)]
+        couplings = {(down, right): -both[right + 1][down + 1][_pairs((down, right))[0]] for down, right in _STEPS}
+        return Grid(both[1][1], couplings, self.ends)
 
 
-class Cycle:
-    """A symmetric V-cycle from zero: a damped Jacobi step before and one after the visit of every coarser grid."""
+class VCycle:
+    """A symmetric V-cycle from zero: one damped Jacobi step before and after the correction by the coarser grid.
+
+    Args:
+        grid: finest grid; all coarser ones and the work space are allocated here.
+    """
 
     def __init__(self, grid: Grid) -> None:
-        """Prepare all the coarser grids, and space for the work on them."""
         self.grid = grid
-        height, width = grid.own.shape
+        height, width = grid.diagonal.shape
         self._inverse = None
-        if height * width <= _FEW:
-            matrix = torch.stack([grid.times(one.view(height, width)).flatten() for one in torch.eye(height * width)])
+        if height * width <= _MAX_INVERTED:
+            units = torch.eye(height * width).view(-1, height, width)
+            matrix = torch.stack([grid.multiply(unit).flatten() for unit in units])
             self._inverse = torch.linalg.pinv(matrix.double(), hermitian=True).float()
             return
-        self._free = (grid.own > 0).float()
-        self._jacobi = _DAMPING * self._free / grid.own.clamp(min=1e-30)
-        self._found, self._left = torch.empty_like(grid.own), torch.empty_like(grid.own)
-        self._half = grid.own.new_empty((height + 1) // 2, width)
-        self._coarser = Cycle(grid.coarser())
+        self._unknown = (grid.diagonal > 0).float()
+        self._jacobi = _DAMPING * self._unknown / grid.diagonal.clamp(min=1e-30)
+        self._solution, self._residual = torch.empty_like(grid.diagonal), torch.empty_like(grid.diagonal)
+        self._half = grid.diagonal.new_empty((height + 1) // 2, width)
+        self._coarser = VCycle(grid.coarsen())
 
     def __call__(self, right: Tensor) -> Tensor:
-        """Nearly ``A^-1 right``. The result is overwritten by the next one."""
+        """Approximate ``A^-1 right``. The next call overwrites the result."""
         if self._inverse is not None:
             solved: Tensor = self._inverse @ right.flatten()
             return solved.view_as(right)
-        found, left, (bottom, side) = self._found, self._left, self.grid.ends
-        torch.mul(self._jacobi, right, out=found)
-        self.grid.residual(right, found, out=left)
-        coarse = self._coarser(_gathered(_gathered(left, bottom).T, side).T)
-        _spread(coarse.T, side, out=self._half.T)
-        _spread(self._half, bottom, out=left)
-        found.addcmul_(self._free, left)
-        return found.addcmul_(self._jacobi, self.grid.residual(right, found, out=left))
+        solution, residual, (bottom, side) = self._solution, self._residual, self.grid.ends
+        torch.mul(self._jacobi, right, out=solution)
+        self.grid.residual(right, solution, out=residual)
+        coarse = self._coarser(_restrict(_restrict(residual, bottom).T, side).T)
+        _prolong(coarse.T, side, out=self._half.T)
+        _prolong(self._half, bottom, out=residual)
+        solution.addcmul_(self._unknown, residual)
+        return solution.addcmul_(self._jacobi, self.grid.residual(right, solution, out=residual))
 
 
-def grid_of(unknown: Bool[np.ndarray, "height width"], weight: Float[np.ndarray, "height width"] | None) -> Grid:
-    """``D'D + w`` over the unknown pixels of a rectangle with free borders."""
+def build_grid(unknown: Bool[np.ndarray, "height width"], weight: Float[np.ndarray, "height width"] | None) -> Grid:
+    """Build the matrix ``D'D + w`` over the unknown pixels of a rectangle with free borders."""
     free = torch.from_numpy(unknown).float()
-    own = torch.zeros_like(free)
+    diagonal = torch.zeros_like(free)
     for step in ((0, 1), (1, 0)):
-        here, there = _pairs(step)
-        own[here] += 1
-        own[there] += 1
+        for pixels in _pairs(step):
+            diagonal[pixels] += 1
     if weight is not None:
-        own += torch.from_numpy(weight)
-    ends = tuple(1.0 if last.any() else 0.5 for last in (unknown[-1], unknown[:, -1]))
-    return Grid(
-        own.mul_(free), {(0, 1): free[:, :-1] * free[:, 1:], (1, 0): free[:-1] * free[1:]}, (ends[0], ends[1])
-    )
+        diagonal += torch.from_numpy(weight)
+    bottom, side = (1.0 if border.any() else 0.5 for border in (unknown[-1], unknown[:, -1]))
+    couplings = {(0, 1): free[:, :-1] * free[:, 1:], (1, 0): free[:-1] * free[1:]}
+    return Grid(diagonal.mul_(free), couplings, (bottom, side))
 
 
-def solved(cycle: Cycle, right: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
-    """``A^-1 right`` to within about ``TOLERANCE``, float64.
+def solve(cycle: VCycle, right: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
+    """Compute ``A^-1 right`` to within about ``TOLERANCE``, in float64.
 
     Raises:
-        EorenError: numbers grow beyond what can be held.
+        EorenError: the iteration does not converge, or a number is not finite.
     """
-    grid, wanted = cycle.grid, torch.from_numpy(right)
-    found, left, iterations = torch.zeros_like(wanted), wanted.float(), 0
-    direction, correction, change = (torch.empty_like(left) for _ in range(3))
+    grid, target = cycle.grid, torch.from_numpy(right)
+    solution, residual, iterations = torch.zeros_like(target), target.float(), 0
+    direction, correction, change = (torch.empty_like(residual) for _ in range(3))
     while True:
         direction.zero_()
         correction.zero_()
-        near, before, goal = cycle(left), 1.0, 0.0
-        while (error := _largest(near)) > goal:
+        estimate, previous, goal = cycle(residual), 1.0, 0.0
+        while (error := _largest(estimate)) > goal:
             iterations += 1
-            if iterations > _MOST_ITERATIONS:
-                raise EorenError("the colours in the mask are not found; are gradients and weights within reason?")
+            if iterations > _MAX_ITERATIONS:
+                raise EorenError("the colours in the mask do not converge; check the range of gradients and weights")
             goal = goal or max(TOLERANCE, _REDUCTION * error)
-            product = _dot(left, near)
-            direction.mul_(product / before).add_(near)
-            grid.times(direction, out=change)
+            product = _dot(residual, estimate)
+            direction.mul_(product / previous).add_(estimate)
+            grid.multiply(direction, out=change)
             length = product / _dot(direction, change)
             correction.add_(direction, alpha=length)
-            left.sub_(change, alpha=length)
-            before, near = product, cycle(left)
-        found.add_(correction).add_(near)
+            residual.sub_(change, alpha=length)
+            previous, estimate = product, cycle(residual)
+        solution.add_(correction).add_(estimate)
         if error <= TOLERANCE:
-            return found.numpy()
+            return solution.numpy()
         if not np.isfinite(error):
-            raise EorenError("the colours in the mask are not found, because gradients or weights are not finite")
-        left.copy_(wanted - grid.times(found))
+            raise EorenError("gradients and weights of a composition must be finite; replace NaN and infinity")
+        residual.copy_(target - grid.multiply(solution))
 
 
 def _largest(u: Tensor) -> float:
@@ -180,12 +181,12 @@ def _dot(u: Tensor, v: Tensor) -> float:
     return float(torch.dot(u.view(-1), v.view(-1)))
 
 
-# What follows works along the first axis. Every other row is copied before there is arithmetic on it: where rows are
-# columns (`.T`), that is several times faster.
+# The following functions work along the first axis. They copy every other row before any arithmetic, which is several
+# times faster where the rows are columns in memory (`.T`).
 
 
-def _spread(coarse: Tensor, end: float, out: Tensor) -> None:
-    """P: every other row is a coarse one, those between are means of two, and one beyond the last has `end` of it."""
+def _prolong(coarse: Tensor, end: float, out: Tensor) -> None:
+    """P: copy coarse rows to every other row, and average them in between; `end` weights a row beyond the last."""
     between = torch.add(coarse[:-1], coarse[1:]).mul_(0.5)
     out[::2] = coarse
     out[1:-1:2] = between
@@ -193,20 +194,20 @@ def _spread(coarse: Tensor, end: float, out: Tensor) -> None:
         torch.mul(coarse[-1], end, out=out[-1])
 
 
-def _gathered(fine: Tensor, end: float) -> Tensor:
+def _restrict(fine: Tensor, end: float) -> Tensor:
     """``P'``."""
-    found, between = fine[::2].clone(), fine[1::2].clone()
-    inner = len(found) - 1
-    found[:-1].add_(between[:inner], alpha=0.5)
-    found[1:].add_(between[:inner], alpha=0.5)
-    found[-1:].add_(between[inner:].sum(0), alpha=end)
-    return found
+    coarse, between = fine[::2].clone(), fine[1::2].clone()
+    inner = len(coarse) - 1
+    coarse[:-1].add_(between[:inner], alpha=0.5)
+    coarse[1:].add_(between[:inner], alpha=0.5)
+    coarse[-1:].add_(between[inner:].sum(0), alpha=end)
+    return coarse
 
 
-def _halved(bands: list[Tensor], end: float) -> list[Tensor]:
-    """``P'B P``, of a B with three bands: elements between a row and the one before, itself, and the one after."""
+def _coarsen_bands(bands: list[Tensor], end: float) -> list[Tensor]:
+    """``P'B P`` for a B with three bands: the elements between a row and the previous, the same and the next one."""
     (even_before, between_before), (even, between), (even_after, between_after) = (
-        (each[::2].clone(), each[1::2].clone()) for each in bands
+        (band[::2].clone(), band[1::2].clone()) for band in bands
     )
     inner = len(even) - 1
     if len(between) > inner:
@@ -214,7 +215,7 @@ def _halved(bands: list[Tensor], end: float) -> list[Tensor]:
     quarter = 0.25 * between[:inner]
     even[:-1].add_(quarter).add_(even_after[:-1] + between_before[:inner], alpha=0.5)
     even[1:].add_(quarter).add_(even_before[1:] + between_after[:inner], alpha=0.5)
-    # To the next coarse row lead two ways: over what lies between, and from it to itself.
+    # Two paths lead to the next coarse row: through the fine row between them, and directly.
     even_after[:-1].add_(between_after[:inner]).mul_(0.5).add_(quarter)
     even_before[1:].add_(between_before[:inner]).mul_(0.5).add_(quarter)
     even_before[0], even_after[-1] = 0, 0
@@ -222,7 +223,7 @@ def _halved(bands: list[Tensor], end: float) -> list[Tensor]:
 
 
 def _pairs(step: Step) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Where the pixels are that have a neighbour at a step, and where these neighbours are."""
+    """Return the slices of the pixels that have a neighbour a step away, and the slices of these neighbours."""
     (top, left), (below, beside) = (
         (slice(max(0, -s), -s if s > 0 else None), slice(max(0, s), s if s < 0 else None)) for s in step
     )

@@ -1,4 +1,4 @@
-"""What compositions are made from: images and fields, read and brought to the same size and channels."""
+"""Operands of a composition: load images, fields and masks; match their sizes and channels."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -17,23 +17,23 @@ from eoren.image.decoders import most_pixels
 from eoren.image.io import SourceImage, as_image, digest_of, read_source_image
 
 Operand = ArrayLike | str | PathLike[str] | SourceImage | Field
-"""An image as :func:`eoren.fit` takes it, or a field, or an ``.eoren`` file."""
+"""An image in any form that :func:`eoren.fit` accepts, a field, or the path of an ``.eoren`` file."""
 
-# What a mask says below this is noise, and above one minus this: JPEG leaves some around every edge.
+# JPEG compression leaves such deviations from black and white around every edge of a mask.
 _MASK_NOISE = 0.02
 Image = Float[np.ndarray, "_ _ _"]
 Plane = Float[np.ndarray, "_ _"]
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
-    """An operand that was read: an image, or a field rendered at its image's size.
+class LoadedOperand:
+    """Pixels of an image, or of a field rendered at the size of its image.
 
     Attributes:
         pixels: ``(H, W, C)``, in [0, 1].
-        sha256: of the file, or of the array, or of the field.
-        notes: what was changed in reading.
-        field: if it is one.
+        sha256: digest of the file, the array or the serialized field.
+        notes: changes that were made in reading.
+        field: the field, or None if the operand is an image.
     """
 
     pixels: Image
@@ -41,8 +41,8 @@ class Opened:
     notes: tuple[str, ...] = ()
     field: Field | None = None
 
-    def sized(self, width: int, height: int) -> Image:
-        """At another size: a field is asked for it, an image resampled."""
+    def resized(self, width: int, height: int) -> Image:
+        """Return the pixels at another size: a field is rendered at it, an image is resampled."""
         if self.field is not None:
             rendered: Image = self.field.render(width, height).clip(0, 1)
             return rendered
@@ -52,11 +52,11 @@ class Opened:
         return resampled
 
 
-def opened_as(operand: Operand) -> Opened:
+def open_operand(operand: Operand) -> LoadedOperand:
     """Read an operand.
 
     Raises:
-        EorenError: it cannot be read.
+        EorenError: the operand cannot be read, or is a field whose pixels would take too much memory.
     """
     if isinstance(operand, str | PathLike):
         if Path(operand).suffix == ".eoren":
@@ -68,70 +68,89 @@ def opened_as(operand: Operand) -> Opened:
         width, height = operand.size
         if width * height > most_pixels(len(data)):
             raise EorenError(
-                f"a field of {width} x {height} pixels and {len(data)} bytes: to be mixed, it would be drawn whole; "
-                "draw it with 'eoren render --size', and give that picture"
+                f"a field of {width} x {height} pixels in {len(data)} bytes is too large to be rendered whole; "
+                "render it with 'eoren render --size' and give that image"
             )
-        digest = sha256(data).hexdigest()
-        return Opened(operand.to("cpu").render().clip(0, 1), digest, field=operand.to("cpu"))
+        field = operand.to("cpu")
+        return LoadedOperand(field.render().clip(0, 1), sha256(data).hexdigest(), field=field)
     if isinstance(operand, SourceImage):
-        return Opened(operand.pixels, operand.sha256, operand.notes)
+        return LoadedOperand(operand.pixels, operand.sha256, operand.notes)
     pixels = as_image(operand)
-    return Opened(pixels, digest_of(pixels))
+    return LoadedOperand(pixels, digest_of(pixels))
 
 
-def mask_of(mask: Opened, picture: Opened, what: str) -> Plane:
-    """A mask's shares from 0 to 1: the mean of its colours, times its alpha.
+def mask_weights(mask: LoadedOperand, image: LoadedOperand, name: str) -> Plane:
+    """Compute the weights of a mask, 0 to 1: the mean of its colours, times its alpha.
+
+    Args:
+        mask: the mask.
+        image: the image that it belongs to.
+        name: role of that image, for the error message.
 
     Raises:
-        EorenError: it has another size than the image, called ``what``.
+        EorenError: the mask and the image differ in size.
     """
-    if mask.pixels.shape[:2] != picture.pixels.shape[:2]:
+    if mask.pixels.shape[:2] != image.pixels.shape[:2]:
         raise EorenError(
-            f"the mask is {size_of(mask.pixels)}, but the {what} {size_of(picture.pixels)}; give one of the same size"
+            f"the mask must have the size of the {name}, {size_text(image.pixels)}, got {size_text(mask.pixels)}; "
+            "resize it"
         )
-    shades, alpha = split(mask.pixels)
-    share: Plane = shades.mean(2) if alpha is None else shades.mean(2) * alpha
-    share[share < _MASK_NOISE] = 0
-    share[share > 1 - _MASK_NOISE] = 1
-    return share
+    colors, alpha = split_alpha(mask.pixels)
+    weights: Plane = colors.mean(2) if alpha is None else colors.mean(2) * alpha
+    weights[weights < _MASK_NOISE] = 0
+    weights[weights > 1 - _MASK_NOISE] = 1
+    return weights
 
 
-def size_of(pixels: Shaped[np.ndarray, "_ _ ..."]) -> str:
-    """Width and height, for people."""
+def size_text(pixels: Shaped[np.ndarray, "_ _ ..."]) -> str:
+    """Format the size of an image as ``WIDTHxHEIGHT``."""
     return f"{pixels.shape[1]}x{pixels.shape[0]}"
 
 
-def split(pixels: Image) -> tuple[Image, Plane | None]:
-    """Colours, and alpha if there is one."""
+def split_alpha(pixels: Image) -> tuple[Image, Plane | None]:
+    """Separate the colours from the alpha channel, which is None if the image has none."""
     return (pixels[..., :-1], pixels[..., -1]) if pixels.shape[2] in (2, 4) else (pixels, None)
 
 
-def joined(colors: Image, alpha: Plane | None) -> Image:
-    """Colours with alpha as their last channel, if there is one."""
+def join_alpha(colors: Image, alpha: Plane | None) -> Image:
+    """Append the alpha channel, if any, to the colours."""
     return colors if alpha is None else np.concatenate([colors, alpha[..., None]], 2)
 
 
-def alike(first: Image, second: Image) -> tuple[Image, Image]:
-    """With the same channels: gray as equal colours, a missing alpha as opaque, where the other has them."""
-    colored = any(each.shape[2] >= 3 for each in (first, second))
-    clear = any(each.shape[2] in (2, 4) for each in (first, second))
+def match_channels(first: Image, second: Image) -> tuple[Image, Image]:
+    """Expand two images to the same channels: gray to RGB and an opaque alpha, where the other one has them."""
+    colored = any(pixels.shape[2] >= 3 for pixels in (first, second))
+    has_alpha = any(pixels.shape[2] in (2, 4) for pixels in (first, second))
 
-    def brought(pixels: Image) -> Image:
-        colors, alpha = split(pixels)
+    def expand(pixels: Image) -> Image:
+        colors, alpha = split_alpha(pixels)
         if colored and colors.shape[2] == 1:
             colors = colors.repeat(3, 2)
-        if clear and alpha is None:
+        if has_alpha and alpha is None:
             alpha = np.ones(colors.shape[:2], colors.dtype)
-        return joined(colors, alpha)
+        return join_alpha(colors, alpha)
 
-    return brought(first), brought(second)
+    return expand(first), expand(second)
 
 
-def centred(pixels: Image, height: int, width: int) -> Image:
-    """Cut, or continued by its border pixels, around its middle."""
+def match_sizes(first: LoadedOperand, second: LoadedOperand, how: str) -> tuple[Image, Image]:
+    """Bring two operands to one size: ``crop`` or ``pad`` both around their centres, or ``resize`` the second."""
+    a, b = first.pixels, second.pixels
+    height, width, _ = a.shape
+    if (height, width) == b.shape[:2]:
+        return a, b
+    if how == "resize":
+        return a, second.resized(width, height)
+    bound = min if how == "crop" else max
+    height, width = bound(height, b.shape[0]), bound(width, b.shape[1])
+    return _crop_or_pad(a, height, width), _crop_or_pad(b, height, width)
+
+
+def _crop_or_pad(pixels: Image, height: int, width: int) -> Image:
+    """Crop an image around its centre, or pad it by repeating its border pixels."""
     rows, columns = (
-        np.clip(np.arange(size) + (have - size) // 2, 0, have - 1)
-        for size, have in zip((height, width), pixels.shape[:2], strict=True)
+        np.clip(np.arange(size) + (length - size) // 2, 0, length - 1)
+        for size, length in zip((height, width), pixels.shape[:2], strict=True)
     )
-    found: Image = pixels[rows[:, None], columns]
-    return found
+    resized: Image = pixels[rows[:, None], columns]
+    return resized

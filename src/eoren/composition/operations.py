@@ -1,13 +1,12 @@
-"""Composition in the gradient domain: mix, clone, fill (and :mod:`eoren.composition.retouching`).
+"""Composition in the gradient domain: mix, clone and fill.
 
-Each says which gradient field v an image should have, and which of its colours are known. The exact least-squares
-colours u follow (:mod:`eoren.composition.poisson`), and a field is fitted to u and to u's derivatives. That is the
-fit to v: the gradient of u is the projection of v onto the gradients of images with those known colours, so
-``|grad Phi - v|^2 = |grad Phi - grad u|^2 + |grad u - v|^2``, and the last term, what no image can reach, is the
-same for every Phi.
+An operation defines a target gradient field v and which colours of the result are known. The exact least-squares
+colours u follow (:mod:`eoren.composition.poisson`), and a field is fitted to u and the derivatives of u. That is
+equivalent to fitting v: the gradient of u is the projection of v onto the gradients of images with those known
+colours, so ``|grad Phi - v|^2 = |grad Phi - grad u|^2 + |grad u - v|^2``; the last term does not depend on Phi.
 
-The paper's own way (arXiv 2209.11697, Fig. 10), ``solver="network"``, knows no u: one network is fitted to v alone,
-and channel tuning, two numbers a channel, to the colours that are known.
+The method of the paper (arXiv 2209.11697, Fig. 10), ``solver="network"``, does not compute u: one network is fitted
+to v alone, and channel tuning, two numbers a channel, to the known colours.
 """
 
 import json
@@ -17,46 +16,58 @@ from functools import cached_property
 from hashlib import sha256
 from operator import index
 from os import PathLike
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from eoren.composition.network import fit_gradients
-from eoren.composition.operands import Opened, Operand, alike, centred, joined, mask_of, opened_as, size_of, split
+from eoren.composition.operands import (
+    LoadedOperand,
+    Operand,
+    join_alpha,
+    mask_weights,
+    match_channels,
+    match_sizes,
+    open_operand,
+    size_text,
+    split_alpha,
+)
 from eoren.composition.poisson import (
     Guidance,
     Image,
     Mask,
-    biharmonic_inside,
-    box_around,
-    differences,
-    inside,
-    over_rectangle,
+    bounding_box,
+    fill_biharmonic,
+    forward_differences,
+    solve_mask,
+    solve_rectangle,
 )
 from eoren.errors import EorenError
 from eoren.image.io import SourceImage
 from eoren.training.fit import FitResult, fit, weighed
 from eoren.training.loop import Progress
 
-# Differences of 8 bits are often equal but for the rounding of float32. Levels of 16 bits are 1.5e-5 apart.
-_ALIKE = np.float32(1e-6)
+# Differences of 8-bit images are often equal up to the rounding of float32. Levels of 16 bits are 1.5e-5 apart.
+_EQUAL = np.float32(1e-6)
 
 Solver = Literal["exact", "network"]
 Mode = Literal["import", "mixed", "average"]
+Sizes = Literal["crop", "pad", "resize"]
+Method = Literal["membrane", "biharmonic"]
 
 
 @dataclass(frozen=True, eq=False)
 class Composition:
-    """A gradient field, what is known of the colours, and the image that follows.
+    """A target gradient field with the known colours, and the image that follows from them.
 
     Attributes:
-        rough: ``(H, W, C)``: colours without any solver, such as the mix of the pixels, or the plain paste.
-        known: ``(H, W)``: where they are the ones to keep; where none is, their mean is.
-        origin: the operation, its operands' digests and its options, as it will stand in the file.
-        notes: what a user should hear.
-        solve: the least-squares colours, not clamped.
-        guide: the gradient field v: ``(H, W, C, 2)``, forward differences in intensity per pixel.
+        rough: ``(H, W, C)``, colours before any solver, such as the mix of the pixels or the plain paste.
+        known: ``(H, W)``, True where those colours are kept. If it is False everywhere, their mean is kept.
+        origin: the operation, the digests of its operands and its options, as stored in an ``.eoren`` file.
+        notes: remarks for the user, such as how images of different sizes were matched.
+        solve: computes the least-squares colours, not clamped.
+        guide: computes the target gradient field v: ``(H, W, C, 2)``, forward differences in intensity per pixel.
 
     Example:
         >>> image = np.linspace(0, 1, 12, dtype=np.float32)[None, :, None].repeat(9, 0)
@@ -75,13 +86,13 @@ class Composition:
 
     @cached_property
     def colors(self) -> Float[np.ndarray, "height width channels"]:
-        """The exact least-squares colours, clamped to [0, 1]: ``(H, W, C)``."""
+        """The exact least-squares colours, ``(H, W, C)``, clamped to [0, 1]."""
         clamped: Image = np.clip(self.solve(), 0, 1)
         return clamped
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the operation and its operands: what a checkpoint is recognised by."""
+        """SHA-256 of the operation and its operands, by which a checkpoint is recognised."""
         return sha256(json.dumps(self.origin, sort_keys=True).encode()).hexdigest()
 
     def fit(
@@ -130,61 +141,55 @@ def mix(
     *,
     weight: float | int = 0.5,
     keep_edges: bool = False,
-    sizes: Literal["crop", "pad", "resize"] = "crop",
+    sizes: Sizes = "crop",
 ) -> Composition:
-    """Mix two images in their gradients: ``w grad A + (1 - w) grad B``.
+    """Mix the gradients of two images: ``w grad A + (1 - w) grad B``.
 
-    The mean colour is that of the mix of the pixels. A gray image counts as one of equal colours, one without
-    alpha as opaque.
+    The mean colour is that of the mixed pixels. Where only one image has colour or alpha, the other is expanded to
+    equal channels and an opaque alpha.
 
     Args:
-        first: A.
-        second: B.
-        weight: w, 0..1.
-        keep_edges: from each pixel to the next, in every channel, take the stronger difference of the two instead.
-        sizes: where they differ, ``crop`` both around their middles to what they share, ``pad`` both to what holds
-            both, their border pixels going on, or ``resize`` B to A's size (a field is rendered at it).
+        first: image or field A.
+        second: image or field B.
+        weight: weight w of the first image, 0 to 1.
+        keep_edges: take the stronger difference of the two between each pair of neighbouring pixels, channel by
+            channel, instead of their weighted sum.
+        sizes: how to match images of different sizes: ``crop`` both around their centres to the smaller extent,
+            ``pad`` both to the larger extent by repeating border pixels, or ``resize`` B to the size of A (a field
+            is rendered at it).
 
     Raises:
-        EorenError: an image that cannot be read, or a weight outside [0, 1].
+        EorenError: an image cannot be read, or the weight is outside [0, 1].
 
     Example:
         >>> a, b = np.random.default_rng(0).random((2, 8, 9, 3))
         >>> mixed = mix(a, b, weight=0.25)
-        >>> bool(np.abs(mixed.colors - (0.25 * a + 0.75 * b)).max() < 1e-5)  # the mix of gradients is one of pixels
+        >>> bool(np.abs(mixed.colors - (0.25 * a + 0.75 * b)).max() < 1e-5)  # as mixed pixels
         True
     """
     if not 0 <= weight <= 1:
-        raise EorenError(f"weight is {weight}, but must lie between 0 and 1")
-    if sizes not in ("crop", "pad", "resize"):
-        raise EorenError(f"sizes {sizes!r} is unknown; choose one of crop, pad, resize")
-    one, other = opened_as(first), opened_as(second)
-    notes = (*one.notes, *other.notes)
-    a, b = one.pixels, other.pixels
-    if a.shape[:2] != b.shape[:2]:
-        said = f"{size_of(a)} and {size_of(b)}"
-        if sizes == "resize":
-            b = other.sized(a.shape[1], a.shape[0])
-        else:
-            bound = min if sizes == "crop" else max
-            height, width = (bound(a.shape[k], b.shape[k]) for k in (0, 1))
-            a, b = (centred(each, height, width) for each in (a, b))
-        notes += (f"the images are {said}; the mix is {size_of(a)} ({sizes})",)
-    a, b = alike(a, b)
+        raise EorenError(f"weight must lie between 0 and 1, got {weight}")
+    _check_choice("sizes", sizes, Sizes)
+    operands = open_operand(first), open_operand(second)
+    notes = (*operands[0].notes, *operands[1].notes)
+    a, b = match_channels(*match_sizes(*operands, sizes))
+    before = [size_text(operand.pixels) for operand in operands]
+    if before[0] != before[1]:
+        notes += (f"the images are {before[0]} and {before[1]}; the mix is {size_text(a)} ({sizes})",)
     rough = (weight * a + (1 - weight) * b).astype(np.float32)
 
     def guide() -> Guidance:
         if not keep_edges:
-            return differences(rough)
-        guidance = differences(a)
-        _take_stronger(guidance, differences(b))
+            return forward_differences(rough)
+        guidance = forward_differences(a)
+        _replace_weaker(guidance, forward_differences(b))
         return guidance
 
     return Composition(
         rough,
         np.zeros(rough.shape[:2], bool),
-        origin_of("mix", (one, other), weight=weight, keep_edges=keep_edges, sizes=sizes),
-        lambda: over_rectangle(guide(), mean=rough.mean((0, 1), dtype=np.float64)),
+        describe_operation("mix", operands, weight=weight, keep_edges=keep_edges, sizes=sizes),
+        lambda: solve_rectangle(guide(), mean=rough.mean((0, 1), dtype=np.float64)),
         guide,
         notes,
     )
@@ -199,76 +204,65 @@ def clone(
     mode: Mode = "import",
     keep_color: float | int = 0.0,
 ) -> Composition:
-    """Set a part of one image into another, seamlessly (Perez, Gangnet and Blake, "Poisson image editing", 2003).
+    """Insert a part of one image into another seamlessly (Perez, Gangnet and Blake, "Poisson image editing", 2003).
 
-    Where the mask is above zero colours are sought whose differences are the source's; all others are the target's.
-    Differences count from every such pixel to each of its neighbours. In a soft mask their guidance is the mask's
-    share of the source's and the rest of the target's, by the larger of the mask's two values. Beyond its own border
-    the source goes on with its border pixels. If the mask covers the whole target, nothing is known: then the mean
-    colour stays the target's. The source's alpha multiplies the mask; the target's alpha stays.
+    Pixels where the mask is above zero are unknown; all others keep the colours of the target. Differences between
+    an unknown pixel and each of its neighbours follow those of the source. In a soft mask they are a blend of source
+    and target, by the larger mask value of the two pixels. Beyond its border the source repeats its border pixels.
+    If the mask covers the whole target, the mean colour of the target is kept. The alpha of the source multiplies
+    the mask; the alpha of the target stays.
 
     Args:
-        source: where to take from.
-        target: where to put it; it is not changed.
-        mask: of the source's size: white what is taken. Colours count by their mean, alpha multiplies. What is
-            below 2 % counts as black, above 98 % as white.
-        offset: ``(x, y)``, where the source's first pixel comes to lie in the target, in whole pixels; may be
+        source: image or field to take from.
+        target: image or field to insert into; it is not modified.
+        mask: mask of the size of the source, white where the source is taken. Its value is the mean of its colours
+            times its alpha. Values below 2 % count as black, above 98 % as white.
+        offset: ``(x, y)``, position of the first pixel of the source in the target, in whole pixels; it may be
             negative.
-        mode: ``import`` takes the source's differences; ``mixed`` the stronger of source and target, in every
-            channel, from each pixel to the next; ``average`` their mean.
-        keep_color: W, how strongly the source's own colours are kept: the weight of their squared distance beside
-            that of the differences. They stay beyond about ``1 / sqrt(W)`` pixels from the mask's edge. 0 leaves
-            them to the target, as usual.
+        mode: ``import`` takes the differences of the source; ``mixed`` the stronger of source and target, between
+            each pair of neighbouring pixels and channel by channel; ``average`` their mean.
+        keep_color: weight W of the squared distance from the colours of the source, relative to the differences.
+            Colours stay beyond about ``1 / sqrt(W)`` pixels from the edge of the mask. 0 gives classic cloning.
 
     Raises:
-        EorenError: an empty mask, one of another size, an offset that leaves nothing inside the target, or
-            an image that cannot be read.
+        EorenError: the mask is empty or has another size, the offset leaves nothing inside the target, an option is
+            out of range, or an image cannot be read.
 
     Example:
         >>> target = np.full((9, 9, 1), 0.5)
         >>> source, mask = np.full((3, 3, 1), 0.9), np.ones((3, 3))
-        >>> bool(np.allclose(clone(source, target, mask, offset=(3, 3)).colors, 0.5))  # it has no gradient
+        >>> bool(np.allclose(clone(source, target, mask, offset=(3, 3)).colors, 0.5))  # the source has no gradient
         True
     """
-    if mode not in ("import", "mixed", "average"):
-        raise EorenError(f"mode {mode!r} is unknown; choose one of import, mixed, average")
+    _check_choice("mode", mode, Mode)
     if not 0 <= keep_color < float("inf"):
-        raise EorenError(f"keep_color is {keep_color}, but must be a number, zero or above")
-    taken, given, stencil = opened_as(source), opened_as(target), opened_as(mask)
-    weights = mask_of(stencil, taken, "source")
-    colors, alpha = split(taken.pixels)
+        raise EorenError(f"keep_color must be a finite number, 0 or above, got {keep_color}")
+    operands = source_operand, target_operand, mask_operand = (
+        open_operand(source),
+        open_operand(target),
+        open_operand(mask),
+    )
+    weights = mask_weights(mask_operand, source_operand, "source")
+    colors, alpha = split_alpha(source_operand.pixels)
     if alpha is not None:
         weights = weights * alpha
     if not weights.any():
-        raise EorenError("the mask is empty: none of its pixels, times the source's alpha, is above 2 %")
+        raise EorenError("the mask is empty: no pixel, times the alpha of the source, is above 2 %")
     try:
-        x, y = (index(each) for each in offset)
+        x, y = (index(coordinate) for coordinate in offset)
     except TypeError:
-        raise EorenError(f"offset {offset} is not in whole pixels; round it") from None
-    canvas = given.pixels
-    height, width, _ = canvas.shape
-    placed = np.zeros((height, width), np.float32)
-    rows, columns = (
-        slice(min(max(at, 0), most), min(max(at + size, 0), most))
-        for at, size, most in ((y, weights.shape[0], height), (x, weights.shape[1], width))
-    )
-    placed[rows, columns] = weights[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x]
-    notes = (*taken.notes, *given.notes)
-    missing = np.count_nonzero(weights) - np.count_nonzero(placed)
-    if not placed.any():
-        raise EorenError(f"offset {x},{y} puts the mask of {size_of(weights)} outside the target of {width}x{height}")
-    if missing:
-        notes += (f"{missing:,} of the mask's {np.count_nonzero(weights):,} pixels lie outside the target; left out",)
+        raise EorenError(f"offset must be in whole pixels, got {offset}; round it") from None
+    placed, notes = _place_mask(weights, x, y, target_operand.pixels)
     unknown = placed > 0
-    box = box_around(unknown)
-    base, base_alpha = split(canvas)
-    # Both gray, or both coloured; the target decides what comes out, but colours come with a coloured source.
-    base, colors = alike(base, colors)
-    near_y, near_x = (
-        np.clip(np.arange(part.start, part.stop) - at, 0, size - 1)
-        for part, at, size in zip(box, (y, x), colors.shape[:2], strict=True)
+    box = bounding_box(unknown)
+    base, base_alpha = split_alpha(target_operand.pixels)
+    # Both become RGB if either is: the colours of a source also colour a gray target.
+    base, colors = match_channels(base, colors)
+    rows, columns = (
+        np.clip(np.arange(part.start, part.stop) - start, 0, size - 1)
+        for part, start, size in zip(box, (y, x), colors.shape[:2], strict=True)
     )
-    patch, under, share = colors[near_y[:, None], near_x], base[box], placed[box]
+    patch, under, share = colors[rows[:, None], columns], base[box], placed[box]
 
     def guide_box() -> Guidance:
         return _cloning_guidance(patch, under, share, mode)
@@ -277,98 +271,124 @@ def clone(
         result = base.copy()
         weight = keep_color * share.astype(np.float64) if keep_color else None
         if unknown.all() and weight is None:
-            result = over_rectangle(guide_box(), mean=base.mean((0, 1), dtype=np.float64))
+            result = solve_rectangle(guide_box(), mean=base.mean((0, 1), dtype=np.float64))
         else:
-            result[box] = inside(unknown[box], guide_box(), under, weight=weight, pull=patch)
-        return joined(result, base_alpha)
+            result[box] = solve_mask(unknown[box], guide_box(), under, weight=weight, pull=patch)
+        return join_alpha(result, base_alpha)
 
     def guide() -> Guidance:
-        whole = differences(joined(base, base_alpha))
-        local, touched = whole[box][:, :, : base.shape[2]], _touched(unknown)[box]
-        np.copyto(local, guide_box(), where=touched[:, :, None])
-        return whole
+        guidance = forward_differences(join_alpha(base, base_alpha))
+        np.copyto(
+            guidance[box][:, :, : base.shape[2]], guide_box(), where=_unknown_differences(unknown)[box][:, :, None]
+        )
+        return guidance
 
     rough = base.copy()
     rough[box] += share[..., None] * (patch - under)
     return Composition(
-        joined(rough, base_alpha),
+        join_alpha(rough, base_alpha),
         ~unknown,
-        origin_of("clone", (taken, given, stencil), offset=[x, y], mode=mode, keep_color=keep_color),
+        describe_operation("clone", operands, offset=[x, y], mode=mode, keep_color=keep_color),
         solve,
         guide,
-        notes,
+        (*source_operand.notes, *target_operand.notes, *notes),
     )
 
 
-def fill(image: Operand, mask: Operand, *, method: Literal["membrane", "biharmonic"] = "membrane") -> Composition:
-    """Fill holes of an image from what is around them.
+def fill(image: Operand, mask: Operand, *, method: Method = "membrane") -> Composition:
+    """Fill holes of an image from their surroundings.
 
     Args:
-        image: with holes; its colours there do not matter.
-        mask: of its size: what is 2 % or more is a hole. Colours count by their mean, alpha multiplies.
-        method: ``membrane``, gradients as near to zero as can be; or ``biharmonic``, the least squared Laplacian,
-            which carries slopes on into the hole, and may swing beyond the colours around it.
+        image: image or field with holes; its colours inside them are ignored.
+        mask: mask of the size of the image, 2 % or more where there is a hole. Its value is the mean of its colours
+            times its alpha.
+        method: ``membrane`` for the smallest gradients, or ``biharmonic`` for the smallest squared Laplacian, which
+            continues slopes into the hole and may overshoot the colours around it.
 
     Raises:
-        EorenError: a mask that is empty, covers everything, or has another size; an unknown method; or an image
-            that cannot be read.
+        EorenError: the mask is empty, covers everything or has another size; the method is unknown; or an image
+            cannot be read.
     """
-    if method not in ("membrane", "biharmonic"):
-        raise EorenError(f"method {method!r} is unknown; choose one of membrane, biharmonic")
-    opened, stencil = opened_as(image), opened_as(mask)
-    unknown = mask_of(stencil, opened, "picture") > 0
+    _check_choice("method", method, Method)
+    operands = image_operand, mask_operand = open_operand(image), open_operand(mask)
+    unknown = mask_weights(mask_operand, image_operand, "image") > 0
     if not unknown.any():
-        raise EorenError("the mask is empty: none of its pixels is above 2 %")
+        raise EorenError("the mask is empty: no pixel is above 2 %")
     if unknown.all():
         raise EorenError("the mask covers every pixel, so there is nothing to fill it from; leave some of them out")
-    # Without a solver a hole has the mean colour of what is known.
-    rough = opened.pixels.copy()
+    # The starting colour of a hole is the mean of the known colours.
+    rough = image_operand.pixels.copy()
     rough[unknown] = rough[~unknown].mean(0, dtype=np.float64)
 
     def guide() -> Guidance:
         if method == "biharmonic":
-            raise EorenError("biharmonic filling follows no gradient field; use the exact solver, or the membrane")
-        return np.where(_touched(unknown)[:, :, None], np.float32(0), differences(rough))
+            raise EorenError("biharmonic filling has no gradient field; use the exact solver, or the membrane")
+        return np.where(_unknown_differences(unknown)[:, :, None], np.float32(0), forward_differences(rough))
 
     def solve() -> Image:
-        return biharmonic_inside(unknown, rough) if method == "biharmonic" else inside(unknown, guide(), rough)
+        return fill_biharmonic(unknown, rough) if method == "biharmonic" else solve_mask(unknown, guide(), rough)
 
-    return Composition(
-        rough, ~unknown, origin_of("fill", (opened, stencil), method=method), solve, guide, opened.notes
+    origin = describe_operation("fill", operands, method=method)
+    return Composition(rough, ~unknown, origin, solve, guide, image_operand.notes)
+
+
+def describe_operation(operation: str, operands: tuple[LoadedOperand, ...], **options: Any) -> dict[str, Any]:
+    """Describe an operation as :attr:`Composition.origin` does."""
+    return {"operation": operation, "operands_sha256": [operand.sha256 for operand in operands], **options}
+
+
+def _check_choice(name: str, value: str, choices: Any) -> None:
+    if value not in get_args(choices):
+        raise EorenError(f"{name} must be one of {', '.join(get_args(choices))}, got {value!r}")
+
+
+def _place_mask(
+    weights: Float[np.ndarray, "rows columns"], x: int, y: int, canvas: Image
+) -> tuple[Float[np.ndarray, "height width"], tuple[str, ...]]:
+    """Move a mask to its offset in the target, and report how much of it was cut off."""
+    height, width, _ = canvas.shape
+    placed = np.zeros((height, width), np.float32)
+    rows, columns = (
+        slice(min(max(start, 0), limit), min(max(start + size, 0), limit))
+        for start, size, limit in ((y, weights.shape[0], height), (x, weights.shape[1], width))
     )
+    placed[rows, columns] = weights[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x]
+    if not placed.any():
+        raise EorenError(
+            f"offset {x},{y} puts the mask of {size_text(weights)} outside the target of {width}x{height}"
+        )
+    total = np.count_nonzero(weights)
+    outside = total - np.count_nonzero(placed)
+    notes = (f"{outside:,} of the {total:,} pixels of the mask lie outside the target and are left out",)
+    return placed, notes if outside else ()
 
 
-def origin_of(operation: str, operands: tuple[Opened, ...], **options: Any) -> dict[str, Any]:
-    """What the file will say of an operation."""
-    return {"operation": operation, "operands_sha256": [each.sha256 for each in operands], **options}
+def _unknown_differences(unknown: Mask) -> Shaped[np.ndarray, "height width 2"]:
+    """Mark the forward differences that have a pixel of the mask at either end."""
+    marked = np.stack([unknown, unknown], 2)
+    marked[:, :-1, 0] |= unknown[:, 1:]
+    marked[:-1, :, 1] |= unknown[1:]
+    return marked
 
 
-def _touched(unknown: Mask) -> Shaped[np.ndarray, "height width 2"]:
-    """Which forward differences have a pixel of the mask at either end."""
-    touched = np.stack([unknown, unknown], 2)
-    touched[:, :-1, 0] |= unknown[:, 1:]
-    touched[:-1, :, 1] |= unknown[1:]
-    return touched
-
-
-def _take_stronger(guidance: Guidance, other: Guidance) -> None:
-    """In place; the first where they are equal."""
-    np.copyto(guidance, other, where=np.abs(other) > np.abs(guidance) + _ALIKE)
+def _replace_weaker(guidance: Guidance, other: Guidance) -> None:
+    """Replace differences in place by those of the other field where they are stronger."""
+    np.copyto(guidance, other, where=np.abs(other) > np.abs(guidance) + _EQUAL)
 
 
 def _cloning_guidance(source: Image, target: Image, share: Float[np.ndarray, "height width"], mode: Mode) -> Guidance:
-    guidance = differences(source)
+    guidance = forward_differences(source)
     soft = bool(((share > 0) & (share < 1)).any())
     if mode == "import" and not soft:
         return guidance
-    under = differences(target)
+    under = forward_differences(target)
     if mode == "mixed":
-        _take_stronger(guidance, under)
+        _replace_weaker(guidance, under)
     elif mode == "average":
         guidance = (guidance + under) / 2
     if soft:
-        along = np.stack([share, share], 2)
-        along[:, :-1, 0] = np.maximum(share[:, :-1], share[:, 1:])
-        along[:-1, :, 1] = np.maximum(share[:-1], share[1:])
-        guidance = under + along[:, :, None] * (guidance - under)
+        blend = np.stack([share, share], 2)
+        blend[:, :-1, 0] = np.maximum(share[:, :-1], share[:, 1:])
+        blend[:-1, :, 1] = np.maximum(share[:-1], share[1:])
+        guidance = under + blend[:, :, None] * (guidance - under)
     return guidance

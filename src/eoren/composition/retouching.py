@@ -1,18 +1,90 @@
-"""Retouching: images changed by their gradients."""
+"""Retouching: change an image through its gradients."""
 
+from collections.abc import Callable
 from math import pi
+from typing import Any
 
 import numpy as np
 
-from eoren.composition.operands import Operand, joined, opened_as, split
-from eoren.composition.operations import Composition, origin_of
-from eoren.composition.poisson import Guidance, Image, differences, over_rectangle
+from eoren.composition.operands import LoadedOperand, Operand, join_alpha, open_operand, split_alpha
+from eoren.composition.operations import Composition, describe_operation
+from eoren.composition.poisson import Guidance, Image, forward_differences, solve_rectangle
 from eoren.errors import EorenError
 
-# Light is what changes over the whole image, detail what changes within a sixteenth of it.
-_LIGHT_WAVES = 1
-_DETAIL_WAVES = 16
-_DENOISING_ROUNDS = 40
+# Cutoff wavelengths of illumination and detail, as fractions of the longer side of the image.
+_LIGHT_FRACTION = 1
+_DETAIL_FRACTION = 16
+_DENOISING_ITERATIONS = 40
+
+
+def flatten_light(image: Operand) -> Composition:
+    """Remove illumination that changes slowly over an image. Mean and alpha stay.
+
+    The smooth function nearest to the gray values is subtracted (Morel, Petro and Sbert, "Screened Poisson equation
+    for image contrast enhancement", 2014). Waves as long as the longer side of the image lose half of their
+    amplitude; shorter waves lose less.
+
+    Args:
+        image: image or field to change; it is not modified.
+
+    Raises:
+        EorenError: the image cannot be read.
+    """
+    operand = open_operand(image)
+
+    def guide(colors: Image) -> Guidance:
+        gray = colors.mean(2, keepdims=True)
+        still = np.zeros((*gray.shape, 2), np.float32)
+        light = solve_rectangle(still, colors=gray, weight=_color_weight(operand, _LIGHT_FRACTION))
+        flattened: Guidance = forward_differences(colors) - forward_differences(light)
+        return flattened
+
+    return _retouching(operand, guide, flatten_light=True)
+
+
+def boost_detail(image: Operand, factor: float | int) -> Composition:
+    """Amplify the fine detail of an image. Alpha stays.
+
+    Gradients are multiplied by the factor while colours stay near their values: waves much shorter than a sixteenth
+    of the longer side grow by the factor, longer waves stay.
+
+    Args:
+        image: image or field to change; it is not modified.
+        factor: amplification of the gradients, above zero; below 1 it softens the image.
+
+    Raises:
+        EorenError: the image cannot be read, or the factor is not a finite number above zero.
+    """
+    if not 0 < factor < float("inf"):
+        raise EorenError(f"the factor of boost_detail must be a finite number above 0, got {factor:g}")
+    operand = open_operand(image)
+
+    def guide(colors: Image) -> Guidance:
+        stronger: Guidance = np.float32(factor) * forward_differences(colors)
+        return stronger
+
+    return _retouching(operand, guide, _color_weight(operand, _DETAIL_FRACTION), boost_detail=factor)
+
+
+def denoise(image: Operand) -> Composition:
+    """Remove noise from an image and keep its edges. Mean and alpha stay.
+
+    The total variation is minimized (Rudin, Osher and Fatemi, 1992) by split Bregman iteration (Goldstein and Osher,
+    2009), as strongly as the estimated noise demands (Immerkaer, 1996, with the median).
+
+    Args:
+        image: image or field to change; it is not modified.
+
+    Raises:
+        EorenError: the image cannot be read.
+    """
+    return _retouching(
+        open_operand(image), lambda colors: forward_differences(_denoise_tv(colors)), denoise_edges=True
+    )
+
+
+# The parameters of retouch() have the names of these functions.
+_flatten_light, _boost_detail = flatten_light, boost_detail
 
 
 def retouch(
@@ -22,76 +94,51 @@ def retouch(
     boost_detail: float | int | None = None,
     denoise_edges: bool = False,
 ) -> Composition:
-    """Change an image by its gradients; exactly one of three ways. Alpha stays.
-
-    Args:
-        image: to change.
-        flatten_light: take away the light that changes slowly over the image: the smooth function that is nearest
-            to its gray values (Morel, Petro and Sbert, "Screened Poisson equation for image contrast enhancement",
-            2014). Waves as long as the image's longer side lose half; shorter ones, less. The mean stays.
-        boost_detail: K: multiply gradients by it, and stay near the colours: waves much shorter than a sixteenth of
-            the image's longer side grow K-fold, longer ones stay. Below 1 it softens.
-        denoise_edges: take away noise and keep edges: the least total variation (Rudin, Osher and Fatemi, 1992), by
-            split Bregman iteration (Goldstein and Osher, 2009), as strong as the noise that is found (Immerkaer,
-            1996, with the median).
+    """Apply :func:`flatten_light`, :func:`boost_detail` or :func:`denoise`, whichever option is given.
 
     Raises:
-        EorenError: none or several ways, or a boost that is not above zero.
+        EorenError: not exactly one option is given, or the chosen function refuses its arguments.
     """
-    chosen = [flatten_light, boost_detail is not None, denoise_edges]
-    if sum(chosen) != 1:
-        raise EorenError("retouch does one thing at a time; give one of flatten_light, boost_detail, denoise_edges")
-    if boost_detail is not None and not 0 < boost_detail < float("inf"):
-        raise EorenError(f"boost_detail is {boost_detail:g}, but must be a number above zero")
-    opened = opened_as(image)
-    colors, alpha = split(opened.pixels)
-    longest = max(colors.shape[:2])
-    mean = colors.mean((0, 1), dtype=np.float64)
+    if sum([flatten_light, boost_detail is not None, denoise_edges]) != 1:
+        raise EorenError("retouch takes exactly one of flatten_light, boost_detail and denoise_edges")
+    if boost_detail is not None:
+        return _boost_detail(image, boost_detail)
+    return _flatten_light(image) if flatten_light else denoise(image)
 
-    def guide_colors() -> Guidance:
-        if boost_detail is not None:
-            stronger: Guidance = np.float32(boost_detail) * differences(colors)
-            return stronger
-        if flatten_light:
-            gray = colors.mean(2, keepdims=True)
-            still = np.zeros((*gray.shape, 2), np.float32)
-            light = over_rectangle(still, colors=gray, weight=_weight_of(longest / _LIGHT_WAVES))
-            without: Guidance = differences(colors) - differences(light)
-            return without
-        return differences(_least_variation(colors))
+
+def _retouching(
+    operand: LoadedOperand, guide: Callable[[Image], Guidance], weight: float = 0.0, **chosen: Any
+) -> Composition:
+    """Compose from a gradient field of the colours; their weight, if any, replaces their mean as the constraint."""
+    colors, alpha = split_alpha(operand.pixels)
+    options = {"flatten_light": False, "boost_detail": None, "denoise_edges": False, **chosen}
 
     def solve() -> Image:
-        if boost_detail is not None:
-            weight = _weight_of(longest / _DETAIL_WAVES)
-            return joined(over_rectangle(guide_colors(), colors=colors, weight=weight), alpha)
-        return joined(over_rectangle(guide_colors(), mean=mean), alpha)
+        mean = colors.mean((0, 1), dtype=np.float64)
+        return join_alpha(solve_rectangle(guide(colors), mean=mean, colors=colors, weight=weight), alpha)
 
-    def guide() -> Guidance:
-        return guide_colors() if alpha is None else np.concatenate([guide_colors(), differences(alpha[..., None])], 2)
+    def guide_all() -> Guidance:
+        guidance = guide(colors)
+        return guidance if alpha is None else np.concatenate([guidance, forward_differences(alpha[..., None])], 2)
 
     return Composition(
-        opened.pixels,
+        operand.pixels,
         np.zeros(colors.shape[:2], bool),
-        origin_of(
-            "retouch",
-            (opened,),
-            flatten_light=flatten_light,
-            boost_detail=boost_detail,
-            denoise_edges=denoise_edges,
-        ),
+        describe_operation("retouch", (operand,), **options),
         solve,
-        guide,
-        opened.notes,
+        guide_all,
+        operand.notes,
     )
 
 
-def _weight_of(wavelength: float) -> float:
-    """Of colours beside differences, so that waves so long, in pixels, follow either by half."""
+def _color_weight(operand: LoadedOperand, fraction: int) -> float:
+    """Weight of colours against differences at which waves of a fraction of the longer side follow both equally."""
+    wavelength = float(max(operand.pixels.shape[:2])) / fraction
     return (2 * pi / wavelength) ** 2
 
 
-def _noise(colors: Image) -> float:
-    """Standard deviation of the noise: what a difference of Laplacians, blind to edges and slopes, sees mostly."""
+def _estimate_noise(colors: Image) -> float:
+    """Standard deviation of the noise, from second differences along both axes, which edges hardly affect."""
     if min(colors.shape[:2]) < 3:
         return 0.0
     rows = colors[2:] - 2 * colors[1:-1] + colors[:-2]
@@ -99,21 +146,21 @@ def _noise(colors: Image) -> float:
     return float(np.median(np.abs(response))) / (6 * 0.6745)
 
 
-def _least_variation(colors: Image) -> Image:
-    """The u with the least ``TV(u) + sum (u - f)^2 / (2 sigma)``, each channel on its own."""
-    sigma = _noise(colors)
+def _denoise_tv(colors: Image) -> Image:
+    """Minimize ``TV(u) + sum (u - f)^2 / (2 sigma)`` over u, channel by channel."""
+    sigma = _estimate_noise(colors)
     if sigma == 0:
         return colors
-    found, extra = colors, np.zeros((*colors.shape, 2), np.float32)
-    # Half the colours' weight beside the differences' converges fast.
-    limit = np.float32(sigma / 2)
-    for _ in range(_DENOISING_ROUNDS):
-        now = differences(found)
-        # No difference leads out of the image.
-        now[:, -1, :, 0] = now[-1, :, :, 1] = 0
-        now += extra
-        length = np.sqrt(np.square(now).sum(-1, keepdims=True))
-        shrunk = now * (np.maximum(length - limit, 0) / np.maximum(length, np.float32(1e-20)))
-        extra = now - shrunk
-        found = over_rectangle(shrunk - extra, colors=colors, weight=0.5)
-    return found
+    denoised, bregman = colors, np.zeros((*colors.shape, 2), np.float32)
+    # With half the weight on the colours the iteration converges fast.
+    threshold = np.float32(sigma / 2)
+    for _ in range(_DENOISING_ITERATIONS):
+        gradient = forward_differences(denoised)
+        # Differences across the border of the image do not count.
+        gradient[:, -1, :, 0] = gradient[-1, :, :, 1] = 0
+        gradient += bregman
+        length = np.sqrt(np.square(gradient).sum(-1, keepdims=True))
+        shrunk = gradient * (np.maximum(length - threshold, 0) / np.maximum(length, np.float32(1e-20)))
+        bregman = gradient - shrunk
+        denoised = solve_rectangle(shrunk - bregman, colors=colors, weight=0.5)
+    return denoised

@@ -1,12 +1,14 @@
-"""Data sets turned into networks, on one machine or many.
+"""Fitting of many images, on one machine or a cluster, into a store of networks.
 
-sources.py     where images come from: folders, archives, IDX files, data sets, iterables
-archives.py    zip and tar, which may be damaged, or lie
-fitting.py     fit_many(): from the first image to the last, whatever interrupts it
-batches.py     images that are trained together
-pieces.py      one very large image as many jobs
-metrics.py     those of eoren.evaluation.metrics, for a whole batch at a time
-workers.py     who works: threads, or a Ray cluster
-store.py       shards and index, true at any moment
-collection.py  a store as its users read it
+sources.py     images from folders, archives, IDX files, data sets and iterables
+archives.py    members of zip and tar archives
+fit_many.py    fit_many(): fit all images of a source, and continue after an interruption
+shards.py      images that are trained together
+tile_jobs.py   one very large image as many jobs
+metrics.py     image metrics of a whole batch
+executors.py   threads of this machine, or a Ray cluster
+store.py       the files of a store: networks in shards, and their index
+index.py       the index: one row per image, in Parquet
+parquet.py     bounds check of an index before it is decoded
+collection.py  Collection: read access to a store
 """

@@ -1,7 +1,7 @@
-"""Pictures in zip and tar archives, which may be damaged, or lie about what is in them.
+"""Members of zip and tar archives, which may be damaged or hostile.
 
-A member that is damaged is its own affair; an archive whose list of members is damaged is refused, for nobody knows
-what is missing.
+A damaged member affects no other one; an archive with a damaged list of members is refused, since members may be
+missing from it.
 """
 
 import struct
@@ -11,30 +11,32 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple, TypeVar, cast
+from typing import IO, TypeVar, cast
 
 from eoren.errors import EorenError, format_error
 from eoren.fs.decompression import damaged_archive, is_packed, most_unpacked, open_decompressed
 
 _Content = TypeVar("_Content")
+Member = tuple[str, Callable[[], bytes | EorenError]]
+"""Path of a file in an archive, and a function that reads its bytes or explains why they cannot be read."""
 
-# Of the other ways to pack, one takes as much memory as a member says, and one gives what it likes at a time.
+# LZMA allocates what a member claims, and bzip2 does not bound its output blocks.
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _ZIP_ERRORS = (
     OSError, EOFError, ValueError, OverflowError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile
 )  # fmt: skip
 _TAR_ERRORS = (OSError, EOFError, ValueError, OverflowError, RecursionError, struct.error, tarfile.TarError)
-# Headers that are about the next member: its name, and other texts.
-_ABOUT = {*tarfile.GNU_TYPES, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE} - {tarfile.GNUTYPE_SPARSE}
-# Each member goes through what is said of all: git says 52 bytes.
-_MOST_FOR_ALL = 1 << 10
-_SHARE_ABOUT = 8
+# Types of extended headers, which describe the next member or all following ones.
+_EXTENDED = {*tarfile.GNU_TYPES, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE} - {tarfile.GNUTYPE_SPARSE}
+# Global headers are applied to every member, so they must be short: those of git take 52 bytes.
+_MAX_GLOBAL = 1 << 10
+_EXTENDED_SHARE = 8
 
 
 def is_tar(start: bytes) -> bool:
-    """Whether a file may be a tar archive, packed or not, by its first block.
+    """Check whether a file may be a tar archive, compressed or not, by its first block.
 
-    tarfile's own way to know tries all that it can unpack, and LZMA makes room for what it claims.
+    ``tarfile.is_tarfile`` tries every decompressor, and LZMA allocates what a header claims.
     """
     try:
         tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
@@ -43,119 +45,102 @@ def is_tar(start: bytes) -> bool:
     return True
 
 
-class Member(NamedTuple):
-    """A file in an archive.
-
-    Attributes:
-        name: its path there.
-        read: gives its bytes, or why there are none.
-    """
-
-    name: str
-    read: Callable[[], "bytes | EorenError"]
-
-
-def zip_members(path: Path, wanted: Callable[[str], bool]) -> list[Member]:
-    """The members of a zip archive, in the order of their names; each is read when asked for.
+def zip_members(path: Path, is_wanted: Callable[[str], bool]) -> list[Member]:
+    """List the members of a zip archive in the order of their names.
 
     Args:
-        path: of the archive.
-        wanted: whether to take a member of some name.
+        path: path of the archive.
+        is_wanted: whether to include a member of a given name.
 
     Raises:
-        EorenError: its list of members is damaged, or they would become too much together.
+        EorenError: the list of members is damaged, or their decompressed size is too large.
     """
     try:
         archive = zipfile.ZipFile(path)
     except _ZIP_ERRORS as error:
         raise damaged_archive(path, error) from None
-    found = [each for each in archive.infolist() if wanted(each.filename) and not each.is_dir()]
-    most = most_unpacked(path.stat().st_size)
-    # Together: members may share what is packed.
-    if (claimed := sum(each.file_size for each in found)) > most:
+    members = [member for member in archive.infolist() if is_wanted(member.filename) and not member.is_dir()]
+    limit = most_unpacked(path.stat().st_size)
+    # The sum counts, because members may share compressed bytes.
+    if (size := sum(member.file_size for member in members)) > limit:
         raise EorenError(
-            f"{path}: its images would become {claimed} bytes, where {most} are the most for its size; "
-            "replace it, or unpack it yourself"
+            f"{path}: decompressed images must have at most {limit} bytes, got {size}; unpack it yourself"
         )
-    found.sort(key=lambda each: each.filename)
-    return [Member(each.filename, partial(_zipped, archive, each)) for each in found]
+
+    def read(member: zipfile.ZipInfo) -> bytes | EorenError:
+        try:
+            if member.compress_type not in _METHODS:
+                raise ValueError(f"compression {member.compress_type} is not supported, only 0 and 8")
+            if member.flag_bits & 1:
+                raise ValueError("it is encrypted")
+            with archive.open(member) as file:
+                return file.read(member.file_size)  # never more than the size checked above
+        except _ZIP_ERRORS as error:
+            return EorenError(f"cannot be unpacked ({format_error(error)})")
+
+    members.sort(key=lambda member: member.filename)
+    return [(member.filename, partial(read, member)) for member in members]
 
 
-def _zipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> "bytes | EorenError":
-    try:
-        if member.compress_type not in _METHODS:
-            raise ValueError(f"compression {member.compress_type}, where 0 and 8 are known")
-        if member.flag_bits & 1:
-            raise ValueError("it is encrypted")
-        with archive.open(member) as file:
-            return file.read(member.file_size)  # and no more, whatever is packed there
-    except _ZIP_ERRORS as error:
-        return EorenError(f"cannot be unpacked ({format_error(error)})")
+def tar_members(path: Path, is_wanted: Callable[[str], bool]) -> Iterator[Member]:
+    """Read the members of a tar archive, compressed or not, in its order.
 
-
-def tar_members(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
-    """The members of a tar archive, packed or not, in its order.
-
-    They are read on the way: going back in a packed one would unpack it anew.
+    Each is read on the way, because a compressed archive cannot be rewound cheaply.
 
     Args:
-        path: of the archive.
-        wanted: whether to take a member of some name.
+        path: path of the archive.
+        is_wanted: whether to include a member of a given name.
 
     Raises:
-        EorenError: it is damaged, even if only behind its last member, or becomes too much.
+        EorenError: the archive is damaged, even after its last member, or its decompressed size is too large.
     """
     with open_decompressed(path) as plain:
         try:
-            header = _strict(most_unpacked(path.stat().st_size) // _SHARE_ABOUT)
+            header = _strict_header(most_unpacked(path.stat().st_size) // _EXTENDED_SHARE)
             with tarfile.open(fileobj=cast("IO[bytes]", plain), mode="r:", tarinfo=header) as archive:
                 while (member := archive.next()) is not None:
-                    archive.members.clear()  # type: ignore[attr-defined] # it would keep them all
-                    if member.size < 0:  # a text about it may say so
+                    archive.members.clear()  # type: ignore[attr-defined] # it would keep them all in memory
+                    if member.size < 0:  # possible in an extended header
                         raise tarfile.ReadError(f"a member of {member.size} bytes")
-                    if member.isfile() and wanted(member.name):
-                        content = _tarred(archive, member)
-                        yield Member(member.name, partial(itself, content))
+                    if member.isfile() and is_wanted(member.name):
+                        # A sparse member may claim any number of zeros in a few bytes.
+                        file = None if member.issparse() else archive.extractfile(member)
+                        content = EorenError("cannot be unpacked (it is sparse)") if file is None else file.read()
+                        yield member.name, constant(content)
             while block := plain.read(1 << 16):
                 if block.strip(b"\0"):
-                    raise EOFError("there is more behind its end")
+                    raise EOFError("it has data after its end")
         except _TAR_ERRORS as error:
             raise damaged_archive(path, error) from None
 
 
-def _tarred(archive: tarfile.TarFile, member: tarfile.TarInfo) -> "bytes | EorenError":
-    # A few bytes may say that there are zeros without end.
-    file = None if member.issparse() else archive.extractfile(member)
-    return EorenError("cannot be unpacked (it is sparse)") if file is None else file.read()
+def constant(content: _Content) -> Callable[[], _Content]:
+    """Create a function that returns content that was read already."""
+    return lambda: content
 
 
-def itself(content: _Content) -> _Content:
-    """What was read already, where a way to read is asked for; that has to be picklable."""
-    return content
-
-
-def _strict(most: int) -> type[tarfile.TarInfo]:
-    """Headers of one archive; those that are damaged are said to be: tarfile takes them for its end.
+def _strict_header(max_extended: int) -> type[tarfile.TarInfo]:
+    """Create a header class that raises for a damaged header, which tarfile takes for the end of the archive.
 
     Args:
-        most: bytes of all texts about members.
+        max_extended: largest size of all extended headers together, in bytes.
     """
-    left, left_for_all = most, _MOST_FOR_ALL
+    left, left_global = max_extended, _MAX_GLOBAL
 
     class Header(tarfile.TarInfo):
         @classmethod
         def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "Header":
-            nonlocal left, left_for_all
+            nonlocal left, left_global
             try:
-                found = super().frombuf(buf, encoding, errors)
+                header = super().frombuf(buf, encoding, errors)
             except tarfile.HeaderError as error:
                 if len(buf) == tarfile.BLOCKSIZE and not any(buf):
-                    raise  # the end
+                    raise  # the regular end of an archive
                 raise tarfile.ReadError(str(error)) from None
-            left -= found.size if found.type in _ABOUT else 0
-            left_for_all -= found.size if found.type == tarfile.XGLTYPE else 0
-            if found.size < 0 or left < 0 or left_for_all < 0:
-                raise tarfile.ReadError(f"a header claims {found.size} bytes")
-            return found
+            left -= header.size if header.type in _EXTENDED else 0
+            left_global -= header.size if header.type == tarfile.XGLTYPE else 0
+            if header.size < 0 or left < 0 or left_global < 0:
+                raise tarfile.ReadError(f"a header claims {header.size} bytes")
+            return header
 
     return Header

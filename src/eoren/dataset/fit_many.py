@@ -1,39 +1,42 @@
-"""fit_many(): from many images to a store of networks, which grows shard by shard and is whole at any time."""
+"""fit_many(): fit many images into a store that grows shard by shard and is consistent at any time."""
 
+import logging
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import chain, count, islice
 from operator import index
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from eoren.dataset.executors import Engine, engine_of
-from eoren.dataset.shards import Fitted, Job, Task, Work
-from eoren.dataset.sources import Item, Source, decoded, open_source
+from eoren.dataset.executors import Executor, make_executor
+from eoren.dataset.shards import Job, ShardJob, ShardResult, Work
+from eoren.dataset.sources import Item, decode_content, open_source
 from eoren.dataset.store import Manifest, Store, is_store
-from eoren.dataset.tile_jobs import LargeImageJob, TileGroupResult, spread
+from eoren.dataset.tile_jobs import LargeImageJob, TileGroupResult, split_large_image
 from eoren.errors import EorenError, ImageError
 from eoren.model.devices import choose_device
 from eoren.model.siren import parameter_count
 from eoren.training.settings import Settings, make_settings
 
+_logger = logging.getLogger(__name__)
 _MAX_SEED = 2**32 - 1
-# A kill costs the shards under way: about half a minute of a core, at 30 GFLOP/s.
-_SHARD_WORK = 1e12
+# A kill loses the running shards, so a shard takes about half a minute of a core at 30 GFLOP/s.
+_SHARD_OPERATIONS = 1e12
 _SHARD_SECONDS = 30.0
-_MOST = 1024
+_MAX_SHARD = 1024
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where it stands.
+    """Progress of :func:`fit_many`.
 
     Attributes:
-        pictures: that are done, earlier runs' included; those under way count in part.
-        total: images in all; none if the source does not say.
-        failed: images that could not be fitted.
-        earlier: images that earlier runs did.
+        pictures: completed images, including those of earlier runs; running ones count in part.
+        total: number of images, or None if the source does not tell.
+        failed: number of images that could not be fitted.
+        earlier: number of images that earlier runs completed.
     """
 
     pictures: float
@@ -44,12 +47,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Summary:
-    """What :func:`fit_many` did.
+    """Result of :func:`fit_many`.
 
     Attributes:
-        pictures: in the store, failed ones included.
-        failed: how many could not be read or fitted; the index says why.
-        earlier: how many were there already.
+        pictures: number of images in the store, failed ones included.
+        failed: number of images that could not be read or fitted; the index has the reasons.
+        earlier: number of images that earlier runs completed.
     """
 
     pictures: int
@@ -67,39 +70,41 @@ def fit_many(
     same_start: bool = False,
     shard: int | None = None,
     device: str = "auto",
-    engine: str = "local",
+    executor: str = "local",
     address: str | None = None,
     workers: int | None = None,
     watch: Callable[[Progress], bool | None] | None = None,
+    engine: str | None = None,
     **settings: Any,
 ) -> Summary:
-    """Turn many images into networks, and keep them in a folder.
+    """Fit many images and store their networks in a folder.
 
-    Interrupted or killed at any time, the same call goes on: no image is fitted twice and none is left out. With a
-    budget in steps, what an image becomes does not depend on that.
+    After an interruption or a kill, the same call continues: no image is fitted twice and none is left out. With a
+    budget in steps, interruptions do not affect the result.
 
     Args:
-        sources: where the images come from: see :func:`eoren.dataset.sources.open_source`.
-        store: the folder; it may hold what an earlier call left.
-        preset: as of :func:`eoren.fit`. ``small`` is for many images: one network of 16 units up to about 39 x 39
-            pixels, mosaics of such networks above; colours alone.
-        steps: budget of steps of every image.
-        seconds: time for every image, instead; what comes out depends on the machine then.
-        seed: from which, and from its pixels, every image's own seed follows.
-        same_start: begin with one network for all instead, so that weights can be compared.
-        shard: images that are stored together, and fitted anew after a kill; by default what takes about half a
-            minute, at most 1024.
+        sources: sources of images, see :func:`eoren.dataset.sources.open_source`.
+        store: folder of the store; it may hold the results of an earlier call.
+        preset: preset as in :func:`eoren.fit`. ``small`` is for many images: one network of width 16 up to about
+            39 x 39 pixels, tiles of such networks above; colours alone.
+        steps: number of steps for each image.
+        seconds: time for each image instead; the result then depends on the machine.
+        seed: seed from which, together with its pixels, the seed of each image is derived.
+        same_start: initialise all images with the same network, so that their weights can be compared.
+        shard: number of images that are stored together, and fitted again after a kill; by default what takes about
+            half a minute, at most 1024.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        engine: ``local``, or ``ray`` for a cluster.
-        address: of the Ray cluster; none starts one here.
-        workers: shards at a time; by default one a core, or one on a GPU.
-        watch: called a few times a second; return true to stop.
-        settings: any field of :class:`eoren.training.settings.Settings`.
+        executor: ``local``, or ``ray`` for a cluster.
+        address: address of the Ray cluster; by default a cluster is started on this machine.
+        workers: number of concurrent shards; by default one per core, or one on a GPU.
+        watch: callback that receives the progress a few times a second and returns True to stop.
+        engine: deprecated name of ``executor``.
+        settings: any fields of :class:`eoren.training.settings.Settings`.
 
     Raises:
-        EorenError: a source, setting or folder that cannot be used. Images that are damaged get a row in the
-            index that says so, and nothing is raised.
-        KeyboardInterrupt: ``watch`` said so.
+        EorenError: A source, a setting or the folder cannot be used. Damaged images do not raise; the index has
+            the reasons.
+        KeyboardInterrupt: ``watch`` returned True.
 
     Example:
         >>> import eoren, numpy as np, tempfile
@@ -110,129 +115,133 @@ def fit_many(
         >>> eoren.Collection(folder)[1].size
         (12, 12)
     """
+    if engine is not None:
+        warnings.warn("fit_many(engine=...) is deprecated; use executor=...", DeprecationWarning, stacklevel=2)
+        executor = engine
     budget = {"steps": steps, "seconds": seconds}
     chosen = make_settings(preset, **{name: value for name, value in budget.items() if value is not None}, **settings)
     if chosen.until_psnr is not None:
         raise EorenError("until_psnr is for one image; give many images steps or seconds")
     choose_device(device)
-    fitting = engine_of(engine, address=address, workers=workers)
-    work = Work(chosen, _whole("seed", seed, 0, _MAX_SEED), same_start, device)
+    runner = make_executor(executor, address=address, workers=workers)
+    work = Work(chosen, _check_whole("seed", seed, 0, _MAX_SEED), same_start, device)
     source = open_source(*sources)
     folder = Path(store)
     items = iter(source)
     first = next(items, None)
     if first is None:
         raise EorenError("the source has no images; give another one")
-    items = _again(first, items)
     if shard is not None:
-        size = _whole("shard", shard, 1, 2**20)
+        size = _check_whole("shard", shard, 1, 2**20)
     else:
         size = Store(folder).manifest.shard if is_store(folder) else _shard_size(first, chosen)
-    with Store.open_locked(folder, Manifest.of(work, size)) as opened:
-        return _fit(opened, work, source, items, fitting, watch)
+    with Store.open_locked(folder, Manifest(chosen, work.seed, same_start, size)) as opened:
+        return _fit(opened, work, source.count, chain([first], items), runner, watch)
 
 
 def _fit(
     store: Store,
     work: Work,
-    source: Source,
+    total: int | None,
     items: Iterator[Item],
-    engine: Engine,
+    executor: Executor,
     watch: Callable[[Progress], bool | None] | None,
 ) -> Summary:
     done, failed, earlier = 0, 0, 0
     size = store.manifest.shard
-    there = set(store.shards())
-    spreads: dict[int, LargeImageJob] = {}
+    stored = set(store.shards())
+    large_images: dict[int, LargeImageJob] = {}
 
-    def missing() -> Iterator[Job]:
-        """Shards that are not in the store, read when their turn comes."""
+    def missing_jobs() -> Iterator[Job]:
+        """Read shards that are not in the store when an executor asks for them."""
         nonlocal done, failed, earlier
         for number in count():
-            if not (some := list(islice(items, size))):
+            if not (shard := list(islice(items, size))):
                 break
-            if number in there:
-                there.remove(number)
+            names = [item.name for item in shard]
+            if number in stored:
+                stored.remove(number)
                 rows = store.rows(number)
-                if _is_same(store, number, rows["name"].to_pylist(), [item.name for item in some], size):
-                    done, earlier = done + len(some), earlier + len(some)
+                if _is_complete(store, number, rows["name"].to_pylist(), names):
+                    done, earlier = done + len(shard), earlier + len(shard)
                     failed += rows["status"].to_pylist().count("failed")
+                    _logger.info("%s: shard %d resumed from an earlier run", store.folder, number)
                     continue
-            task = Task(number, number * size, [item.name for item in some], [item.load() for item in some])
-            if (large := spread(task, work)) is None:
-                yield task
+            job = ShardJob(number, number * size, names, [item.load() for item in shard])
+            _logger.info("%s: shard %d of %d images started", store.folder, number, len(shard))
+            if (large_image := split_large_image(job, work)) is None:
+                yield job
                 continue
-            for fragment in store.fragments(number):
-                large.add(fragment)
-            if large.is_whole:
-                keep(large.joined())
+            for result in store.tile_groups(number):
+                large_image.add(result)
+            if large_image.is_complete:
+                save(large_image.assemble())
                 continue
-            spreads[number] = large
-            yield from large.pieces()
-        if there:
-            raise _changed(store, f"it has images from number {min(there) * size} on that the source lacks")
+            large_images[number] = large_image
+            yield from large_image.missing_jobs()
+        if stored:
+            raise _other_source(store, f"it has images from number {min(stored) * size} on that the source does not")
 
-    def keep(fitted: Fitted) -> None:
+    def save(result: ShardResult) -> None:
         nonlocal done, failed
-        store.write(fitted)
-        done += len(fitted.rows)
-        failed += sum(row["status"] == "failed" for row in fitted.rows)
+        store.write(result)
+        done += len(result.rows)
+        failed += sum(row["status"] == "failed" for row in result.rows)
+        _logger.info("%s: shard %d written, %d images in total", store.folder, result.shard, done)
 
-    def tick(parts: float) -> None:
-        parts += sum(large.share for large in spreads.values())
-        if watch is not None and watch(Progress(done + parts * size, source.count, failed, earlier)):
+    def report(running: float) -> None:
+        running += sum(large_image.share for large_image in large_images.values())
+        if watch is not None and watch(Progress(done + running * size, total, failed, earlier)):
             raise KeyboardInterrupt
 
-    for found in engine.run(work, missing(), tick):
-        if isinstance(found, TileGroupResult):
-            store.keep(found)
-            spreads[found.shard].add(found)
-            if spreads[found.shard].is_whole:
-                keep(spreads.pop(found.shard).joined())
+    for result in executor.run(work, missing_jobs(), report):
+        if isinstance(result, TileGroupResult):
+            store.save_tile_group(result)
+            large_images[result.shard].add(result)
+            if large_images[result.shard].is_complete:
+                save(large_images.pop(result.shard).assemble())
         else:
-            keep(found)
+            save(result)
     return Summary(done, failed, earlier)
 
 
-def _is_same(store: Store, number: int, stored: list[str], given: list[str], size: int) -> bool:
-    """Whether a shard is the source's; a last one that has grown since is not."""
-    for place, (mine, theirs) in enumerate(zip(stored, given, strict=False)):
-        if mine != theirs:
-            raise _changed(store, f"picture {number * size + place} was {mine!r} and is {theirs!r}")
-    if len(stored) > len(given):
-        raise _changed(store, f"it has {number * size + len(stored)} images, the source fewer")
-    return len(stored) == len(given)
+def _is_complete(store: Store, number: int, stored: list[str], names: list[str]) -> bool:
+    """Compare a stored shard with the source, and return False if the source has more images for it now."""
+    first = number * store.manifest.shard
+    for place, (old, new) in enumerate(zip(stored, names, strict=False)):
+        if old != new:
+            raise _other_source(store, f"image {first + place} was {old!r} and is {new!r}")
+    if len(stored) > len(names):
+        raise _other_source(store, f"it has {first + len(stored)} images, the source fewer")
+    return len(stored) == len(names)
 
 
-def _changed(store: Store, how: str) -> EorenError:
-    return EorenError(f"{store.folder}: is of another source: {how}; give the same source, or another --output")
-
-
-def _again(first: Item, rest: Iterator[Item]) -> Iterator[Item]:
-    yield first
-    yield from rest
+def _other_source(store: Store, difference: str) -> EorenError:
+    return EorenError(
+        f"{store.folder}: is of another source: {difference}; give the same source, or another --output"
+    )
 
 
 def _shard_size(first: Item, settings: Settings) -> int:
-    """Pictures like the first one that keep a core busy for a while."""
+    """Choose how many images like the first one make a shard."""
     try:
-        height, width, channels = decoded(first.name, first.load()).pixels.shape
+        height, width, channels = decode_content(first.name, first.load()).pixels.shape
         networks, hidden = settings.architecture(width, height, channels)
     except ImageError:
         return 64
     if (seconds := settings.time_limit(width, height)) is not None:
-        return max(1, min(_MOST, int(_SHARD_SECONDS / seconds)))
+        return max(1, min(_MAX_SHARD, int(_SHARD_SECONDS / seconds)))
     pixels = width * height // networks
     points = networks * min(settings.batch or pixels, pixels)
-    each = 6.0 * parameter_count(hidden, settings.depth, channels) * points * (settings.steps or 1)
-    return max(1, min(_MOST, int(_SHARD_WORK / each)))
+    operations = 6.0 * parameter_count(hidden, settings.depth, channels) * points * (settings.steps or 1)
+    return max(1, min(_MAX_SHARD, int(_SHARD_OPERATIONS / operations)))
 
 
-def _whole(name: str, value: int, least: int, most: int) -> int:
+def _check_whole(name: str, value: int, minimum: int, maximum: int) -> int:
     try:
-        number = least - 1 if isinstance(value, bool) else index(value)
+        number = minimum - 1 if isinstance(value, bool) else index(value)
     except TypeError:
-        number = least - 1
-    if not least <= number <= most:
-        raise EorenError(f"{name} is {value!r}, but must be a whole number from {least} to {most}")
+        number = minimum - 1
+    if not minimum <= number <= maximum:
+        raise EorenError(f"{name} must be a whole number from {minimum} to {maximum}, got {value!r}")
     return number

@@ -1,201 +1,214 @@
-"""The columns and pages of a Parquet file, walked before a decoder sees them: where they are, and what they claim.
+"""Bounds check of a Parquet file before pyarrow decodes it.
 
-A page of a few bytes may claim two gigabytes, and decoders make room for what is claimed. The footer does not bound
-that; what does stands before every page. And pyarrow ends the process (26.0) when it is asked for the description of
-a column in which something cannot be, so that nobody may ask. Both are in Thrift's compact protocol, of which this
-reads as much as there is in them: https://parquet.apache.org/docs/file-format/metadata/.
+A page header of a few bytes may claim gigabytes, decoders allocate what it claims, and the footer does not bound it.
+pyarrow 26.0 moreover aborts the process when it describes a column with invalid metadata. So footer and page headers
+are parsed here first; both are in the compact protocol of Thrift
+(https://parquet.apache.org/docs/file-format/metadata/).
 """
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-# By their numbers in parquet.thrift.
+MAX_FOOTER = 1 << 20
+"""Longest footer that is read, in bytes."""
+
+_MAGIC = b"PAR1"
+_CODECS = {0, 6}  # uncompressed, zstd
+# Numbers from parquet.thrift.
 _DICTIONARY_PAGE = 2
-_HEADERS = {0: 5, _DICTIONARY_PAGE: 7, 3: 8}  # kind of page: field of its own header. Others have no values
-_ENCODING = {0: 2, _DICTIONARY_PAGE: 2, 3: 4}  # the field of that which says how values are written
-_PLAIN = {0, 2, 3, 8}  # values, runs, indices of a dictionary: no values that repeat parts of others
-# Fields that the columns of a simple table may have: no other file, no keys, no filters.
+_HEADERS = {0: 5, _DICTIONARY_PAGE: 7, 3: 8}  # page type: field of its own header; other types hold no values
+_ENCODING = {0: 2, _DICTIONARY_PAGE: 2, 3: 4}  # page type: field of the encoding in that header
+_PLAIN = {0, 2, 3, 8}  # plain, run-length and dictionary encodings; the others build values from earlier ones
+# Fields of a row group, a column chunk and its metadata without external files, encryption and filters.
 _GROUP = {1, 2, 3, 5, 6, 7}
-_COLUMN = {2, 3, 4, 5, 6, 7}
-_DESCRIPTION = {1, 2, 3, 4, 5, 6, 7, 9, 11, 12, 13, 16}
-_LONGEST_HEADER = 1 << 12
-_DEEPEST = 8
+_CHUNK = {2, 3, 4, 5, 6, 7}
+_METADATA = {1, 2, 3, 4, 5, 6, 7, 9, 11, 12, 13, 16}
+_MAX_HEADER = 1 << 12
+_MAX_DEPTH = 8
+_MAX_DICTIONARY = 1 << 22  # writers stop at about 1 MiB; every row may repeat a value
 
 
 class Chunk(NamedTuple):
-    """The part of a column that belongs to some rows.
+    """The part of a column that belongs to one row group."""
 
-    Attributes:
-        rows: that it is of.
-        values: that it says it has.
-        start: where its first page begins.
-        size: bytes of all its pages.
-        codec: the number of how they are packed.
-    """
-
-    rows: int
+    rows: int  # of the row group
     values: int
-    start: int
-    size: int
+    start: int  # position of its first page in the file
+    size: int  # of all its pages, in bytes
     codec: int
 
 
 class Page(NamedTuple):
-    """What stands before a page.
+    """The header of a page."""
 
-    Attributes:
-        size: bytes that it becomes.
-        values: that it has.
-        is_dictionary: whether they are those that other pages name by number.
-    """
-
-    size: int
+    size: int  # decompressed, in bytes
     values: int
-    is_dictionary: bool
+    is_dictionary: bool  # other pages refer to these values by number
 
 
-def chunks(footer: bytes) -> tuple[int, list[list[Chunk]]]:
-    """What a file's footer says of its columns.
+def check_pages(data: bytes, columns: int, max_rows: int, max_bytes: int) -> int:
+    """Check that the pages of a Parquet file are where the footer places them, and bounded in size.
 
     Args:
-        footer: all of it.
+        data: the whole file.
+        columns: number of columns of each row group.
+        max_rows: largest number of rows.
+        max_bytes: largest decompressed size of all pages together.
 
     Returns:
-        The rows of the file, and for every group of them its columns.
+        Size of the largest dictionary in bytes, at least 1.
 
     Raises:
-        ValueError: it is none, or has what a simple table lacks.
+        ValueError: the file is damaged, exceeds a limit, or uses a codec or an encoding that is not supported.
     """
-    found, end = _struct(footer, 0)
-    if end != len(footer):
-        raise ValueError("its footer ends too soon")
-    groups = [_fields(group, _GROUP) for group in _list(found, 4)]
-    return _whole(found, 3), [[_chunk(column, _whole(group, 3)) for column in _list(group, 1)] for group in groups]
+    footer_size = int.from_bytes(data[-8:-4], "little")
+    if len(data) < 12 or data[:4] != _MAGIC or data[-4:] != _MAGIC:
+        raise ValueError("it does not begin and end as Parquet does")
+    if footer_size > min(MAX_FOOTER, len(data) - 12):
+        raise ValueError(f"its footer claims {footer_size} bytes")
+    end = len(data) - 8 - footer_size
+    rows, groups = read_footer(data[end:-8])
+    if not 1 <= rows <= max_rows:
+        raise ValueError(f"it must have 1 to {max_rows} rows, got {rows}")
+    if any(len(group) != columns for group in groups) or sum(group[0].rows for group in groups) != rows:
+        raise ValueError(f"its row groups do not have {columns} columns and {rows} rows")
+    position, largest = len(_MAGIC), 1
+    for chunk in sorted((chunk for group in groups for chunk in group), key=lambda chunk: chunk.start):
+        if chunk.codec not in _CODECS or chunk.values != chunk.rows:
+            raise ValueError("a column has an unsupported compression, or another number of rows")
+        if chunk.start < position or chunk.start + chunk.size > end:
+            raise ValueError("its columns overlap or lie outside the file")
+        position, missing = chunk.start + chunk.size, chunk.rows
+        for page in read_pages(data, chunk.start, position):
+            max_bytes -= page.size
+            if page.is_dictionary:
+                if page.size > _MAX_DICTIONARY:
+                    raise ValueError(f"a dictionary must have at most {_MAX_DICTIONARY} bytes, got {page.size}")
+                largest = max(largest, page.size)
+            else:
+                missing -= page.values
+        if missing or max_bytes < 0:
+            raise ValueError("its pages hold another number of values, or claim too many bytes")
+    return largest
 
 
-def _chunk(column: Any, rows: int) -> Chunk:
-    own = _fields(_fields(column, _COLUMN).get(3), _DESCRIPTION)
-    starts = [_whole(own, field) for field in (9, 11) if field in own]
+def read_footer(footer: bytes) -> tuple[int, list[list[Chunk]]]:
+    """Parse the footer of a file.
+
+    Returns:
+        The number of rows, and the columns of each row group.
+
+    Raises:
+        ValueError: the footer is damaged, or has features that a simple table does not need.
+    """
+    fields, size = _parse(footer)
+    if size != len(footer):
+        raise ValueError("its footer has bytes after its end")
+    groups = [_restricted(group, _GROUP) for group in _field(fields, 4, list)]
+    chunks = [[_chunk(chunk, _field(group, 3, int)) for chunk in _field(group, 1, list)] for group in groups]
+    return _field(fields, 3, int), chunks
+
+
+def _chunk(chunk: Any, rows: int) -> Chunk:
+    metadata = _restricted(_restricted(chunk, _CHUNK).get(3), _METADATA)
+    starts = [_field(metadata, number, int) for number in (9, 11) if number in metadata]
     if not starts or min(starts) != starts[-1]:  # a dictionary comes first
-        raise ValueError("a column begins nowhere")
-    return Chunk(rows, _whole(own, 5), starts[-1], _whole(own, 7), _whole(own, 4))
+        raise ValueError("a column has no valid first page")
+    return Chunk(rows, _field(metadata, 5, int), starts[-1], _field(metadata, 7, int), _field(metadata, 4, int))
 
 
-def pages(data: bytes, start: int, end: int) -> Iterator[Page]:
-    """The pages of one column, which fill a part of a file.
+def read_pages(data: bytes, start: int, end: int) -> Iterator[Page]:
+    """Parse the page headers of one column.
 
     Args:
-        data: of the file.
-        start: where the first begins.
-        end: where the last ends.
+        data: the whole file.
+        start: position of the first page.
+        end: position after the last page.
 
     Raises:
-        ValueError: they do not fill it, or are none that a simple table has.
+        ValueError: the pages do not fill the range, or are of another type or encoding than a simple table has.
     """
     while start < end:
-        header, start = _struct(data[start : min(start + _LONGEST_HEADER, end)], start)
-        kind, size, packed = (_whole(header, field) for field in (1, 2, 3))
+        header, header_size = _parse(data[start : min(start + _MAX_HEADER, end)])
+        kind, size, packed = (_field(header, number, int) for number in (1, 2, 3))
         if kind not in _HEADERS:
-            raise ValueError(f"a page of kind {kind}")
-        own = header.get(_HEADERS[kind])
-        if not isinstance(own, dict) or _whole(own, _ENCODING[kind]) not in _PLAIN:
-            raise ValueError("a page's values are written in no simple way")
-        start += packed
-        yield Page(max(size, packed), _whole(own, 1), kind == _DICTIONARY_PAGE)
+            raise ValueError(f"it has a page of type {kind}")
+        own = _field(header, _HEADERS[kind], dict)
+        if _field(own, _ENCODING[kind], int) not in _PLAIN:
+            raise ValueError("a page has an unsupported encoding")
+        start += header_size + packed
+        yield Page(max(size, packed), _field(own, 1, int), kind == _DICTIONARY_PAGE)
     if start != end:
-        raise ValueError("a page ends behind its column")
+        raise ValueError("a page reaches beyond its column")
 
 
-def _fields(found: Any, allowed: set[int]) -> dict[int, Any]:
-    if not isinstance(found, dict) or not found.keys() <= allowed:
-        raise ValueError("its footer has what a simple table lacks")
-    return found
+def _restricted(fields: Any, allowed: set[int]) -> dict[int, Any]:
+    if not isinstance(fields, dict) or not fields.keys() <= allowed:
+        raise ValueError("its footer has features that a simple table does not need")
+    return fields
 
 
-def _list(fields: dict[int, Any], number: int) -> list[Any]:
+def _field(fields: dict[int, Any], number: int, kind: type) -> Any:
     value = fields.get(number)
-    if not isinstance(value, list):
-        raise ValueError("its footer lacks a list")
+    if type(value) is not kind or (isinstance(value, int) and value < 0):
+        raise ValueError("its footer or a page header has a missing or invalid field")
     return value
 
 
-def _whole(fields: dict[int, Any], number: int) -> int:
-    value = fields.get(number)
-    if type(value) is not int or value < 0:
-        raise ValueError("its footer or a page's header lacks a number")
-    return value
-
-
-def _struct(data: bytes, start: int) -> tuple[dict[int, Any], int]:
-    """A Thrift struct, and where in the file it ends."""
+def _parse(data: bytes) -> tuple[dict[int, Any], int]:
+    """Parse a Thrift struct at the start of some bytes, and return its size, too."""
     reader = _Reader(data)
     try:
-        return reader.struct(0), start + reader.at
+        return reader.value(12), reader.position
     except IndexError:
-        raise ValueError("its footer or a page's header has no end") from None
+        raise ValueError("its footer or a page header is incomplete") from None
 
 
 class _Reader:
     """Thrift's compact protocol: https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md."""
 
     def __init__(self, data: bytes) -> None:
-        self.data, self.at = data, 0
+        self.data, self.position = data, 0
 
-    def struct(self, depth: int) -> dict[int, Any]:
-        if depth > _DEEPEST:
-            raise ValueError("its footer or a page's header is too deep")
-        found: dict[int, Any] = {}
-        field = 0
-        while (start := self._byte()) != 0:
-            field = field + (start >> 4) if start >> 4 else self._number()
-            if field in found:
-                raise ValueError("its footer or a page's header says a thing twice")
-            kind = start & 15
-            found[field] = kind == 1 if kind in (1, 2) else self._value(kind, depth)
-        return found
-
-    def _value(self, kind: int, depth: int) -> Any:
+    def value(self, kind: int, depth: int = 0) -> Any:
+        """Read a value: integers, structs as {field: value} and lists; other types are skipped."""
+        if depth > _MAX_DEPTH:
+            raise ValueError("its footer or a page header is nested too deeply")
         if kind in (4, 5, 6):
-            return self._number()
-        if kind == 12:
-            return self.struct(depth + 1)
-        if kind == 8:
-            return self._skip(self._varint())
+            number = self._varint()
+            return number >> 1 ^ -(number & 1)
         if kind == 9:
-            return self._list(depth + 1)
-        if kind in (1, 2, 3, 7):
-            return self._skip(8 if kind == 7 else 1)
-        raise ValueError("its footer or a page's header has what none needs")
-
-    def _list(self, depth: int) -> list[Any]:
-        start = self._byte()
-        kind, count = start & 15, start >> 4
-        if count == 15:
-            count = self._varint()
-        if depth > _DEEPEST or count > len(self.data) - self.at:  # each takes a byte at least
-            raise ValueError("a list is too deep, or too long")
-        return [self._value(kind, depth) for _ in range(count)]
-
-    def _skip(self, count: int) -> None:
-        self.at += count
-        if self.at > len(self.data):
+            start = self._byte()
+            count = self._varint() if start >> 4 == 15 else start >> 4
+            if count > len(self.data) - self.position:  # each takes a byte at least
+                raise ValueError("its footer or a page header has too long a list")
+            return [self.value(start & 15, depth + 1) for _ in range(count)]
+        if kind == 12:
+            fields: dict[int, Any] = {}
+            field = 0
+            while start := self._byte():
+                field = field + (start >> 4) if start >> 4 else self.value(4)
+                if field in fields:
+                    raise ValueError("its footer or a page header repeats a field")
+                fields[field] = start & 15 == 1 if start & 15 in (1, 2) else self.value(start & 15, depth + 1)
+            return fields
+        if kind not in (1, 2, 3, 7, 8):
+            raise ValueError("its footer or a page header has an unsupported type")
+        size = self._varint() if kind == 8 else 8 if kind == 7 else 1
+        self.position += size
+        if self.position > len(self.data):
             raise IndexError
+        return None
 
     def _byte(self) -> int:
-        self.at += 1
-        return self.data[self.at - 1]
+        self.position += 1
+        return self.data[self.position - 1]
 
     def _varint(self) -> int:
-        value = shift = 0
-        while True:
+        value = 0
+        for shift in range(0, 70, 7):
             byte = self._byte()
             value |= (byte & 127) << shift
-            shift += 7
             if byte < 128:
                 return value
-            if shift > 63:
-                raise ValueError("its footer or a page's header has a number without end")
-
-    def _number(self) -> int:
-        value = self._varint()
-        return value >> 1 ^ -(value & 1)
+        raise ValueError("its footer or a page header has too long a number")

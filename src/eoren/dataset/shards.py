@@ -1,6 +1,6 @@
-"""A shard of images becomes a shard of networks: images of one size train as one batch, large ones as mosaics.
+"""Fit shards: images of one size train together as one batch, large images one by one as tiled fields.
 
-What a shard becomes is a matter of its images, the settings and the seed alone, whoever fits it and where.
+The result depends only on the images, the settings and the seed, not on the machine or the executor.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,14 +13,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from eoren.backends.tile_evaluation import predict_all_pixels
 from eoren.dataset.metrics import measure
-from eoren.dataset.sources import Content, decoded
+from eoren.dataset.sources import Content, decode_content
 from eoren.errors import ImageError
 from eoren.evaluation.metrics import evaluate
 from eoren.field.field import Field
-from eoren.field.mosaic import SirenMosaic
-from eoren.field.provenance import Provenance
 from eoren.image.cell_averages import point_values
 from eoren.image.io import SourceImage
 from eoren.model.channel_tuning import Moments
@@ -33,15 +30,16 @@ from eoren.training.trainer import Trainer, picture_seed
 Image = Float[np.ndarray, "height width channels"]
 Images = Float[np.ndarray, "pictures height width channels"]
 Row = dict[str, Any]
+"""A row of the index; see :data:`eoren.dataset.index.COLUMNS`."""
 Watch = Callable[[float], bool]
-"""Called with the share of a shard that is done; returns true to give it up."""
+"""Callback that receives the completed share of a job, 0 to 1, and returns True to stop it."""
 
 METRICS = ("psnr", "psnr_8bit", "gradient_psnr", "ssim")
-"""Columns of a row, and fields of :class:`eoren.evaluation.metrics.Metrics`."""
+"""Columns of a row that are fields of :class:`eoren.evaluation.metrics.Metrics`, too."""
 
-# What a batch may keep in memory, in numbers of float32; and how many networks share the cost of a step's operations.
-_NUMBERS_AT_ONCE = 1 << 26
-_MOST_AT_ONCE = 512
+# Memory limit of a batch, as float32 numbers, and the batch size beyond which the overhead of a step is negligible.
+_MAX_NUMBERS = 1 << 26
+_MAX_BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -49,10 +47,10 @@ class Work:
     """What all shards of a store have in common.
 
     Attributes:
-        settings: of every fit.
-        seed: from which, and from its pixels, every image's own seed follows.
-        same_start: begin with the same network for all images instead, that of ``seed``.
-        device: where to train.
+        settings: settings of every fit.
+        seed: seed from which, together with its pixels, the seed of each image is derived.
+        same_start: initialise all images with the network of ``seed`` instead.
+        device: device to train on.
     """
 
     settings: Settings
@@ -61,24 +59,36 @@ class Work:
     device: str = "auto"
 
     def seed_of(self, image: Image) -> int:
-        """The seed of an image's networks."""
+        """Return the seed of the networks of an image."""
         return self.seed if self.same_start else picture_seed(image, self.seed)
 
-    def is_single(self, shape: tuple[int, ...]) -> bool:
-        """Whether an image of shape ``(H, W, C)`` gets one network."""
+    def tile_count(self, shape: tuple[int, ...]) -> int:
+        """Return how many networks represent an image of shape ``(H, W, C)``."""
         height, width, channels = shape
-        return self.settings.architecture(width, height, channels)[0] == 1
+        return self.settings.architecture(width, height, channels)[0]
+
+
+@runtime_checkable
+class Job(Protocol):
+    """A unit of work for an executor: a whole shard, or a group of tiles of a large image."""
+
+    @property
+    def share(self) -> float:
+        """Size of the job relative to its shard, 0 to 1."""
+
+    def run(self, work: Work, watch: Watch) -> Any:
+        """Do the work and return its result."""
 
 
 @dataclass(frozen=True)
-class Task:
-    """Some images to fit.
+class ShardJob:
+    """A shard to fit.
 
     Attributes:
-        shard: its number.
+        shard: number of the shard.
         first: number of its first image.
-        names: of the images.
-        contents: of the images, not decoded yet.
+        names: names of the images.
+        contents: the images, not decoded yet.
     """
 
     shard: int
@@ -87,142 +97,122 @@ class Task:
     contents: Sequence[Content]
     share: ClassVar[float] = 1.0
 
-    def run(self, work: Work, watch: "Watch") -> "Fitted":
-        """See :func:`fit_shard`."""
+    def run(self, work: Work, watch: Watch) -> "ShardResult":
+        """Fit every image, see :func:`fit_shard`."""
         return fit_shard(self, work, watch)
+
+    def row(self, place: int, image: SourceImage | None = None, seed: int | None = None) -> Row:
+        """Create the row of the image at a place in the shard, with its properties if it could be decoded."""
+        row = {"number": self.first + place, "name": self.names[place], "label": self.contents[place].label}
+        row["shard"] = self.shard
+        if image is not None:
+            height, width, channels = image.pixels.shape
+            row |= {"width": width, "height": height, "channels": channels, "sha256": image.sha256, "seed": seed}
+        return row
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted:
-    """A task, done.
+class ShardResult:
+    """A fitted shard.
 
     Attributes:
-        shard: its number.
-        groups: images of one size each, as one :class:`eoren.field.mosaic.SirenMosaic` of the networks of all its
-            images, one image after the other. Their tiling is one image's.
-        rows: one for every image, in order, with the columns of :data:`eoren.dataset.index.COLUMNS`.
+        shard: number of the shard.
+        groups: one :class:`eoren.Field` for each group of images of one size. It holds the networks of all images of
+            the group, one image after the other, with the tiling of a single image.
+        rows: one row for each image, in order, with the columns of :data:`eoren.dataset.index.COLUMNS`.
     """
 
     shard: int
-    groups: Sequence[SirenMosaic]
+    groups: Sequence[Field]
     rows: Sequence[Row]
-
-
-@runtime_checkable
-class Job(Protocol):
-    """What an engine hands to its workers: a :class:`Task`, or a piece of a large image.
-
-    Attributes:
-        share: how much of a shard it is.
-    """
-
-    @property
-    def share(self) -> float:
-        """How much of a shard it is."""
-
-    def run(self, work: Work, watch: Watch) -> Any:
-        """Do it, and return what came of it."""
 
 
 class GivenUp(Exception):
     """Somebody said so while a shard was being fitted."""
 
 
-def fit_shard(task: Task, work: Work, watch: Watch = lambda share: False) -> Fitted:
+def fit_shard(job: ShardJob, work: Work, watch: Watch = lambda share: False) -> ShardResult:
     """Fit every image of a shard.
 
-    An image that cannot be read or fitted gets a row that says why, and takes nothing from the others.
+    An image that cannot be read or fitted gets a row with the reason and does not affect the others.
 
     Raises:
-        GivenUp: ``watch`` said so.
+        GivenUp: ``watch`` returned True.
     """
     rows: list[Row] = []
-    sizes: dict[tuple[int, ...], list[int]] = {}
-    pictures: dict[int, SourceImage] = {}
-    for place, (name, content) in enumerate(zip(task.names, task.contents, strict=True)):
+    places_by_shape: dict[tuple[int, ...], list[int]] = {}
+    images: dict[int, Image] = {}
+    for place, (name, content) in enumerate(zip(job.names, job.contents, strict=True)):
         try:
-            picture = decoded(name, content)
-            work.is_single(picture.pixels.shape)
+            image = decode_content(name, content)
+            work.tile_count(image.pixels.shape)  # refuses settings that do not suit the size
         except ImageError as error:
-            rows.append(_named(task, place) | failed(str(error)))
+            rows.append(job.row(place) | failure(error))
             continue
-        rows.append(described(task, place, picture, work.seed_of(picture.pixels)))
-        pictures[place] = picture
-        sizes.setdefault(picture.pixels.shape, []).append(place)
-    pixels_in_all = sum(picture.pixels.size for picture in pictures.values())
-    groups: list[SirenMosaic] = []
+        rows.append(job.row(place, image, work.seed_of(image.pixels)))
+        images[place] = image.pixels
+        places_by_shape.setdefault(image.pixels.shape, []).append(place)
+    total = sum(image.size for image in images.values())
+    groups: list[Field] = []
     done = 0.0
-    for places in (part for shape, every in sizes.items() for part in _parts(shape, every, work.settings)):
-        some = [pictures[place].pixels for place in places]
-        share = sum(image.size for image in some) / pixels_in_all
+    batches = (places for shape, alike in places_by_shape.items() for places in _batches(shape, alike, work))
+    for places in batches:
+        batch = [images[place] for place in places]
+        share = sum(image.size for image in batch) / total
 
-        def shown(within: float, done: float = done, share: float = share) -> bool:
+        def watch_batch(within: float, done: float = done, share: float = share) -> bool:
             return watch(done + share * within)
 
-        for fields, kept in _fitted(some, [rows[place] for place in places], work, shown):
-            for offset, row in enumerate(kept):
+        for field, fitted_rows in _fit_group(batch, [rows[place] for place in places], work, watch_batch):
+            for offset, row in enumerate(fitted_rows):
                 row |= {"status": "done", "group": len(groups), "offset": offset}
-            groups.append(fields)
+            groups.append(field)
         done += share
-    return Fitted(task.shard, groups, rows)
+    return ShardResult(job.shard, groups, rows)
 
 
-def described(task: Task, place: int, picture: SourceImage, seed: int) -> Row:
-    """What the row of an image says before it is fitted."""
-    height, width, channels = picture.pixels.shape
-    size = {"width": width, "height": height, "channels": channels}
-    return _named(task, place) | size | {"sha256": picture.sha256, "seed": seed}
+def failure(error: object) -> Row:
+    """Create the columns of an image that could not be fitted."""
+    return {"status": "failed", "error": " ".join(str(error).split())}
 
 
-def _named(task: Task, place: int) -> Row:
-    label = task.contents[place].label
-    return {"number": task.first + place, "name": task.names[place], "label": label, "shard": task.shard}
-
-
-def failed(reason: str) -> Row:
-    """What it says of an image that could not be fitted."""
-    return {"status": "failed", "error": " ".join(reason.split())}
-
-
-def _parts(shape: tuple[int, ...], places: list[int], settings: Settings) -> Iterator[list[int]]:
-    """Pictures of one size in pieces that fit into memory; mosaics one by one."""
+def _batches(shape: tuple[int, ...], places: list[int], work: Work) -> Iterator[list[int]]:
+    """Split images of one size into batches that fit into memory; tiled images are fitted one by one."""
     height, width, channels = shape
+    settings = work.settings
     count, hidden = settings.architecture(width, height, channels)
-    if count > 1:
-        yield from ([place] for place in places)
-        return
-    # Parameters, gradients and memories of the optimisers; pixels, targets and their metrics.
+    # Parameters, gradients and optimizer state; pixels, targets and their metrics.
     numbers = 4 * (settings.depth * hidden**2 + 4 * hidden) + 12 * height * width * channels
-    size = max(1, min(_MOST_AT_ONCE, _NUMBERS_AT_ONCE // numbers))
+    size = max(1, min(_MAX_BATCH, _MAX_NUMBERS // numbers)) if count == 1 else 1
     for start in range(0, len(places), size):
         yield places[start : start + size]
 
 
-def _fitted(
+def _fit_group(
     images: Sequence[Image], rows: Sequence[Row], work: Work, watch: Watch
-) -> Iterable[tuple[SirenMosaic, Sequence[Row]]]:
-    """Groups of fields, and the rows of their images, filled in."""
+) -> Iterable[tuple[Field, Sequence[Row]]]:
+    """Fit images of one size, fill in their rows, and return fields with the rows of their images."""
     try:
-        if work.is_single(images[0].shape):
+        if work.tile_count(images[0].shape) == 1:
             return [(_fit_batch(np.stack(images), rows, work, watch), rows)]
-        return [(_fit_mosaic(images[0], rows[0], work, watch), rows)]
+        return [(_fit_tiled(images[0], rows[0], work, watch), rows)]
     except ImageError as error:
         if len(images) == 1:
-            rows[0].update(failed(str(error)))
+            rows[0].update(failure(error))
             return []
-    # One of them diverged. They are fitted as if alone, so the others lose nothing but time.
+    # One of them diverged. Fitting each alone gives the same networks and takes longer.
     return [
-        found
+        group
         for image, row in zip(images, rows, strict=True)
-        for found in _fitted([image], [row], work, lambda share: watch(0.0))
+        for group in _fit_group([image], [row], work, lambda share: watch(0.0))
     ]
 
 
-def _fit_mosaic(image: Image, row: Row, work: Work, watch: Watch) -> SirenMosaic:
+def _fit_tiled(image: Image, row: Row, work: Work, watch: Watch) -> Field:
     from eoren.training.fit import fit
 
     settings = work.settings.as_dict()
-    found = fit(
+    result = fit(
         image,
         preset=settings.pop("preset"),
         seed=row["seed"],
@@ -230,30 +220,27 @@ def _fit_mosaic(image: Image, row: Row, work: Work, watch: Watch) -> SirenMosaic
         watch=lambda progress: watch(progress.done),
         **settings,
     )
-    if found.ended == "interrupted":
+    if result.ended == "interrupted":
         raise GivenUp
-    metrics = found.metrics
-    mosaic = found.field.to("cpu").representation
-    assert isinstance(mosaic, SirenMosaic)
-    row |= {"networks": mosaic.tiling.count, "parameters": mosaic.parameters, "steps": found.steps}
-    row |= {name: getattr(metrics, name) for name in METRICS}
-    return mosaic
+    row |= {"networks": result.field.tiling.count, "parameters": result.field.parameters, "steps": result.steps}
+    row |= {name: getattr(result.metrics, name) for name in METRICS}
+    return result.field.to("cpu")
 
 
-def _fit_batch(images: Images, rows: Sequence[Row], work: Work, watch: Watch) -> SirenMosaic:
+def _fit_batch(images: Images, rows: Sequence[Row], work: Work, watch: Watch) -> Field:
     """One network each, all at once: rounded as they are stored, tuned, measured."""
     settings = work.settings
     areas = settings.pixels == "areas"
     points = np.stack([point_values(image) for image in images]) if areas else images
     trainer = _trained(points, work, watch)
     siren = rounded(trainer.networks(), settings.bits)
-    said = predict_all_pixels(siren, trainer.patches)
+    said = trainer.patches.of_one_size(siren)
     moments = Moments(siren.batch, siren.channels, siren.device)
     moments.add(slice(None), said[:, 0], torch.from_numpy(points).flatten(1, 2).to(siren.device))
     tuning = moments.tuning()
     _, height, width, _ = images.shape
     tiling = Tiling.single(width, height)
-    fields = SirenMosaic(siren, tuning, tiling, settings.bits).to("cpu")
+    fields = Field(siren, tuning, tiling, settings.bits).to("cpu")
     if areas:
         # Averages over pixels are asked for rarely, and by metrics.py alone.
         each = [_metrics_alone(fields, place, image, settings) for place, image in enumerate(images)]
@@ -266,10 +253,10 @@ def _fit_batch(images: Images, rows: Sequence[Row], work: Work, watch: Watch) ->
     return fields
 
 
-def _metrics_alone(fields: SirenMosaic, place: int, image: Image, settings: Settings) -> dict[str, float]:
+def _metrics_alone(fields: Field, place: int, image: Image, settings: Settings) -> dict[str, float]:
     one = slice(place, place + 1)
-    mosaic = replace(fields, siren=fields.siren.select(one), tuning=fields.tuning.select(one))
-    field = Field(mosaic, Provenance(settings=settings.as_dict()))
+    origin = replace(fields.provenance, settings=settings.as_dict())
+    field = replace(fields, siren=fields.siren.select(one), tuning=fields.tuning.select(one), provenance=origin)
     found = evaluate(field, image, stored_bytes=0)
     return {name: getattr(found, name) for name in METRICS}
 

@@ -1,7 +1,7 @@
-"""Where many images come from: folders, patterns, archives, IDX files, data sets and anything that can be iterated.
+"""Sources of images: folders, patterns, archives, IDX files, data sets and iterables.
 
-Images come in a fixed order, each with a name and perhaps a label. Naming one costs little; it is read when
-:attr:`Item.load` is called, and decoded later still (:func:`decoded`), wherever it is fitted.
+Images come in a fixed order, each with a name and an optional label. Listing them is cheap: an image is read by
+:attr:`Item.load` and decoded by :func:`decode_content`, in the process that fits it.
 """
 
 import glob
@@ -10,36 +10,34 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
-from hashlib import sha256
 from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
-from eoren.dataset.archives import Member, is_tar, itself, tar_members, zip_members
-from eoren.errors import EorenError, ImageError
+from eoren.dataset.archives import Member, constant, is_tar, tar_members, zip_members
+from eoren.errors import EorenError, ImageError, format_error
 from eoren.fs.decompression import GZIP
 from eoren.fs.files import is_folder, open_regular
 from eoren.image.idx import IDX_MAGIC, read_idx
-from eoren.image.io import SourceImage, as_image, read_source_image
+from eoren.image.io import SourceImage, as_image, digest_of, read_source_image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".npy")
-"""Of the files that count as images, in folders and archives; what else there is, is passed over."""
+"""Suffixes of image files; other files in folders and archives are ignored."""
 
 _IMAGE_KEYS, _LABEL_KEYS = ("image", "img"), ("label", "labels", "fine_label")
 
 
 class Content(NamedTuple):
-    """An image as it was found.
+    """An image before it is decoded.
 
     Attributes:
-        data: bytes of a file, an array, or why there is neither.
-        label: of the image, if it has one.
+        data: bytes of a file, an array, or the error that prevented reading.
+        label: class of the image, or None.
     """
 
     data: bytes | np.ndarray | EorenError
@@ -50,8 +48,8 @@ class Item(NamedTuple):
     """One image of a source.
 
     Attributes:
-        name: what to call it: its path in a folder or an archive, its number elsewhere.
-        load: reads it.
+        name: path in a folder or an archive, otherwise the number of the image.
+        load: reads the image.
     """
 
     name: str
@@ -59,15 +57,14 @@ class Item(NamedTuple):
 
 
 class Source:
-    """Pictures in a fixed order.
+    """A sequence of images in a fixed order.
 
     Args:
-        items: one after the other; iterated once.
-        count: how many there are; none if nobody knows.
+        items: the images; they are iterated once.
+        count: number of images, or None if it is unknown.
     """
 
     def __init__(self, items: Iterable[Item], count: int | None) -> None:
-        """Nothing is read yet."""
         self._items, self.count = items, count
 
     def __iter__(self) -> Iterator[Item]:
@@ -75,7 +72,7 @@ class Source:
 
 
 def printable(text: str) -> str:
-    r"""A text with escapes for what is no UTF-8, as names of files can be, and Parquet's texts cannot.
+    r"""Escape characters that UTF-8 cannot encode: file names may contain them, text columns of Parquet may not.
 
     Example:
         >>> print(printable(b"p\xe9.png".decode("utf-8", "surrogateescape")))
@@ -85,18 +82,18 @@ def printable(text: str) -> str:
 
 
 def open_source(*sources: Any) -> Source:
-    """The images of some sources, one source after the other.
+    """Open one or more sources of images, one after the other.
 
     Args:
-        sources: each a folder (searched with what is below it; an image's folder is its label), a pattern such as
-            ``"photos/*.png"``, a zip or tar archive, an IDX file of MNIST's kind (gzipped or not; labels are taken
-            from the file of labels beside it), an image file; or a data set: anything with a length and an index,
-            as torchvision and Hugging Face have them, or any iterable. Their elements are an image, or
-            ``(image, label)``, or ``(name, image, label)``, or a mapping with ``image`` and perhaps ``label``.
-            Images are as :func:`eoren.fit` takes them; PyTorch's tensors have their channels first.
+        sources: each a folder (searched recursively; the folder of an image is its label), a pattern such as
+            ``"photos/*.png"``, a zip or tar archive, an IDX file as of MNIST (gzipped or not; labels are read from
+            the label file beside it), or an image file; or a data set with a length and an index, as those of
+            torchvision and Hugging Face; or any iterable. An element is an image, ``(image, label)``,
+            ``(name, image, label)``, or a mapping with ``image`` and optionally ``label``. Images are as in
+            :func:`eoren.fit`; PyTorch tensors have their channels first.
 
     Raises:
-        EorenError: a source that cannot be read, or has no images.
+        EorenError: A source cannot be read or has no images.
 
     Example:
         >>> source = open_source([np.zeros((2, 2)), (np.ones((2, 2)), 7)])
@@ -104,25 +101,25 @@ def open_source(*sources: Any) -> Source:
         [('0', None), ('1', '7')]
     """
     if not sources:
-        raise EorenError("there is no source; give a folder, an archive, an IDX file or pictures")
+        raise EorenError("there is no source; give a folder, an archive, an IDX file or images")
     opened = [_open(source) for source in sources]
     counts = [source.count for source in opened]
     known = [count for count in counts if count is not None]
     return Source((item for source in opened for item in source), sum(known) if len(known) == len(counts) else None)
 
 
-def decoded(name: str, content: Content) -> SourceImage:
-    """The image itself.
+def decode_content(name: str, content: Content) -> SourceImage:
+    """Decode an image.
 
     Raises:
-        ImageError: it is damaged, or no image. The message does not repeat the name.
-        EorenError: there is no room for the file that decoders want.
+        ImageError: the image is damaged or not an image. The message does not repeat the name.
+        EorenError: A temporary file cannot be written.
     """
     data = content.data
     if isinstance(data, EorenError):
         raise ImageError(str(data))
     if isinstance(data, bytes):
-        with _as_file(data, PurePosixPath(name).suffix) as path:
+        with _temporary_file(data, PurePosixPath(name).suffix) as path:
             try:
                 return replace(read_source_image(path), name=name)
             except EorenError as error:
@@ -131,152 +128,134 @@ def decoded(name: str, content: Content) -> SourceImage:
         pixels = as_image(data)
     except EorenError as error:
         raise ImageError(str(error)) from None
-    return SourceImage(pixels, 32, array_sha256(pixels), name)
+    return SourceImage(pixels, 32, digest_of(pixels), name)
 
 
 @contextmanager
-def _as_file(data: bytes, suffix: str) -> Iterator[str]:
-    """Decoders want files; this one lies in memory on most systems. In a folder, for Windows opens no file twice."""
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="eoren-", ignore_cleanup_errors=True)
-    except OSError as error:
-        raise _no_room(error) from None
-    with folder as name:
-        path = Path(name, f"picture{suffix}")
+def _temporary_file(data: bytes, suffix: str) -> Iterator[str]:
+    """Write data to a file, which decoders require; in a folder, because Windows opens no file twice."""
+    with ExitStack() as stack:
         try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="eoren-", ignore_cleanup_errors=True))
+            path = Path(folder, f"image{suffix}")
             path.write_bytes(data)
         except OSError as error:
-            raise _no_room(error) from None
+            reason = error.strerror or format_error(error)
+            raise EorenError(f"temporary files cannot be written ({reason}); free space, or set TMPDIR") from None
         yield str(path)
-
-
-def _no_room(error: OSError) -> EorenError:
-    reason = error.strerror or str(error)
-    return EorenError(f"temporary files cannot be written ({reason}); free space, or set TMPDIR to another folder")
-
-
-def array_sha256(pixels: Float[np.ndarray, "height width channels"]) -> str:
-    """Digest of an array's shape and numbers, where there is no file."""
-    return sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
 
 
 def _open(source: Any) -> Source:
     if not isinstance(source, str | PathLike):
-        return _dataset(source)
+        return _open_dataset(source)
     path = Path(source)
     if is_folder(path):
-        return _folder(path)
-    if glob.has_magic(str(source)) and not os.path.exists(path):  # noqa: PTH110  pathlib's raises where a name is too long
-        found = sorted(glob.glob(str(source), recursive=True))  # noqa: PTH207
-        if not found:
+        return _open_folder(path)
+    if glob.has_magic(str(source)) and not os.path.exists(path):  # noqa: PTH110  pathlib raises for too long a name
+        paths = [Path(name) for name in sorted(glob.glob(str(source), recursive=True))]  # noqa: PTH207
+        if not paths:
             raise EorenError(f"{source}: no file matches the pattern; check it")
-        return open_source(*(Path(each) for each in found if not Path(each).is_dir()))
+        return open_source(*(path for path in paths if not path.is_dir()))
     with open_regular(path) as (file, _):
-        magic = file.read(tarfile.BLOCKSIZE)
+        start = file.read(tarfile.BLOCKSIZE)
     if path.suffix.lower() in SUFFIXES:
-        return Source([Item(str(source), partial(_file, path, root=path.parent))], 1)
-    if magic.startswith(IDX_MAGIC) or (magic.startswith(GZIP) and "idx" in path.name):
-        return _idx(path)
-    if is_tar(magic):
-        return Source(map(_member, tar_members(path, _is_picture)), None)
+        return Source([Item(str(source), partial(_read_file, path, root=path.parent))], 1)
+    if start.startswith(IDX_MAGIC) or (start.startswith(GZIP) and "idx" in path.name):
+        return _open_idx(path)
+    if is_tar(start):
+        return Source(map(_archive_item, tar_members(path, _is_image)), None)
     if zipfile.is_zipfile(path):
-        return _listed([_member(each) for each in zip_members(path, _is_picture)], path)
-    raise EorenError(f"{source}: is no image, folder, zip, tar or IDX file; give one of these")
+        return _source_of([_archive_item(member) for member in zip_members(path, _is_image)], path)
+    raise EorenError(f"{source}: is not an image, folder, zip, tar or IDX file; give one of these")
 
 
-def _is_picture(name: str) -> bool:
+def _is_image(name: str) -> bool:
     path = PurePosixPath(name)
     return path.suffix.lower() in SUFFIXES and not any(part.startswith((".", "__MACOSX")) for part in path.parts)
 
 
-def _label_of(name: str) -> str | None:
+def _folder_label(name: str) -> str | None:
     return printable(PurePosixPath(name).parent.name) or None
 
 
-def _file(path: Path, label: str | None = None, *, root: Path) -> Content:
-    """A file; if it is gone with all that was beside it, that is no fault of this one image.
-
-    Raises:
-        EorenError: the source's folder has vanished: a disk was taken out, or a network failed.
-    """
+def _read_file(path: Path, label: str | None = None, *, root: Path) -> Content:
+    """Read a file; a missing one is an error of its image, unless its whole source has disappeared."""
     try:
         with open_regular(path) as (file, _):
             return Content(file.read(), label)
     except EorenError as error:
-        if not root.is_dir():
-            raise EorenError(
-                f"{root}: has vanished; bring it back and give the same 'eoren fit-many' again"
-            ) from None
+        if not root.is_dir():  # a disk was removed, or a network failed
+            raise EorenError(f"{root}: has disappeared; restore it and run the same 'eoren fit-many' again") from None
         return Content(EorenError(str(error).removeprefix(f"{path}: ")), label)
 
 
-def _listed(found: list[Item], where: Path) -> Source:
-    if not found:
-        raise EorenError(f"{where}: has no images ({', '.join(SUFFIXES)})")
-    return Source(found, len(found))
+def _source_of(items: list[Item], path: Path) -> Source:
+    if not items:
+        raise EorenError(f"{path}: has no images ({', '.join(SUFFIXES)})")
+    return Source(items, len(items))
 
 
-def _folder(folder: Path) -> Source:
+def _open_folder(folder: Path) -> Source:
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     items = [
-        Item(name, partial(_file, folder / name, _label_of(name), root=folder)) for name in names if _is_picture(name)
+        Item(name, partial(_read_file, folder / name, _folder_label(name), root=folder))
+        for name in names
+        if _is_image(name)
     ]
-    return _listed(items, folder)
+    return _source_of(items, folder)
 
 
-def _member(member: Member) -> Item:
-    def load() -> Content:
-        return Content(member.read(), _label_of(member.name))
-
-    return Item(member.name, load)
+def _archive_item(member: Member) -> Item:
+    name, read = member
+    return Item(name, lambda: Content(read(), _folder_label(name)))
 
 
-def _idx(path: Path) -> Source:
+def _open_idx(path: Path) -> Source:
     images = read_idx(path)
     if images.ndim not in (3, 4):
-        raise EorenError(f"{path}: holds {images.ndim} axes, so no images; give a file such as *-images-idx3-ubyte")
+        raise EorenError(f"{path}: images must have 3 or 4 axes, got {images.ndim}; give a *-images-idx3-ubyte file")
     labels = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
     classes = read_idx(labels) if labels != path and labels.exists() else None
     if classes is not None and classes.shape != images.shape[:1]:
-        raise EorenError(f"{labels}: has {len(classes)} labels for {len(images)} images; replace or rename it")
+        raise EorenError(f"{labels}: must have {len(images)} labels, got {len(classes)}; replace or rename it")
     stem = path.name.removesuffix(".gz")
     digits = len(str(len(images) - 1))
 
-    def one(number: int) -> Content:
+    def load(number: int) -> Content:
         return Content(images[number], None if classes is None else str(classes[number]))
 
-    items = (Item(f"{stem}/{number:0{digits}}", partial(one, number)) for number in range(len(images)))
+    items = (Item(f"{stem}/{number:0{digits}}", partial(load, number)) for number in range(len(images)))
     return Source(items, len(images))
 
 
-def _dataset(source: Any) -> Source:
+def _open_dataset(source: Any) -> Source:
     if isinstance(source, Mapping) or not (isinstance(source, Iterable) or hasattr(source, "__getitem__")):
-        raise EorenError(f"a {type(source).__name__} is no source of images; give a path, a data set or an iterable")
+        raise EorenError(f"a {type(source).__name__} is not a source of images; give a path, data set or iterable")
     if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
-        found = (_element(element, number) for number, element in enumerate(source))
-        return Source((Item(name, partial(itself, content)) for name, content in found), None)
+        elements = (_parse_element(element, number) for number, element in enumerate(source))
+        return Source((Item(name, constant(content)) for name, content in elements), None)
 
-    def one(number: int) -> Content:
+    def load(number: int) -> Content:
         try:
-            return _element(source[number], number)[1]
-        except Exception as error:  # whatever a foreign data set raises for one of its images
-            return Content(EorenError(f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())})"))
+            return _parse_element(source[number], number)[1]
+        except Exception as error:  # a foreign data set may raise anything
+            return Content(EorenError(f"cannot be read ({type(error).__name__}: {format_error(error)})"))
 
     def name(number: int) -> str:
-        # A sequence holds its elements; a data set would have to read them.
-        return _element(source[number], number)[0] if isinstance(source, Sequence) else str(number)
+        # Elements of a sequence are in memory; a data set would have to read them for their names.
+        return _parse_element(source[number], number)[0] if isinstance(source, Sequence) else str(number)
 
-    return Source((Item(name(number), partial(one, number)) for number in range(len(source))), len(source))
+    return Source((Item(name(number), partial(load, number)) for number in range(len(source))), len(source))
 
 
-def _element(element: Any, number: int) -> tuple[str, Content]:
-    """Name, pixels and label of whatever a data set gives."""
+def _parse_element(element: Any, number: int) -> tuple[str, Content]:
+    """Split an element of a data set into its name and its content."""
     name, label = str(number), None
     if isinstance(element, Mapping):
         label = next((element[key] for key in _LABEL_KEYS if key in element), None)
         image = next((element[key] for key in _IMAGE_KEYS if key in element), None)
         if image is None:
-            return name, Content(EorenError(f"has no image, but {', '.join(map(str, element))}"))
+            return name, Content(EorenError(f"has no key 'image', only {', '.join(map(str, element))}"))
     elif isinstance(element, tuple) and len(element) == 3:
         name, image, label = str(element[0]), element[1], element[2]
     elif isinstance(element, tuple) and len(element) == 2:
@@ -284,13 +263,13 @@ def _element(element: Any, number: int) -> tuple[str, Content]:
     else:
         image = element
     label = None if label is None else printable(str(label.item() if hasattr(label, "item") else label))
-    return name, Content(_array(image), label)
+    return name, Content(_as_array(image), label)
 
 
-def _array(image: Any) -> np.ndarray | EorenError:
+def _as_array(image: Any) -> np.ndarray | EorenError:
     try:
         pixels = np.asarray(image)
-    except Exception as error:  # whatever the __array__ of a foreign type may raise
-        return EorenError(f"{type(image).__name__} is no array ({type(error).__name__})")
+    except Exception as error:  # __array__ of a foreign type may raise anything
+        return EorenError(f"{type(image).__name__} cannot be converted to an array ({type(error).__name__})")
     is_tensor = type(image).__module__.partition(".")[0] == "torch"
     return np.moveaxis(pixels, 0, -1) if is_tensor and pixels.ndim == 3 else pixels

@@ -1,7 +1,7 @@
-"""One very large image as many jobs: groups of its tiles, fitted by whoever is free, put together at the end.
+"""Fit one very large image as many jobs: groups of tiles are fitted independently and assembled at the end.
 
-A group is trained as :mod:`eoren.training.loop` trains it, so with a budget in steps the field is that of
-:func:`eoren.fit`. A piece takes with it the pixels around its tiles and nothing else of the image.
+A group trains as :mod:`eoren.training.loop` trains it, so with a budget in steps the field is that of
+:func:`eoren.fit`. A job carries only the pixels around its tiles.
 """
 
 import json
@@ -15,16 +15,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from eoren.dataset.shards import METRICS, Fitted, Row, Task, Watch, Work, described, failed, train
-from eoren.dataset.sources import decoded
+from eoren.dataset.shards import METRICS, ShardJob, ShardResult, Watch, Work, failure, train
+from eoren.dataset.sources import decode_content
 from eoren.errors import EorenError, ImageError
 from eoren.evaluation.metrics import evaluate
-from eoren.field.mosaic import SirenMosaic
 from eoren.field.provenance import Provenance
-from eoren.field.schema import whole_number
+from eoren.field.schema import whole
 from eoren.fs.safetensors_layout import check_layout
 from eoren.image.cell_averages import point_values
-from eoren.image.gradients import crop_with_margin
+from eoren.image.gradients import around
 from eoren.image.io import SourceImage
 from eoren.model.devices import choose_device
 from eoren.model.quantization import pack, unpack
@@ -33,20 +32,20 @@ from eoren.model.tiling import Tiling
 from eoren.training.trainer import TILES_AT_ONCE, Trainer, assemble_field, build_tiling, init_networks
 
 _KEY = "eoren-piece"
-_MOST = 2**53
+_MAX_NUMBER = 2**53
 
 
 @dataclass(frozen=True, eq=False)
 class TileGroupResult:
-    """The networks of a piece.
+    """The networks of a group of tiles.
 
     Attributes:
-        shard: that the image is.
-        group: of its tiles.
-        digest: of the image.
-        steps: that were made.
-        siren: the networks, on the CPU; none if they diverged.
-        error: why there are none.
+        shard: number of the shard that the image is.
+        group: number of the group.
+        digest: SHA-256 of the image.
+        steps: number of steps.
+        siren: the networks on the CPU, or None if they diverged.
+        error: the reason why there are none.
     """
 
     shard: int
@@ -57,7 +56,7 @@ class TileGroupResult:
     error: str = ""
 
     def dumps(self) -> bytes:
-        """As a file, numbers unrounded."""
+        """Serialize the result without rounding."""
         header = {name: getattr(self, name) for name in ("shard", "group", "digest", "steps", "error")}
         tensors = {} if self.siren is None else pack(self.siren, 32)
         header["omegas"] = None if self.siren is None else self.siren.omegas
@@ -65,24 +64,24 @@ class TileGroupResult:
 
     @classmethod
     def loads(cls, data: bytes) -> "TileGroupResult":
-        """Back from a file.
+        """Deserialize a result.
 
         Raises:
-            EorenError: it is damaged.
+            EorenError: the data are damaged.
         """
         try:
             header = json.loads(check_layout(data, len(data))[_KEY])
             omegas = header.pop("omegas")
             tensors = load_tensors(data)
             for name in ("shard", "group", "steps"):
-                whole_number(header, name, _MOST, minimum=0)
+                whole(header, name, _MAX_NUMBER, least=0)
             if not all(type(header[name]) is str for name in ("digest", "error")):
-                raise ValueError("a text is none")
+                raise ValueError("digest or error is not text")
             if len(tensors) != (0 if omegas is None else 2 * len(omegas) + 2):
-                raise ValueError("it has other tensors")
+                raise ValueError("it has another number of tensors")
             return cls(**header, siren=None if omegas is None else unpack(tensors, tuple(omegas)))
         except (SafetensorError, LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise EorenError(f"a damaged piece ({type(error).__name__})") from None
+            raise EorenError(f"a damaged group of tiles ({type(error).__name__})") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,14 +89,14 @@ class TileGroupJob:
     """A group of tiles to fit.
 
     Attributes:
-        shard: that the image is.
+        shard: number of the shard that the image is.
         group: number of the group.
-        digest: of the image.
-        pixels: of the image around the tiles.
-        at: column and row of the first of them.
-        tiling: of the whole image.
-        tiles: which of them.
-        seed: of the image's networks.
+        digest: SHA-256 of the image.
+        pixels: pixels of the image around the tiles.
+        at: column and row of the first of these pixels.
+        tiling: tiling of the whole image.
+        tiles: range of the tiles of the group.
+        seed: seed of the networks of the image.
     """
 
     shard: int
@@ -111,14 +110,14 @@ class TileGroupJob:
 
     @property
     def share(self) -> float:
-        """Of the image's tiles."""
+        """Share of the tiles of the image, 0 to 1."""
         return float(self.tiles.stop - self.tiles.start) / self.tiling.count
 
     def run(self, work: Work, watch: Watch) -> TileGroupResult:
         """Train the group.
 
         Raises:
-            GivenUp: ``watch`` said so.
+            GivenUp: ``watch`` returned True.
         """
         trainer = Trainer.of_picture(
             self.pixels,
@@ -139,93 +138,88 @@ class TileGroupJob:
 
 
 class LargeImageJob:
-    """An image while its pieces are being fitted.
+    """An image whose groups of tiles are being fitted.
 
     Args:
-        task: a shard of this one image.
-        picture: the image itself.
+        job: shard that consists of this image.
+        image: the image.
         work: what all shards have in common.
 
     Attributes:
-        share: of the image that is fitted, 0..1.
+        share: fitted share of the image, 0 to 1.
     """
 
-    def __init__(self, task: Task, picture: SourceImage, work: Work) -> None:
-        """Cut it into tiles."""
-        self.task, self.share = task, 0.0
-        self._picture, self._work = picture, work
-        image = picture.pixels
-        self._points = point_values(image) if work.settings.pixels == "areas" else image
+    def __init__(self, job: ShardJob, image: SourceImage, work: Work) -> None:
+        self.share = 0.0
+        self._job, self._image, self._work = job, image, work
+        pixels = image.pixels
+        self._points = point_values(pixels) if work.settings.pixels == "areas" else pixels
         self._tiling = build_tiling(self._points, work.settings)
         self._groups = self._tiling.groups(TILES_AT_ONCE)
-        self._seed = work.seed_of(image)
-        self._like = init_networks(work.settings, self._tiling, image.shape[2], count=1, seed=0)
-        self._fragments: dict[int, TileGroupResult] = {}
+        self._seed = work.seed_of(pixels)
+        self._template = init_networks(work.settings, self._tiling, pixels.shape[2], count=1, seed=0)
+        self._results: dict[int, TileGroupResult] = {}
 
-    def pieces(self) -> Iterator[TileGroupJob]:
-        """Those that are missing still."""
+    def missing_jobs(self) -> Iterator[TileGroupJob]:
+        """Create the jobs of all groups without a result."""
         for group, tiles in enumerate(self._groups):
-            if group in self._fragments:
-                continue
-            some, at = crop_with_margin(self._points, self._tiling.box(tiles))
-            yield TileGroupJob(
-                self.task.shard, group, self._picture.sha256, some, at, self._tiling, tiles, self._seed
-            )
+            if group not in self._results:
+                pixels, at = around(self._points, self._tiling.box(tiles))
+                digest = self._image.sha256
+                yield TileGroupJob(self._job.shard, group, digest, pixels, at, self._tiling, tiles, self._seed)
 
-    def add(self, fragment: TileGroupResult) -> bool:
-        """Take in what was fitted; fragments of another image are refused, and a group that has one already."""
-        known = fragment.digest == self._picture.sha256 and fragment.group < len(self._groups)
-        if not known or fragment.group in self._fragments:
+    def add(self, result: TileGroupResult) -> bool:
+        """Add the result of a group, unless it is of another image or fit, or the group has one already."""
+        if result.digest != self._image.sha256 or result.group in self._results or result.group >= len(self._groups):
             return False
-        tiles = self._groups[fragment.group]
-        if fragment.siren is not None and not self._fits(fragment.siren, tiles.stop - tiles.start):
+        tiles = self._groups[result.group]
+        if result.siren is not None and not self._is_compatible(result.siren, tiles.stop - tiles.start):
             return False
-        self._fragments[fragment.group] = fragment
+        self._results[result.group] = result
         self.share += (tiles.stop - tiles.start) / self._tiling.count
         return True
 
-    def _fits(self, siren: Siren, count: int) -> bool:
-        """Whether these are networks that such a fit makes: a file may hold others."""
-        shapes = [(count, *t.shape[1:]) for t in self._like.tensors()]
-        same = siren.omegas == self._like.omegas and [t.shape for t in siren.tensors()] == shapes
+    def _is_compatible(self, siren: Siren, count: int) -> bool:
+        """Check whether networks, which may come from a file, are finite and of the shape of this fit."""
+        shapes = [(count, *t.shape[1:]) for t in self._template.tensors()]
+        same = siren.omegas == self._template.omegas and [t.shape for t in siren.tensors()] == shapes
         return same and all(bool(t.isfinite().all()) for t in siren.tensors())
 
     @property
-    def is_whole(self) -> bool:
-        """Whether nothing is missing."""
-        return len(self._fragments) == len(self._groups)
+    def is_complete(self) -> bool:
+        """Whether every group has a result."""
+        return len(self._results) == len(self._groups)
 
-    def joined(self) -> Fitted:
-        """The image, tuned and measured as one field."""
-        work, image, tiling = self._work, self._picture.pixels, self._tiling
-        row: Row = described(self.task, 0, self._picture, self._seed)
-        found = [self._fragments[group] for group in range(len(self._groups))]
-        error = next((fragment.error for fragment in found if fragment.siren is None), None)
-        if error is not None:
-            return Fitted(self.task.shard, [], [row | failed(error)])
-        parts = [fragment.siren.tensors() for fragment in found if fragment.siren is not None]
-        siren = self._like.with_tensors([torch.cat(each) for each in zip(*parts, strict=True)])
+    def assemble(self) -> ShardResult:
+        """Assemble and measure the field of the whole image."""
+        work, tiling = self._work, self._tiling
+        row = self._job.row(0, self._image, self._seed)
+        results = [self._results[group] for group in range(len(self._groups))]
+        sirens = [result.siren.tensors() for result in results if result.siren is not None]
         try:
+            for result in results:
+                if result.siren is None:
+                    raise ImageError(result.error)
+            siren = self._template.with_tensors([torch.cat(tensors) for tensors in zip(*sirens, strict=True)])
             field = assemble_field(siren, tiling, self._points, bits=work.settings.bits)
-        except ImageError as refused:  # weights too large for their bits
-            return Fitted(self.task.shard, [], [row | failed(str(refused))])
-        steps = max(fragment.steps for fragment in found)
-        origin = Provenance(work.settings.as_dict(), self._seed, steps, 0.0, self._picture.sha256)
-        measured = evaluate(replace(field, provenance=origin), image, stored_bytes=0)
+        except ImageError as error:  # networks diverged, or weights are too large for their bits
+            return ShardResult(self._job.shard, [], [row | failure(error)])
+        steps = max(result.steps for result in results)
+        provenance = Provenance(work.settings.as_dict(), self._seed, steps, 0.0, self._image.sha256)
+        metrics = evaluate(replace(field, provenance=provenance), self._image.pixels, stored_bytes=0)
         row |= {"networks": tiling.count, "parameters": field.parameters, "steps": steps}
-        row |= {name: getattr(measured, name) for name in METRICS}
-        assert isinstance(field.representation, SirenMosaic)
-        return Fitted(self.task.shard, [field.representation], [row | {"status": "done", "group": 0, "offset": 0}])
+        row |= {name: getattr(metrics, name) for name in METRICS}
+        return ShardResult(self._job.shard, [field], [row | {"status": "done", "group": 0, "offset": 0}])
 
 
-def spread(task: Task, work: Work) -> LargeImageJob | None:
-    """A shard as pieces, if it is one image of so many tiles that they are not trained together anyway."""
-    if len(task.contents) > 1:
+def split_large_image(job: ShardJob, work: Work) -> LargeImageJob | None:
+    """Split a shard of one image with too many tiles to be trained at once; return None for any other shard."""
+    if len(job.contents) > 1:
         return None
     try:
-        picture = decoded(task.names[0], task.contents[0])
-        height, width, channels = picture.pixels.shape
-        count, _ = work.settings.architecture(width, height, channels)
+        image = decode_content(job.names[0], job.contents[0])
+        if work.tile_count(image.pixels.shape) <= TILES_AT_ONCE:
+            return None
     except ImageError:
-        return None  # a row that says so is written like any other
-    return LargeImageJob(task, picture, work) if count > TILES_AT_ONCE else None
+        return None  # fit_shard writes the row with the reason
+    return LargeImageJob(job, image, work)

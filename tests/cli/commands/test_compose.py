@@ -81,7 +81,7 @@ def test_the_papers_way(eoren, scene):
 def test_what_hangs_over_is_said(eoren, scene):
     arguments = ["clone", "source.png", "target.png", "--mask", "mask.png", "--offset", "-4,0", "-o", "a.png"]
     status, _, err = eoren(*arguments)
-    assert (status, err) == (0, "eoren: 6 of the mask's 36 pixels lie outside the target; left out\n")
+    assert (status, err) == (0, "eoren: 6 of the 36 pixels of the mask lie outside the target and are left out\n")
     assert eoren(*arguments, "--quiet", "--overwrite") == (0, "", "")
 
 
@@ -119,7 +119,10 @@ CLONE = ["clone", "source.png", "target.png", "--mask"]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([*CLONE, "holes.png", "-o", "a.png"], "the mask is 22x18, but the source 12x10; give one of the same size"),
+        (
+            [*CLONE, "holes.png", "-o", "a.png"],
+            "the mask must have the size of the source, 12x10, got 22x18; resize it",
+        ),
         ([*CLONE, "black.png", "-o", "a.png"], "the mask is empty"),
         ([*CLONE, "mask.png", "-o", "a.png", "--offset", "40,0"], "offset 40,0 puts the mask of 12x10 outside"),
         (
@@ -128,7 +131,10 @@ CLONE = ["clone", "source.png", "target.png", "--mask"]
         ),
         ([*CLONE, "mask.png", "-o", "a.png", "--offset", "1"], "--offset '1' is not"),
         ([*CLONE, "mask.png", "-o", "a.png", "--mode", "paste"], "'--mode'"),
-        ([*CLONE, "mask.png", "-o", "a.png", "--keep-color", "-1"], "keep_color is -1"),
+        (
+            [*CLONE, "mask.png", "-o", "a.png", "--keep-color", "-1"],
+            "keep_color must be a finite number, 0 or above, got -1",
+        ),
         ([*CLONE, "missing.png", "-o", "a.png"], "missing.png: cannot be read"),
         ([*CLONE, "mask.png", "-o", "target.png", "--overwrite"], "target.png: is the input"),
         ([*CLONE, "mask.png", "-o", "mask.png", "--overwrite"], "mask.png: is the input"),
@@ -145,11 +151,20 @@ CLONE = ["clone", "source.png", "target.png", "--mask"]
         ([*CLONE, "mask.png", "-o", "a.eoren", "--resume"], "a.eoren.resume: does not exist"),
         ([*CLONE, "mask.png", "-o", "a.eoren", "--seed", "-1"], "--seed is -1"),
         ([*CLONE, "mask.png", "-o", "a.png", "--device", "tpu"], "device 'tpu' is unknown"),
-        (["mix", "source.png", "target.png", "-o", "a.png", "--weight", "2"], "weight is 2"),
-        (["mix", "source.png", "target.png", "-o", "a.png", "--weight", "nan"], "weight is nan"),
+        (
+            ["mix", "source.png", "target.png", "-o", "a.png", "--weight", "2"],
+            "between 0 and 1, got 2",
+        ),
+        (
+            ["mix", "source.png", "target.png", "-o", "a.png", "--weight", "nan"],
+            "between 0 and 1, got nan",
+        ),
         (["mix", "source.png", "target.png", "-o", "a.png", "--fit", "squeeze"], "'--fit'"),
         (["fill", "target.png", "--mask", "white.png", "-o", "a.png"], "the mask covers every pixel"),
-        (["fill", "target.png", "--mask", "mask.png", "-o", "a.png"], "the mask is 12x10, but the image 22x18"),
+        (
+            ["fill", "target.png", "--mask", "mask.png", "-o", "a.png"],
+            "the mask must have the size of the image, 22x18, got 12x10",
+        ),
         (
             [
                 "fill",
@@ -167,7 +182,7 @@ CLONE = ["clone", "source.png", "target.png", "--mask"]
         ),
         (["retouch", "target.png", "-o", "a.png"], "retouch does one thing at a time"),
         (["retouch", "target.png", "-o", "a.png", "--flatten-light", "--denoise-edges"], "one thing at a time"),
-        (["retouch", "target.png", "-o", "a.png", "--boost-detail", "0"], "boost_detail is 0"),
+        (["retouch", "target.png", "-o", "a.png", "--boost-detail", "0"], "must be a finite number above 0, got 0"),
     ],
 )
 def test_refused(refused, scene, arguments, message):
