@@ -82,7 +82,7 @@ class Collection:
         """Read the field of one image."""
         number = self._checked(number)
         shard, group, offset = self._places[number]
-        field = self.store.networks(shard, group, offset, count=1)
+        mosaic = self.store.networks(shard, group, offset, count=1)
         row = self._done.slice(number, 1).to_pylist()[0]
         manifest = self.store.manifest
         metrics = {name: row[name] if row[name] not in (None, float("inf")) else None for name in METRICS}
@@ -141,13 +141,13 @@ class Collection:
         """
         return np.stack([self._row(number).numpy() for number in range(len(self))])
 
-    def dataset(self) -> "Dataset[tuple[Tensor, int]]":
+    def dataset(self) -> "WeightDataset":
         """Return a PyTorch data set of ``(weights, class)`` for all images with a label; see :attr:`classes`.
 
         Raises:
             EorenError: no image has a label, or the networks differ in shape.
         """
-        return _WeightDataset(self)
+        return WeightDataset(self)
 
     def summary(self) -> dict[str, Any]:
         """Return counts, sizes and the means of metrics over the images where they are finite, for ``eoren info``."""
@@ -190,8 +190,15 @@ class Collection:
         return number % len(self)
 
 
-class _WeightDataset(Dataset[tuple[Tensor, int]]):
-    """All rows in memory, because shuffled access would read whole groups again and again."""
+class WeightDataset(Dataset[tuple[Tensor, int]]):
+    """The weights of labelled images as a PyTorch data set of ``(weights, class)``.
+
+    All rows are in memory, because shuffled access would read whole groups again and again.
+
+    Attributes:
+        weights: ``(images, parameters)``, float32.
+        labels: ``(images,)``, indices into :attr:`Collection.classes`.
+    """
 
     def __init__(self, collection: Collection) -> None:
         classes = {label: number for number, label in enumerate(collection.classes)}
@@ -216,4 +223,4 @@ def _flatten(mosaic: SirenMosaic) -> Float[Tensor, "images parameters"]:
     siren, tuning = mosaic.siren, mosaic.tuning
     weights = [*siren.weights[:-1], siren.weights[-1] * tuning.alpha]
     biases = [*siren.biases[:-1], siren.biases[-1] * tuning.alpha + tuning.beta]
-    return torch.cat([t.flatten(1) for t in (*weights, *biases)], 1).reshape(siren.batch // field.tiling.count, -1)
+    return torch.cat([t.flatten(1) for t in (*weights, *biases)], 1).reshape(siren.batch // mosaic.tiling.count, -1)
