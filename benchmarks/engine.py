@@ -21,7 +21,7 @@ from benchmarks.record import data, sgemm_peak, write_table
 from eoren.backends.dispatch import Engine
 from eoren.image.io import read_image
 from eoren.model.siren import flops
-from eoren.training.settings import make_settings
+from eoren.training.presets import make_settings
 from eoren.training.trainer import Trainer
 
 REPEATS = 7

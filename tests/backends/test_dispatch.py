@@ -20,7 +20,7 @@ from eoren.model.channel_tuning import Moments, Tuning
 from eoren.model.loss import OBJECTIVES, Pass
 from eoren.model.siren import initialise
 from eoren.model.tiling import Tiling
-from eoren.training.settings import make_settings
+from eoren.training.presets import make_settings
 from eoren.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -535,7 +535,7 @@ def difference(one, other):
             float((a - b).abs().max())
             for a, b in zip(one.networks().tensors(), other.networks().tensors(), strict=True)
         )
-        / one.settings.rate
+        / one.settings.learning_rate
     )
 
 
@@ -543,7 +543,7 @@ WAYS = {
     "mosaic": {},
     "many": {"tile": 8},
     "wide": {"width": 48, "tile": 20, "depth": 4},
-    "adam": {"optimizer": "adam", "rate": 0.001, "tile": 30},
+    "adam": {"optimizer": "adam", "learning_rate": 0.001, "tile": 30},
     "gradient": {"objective": "gradient", "width": 32, "alternate": False},
     "pixel": {"objective": "pixel", "batch": 40, "tile": 40},
     "forward": {"objective": "gradient", "filter": "forward", "alternate": False, "tile": 25},

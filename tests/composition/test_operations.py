@@ -10,7 +10,9 @@ from scipy.sparse.linalg import spsolve
 
 from eoren import EorenError, clone, fill, fit, load, mix, save
 from eoren.composition.multigrid import TOLERANCE
+from eoren.composition.operations import Composition
 from eoren.composition.poisson import forward_differences
+from eoren.fs.files import locked
 from eoren.image.io import SourceImage, read_image
 
 TINY = {"width": 8, "depth": 2, "tile": None}
@@ -389,6 +391,24 @@ def test_the_networks_way_follows_the_guidance_and_is_tuned_to_what_is_known():
 def test_fits_refuse(solver, given, message):
     with pytest.raises(EorenError, match=message):
         mix(random(8, 9), random(8, 9, seed=1)).fit(solver=solver, **{"steps": 1, **given})
+
+
+@pytest.mark.parametrize("solver", ["exact", "network"])
+def test_a_checkpoint_in_use_by_another_fit_is_refused(solver, tmp_path):
+    checkpoint = tmp_path / "a.resume"
+    with locked(checkpoint), pytest.raises(EorenError, match="another process"):
+        mix(random(8, 9), random(8, 9, seed=1)).fit(solver=solver, steps=1, checkpoint=checkpoint)
+
+
+def test_a_target_that_the_field_misses_is_not_reported_as_reached():
+    image = smooth(16, 18)
+    known = np.ones(image.shape[:2], bool)
+    # Training measures against the rough colours and meets the target; the field is measured against the solution.
+    composition = Composition(image, known, {}, lambda: 1 - image, lambda: forward_differences(image))
+    result = composition.fit(solver="network", steps=400, until_psnr=26.0, width=24, depth=2, seed=1)
+    assert result.steps < 400
+    assert result.metrics.psnr < 26.0
+    assert result.ended == "budget"
 
 
 def test_guidance_is_the_targets_gradient_where_the_mask_does_not_reach(scene):

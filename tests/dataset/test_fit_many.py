@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
+from eoren.dataset.metrics import measure
 
 import eoren
 from eoren.dataset.fit_many import fit_many
 from eoren.dataset.index import COLUMNS
-from eoren.dataset.metrics import measure
 from eoren.dataset.store import Manifest, Store
 from eoren.errors import EorenError, ImageError
-from eoren.training.settings import make_settings
+from eoren.training.presets import make_settings
 
 IMAGES = np.random.default_rng(3).random((9, 12, 14, 1), np.float32)
 

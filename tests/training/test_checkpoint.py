@@ -51,7 +51,7 @@ def same(one, other):
 
 CASES = {
     "muon": {"optimizer": "muon", "depth": 3},
-    "adam": {"optimizer": "adam", "rate": 0.003},
+    "adam": {"optimizer": "adam", "learning_rate": 0.003},
     "gradient": {"objective": "gradient"},
     "gradient between pixels": {"objective": "gradient", "filter": "forward"},
     "pixel": {"objective": "pixel"},
@@ -62,7 +62,7 @@ CASES = {
     "8 bits": {"bits": 8},
     "not standardized": {"standardize": False},
     "mosaic": {"tile": 7},
-    "mosaic, gradient, adam": {"tile": 7, "objective": "gradient", "optimizer": "adam", "rate": 0.01},
+    "mosaic, gradient, adam": {"tile": 7, "objective": "gradient", "optimizer": "adam", "learning_rate": 0.01},
     "mosaic, an axis in turn": {"tile": 7, "objective": "sobolev", "alternate": True, "depth": 3},
     "paper": {"preset": "paper"},
 }
@@ -235,7 +235,7 @@ def finished(tmp_path_factory):
         {"objective": "gradient"},
         {"gradient_weight": 0.25},
         {"optimizer": "adam"},
-        {"rate": 0.02},
+        {"learning_rate": 0.02},
         {"tile": 7},
         {"filter": "sobel"},
         {"standardize": False},

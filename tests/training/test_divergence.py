@@ -9,7 +9,7 @@ import torch
 from eoren.errors import DivergenceWarning, EorenError
 from eoren.training.divergence import LOOK_EVERY, DivergenceMonitor
 from eoren.training.fit import fit
-from eoren.training.settings import make_settings
+from eoren.training.presets import make_settings
 from eoren.training.trainer import Trainer
 
 ENGINES = ["torch", "native"]
@@ -131,7 +131,7 @@ def test_well_is_what_stands_but_for_those_that_have_diverged():
         ({}, 1e3),
         ({"objective": "pixel"}, torch.nan),
         ({"objective": "gradient"}, 1e30),
-        ({"optimizer": "adam", "rate": 0.003}, 1e3),
+        ({"optimizer": "adam", "learning_rate": 0.003}, 1e3),
     ],
 )
 def test_a_network_that_blows_up_comes_back_and_the_others_go_on(engine, case, how):
@@ -168,7 +168,7 @@ def test_the_step_of_a_slowed_network_is_a_quarter(engine):
 
 
 def test_a_rate_that_is_far_too_large_ends_in_a_picture(engine):
-    case = {**MOSAIC, "steps": 300, "rate": 1.0, "adam_rate": 1.0, "tile": None}
+    case = {**MOSAIC, "steps": 300, "learning_rate": 1.0, "adam_learning_rate": 1.0, "tile": None}
     with pytest.warns(DivergenceWarning, match="the fit diverged"):
         result = fit(picture(), device="cpu", **case)
     mean = -10 * np.log10(picture().var())
@@ -178,13 +178,15 @@ def test_a_rate_that_is_far_too_large_ends_in_a_picture(engine):
 def test_a_fit_too_short_to_be_taken_back_ends_all_the_same(engine):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        result = fit(picture(), device="cpu", **{**MOSAIC, "steps": 3, "rate": 1e6, "adam_rate": 1e6})
+        result = fit(
+            picture(), device="cpu", **{**MOSAIC, "steps": 3, "learning_rate": 1e6, "adam_learning_rate": 1e6}
+        )
     assert result.metrics.psnr >= -10 * np.log10(picture().var()) - 0.01
     assert {each.category for each in said} <= {DivergenceWarning}
 
 
 def test_a_diverging_fit_is_taken_up_bit_for_bit(engine, tmp_path):
-    case = {**MOSAIC, "device": "cpu", "steps": 80, "rate": 0.5, "adam_rate": 0.5}
+    case = {**MOSAIC, "device": "cpu", "steps": 80, "learning_rate": 0.5, "adam_learning_rate": 0.5}
     path = tmp_path / "a.checkpoint"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)

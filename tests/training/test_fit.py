@@ -236,7 +236,7 @@ def test_running_estimates_come_near_the_measurement(monkeypatch):
     monkeypatch.setattr(running, "_HISTORY_EVERY", 0.0)
     # Small rates, all pixels: what steps saw is what there is in the end.
     options = {"objective": "sobolev", "alternate": False, "standardize": False}
-    result = fit(smooth(), steps=80, batch=10_000, rate=1e-5, adam_rate=1e-5, **options)
+    result = fit(smooth(), steps=80, batch=10_000, learning_rate=1e-5, adam_learning_rate=1e-5, **options)
     last = result.history[-1]
     assert last.gradient_psnr == pytest.approx(
         -10 * np.log10(gradient_error(result.field, smooth(), tuned=False)), abs=0.3
@@ -497,13 +497,20 @@ CALLS = {
     "seed=None": "seed",
 }
 WELCOME = [
-    "rate=1",
+    "learning_rate=1",
     "checkpoint=folder + '/a'",
     "watch=lambda progress: None",
     "watch=lambda progress: np.bool_(True)",
 ]
 # Either will do.
-UNUSUAL = ["seed=np.int64(1)", "steps=np.int64(1)", "rate=np.float32(0.1)", "seed=2**63", "seed=True", "bits=True"]
+UNUSUAL = [
+    "seed=np.int64(1)",
+    "steps=np.int64(1)",
+    "learning_rate=np.float32(0.1)",
+    "seed=2**63",
+    "seed=True",
+    "bits=True",
+]
 READER = """
 import json, sys, tempfile
 import numpy as np

@@ -14,11 +14,12 @@ from eoren.errors import EorenError
 from eoren.evaluation.metrics import psnr
 from eoren.training import loop as running
 from eoren.training import trainer as training
+from eoren.training.assembly import build_tiling
 from eoren.training.checkpoint import CheckpointKey
 from eoren.training.fit import fit
 from eoren.training.loop import FitLoop
-from eoren.training.settings import make_settings
-from eoren.training.trainer import Trainer, build_tiling
+from eoren.training.presets import make_settings
+from eoren.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 SMALL = {"device": "cpu", "steps": 6, "width": 6, "depth": 2, "batch": 35, "seed": 3, "tile": 8, "halo": 1.0}

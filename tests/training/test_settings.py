@@ -9,7 +9,8 @@ from eoren.image.gradients import STENCILS
 from eoren.model.loss import OBJECTIVES
 from eoren.model.quantization import pack
 from eoren.model.siren import initialise, parameter_count
-from eoren.training.settings import PRESETS, Settings, make_settings
+from eoren.training.presets import PRESETS, make_settings
+from eoren.training.settings import Settings
 
 NAN, INFINITE = float("nan"), float("inf")
 
@@ -18,10 +19,10 @@ def test_the_paper_preset_is_the_paper_to_the_letter():
     paper = make_settings("paper")
     assert (paper.depth, paper.width, paper.omega_first, paper.omega_hidden) == (5, 256, 30.0, 30.0)
     assert paper.tile is None
-    assert (paper.optimizer, paper.rate, paper.decay, paper.batch) == ("adam", 1e-4, 1.0, None)
+    assert (paper.optimizer, paper.learning_rate, paper.decay, paper.batch) == ("adam", 1e-4, 1.0, None)
     assert (paper.objective, paper.filter, paper.steps, paper.seconds) == ("gradient", "central", 950, None)
     assert (paper.standardize, paper.alternate, paper.bits, paper.until_psnr) == (False, False, 32, None)
-    assert (paper.weights().color, paper.weights().gradient) == (0.0, 1.0)
+    assert (paper.loss.color, paper.loss.gradient) == (0.0, 1.0)
     siren = initialise(
         1, width=paper.width, depth=paper.depth, channels=3, generator=torch.Generator().manual_seed(0)
     )
@@ -91,13 +92,13 @@ def test_a_budget_replaces_the_presets(given, steps, seconds):
 
 
 def test_whole_numbers_are_welcome_where_fractions_are_meant():
-    found = make_settings("paper", rate=1, seconds=3, omega_first=20)
-    assert [type(v) for v in (found.rate, found.seconds, found.omega_first)] == [float] * 3
+    found = make_settings("paper", learning_rate=1, seconds=3, omega_first=20)
+    assert [type(v) for v in (found.learning_rate, found.seconds, found.omega_first)] == [float] * 3
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_gradient_weight_belongs_to_sobolev_alone(objective):
-    weights = make_settings("balanced", objective=objective, gradient_weight=0.25).weights()
+    weights = make_settings("balanced", objective=objective, gradient_weight=0.25).loss
     standard = OBJECTIVES[objective]
     assert weights.name == objective
     assert weights.color == standard.color
@@ -123,16 +124,16 @@ def test_every_filter_can_be_chosen(name):
         ({"width": 2.5}, "width is 2.5, but must be of type int"),
         ({"width": None}, "width is None, but must be of type int"),
         ({"objective": None}, "objective is None, but must be of type str"),
-        ({"rate": None}, "rate is None, but must be of type float"),
+        ({"learning_rate": None}, "rate is None, but must be of type float"),
         ({"width": True}, "width is True, but must be of type int"),
         ({"depth": -1}, "depth is -1,"),
         ({"depth": 65}, "depth is 65, but must be at most 64 sine layers"),
         ({"omega_first": -30.0}, "omega_first is -30.0,"),
         ({"omega_hidden": INFINITE}, "omega_hidden is inf,"),
         ({"omega_hidden": 0}, "omega_hidden is 0.0,"),
-        ({"rate": NAN}, "rate is nan,"),
-        ({"rate": "fast"}, "rate is 'fast', but must be of type float"),
-        ({"adam_rate": -1}, "adam_rate is -1.0,"),
+        ({"learning_rate": NAN}, "rate is nan,"),
+        ({"learning_rate": "fast"}, "rate is 'fast', but must be of type float"),
+        ({"adam_learning_rate": -1}, "adam_learning_rate is -1.0,"),
         ({"decay": 0}, "decay is 0.0,"),
         ({"decay": 2}, "decay is 2.0,"),
         ({"batch": 0}, "batch is 0,"),

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from eoren.training import tile_scheduler as module
-from eoren.training.settings import make_settings
+from eoren.training.presets import make_settings
 from eoren.training.tile_scheduler import TileScheduler
 from eoren.training.trainer import Trainer
 

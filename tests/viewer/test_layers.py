@@ -161,6 +161,6 @@ def test_other_channels(channels, drawn):
 
 def test_a_field_of_averages_is_compared_with_what_it_is_to_say(drawn):
     image = drawn(24, 16, 3)
-    field = eoren.fit(image, steps=20, width=16, depth=2, pixels="areas", seed=0).field
+    field = eoren.fit(image, steps=20, width=16, depth=2, pixel_model="cell_average", seed=0).field
     found = draw(view(FieldEntry("a", "a", field, "", image), "difference"), Region(0, 0, 24, 16), 24, 16)
     close(found, errors(field, point_values(image)))

@@ -10,7 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from eoren.dataset.shards import GivenUp, Job, Work
+from eoren.cancellation import Cancelled
+from eoren.dataset.shards import Job, Work
 from eoren.errors import EorenError
 from eoren.model.devices import choose_device
 
@@ -95,7 +96,7 @@ class Local:
                     begin.set()
                     pool.shutdown(wait=True, cancel_futures=True)
                     raise
-        except GivenUp:
+        except Cancelled:
             raise KeyboardInterrupt from None
         finally:
             # New threads take over what was set last.

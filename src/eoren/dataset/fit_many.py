@@ -16,7 +16,8 @@ from eoren.dataset.tile_jobs import LargeImageJob, TileGroupResult, spread
 from eoren.errors import EorenError, ImageError
 from eoren.model.devices import choose_device
 from eoren.model.siren import parameter_count
-from eoren.training.settings import Settings, make_settings
+from eoren.training.presets import make_settings
+from eoren.training.settings import Settings, check_seed
 
 _MAX_SEED = 2**32 - 1
 # A kill costs the shards under way: about half a minute of a core, at 30 GFLOP/s.
@@ -116,7 +117,7 @@ def fit_many(
         raise EorenError("until_psnr is for one image; give many images steps or seconds")
     choose_device(device)
     fitting = engine_of(engine, address=address, workers=workers)
-    work = Work(chosen, _whole("seed", seed, 0, _MAX_SEED), same_start, device)
+    work = Work(chosen, check_seed(seed), same_start, device)
     source = open_source(*sources)
     folder = Path(store)
     items = iter(source)

@@ -5,36 +5,34 @@ What a shard becomes is a matter of its images, the settings and the seed alone,
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from time import monotonic
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from eoren.dataset.metrics import measure
+from eoren.cancellation import Cancelled
 from eoren.dataset.sources import Content, decoded
 from eoren.errors import ImageError
-from eoren.evaluation.metrics import evaluate
+from eoren.evaluation.metrics import METRICS, Metrics, evaluate, evaluate_batch
 from eoren.field.field import Field
 from eoren.image.cell_averages import point_values
-from eoren.image.io import SourceImage
+from eoren.image.io import SourceImage, digest_of
 from eoren.model.channel_tuning import Moments
 from eoren.model.devices import choose_device
 from eoren.model.quantization import rounded
 from eoren.model.tiling import Tiling
+from eoren.training.assembly import picture_seed
+from eoren.training.budget import Budget, train
+from eoren.training.fit import FitTarget, fit_target
 from eoren.training.settings import Settings
-from eoren.training.trainer import Trainer, picture_seed
+from eoren.training.trainer import Trainer
 
 Image = Float[np.ndarray, "height width channels"]
 Images = Float[np.ndarray, "pictures height width channels"]
 Row = dict[str, Any]
 Watch = Callable[[float], bool]
 """Called with the share of a shard that is done; returns true to give it up."""
-
-METRICS = ("psnr", "psnr_8bit", "gradient_psnr", "ssim")
-"""Columns of a row, and fields of :class:`eoren.evaluation.metrics.Metrics`."""
 
 # What a batch may keep in memory, in numbers of float32; and how many networks share the cost of a step's operations.
 _NUMBERS_AT_ONCE = 1 << 26
@@ -121,17 +119,13 @@ class Job(Protocol):
         """Do it, and return what came of it."""
 
 
-class GivenUp(Exception):
-    """Somebody said so while a shard was being fitted."""
-
-
 def fit_shard(task: Task, work: Work, watch: Watch = lambda share: False) -> Fitted:
     """Fit every image of a shard.
 
     An image that cannot be read or fitted gets a row that says why, and takes nothing from the others.
 
     Raises:
-        GivenUp: ``watch`` said so.
+        Cancelled: ``watch`` returned true.
     """
     rows: list[Row] = []
     sizes: dict[tuple[int, ...], list[int]] = {}
@@ -216,94 +210,53 @@ def _fitted(
 
 
 def _fit_mosaic(image: Image, row: Row, work: Work, watch: Watch) -> Field:
-    from eoren.training.fit import fit
-
-    settings = work.settings.as_dict()
-    found = fit(
-        image,
-        preset=settings.pop("preset"),
+    result = fit_target(
+        FitTarget(image, digest_of(image)),
+        work.settings,
         seed=row["seed"],
         device=work.device,
         watch=lambda progress: watch(progress.done),
-        **settings,
     )
-    if found.ended == "interrupted":
-        raise GivenUp
-    metrics = found.metrics
-    row |= {"networks": found.field.tiling.count, "parameters": found.field.parameters, "steps": found.steps}
-    row |= {name: getattr(metrics, name) for name in METRICS}
-    return found.field.to("cpu")
+    if result.ended == "interrupted":
+        raise Cancelled
+    field = result.field
+    row |= {"networks": field.tiling.count, "parameters": field.parameters, "steps": result.steps}
+    row |= {name: getattr(result.metrics, name) for name in METRICS}
+    return field.to("cpu")
 
 
 def _fit_batch(images: Images, rows: Sequence[Row], work: Work, watch: Watch) -> Field:
-    """One network each, all at once: rounded as they are stored, tuned, measured."""
+    """Fit one network per image in one batch: train, round as in the file, tune and measure."""
     settings = work.settings
-    areas = settings.pixels == "areas"
-    points = np.stack([point_values(image) for image in images]) if areas else images
-    trainer = _trained(points, work, watch)
-    siren = rounded(trainer.networks(), settings.bits)
-    said = trainer.patches.of_one_size(siren)
-    moments = Moments(siren.batch, siren.channels, siren.device)
-    moments.add(slice(None), said[:, 0], torch.from_numpy(points).flatten(1, 2).to(siren.device))
-    tuning = moments.tuning()
+    averaged = settings.pixel_model == "cell_average"
+    points = np.stack([point_values(image) for image in images]) if averaged else images
     _, height, width, _ = images.shape
-    tiling = Tiling.single(width, height)
-    fields = Field(siren, tuning, tiling, settings.bits).to("cpu")
-    if areas:
-        # Averages over pixels are asked for rarely, and by metrics.py alone.
-        each = [_metrics_alone(fields, place, image, settings) for place, image in enumerate(images)]
-        measured = {name: np.array([one[name] for one in each]) for name in each[0]}
+    seconds = settings.time_limit(width, height)
+    trainer = Trainer.of_pictures(
+        points, settings, seed=work.seed, device=choose_device(work.device), same_start=work.same_start
+    )
+    train(trainer, Budget(settings.steps, None if seconds is None else seconds * len(images)), watch)
+    siren = rounded(trainer.networks(), settings.bits)
+    prediction = trainer.patches.of_one_size(siren)
+    moments = Moments(siren.batch, siren.channels, siren.device)
+    moments.add(slice(None), prediction[:, 0], torch.from_numpy(points).flatten(1, 2).to(siren.device))
+    tuning = moments.tuning()
+    fields = Field(siren, tuning, Tiling.single(width, height), settings.bits).to("cpu")
+    if averaged:
+        # Averages over the pixels are rare, so that these fields are measured one by one.
+        metrics = [_evaluate_one(fields, number, image, settings) for number, image in enumerate(images)]
+        measured = {name: [getattr(each, name) for each in metrics] for name in METRICS}
     else:
-        measured = measure(tuning.apply(said).cpu().numpy(), images)
-    for place, row in enumerate(rows):
+        batch = evaluate_batch(tuning.apply(prediction).cpu().numpy(), images)
+        measured = {name: values.tolist() for name, values in batch.items()}
+    for number, row in enumerate(rows):
         row |= {"networks": 1, "parameters": fields.parameters // siren.batch, "steps": trainer.steps_done}
-        row |= {name: float(values[place]) for name, values in measured.items()}
+        row |= {name: values[number] for name, values in measured.items()}
     return fields
 
 
-def _metrics_alone(fields: Field, place: int, image: Image, settings: Settings) -> dict[str, float]:
-    one = slice(place, place + 1)
-    origin = replace(fields.provenance, settings=settings.as_dict())
-    field = replace(fields, siren=fields.siren.select(one), tuning=fields.tuning.select(one), provenance=origin)
-    found = evaluate(field, image, stored_bytes=0)
-    return {name: getattr(found, name) for name in METRICS}
-
-
-def _trained(images: Images, work: Work, watch: Watch) -> Trainer:
-    """All steps of a batch; seconds are every image's."""
-    settings = work.settings
-    _, height, width, _ = images.shape
-    limit = settings.time_limit(width, height)
-    trainer = Trainer.of_pictures(
-        images, settings, seed=work.seed, device=choose_device(work.device), same_start=work.same_start
-    )
-    train(trainer, settings, None if limit is None else limit * len(images), watch)
-    return trainer
-
-
-def train(trainer: Trainer, settings: Settings, limit: float | None, watch: Watch) -> None:
-    """All steps, with the rates of :mod:`eoren.training.loop`.
-
-    Args:
-        trainer: that makes them.
-        settings: with their number, if there is one.
-        limit: seconds; none for no limit.
-        watch: called before every step, and every few milliseconds.
-
-    Raises:
-        GivenUp: ``watch`` said so.
-    """
-    start = monotonic()
-
-    def done() -> float:
-        """Share of the budget that is used up; one step is made, however short it is."""
-        made = trainer.steps_done
-        by_time = 0.0 if limit is None or not made else (monotonic() - start) / limit
-        by_steps = 0.0 if settings.steps is None else made / settings.steps if settings.steps else 1.0
-        return max(by_time, by_steps)
-
-    while (share := done()) < 1:
-        made = trainer.steps_done
-        steps = float(settings.steps) if limit is None and settings.steps else made / share if share else 1000.0
-        if trainer.step(settings.schedule(share, steps), partial(watch, share)) is None:
-            raise GivenUp
+def _evaluate_one(fields: Field, number: int, image: Image, settings: Settings) -> Metrics:
+    one = slice(number, number + 1)
+    provenance = replace(fields.provenance, settings=settings.as_dict())
+    field = replace(fields, siren=fields.siren.select(one), tuning=fields.tuning.select(one), provenance=provenance)
+    return evaluate(field, image)

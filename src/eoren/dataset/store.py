@@ -42,7 +42,8 @@ from eoren.fs.files import (
 )
 from eoren.fs.safetensors_layout import check_file
 from eoren.model.quantization import pack
-from eoren.training.settings import Settings, make_settings
+from eoren.training.presets import make_settings
+from eoren.training.settings import Settings, current_names
 
 if TYPE_CHECKING:
     import pyarrow
@@ -313,7 +314,7 @@ def _read_manifest(folder: Path) -> Manifest:
 
 def _settings(stored: Mapping[str, Any]) -> Settings:
     try:
-        return make_settings(**stored)
+        return make_settings(**current_names(stored))
     except EorenError as refused:  # whose words are for who chose them
         raise ValueError(str(refused)) from None
 

@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from eoren.dataset.shards import METRICS, Fitted, Row, Task, Watch, Work, described, failed, train
+from eoren.dataset.shards import Fitted, Row, Task, Watch, Work, described, failed
 from eoren.dataset.sources import decoded
 from eoren.errors import EorenError, ImageError
-from eoren.evaluation.metrics import evaluate
+from eoren.evaluation.metrics import METRICS, evaluate
 from eoren.field.field import Provenance
 from eoren.field.schema import whole
 from eoren.fs.safetensors_layout import check_layout
@@ -29,7 +29,9 @@ from eoren.model.devices import choose_device
 from eoren.model.quantization import pack, unpack
 from eoren.model.siren import Siren
 from eoren.model.tiling import Tiling
-from eoren.training.trainer import TILES_AT_ONCE, Trainer, assemble_field, build_tiling, init_networks
+from eoren.training.assembly import TILES_AT_ONCE, assemble_field, build_tiling, init_networks
+from eoren.training.budget import Budget, train
+from eoren.training.trainer import Trainer
 
 _KEY = "eoren-piece"
 _MOST = 2**53
@@ -117,7 +119,7 @@ class TileGroupJob:
         """Train the group.
 
         Raises:
-            GivenUp: ``watch`` said so.
+            Cancelled: ``watch`` returned true.
         """
         trainer = Trainer.of_picture(
             self.pixels,
@@ -130,7 +132,7 @@ class TileGroupJob:
         )
         limit = work.settings.time_limit(self.tiling.width, self.tiling.height)
         try:
-            train(trainer, work.settings, None if limit is None else limit * self.share, watch)
+            train(trainer, Budget(work.settings.steps, None if limit is None else limit * self.share), watch)
             siren = trainer.networks().to(torch.device("cpu"))
         except ImageError as error:
             return TileGroupResult(self.shard, self.group, self.digest, trainer.steps_done, None, str(error))
@@ -154,7 +156,7 @@ class LargeImageJob:
         self.task, self.share = task, 0.0
         self._picture, self._work = picture, work
         image = picture.pixels
-        self._points = point_values(image) if work.settings.pixels == "areas" else image
+        self._points = point_values(image) if work.settings.pixel_model == "cell_average" else image
         self._tiling = build_tiling(self._points, work.settings)
         self._groups = self._tiling.groups(TILES_AT_ONCE)
         self._seed = work.seed_of(image)
@@ -210,7 +212,7 @@ class LargeImageJob:
             return Fitted(self.task.shard, [], [row | failed(str(refused))])
         steps = max(fragment.steps for fragment in found)
         origin = Provenance(work.settings.as_dict(), self._seed, steps, 0.0, self._picture.sha256)
-        measured = evaluate(replace(field, provenance=origin), image, stored_bytes=0)
+        measured = evaluate(replace(field, provenance=origin), image)
         row |= {"networks": tiling.count, "parameters": field.parameters, "steps": steps}
         row |= {name: getattr(measured, name) for name in METRICS}
         return Fitted(self.task.shard, [field], [row | {"status": "done", "group": 0, "offset": 0}])

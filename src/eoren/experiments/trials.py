@@ -16,8 +16,9 @@ from eoren.experiments.methods import Method
 from eoren.field.field import Field, Provenance
 from eoren.field.serialization import dumps, loads
 from eoren.model.quantization import rounded
+from eoren.training.assembly import build_tiling
 from eoren.training.settings import Settings
-from eoren.training.trainer import Trainer, build_tiling
+from eoren.training.trainer import Trainer
 
 _CPU = torch.device("cpu")
 
@@ -57,7 +58,7 @@ class Trial:
         method: which.
         field: as it comes back from its file.
         samples: along the way, the last of them of ``field``.
-        seed: of the run, see :func:`eoren.training.trainer.picture_seed`.
+        seed: of the run, see :func:`eoren.training.assembly.picture_seed`.
     """
 
     method: Method
@@ -227,6 +228,5 @@ class _Training:
         return [loads(dumps(field)) for field in fields]
 
     def _sample(self, field: Field, image: Image) -> Sample:
-        # The size of the file is not asked for.
-        found = evaluate(field, image, stored_bytes=0)
+        found = evaluate(field, image)
         return Sample(self._epoch, self._share, found.psnr, found.gradient_psnr, found.ssim)

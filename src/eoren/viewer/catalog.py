@@ -15,6 +15,7 @@ from scipy.ndimage import spline_filter
 from scipy.sparse import csr_array
 
 from eoren.errors import EorenError
+from eoren.evaluation.metrics import uses_cell_averages
 from eoren.field.field import Field
 from eoren.image.cell_averages import point_values
 
@@ -109,8 +110,8 @@ class FieldEntry:
     @cached_property
     def targets(self) -> Float[np.ndarray, "height width channels"]:
         """What the field is to say at the centres of the pixels."""
-        areas = self.field.provenance.settings.get("pixels") == "areas"
-        return point_values(self._known) if areas else self._known
+        averaged = uses_cell_averages(self.field.provenance.settings)
+        return point_values(self._known) if averaged else self._known
 
     @cached_property
     def coefficients(self) -> Float[np.ndarray, "rows columns channels"]:

@@ -66,7 +66,7 @@ class Live:
 
     def watch(self, progress: Progress) -> None:
         """Take note of where a fit stands. To be called from within its ``watch``."""
-        now, run = monotonic(), progress.run
+        now, run = monotonic(), progress.loop
         if run is None or now - self._looked < _TILES_EVERY:
             return
         self._looked = now
@@ -114,7 +114,7 @@ class Live:
         if not self._boxes:
             self._boxes = run.tiling.boxes.tolist()
             self._busy = np.zeros(len(self._boxes))
-        awake = run.awake() if progress.steps else np.zeros(len(self._boxes), bool)
+        awake = run.selected_tiles() if progress.steps else np.zeros(len(self._boxes), bool)
         self._busy += 0.2 * (awake - self._busy)
         self._progress = known = Progress(
             progress.steps, progress.seconds, progress.done, progress.psnr, progress.gradient_psnr

@@ -86,11 +86,29 @@ def test_the_file_is_what_the_library_fits(eoren, picture, folder):
 
 
 def test_options_reach_the_fit(eoren, picture):
-    options = ["--objective", "pixel", "--bits", 8, "--seed", 9, "--set", "optimizer=adam", "--set", "adam-rate=1e-3"]
+    options = [
+        "--objective",
+        "pixel",
+        "--bits",
+        8,
+        "--seed",
+        9,
+        "--set",
+        "optimizer=adam",
+        "--set",
+        "adam-learning-rate=1e-3",
+    ]
     status, out, err = eoren("fit", picture, "-o", "a.eoren", "--steps", 2, "--json", *options, *SMALL)
     assert (status, err) == (0, "")
     said = json.loads(out)
-    expected = {"objective": "pixel", "bits": 8, "optimizer": "adam", "adam_rate": 0.001, "width": 8, "steps": 2}
+    expected = {
+        "objective": "pixel",
+        "bits": 8,
+        "optimizer": "adam",
+        "adam_learning_rate": 0.001,
+        "width": 8,
+        "steps": 2,
+    }
     assert expected.items() <= said["settings"].items()
     assert (said["file"], said["seed"], said["steps"], said["ended"]) == ("a.eoren", 9, 2, "budget")
     assert said["bytes"] == os.stat("a.eoren").st_size  # noqa: PTH116
@@ -195,7 +213,7 @@ def test_words_of_set(word, value):
         (["--set", "width=true"], "width is True, but must be of type int"),
         (["--set", "width=none"], "width is None, but must be of type int"),
         (["--set", "width=" + "(" * 300], "but must be of type int"),
-        (["--set", "rate=nan"], "rate is nan"),
+        (["--set", "learning-rate=nan"], "learning_rate must be a positive number, got nan"),
         (["--set", "gradient_weight=nan"], "gradient_weight is nan"),
         (["--set", "standardize=maybe"], "standardize is 'maybe', but must be of type bool"),
         (["--set", "width"], "--set 'width' is not of the form NAME=VALUE"),
@@ -280,7 +298,7 @@ def test_overwrite_replaces_the_file_at_the_end_only(eoren, picture, folder, at_
 def test_more_than_the_memory_holds(refused, picture, monkeypatch):
     wide = ("fit", picture, "-o", "a.eoren", "--set", f"width={10**12}")
     assert "more than 4,294,967,296 numbers" in refused(*wide)
-    monkeypatch.setattr("eoren.training.settings._MOST_NUMBERS", 2**100)  # below the limit, and still too much
+    monkeypatch.setattr("eoren.training.settings._MAX_NUMBERS", 2**100)  # below the limit, and still too much
     assert "not enough memory" in refused(*wide)
 
 
