@@ -340,7 +340,7 @@ def test_a_field_of_the_exact_colours(scene, tmp_path):
     save(result.field, tmp_path / "a.eoren")
     stored = load(tmp_path / "a.eoren").provenance.composition
     assert (stored["operation"], stored["offset"], stored["solver"]) == ("clone", [12, 3], "exact")
-    assert result.metrics.bytes == (tmp_path / "a.eoren").stat().st_size
+    assert result.bytes == (tmp_path / "a.eoren").stat().st_size
 
 
 def test_operands_may_be_fields(scene, tmp_path):
@@ -381,10 +381,10 @@ def test_the_networks_way_follows_the_guidance_and_is_tuned_to_what_is_known():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"seed": -1}, "seed is -1"),
+        ({"seed": -1}, "seed must be an integer from 0 to 4294967295, got -1"),
         ({"checkpoint": "missing/a.resume"}, "there is no folder"),
         ({"device": "tpu"}, "device 'tpu' is unknown"),
-        ({"steps": -3}, "steps is -3"),
+        ({"steps": -3}, "steps must be zero or a positive number, got -3"),
     ],
 )
 @pytest.mark.parametrize("solver", ["exact", "network"])

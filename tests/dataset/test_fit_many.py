@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
-from eoren.dataset.metrics import measure
 
 import eoren
 from eoren.dataset.fit_many import fit_many
 from eoren.dataset.index import COLUMNS
 from eoren.dataset.store import Manifest, Store
 from eoren.errors import EorenError, ImageError
+from eoren.evaluation.metrics import evaluate_batch
 from eoren.training.presets import make_settings
 
 IMAGES = np.random.default_rng(3).random((9, 12, 14, 1), np.float32)
@@ -259,7 +259,7 @@ def test_one_start_for_all_makes_weights_near(store, tmp_path):
     ("options", "message"),
     [
         ({"until_psnr": 30.0}, "until_psnr is for one picture"),
-        ({"seed": -1}, "seed is -1"),
+        ({"seed": -1}, "seed must be an integer from 0 to 4294967295, got -1"),
         ({"shard": 0}, "shard is 0"),
         ({"workers": 0}, "workers is 0"),
         ({"engine": "dask"}, "engine 'dask' is unknown"),
@@ -296,7 +296,7 @@ def test_batch_metrics_are_those_of_single_pictures(side):
     generator = np.random.default_rng(0)
     images = generator.random((3, side, side + 3, 2)).astype(np.float32)
     said = generator.normal(0.5, 0.4, (3, 3, side * (side + 3), 2)).astype(np.float32)
-    found = measure(said, images)
+    found = evaluate_batch(said, images)
     for k, image in enumerate(images):
         color = said[k, 0].reshape(image.shape).clip(0, 1)
         slope = eoren.reference_gradient(image, extent=(side + 3.0, float(side)))

@@ -85,7 +85,7 @@ def test_interrupted_and_taken_up_again_is_bit_identical(tmp_path, small_chunks,
 
 
 def test_tiles_at_rest_come_back_as_they_were(tmp_path, small_chunks, monkeypatch):
-    monkeypatch.setattr("eoren.training.tile_scheduler._FIRST", 2)
+    monkeypatch.setattr("eoren.training.tile_scheduler._WARM_UP", 2)
     image = picture(24, 24)
     image[:, 8:] = 0.5
     case = {**SMALL, "tile": 6, "halo": 1.0, "steps": 14}
@@ -94,7 +94,7 @@ def test_tiles_at_rest_come_back_as_they_were(tmp_path, small_chunks, monkeypatc
     for stop in (Stop(5, 2), Stop(8)):
         fit(image, **case, watch=stop, checkpoint=path)
     assert same(fit(image, **case, checkpoint=path), whole)
-    monkeypatch.setattr("eoren.training.tile_scheduler._FIRST", 1000)
+    monkeypatch.setattr("eoren.training.tile_scheduler._WARM_UP", 1000)
     assert not same(fit(image, **case), whole)
 
 

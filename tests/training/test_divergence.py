@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from eoren.errors import DivergenceWarning, EorenError
-from eoren.training.divergence import LOOK_EVERY, DivergenceMonitor
+from eoren.training.divergence import CHECK_EVERY, DivergenceMonitor
 from eoren.training.fit import fit
 from eoren.training.presets import make_settings
 from eoren.training.trainer import Trainer
@@ -102,7 +102,7 @@ def test_there_is_an_end_to_it():
         warnings.simplefilter("always")
         for step in range(20):
             guard.check_and_rollback(torch.tensor([torch.nan]), step=step)
-    with pytest.raises(EorenError, match="diverges at step 20 however small"):
+    with pytest.raises(EorenError, match="diverges at step 20 even with the smallest steps"):
         guard.check_and_rollback(torch.tensor([torch.nan]), step=20)
     assert len(said) == 20
 
@@ -140,15 +140,15 @@ def test_a_network_that_blows_up_comes_back_and_the_others_go_on(engine, case, h
     assert count > 3
     for _ in range(40):
         hit.step(1.0)
-    before = hit._effort.errors.clone()
+    before = hit._scheduler.errors.clone()
     blow_up(hit, 1, how)
     with pytest.warns(DivergenceWarning, match=f"1 of {count} networks"):
-        [hit.step(1.0) for _ in range(LOOK_EVERY)]
+        [hit.step(1.0) for _ in range(CHECK_EVERY)]
     for _ in range(25):
         assert all(error is None or np.isfinite(error) for error in vars(hit.step(1.0)).values())
-    assert (hit._effort.errors < 1.2 * before).all()
+    assert (hit._scheduler.errors < 1.2 * before).all()
     assert all(own.isfinite().all() for own in hit.networks().tensors())
-    assert hit._guard.state()[1].tolist() == [1.0, 0.25, *[1.0] * (count - 2)]
+    assert hit._monitor.state()[1].tolist() == [1.0, 0.25, *[1.0] * (count - 2)]
 
 
 def test_the_step_of_a_slowed_network_is_a_quarter(engine):
@@ -156,8 +156,8 @@ def test_the_step_of_a_slowed_network_is_a_quarter(engine):
     for each in (one, other):
         for _ in range(3):
             each.step(1.0)
-    other._guard.state()[1][2] = 0.25
-    other._guard.restored()
+    other._monitor.state()[1][2] = 0.25
+    other._monitor.find_slowed()
     before = [p.clone() for p in one.siren.tensors()]
     one.step(1.0)
     other.step(1.0)
@@ -204,4 +204,4 @@ def test_a_diverging_fit_is_taken_up_bit_for_bit(engine, tmp_path):
 def test_fits_that_do_well_are_left_alone(engine, objective):
     with warnings.catch_warnings():
         warnings.simplefilter("error", DivergenceWarning)
-        fit(picture(), **MOSAIC, objective=objective, steps=4 * LOOK_EVERY, device="cpu")
+        fit(picture(), **MOSAIC, objective=objective, steps=4 * CHECK_EVERY, device="cpu")

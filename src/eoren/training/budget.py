@@ -33,8 +33,8 @@ class Budget:
         (0.999, 0.25, 200.0)
     """
 
-    steps: float | None = None
-    seconds: float | None = None
+    steps: float | int | None = None
+    seconds: float | int | None = None
     pace_origin: tuple[int, float] = (0, 0.0)
 
     def used(self, steps: int, seconds: float) -> float:
