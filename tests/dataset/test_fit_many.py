@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import eoren
 from eoren.dataset.fit_many import fit_many
 from eoren.dataset.index import COLUMNS
 from eoren.dataset.store import Manifest, Store
-from eoren.errors import EorenError, ImageError
+from eoren.errors import EorenError, FitWarning, ImageError
 from eoren.evaluation.metrics import evaluate_batch
 from eoren.training.presets import make_settings
 
@@ -315,3 +316,18 @@ def test_pictures_of_a_store_are_small(store):
     fit_many(np.random.default_rng(0).random((1000, 8, 8), np.float32), store=store, steps=0, workers=1)
     size = sum(path.stat().st_size for path in Path(store).rglob("*") if path.is_file())
     assert size <= 1.1 * 1000 * 611 * 2
+
+
+def test_stores_with_former_names_of_settings_stay_readable(store, recwarn):
+    images = IMAGES[:2]
+    fit_many(images, store=store, steps=1, pixel_model="cell_average", workers=1)
+    path = Path(store) / "store.json"
+    manifest = json.loads(path.read_text())
+    settings = manifest["settings"]
+    settings |= {"rate": settings.pop("learning_rate"), "adam_rate": settings.pop("adam_learning_rate")}
+    assert settings.pop("pixel_model") == "cell_average"
+    path.write_text(json.dumps(manifest | {"settings": {**settings, "pixels": "areas"}}))
+    assert fit_many(images, store=store, steps=1, pixel_model="cell_average", workers=1).earlier == 2
+    provenance = eoren.Collection(store)[0].provenance
+    assert provenance.settings["pixel_model"] == "cell_average"
+    assert not [warning for warning in recwarn.list if issubclass(warning.category, FitWarning)]

@@ -9,7 +9,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from eoren.errors import EorenError
 from eoren.evaluation import metrics
-from eoren.evaluation.metrics import Metrics, decibel, evaluate, psnr
+from eoren.evaluation.metrics import METRICS, Metrics, decibel, evaluate, evaluate_batch, psnr
 from eoren.field.field import Field
 from eoren.model.channel_tuning import Tuning
 from eoren.model.siren import Siren, initialise
@@ -228,3 +228,24 @@ def test_pictures_of_other_types():
     for wrong in (image[..., 0], np.zeros((23, 31, 3), np.int64)):
         with pytest.raises(EorenError):
             evaluate(field, wrong)
+
+
+@pytest.mark.parametrize("settings", [{"pixel_model": "cell_average"}, {"pixels": "areas"}], ids=str)
+def test_fields_of_cell_averages_are_averaged_whatever_the_version_that_wrote_them(settings):
+    field, image = wave(40, 32)
+    averaged = replace(field, provenance=replace(field.provenance, settings=settings))
+    assert evaluate(field, image).psnr > evaluate(averaged, image).psnr
+    for other in ({}, {"pixels": "points"}, {"pixel_model": "point_sample"}):
+        provenance = replace(field.provenance, settings=other)
+        assert evaluate(replace(field, provenance=provenance), image) == evaluate(field, image)
+
+
+def test_batches_are_measured_like_single_fields():
+    field, image = wave(40, 32)
+    color, gradient = said(field)
+    per_pixel = (gradient / [40, 32]).reshape(-1, 3, 2)
+    prediction = np.concatenate([color.reshape(1, -1, 3), np.moveaxis(per_pixel, 2, 0)])[None].astype(np.float32)
+    batch = evaluate_batch(prediction, image[None])
+    single = evaluate(field, image)
+    for name in METRICS:
+        assert batch[name][0] == pytest.approx(getattr(single, name), rel=1e-3), name

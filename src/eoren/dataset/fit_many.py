@@ -19,7 +19,6 @@ from eoren.model.siren import parameter_count
 from eoren.training.presets import make_settings
 from eoren.training.settings import Settings, check_seed
 
-_MAX_SEED = 2**32 - 1
 # A kill costs the shards under way: about half a minute of a core, at 30 GFLOP/s.
 _SHARD_WORK = 1e12
 _SHARD_SECONDS = 30.0

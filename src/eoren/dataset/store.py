@@ -43,7 +43,7 @@ from eoren.fs.files import (
 from eoren.fs.safetensors_layout import check_file
 from eoren.model.quantization import pack
 from eoren.training.presets import make_settings
-from eoren.training.settings import Settings, current_names
+from eoren.training.settings import MAX_SEED, Settings, current_names
 
 if TYPE_CHECKING:
     import pyarrow
@@ -55,7 +55,6 @@ _PARTS = ("shards", "index", "pieces")
 # What safetensors itself takes: a shard of many sizes has many tensors.
 _MAX_HEADER = 100_000_000
 _MAX_MANIFEST = 1 << 16
-_MAX_SEED = 2**63 - 1
 _MAX_VERSION = 40
 
 
@@ -299,7 +298,7 @@ def _read_manifest(folder: Path) -> Manifest:
             if version != FORMAT_VERSION:
                 raise EorenError(f"{path}: format version {version!r:.40} is not {FORMAT_VERSION}; upgrade eoren")
             found = Manifest(_settings(stored.pop("settings")), **stored)
-            whole(stored, "seed", _MAX_SEED, least=0)
+            whole(stored, "seed", MAX_SEED, least=0)
             whole(stored, "shard", MOST_ROWS)
             if (
                 type(found.same_start) is not bool
