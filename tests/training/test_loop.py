@@ -336,11 +336,11 @@ def looked_at(image, share, **settings):
 
 def test_the_field_so_far_has_what_is_done_and_gray_for_the_rest(few):
     image = picture()
-    ((field, awake),), result = looked_at(image, 0.5)
+    ((field, selected),), result = looked_at(image, 0.5)
     groups = result.field.tiling.groups(5)
-    at = next(number for number, group in enumerate(groups) if awake[group].any())
+    at = next(number for number, group in enumerate(groups) if selected[group].any())
     assert 0 < at < len(groups) - 1
-    assert awake.sum() == awake[groups[at]].sum()
+    assert selected.sum() == selected[groups[at]].sum()
     done, rest = slice(0, groups[at].start), slice(groups[at].stop, None)
     for one, other in zip(field.siren.tensors(), result.field.siren.tensors(), strict=True):
         # The file's numbers have 16 bits.

@@ -8,13 +8,13 @@ from eoren.training.tile_scheduler import TileScheduler
 from eoren.training.trainer import Trainer
 
 
-def run(effort, errors, steps, multiple=1):
+def run(scheduler, errors, steps, multiple=1):
     """Who was in which step, ``(steps, tiles)``, where every tile's error stays what it is."""
     seen = torch.zeros(steps, len(errors), dtype=torch.bool)
     for step in range(steps):
-        awake = effort.select(multiple)
-        seen[step, awake] = True
-        effort.update(awake, errors[awake])
+        selected = scheduler.select(multiple)
+        seen[step, selected] = True
+        scheduler.update(selected, errors[selected])
     return seen
 
 
@@ -92,9 +92,9 @@ def test_tiles_at_rest_do_not_move(monkeypatch):
         moved = torch.stack(
             [(a != b).flatten(1).any(1) for a, b in zip(before, trainer.siren.tensors(), strict=True)]
         )
-        awake = trainer.state()[-2]
-        assert awake.dtype == torch.bool
-        assert not bool(moved[:, ~awake].any())
-        assert bool(moved.any(0)[awake].all()), step
-        rested += int((~awake).sum())
+        selected = trainer.state()[-2]
+        assert selected.dtype == torch.bool
+        assert not bool(moved[:, ~selected].any())
+        assert bool(moved.any(0)[selected].all()), step
+        rested += int((~selected).sum())
     assert rested > 30

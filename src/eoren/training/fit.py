@@ -174,9 +174,7 @@ def fit_target(
         averaged = settings.pixel_model == "cell_average" and target.gradient is None
         image = point_values(target.image) if averaged else target.image
         tiling = build_tiling(image, settings)
-        _log.info(
-            "fitting %d x %d pixels with %d networks on %s", tiling.width, tiling.height, tiling.count, torch_device
-        )
+        _log.info("fitting %d networks to an image of shape %s on %s", tiling.count, image.shape, torch_device)
         loop = FitLoop(
             image,
             tiling,
@@ -194,14 +192,9 @@ def fit_target(
         # Without a time budget the file does not store the time, so that its bytes are reproducible.
         timed = settings.seconds is not None or settings.seconds_per_megapixel is not None
         provenance = Provenance(
-            settings.as_dict(),
-            seed,
-            loop.steps,
-            round(elapsed, 3) if timed else None,
-            target.sha256,
-            version=__version__,
-            composition=dict(target.composition),
+            settings.as_dict(), seed, loop.steps, round(elapsed, 3) if timed else None, target.sha256
         )
+        provenance = replace(provenance, version=__version__, composition=dict(target.composition))
         history, steps = tuple(loop.history), loop.steps
         del loop  # releases the memory of the training before the field is measured
         fitted = loads(dumps(replace(fitted, provenance=provenance))).to(torch_device)

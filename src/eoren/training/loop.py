@@ -162,13 +162,7 @@ class FitLoop:
         """Train group after group and return what ended the last one."""
         while True:
             ended = self._run_group()
-            _log.info(
-                "group %d of %d ended by %s after %d steps",
-                self._state.group + 1,
-                len(self._groups),
-                ended,
-                self._trainer.steps_done,
-            )
+            _log.info("tiles %s: %s after %d steps", self._groups[self._state.group], ended, self._trainer.steps_done)
             if ended != "interrupted" or self._trainer.steps_done:
                 self._collect()
             group, now = self._state.group + 1, self.elapsed()

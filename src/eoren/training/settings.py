@@ -72,7 +72,7 @@ def current_names(settings: Mapping[str, Any], *, warn: bool = False) -> dict[st
         {'learning_rate': 0.006, 'pixel_model': 'cell_average', 'bits': 8}
     """
     renamed: dict[str, Any] = {}
-    remedies: list[str] = []
+    changes: list[str] = []
     for name, value in settings.items():
         new_name, new_value = _NEW_NAMES.get(name, name), value
         if new_name == "pixel_model" and isinstance(value, str):
@@ -81,16 +81,11 @@ def current_names(settings: Mapping[str, Any], *, warn: bool = False) -> dict[st
             raise EorenError(f"{name} is the former name of {new_name}; give only {new_name}")
         if (name, value) != (new_name, new_value):
             values = (f"={value}", f"={new_value}") if new_value != value else ("", "")
-            remedies.append(f"{name}{values[0]} is now {new_name}{values[1]}")
+            changes.append(f"{name}{values[0]} is now {new_name}{values[1]}")
         renamed[new_name] = new_value
-    if warn and remedies:
-        warnings.warn(f"settings were renamed: {', '.join(remedies)}", DeprecatedSettingWarning, stacklevel=3)
+    if warn and changes:
+        warnings.warn(f"settings were renamed: {', '.join(changes)}", DeprecatedSettingWarning, stacklevel=3)
     return renamed
-
-
-def _check_positive(name: str, value: float | int) -> None:
-    if not 0 < value < float("inf"):
-        raise EorenError(f"{name} must be a positive number, got {value}")
 
 
 def _largest_width(fits: Callable[[int], bool]) -> int:
@@ -168,24 +163,13 @@ class Settings:
         check_choice("filter", self.filter, [SPLINE, *STENCILS])
         check_choice("optimizer", self.optimizer, ["muon", "adam"])
         check_choice("bits", self.bits, BITS)
-        for name in ("width", "depth", "halo", "omega_hidden", "learning_rate", "decay"):
-            _check_positive(name, getattr(self, name))
-        for name in (
-            "tile",
-            "parameters",
-            "bits_per_pixel",
-            "batch",
-            "omega_first",
-            "adam_learning_rate",
-            "seconds",
-            "seconds_per_megapixel",
-            "until_psnr",
-        ):
-            if getattr(self, name) is not None:
-                _check_positive(name, getattr(self, name))
+        may_be_zero = ("steps", "gradient_weight")
+        for name, value in asdict(self).items():
+            if type(value) in (int, float) and name not in may_be_zero and not 0 < value < float("inf"):
+                raise EorenError(f"{name} must be a positive number, got {value}")
         if self.depth > MOST_LAYERS:
             raise EorenError(f"depth must be at most {MOST_LAYERS} sine layers, got {self.depth}")
-        for name in ("steps", "gradient_weight"):
+        for name in may_be_zero:
             if not 0 <= (getattr(self, name) or 0) < float("inf"):
                 raise EorenError(f"{name} must be zero or a positive number, got {getattr(self, name)}")
         if max(self.learning_rate, self.adam_learning_rate or 0.0) > _MAX_LEARNING_RATE:
