@@ -162,7 +162,8 @@ def test_time_is_shared_out(store, engine, monkeypatch):
     limits = []
     train = batches.train
     monkeypatch.setattr(
-        "eoren.dataset.tile_jobs.train", lambda t, s, limit, w: (limits.append(limit), train(t, s, limit, w))
+        "eoren.dataset.tile_jobs.train",
+        lambda trainer, budget, stop: (limits.append(budget.seconds), train(trainer, budget, stop)),
     )
     fit_many([IMAGE], store=store, tile=6, shard=1, seconds=0.2)
     assert sum(limits) == pytest.approx(0.2)
