@@ -116,14 +116,14 @@ def test_a_broken_picture_is_one_row(store):
 def test_one_that_diverges_takes_nothing_from_the_others(store, monkeypatch):
     from eoren.dataset import shards as batches
 
-    train = batches._trained
+    fit_batch = batches._fit_batch
 
     def diverge(images, *rest):
         if (images == IMAGES[1]).all((1, 2, 3)).any():
             raise ImageError("the fit diverged")
-        return train(images, *rest)
+        return fit_batch(images, *rest)
 
-    monkeypatch.setattr(batches, "_trained", diverge)
+    monkeypatch.setattr(batches, "_fit_batch", diverge)
     fit_many(IMAGES[:3], store=store, steps=2)
     assert [row["status"] for row in rows(store)] == ["done", "failed", "done"]
     assert len(eoren.Collection(store)) == 2
