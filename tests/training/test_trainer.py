@@ -718,6 +718,6 @@ def test_a_pictures_target_ends_at_its_border():
 
 def test_a_halo_far_wider_than_the_tiles_is_refused():
     wide = make_settings("balanced", tile=4, halo=40.0, steps=1)
-    with pytest.raises(EorenError, match=r"halo is 40: up to \d+ tiles would answer"):
+    with pytest.raises(EorenError, match=r"at most 64 tiles may overlap at one point, got \d+ with halo 40"):
         build_tiling(picture(40, 60), wide)
     assert build_tiling(picture(40, 60), replace(wide, halo=4.0)).count > 64
