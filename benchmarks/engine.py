@@ -22,7 +22,7 @@ from eoren.backends.base import StepBatch
 from eoren.backends.native_library import target
 from eoren.image.io import read_image
 from eoren.model.siren import training_flops
-from eoren.training.settings import make_settings
+from eoren.training.presets import make_settings
 from eoren.training.trainer import Trainer
 
 REPEATS = 7

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.record import sgemm_peak, write_table
 from eoren.model.siren import Siren, training_flops
-from eoren.training.settings import make_settings
+from eoren.training.presets import make_settings
 from eoren.training.trainer import Trainer
 
 SIDE = 256

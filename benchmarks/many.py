@@ -33,7 +33,7 @@ import torch
 import eoren
 from benchmarks.record import RESULTS, data, run_eoren, write_table
 from eoren.experiments.datasets import mnist
-from eoren.training.settings import PRESETS
+from eoren.training.presets import PRESETS
 
 SETTINGS = PRESETS["small"]
 STEPS, WIDTH, OMEGA_FIRST, OMEGA = SETTINGS.steps or 0, SETTINGS.width, 30.0, SETTINGS.omega_hidden

@@ -1,6 +1,6 @@
 """Between the pixels: images halved, fitted, rendered at full size, compared with the original.
 
-    EOREN_DATA=... python -m benchmarks.zoom --set pixels=areas --set tile=28 --steps 800
+    EOREN_DATA=... python -m benchmarks.zoom --set pixel_model=cell_average --set tile=28 --steps 800
 
 Beside it cubic and quintic spline interpolation of the same halved image (SciPy), pixel centres where they belong,
 and the quintic spline that has the pixels for its averages.

@@ -8,7 +8,6 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from tests.fields import with_parts
 
 from eoren.field.field import Field
 from eoren.field.mosaic import SirenMosaic

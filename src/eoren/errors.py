@@ -21,6 +21,10 @@ class FitWarning(UserWarning):
     """A problem in a fit that continues. The command line prints it as one line."""
 
 
+class DeprecatedSettingWarning(FitWarning):
+    """A setting was given by the name or value of an earlier version; the message gives the new one."""
+
+
 class DivergenceWarning(FitWarning):
     """Networks diverged during a fit and were reset to an earlier state with a lower learning rate."""
 

@@ -23,7 +23,7 @@ from eoren.model.loss import OBJECTIVES, Pass
 from eoren.model.siren import Siren
 from eoren.model.tile_pixels import TilePixels
 from eoren.model.tiling import Tiling
-from eoren.training.settings import make_settings
+from eoren.training.presets import make_settings
 from eoren.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -541,7 +541,7 @@ def difference(one, other):
             float((a - b).abs().max())
             for a, b in zip(one.networks().tensors(), other.networks().tensors(), strict=True)
         )
-        / one.settings.rate
+        / one.settings.learning_rate
     )
 
 
@@ -549,7 +549,7 @@ WAYS = {
     "mosaic": {},
     "many": {"tile": 8},
     "wide": {"width": 48, "tile": 20, "depth": 4},
-    "adam": {"optimizer": "adam", "rate": 0.001, "tile": 30},
+    "adam": {"optimizer": "adam", "learning_rate": 0.001, "tile": 30},
     "gradient": {"objective": "gradient", "width": 32, "alternate": False},
     "pixel": {"objective": "pixel", "batch": 40, "tile": 40},
     "forward": {"objective": "gradient", "filter": "forward", "alternate": False, "tile": 25},

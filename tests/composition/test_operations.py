@@ -10,7 +10,9 @@ from scipy.sparse.linalg import spsolve
 
 from eoren import EorenError, clone, fill, fit, load, mix, save
 from eoren.composition.multigrid import TOLERANCE
+from eoren.composition.operations import Composition
 from eoren.composition.poisson import forward_differences
+from eoren.fs.files import locked
 from eoren.image.io import SourceImage, read_image
 
 TINY = {"width": 8, "depth": 2, "tile": None}
@@ -338,7 +340,7 @@ def test_a_field_of_the_exact_colours(scene, tmp_path):
     save(result.field, tmp_path / "a.eoren")
     stored = load(tmp_path / "a.eoren").provenance.composition
     assert (stored["operation"], stored["offset"], stored["solver"]) == ("clone", [12, 3], "exact")
-    assert result.metrics.bytes == (tmp_path / "a.eoren").stat().st_size
+    assert result.bytes == (tmp_path / "a.eoren").stat().st_size
 
 
 def test_operands_may_be_fields(scene, tmp_path):
@@ -379,16 +381,34 @@ def test_the_networks_way_follows_the_guidance_and_is_tuned_to_what_is_known():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"seed": -1}, "seed is -1"),
+        ({"seed": -1}, "seed must be an integer from 0 to 4294967295, got -1"),
         ({"checkpoint": "missing/a.resume"}, "there is no folder"),
         ({"device": "tpu"}, "device 'tpu' is unknown"),
-        ({"steps": -3}, "steps is -3"),
+        ({"steps": -3}, "steps must be zero or a positive number, got -3"),
     ],
 )
 @pytest.mark.parametrize("solver", ["exact", "network"])
 def test_fits_refuse(solver, given, message):
     with pytest.raises(EorenError, match=message):
         mix(random(8, 9), random(8, 9, seed=1)).fit(solver=solver, **{"steps": 1, **given})
+
+
+@pytest.mark.parametrize("solver", ["exact", "network"])
+def test_a_checkpoint_in_use_by_another_fit_is_refused(solver, tmp_path):
+    checkpoint = tmp_path / "a.resume"
+    with locked(checkpoint), pytest.raises(EorenError, match="another process"):
+        mix(random(8, 9), random(8, 9, seed=1)).fit(solver=solver, steps=1, checkpoint=checkpoint)
+
+
+def test_a_target_that_the_field_misses_is_not_reported_as_reached():
+    image = smooth(16, 18)
+    known = np.ones(image.shape[:2], bool)
+    # Training measures against the rough colours and meets the target; the field is measured against the solution.
+    composition = Composition(image, known, {}, lambda: 1 - image, lambda: forward_differences(image))
+    result = composition.fit(solver="network", steps=400, until_psnr=26.0, width=24, depth=2, seed=1)
+    assert result.steps < 400
+    assert result.metrics.psnr < 26.0
+    assert result.ended == "budget"
 
 
 def test_guidance_outside_the_mask_is_the_gradient_of_the_target(scene):

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -12,10 +13,10 @@ import pytest
 import eoren
 from eoren.dataset.fit_many import fit_many
 from eoren.dataset.index import COLUMNS
-from eoren.dataset.metrics import measure
 from eoren.dataset.store import Manifest, Store
-from eoren.errors import EorenError, ImageError
-from eoren.training.settings import make_settings
+from eoren.errors import EorenError, FitWarning, ImageError
+from eoren.evaluation.metrics import evaluate_batch
+from eoren.training.presets import make_settings
 
 IMAGES = np.random.default_rng(3).random((9, 12, 14, 1), np.float32)
 
@@ -142,14 +143,14 @@ def test_a_damaged_image_is_one_failed_row(store):
 def test_divergence_does_not_affect_other_images(store, monkeypatch):
     from eoren.dataset import shards
 
-    train = shards._trained
+    fit_batch = shards._fit_batch
 
     def diverge(images, *rest):
         if (images == IMAGES[1]).all((1, 2, 3)).any():
             raise ImageError("the fit diverged")
-        return train(images, *rest)
+        return fit_batch(images, *rest)
 
-    monkeypatch.setattr(shards, "_trained", diverge)
+    monkeypatch.setattr(shards, "_fit_batch", diverge)
     fit_many(IMAGES[:3], store=store, steps=2)
     assert [row["status"] for row in rows(store)] == ["done", "failed", "done"]
     assert len(eoren.Collection(store)) == 2
@@ -286,7 +287,7 @@ def test_same_start_makes_weights_similar(store, tmp_path):
     ("options", "message"),
     [
         ({"until_psnr": 30.0}, "until_psnr is for one image"),
-        ({"seed": -1}, "seed must be a whole number from 0 to 4294967295, got -1"),
+        ({"seed": -1}, "seed must be an integer from 0 to 4294967295, got -1"),
         ({"shard": 0}, "shard must be a whole number from 1 to 1048576, got 0"),
         ({"workers": 0}, "workers must be 1 or more, got 0"),
         ({"executor": "dask"}, "executor must be one of local, ray, got 'dask'"),
@@ -323,7 +324,7 @@ def test_batch_metrics_agree_with_those_of_single_images(side):
     generator = np.random.default_rng(0)
     images = generator.random((3, side, side + 3, 2)).astype(np.float32)
     said = generator.normal(0.5, 0.4, (3, 3, side * (side + 3), 2)).astype(np.float32)
-    found = measure(said, images)
+    found = evaluate_batch(said, images)
     for k, image in enumerate(images):
         color = said[k, 0].reshape(image.shape).clip(0, 1)
         slope = eoren.reference_gradient(image, extent=(side + 3.0, float(side)))
@@ -342,3 +343,18 @@ def test_a_store_adds_little_to_the_weights(store):
     fit_many(np.random.default_rng(0).random((1000, 8, 8), np.float32), store=store, steps=0, workers=1)
     size = sum(path.stat().st_size for path in Path(store).rglob("*") if path.is_file())
     assert size <= 1.1 * 1000 * 611 * 2
+
+
+def test_stores_with_former_names_of_settings_stay_readable(store, recwarn):
+    images = IMAGES[:2]
+    fit_many(images, store=store, steps=1, pixel_model="cell_average", workers=1)
+    path = Path(store) / "store.json"
+    manifest = json.loads(path.read_text())
+    settings = manifest["settings"]
+    settings |= {"rate": settings.pop("learning_rate"), "adam_rate": settings.pop("adam_learning_rate")}
+    assert settings.pop("pixel_model") == "cell_average"
+    path.write_text(json.dumps(manifest | {"settings": {**settings, "pixels": "areas"}}))
+    assert fit_many(images, store=store, steps=1, pixel_model="cell_average", workers=1).earlier == 2
+    provenance = eoren.Collection(store)[0].provenance
+    assert provenance.settings["pixel_model"] == "cell_average"
+    assert not [warning for warning in recwarn.list if issubclass(warning.category, FitWarning)]

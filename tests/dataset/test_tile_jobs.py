@@ -162,7 +162,8 @@ def test_seconds_are_split_among_groups(store, executor, monkeypatch):
     limits = []
     train = shards.train
     monkeypatch.setattr(
-        "eoren.dataset.tile_jobs.train", lambda t, s, limit, w: (limits.append(limit), train(t, s, limit, w))
+        "eoren.dataset.tile_jobs.train",
+        lambda trainer, budget, stop: (limits.append(budget.seconds), train(trainer, budget, stop)),
     )
     fit_many([IMAGE], store=store, tile=6, shard=1, seconds=0.2)
     assert sum(limits) == pytest.approx(0.2)

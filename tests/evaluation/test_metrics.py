@@ -10,10 +10,9 @@ from tests.fields import with_parts
 
 from eoren.errors import EorenError
 from eoren.evaluation import metrics
-from eoren.evaluation.metrics import Metrics, decibel, evaluate, psnr
+from eoren.evaluation.metrics import METRICS, Metrics, decibel, evaluate, evaluate_batch, psnr
 from eoren.field.field import Field
 from eoren.field.mosaic import SirenMosaic
-from eoren.field.serialization import dumps, save
 from eoren.model.channel_tuning import Tuning
 from eoren.model.siren import Siren
 from eoren.model.tiling import Tiling
@@ -173,15 +172,10 @@ def test_gradients_are_not_clamped():
 
 
 @pytest.mark.parametrize("bits", [32, 16, 8])
-def test_bytes_are_those_of_the_file(tmp_path, bits):
+def test_parameters_are_those_of_the_field(bits):
     field = with_parts(field_of(MOSAIC), bits=bits)
-    save(field, tmp_path / "a.eoren")
     found = evaluate(field, near(field))
-    assert found.bytes == len(dumps(field)) == (tmp_path / "a.eoren").stat().st_size
-    assert found.bits_per_pixel == 8 * found.bytes / (31 * 23)
     assert found.parameters == field.parameters == 3 * (3 * 6 + 7 * 6 + 7 * 3 + 6)
-    given = evaluate(field, near(field), stored_bytes=1000)
-    assert (given.bytes, given.bits_per_pixel) == (1000, 8000 / (31 * 23))
 
 
 @pytest.mark.usefixtures("_strips")
@@ -202,15 +196,13 @@ def test_similarity_needs_eleven_pixels_each_way(size):
 
 
 def test_what_json_does_not_know_becomes_none():
-    found = Metrics(inf, 30.0, -inf, nan, 5, 6, 7.5).as_dict()
+    found = Metrics(inf, 30.0, -inf, nan, 5).as_dict()
     assert found == {
         "psnr": None,
         "psnr_8bit": 30.0,
         "gradient_psnr": None,
         "ssim": None,
         "parameters": 5,
-        "bytes": 6,
-        "bits_per_pixel": 7.5,
     }
 
 
@@ -225,7 +217,9 @@ def test_decibel():
 def test_other_pictures_are_refused(shape):
     field = field_of(Tiling.single(31, 23))
     height, width, channels = shape
-    with pytest.raises(EorenError, match=rf"the image is {width}x{height} with {channels} channels.*31x23 with 3"):
+    with pytest.raises(
+        EorenError, match=rf"the image must be 31x23 with 3 channels .* got {width}x{height} with {channels};"
+    ):
         evaluate(field, np.zeros(shape, np.float32))
 
 
@@ -242,3 +236,24 @@ def test_pictures_of_other_types():
     for wrong in (image[..., 0], np.zeros((23, 31, 3), np.int64)):
         with pytest.raises(EorenError):
             evaluate(field, wrong)
+
+
+@pytest.mark.parametrize("settings", [{"pixel_model": "cell_average"}, {"pixels": "areas"}], ids=str)
+def test_fields_of_cell_averages_are_averaged_whatever_the_version_that_wrote_them(settings):
+    field, image = wave(40, 32)
+    averaged = replace(field, provenance=replace(field.provenance, settings=settings))
+    assert evaluate(field, image).psnr > evaluate(averaged, image).psnr
+    for other in ({}, {"pixels": "points"}, {"pixel_model": "point_sample"}):
+        provenance = replace(field.provenance, settings=other)
+        assert evaluate(replace(field, provenance=provenance), image) == evaluate(field, image)
+
+
+def test_batches_are_measured_like_single_fields():
+    field, image = wave(40, 32)
+    color, gradient = said(field)
+    per_pixel = (gradient / [40, 32]).reshape(-1, 3, 2)
+    prediction = np.concatenate([color.reshape(1, -1, 3), np.moveaxis(per_pixel, 2, 0)])[None].astype(np.float32)
+    batch = evaluate_batch(prediction, image[None])
+    single = evaluate(field, image)
+    for name in METRICS:
+        assert batch[name][0] == pytest.approx(getattr(single, name), rel=1e-3), name

@@ -38,7 +38,7 @@ def test_numbers_are_those_of_the_field(found):
         assert said["psnr"] == pytest.approx(measured.psnr)
         assert said["gradient_psnr"] == pytest.approx(measured.gradient_psnr)
         assert said["ssim"] == pytest.approx(measured.ssim)
-        assert said["bytes"] == measured.bytes == len(dumps(trial.field))
+        assert said["bytes"] == len(dumps(trial.field))
         assert said["parameters"] == trial.field.parameters
 
 

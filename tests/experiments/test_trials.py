@@ -10,8 +10,8 @@ from eoren.errors import EorenError
 from eoren.evaluation.metrics import evaluate
 from eoren.experiments.methods import METHODS, Networks, methods
 from eoren.experiments.trials import run_all
+from eoren.training.assembly import picture_seed
 from eoren.training.fit import fit
-from eoren.training.trainer import picture_seed
 
 TINY = methods(Networks(width=16, depth=2, epochs=20, rate=1e-3))
 
@@ -29,7 +29,7 @@ def pictures(count=3, side=14):
 def test_the_papers_methods_share_network_and_optimiser():
     paper = [METHODS[key].settings for key in ("pixel", "gradient", "eoren")]
     assert len({replace(each, objective="pixel") for each in paper}) == 1
-    assert (paper[0].width, paper[0].depth, paper[0].rate, paper[0].steps) == (256, 5, 1e-4, 1000)
+    assert (paper[0].width, paper[0].depth, paper[0].learning_rate, paper[0].steps) == (256, 5, 1e-4, 1000)
     assert [each.objective for each in paper] == ["pixel", "gradient", "gradient"]
     assert [method.tuned for method in METHODS.values()] == [False, False, True, True]
 
@@ -58,7 +58,14 @@ def test_eoren_is_the_papers_fit():
     image = pictures(1)[0]
     (trial,) = run([image], TINY["eoren"], epochs=20, seed=2)
     result = fit(
-        image, preset="paper", width=16, depth=2, rate=1e-3, steps=20, seed=picture_seed(image, 2), device="cpu"
+        image,
+        preset="paper",
+        width=16,
+        depth=2,
+        learning_rate=1e-3,
+        steps=20,
+        seed=picture_seed(image, 2),
+        device="cpu",
     )
     for mine, theirs in zip(
         trial.field.representation.siren.tensors(), result.field.representation.siren.tensors(), strict=True

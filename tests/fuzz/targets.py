@@ -38,7 +38,7 @@ from eoren.field.serialization import dumps, loads
 from eoren.fs.safetensors_layout import DamagedError, ForeignError, check_layout
 from eoren.image.io import read_source_image
 from eoren.training.checkpoint import Checkpoint, CheckpointKey, LoopState, read_checkpoint, write_checkpoint
-from eoren.training.settings import make_settings
+from eoren.training.presets import make_settings
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MAX_LENGTH = 1 << 16

@@ -82,9 +82,10 @@ def drawing(size):
 def test_a_field_of_areas_averages_to_the_image_and_is_closer_to_the_scene():
     fine, image = drawing(32)
     fitted = {
-        kind: eoren.fit(image, pixels=kind, steps=400, tile=16, width=32, seed=0) for kind in ("points", "areas")
+        kind: eoren.fit(image, pixel_model=kind, steps=400, tile=16, width=32, seed=0)
+        for kind in ("point_sample", "cell_average")
     }
-    areas = fitted["areas"]
+    areas = fitted["cell_average"]
     # The metrics are about averages of a fine rendering.
     fine_render = areas.field.render(32 * 8, 32 * 8)[..., 0]
     expected = psnr(fine_render.reshape(32, 8, 32, 8).mean((1, 3))[..., None], image[..., None])
@@ -92,12 +93,12 @@ def test_a_field_of_areas_averages_to_the_image_and_is_closer_to_the_scene():
     assert areas.metrics.psnr > 30
     assert areas.metrics.ssim > 0.97
     scene = {kind: psnr(result.field.render(256, 256), fine[..., None]) for kind, result in fitted.items()}
-    assert scene["areas"] > scene["points"] + 1
+    assert scene["cell_average"] > scene["point_sample"] + 1
 
 
 def test_gradients_of_a_field_of_areas_are_measured_against_those_of_the_values():
     _, image = drawing(24)
-    result = eoren.fit(image, pixels="areas", steps=100, width=16, depth=2, seed=0)
+    result = eoren.fit(image, pixel_model="cell_average", steps=100, width=16, depth=2, seed=0)
     expected = reference_gradient(point_values(image[..., None]), extent=(24.0, 24.0))
     error = result.field.render(24, 24, show="gradient") / 24 - expected
     decibels = -10 * np.log10(np.mean(np.square(error, dtype=np.float64)))
@@ -105,5 +106,5 @@ def test_gradients_of_a_field_of_areas_are_measured_against_those_of_the_values(
 
 
 def test_unknown_pixel_models_are_refused():
-    with pytest.raises(EorenError, match="pixels 'round' is unknown; choose one of points, areas"):
-        eoren.fit(np.zeros((4, 4)), pixels="round", steps=1)
+    with pytest.raises(EorenError, match="pixel_model 'round' is unknown; choose one of point_sample, cell_average"):
+        eoren.fit(np.zeros((4, 4)), pixel_model="round", steps=1)

@@ -56,7 +56,7 @@ def same(one, other):
 
 CASES = {
     "muon": {"optimizer": "muon", "depth": 3},
-    "adam": {"optimizer": "adam", "rate": 0.003},
+    "adam": {"optimizer": "adam", "learning_rate": 0.003},
     "gradient": {"objective": "gradient"},
     "gradient between pixels": {"objective": "gradient", "filter": "forward"},
     "pixel": {"objective": "pixel"},
@@ -67,7 +67,7 @@ CASES = {
     "8 bits": {"bits": 8},
     "not standardized": {"standardize": False},
     "mosaic": {"tile": 7},
-    "mosaic, gradient, adam": {"tile": 7, "objective": "gradient", "optimizer": "adam", "rate": 0.01},
+    "mosaic, gradient, adam": {"tile": 7, "objective": "gradient", "optimizer": "adam", "learning_rate": 0.01},
     "mosaic, an axis in turn": {"tile": 7, "objective": "sobolev", "alternate": True, "depth": 3},
     "paper": {"preset": "paper"},
 }
@@ -90,7 +90,7 @@ def test_interrupted_and_taken_up_again_is_bit_identical(tmp_path, small_chunks,
 
 
 def test_tiles_at_rest_come_back_as_they_were(tmp_path, small_chunks, monkeypatch):
-    monkeypatch.setattr("eoren.training.tile_scheduler._FIRST", 2)
+    monkeypatch.setattr("eoren.training.tile_scheduler._WARM_UP", 2)
     image = picture(24, 24)
     image[:, 8:] = 0.5
     case = {**SMALL, "tile": 6, "halo": 1.0, "steps": 14}
@@ -99,7 +99,7 @@ def test_tiles_at_rest_come_back_as_they_were(tmp_path, small_chunks, monkeypatc
     for stop in (Stop(5, 2), Stop(8)):
         fit(image, **case, watch=stop, checkpoint=path)
     assert same(fit(image, **case, checkpoint=path), whole)
-    monkeypatch.setattr("eoren.training.tile_scheduler._FIRST", 1000)
+    monkeypatch.setattr("eoren.training.tile_scheduler._WARM_UP", 1000)
     assert not same(fit(image, **case), whole)
 
 
@@ -240,7 +240,7 @@ def finished(tmp_path_factory):
         {"objective": "gradient"},
         {"gradient_weight": 0.25},
         {"optimizer": "adam"},
-        {"rate": 0.02},
+        {"learning_rate": 0.02},
         {"tile": 7},
         {"filter": "sobel"},
         {"standardize": False},

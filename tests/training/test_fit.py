@@ -240,7 +240,7 @@ def test_running_estimates_come_near_the_measurement(monkeypatch):
     monkeypatch.setattr(running, "_HISTORY_EVERY", 0.0)
     # Small rates, all pixels: what steps saw is what there is in the end.
     options = {"objective": "sobolev", "alternate": False, "standardize": False}
-    result = fit(smooth(), steps=80, batch=10_000, rate=1e-5, adam_rate=1e-5, **options)
+    result = fit(smooth(), steps=80, batch=10_000, learning_rate=1e-5, adam_learning_rate=1e-5, **options)
     last = result.history[-1]
     assert last.gradient_psnr == pytest.approx(
         -10 * np.log10(gradient_error(result.field, smooth(), tuned=False)), abs=0.3
@@ -274,8 +274,8 @@ def test_metrics_are_those_of_the_reloaded_file(tmp_path, bits, options):
     found = load(tmp_path / "a.eoren")
     measured = eoren.evaluate(found, image)
     assert measured == result.metrics
-    assert measured.bytes == (tmp_path / "a.eoren").stat().st_size
-    assert measured.bits_per_pixel == 8 * measured.bytes / (13 * 16)
+    assert result.bytes == (tmp_path / "a.eoren").stat().st_size
+    assert result.bits_per_pixel == 8 * result.bytes / (13 * 16)
     assert found.provenance == result.field.provenance
     assert found.provenance.metrics == {
         name: value
@@ -288,10 +288,10 @@ def test_metrics_are_those_of_the_reloaded_file(tmp_path, bits, options):
 
 
 def test_fewer_bits_cost_little_after_tuning():
-    metrics = {bits: fit(smooth(), steps=100, width=24, bits=bits, **LOW).metrics for bits in (32, 16, 8)}
-    assert metrics[16].psnr == pytest.approx(metrics[32].psnr, abs=0.5)
-    assert metrics[8].psnr == pytest.approx(metrics[32].psnr, abs=2)
-    assert metrics[8].bytes < metrics[16].bytes < metrics[32].bytes
+    results = {bits: fit(smooth(), steps=100, width=24, bits=bits, **LOW) for bits in (32, 16, 8)}
+    assert results[16].metrics.psnr == pytest.approx(results[32].metrics.psnr, abs=0.5)
+    assert results[8].metrics.psnr == pytest.approx(results[32].metrics.psnr, abs=2)
+    assert results[8].bytes < results[16].bytes < results[32].bytes
 
 
 def test_provenance_tells_everything(tmp_path):
@@ -489,13 +489,13 @@ CALLS = {
     "preset='nonsense'": "preset 'nonsense' is unknown",
     "nonsense=1": "setting 'nonsense' is unknown",
     "objective='colour'": "objective 'colour' is unknown",
-    "steps=-1": "steps is -1",
-    "steps=1.5": "steps is 1.5",
-    "steps=True": "steps is True",
-    "width=0": "width is 0",
-    "seconds=0": "seconds is 0",
-    "seconds=float('nan')": "seconds is nan",
-    "until_psnr='high'": "until_psnr is 'high'",
+    "steps=-1": "steps must be zero or a positive number, got -1",
+    "steps=1.5": "steps must be of type int, got 1.5",
+    "steps=True": "steps must be of type int, got True",
+    "width=0": "width must be a positive number, got 0",
+    "seconds=0": "seconds must be a positive number, got 0",
+    "seconds=float('nan')": "seconds must be a positive number, got nan",
+    "until_psnr='high'": "until_psnr must be of type float, got 'high'",
     "device='abacus'": "device 'abacus' is unknown",
     "bits=7": "bits 7 is unknown",
     "seed='x'": "seed",
@@ -504,13 +504,20 @@ CALLS = {
     "seed=None": "seed",
 }
 WELCOME = [
-    "rate=1",
+    "learning_rate=1",
     "checkpoint=folder + '/a'",
     "watch=lambda progress: None",
     "watch=lambda progress: np.bool_(True)",
 ]
 # Either will do.
-UNUSUAL = ["seed=np.int64(1)", "steps=np.int64(1)", "rate=np.float32(0.1)", "seed=2**63", "seed=True", "bits=True"]
+UNUSUAL = [
+    "seed=np.int64(1)",
+    "steps=np.int64(1)",
+    "learning_rate=np.float32(0.1)",
+    "seed=2**63",
+    "seed=True",
+    "bits=True",
+]
 READER = """
 import json, sys, tempfile
 import numpy as np

@@ -12,13 +12,15 @@ from scipy.ndimage import map_coordinates
 
 from eoren.errors import EorenError
 from eoren.evaluation.metrics import psnr
+from eoren.training import assembly
 from eoren.training import loop as running
 from eoren.training import trainer as training
+from eoren.training.assembly import build_tiling
 from eoren.training.checkpoint import CheckpointKey
 from eoren.training.fit import fit
 from eoren.training.loop import FitLoop
-from eoren.training.settings import make_settings
-from eoren.training.trainer import Trainer, build_tiling
+from eoren.training.presets import make_settings
+from eoren.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 SMALL = {"device": "cpu", "steps": 6, "width": 6, "depth": 2, "batch": 35, "seed": 3, "tile": 8, "halo": 1.0}
@@ -36,7 +38,7 @@ def waves(height=32, width=48):
 @pytest.fixture
 def few(monkeypatch):
     """Groups of at most five tiles: 24 tiles are in eight groups."""
-    for module in (running, training):
+    for module in (running, assembly):
         monkeypatch.setattr(module, "TILES_AT_ONCE", 5)
 
 
@@ -130,7 +132,7 @@ def test_groups_do_not_show_in_the_quality(monkeypatch):
         return np.mean([[each.psnr, each.gradient_psnr] for each in found], 0)
 
     together = quality()
-    for module in (running, training):
+    for module in (running, assembly):
         monkeypatch.setattr(module, "TILES_AT_ONCE", 5)
     apart = quality()
     assert apart[0] > 36
@@ -166,15 +168,15 @@ def test_bits_belong_to_a_fit_whose_size_or_end_follows_from_them(tmp_path, few,
 def test_time_that_is_over_leaves_the_rest_flat(few, monkeypatch):
     image = waves()
     now = [0.0]
-    begin = FitLoop._begin
+    begin = FitLoop._begin_group
 
-    def slow(self, standing):
+    def slow(self, state):
         now[0] += 1.0
-        begin(self, standing)
+        begin(self, state)
 
     monkeypatch.setattr(running, "monotonic", lambda: now[0])
     monkeypatch.setattr("eoren.training.fit.monotonic", lambda: now[0])
-    monkeypatch.setattr(FitLoop, "_begin", slow)
+    monkeypatch.setattr(FitLoop, "_begin_group", slow)
     case = {key: value for key, value in SMALL.items() if key != "steps"}
     result = fit(image, **case, seconds=2.5)
     assert result.ended == "budget"
@@ -224,13 +226,13 @@ def test_time_is_shared_out_by_tiles(few, monkeypatch):
 
     monkeypatch.setattr(running, "monotonic", clock)
     begun = []
-    begin = FitLoop._begin
+    begin = FitLoop._begin_group
 
-    def spy(self, standing):
-        begun.append(standing)
-        begin(self, standing)
+    def spy(self, state):
+        begun.append(state)
+        begin(self, state)
 
-    monkeypatch.setattr(FitLoop, "_begin", spy)
+    monkeypatch.setattr(FitLoop, "_begin_group", spy)
     tiling = build_tiling(picture(), make_settings("balanced", tile=8, seconds=1.0))
     case = {key: value for key, value in SMALL.items() if key != "steps"}
     chosen = make_settings("balanced", seconds=4.0, **{k: v for k, v in case.items() if k not in ("device", "seed")})
@@ -238,7 +240,7 @@ def test_time_is_shared_out_by_tiles(few, monkeypatch):
     assert run.run() == "budget"
     assert 4.0 <= run.elapsed() < 4.1
     groups = tiling.groups(5)
-    starts = [standing.group_started for standing in begun]
+    starts = [state.group_started for state in begun]
     expected = [4.0 * group.start / tiling.count for group in groups]
     np.testing.assert_allclose(starts, expected, atol=0.05)
 
@@ -330,7 +332,7 @@ def looked_at(image, share, **settings):
 
     def watch(progress):
         if progress.done >= share and progress.steps and not seen:
-            seen.append((progress.run.field(), progress.run.awake()))
+            seen.append((progress.loop.field(), progress.loop.selected_tiles()))
         return False
 
     return seen, fit(image, **{**SMALL, **settings}, watch=watch)
@@ -338,11 +340,11 @@ def looked_at(image, share, **settings):
 
 def test_the_field_so_far_has_what_is_done_and_gray_for_the_rest(few):
     image = picture()
-    ((field, awake),), result = looked_at(image, 0.5)
+    ((field, selected),), result = looked_at(image, 0.5)
     groups = result.field.representation.tiling.groups(5)
-    at = next(number for number, group in enumerate(groups) if awake[group].any())
+    at = next(number for number, group in enumerate(groups) if selected[group].any())
     assert 0 < at < len(groups) - 1
-    assert awake.sum() == awake[groups[at]].sum()
+    assert selected.sum() == selected[groups[at]].sum()
     done, rest = slice(0, groups[at].start), slice(groups[at].stop, None)
     for one, other in zip(
         field.representation.siren.tensors(), result.field.representation.siren.tensors(), strict=True
@@ -378,7 +380,7 @@ def test_asking_for_the_field_changes_nothing(few):
 
     def watch(progress):
         if progress.steps:
-            progress.run.field()
+            progress.loop.field()
 
     assert same(plain, fit(image, **SMALL, watch=watch))
 
@@ -388,7 +390,7 @@ def test_the_field_is_a_copy():
 
     def watch(progress):
         if progress.steps:
-            fields.append(progress.run.field())
+            fields.append(progress.loop.field())
 
     fit(waves(), **SMALL, watch=watch)
     assert not torch.equal(fields[0].siren.tensors()[0], fields[-1].siren.tensors()[0])
@@ -406,4 +408,4 @@ def test_a_resumed_fit_knows_what_was_done_before(few, tmp_path):
 def test_the_history_keeps_no_run():
     result = fit(waves(), **SMALL)
     assert result.history
-    assert all(each.run is None for each in result.history)
+    assert all(each.loop is None for each in result.history)

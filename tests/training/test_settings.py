@@ -1,15 +1,17 @@
 import json
 from dataclasses import FrozenInstanceError, fields
 
+import numpy as np
 import pytest
 import torch
 
-from eoren.errors import EorenError, ImageError
+from eoren.errors import EorenError, FitWarning, ImageError
 from eoren.image.gradients import STENCILS
 from eoren.model.loss import OBJECTIVES
 from eoren.model.quantization import pack
 from eoren.model.siren import Siren, parameter_count
-from eoren.training.settings import PRESETS, Settings, make_settings
+from eoren.training.presets import PRESETS, make_settings
+from eoren.training.settings import Settings, check_seed, current_names
 
 NAN, INFINITE = float("nan"), float("inf")
 
@@ -18,10 +20,10 @@ def test_the_paper_preset_is_the_paper_to_the_letter():
     paper = make_settings("paper")
     assert (paper.depth, paper.width, paper.omega_first, paper.omega_hidden) == (5, 256, 30.0, 30.0)
     assert paper.tile is None
-    assert (paper.optimizer, paper.rate, paper.decay, paper.batch) == ("adam", 1e-4, 1.0, None)
+    assert (paper.optimizer, paper.learning_rate, paper.decay, paper.batch) == ("adam", 1e-4, 1.0, None)
     assert (paper.objective, paper.filter, paper.steps, paper.seconds) == ("gradient", "central", 950, None)
     assert (paper.standardize, paper.alternate, paper.bits, paper.until_psnr) == (False, False, 32, None)
-    assert (paper.weights().color, paper.weights().gradient) == (0.0, 1.0)
+    assert (paper.loss.color, paper.loss.gradient) == (0.0, 1.0)
     siren = Siren.init(
         1, width=paper.width, depth=paper.depth, channels=3, generator=torch.Generator().manual_seed(0)
     )
@@ -91,13 +93,13 @@ def test_a_budget_replaces_the_presets(given, steps, seconds):
 
 
 def test_whole_numbers_are_welcome_where_fractions_are_meant():
-    found = make_settings("paper", rate=1, seconds=3, omega_first=20)
-    assert [type(v) for v in (found.rate, found.seconds, found.omega_first)] == [float] * 3
+    found = make_settings("paper", learning_rate=1, seconds=3, omega_first=20)
+    assert [type(v) for v in (found.learning_rate, found.seconds, found.omega_first)] == [float] * 3
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_gradient_weight_belongs_to_sobolev_alone(objective):
-    weights = make_settings("balanced", objective=objective, gradient_weight=0.25).weights()
+    weights = make_settings("balanced", objective=objective, gradient_weight=0.25).loss
     standard = OBJECTIVES[objective]
     assert weights.name == objective
     assert weights.color == standard.color
@@ -118,47 +120,47 @@ def test_every_filter_can_be_chosen(name):
         ({"filter": "roberts"}, "filter 'roberts' is unknown; choose one of spline, forward"),
         ({"optimizer": "sgd"}, "optimizer 'sgd' is unknown; choose one of muon, adam"),
         ({"bits": 12}, "bits 12 is unknown; choose one of 32, 16, 8"),
-        ({"bits": "8"}, "bits is '8', but must be of type int"),
-        ({"width": 0}, "width is 0,"),
-        ({"width": 2.5}, "width is 2.5, but must be of type int"),
-        ({"width": None}, "width is None, but must be of type int"),
-        ({"objective": None}, "objective is None, but must be of type str"),
-        ({"rate": None}, "rate is None, but must be of type float"),
-        ({"width": True}, "width is True, but must be of type int"),
-        ({"depth": -1}, "depth is -1,"),
-        ({"depth": 65}, "depth is 65, but must be at most 64 sine layers"),
-        ({"omega_first": -30.0}, "omega_first is -30.0,"),
-        ({"omega_hidden": INFINITE}, "omega_hidden is inf,"),
-        ({"omega_hidden": 0}, "omega_hidden is 0.0,"),
-        ({"rate": NAN}, "rate is nan,"),
-        ({"rate": "fast"}, "rate is 'fast', but must be of type float"),
-        ({"adam_rate": -1}, "adam_rate is -1.0,"),
-        ({"decay": 0}, "decay is 0.0,"),
-        ({"decay": 2}, "decay is 2.0,"),
-        ({"batch": 0}, "batch is 0,"),
-        ({"batch": -5}, "batch is -5,"),
-        ({"batch": 0.25}, "batch is 0.25, but must be of type int"),
-        ({"tile": 0}, "tile is 0,"),
-        ({"tile": 12.0}, "tile is 12.0, but must be of type int"),
-        ({"tile": 16, "halo": 0}, "halo is 0.0,"),
-        ({"tile": 16, "halo": NAN}, "halo is nan,"),
-        ({"tile": 16, "halo": 1e-300}, "halo is 1e-300,"),
-        ({"parameters": 0}, "parameters is 0,"),
-        ({"parameters": 1e6}, "parameters is 1000000.0, but must be of type int"),
-        ({"bits_per_pixel": 0}, "bits_per_pixel is 0.0,"),
-        ({"bits_per_pixel": NAN}, "bits_per_pixel is nan,"),
+        ({"bits": "8"}, "bits must be of type int, got '8'"),
+        ({"width": 0}, "width must be a positive number, got 0"),
+        ({"width": 2.5}, "width must be of type int, got 2.5"),
+        ({"width": None}, "width must be of type int, got None"),
+        ({"objective": None}, "objective must be of type str, got None"),
+        ({"learning_rate": None}, "learning_rate must be of type float, got None"),
+        ({"width": True}, "width must be of type int, got True"),
+        ({"depth": -1}, "depth must be a positive number, got -1"),
+        ({"depth": 65}, "depth must be at most 64 sine layers, got 65"),
+        ({"omega_first": -30.0}, "omega_first must be a positive number, got -30.0"),
+        ({"omega_hidden": INFINITE}, "omega_hidden must be a positive number, got inf"),
+        ({"omega_hidden": 0}, "omega_hidden must be a positive number, got 0.0"),
+        ({"learning_rate": NAN}, "learning_rate must be a positive number, got nan"),
+        ({"learning_rate": "fast"}, "learning_rate must be of type float, got 'fast'"),
+        ({"adam_learning_rate": -1}, "adam_learning_rate must be a positive number, got -1.0"),
+        ({"decay": 0}, "decay must be a positive number, got 0.0"),
+        ({"decay": 2}, "decay must be a factor of the learning rate, at most 1, got 2.0"),
+        ({"batch": 0}, "batch must be a positive number, got 0"),
+        ({"batch": -5}, "batch must be a positive number, got -5"),
+        ({"batch": 0.25}, "batch must be of type int, got 0.25"),
+        ({"tile": 0}, "tile must be a positive number, got 0"),
+        ({"tile": 12.0}, "tile must be of type int, got 12.0"),
+        ({"tile": 16, "halo": 0}, "halo must be a positive number, got 0.0"),
+        ({"tile": 16, "halo": NAN}, "halo must be a positive number, got nan"),
+        ({"tile": 16, "halo": 1e-300}, "halo must be at least .* got 1e-300"),
+        ({"parameters": 0}, "parameters must be a positive number, got 0"),
+        ({"parameters": 1e6}, "parameters must be of type int, got 1000000.0"),
+        ({"bits_per_pixel": 0}, "bits_per_pixel must be a positive number, got 0.0"),
+        ({"bits_per_pixel": NAN}, "bits_per_pixel must be a positive number, got nan"),
         ({"parameters": 10_000, "bits_per_pixel": 1}, "parameters and bits_per_pixel both"),
-        ({"seconds": 0}, "seconds is 0.0,"),
-        ({"seconds": INFINITE}, "seconds is inf,"),
-        ({"seconds": "1 min"}, "seconds is '1 min', but must be of type float"),
-        ({"steps": -1}, "steps is -1,"),
-        ({"steps": 1.5}, "steps is 1.5, but must be of type int"),
-        ({"until_psnr": -3}, "until_psnr is -3.0,"),
-        ({"gradient_weight": -0.1}, "gradient_weight is -0.1,"),
-        ({"gradient_weight": NAN}, "gradient_weight is nan,"),
-        ({"gradient_weight": INFINITE}, "gradient_weight is inf,"),
-        ({"standardize": 1}, "standardize is 1, but must be of type bool"),
-        ({"alternate": "no"}, "alternate is 'no', but must be of type bool"),
+        ({"seconds": 0}, "seconds must be a positive number, got 0.0"),
+        ({"seconds": INFINITE}, "seconds must be a positive number, got inf"),
+        ({"seconds": "1 min"}, "seconds must be of type float, got '1 min'"),
+        ({"steps": -1}, "steps must be zero or a positive number, got -1"),
+        ({"steps": 1.5}, "steps must be of type int, got 1.5"),
+        ({"until_psnr": -3}, "until_psnr must be a positive number, got -3.0"),
+        ({"gradient_weight": -0.1}, "gradient_weight must be zero or a positive number, got -0.1"),
+        ({"gradient_weight": NAN}, "gradient_weight must be zero or a positive number, got nan"),
+        ({"gradient_weight": INFINITE}, "gradient_weight must be zero or a positive number, got inf"),
+        ({"standardize": 1}, "standardize must be of type bool, got 1"),
+        ({"alternate": "no"}, "alternate must be of type bool, got 'no'"),
         ({"filter": "forward", "objective": "sobolev"}, "filter 'forward'.*'gradient'"),
     ],
     ids=str,
@@ -299,3 +301,40 @@ def test_large_pictures_get_time_in_proportion_unless_it_is_given(given, small, 
     found = make_settings(**given)
     assert found.time_limit(768, 512) == small
     assert found.time_limit(6000, 4000) == large
+
+
+def test_former_names_are_accepted_with_one_warning():
+    with pytest.warns(FitWarning) as caught:
+        settings = make_settings("balanced", rate=0.01, adam_rate=0.02, pixels="areas", width=20)
+    assert [str(warning.message) for warning in caught] == [
+        "settings were renamed: rate is now learning_rate, adam_rate is now adam_learning_rate, "
+        "pixels=areas is now pixel_model=cell_average"
+    ]
+    new = {"learning_rate": 0.01, "adam_learning_rate": 0.02, "pixel_model": "cell_average", "width": 20}
+    assert settings == make_settings("balanced", **new)
+    with pytest.raises(EorenError, match="rate is the former name of learning_rate; give only learning_rate"):
+        make_settings("balanced", rate=0.01, learning_rate=0.01)
+
+
+def test_stored_settings_are_renamed_silently(recwarn):
+    stored = {"preset": "best", "rate": 0.01, "adam_rate": None, "pixels": "points", "bits": 8}
+    renamed = current_names(stored)
+    assert renamed == {
+        "preset": "best", "learning_rate": 0.01, "adam_learning_rate": None, "pixel_model": "point_sample", "bits": 8,
+    }  # fmt: skip
+    assert current_names(renamed) == renamed
+    assert make_settings(**renamed).learning_rate == 0.01
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("seed", [0, 2**32 - 1, np.int64(7), np.uint8(7)])
+def test_seeds(seed):
+    assert type(check_seed(seed)) is int
+    assert check_seed(seed) == seed
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.0, "1", None, True])
+@pytest.mark.usefixtures("unchecked")
+def test_invalid_seeds(seed):
+    with pytest.raises(EorenError, match=f"seed must be an integer from 0 to 4294967295, got {seed!r}"):
+        check_seed(seed)

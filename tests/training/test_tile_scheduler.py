@@ -3,18 +3,18 @@ import pytest
 import torch
 
 from eoren.training import tile_scheduler as module
-from eoren.training.settings import make_settings
+from eoren.training.presets import make_settings
 from eoren.training.tile_scheduler import TileScheduler
 from eoren.training.trainer import Trainer
 
 
-def run(effort, errors, steps, multiple=1):
+def run(scheduler, errors, steps, multiple=1):
     """Who was in which step, ``(steps, tiles)``, where every tile's error stays what it is."""
     seen = torch.zeros(steps, len(errors), dtype=torch.bool)
     for step in range(steps):
-        awake = effort.select(multiple)
-        seen[step, awake] = True
-        effort.update(awake, errors[awake])
+        selected = scheduler.select(multiple)
+        seen[step, selected] = True
+        scheduler.update(selected, errors[selected])
     return seen
 
 
@@ -79,7 +79,7 @@ def test_state_brings_everything_back():
 
 
 def test_tiles_at_rest_do_not_move(monkeypatch):
-    monkeypatch.setattr(module, "_FIRST", 2)
+    monkeypatch.setattr(module, "_WARM_UP", 2)
     monkeypatch.setattr("eoren.model.siren._CHUNK_BYTES", {"cpu": 1 << 12})
     image = np.full((48, 48, 1), 0.5, np.float32)
     image[:24, :24, 0] = np.random.default_rng(0).random((24, 24))
@@ -92,9 +92,9 @@ def test_tiles_at_rest_do_not_move(monkeypatch):
         moved = torch.stack(
             [(a != b).flatten(1).any(1) for a, b in zip(before, trainer.siren.tensors(), strict=True)]
         )
-        awake = trainer.state()[-2]
-        assert awake.dtype == torch.bool
-        assert not bool(moved[:, ~awake].any())
-        assert bool(moved.any(0)[awake].all()), step
-        rested += int((~awake).sum())
+        selected = trainer.state()[-2]
+        assert selected.dtype == torch.bool
+        assert not bool(moved[:, ~selected].any())
+        assert bool(moved.any(0)[selected].all()), step
+        rested += int((~selected).sum())
     assert rested > 30

@@ -10,8 +10,9 @@ from eoren.errors import EorenError
 from eoren.image.gradients import adjusted_gradient
 from eoren.image.spline import reference_gradient
 from eoren.model.tiling import Tiling
-from eoren.training.settings import make_settings
-from eoren.training.trainer import Trainer, assemble_field, build_tiling, picture_seed
+from eoren.training.assembly import assemble_field, build_tiling, picture_seed
+from eoren.training.presets import make_settings
+from eoren.training.trainer import Trainer
 
 DEVICES = [
     torch.device(name)
@@ -105,7 +106,7 @@ def plain_step(trainer, image, axes_weights, shift=0.0):
         axes_weights: per axis, what its squared error counts in ``|grad f - grad Phi|^2``; 0 leaves it away.
         shift: of the points where an axis is compared, along it, in pixels.
     """
-    chosen, objective = trainer.settings, trainer.settings.weights()
+    chosen, objective = trainer.settings, trainer.settings.loss
     height, width, channels = image.shape
     extent = (float(width), float(height))
     if chosen.filter == "spline":
@@ -535,7 +536,12 @@ def test_tiles_have_equal_shares_of_the_gradients_magnitude():
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_muon_moves_hidden_matrices_and_adam_the_rest(depth):
     trainer = trainer_of(
-        picture(6, 6), optimizer="muon", rate=0.02, adam_rate=0.003, depth=depth, objective="sobolev"
+        picture(6, 6),
+        optimizer="muon",
+        learning_rate=0.02,
+        adam_learning_rate=0.003,
+        depth=depth,
+        objective="sobolev",
     )
     before = [t.clone() for t in trainer.siren.tensors()]
     trainer.step(0.5)
@@ -552,7 +558,7 @@ def test_muon_moves_hidden_matrices_and_adam_the_rest(depth):
 
 
 def test_the_rate_of_the_step_scales_that_of_the_settings():
-    trainer = trainer_of(picture(6, 6), rate=1e-3)
+    trainer = trainer_of(picture(6, 6), learning_rate=1e-3)
     before = [t.clone() for t in trainer.siren.tensors()]
     trainer.step(0.25)
     moved = max(float((b - a).abs().max()) for a, b in zip(before, trainer.siren.tensors(), strict=True))
@@ -713,6 +719,6 @@ def test_a_pictures_target_ends_at_its_border():
 
 def test_a_halo_far_wider_than_the_tiles_is_refused():
     wide = make_settings("balanced", tile=4, halo=40.0, steps=1)
-    with pytest.raises(EorenError, match=r"halo is 40: up to \d+ tiles would answer"):
+    with pytest.raises(EorenError, match=r"at most 64 tiles may overlap at one point, got \d+ with halo 40"):
         build_tiling(picture(40, 60), wide)
     assert build_tiling(picture(40, 60), replace(wide, halo=4.0)).count > 64

@@ -163,6 +163,6 @@ def test_other_channels(channels, make_image):
 
 def test_fields_of_cell_averages_are_compared_with_point_values(make_image):
     image = make_image(24, 16, 3)
-    field = eoren.fit(image, steps=20, width=16, depth=2, pixels="areas", seed=0).field
+    field = eoren.fit(image, steps=20, width=16, depth=2, pixel_model="cell_average", seed=0).field
     drawn = draw(view(FieldEntry("a", "a", field, "", image), "difference"), Region(0, 0, 24, 16), 24, 16)
     assert_close(drawn, errors(field, point_values(image)))

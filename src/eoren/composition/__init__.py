@@ -5,5 +5,4 @@ retouching.py  flatten light, boost detail, denoise
 operands.py    load images, fields and masks; match their sizes and channels
 poisson.py     least-squares colours of a gradient field
 multigrid.py   iterative solver of the Poisson equation inside a mask
-network.py     the method of the paper: fit one network to the gradient field alone
 """

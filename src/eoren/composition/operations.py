@@ -11,7 +11,7 @@ to v alone, and channel tuning, two numbers a channel, to the known colours.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from operator import index
@@ -21,7 +21,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from eoren.composition.network import fit_gradients
 from eoren.composition.operands import (
     LoadedOperand,
     Operand,
@@ -44,9 +43,10 @@ from eoren.composition.poisson import (
     solve_rectangle,
 )
 from eoren.errors import EorenError
-from eoren.image.io import SourceImage
-from eoren.training.fit import FitResult, fit, weighed
+from eoren.training.fit import FitResult, FitTarget, fit_target
 from eoren.training.loop import Progress
+from eoren.training.presets import make_settings
+from eoren.training.settings import check_choice
 
 # Differences of 8-bit images are often equal up to the rounding of float32. Levels of 16 bits are 1.5e-5 apart.
 _EQUAL = np.float32(1e-6)
@@ -106,33 +106,32 @@ class Composition:
         checkpoint: str | PathLike[str] | None = None,
         **settings: Any,
     ) -> FitResult:
-        """Make a field of it. Metrics are against :attr:`colors`.
+        """Fit a field to the composition and measure it against :attr:`colors`.
 
         Args:
-            solver: ``exact`` fits colours and derivatives of the exact solution; ``network``, the paper's way, one
-                network to the gradient field alone, with channel tuning to the known colours.
-            preset: ``balanced`` by default, ``single`` for ``network``.
-            seed: see :func:`eoren.fit`, as for the rest.
-            device: likewise.
-            watch: likewise.
-            checkpoint: likewise.
-            settings: likewise.
+            solver: ``exact`` fits colours and derivatives of the exact solution; ``network``, the paper's way, fits
+                one network to the gradient field alone and tunes its channels to the known colours.
+            preset: named set of settings, ``balanced`` by default, ``single`` for ``network``.
+            seed: seed of the random generators, as for :func:`eoren.fit`.
+            device: device of the fit, as for :func:`eoren.fit`.
+            watch: function that is called after every chunk of work, as for :func:`eoren.fit`.
+            checkpoint: path of a file to resume from, as for :func:`eoren.fit`.
+            settings: other settings, as for :func:`eoren.fit`; ``network`` sets objective, filter and tile itself.
 
         Raises:
-            EorenError: an unknown solver, or as :func:`eoren.fit`.
+            EorenError: the solver is unknown, or as :func:`eoren.fit`.
         """
-        if solver not in ("exact", "network"):
-            raise EorenError(f"solver {solver!r} is unknown; choose one of exact, network")
-        given: dict[str, Any] = {"seed": seed, "device": device, "watch": watch, "checkpoint": checkpoint, **settings}
-        given = {name: value for name, value in given.items() if value is not None}
+        check_choice("solver", solver, ["exact", "network"])
+        given = {name: value for name, value in settings.items() if value is not None}
+        origin = {**self.origin, "solver": solver}
         if solver == "exact":
-            picture = SourceImage(self.colors, 32, self.digest, "")
-            result = fit(picture, preset=preset or "balanced", **given)
+            chosen = make_settings(preset or "balanced", **given)
+            target = FitTarget(self.colors, self.digest, composition=origin)
         else:
-            result = fit_gradients(self.guide(), self.rough, self.known, self.colors, self.digest, preset, **given)
-        origin = replace(result.field.provenance, composition={**self.origin, "solver": solver})
-        field = replace(result.field, provenance=origin)
-        return replace(result, field=field, metrics=weighed(result.metrics, field))
+            fixed: dict[str, Any] = {"objective": "gradient", "filter": "forward", "tile": None}
+            chosen = make_settings(preset or "single", **{**given, **fixed})
+            target = FitTarget(self.rough, self.digest, self.guide(), self.known, self.colors, origin)
+        return fit_target(target, chosen, seed=seed, device=device, watch=watch, checkpoint=checkpoint)
 
 
 def mix(

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from eoren.dataset.shards import METRICS
 from eoren.dataset.store import Store
 from eoren.errors import EorenError
+from eoren.evaluation.metrics import METRICS
 from eoren.field.field import Field
 from eoren.field.mosaic import SirenMosaic
 from eoren.field.provenance import Provenance

@@ -10,8 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from eoren.cancellation import CancelToken
-from eoren.dataset.shards import GivenUp, Job, Work
+from eoren.cancellation import Cancelled, CancelToken
+from eoren.dataset.shards import Job, Work
 from eoren.errors import EorenError, format_error
 from eoren.model.devices import choose_device
 
@@ -94,7 +94,7 @@ class LocalExecutor:
                     begin.set()
                     pool.shutdown(wait=True, cancel_futures=True)
                     raise
-        except GivenUp:
+        except Cancelled:
             raise KeyboardInterrupt from None
         finally:
             torch.set_num_threads(threads)  # new threads inherit the last setting

@@ -18,10 +18,10 @@ from eoren.dataset.tile_jobs import LargeImageJob, TileGroupResult, split_large_
 from eoren.errors import EorenError, ImageError
 from eoren.model.devices import choose_device
 from eoren.model.siren import parameter_count
-from eoren.training.settings import Settings, make_settings
+from eoren.training.presets import make_settings
+from eoren.training.settings import Settings, check_seed
 
 _logger = logging.getLogger(__name__)
-_MAX_SEED = 2**32 - 1
 # A kill loses the running shards, so a shard takes about half a minute of a core at 30 GFLOP/s.
 _SHARD_OPERATIONS = 1e12
 _SHARD_SECONDS = 30.0
@@ -124,7 +124,7 @@ def fit_many(
         raise EorenError("until_psnr is for one image; give many images steps or seconds")
     choose_device(device)
     runner = make_executor(executor, address=address, workers=workers)
-    work = Work(chosen, _check_whole("seed", seed, 0, _MAX_SEED), same_start, device)
+    work = Work(chosen, check_seed(seed), same_start, device)
     source = open_source(*sources)
     folder = Path(store)
     items = iter(source)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eoren.dataset.parquet import MAX_FOOTER, check_pages
-from eoren.dataset.shards import METRICS
 from eoren.errors import EorenError
+from eoren.evaluation.metrics import METRICS
 from eoren.fs.decompression import FREE_BYTES, most_unpacked
 from eoren.fs.files import atomic_path, open_regular
 from eoren.image.decoders import MAX_PIXELS

@@ -5,27 +5,31 @@ The result depends only on the images, the settings and the seed, not on the mac
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from time import monotonic
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from eoren.dataset.metrics import measure
+from eoren.backends.tile_evaluation import predict_all_pixels
+from eoren.cancellation import Cancelled
 from eoren.dataset.sources import Content, decode_content
 from eoren.errors import ImageError
-from eoren.evaluation.metrics import evaluate
+from eoren.evaluation.metrics import METRICS, Metrics, evaluate, evaluate_batch
 from eoren.field.field import Field
+from eoren.field.mosaic import SirenMosaic
+from eoren.field.provenance import Provenance
 from eoren.image.cell_averages import point_values
-from eoren.image.io import SourceImage
+from eoren.image.io import SourceImage, digest_of
 from eoren.model.channel_tuning import Moments
 from eoren.model.devices import choose_device
 from eoren.model.quantization import rounded
 from eoren.model.tiling import Tiling
+from eoren.training.assembly import picture_seed
+from eoren.training.budget import Budget, train
+from eoren.training.fit import FitTarget, fit_target
 from eoren.training.settings import Settings
-from eoren.training.trainer import Trainer, picture_seed
+from eoren.training.trainer import Trainer
 
 Image = Float[np.ndarray, "height width channels"]
 Images = Float[np.ndarray, "pictures height width channels"]
@@ -33,9 +37,6 @@ Row = dict[str, Any]
 """A row of the index; see :data:`eoren.dataset.index.COLUMNS`."""
 Watch = Callable[[float], bool]
 """Callback that receives the completed share of a job, 0 to 1, and returns True to stop it."""
-
-METRICS = ("psnr", "psnr_8bit", "gradient_psnr", "ssim")
-"""Columns of a row that are fields of :class:`eoren.evaluation.metrics.Metrics`, too."""
 
 # Memory limit of a batch, as float32 numbers, and the batch size beyond which the overhead of a step is negligible.
 _MAX_NUMBERS = 1 << 26
@@ -117,18 +118,14 @@ class ShardResult:
 
     Attributes:
         shard: number of the shard.
-        groups: one :class:`eoren.Field` for each group of images of one size. It holds the networks of all images of
+        groups: one :class:`eoren.field.mosaic.SirenMosaic` for each group of images of one size. It holds the networks of all images of
             the group, one image after the other, with the tiling of a single image.
         rows: one row for each image, in order, with the columns of :data:`eoren.dataset.index.COLUMNS`.
     """
 
     shard: int
-    groups: Sequence[Field]
+    groups: Sequence[SirenMosaic]
     rows: Sequence[Row]
-
-
-class GivenUp(Exception):
-    """Somebody said so while a shard was being fitted."""
 
 
 def fit_shard(job: ShardJob, work: Work, watch: Watch = lambda share: False) -> ShardResult:
@@ -137,7 +134,7 @@ def fit_shard(job: ShardJob, work: Work, watch: Watch = lambda share: False) -> 
     An image that cannot be read or fitted gets a row with the reason and does not affect the others.
 
     Raises:
-        GivenUp: ``watch`` returned True.
+        Cancelled: ``watch`` returned true.
     """
     rows: list[Row] = []
     places_by_shape: dict[tuple[int, ...], list[int]] = {}
@@ -153,7 +150,7 @@ def fit_shard(job: ShardJob, work: Work, watch: Watch = lambda share: False) -> 
         images[place] = image.pixels
         places_by_shape.setdefault(image.pixels.shape, []).append(place)
     total = sum(image.size for image in images.values())
-    groups: list[Field] = []
+    groups: list[SirenMosaic] = []
     done = 0.0
     batches = (places for shape, alike in places_by_shape.items() for places in _batches(shape, alike, work))
     for places in batches:
@@ -190,7 +187,7 @@ def _batches(shape: tuple[int, ...], places: list[int], work: Work) -> Iterator[
 
 def _fit_group(
     images: Sequence[Image], rows: Sequence[Row], work: Work, watch: Watch
-) -> Iterable[tuple[Field, Sequence[Row]]]:
+) -> Iterable[tuple[SirenMosaic, Sequence[Row]]]:
     """Fit images of one size, fill in their rows, and return fields with the rows of their images."""
     try:
         if work.tile_count(images[0].shape) == 1:
@@ -208,94 +205,54 @@ def _fit_group(
     ]
 
 
-def _fit_tiled(image: Image, row: Row, work: Work, watch: Watch) -> Field:
-    from eoren.training.fit import fit
-
-    settings = work.settings.as_dict()
-    result = fit(
-        image,
-        preset=settings.pop("preset"),
+def _fit_tiled(image: Image, row: Row, work: Work, watch: Watch) -> SirenMosaic:
+    result = fit_target(
+        FitTarget(image, digest_of(image)),
+        work.settings,
         seed=row["seed"],
         device=work.device,
         watch=lambda progress: watch(progress.done),
-        **settings,
     )
     if result.ended == "interrupted":
-        raise GivenUp
-    row |= {"networks": result.field.tiling.count, "parameters": result.field.parameters, "steps": result.steps}
+        raise Cancelled
+    mosaic = result.field.to("cpu").representation
+    assert isinstance(mosaic, SirenMosaic)
+    row |= {"networks": mosaic.tiling.count, "parameters": mosaic.parameters, "steps": result.steps}
     row |= {name: getattr(result.metrics, name) for name in METRICS}
-    return result.field.to("cpu")
+    return mosaic
 
 
-def _fit_batch(images: Images, rows: Sequence[Row], work: Work, watch: Watch) -> Field:
-    """One network each, all at once: rounded as they are stored, tuned, measured."""
+def _fit_batch(images: Images, rows: Sequence[Row], work: Work, watch: Watch) -> SirenMosaic:
+    """Fit one network per image in one batch: train, round as in the file, tune and measure."""
     settings = work.settings
-    areas = settings.pixels == "areas"
-    points = np.stack([point_values(image) for image in images]) if areas else images
-    trainer = _trained(points, work, watch)
-    siren = rounded(trainer.networks(), settings.bits)
-    said = trainer.patches.of_one_size(siren)
-    moments = Moments(siren.batch, siren.channels, siren.device)
-    moments.add(slice(None), said[:, 0], torch.from_numpy(points).flatten(1, 2).to(siren.device))
-    tuning = moments.tuning()
+    averaged = settings.pixel_model == "cell_average"
+    points = np.stack([point_values(image) for image in images]) if averaged else images
     _, height, width, _ = images.shape
-    tiling = Tiling.single(width, height)
-    fields = Field(siren, tuning, tiling, settings.bits).to("cpu")
-    if areas:
-        # Averages over pixels are asked for rarely, and by metrics.py alone.
-        each = [_metrics_alone(fields, place, image, settings) for place, image in enumerate(images)]
-        measured = {name: np.array([one[name] for one in each]) for name in each[0]}
-    else:
-        measured = measure(tuning.apply(said).cpu().numpy(), images)
-    for place, row in enumerate(rows):
-        row |= {"networks": 1, "parameters": fields.parameters // siren.batch, "steps": trainer.steps_done}
-        row |= {name: float(values[place]) for name, values in measured.items()}
-    return fields
-
-
-def _metrics_alone(fields: Field, place: int, image: Image, settings: Settings) -> dict[str, float]:
-    one = slice(place, place + 1)
-    origin = replace(fields.provenance, settings=settings.as_dict())
-    field = replace(fields, siren=fields.siren.select(one), tuning=fields.tuning.select(one), provenance=origin)
-    found = evaluate(field, image, stored_bytes=0)
-    return {name: getattr(found, name) for name in METRICS}
-
-
-def _trained(images: Images, work: Work, watch: Watch) -> Trainer:
-    """All steps of a batch; seconds are every image's."""
-    settings = work.settings
-    _, height, width, _ = images.shape
-    limit = settings.time_limit(width, height)
+    seconds = settings.time_limit(width, height)
     trainer = Trainer.of_pictures(
-        images, settings, seed=work.seed, device=choose_device(work.device), same_start=work.same_start
+        points, settings, seed=work.seed, device=choose_device(work.device), same_start=work.same_start
     )
-    train(trainer, settings, None if limit is None else limit * len(images), watch)
-    return trainer
+    train(trainer, Budget(settings.steps, None if seconds is None else seconds * len(images)), watch)
+    siren = rounded(trainer.networks(), settings.bits)
+    prediction = predict_all_pixels(siren, trainer.patches)
+    moments = Moments(siren.batch, siren.channels, siren.device)
+    moments.add(slice(None), prediction[:, 0], torch.from_numpy(points).flatten(1, 2).to(siren.device))
+    tuning = moments.tuning()
+    mosaic = SirenMosaic(siren, tuning, Tiling.single(width, height), settings.bits).to("cpu")
+    if averaged:
+        # Averages over the pixels are rare, so that these fields are measured one by one.
+        metrics = [_evaluate_one(mosaic, number, image, settings) for number, image in enumerate(images)]
+        measured = {name: [getattr(each, name) for each in metrics] for name in METRICS}
+    else:
+        batch = evaluate_batch(tuning.apply(prediction).cpu().numpy(), images)
+        measured = {name: values.tolist() for name, values in batch.items()}
+    for number, row in enumerate(rows):
+        row |= {"networks": 1, "parameters": mosaic.parameters // siren.batch, "steps": trainer.steps_done}
+        row |= {name: values[number] for name, values in measured.items()}
+    return mosaic
 
 
-def train(trainer: Trainer, settings: Settings, limit: float | None, watch: Watch) -> None:
-    """All steps, with the rates of :mod:`eoren.training.loop`.
-
-    Args:
-        trainer: that makes them.
-        settings: with their number, if there is one.
-        limit: seconds; none for no limit.
-        watch: called before every step, and every few milliseconds.
-
-    Raises:
-        GivenUp: ``watch`` said so.
-    """
-    start = monotonic()
-
-    def done() -> float:
-        """Share of the budget that is used up; one step is made, however short it is."""
-        made = trainer.steps_done
-        by_time = 0.0 if limit is None or not made else (monotonic() - start) / limit
-        by_steps = 0.0 if settings.steps is None else made / settings.steps if settings.steps else 1.0
-        return max(by_time, by_steps)
-
-    while (share := done()) < 1:
-        made = trainer.steps_done
-        steps = float(settings.steps) if limit is None and settings.steps else made / share if share else 1000.0
-        if trainer.step(settings.schedule(share, steps), partial(watch, share)) is None:
-            raise GivenUp
+def _evaluate_one(mosaic: SirenMosaic, number: int, image: Image, settings: Settings) -> Metrics:
+    one = slice(number, number + 1)
+    network = replace(mosaic, siren=mosaic.siren.select(one), tuning=mosaic.tuning.select(one))
+    return evaluate(Field(network, Provenance(settings=settings.as_dict())), image)

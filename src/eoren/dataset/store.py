@@ -41,7 +41,8 @@ from eoren.fs.files import (
     write_text,
 )
 from eoren.fs.safetensors_layout import check_file
-from eoren.training.settings import Settings, make_settings
+from eoren.training.presets import make_settings
+from eoren.training.settings import MAX_SEED, Settings, current_names
 
 if TYPE_CHECKING:
     import pyarrow
@@ -53,7 +54,6 @@ _SUBFOLDERS = ("shards", "index", "pieces")
 # The limit of safetensors itself: a shard of many sizes has many tensors.
 _MAX_HEADER = 100_000_000
 _MAX_MANIFEST = 1 << 16
-_MAX_SEED = 2**63 - 1
 _MAX_VERSION = 40
 
 
@@ -284,7 +284,7 @@ def _read_manifest(folder: Path) -> Manifest:
                     f"{path}: format version must be {FORMAT_VERSION}, got {version!r:.40}; upgrade eoren"
                 )
             manifest = Manifest(_make_settings(stored.pop("settings")), **stored)
-            whole_number(stored, "seed", _MAX_SEED, minimum=0)
+            whole_number(stored, "seed", MAX_SEED, minimum=0)
             whole_number(stored, "shard", MAX_ROWS)
             if type(manifest.same_start) is not bool or type(manifest.version) is not str:
                 raise ValueError("same_start or version has the wrong type")
@@ -297,7 +297,7 @@ def _read_manifest(folder: Path) -> Manifest:
 
 def _make_settings(stored: Mapping[str, Any]) -> Settings:
     try:
-        return make_settings(**stored)
+        return make_settings(**current_names(stored))
     except EorenError as error:  # its remedy is for a caller who chose the settings
         raise ValueError(str(error)) from None
 

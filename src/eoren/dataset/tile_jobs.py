@@ -15,21 +15,23 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from eoren.dataset.shards import METRICS, ShardJob, ShardResult, Watch, Work, failure, train
+from eoren.dataset.shards import ShardJob, ShardResult, Watch, Work, failure
 from eoren.dataset.sources import decode_content
 from eoren.errors import EorenError, ImageError
-from eoren.evaluation.metrics import evaluate
+from eoren.evaluation.metrics import METRICS, evaluate
 from eoren.field.provenance import Provenance
-from eoren.field.schema import whole
+from eoren.field.schema import whole_number
 from eoren.fs.safetensors_layout import check_layout
 from eoren.image.cell_averages import point_values
-from eoren.image.gradients import around
+from eoren.image.gradients import crop_with_margin
 from eoren.image.io import SourceImage
 from eoren.model.devices import choose_device
 from eoren.model.quantization import pack, unpack
 from eoren.model.siren import Siren
 from eoren.model.tiling import Tiling
-from eoren.training.trainer import TILES_AT_ONCE, Trainer, assemble_field, build_tiling, init_networks
+from eoren.training.assembly import TILES_AT_ONCE, assemble_field, build_tiling, init_networks
+from eoren.training.budget import Budget, train
+from eoren.training.trainer import Trainer
 
 _KEY = "eoren-piece"
 _MAX_NUMBER = 2**53
@@ -74,7 +76,7 @@ class TileGroupResult:
             omegas = header.pop("omegas")
             tensors = load_tensors(data)
             for name in ("shard", "group", "steps"):
-                whole(header, name, _MAX_NUMBER, least=0)
+                whole_number(header, name, _MAX_NUMBER, minimum=0)
             if not all(type(header[name]) is str for name in ("digest", "error")):
                 raise ValueError("digest or error is not text")
             if len(tensors) != (0 if omegas is None else 2 * len(omegas) + 2):
@@ -117,7 +119,7 @@ class TileGroupJob:
         """Train the group.
 
         Raises:
-            GivenUp: ``watch`` returned True.
+            Cancelled: ``watch`` returned true.
         """
         trainer = Trainer.of_picture(
             self.pixels,
@@ -130,7 +132,7 @@ class TileGroupJob:
         )
         limit = work.settings.time_limit(self.tiling.width, self.tiling.height)
         try:
-            train(trainer, work.settings, None if limit is None else limit * self.share, watch)
+            train(trainer, Budget(work.settings.steps, None if limit is None else limit * self.share), watch)
             siren = trainer.networks().to(torch.device("cpu"))
         except ImageError as error:
             return TileGroupResult(self.shard, self.group, self.digest, trainer.steps_done, None, str(error))
@@ -153,7 +155,7 @@ class LargeImageJob:
         self.share = 0.0
         self._job, self._image, self._work = job, image, work
         pixels = image.pixels
-        self._points = point_values(pixels) if work.settings.pixels == "areas" else pixels
+        self._points = point_values(pixels) if work.settings.pixel_model == "cell_average" else pixels
         self._tiling = build_tiling(self._points, work.settings)
         self._groups = self._tiling.groups(TILES_AT_ONCE)
         self._seed = work.seed_of(pixels)
@@ -164,7 +166,7 @@ class LargeImageJob:
         """Create the jobs of all groups without a result."""
         for group, tiles in enumerate(self._groups):
             if group not in self._results:
-                pixels, at = around(self._points, self._tiling.box(tiles))
+                pixels, at = crop_with_margin(self._points, self._tiling.box(tiles))
                 digest = self._image.sha256
                 yield TileGroupJob(self._job.shard, group, digest, pixels, at, self._tiling, tiles, self._seed)
 
@@ -206,10 +208,11 @@ class LargeImageJob:
             return ShardResult(self._job.shard, [], [row | failure(error)])
         steps = max(result.steps for result in results)
         provenance = Provenance(work.settings.as_dict(), self._seed, steps, 0.0, self._image.sha256)
-        metrics = evaluate(replace(field, provenance=provenance), self._image.pixels, stored_bytes=0)
+        metrics = evaluate(replace(field, provenance=provenance), self._image.pixels)
         row |= {"networks": tiling.count, "parameters": field.parameters, "steps": steps}
         row |= {name: getattr(metrics, name) for name in METRICS}
-        return ShardResult(self._job.shard, [field], [row | {"status": "done", "group": 0, "offset": 0}])
+        assert isinstance(field.representation, SirenMosaic)
+        return ShardResult(self._job.shard, [field.representation], [row | {"status": "done", "group": 0, "offset": 0}])
 
 
 def split_large_image(job: ShardJob, work: Work) -> LargeImageJob | None:

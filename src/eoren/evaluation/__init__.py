@@ -1,1 +1,4 @@
-"""Quality of a field against its image."""
+"""Measuring how well a field reproduces an image and its gradient.
+
+metrics.py  PSNR, PSNR in 8 bits, gradient PSNR and SSIM, of one field and of batches of images
+"""

@@ -1,13 +1,14 @@
-"""How right a field is, in colour and in derivative, against the image it was fitted to."""
+"""Quality of fields in colour and in gradient, against the images that they were fitted to."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import inf, log10, nan
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
-from skimage.metrics import structural_similarity
+from scipy.ndimage import gaussian_filter
 
 from eoren.errors import EorenError
 from eoren.field.field import Field
@@ -16,16 +17,22 @@ from eoren.image.gradients import pixel_gradient
 from eoren.image.io import as_image
 
 Image = Float[np.ndarray, "height width channels"]
+Images = Float[np.ndarray, "images height width channels"]
 
-# scikit-image's Gaussian window, sigma 1.5 cut at 3.5 sigma, reaches this far.
-_SSIM_RADIUS = 5
+METRICS = ("psnr", "psnr_8bit", "gradient_psnr", "ssim")
+"""Names of the measures of quality: attributes of :class:`Metrics`, columns of a store's index."""
+
+# SSIM as scikit-image computes it with Gaussian weights: sigma and cut of the window, its radius in pixels, and the
+# constants of Wang et al. (doi:10.1109/TIP.2003.819861) at a data range of 1.
+_SIGMA, _TRUNCATE, _RADIUS = 1.5, 3.5, 5
+_C1, _C2 = 0.01**2, 0.03**2
 # Strips see 40 rows above and below for their splines: tall ones waste less.
 _STRIP_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """The numbers of one field, under the names that every command and table uses.
+    """Quality of one field, under the names that every command and table uses.
 
     Attributes:
         psnr: dB, peak 1, output clamped to [0, 1], all channels.
@@ -33,10 +40,8 @@ class Metrics:
         gradient_psnr: dB, ``-10 log10 mean (grad Phi - grad f)^2`` at pixel centres in intensity per pixel, all
             channels and both axes; grad Phi is the field's own unclamped derivative, grad f the derivative of the
             quintic spline through the pixels.
-        ssim: structural similarity, Gaussian weights, range 1; not a number for images under 11 pixels.
-        parameters: numbers that the field stores.
-        bytes: of its file.
-        bits_per_pixel: of its file, over the pixels of the image.
+        ssim: structural similarity, Gaussian weights, range 1; NaN for images under 11 pixels.
+        parameters: number of parameters that the field stores.
     """
 
     psnr: float
@@ -44,26 +49,24 @@ class Metrics:
     gradient_psnr: float
     ssim: float
     parameters: int
-    bytes: int
-    bits_per_pixel: float
 
     def as_dict(self) -> dict[str, float | None]:
-        """For JSON, which knows neither infinity nor nan: both become ``None``."""
+        """Convert to values that JSON can hold: infinity and NaN become ``None``."""
         return finite(asdict(self))
 
 
-def evaluate(field: Field, image: ArrayLike, *, stored_bytes: int | None = None) -> Metrics:
-    """Measure a field against its image, in strips: memory does not grow beyond image and target.
+def evaluate(field: Field, image: ArrayLike) -> Metrics:
+    """Measure the quality of a field against its image.
 
-    Of a field whose fit took pixels for areas, colours are averages over the pixels, and the spline's too.
+    The field is rendered in strips, so that memory does not grow beyond the image and its spline. If the field was
+    fitted with ``pixel_model="cell_average"``, its colours are averaged over the pixels.
 
     Args:
-        field: what to measure.
-        image: ``(H, W)`` or ``(H, W, C)``, as :func:`eoren.fit` takes it, of the size the field was fitted to.
-        stored_bytes: size of the field's file, if it lies in one; else that of the file it would have.
+        field: field to measure.
+        image: ``(H, W)`` or ``(H, W, C)``, as :func:`eoren.fit` takes it, of the size that the field was fitted to.
 
     Raises:
-        EorenError: the image has another size, or other channels.
+        EorenError: the image has another size or another number of channels than the field.
 
     Example:
         >>> import eoren, numpy as np
@@ -75,27 +78,67 @@ def evaluate(field: Field, image: ArrayLike, *, stored_bytes: int | None = None)
     height, width, channels = image.shape
     if (width, height, channels) != (*field.size, field.channels):
         raise EorenError(
-            f"the image is {width}x{height} with {channels} channels, but the field was fitted to "
-            f"{field.size[0]}x{field.size[1]} with {field.channels}; give the image it was fitted to"
+            f"the image must be {field.size[0]}x{field.size[1]} with {field.channels} channels like the field, got "
+            f"{width}x{height} with {channels}; give the image that the field was fitted to"
         )
-    if stored_bytes is None:
-        from eoren.field.serialization import dumps
-
-        stored_bytes = len(dumps(field))
-    color, rounded, gradient = _squared_errors(field, image)
+    averaged = uses_cell_averages(field.provenance.settings)
+    points = point_values(image) if averaged else image
+    squares = np.zeros(3)
+    strip = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, strip):
+        rows = slice(top, top + strip)
+        color, gradient = field.sample(
+            width, height, "color", "gradient", rows=rows, extent=(float(width), float(height))
+        )
+        reference = pixel_gradient(points, box=(0, top, width, min(top + strip, height)))
+        color = _pixel_averages(field, rows) if averaged else color
+        squares += _squared_errors(color[None], gradient[None], image[None, rows], reference[None])[0]
+    color_error, rounded_error, gradient_error = (squares / image.size).tolist()
     return Metrics(
-        psnr=decibel(color),
-        psnr_8bit=decibel(rounded),
-        gradient_psnr=decibel(gradient),
-        ssim=_ssim(field, image),
-        parameters=field.parameters,
-        bytes=stored_bytes,
-        bits_per_pixel=8 * stored_bytes / (width * height),
+        decibel(color_error),
+        decibel(rounded_error),
+        decibel(gradient_error / 2),
+        _field_ssim(field, image, averaged),
+        field.parameters,
     )
 
 
+def evaluate_batch(
+    prediction: Float[np.ndarray, "images 3 pixels channels"], images: Images
+) -> dict[str, Float[np.ndarray, " images"]]:
+    """Compute the measures of :data:`METRICS` for many images of one size in one pass.
+
+    Args:
+        prediction: colours at the pixel centres, row by row, not clamped; then d/dx and d/dy in intensity per pixel.
+        images: images to compare with, values in [0, 1].
+
+    Returns:
+        An array for every measure: infinite for no error, NaN for the SSIM of images under 11 pixels.
+
+    Example:
+        >>> images = np.zeros((2, 12, 12, 1), np.float32)
+        >>> prediction = np.stack([np.full((3, 144, 1), 0.1, np.float32), np.zeros((3, 144, 1), np.float32)])
+        >>> measured = evaluate_batch(prediction, images)
+        >>> measured["psnr"].round(2).tolist(), measured["ssim"].round(2).tolist()
+        ([20.0, inf], [0.01, 1.0])
+    """
+    count, height, width, channels = images.shape
+    # The spline works on each channel by itself, so that all images together are one image of many channels.
+    side_by_side = np.ascontiguousarray(np.moveaxis(images, 0, 2).reshape(height, width, count * channels))
+    reference = pixel_gradient(side_by_side).reshape(height * width, count, channels, 2)
+    color = prediction[:, 0].reshape(images.shape)
+    squares = _squared_errors(color, prediction[:, 1:], images, np.moveaxis(reference, (1, 3), (0, 1)))
+    squares /= height * width * channels
+    squares[:, 2] /= 2
+    errors = {name: squares[:, column] for column, name in enumerate(METRICS[:3])}
+    return {
+        **{name: np.array([decibel(error) for error in column.tolist()]) for name, column in errors.items()},
+        "ssim": _ssim_sums(color, images) / _ssim_count(height, width, channels),
+    }
+
+
 def decibel(squared_error: float) -> float:
-    """PSNR at peak 1 of a mean squared error; infinite for none.
+    """Convert a mean squared error to PSNR at peak 1; no error gives infinity.
 
     Example:
         >>> round(decibel(0.001), 6)
@@ -105,7 +148,7 @@ def decibel(squared_error: float) -> float:
 
 
 def finite(values: Mapping[str, float]) -> dict[str, float | None]:
-    """For JSON, which knows neither infinity nor nan: both become ``None``.
+    """Replace infinity and NaN, which JSON cannot hold, by ``None``.
 
     Example:
         >>> finite({"psnr": inf, "ssim": 1.0})
@@ -114,42 +157,39 @@ def finite(values: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if abs(value) < inf else None for name, value in values.items()}
 
 
-def psnr(
-    said: Float[np.ndarray, "height width channels"], image: Float[np.ndarray, "height width channels"]
-) -> float:
-    """PSNR in dB at peak 1, after clamping to [0, 1], over all channels."""
-    return decibel(float(np.mean(np.square(np.clip(said, 0, 1, dtype=np.float64) - image))))
+def psnr(prediction: Image, image: Image) -> float:
+    """Compute the PSNR in dB at peak 1 over all channels, with the prediction clamped to [0, 1]."""
+    return decibel(float(np.mean(np.square(np.clip(prediction, 0, 1, dtype=np.float64) - image))))
 
 
-def _squared_errors(field: Field, image: Image) -> tuple[float, float, float]:
-    """Mean squared errors of colour, colour in 8 bits, and gradient per pixel."""
-    height, width, channels = image.shape
-    areas = _has_areas(field)
-    points = point_values(image) if areas else image
-    sums = np.zeros(3)
-    strip = max(1, _STRIP_PIXELS // width)
-    for top in range(0, height, strip):
-        rows = slice(top, top + strip)
-        color, gradient = field.sample(
-            width, height, "color", "gradient", rows=rows, extent=(float(width), float(height))
-        )
-        clamped = (_averages(field, rows) if areas else color).clip(0, 1)
-        reference = pixel_gradient(points, box=(0, top, width, min(top + strip, height)))
-        sums += [
-            np.square(clamped - image[rows], dtype=np.float64).sum(),
-            np.square(np.floor(clamped * 255 + 0.5) / 255 - image[rows], dtype=np.float64).sum(),
-            np.square(gradient - reference, dtype=np.float64).sum() / 2,
-        ]
-    color_error, rounded_error, gradient_error = (sums / (height * width * channels)).tolist()
-    return color_error, rounded_error, gradient_error
+def uses_cell_averages(settings: Mapping[str, Any]) -> bool:
+    """Whether a field with these settings in its provenance was fitted to averages over the pixels' squares.
+
+    Files of earlier versions name this setting ``pixels``.
+
+    Example:
+        >>> uses_cell_averages({"pixel_model": "cell_average"}), uses_cell_averages({"pixels": "areas"})
+        (True, True)
+    """
+    return settings.get("pixel_model", settings.get("pixels")) in ("cell_average", "areas")
 
 
-def _has_areas(field: Field) -> bool:
-    return field.provenance.settings.get("pixels") == "areas"
+def _squared_errors(
+    color: Float[np.ndarray, "images *pixels"],
+    gradient: Float[np.ndarray, "images *derivatives"],
+    image: Float[np.ndarray, "images *pixels"],
+    reference: Float[np.ndarray, "images *derivatives"],
+) -> Float[np.ndarray, "images 3"]:
+    """Sum the squared errors of colour, colour in 8 bits and gradient of every image."""
+    clamped = color.clip(0, 1)
+    # As image files are written: half a level rounds up.
+    rounded = np.floor(clamped * 255 + 0.5) / 255
+    errors = (clamped - image, rounded - image, gradient - reference)
+    return np.stack([np.square(e, dtype=np.float64).reshape(len(e), -1).sum(1) for e in errors], 1)
 
 
-def _averages(field: Field, rows: slice) -> Float[np.ndarray, "rows width channels"]:
-    """Over the pixels of some rows."""
+def _pixel_averages(field: Field, rows: slice) -> Float[np.ndarray, "rows width channels"]:
+    """Average a field over the squares of the pixels of some rows."""
     width, height = field.size
     total = np.zeros((len(range(height)[rows]), width, field.channels), np.float32)
     for x, y, weight in AVERAGING:
@@ -158,25 +198,42 @@ def _averages(field: Field, rows: slice) -> Float[np.ndarray, "rows width channe
     return total
 
 
-def _ssim(field: Field, image: Image) -> float:
-    """scikit-image's mean structural similarity, strip by strip; strips overlap by the window's radius."""
+def _field_ssim(field: Field, image: Image, averaged: bool) -> float:
+    """Compute the mean SSIM of a field in strips that overlap by the radius of the window."""
     height, width, channels = image.shape
-    r = _SSIM_RADIUS
-    if min(height, width) <= 2 * r:
-        return nan
-    total = 0.0
-    strip = max(1, _STRIP_PIXELS // width)
-    for top in range(r, height - r, strip):
-        rows = slice(top - r, min(top + strip, height - r) + r)
-        said = _averages(field, rows) if _has_areas(field) else field.sample(width, height, "color", rows=rows)[0]
-        said = said.clip(0, 1)
-        for c in range(channels):
-            _, similarity = structural_similarity(
-                image[rows, :, c].astype(np.float64),
-                said[..., c].astype(np.float64),
-                gaussian_weights=True,
-                data_range=1.0,
-                full=True,
-            )
-            total += float(np.sum(similarity[r:-r, r:-r]))
-    return float(total / ((height - 2 * r) * (width - 2 * r) * channels))
+    total, strip = 0.0, max(1, _STRIP_PIXELS // width)
+    for top in range(_RADIUS, height - _RADIUS, strip):
+        rows = slice(top - _RADIUS, min(top + strip, height - _RADIUS) + _RADIUS)
+        color = _pixel_averages(field, rows) if averaged else field.sample(width, height, "color", rows=rows)[0]
+        total += float(_ssim_sums(color[None], image[None, rows])[0])
+    return total / _ssim_count(height, width, channels)
+
+
+def _ssim_count(height: int, width: int, channels: int) -> float:
+    """Count the values over which SSIM is averaged: those whose window lies inside the image; NaN for none."""
+    inner = (height - 2 * _RADIUS) * (width - 2 * _RADIUS)
+    return float(inner * channels) if min(height, width) > 2 * _RADIUS else nan
+
+
+def _ssim_sums(color: Images, images: Images) -> Float[np.ndarray, " images"]:
+    """Sum the SSIM of every image over its channels and the pixels whose window lies inside."""
+    inner = (slice(None), slice(_RADIUS, -_RADIUS), slice(_RADIUS, -_RADIUS))
+    window = (2 * _RADIUS + 1) ** 2
+    sample = window / (window - 1)
+
+    def blurred(values: Float[np.ndarray, "images height width"]) -> Float[np.ndarray, "images height width"]:
+        smooth: np.ndarray = gaussian_filter(values, _SIGMA, truncate=_TRUNCATE, axes=(1, 2))
+        return smooth
+
+    sums = np.zeros(len(images))
+    # One channel at a time bounds memory.
+    for channel in range(images.shape[3]):
+        a, b = images[..., channel].astype(np.float64), color[..., channel].clip(0, 1).astype(np.float64)
+        mean_a, mean_b = blurred(a), blurred(b)
+        variance_a = sample * (blurred(a * a) - mean_a * mean_a)
+        variance_b = sample * (blurred(b * b) - mean_b * mean_b)
+        covariance = sample * (blurred(a * b) - mean_a * mean_b)
+        numerator = (2 * mean_a * mean_b + _C1) * (2 * covariance + _C2)
+        denominator = (mean_a**2 + mean_b**2 + _C1) * (variance_a + variance_b + _C2)
+        sums += (numerator / denominator)[inner].sum((1, 2))
+    return sums

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from eoren.training.settings import Settings, make_settings
+from eoren.training.presets import make_settings
+from eoren.training.settings import Settings
 
 Scale = Literal["small", "paper"]
 
@@ -76,7 +77,7 @@ def methods(networks: Scale | Networks = "paper") -> Mapping[str, Method]:
         (256, 1000)
     """
     shared = networks if isinstance(networks, Networks) else NETWORKS[networks]
-    paper = {"width": shared.width, "depth": shared.depth, "steps": shared.epochs, "rate": shared.rate}
+    paper = {"width": shared.width, "depth": shared.depth, "steps": shared.epochs, "learning_rate": shared.rate}
     gradient = make_settings("paper", **paper)
     every = (
         Method("pixel", "SIREN + pixels", make_settings("paper", **paper, objective="pixel"), tuned=False),

@@ -19,8 +19,10 @@ from eoren.field.mosaic import SirenMosaic
 from eoren.field.provenance import Provenance
 from eoren.field.serialization import dumps, loads
 from eoren.model.quantization import rounded
+from eoren.training.assembly import build_tiling
+from eoren.training.budget import Budget
 from eoren.training.settings import Settings
-from eoren.training.trainer import Trainer, build_tiling
+from eoren.training.trainer import Trainer
 
 _CPU = torch.device("cpu")
 
@@ -60,7 +62,7 @@ class Trial:
         method: which.
         field: as it comes back from its file.
         samples: along the way, the last of them of ``field``.
-        seed: of the run, see :func:`eoren.training.trainer.picture_seed`.
+        seed: of the run, see :func:`eoren.training.assembly.picture_seed`.
     """
 
     method: Method
@@ -174,9 +176,10 @@ class _Training:
         """Train to the end of the budget, and measure whenever a share of it is used up."""
         seen: dict[str, list[list[Sample]]] = {method.key: [[] for _ in self._images] for method in methods}
         fields: dict[str, list[Field]] = {}
+        budget = Budget(None if epochs is None else epochs * self._per_epoch, seconds)
         for point in points:
-            while (done := self._done(epochs, seconds)) < point:
-                self._step(done, epochs)
+            while (done := budget.used(self._trainer.steps_done, self._share)) < point:
+                self._step(done, budget)
                 watch(min(done, 1.0))
             for method in methods:
                 fields[method.key] = self._fields(method)
@@ -199,17 +202,9 @@ class _Training:
         """Seconds of training an image."""
         return self._seconds / len(self._images)
 
-    def _done(self, epochs: float | None, seconds: float | None) -> float:
-        """Share of the budget that is used up. However short it is, one step is made."""
-        if self._trainer.steps_done == 0:
-            return 0.0
-        by_epochs = 0.0 if epochs is None else self._epoch / epochs
-        return max(by_epochs, 0.0 if seconds is None else self._share / seconds)
-
-    def _step(self, done: float, epochs: float | None) -> None:
+    def _step(self, done: float, budget: Budget) -> None:
         start = perf_counter()
-        made = self._trainer.steps_done
-        steps = made / done if done else 1000.0 if epochs is None else epochs * self._per_epoch
+        steps = budget.total_steps(self._trainer.steps_done, done)
         self._trainer.step(self._settings.schedule(min(done, 1.0), steps))
         self._seconds += perf_counter() - start
 
@@ -230,6 +225,5 @@ class _Training:
         return [loads(dumps(field)) for field in fields]
 
     def _sample(self, field: Field, image: Image) -> Sample:
-        # The size of the file is not asked for.
-        found = evaluate(field, image, stored_bytes=0)
+        found = evaluate(field, image)
         return Sample(self._epoch, self._share, found.psnr, found.gradient_psnr, found.ssim)

@@ -1,1 +1,13 @@
-"""Fitting one image: settings, training loop, checkpoints."""
+"""Fitting networks to an image.
+
+fit.py             fit(): from an image, or a gradient field, to a field with its quality
+settings.py        settings of a fit, and the checks of their values
+presets.py         named sets of settings
+loop.py            the loop of one fit: groups of tiles, running estimates, checkpoints
+budget.py          limits in steps and seconds, and the plain loop for batches of images
+checkpoint.py      files from which a fit resumes bit for bit
+trainer.py         one step of a batch of networks
+tile_scheduler.py  selection of the tiles that a step trains
+divergence.py      rollback of networks that diverge
+assembly.py        tiles and initial networks of an image, and the field of trained networks
+"""

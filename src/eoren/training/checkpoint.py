@@ -1,4 +1,4 @@
-"""The state of a fit under way, in a file from which it goes on bit for bit."""
+"""Checkpoint files, from which a fit resumes bit for bit."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,21 +14,21 @@ from eoren._version import __version__
 from eoren.errors import EorenError
 from eoren.fs.files import atomic_path, open_regular
 from eoren.fs.safetensors_layout import check_file
-from eoren.training.settings import Settings
+from eoren.training.settings import Settings, current_names
 
 _KEY = "eoren-checkpoint"
-# No count and no time is larger: what is becomes neither a float nor a seed.
-_MOST = 2**53
+# Counts and times below it convert exactly between int and float.
+_MAX_NUMBER = 2**53
 
 
 @dataclass(frozen=True)
 class CheckpointKey:
-    """What a checkpoint must have in common with the fit that takes it up.
+    """Properties that a fit must share with a checkpoint to resume from it.
 
     Attributes:
-        settings: of the fit.
-        seed: of the fit.
-        source_sha256: of its image.
+        settings: settings of the fit.
+        seed: seed of the fit.
+        source_sha256: digest of its image.
     """
 
     settings: Settings
@@ -36,27 +36,27 @@ class CheckpointKey:
     source_sha256: str
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON. How many bits the file will have is no matter, unless size or end of the fit follow from it."""
+        """Convert to JSON values, without ``bits`` unless the size or the end of the fit depends on it."""
         settings = self.settings.as_dict()
         bits = {"bits": settings.pop("bits")}
         if self.settings.bits_per_pixel is None and self.settings.until_psnr is None:
             bits = {}
-        return {"eoren version": __version__, **settings, "seed": self.seed, "picture": self.source_sha256, **bits}
+        return {"eoren version": __version__, **settings, "seed": self.seed, "image": self.source_sha256, **bits}
 
 
 @dataclass(frozen=True)
 class LoopState:
-    """What a run knows besides its networks.
+    """State of a fit loop besides its networks.
 
     Attributes:
-        seconds: that it has taken.
-        color_error: running estimate, or none.
-        gradient_error: running estimate, or none.
-        worth_measuring: the estimated PSNR from which on it measures whether the target is reached, or none.
-        measure_at: the step from which on it measures that, where there is no estimate.
-        group: of tiles that is being trained; those before are finished.
-        group_started: the run's seconds when it came to this group.
-        earlier_steps: of the groups before, times their tiles.
+        seconds: duration of the fit so far.
+        color_error: running estimate of the squared colour error, or None.
+        gradient_error: running estimate of the squared gradient error, or None.
+        worth_measuring: estimated PSNR from which on the loop measures whether the target is reached, or None.
+        measure_at: step from which on the loop measures that if there is no estimate.
+        group: number of the group of tiles in training; the groups before it are finished.
+        group_started: seconds of the fit when this group began.
+        earlier_steps: sum over the groups before of their steps times their tiles.
     """
 
     seconds: float
@@ -71,97 +71,94 @@ class LoopState:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds.
+    """Contents of a checkpoint file.
 
     Attributes:
-        standing: of the run.
-        steps: made in the group that is being trained.
-        state: of that group's trainer.
-        finished: parameters of all networks of the groups before.
+        state: state of the loop.
+        steps: number of steps of the group in training.
+        tensors: state of that group's trainer.
+        finished: parameters of the networks of all groups before.
     """
 
-    standing: LoopState
+    state: LoopState
     steps: int
-    state: Sequence[torch.Tensor]
+    tensors: Sequence[torch.Tensor]
     finished: Sequence[torch.Tensor] = ()
 
 
-def write_checkpoint(path: Path, identity: CheckpointKey, checkpoint: Checkpoint) -> None:
-    """Store how a run stands; a kill leaves the previous checkpoint, or this one, whole."""
-    tensors = {str(i): t for i, t in enumerate(checkpoint.state)}
+def write_checkpoint(path: Path, key: CheckpointKey, checkpoint: Checkpoint) -> None:
+    """Store a checkpoint atomically: after a kill the file holds the previous checkpoint or this one."""
+    tensors = {str(i): t for i, t in enumerate(checkpoint.tensors)}
     tensors |= {f"finished.{i}": t for i, t in enumerate(checkpoint.finished)}
-    header = {
-        "identity": identity.as_dict(),
-        "steps": checkpoint.steps,
-        "standing": asdict(checkpoint.standing),
-    }
+    header = {"identity": key.as_dict(), "steps": checkpoint.steps, "standing": asdict(checkpoint.state)}
     stored = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     data = save_tensors(stored, {_KEY: json.dumps(header)})
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
-def read_checkpoint(path: Path, identity: CheckpointKey) -> Checkpoint:
-    """What a checkpoint of the same fit holds.
+def read_checkpoint(path: Path, key: CheckpointKey) -> Checkpoint:
+    """Read a checkpoint of the same fit.
 
     Raises:
-        EorenError: the file is damaged, or belongs to another fit: the message names what differs.
+        EorenError: the file is damaged, or belongs to another fit; the message names the difference.
     """
     try:
         with open_regular(path) as (file, size):
             check_file(file, size)
         with safe_open(path, framework="pt") as stored:
             header = json.loads(stored.metadata()[_KEY])
-            _compare(path, identity.as_dict(), dict(header["identity"]))
-            steps, standing = header["steps"], LoopState(**header["standing"])
+            _check_key(path, key.as_dict(), dict(header["identity"]))
+            steps, state = header["steps"], LoopState(**header["standing"])
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError):
         raise damaged(path) from None
-    if not (_is_number(int, steps) and _is_sound(standing)):
+    if not (_is_number(int, steps) and _is_valid(state)):
         raise damaged(path)
-    return Checkpoint(standing, steps, _series(tensors, ""), _series(tensors, "finished."))
+    return Checkpoint(state, steps, _series(tensors, ""), _series(tensors, "finished."))
 
 
-def check_like(path: Path, found: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> None:
-    """Refuse a checkpoint whose tensors are not of the types and shapes that the run has.
+def check_like(path: Path, tensors: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> None:
+    """Check that the tensors of a checkpoint have the types and shapes of a fit's.
 
     Raises:
-        EorenError: so.
+        EorenError: they differ.
     """
-    if [(t.shape, t.dtype) for t in found] != [(t.shape, t.dtype) for t in expected]:
+    if [(t.shape, t.dtype) for t in tensors] != [(t.shape, t.dtype) for t in expected]:
         raise damaged(path)
 
 
 def damaged(path: Path) -> EorenError:
-    """What to say of a checkpoint that cannot be one."""
+    """Build the error for a file that is no valid checkpoint."""
     return EorenError(f"{path}: not a checkpoint of eoren, or damaged; delete it to start anew")
 
 
 def _series(tensors: Mapping[str, torch.Tensor], prefix: str) -> list[torch.Tensor]:
-    found: list[torch.Tensor] = []
-    while (name := f"{prefix}{len(found)}") in tensors:
-        found.append(tensors[name])
-    return found
+    series: list[torch.Tensor] = []
+    while (name := f"{prefix}{len(series)}") in tensors:
+        series.append(tensors[name])
+    return series
 
 
-def _is_sound(standing: LoopState) -> bool:
-    whole = {"measure_at", "group", "earlier_steps"}
+def _is_valid(state: LoopState) -> bool:
+    integers = {"measure_at", "group", "earlier_steps"}
     optional = {"color_error", "gradient_error", "worth_measuring"}
     return all(
-        _is_number(int if field.name in whole else float, value) or (value is None and field.name in optional)
-        for field in fields(standing)
-        for value in [getattr(standing, field.name)]
+        _is_number(int if field.name in integers else float, value) or (value is None and field.name in optional)
+        for field in fields(state)
+        for value in [getattr(state, field.name)]
     )
 
 
 def _is_number(kind: type, value: object) -> bool:
-    return type(value) in (kind, int) and 0 <= value < _MOST  # type: ignore[operator]
+    return type(value) in (kind, int) and 0 <= value < _MAX_NUMBER  # type: ignore[operator]
 
 
-def _compare(path: Path, mine: dict[str, Any], theirs: dict[str, Any]) -> None:
-    for name in mine:
-        if mine[name] != theirs.get(name):
+def _check_key(path: Path, own: dict[str, Any], stored: dict[str, Any]) -> None:
+    stored = current_names({"image": stored.get("picture"), **stored})
+    for name, value in own.items():
+        if value != stored.get(name):
             raise EorenError(
-                f"{path}: belongs to another fit: its {name} is {theirs.get(name)!r}, here it is {mine[name]!r}; "
+                f"{path}: belongs to another fit: its {name} is {stored.get(name)!r}, here it is {value!r}; "
                 "use the same image and options, or delete it to start anew"
             )

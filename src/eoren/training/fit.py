@@ -1,21 +1,21 @@
-"""fit(): from an image to a Field."""
+"""Fitting a field to an image or to a gradient field."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from operator import index
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
 from eoren._version import __version__
-from eoren.errors import EorenError
-from eoren.evaluation.metrics import Metrics, evaluate
+from eoren.evaluation.metrics import METRICS, Metrics, evaluate
 from eoren.field.field import Field
 from eoren.field.provenance import Provenance
 from eoren.field.serialization import dumps, loads
@@ -23,28 +23,33 @@ from eoren.fs.files import locked
 from eoren.image.cell_averages import point_values
 from eoren.image.io import SourceImage, as_image, digest_of, read_source_image
 from eoren.model.devices import choose_device
+from eoren.training.assembly import assemble_field, build_tiling
 from eoren.training.checkpoint import CheckpointKey
 from eoren.training.loop import Ended, FitLoop, Progress
-from eoren.training.settings import Settings, make_settings
-from eoren.training.trainer import assemble_field, build_tiling
+from eoren.training.presets import make_settings
+from eoren.training.settings import Settings, check_seed
 
-_MAX_SEED = 2**32 - 1
+_log = logging.getLogger(__name__)
+
+Watch = Callable[[Progress], bool | None]
+"""Called after every chunk of work; returns true to stop the fit early."""
 
 
 @dataclass(frozen=True, eq=False)
 class FitResult:
-    """What :func:`fit` found, and how.
+    """Result of :func:`fit`.
 
     Attributes:
-        field: the fitted field, as it comes back from its file, on the device of the fit.
-        metrics: of that field against the image, measured over all pixels.
-        history: running estimates, about two a second.
+        field: the fitted field, as read back from its file, on the device of the fit.
+        metrics: quality of that field against the image, measured over all pixels.
+        history: running estimates of quality, about two per second.
         settings: every setting of the fit.
-        seed: of the random numbers.
-        steps: made, in the mean over all tiles; those that are done sat some out.
-        seconds: that the fit took, targets included, final measuring not.
-        ended: at its ``target`` if it has one and reached it, else by its ``budget``, or ``interrupted``.
-        version: of eoren.
+        seed: seed of the random generators.
+        steps: number of steps, averaged over all tiles; easy tiles take part in fewer steps.
+        seconds: duration of the fit, with preparing the targets but without the final measurement.
+        ended: ``target`` if the field reaches ``until_psnr``, ``interrupted`` if ``watch`` stopped the fit, else
+            ``budget``.
+        version: version of eoren.
     """
 
     field: Field
@@ -57,6 +62,40 @@ class FitResult:
     ended: Ended
     version: str = __version__
 
+    @cached_property
+    def bytes(self) -> int:
+        """Size of the field's file in bytes."""
+        return len(dumps(self.field))
+
+    @property
+    def bits_per_pixel(self) -> float:
+        """Size of the field's file in bits, per pixel of the image."""
+        width, height = self.field.size
+        return 8 * self.bytes / (width * height)
+
+
+@dataclass(frozen=True, eq=False)
+class FitTarget:
+    """The image or gradient field that a fit approximates.
+
+    Attributes:
+        image: ``(H, W, C)``, colours to fit and to tune the channels to, values in [0, 1].
+        sha256: digest by which a checkpoint recognises the target; stored in the field's file.
+        gradient: ``(H, W, C, 2)``, gradient field to fit instead of the image's own, in intensity per pixel at the
+            points of ``settings.filter``.
+        known: ``(H, W)``, pixels whose colours count for the channel tuning of a single network; all pixels by
+            default, and where it is False everywhere.
+        reference: ``(H, W, C)``, image to measure the field against; ``image`` by default.
+        composition: description of the operation that made the image, for the field's file.
+    """
+
+    image: Float[np.ndarray, "height width channels"]
+    sha256: str
+    gradient: Float[np.ndarray, "height width channels 2"] | None = None
+    known: Bool[np.ndarray, "height width"] | None = None
+    reference: Float[np.ndarray, "height width channels"] | None = None
+    composition: Mapping[str, Any] = field(default_factory=dict)
+
 
 def fit(
     image: ArrayLike | str | PathLike[str] | SourceImage,
@@ -67,38 +106,38 @@ def fit(
     until_psnr: float | None = None,
     seed: int = 0,
     device: str = "auto",
-    watch: Callable[[Progress], bool | None] | None = None,
+    watch: Watch | None = None,
     checkpoint: str | PathLike[str] | None = None,
     **settings: Any,
 ) -> FitResult:
-    """Turn an image into a continuous function whose colours and derivatives are right.
+    """Fit a continuous function with correct colours and derivatives to an image.
 
-    With a budget in steps, and a fixed number of threads, the same image and seed give the same field, bit for
-    bit, on a CPU; interrupted and taken up again too.
+    With a budget in steps and a fixed number of threads, the same image and seed give the same field on a CPU, bit
+    for bit, also if the fit is interrupted and resumed.
 
     Args:
-        image: ``(H, W)`` or ``(H, W, C)`` array, C in 1..4, values in [0, 1] or whole numbers of 8 or 16 bits; or
-            an image file, or ``sample:astronaut``.
-        preset: ``fast``, ``balanced`` and ``best`` are mosaics; ``single`` is one network; ``paper`` is the protocol
-            of arXiv 2209.11697.
-        seconds: time budget.
-        steps: budget of steps. With neither, the preset's.
-        until_psnr: stop as soon as the colours, over all pixels, are this good (dB); in a large image, in every
-            group of tiles.
-        seed: of the random numbers.
+        image: ``(H, W)`` or ``(H, W, C)`` array, C in 1..4, values in [0, 1] or integers of 8 or 16 bits; or the
+            path of an image file, or ``sample:astronaut``.
+        preset: named set of settings. ``fast``, ``balanced`` and ``best`` fit one network per tile; ``single`` fits
+            one network; ``paper`` is the protocol of arXiv 2209.11697.
+        seconds: time budget in seconds.
+        steps: budget in steps. Without ``seconds`` and ``steps`` the preset's budget applies.
+        until_psnr: PSNR of the colours over all pixels (dB) at which to stop; in a large image every group of tiles
+            stops there.
+        seed: seed of the random generators, 0..2**32 - 1.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        watch: called after every chunk of work; return true to stop early with what there is.
-        checkpoint: a file that keeps the state twice a minute and at the end. If it exists, the fit goes on from
-            it. Delete it once the result is safe.
-        settings: any field of :class:`eoren.training.settings.Settings`, such as ``objective="gradient"``, or
+        watch: function that is called after every chunk of work; return true to stop early with the current field.
+        checkpoint: path of a file that stores the state twice a minute and at the end. If the file exists, the fit
+            resumes from it. Delete it once the result is saved.
+        settings: any attribute of :class:`eoren.training.settings.Settings`, such as ``objective="gradient"``, or
             ``bits=8`` for a small file. The result is what the file holds.
 
     Raises:
-        EorenError: an image, setting or checkpoint that cannot be used, or another fit has the checkpoint.
+        EorenError: the image, a setting or the checkpoint is invalid, or another process uses the checkpoint.
 
     Warns:
-        FitWarning: networks diverged and went on from an earlier state with a lower rate, or a checkpoint could not
-            be written.
+        FitWarning: networks diverged and continued from an earlier state with a lower learning rate, or a checkpoint
+            could not be written.
 
     Example:
         >>> import eoren, numpy as np
@@ -110,92 +149,69 @@ def fit(
     budget = {"seconds": seconds, "steps": steps, "until_psnr": until_psnr}
     given = {name: value for name, value in budget.items() if value is not None}
     chosen = make_settings(preset, **given, **settings)
-    seed = checked_seed(seed)
-    if checkpoint is None:
-        return _fit(image, chosen, seed, device, watch, None)
-    with locked(Path(checkpoint)):
-        return _fit(image, chosen, seed, device, watch, Path(checkpoint))
+    check_seed(seed)
+    target = FitTarget(*_pixels_and_digest(image))
+    return fit_target(target, chosen, seed=seed, device=device, watch=watch, checkpoint=checkpoint)
 
 
-def _fit(
-    image: ArrayLike | str | PathLike[str] | SourceImage,
-    chosen: Settings,
-    seed: int,
-    device: str,
-    watch: Callable[[Progress], bool | None] | None,
-    checkpoint: Path | None,
+def fit_target(
+    target: FitTarget,
+    settings: Settings,
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    watch: Watch | None = None,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> FitResult:
-    pixels, digest = _picture(image)
-    start = monotonic()
-    place = choose_device(device)
-    points = point_values(pixels) if chosen.pixels == "areas" else pixels
-    tiling = build_tiling(points, chosen)
-    run = FitLoop(
-        points,
-        tiling,
-        CheckpointKey(chosen, seed, digest),
-        device=place,
-        start=start,
-        watch=watch,
-        checkpoint=checkpoint,
-    )
-    ended = run.run()
-    run.keep()
-    field = assemble_field(run.siren, tiling, points, bits=chosen.bits)
-    taken = run.elapsed()
-    spent = seconds_of_record(chosen, taken)
-    provenance = Provenance(chosen.as_dict(), seed, run.steps, spent, digest, version=__version__)
-    history, steps = tuple(run.history), run.steps
-    del run  # with all that training kept
-    field, measured = finished(replace(field, provenance=provenance), pixels, place)
-    if chosen.until_psnr is not None and ended != "interrupted":
-        # Training measured networks one by one; this is the field.
-        ended = "target" if measured.psnr >= chosen.until_psnr else "budget"
-    return FitResult(field, measured, history, chosen, seed, steps, taken, ended)
-
-
-def seconds_of_record(settings: Settings, taken: float) -> float | None:
-    """What a file says of the time: nothing where steps alone were to end the fit, so that its bytes are the same."""
-    timed = settings.seconds is not None or settings.seconds_per_megapixel is not None
-    return round(taken, 3) if timed else None
-
-
-def finished(
-    field: Field, pixels: Float[np.ndarray, "height width channels"], device: torch.device
-) -> tuple[Field, Metrics]:
-    """As its file will have it, with what was measured of that against an image, and the measures."""
-    field = loads(dumps(field)).to(device)
-    measured = evaluate(field, pixels, stored_bytes=0)  # weighed below, with what it says of its quality
-    quality = {name: value for name, value in measured.as_dict().items() if "psnr" in name or name == "ssim"}
-    field = replace(field, provenance=replace(field.provenance, metrics=quality))
-    return field, weighed(measured, field)
-
-
-def weighed(metrics: Metrics, field: Field) -> Metrics:
-    """With the size of the field's file."""
-    stored, (width, height) = len(dumps(field)), field.size
-    return replace(metrics, bytes=stored, bits_per_pixel=8 * stored / (width * height))
-
-
-def checked_seed(seed: int) -> int:
-    """A seed that random generators take.
+    """Fit a field to an image or a gradient field; :func:`fit` documents the arguments.
 
     Raises:
-        EorenError: it is none.
+        EorenError: as :func:`fit`.
     """
-    try:
-        number = -1 if isinstance(seed, bool) else index(seed)
-    except TypeError:
-        number = -1
-    if not 0 <= number <= _MAX_SEED:
-        raise EorenError(f"seed is {seed!r}, but must be a whole number from 0 to {_MAX_SEED}")
-    return number
+    seed, path = check_seed(seed), None if checkpoint is None else Path(checkpoint)
+    with nullcontext() if path is None else locked(path):
+        start = monotonic()
+        torch_device = choose_device(device)
+        averaged = settings.pixel_model == "cell_average" and target.gradient is None
+        image = point_values(target.image) if averaged else target.image
+        tiling = build_tiling(image, settings)
+        _log.info("fitting %d networks to an image of shape %s on %s", tiling.count, image.shape, torch_device)
+        loop = FitLoop(
+            image,
+            tiling,
+            CheckpointKey(settings, seed, target.sha256),
+            device=torch_device,
+            start=start,
+            watch=watch,
+            checkpoint=path,
+            gradient=target.gradient,
+        )
+        ended = loop.run()
+        loop.save_checkpoint()
+        fitted = assemble_field(loop.siren, tiling, image, bits=settings.bits, known=target.known)
+        elapsed = loop.elapsed()
+        # Without a time budget the file does not store the time, so that its bytes are reproducible.
+        timed = settings.seconds is not None or settings.seconds_per_megapixel is not None
+        provenance = Provenance(
+            settings.as_dict(), seed, loop.steps, round(elapsed, 3) if timed else None, target.sha256
+        )
+        provenance = replace(provenance, version=__version__, composition=dict(target.composition))
+        history, steps = tuple(loop.history), loop.steps
+        del loop  # releases the memory of the training before the field is measured
+        fitted = loads(dumps(replace(fitted, provenance=provenance))).to(torch_device)
+        metrics = evaluate(fitted, target.image if target.reference is None else target.reference)
+        quality = {name: value for name, value in metrics.as_dict().items() if name in METRICS}
+        fitted = replace(fitted, provenance=replace(fitted.provenance, metrics=quality))
+        if settings.until_psnr is not None and ended != "interrupted":
+            # The training measures networks one by one; the result counts as the field does.
+            ended = "target" if metrics.psnr >= settings.until_psnr else "budget"
+        return FitResult(fitted, metrics, history, settings, seed, steps, elapsed, ended)
 
 
-def _picture(
+def _pixels_and_digest(
     image: ArrayLike | str | PathLike[str] | SourceImage,
 ) -> tuple[Float[np.ndarray, "height width channels"], str]:
-    """Pixels and SHA-256: of the file, or of shape and numbers of an array."""
+    """Read an image; the digest is that of its file, or of an array's shape and values."""
     if isinstance(image, str | PathLike):
         image = read_source_image(image if isinstance(image, str) else Path(image))
     if isinstance(image, SourceImage):

@@ -1,12 +1,12 @@
-"""The training engine: one step of a batch of networks, each on its own tile of an image, or its own image.
+"""One training step of a batch of networks, each on its own tile of an image, or on its own image.
 
-One network on the whole image, the EoREN paper's case, is a batch of one. What a step is stands here; how its
-gradient is computed, in :mod:`eoren.backends.dispatch`.
+One network on the whole image, the EoREN paper's case, is a batch of one. The gradient of the loss is computed by
+:mod:`eoren.backends.dispatch`.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from math import isfinite
 
 import numpy as np
@@ -18,39 +18,34 @@ from eoren.backends.base import StepBatch, chunk_points
 from eoren.backends.dispatch import choose_backend
 from eoren.backends.optimizers import Optimizer
 from eoren.backends.tile_evaluation import tuning_moments
-from eoren.errors import EorenError
-from eoren.field.field import Field
-from eoren.field.mosaic import SirenMosaic
 from eoren.image.gradients import SPLINE, STENCILS, pixel_gradient
 from eoren.model.channel_tuning import Moments, Tuning
 from eoren.model.loss import Pass
 from eoren.model.quantization import rounded
 from eoren.model.siren import Siren
 from eoren.model.tile_pixels import TilePixels
-from eoren.model.tiling import MAX_OVERLAP, Tiling
-from eoren.training.divergence import LOOK_EVERY, DivergenceMonitor
+from eoren.model.tiling import Tiling
+from eoren.training.assembly import build_tiling, init_networks, picture_seed
+from eoren.training.divergence import CHECK_EVERY, DivergenceMonitor
 from eoren.training.settings import Settings
 from eoren.training.tile_scheduler import TileScheduler
 
-# A channel flatter than this is not stretched to variance one: that would make a fuss of rounding noise.
-_FLAT = 1 / 255
-# Detail of a flat pixel, intensity per pixel: it keeps tiles without edges from growing without end.
-_LEAST_DETAIL = 0.01
-_STRIP_PIXELS = 1 << 22
+_log = logging.getLogger(__name__)
 
-TILES_AT_ONCE = 256
-"""Tiles of a large image that are trained together: enough to share the cost of a step's every operation."""
+# Least standard deviation to which a channel is standardized: below it, rounding noise would be amplified.
+_FLAT = 1 / 255
 
 
 @dataclass(frozen=True)
 class StepErrors:
     """Mean squared errors over the points of one step, before it moved the networks.
 
-    Attributes:
-        color: after channel tuning where the objective leaves colours alone; none where no colour was asked.
-        gradient: per pixel, mean over axes; none where no gradient was asked.
+    Tiles count by their area; those that did not take part in the step, with the error of their last one.
 
-    Tiles count by their area; those that sat the step out, with what their last one found.
+    Attributes:
+        color: error of the colours, after channel tuning if the loss has no colour term; None if the step computed
+            no colours at pixels.
+        gradient: error of the gradient in intensity per pixel, mean over axes; None if the step computed none.
     """
 
     color: float | None
@@ -58,15 +53,20 @@ class StepErrors:
 
 
 class Trainer:
-    """Networks in training, with everything that a step needs and everything that a resumed run needs.
+    """Networks in training, with the data for their steps and the state for resuming.
 
     Args:
-        settings: see :class:`eoren.training.settings.Settings`.
-        patches: every network's pixels.
-        siren: the networks, untrained.
-        gradient_target: of the pixels of ``patches``, intensity per pixel; none where only colours are fitted.
-        seed: of the order of the pixels, which is the same for all networks.
-        share_effort: let networks that have little left to learn sit steps out, for the others' sake.
+        settings: settings of the fit.
+        patches: pixels of every network.
+        siren: networks, untrained.
+        gradient_target: gradients at the pixels of ``patches``, in intensity per pixel; None if only colours are
+            fitted.
+        seed: seed of the order of the pixels, which is the same for all networks.
+        schedule_tiles: leave networks with small errors out of some steps, in favour of the others.
+
+    Attributes:
+        steps_done: number of steps so far.
+        tuning: channel tuning, constant during the training.
     """
 
     def __init__(
@@ -77,30 +77,30 @@ class Trainer:
         gradient_target: Float[Tensor, "pixels channels 2"] | None,
         *,
         seed: int,
-        share_effort: bool = True,
+        schedule_tiles: bool = True,
     ) -> None:
-        """Choose an engine and optimisers."""
         self.settings = settings
-        self.objective = settings.weights()
+        self.objective = settings.loss
         self.device = siren.device
         self.patches = patches
         self.siren = siren
         self.gradient_target = gradient_target
         self.steps_done = 0
         self._seed = seed
-        self._effort, self._share_effort = TileScheduler(patches.areas), share_effort
-        # Per network, what its last step found: mean squared errors of colour (tuned) and slope (sum over axes).
+        self._scheduler, self._schedule_tiles = TileScheduler(patches.areas), schedule_tiles
+        # Of each network's last step: mean squared error of colour (tuned) and of gradient (sum over axes).
         self._errors = torch.zeros(siren.batch, 2, device=self.device)
         self._shares = (patches.areas / patches.areas.sum())[:, None]
         self._epoch: tuple[int, Tensor] | None = None
         self._parameters = self.siren.tensors()
         self._backend = choose_backend(self.siren, warn=True)
         self._loss_gradient = self._backend.loss_gradient(self.siren, self.patches, self.gradient_target)
+        _log.debug("%d networks are trained by the %s backend", siren.batch, self._backend.name)
         self._optimizers = self._choose_optimizers()
-        # The optimisers' counters of steps belong to no single network.
-        memories = [t for t in self._memories() if t.ndim]
-        self._guard = DivergenceMonitor(self._parameters, [*memories, self._errors, self._effort.errors])
-        self.tuning = self._starting_tuning()
+        # The optimisers' step counters belong to no single network.
+        per_network = [t for t in self._optimizer_state() if t.ndim]
+        self._monitor = DivergenceMonitor(self._parameters, [*per_network, self._errors, self._scheduler.errors])
+        self.tuning = self._initial_tuning()
 
     @classmethod
     def of_picture(
@@ -115,19 +115,19 @@ class Trainer:
         gradient: Float[np.ndarray, "height width channels 2"] | None = None,
         at: tuple[int, int] = (0, 0),
     ) -> "Trainer":
-        """One image, a network for every tile.
+        """Prepare the training of one image with one network per tile.
 
         Args:
             image: ``(H, W, C)``, values in [0, 1].
-            settings: see :class:`eoren.training.settings.Settings`.
-            seed: of the networks and of the order of the pixels.
-            device: where to work.
-            tiling: of the image; by default what :func:`build_tiling` makes of it.
-            tiles: which of its tiles to train; all by default. The others' pixels are not kept.
-            gradient: to fit instead of the image's own, ``(H, W, C, 2)`` in intensity per pixel, where
-                ``settings.filter`` puts it.
-            at: column and row of the image's first pixel in the image, where the image is what
-                :func:`eoren.image.gradients.around` leaves of it.
+            settings: settings of the fit.
+            seed: seed of the initial networks and of the order of the pixels.
+            device: device of the training.
+            tiling: tiles of the image; by default those of :func:`build_tiling`.
+            tiles: range of tiles to train; all by default. Pixels of other tiles are not kept.
+            gradient: gradient field to fit instead of the image's own, ``(H, W, C, 2)`` in intensity per pixel, at
+                the points of ``settings.filter``.
+            at: column and row of the first pixel of ``image`` in the whole image, if ``image`` is a crop by
+                :func:`eoren.image.gradients.around`.
         """
         tiling = tiling or build_tiling(image, settings)
         x0, y0, x1, y1 = tiling.box(tiles)
@@ -135,65 +135,65 @@ class Trainer:
         patches = TilePixels.of_tiles(image, tiling, tiles, at=at, device=device)
         siren = init_networks(settings, tiling, image.shape[2], count=len(patches.boxes), seed=seed).to(device)
         target = None
-        if settings.weights().gradient:
+        if settings.loss.gradient:
             x0, y0, x1, y1 = box
-            found = pixel_gradient(image, settings.filter, box=box) if gradient is None else gradient[y0:y1, x0:x1]
-            target = torch.from_numpy(found).flatten(0, 1).to(device)
+            cropped = pixel_gradient(image, settings.filter, box=box) if gradient is None else gradient[y0:y1, x0:x1]
+            target = torch.from_numpy(cropped).flatten(0, 1).to(device)
         return cls(settings, patches, siren, target, seed=seed)
 
     @classmethod
     def of_pictures(
         cls,
-        images: Float[np.ndarray, "pictures height width channels"],
+        images: Float[np.ndarray, "images height width channels"],
         settings: Settings,
         *,
         seed: int,
         device: torch.device,
         same_start: bool = False,
     ) -> "Trainer":
-        """Many images of one size at once, one network each, whatever ``settings.tile`` says.
+        """Prepare the training of many images of one size, one network each; ``settings.tile`` is ignored.
 
-        Every image is fitted as if it were alone: its network is the one that :meth:`of_picture` draws for
-        :func:`picture_seed`, so it depends neither on the other images nor on their order; its target ends at its
-        border; and none sits a step out for another. All see their pixels in one order.
+        Every image is fitted as if it were alone: its initial network is the one that :meth:`of_picture` draws for
+        :func:`picture_seed`, so that it depends neither on the other images nor on their order; its target gradient
+        ends at its border; and it takes part in every step. All images see their pixels in the same order.
 
         Args:
             images: ``(B, H, W, C)``, values in [0, 1].
-            settings: see :class:`eoren.training.settings.Settings`.
-            seed: of the networks and of the order of the pixels.
-            device: where to work.
-            same_start: begin with one network for all, that of ``seed``, so that their weights can be compared.
+            settings: settings of the fits.
+            seed: seed of the initial networks and of the order of the pixels.
+            device: device of the training.
+            same_start: start from one network for all images, that of ``seed``, so that their weights are comparable.
         """
         _, height, width, channels = images.shape
         single = Tiling.single(width, height)
-        alone = replace(settings, tile=None)
+        untiled = replace(settings, tile=None)
         seeds = [seed if same_start else picture_seed(image, seed) for image in images]
-        drawn = [init_networks(alone, single, channels, count=1, seed=each) for each in seeds]
-        tensors = zip(*(siren.tensors() for siren in drawn), strict=True)
-        siren = drawn[0].with_tensors([torch.cat(each) for each in tensors]).to(device)
+        networks = [init_networks(untiled, single, channels, count=1, seed=each) for each in seeds]
+        tensors = zip(*(siren.tensors() for siren in networks), strict=True)
+        siren = networks[0].with_tensors([torch.cat(parts) for parts in tensors]).to(device)
         target = None
-        if settings.weights().gradient:
-            found = np.concatenate([pixel_gradient(image, settings.filter) for image in images])
-            target = torch.from_numpy(found).flatten(0, 1).to(device)
+        if settings.loss.gradient:
+            gradients = np.concatenate([pixel_gradient(image, settings.filter) for image in images])
+            target = torch.from_numpy(gradients).flatten(0, 1).to(device)
         patches = TilePixels.of_images(images, device=device)
-        return cls(settings, patches, siren, target, seed=seed, share_effort=False)
+        return cls(settings, patches, siren, target, seed=seed, schedule_tiles=False)
 
     def _choose_optimizers(self) -> list[tuple[Optimizer, list[int], float]]:
-        """Each with the indices of its parameters and its learning rate."""
-        every = list(range(len(self._parameters)))
-        if self.settings.optimizer == "adam":
-            return [(self._backend.adam(self._parameters), every, self.settings.rate)]
-        hidden = every[1 : self.settings.depth]
-        rest = [i for i in every if i not in hidden]
+        """Create the optimisers, each with the indices of its parameters and its learning rate."""
+        settings, indices = self.settings, list(range(len(self._parameters)))
+        if settings.optimizer == "adam":
+            return [(self._backend.adam(self._parameters), indices, settings.learning_rate)]
+        hidden = indices[1 : settings.depth]
+        others = [i for i in indices if i not in hidden]
         return [
-            (self._backend.muon([self._parameters[i] for i in hidden]), hidden, self.settings.rate),
-            (self._backend.adam([self._parameters[i] for i in rest]), rest, self.settings.rate_beside_muon),
+            (self._backend.muon([self._parameters[i] for i in hidden]), hidden, settings.learning_rate),
+            (self._backend.adam([self._parameters[i] for i in others]), others, settings.learning_rate_beside_muon),
         ]
 
-    def _starting_tuning(self) -> Tuning:
-        """Colours with mean 0 and variance 1 for every network, so that one learning rate suits them all.
+    def _initial_tuning(self) -> Tuning:
+        """Compute the tuning that gives every network targets of mean 0 and variance 1 in each channel.
 
-        Without ``standardize`` it is the paper's range, [-0.5, 0.5].
+        Without ``standardize`` targets have the paper's range, [-0.5, 0.5].
         """
         batch, channels = self.siren.batch, self.siren.channels
         if not self.settings.standardize:
@@ -208,61 +208,63 @@ class Trainer:
 
     @property
     def gradients(self) -> list[Tensor]:
-        """Gradients of the objective by the parameters, from the last step."""
+        """Gradients of the loss by the parameters, from the last step."""
         return self._loss_gradient.gradients
 
     @property
     def points_per_step(self) -> int:
-        """Points that every network sees in one step, at most."""
+        """Largest number of points that a network sees in one step."""
         return min(self.settings.batch or self.patches.most, self.patches.most)
 
-    def step(self, rate: float, stop: Callable[[], bool] = lambda: False) -> StepErrors | None:
-        """One step of every network, or of those that need it most: see :mod:`eoren.training.tile_scheduler`.
+    def step(self, lr_scale: float, should_stop: Callable[[], bool] = lambda: False) -> StepErrors | None:
+        """Train the networks that :mod:`eoren.training.tile_scheduler` selects for one step.
 
         Args:
-            rate: what the learning rates are multiplied with, 0..1.
-            stop: asked after every chunk. Once it says yes the step is abandoned and nothing has moved.
+            lr_scale: factor of the learning rates, 0..1.
+            should_stop: polled after every chunk of work. Once it returns true the step is abandoned, and the
+                networks have not moved.
 
         Returns:
-            The errors found, or none for an abandoned step.
+            The errors before the step, or None if it was abandoned.
         """
         points, passes = self._points_of_step(self.steps_done), self._passes()
         multiple = self.siren.batch
-        if self._share_effort:
+        if self._schedule_tiles:
             multiple = self._loss_gradient.networks_per_chunk(len(points), passes)
-        awake = self._effort.select(multiple)
-        # Channel tuning stands in for the colours where the objective leaves them alone.
+        selected = self._scheduler.select(multiple)
+        # Where the loss has no colour term, channel tuning stands in for the colours.
         moments = Moments(self.siren.batch, self.siren.channels, self.device) if self.objective.color == 0 else None
-        squares = self._loss_gradient(StepBatch(awake, points, passes, self.tuning), moments, stop)
+        squares = self._loss_gradient(StepBatch(selected, points, passes, self.tuning), moments, should_stop)
         if squares is None:
             return None
         axes = sum(len(each.axes) for each in passes)
-        self._errors[awake] = squares / (len(points) * self.siren.channels)
+        self._errors[selected] = squares / (len(points) * self.siren.channels)
         if moments is not None:
-            self._errors[awake, 0] = moments.squared_errors().mean((1, 2))[awake].to(squares)
+            self._errors[selected, 0] = moments.squared_errors().mean((1, 2))[selected].to(squares)
         weights = squares.new_tensor([self.objective.color, self.objective.gradient])
-        self._effort.update(awake, (self._errors[awake] * weights).sum(1))
-        # Of all tiles, by area: those at rest keep what they had.
-        color, slope = ((self._shares * self._errors).sum(0)).tolist()
-        # Errors are those of the parameters as they stand: so the guard looks before these move.
-        wrong = not isfinite(color + slope)
-        due = wrong or self.steps_done % LOOK_EVERY == 0
-        diverged = self._guard.check_and_rollback(self._effort.errors, step=self.steps_done) if due else awake[:0]
+        self._scheduler.update(selected, (self._errors[selected] * weights).sum(1))
+        color, gradient = ((self._shares * self._errors).sum(0)).tolist()
+        # The errors belong to the current parameters, so the check comes before these move.
+        due = not isfinite(color + gradient) or self.steps_done % CHECK_EVERY == 0
+        if due:
+            diverged = self._monitor.check_and_rollback(self._scheduler.errors, step=self.steps_done)
+        else:
+            diverged = selected[:0]
         if len(diverged):
-            # The gradients of these are of no use, and the errors of all are not what they were.
-            awake = awake[~torch.isin(awake, diverged)]
-        self._move(rate, awake)
+            # The gradients of these networks are invalid, and so are the errors over all of them.
+            selected = selected[~torch.isin(selected, diverged)]
+        self._update(lr_scale, selected)
         self.steps_done += 1
         if len(diverged):
             return StepErrors(None, None)
-        between = any(each.offset != (0.0, 0.0) for each in passes)
-        return StepErrors(None if between else color, slope / axes if axes else None)
+        between_pixels = any(each.offset != (0.0, 0.0) for each in passes)
+        return StepErrors(None if between_pixels else color, gradient / axes if axes else None)
 
-    def _move(self, rate: float, awake: Int[Tensor, " awake"]) -> None:
-        networks = awake if len(awake) < self.siren.batch else slice(None)
-        with self._guard.scaled_updates():
-            for optimizer, indices, own_rate in self._optimizers:
-                optimizer.step([self.gradients[i] for i in indices], rate * own_rate, networks)
+    def _update(self, lr_scale: float, selected: Int[Tensor, " selected"]) -> None:
+        networks = selected if len(selected) < self.siren.batch else slice(None)
+        with self._monitor.scaled_updates():
+            for optimizer, indices, learning_rate in self._optimizers:
+                optimizer.step([self.gradients[i] for i in indices], lr_scale * learning_rate, networks)
 
     def _passes(self) -> list[Pass]:
         settings, objective = self.settings, self.objective
@@ -279,13 +281,13 @@ class Trainer:
         return [Pass((0, 1), objective.stream_weights((0, 1)))]
 
     def _points_of_step(self, step: int) -> Int[Tensor, " points"]:
-        """Which pixels, numbered within a tile, a step sees: a slice of the epoch's shuffled order.
+        """Return the pixels of a step, numbered within a tile: a slice of the epoch's shuffled order.
 
-        The order follows from seed and epoch alone, so a resumed run needs no generator's state.
+        The order depends on seed and epoch alone, so that resuming a fit needs no generator state.
         """
         pixels = self.patches.most
         steps = -(-pixels // self.points_per_step)
-        epoch, place = divmod(step, steps)
+        epoch, part = divmod(step, steps)
         if self._epoch is None or self._epoch[0] != epoch:
             if steps == 1:
                 order = torch.arange(pixels)
@@ -293,134 +295,47 @@ class Trainer:
                 generator = torch.Generator().manual_seed((self._seed + 1) * 1_000_003 + epoch)
                 order = torch.randperm(pixels, generator=generator)
             self._epoch = epoch, order.to(self.device)
-        # Even slices: a short one would move the networks as far on the word of a few points.
-        return self._epoch[1].tensor_split(steps)[place]
+        # Slices of equal size: a short one would move the networks as far for a few points.
+        return self._epoch[1].tensor_split(steps)[part]
 
     def networks(self) -> Siren:
-        """The networks as they stand; those that have just diverged, as they were when last seen well."""
-        return self.siren.with_tensors(self._guard.last_finite_parameters(self._effort.errors))
+        """Return the current networks, with those that have just diverged in their last good state."""
+        return self.siren.with_tensors(self._monitor.last_finite_parameters(self._scheduler.errors))
 
     @property
-    def awake(self) -> Bool[Tensor, " networks"]:
-        """Which networks the latest steps trained."""
-        return self._effort.chosen
+    def selected(self) -> Bool[Tensor, " networks"]:
+        """Whether each network takes part in the current step."""
+        return self._scheduler.selected
 
     def current_tuning(self) -> Tuning:
-        """What makes colours of what the networks say as they stand; the closed form where no step fits colours."""
+        """Return the tuning for the current networks: the closed form if the loss has no colour term."""
         return self.tuning if self.objective.color else tuning_moments(self.siren, self.patches).tuning()
 
     def color_error(self) -> float:
-        """Mean squared colour error of the networks as the file will hold them, over all their pixels.
+        """Compute the mean squared colour error over all pixels of the networks as the file will store them.
 
-        Each network on its own: where tiles blend, the field's error is about as large or smaller.
+        Each network is measured by itself; where tiles blend, the field's error is about as large or smaller.
         """
         error = tuning_moments(rounded(self.networks(), self.settings.bits), self.patches).squared_errors()
         areas = self.patches.areas.to(error)
         return float((error.mean((1, 2)) * areas).sum() / areas.sum())
 
     def state(self) -> list[Tensor]:
-        """Every tensor that changes from step to step, itself: parameters, then memories."""
+        """Return the tensors that change from step to step, not copies; the parameters come first."""
         return [
             *self._parameters,
-            *self._memories(),
-            *self._guard.state(),
+            *self._optimizer_state(),
+            *self._monitor.state(),
             self._errors,
-            *self._effort.state(),
+            *self._scheduler.state(),
         ]
 
-    def _memories(self) -> list[Tensor]:
+    def _optimizer_state(self) -> list[Tensor]:
         return [t for optimizer, _, _ in self._optimizers for t in optimizer.state_dict().values()]
 
     def restore(self, state: list[Tensor], steps_done: int) -> None:
-        """Go on where :meth:`state` was taken, after ``steps_done`` steps."""
+        """Restore a :meth:`state` that was taken after ``steps_done`` steps."""
         for own, stored in zip(self.state(), state, strict=True):
             own.copy_(stored)
         self.steps_done = steps_done
-        self._guard.restored()
-
-
-def build_tiling(image: Float[np.ndarray, "height width channels"], settings: Settings) -> Tiling:
-    """One tile, or tiles with equal shares of the gradient's magnitude.
-
-    Args:
-        image: ``(H, W, C)``.
-        settings: which say how many tiles, and how they overlap.
-
-    Raises:
-        EorenError: a halo that is much larger than tiles are.
-    """
-    height, width, channels = image.shape
-    count, _ = settings.architecture(width, height, channels)
-    if count == 1:
-        return Tiling.single(width, height)
-    detail = np.empty((height, width), np.float32)
-    strip = max(1, _STRIP_PIXELS // width)
-    for top in range(0, height, strip):
-        # The spline's, whatever the target.
-        slope = pixel_gradient(image, box=(0, top, width, min(top + strip, height)))
-        # The exponent was measured: docs/measurements.md.
-        detail[top : top + strip] = np.sqrt(np.einsum("hwca,hwca->hw", slope, slope) + _LEAST_DETAIL**2)
-    side = (width * height / count) ** 0.5
-    tiling = Tiling.by_detail(detail, count=count, halo=settings.halo, smallest=max(4, int(side / 4)))
-    if tiling.max_overlap > MAX_OVERLAP:  # nobody would read its file
-        raise EorenError(
-            f"halo is {settings.halo:g}: up to {tiling.max_overlap} tiles would answer for one point, where "
-            f"{MAX_OVERLAP} are the most; give a smaller halo, or larger tiles"
-        )
-    return tiling
-
-
-def init_networks(settings: Settings, tiling: Tiling, channels: int, *, count: int, seed: int) -> Siren:
-    """Untrained networks for ``count`` of the tiles.
-
-    They are drawn on the CPU, so that a seed means the same networks everywhere.
-    """
-    _, width = settings.architecture(tiling.width, tiling.height, channels)
-    return Siren.init(
-        count,
-        width=width,
-        depth=settings.depth,
-        channels=channels,
-        omega_first=settings.starting_omega(float(tiling.half_extents.max())),
-        omega_hidden=settings.omega_hidden,
-        generator=torch.Generator().manual_seed(seed),
-    )
-
-
-def picture_seed(image: Float[np.ndarray, "height width channels"], seed: int) -> int:
-    """The seed of one image's network among many: of its pixels and the seed of all.
-
-    Example:
-        >>> black, gray = np.zeros((4, 4, 1), np.float32), np.full((4, 4, 1), 0.5, np.float32)
-        >>> len({picture_seed(black, 0), picture_seed(gray, 0), picture_seed(black, 1)})
-        3
-    """
-    return int.from_bytes(sha256(seed.to_bytes(8, "little") + image.tobytes()).digest()[:4], "little")
-
-
-def assemble_field(
-    siren: Siren, tiling: Tiling, image: Float[np.ndarray, "height width channels"], *, bits: int
-) -> Field:
-    """The field of some networks: weights as the file will hold them, and channel tuning over all pixels.
-
-    Tuning comes after rounding, so it takes back what rounding did to mean and contrast. A network of zeros
-    becomes the mean of its pixels.
-
-    Args:
-        siren: a network for every tile.
-        tiling: of the image.
-        image: ``(H, W, C)``.
-        bits: that a weight takes in the file.
-    """
-    siren = rounded(siren, bits)
-    parts = [tuning_of(siren, tiling, image, tiles) for tiles in tiling.groups(TILES_AT_ONCE)]
-    tuning = Tuning(torch.cat([part.alpha for part in parts]), torch.cat([part.beta for part in parts]))
-    return Field(SirenMosaic(siren, tuning, tiling, bits))
-
-
-def tuning_of(
-    siren: Siren, tiling: Tiling, image: Float[np.ndarray, "height width channels"], tiles: slice
-) -> Tuning:
-    """Channel tuning, over all their pixels, of the networks of some of the tiles."""
-    patches = TilePixels.of_tiles(image, tiling, tiles, device=siren.device)
-    return tuning_moments(siren.select(tiles), patches).tuning()
+        self._monitor.find_slowed()

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from eoren.errors import EorenError
+from eoren.evaluation.metrics import uses_cell_averages
 from eoren.field.field import Field
 from eoren.image.cell_averages import point_values
 from eoren.visualization.colormaps import as_8bit_image
@@ -110,7 +111,7 @@ class FieldEntry:
     @cached_property
     def expected_colors(self) -> Pixels:
         """Colours that a perfect field has at the pixel centres."""
-        averages = self.field.provenance.settings.get("pixels") == "areas"
+        averages = uses_cell_averages(self.field.provenance.settings)
         return point_values(self._known_image) if averages else self._known_image
 
     @cached_property

@@ -59,7 +59,7 @@ class LiveFit:
 
     def watch(self, progress: Progress) -> None:
         """Record the progress of the fit; to be called from its ``watch`` callback."""
-        now, run = monotonic(), progress.run
+        now, run = monotonic(), progress.loop
         if run is None or now - self._recorded < _ACTIVITY_INTERVAL:
             return
         self._recorded = now
@@ -101,9 +101,9 @@ class LiveFit:
         if not self._boxes:
             self._boxes = run.tiling.boxes.tolist()
             self._activity = np.zeros(len(self._boxes))
-        awake = run.awake() if progress.steps else np.zeros(len(self._boxes), bool)
+        awake = run.selected_tiles() if progress.steps else np.zeros(len(self._boxes), bool)
         self._activity += 0.2 * (awake - self._activity)
-        self._progress = replace(progress, run=None)
+        self._progress = replace(progress, loop=None)
         if not self._curve or progress.seconds - self._curve[-1].seconds >= _CURVE_INTERVAL:
             self._curve.append(self._progress)
             if len(self._curve) > 2 * _MAX_CURVE_POINTS:

@@ -86,11 +86,29 @@ def test_the_file_is_what_the_library_fits(eoren, picture, folder):
 
 
 def test_options_reach_the_fit(eoren, picture):
-    options = ["--objective", "pixel", "--bits", 8, "--seed", 9, "--set", "optimizer=adam", "--set", "adam-rate=1e-3"]
+    options = [
+        "--objective",
+        "pixel",
+        "--bits",
+        8,
+        "--seed",
+        9,
+        "--set",
+        "optimizer=adam",
+        "--set",
+        "adam-learning-rate=1e-3",
+    ]
     status, out, err = eoren("fit", picture, "-o", "a.eoren", "--steps", 2, "--json", *options, *SMALL)
     assert (status, err) == (0, "")
     said = json.loads(out)
-    expected = {"objective": "pixel", "bits": 8, "optimizer": "adam", "adam_rate": 0.001, "width": 8, "steps": 2}
+    expected = {
+        "objective": "pixel",
+        "bits": 8,
+        "optimizer": "adam",
+        "adam_learning_rate": 0.001,
+        "width": 8,
+        "steps": 2,
+    }
     assert expected.items() <= said["settings"].items()
     assert (said["file"], said["seed"], said["steps"], said["ended"]) == ("a.eoren", 9, 2, "budget")
     assert said["bytes"] == os.stat("a.eoren").st_size  # noqa: PTH116
@@ -175,12 +193,12 @@ def test_words_of_set(word, value):
     [
         (["--steps", "abc"], "'--steps'"),
         (["--steps", "1.5"], "'--steps'"),
-        (["--steps", "-1"], "steps is -1"),
-        (["--seconds", "nan"], "seconds is nan"),
-        (["--seconds", "inf"], "seconds is inf"),
-        (["--seconds", "0"], "seconds is 0"),
-        (["--seconds", "-1"], "seconds is -1"),
-        (["--until-psnr", "nan"], "until_psnr is nan"),
+        (["--steps", "-1"], "steps must be zero or a positive number, got -1"),
+        (["--seconds", "nan"], "seconds must be a positive number, got nan"),
+        (["--seconds", "inf"], "seconds must be a positive number, got inf"),
+        (["--seconds", "0"], "seconds must be a positive number, got 0"),
+        (["--seconds", "-1"], "seconds must be a positive number, got -1"),
+        (["--until-psnr", "nan"], "until_psnr must be a positive number, got nan"),
         (["--seed", "-1"], "--seed is -1, but must lie between 0 and 4294967295"),
         (["--seed", "4294967296"], "--seed is 4294967296"),
         (["--bits", "7"], "bits 7 is unknown; choose one of 32, 16, 8"),
@@ -188,16 +206,16 @@ def test_words_of_set(word, value):
         (["--preset", "foo"], "preset 'foo' is unknown; choose one of"),
         (["--device", "tpu"], "device 'tpu' is unknown; choose one of auto, cpu, cuda, mps"),
         (["--set", "foo=1"], "setting 'foo' is unknown; choose one of"),
-        (["--set", "width=0"], "width is 0"),
-        (["--set", "width=-8"], "width is -8"),
-        (["--set", "width=abc"], "width is 'abc', but must be of type int"),
-        (["--set", "width=1.5"], "width is 1.5, but must be of type int"),
-        (["--set", "width=true"], "width is True, but must be of type int"),
-        (["--set", "width=none"], "width is None, but must be of type int"),
-        (["--set", "width=" + "(" * 300], "but must be of type int"),
-        (["--set", "rate=nan"], "rate is nan"),
-        (["--set", "gradient_weight=nan"], "gradient_weight is nan"),
-        (["--set", "standardize=maybe"], "standardize is 'maybe', but must be of type bool"),
+        (["--set", "width=0"], "width must be a positive number, got 0"),
+        (["--set", "width=-8"], "width must be a positive number, got -8"),
+        (["--set", "width=abc"], "width must be of type int, got 'abc'"),
+        (["--set", "width=1.5"], "width must be of type int, got 1.5"),
+        (["--set", "width=true"], "width must be of type int, got True"),
+        (["--set", "width=none"], "width must be of type int, got None"),
+        (["--set", "width=" + "(" * 300], "width must be of type int, got"),
+        (["--set", "learning-rate=nan"], "learning_rate must be a positive number, got nan"),
+        (["--set", "gradient_weight=nan"], "gradient_weight must be zero or a positive number, got nan"),
+        (["--set", "standardize=maybe"], "standardize must be of type bool, got 'maybe'"),
         (["--set", "width"], "--set 'width' is not of the form NAME=VALUE"),
         (["--set", "width="], "--set 'width=' is not of the form NAME=VALUE"),
         (["--set", "=1"], "--set '=1' is not of the form NAME=VALUE"),
@@ -280,7 +298,7 @@ def test_overwrite_replaces_the_file_at_the_end_only(eoren, picture, folder, at_
 def test_more_than_the_memory_holds(refused, picture, monkeypatch):
     wide = ("fit", picture, "-o", "a.eoren", "--set", f"width={10**12}")
     assert "more than 4,294,967,296 numbers" in refused(*wide)
-    monkeypatch.setattr("eoren.training.settings._MOST_NUMBERS", 2**100)  # below the limit, and still too much
+    monkeypatch.setattr("eoren.training.settings._MAX_NUMBERS", 2**100)  # below the limit, and still too much
     assert "not enough memory" in refused(*wide)
 
 

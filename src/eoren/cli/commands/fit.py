@@ -103,7 +103,7 @@ def fit(
     with held(output, checkpoint, image, resume, overwrite):
         from eoren.model.devices import choose_device
         from eoren.training.fit import fit as run
-        from eoren.training.settings import make_settings
+        from eoren.training.presets import make_settings
 
         settings = make_settings(preset, **changes)
         choose_device(device)
@@ -339,6 +339,8 @@ def _as_json(result: "FitResult", output: Path) -> dict[str, Any]:
     return {
         "file": str(output),
         **result.metrics.as_dict(),
+        "bytes": result.bytes,
+        "bits_per_pixel": result.bits_per_pixel,
         "steps": result.steps,
         "seconds": round(result.seconds, 3),
         "ended": result.ended,
@@ -353,7 +355,7 @@ def _print_summary(result: "FitResult", output: Path) -> None:
     width, height = result.field.size
     console.print_table(
         {
-            "file": f"{output} ({console.byte_size(metrics.bytes)}, {metrics.bits_per_pixel:.2f} bits per pixel)",
+            "file": f"{output} ({console.byte_size(result.bytes)}, {result.bits_per_pixel:.2f} bits per pixel)",
             "picture": f"{width} x {height}, {console.channel_names(result.field.channels)}",
             "function": f"{metrics.parameters:,} parameters, {result.settings.bits} bits each",
             "psnr": console.decibels(metrics.psnr),

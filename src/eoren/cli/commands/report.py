@@ -24,11 +24,13 @@ def evaluate(
     field = load(file, device=choose_device(device))
     pixels = console.read_source_image(image).pixels
     try:
-        metrics = measure(field, pixels, stored_bytes=file.stat().st_size)
+        metrics = measure(field, pixels)
     except EorenError as error:
         raise EorenError(f"{image}: {error}") from None
+    size, (width, height) = file.stat().st_size, field.size
+    bits_per_pixel = 8 * size / (width * height)
     if as_json:
-        console.print_json(metrics.as_dict())
+        console.print_json({**metrics.as_dict(), "bytes": size, "bits_per_pixel": bits_per_pixel})
         return
     console.print_table(
         {
@@ -37,8 +39,8 @@ def evaluate(
             "gradient_psnr": console.decibels(metrics.gradient_psnr),
             "ssim": f"{metrics.ssim:.4f}",
             "parameters": f"{metrics.parameters:,}",
-            "bytes": f"{metrics.bytes:,}",
-            "bits_per_pixel": f"{metrics.bits_per_pixel:.3f}",
+            "bytes": f"{size:,}",
+            "bits_per_pixel": f"{bits_per_pixel:.3f}",
         }
     )
 
