@@ -19,6 +19,7 @@ from eoren.dataset.shards import ShardJob, ShardResult, Watch, Work, failure
 from eoren.dataset.sources import decode_content
 from eoren.errors import EorenError, ImageError
 from eoren.evaluation.metrics import METRICS, evaluate
+from eoren.field.mosaic import SirenMosaic
 from eoren.field.provenance import Provenance
 from eoren.field.schema import whole_number
 from eoren.fs.safetensors_layout import check_layout

@@ -9,8 +9,8 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from eoren.errors import EorenError
 
@@ -34,7 +34,7 @@ def sha256(path: str | Path) -> str:
 
 
 @contextmanager
-def open_regular(path: str | Path) -> Iterator[tuple[BinaryIO, int]]:
+def open_regular(path: str | Path) -> Iterator[tuple[BufferedReader, int]]:
     """Open a regular file for reading. Others are refused: a named pipe would block, /dev/zero would never end.
 
     Yields:
