@@ -265,7 +265,7 @@ def test_one_start_for_all_makes_weights_near(store, tmp_path):
         ({"workers": 0}, "workers is 0"),
         ({"engine": "dask"}, "engine 'dask' is unknown"),
         ({"address": "here:1"}, "address 'here:1' is that of a Ray cluster"),
-        ({"width": "x"}, "width is 'x'"),
+        ({"width": "x"}, "width must be of type int, got 'x'"),
     ],
     ids=str,
 )
