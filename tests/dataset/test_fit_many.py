@@ -292,7 +292,7 @@ def test_same_start_makes_weights_similar(store, tmp_path):
         ({"workers": 0}, "workers must be 1 or more, got 0"),
         ({"executor": "dask"}, "executor must be one of local, ray, got 'dask'"),
         ({"address": "here:1"}, "address 'here:1' is for a Ray cluster"),
-        ({"width": "x"}, "width is 'x'"),
+        ({"width": "x"}, "width must be of type int, got 'x'"),
     ],
     ids=str,
 )

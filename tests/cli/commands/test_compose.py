@@ -146,7 +146,7 @@ CLONE = ["clone", "source.png", "target.png", "--mask"]
         ),
         ([*CLONE, "mask.png", "-o", "a.png", "--json"], "a.png: an image is not fitted"),
         ([*CLONE, "mask.png", "-o", "a.png", "--solver", "network"], "a.png: --solver network makes a function"),
-        ([*CLONE, "mask.png", "-o", "a.eoren", "--steps", "-1"], "steps is -1"),
+        ([*CLONE, "mask.png", "-o", "a.eoren", "--steps", "-1"], "steps must be zero or a positive number, got -1"),
         ([*CLONE, "mask.png", "-o", "a.eoren", "--preset", "foo"], "preset 'foo' is unknown"),
         ([*CLONE, "mask.png", "-o", "a.eoren", "--resume"], "a.eoren.resume: does not exist"),
         ([*CLONE, "mask.png", "-o", "a.eoren", "--seed", "-1"], "--seed is -1"),
