@@ -1,4 +1,6 @@
+import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import typer.main
 
 from eoren import __version__
 from eoren.cli import app
+from eoren.errors import EorenError
 
 COMMANDS = [*typer.main.get_command(app).commands]
 # The program as the shell starts it, telling afterwards whether it has loaded what takes time.
@@ -178,3 +181,32 @@ def test_faults_of_our_own_are_not_hidden(picture, monkeypatch):
     monkeypatch.setattr("eoren.image.io.read_source_image", fault)
     with pytest.raises(RuntimeError, match="a bug"):
         main(["fit", str(picture)])
+
+
+@pytest.mark.parametrize(("option", "levels"), [([], []), (["-v"], ["INFO"]), (["-vv"], ["DEBUG", "INFO"])])
+def test_verbose_prints_log_records(eoren, field_file, monkeypatch, option, levels):
+    logger = logging.getLogger("eoren.field")
+    before = (logging.getLogger("eoren").level, [*logging.getLogger("eoren").handlers])
+
+    def load(*_, **__):
+        logger.debug("two\nlines")
+        logger.info("%d numbers", 5)
+        raise EorenError("stopped")
+
+    monkeypatch.setattr("eoren.field.serialization.load", load)
+    lines = {"DEBUG": "eoren: DEBUG: eoren.field: two lines\n", "INFO": "eoren: INFO: eoren.field: 5 numbers\n"}
+    status, out, err = eoren(*option, "info", field_file)
+    assert (status, out, err) == (2, "", "".join(lines[level] for level in levels) + "eoren: stopped\n")
+    assert (logging.getLogger("eoren").level, logging.getLogger("eoren").handlers) == before
+
+
+def test_help_is_fast():
+    """At most 0.3 seconds of processor time beyond that of Python itself."""
+
+    def seconds(*arguments):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(seconds("-m", "eoren", "--help") - seconds("-c", "pass") for _ in range(3)) < 0.3

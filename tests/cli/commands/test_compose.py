@@ -54,6 +54,12 @@ def test_pictures_are_the_exact_colours(eoren, scene):
         np.testing.assert_array_equal(pixels(f"{name}.png"), as_written(composition.colors))
 
 
+def test_json_of_an_image(eoren, scene):
+    status, out, _ = eoren("mix", "target.png", "target.png", "-o", "a.png", "--json")
+    assert status == 0
+    assert json.loads(out) == {"file": "a.png", "width": 22, "height": 18, "bytes": (scene / "a.png").stat().st_size}
+
+
 def test_functions(eoren, scene):
     status, out, err = eoren(
         "clone", "source.png", "target.png", "--mask", "mask.png", "--offset", "4,5", "-o", "a.eoren", *FAST, "--json"
@@ -143,12 +149,12 @@ CLONE = ["clone", "source.png", "target.png", "--mask"]
         ([*CLONE, "mask.png", "-o", "a.eoren", "--steps", "-1"], "steps is -1"),
         (
             [*CLONE, "mask.png", "-o", "a.eoren", "--preset", "foo"],
-            "Invalid value for '--preset': 'foo' is not one of 'fast', 'balanced'",
+            "'foo' is not one of",
         ),
         ([*CLONE, "mask.png", "-o", "a.eoren", "--resume"], "a.eoren.resume: does not exist"),
         (
             [*CLONE, "mask.png", "-o", "a.eoren", "--seed", "-1"],
-            "Invalid value for '--seed': -1 is not in the range 0<=x<=4294967295",
+            "--seed must be from 0 to 4294967295, got -1",
         ),
         ([*CLONE, "mask.png", "-o", "a.png", "--device", "tpu"], "device 'tpu' is unknown"),
         (["mix", "source.png", "target.png", "-o", "a.png", "--weight", "2"], "weight is 2"),

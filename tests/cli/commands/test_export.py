@@ -1,3 +1,4 @@
+import json
 import re
 
 import onnx
@@ -20,6 +21,13 @@ def test_writes_what_it_says(eoren, field_file, folder, to):
         assert text.startswith({"glsl": b"#version 300 es\n", "html": b"<!DOCTYPE html>"}[to])
     if to == "html":
         assert b"<title>tiny</title>" in text
+
+
+def test_json(eoren, field_file, folder):
+    status, out, err = eoren("export", field_file, "--to", "glsl", "-o", "a.glsl", "--json")
+    assert (status, err) == (0, "")
+    files = [{"file": name, "bytes": (folder / name).stat().st_size} for name in ("a.glsl", "a.glsl.bin")]
+    assert json.loads(out) == {"files": files}
 
 
 @pytest.mark.parametrize("to", KINDS)

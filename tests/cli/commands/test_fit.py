@@ -14,7 +14,6 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from eoren.cli import fitting
-from eoren.cli.options import parse_value
 from eoren.errors import EorenError
 
 SMALL = ["--set", "width=8", "--set", "depth=2", "--set", "tile=none"]
@@ -152,22 +151,6 @@ def test_lines_now_and_then_where_there_is_no_terminal(eoren, picture, monkeypat
     assert all(re.fullmatch(line, each) for each in lines)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "shown"), [(0.2, "0:00"), (59.6, "1:00"), (3599.0, "59:59"), (36610.0, "10:10:10")]
-)
-def test_clock(seconds, shown):
-    assert fitting.format_duration(seconds) == shown
-
-
-@pytest.mark.parametrize(
-    ("word", "value"),
-    [("12", 12), ("1e-3", 0.001), ("true", True), ("False", False), ("none", None), ("muon", "muon"), ("1+1", "1+1")],
-)
-def test_words_of_set(word, value):
-    assert parse_value(word) == value
-    assert type(parse_value(word)) is type(value)
-
-
 # What is refused.
 
 
@@ -184,15 +167,15 @@ def test_words_of_set(word, value):
         (["--until-psnr", "nan"], "until_psnr is nan"),
         (
             ["--seed", "-1"],
-            "Invalid value for '--seed': -1 is not in the range 0<=x<=4294967295; see eoren fit --help",
+            "--seed must be from 0 to 4294967295, got -1",
         ),
-        (["--seed", "4294967296"], "Invalid value for '--seed': 4294967296 is not"),
+        (["--seed", "4294967296"], "--seed must be from 0 to 4294967295, got 4294967296"),
         (["--bits", "7"], "bits 7 is unknown; choose one of 32, 16, 8"),
         (
             ["--objective", "foo"],
-            "Invalid value for '--objective': 'foo' is not one of 'gradient', 'pixel', 'sobolev'",
+            "'foo' is not one of",
         ),
-        (["--preset", "foo"], "Invalid value for '--preset': 'foo' is not one of 'fast', 'balanced'"),
+        (["--preset", "foo"], "'foo' is not one of"),
         (["--device", "tpu"], "device 'tpu' is unknown; choose one of auto, cpu, cuda, mps"),
         (["--set", "foo=1"], "setting 'foo' is unknown; choose one of"),
         (["--set", "width=0"], "width is 0"),

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import eoren as library
+from eoren.errors import EorenError
 
 
 @pytest.fixture
@@ -30,6 +31,27 @@ def test_all_is_fitted_and_failures_are_named(eoren, pictures):
     assert err.splitlines()[1] == "eoren: 1 failed; column 'error' of store/index gives the reasons"
     status, out, _ = eoren("fit-many", pictures, "-o", "store", "--steps", 2, "--json", "--quiet")
     assert (status, json.loads(out)) == (3, {"store": "store", "pictures": 3, "failed": 1, "earlier": 3})
+
+
+def test_export_of_a_store_as_json(eoren, pictures):
+    eoren("fit-many", pictures, "-o", "store", "--steps", 1, "-q")
+    status, out, err = eoren("export", "store", "-o", "out", "--json", "-q")
+    assert (status, err, json.loads(out)) == (0, "", {"folder": "out", "count": 2})
+
+
+@pytest.mark.parametrize("option", ["--executor", "--engine"])
+def test_executor(eoren, pictures, monkeypatch, option):
+    """--engine is the old name of --executor."""
+    engines = []
+
+    def fit_many(*_, engine, **__):
+        engines.append(engine)
+        raise EorenError("stopped")
+
+    monkeypatch.setattr("eoren.dataset.fit_many.fit_many", fit_many)
+    notice = "" if option == "--executor" else "eoren: --engine is deprecated; use --executor\n"
+    assert eoren("fit-many", pictures, "-o", "store", option, "ray") == (2, "", f"{notice}eoren: stopped\n")
+    assert engines == ["ray"]
 
 
 def test_info_of_a_store(eoren, pictures):
@@ -102,10 +124,10 @@ def test_interruption_says_how_to_go_on(eoren, pictures, monkeypatch):
     ("options", "message"),
     [
         (["--set", "until-psnr=30"], "--set cannot change until_psnr, got 'until-psnr=30'"),
-        (["--preset", "tiny"], "Invalid value for '--preset': 'tiny' is not one of"),
+        (["--preset", "tiny"], "'tiny' is not one of"),
         (["--address", "a:1"], "address 'a:1' is that of a Ray cluster"),
         (["--workers", "0"], "workers is 0"),
-        (["--seed", "-1"], "Invalid value for '--seed': -1"),
+        (["--seed", "-1"], "--seed must be from 0 to 4294967295, got -1"),
     ],
     ids=str,
 )

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -68,6 +69,12 @@ def test_colours_are_those_of_the_picture(rendered, tiny):
 )
 def test_size(rendered, options, size):
     assert rendered("a.png", *options).shape == (size[1], size[0], 3)
+
+
+def test_json(eoren, field_file, folder):
+    status, out, err = eoren("render", field_file, "-o", "a.png", "--scale", 2, "--json")
+    assert (status, err) == (0, "")
+    assert json.loads(out) == {"file": "a.png", "width": 48, "height": 40, "bytes": (folder / "a.png").stat().st_size}
 
 
 def test_scale_size():
