@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 _OPERAND_HELP = "An image or an .eoren file, or sample:astronaut."
 Operand = Annotated[str, Argument(metavar="IMAGE", help=_OPERAND_HELP)]
-Mask = Annotated[str, Option(metavar="PATH", help="White selects a pixel, black does not; gray selects it partly.")]
+Mask = Annotated[str, Option(metavar="PATH", help="White selects, black does not, gray selects partly.")]
 Output = Annotated[
-    Path, Option("--output", "-o", metavar="PATH", help="An .eoren file, or an image, which needs no fit.")
+    Path, Option("--output", "-o", metavar="PATH", help="An .eoren file, or an image.")
 ]
 Solver = Annotated[
-    Literal["exact", "network"], Option(help="exact, or the paper's way: gradients and channel tuning alone.")
+    Literal["exact", "network"], Option(help="network: gradients and channel tuning alone.")
 ]
 
 
@@ -33,11 +33,11 @@ def mix(
     output: Output,
     weight: Annotated[float, Option(metavar="W", help="Weight of the first image's gradient, 0 to 1.")] = 0.5,
     keep_edges: Annotated[
-        bool, Option("--keep-edges", help="Take the stronger of the two gradients everywhere instead.")
+        bool, Option("--keep-edges", help="Take the stronger gradient everywhere.")
     ] = False,
     fit: Annotated[
         Literal["crop", "pad", "resize"],
-        Option(help="If the sizes differ: crop both, pad both, or resize the second."),
+        Option(help="Different sizes: crop or pad both, or resize B."),
     ] = "crop",
     solver: Solver = "exact",
     *,
@@ -60,14 +60,14 @@ def clone(
     mask: Mask,
     output: Output,
     offset: Annotated[
-        str, Option(metavar="X,Y", help="Position of the source's first pixel in the target, in pixels.")
+        str, Option(metavar="X,Y", help="Position of the source in the target, in pixels.")
     ] = "0,0",
     mode: Annotated[
         Literal["import", "mixed", "average"],
-        Option(help="Gradients: the source's (import), the stronger (mixed), or the average."),
+        Option(help="Gradients: the source's, the stronger, or the average."),
     ] = "import",
     keep_color: Annotated[
-        float, Option(metavar="W", help="How strongly to keep the source's own colours; 0.01 is moderate.")
+        float, Option(metavar="W", help="Weight of the source's own colours, such as 0.01.")
     ] = 0.0,
     solver: Solver = "exact",
     *,
@@ -97,7 +97,7 @@ def fill(
     output: Output,
     method: Annotated[
         Literal["membrane", "biharmonic"],
-        Option(help="membrane, or biharmonic, which also continues the slopes into the hole."),
+        Option(help="biharmonic also continues the slopes."),
     ] = "membrane",
     solver: Solver = "exact",
     *,
