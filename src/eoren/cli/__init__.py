@@ -72,10 +72,7 @@ def _root(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit.
-
-    The exit status is 0 on success, 2 for wrong input or what is not possible, 3 if some of many images failed, and
-    130 after an interruption.
+    """Run the command line, and exit with a status that ``eoren --help`` explains.
 
     Args:
         arguments: arguments after the program's name; by default those of the process.

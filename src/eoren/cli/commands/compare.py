@@ -26,13 +26,11 @@ def compare(
         float | None, Option(metavar="N", help="Epochs of the first round; by default the scale's.")
     ] = None,
     seconds: Annotated[
-        float | None,
-        Option(metavar="S", help="Seconds of the second round; by default EoREN's."),
+        float | None, Option(metavar="S", help="Seconds of the second round; by default EoREN's.")
     ] = None,
     size: Annotated[int, Option(metavar="N", help="Longer side, in pixels, that the image is reduced to.")] = 256,
     scale: Annotated[
-        Literal["small", "paper"],
-        Option(help="Size of the networks: small (minutes) or paper (hours)."),
+        Literal["small", "paper"], Option(help="Size of the networks: small (minutes) or paper (hours).")
     ] = "small",
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,

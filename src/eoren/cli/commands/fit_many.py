@@ -22,8 +22,7 @@ Executor = Literal["local", "ray"]
 
 def fit_many(
     sources: Annotated[
-        list[str],
-        Argument(metavar="SOURCE...", help="Folder, pattern, zip, tar, IDX file (MNIST) or image files."),
+        list[str], Argument(metavar="SOURCE...", help="Folder, pattern, zip, tar, IDX file (MNIST) or image files.")
     ],
     output: Annotated[
         Path, Option("--output", "-o", metavar="STORE", help="Folder to write; existing results are kept.")
@@ -38,9 +37,7 @@ def fit_many(
         bool, Option("--same-start", help="Start all from one network, to compare weights.")
     ] = False,
     setting: options.Set = None,
-    shard: Annotated[
-        int | None, Option(metavar="N", help="Images per file; a kill loses at most one file.")
-    ] = None,
+    shard: Annotated[int | None, Option(metavar="N", help="Images per file; a kill loses at most one file.")] = None,
     device: options.Device = "auto",
     executor: Annotated[Executor, Option(help="Run shards on this machine or on Ray.")] = "local",
     engine: Annotated[Executor | None, Option(hidden=True)] = None,

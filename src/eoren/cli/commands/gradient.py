@@ -17,12 +17,10 @@ def gradient(
         Option(help="A stencil, or the quintic spline through the pixels."),
     ] = "central",
     adjust: Annotated[
-        bool,
-        Option("--adjust/--no-adjust", help="Gradient with Magnitude Adjustment, or bare."),
+        bool, Option("--adjust/--no-adjust", help="Gradient with Magnitude Adjustment, or bare.")
     ] = True,
     by: Annotated[
-        Literal["ramp", "magnitude"],
-        Option(help="By the response to a ramp, or by the paper's sum|F|."),
+        Literal["ramp", "magnitude"], Option(help="By the response to a ramp, or by the paper's sum|F|.")
     ] = "ramp",
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,

@@ -13,9 +13,7 @@ from eoren.errors import EorenError
 def view(
     paths: Annotated[list[Path], Argument(metavar="FILE...", help=".eoren files.")],
     compare: Annotated[str | None, Option(metavar="IMAGE", help="The image that the fields were fitted to.")] = None,
-    host: Annotated[
-        str, Option(metavar="ADDRESS", help="0.0.0.0 admits other machines.")
-    ] = "127.0.0.1",
+    host: Annotated[str, Option(metavar="ADDRESS", help="0.0.0.0 admits other machines.")] = "127.0.0.1",
     port: Annotated[int, Option(metavar="N", help="Port to listen on; 0 selects a free one.")] = 0,
     no_browser: options.NoBrowser = False,
     device: options.Device = "auto",
