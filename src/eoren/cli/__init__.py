@@ -19,6 +19,7 @@ from contextlib import ExitStack, suppress
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer import Option
 from typer.exceptions import TyperException
 
 from eoren._version import __version__
@@ -58,16 +59,22 @@ _session = ExitStack()
 """Resources that the root options open for the command that follows."""
 
 
-@app.callback(invoke_without_command=True)
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-    verbose: Annotated[
-        int, typer.Option("--verbose", "-v", count=True, help="Print log records to stderr; -vv includes DEBUG.")
-    ] = 0,
-) -> None:
-    if version:
+def _print_version(requested: bool) -> bool:
+    if requested:
         typer.echo(__version__)
         raise typer.Exit
+    return requested
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+    verbose: Annotated[
+        int, Option("--verbose", "-v", count=True, help="Print log records to stderr; -vv includes DEBUG.")
+    ] = 0,
+) -> None:
     _session.enter_context(console.log_to_stderr(verbose))
 
 

@@ -75,7 +75,7 @@ def test_wrong_options(refused, picture, folder, monkeypatch, options, message):
     assert message in refused("compare", picture, *options)
 
 
-def test_pictures_that_are_none(refused, folder):
+def test_invalid_images(refused, folder):
     (folder / "empty.png").touch()
     for name in ("empty.png", "missing.png"):
         assert refused("compare", name, "-o", "r.html").startswith(f"{name}: ")
@@ -83,7 +83,7 @@ def test_pictures_that_are_none(refused, folder):
 
 @pytest.fixture
 def _interruptible():
-    """Shells let their background jobs ignore Ctrl-C, and so would the tests."""
+    """Restore the default handler of Ctrl-C, which shells disable in background jobs."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -92,7 +92,7 @@ def _interruptible():
 @pytest.mark.usefixtures("_interruptible")
 @pytest.mark.parametrize("when", ["equal epochs", "equal time", "report"])
 def test_interrupted(eoren, picture, folder, monkeypatch, when):
-    """Ctrl-C at any time: one line, and what was there before stays."""
+    """Ctrl-C at any time prints one line and keeps existing files."""
     (folder / "r.html").write_text("old")
     run = experiment.compare
 

@@ -21,21 +21,21 @@ def test_names_of_the_metrics(metrics):
 
 
 def test_colour_metrics_are_those_of_scikit_image(eoren, metrics, field_file, tiny):
-    eoren("render", field_file, "-o", "said.npy")
-    eoren("render", field_file, "-o", "said.png")
-    said, image = np.load("said.npy").clip(0, 1).astype(np.float64), tiny / 255.0
-    with Image.open("said.png") as shown:
+    eoren("render", field_file, "-o", "rendered.npy")
+    eoren("render", field_file, "-o", "rendered.png")
+    rendered, image = np.load("rendered.npy").clip(0, 1).astype(np.float64), tiny / 255.0
+    with Image.open("rendered.png") as shown:
         in_8_bits = np.asarray(shown)
-    assert metrics["psnr"] == pytest.approx(peak_signal_noise_ratio(image, said, data_range=1), abs=1e-3)
+    assert metrics["psnr"] == pytest.approx(peak_signal_noise_ratio(image, rendered, data_range=1), abs=1e-3)
     assert metrics["psnr_8bit"] == pytest.approx(peak_signal_noise_ratio(tiny, in_8_bits), abs=1e-3)
     options = {"channel_axis": -1, "gaussian_weights": True, "data_range": 1.0}
-    assert metrics["ssim"] == pytest.approx(structural_similarity(image, said, **options), abs=1e-4)
+    assert metrics["ssim"] == pytest.approx(structural_similarity(image, rendered, **options), abs=1e-4)
 
 
 def test_gradient_psnr_is_that_of_the_files(eoren, metrics, field_file, picture):
-    eoren("render", field_file, "--show", "gradient", "-o", "said.npy")
+    eoren("render", field_file, "--show", "gradient", "-o", "rendered.npy")
     eoren("gradient", picture, "--filter", "spline", "-o", "true.npy")
-    error = (np.load("said.npy").astype(np.float64) - np.load("true.npy")) / [24, 20]
+    error = (np.load("rendered.npy").astype(np.float64) - np.load("true.npy")) / [24, 20]
     assert metrics["gradient_psnr"] == pytest.approx(-10 * np.log10(np.mean(error**2)), abs=1e-3)
 
 
@@ -58,7 +58,7 @@ def test_table(eoren, metrics, field_file, picture):
     assert int(rows["bytes"].replace(",", "")) == metrics["bytes"]
 
 
-def test_what_fit_says_is_what_evaluate_finds(eoren, picture):
+def test_fit_and_evaluate_report_the_same_metrics(eoren, picture):
     options = ["--steps", 5, "--set", "width=8", "--set", "depth=2", "--bits", 8, "--json"]
     fitted = json.loads(eoren("fit", picture, "-o", "a.eoren", *options)[1])
     evaluated = json.loads(eoren("evaluate", "a.eoren", picture, "--json")[1])
@@ -75,7 +75,7 @@ def test_exact_field(eoren):
     assert eoren("evaluate", "flat.eoren", "flat.npy")[0] == 0
 
 
-def test_other_pictures(refused, field_file, tiny, folder, picture):
+def test_images_of_another_size(refused, field_file, tiny, folder, picture):
     Image.fromarray(tiny[:, :-1]).save("narrow.png")
     Image.fromarray(tiny[..., 0]).save("gray.png")
     Image.fromarray(tiny.transpose(1, 0, 2)).save("turned.png")

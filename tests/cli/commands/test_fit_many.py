@@ -23,7 +23,7 @@ def pictures(folder):
     return folder / "pictures"
 
 
-def test_all_is_fitted_and_failures_are_named(eoren, pictures):
+def test_failures_are_listed(eoren, pictures):
     status, out, err = eoren("fit-many", pictures, "-o", "store", "--steps", 2)
     assert status == 3
     assert out.splitlines()[1] == "pictures  3, 3 of them in this run"
@@ -60,10 +60,15 @@ def test_info_of_a_store(eoren, pictures):
     assert (status, err) == (0, "")
     rows = dict(line.split(maxsplit=1) for line in out.splitlines())
     assert (rows["pictures"], rows["size"], rows["labels"]) == ("3, 1 of them failed", "14 x 12, gray", "1")
-    said = json.loads(eoren("info", "store", "--json")[1])
-    assert (said["pictures"], said["failed"], said["sizes"], said["same_start"]) == (3, 1, [[14, 12, 1, 2]], True)
+    values = json.loads(eoren("info", "store", "--json")[1])
+    assert (values["pictures"], values["failed"], values["sizes"], values["same_start"]) == (
+        3,
+        1,
+        [[14, 12, 1, 2]],
+        True,
+    )
     psnr = library.Collection("store").index["psnr"].drop_null().to_numpy()
-    assert said["psnr"] == pytest.approx(psnr.mean())
+    assert values["psnr"] == pytest.approx(psnr.mean())
 
 
 def test_export(eoren, pictures, refused):
@@ -77,7 +82,7 @@ def test_export(eoren, pictures, refused):
     assert "out: has files; give --overwrite" in refused("export", "store", "-o", "out")
 
 
-def test_an_interrupted_export_goes_on(eoren, pictures, refused, monkeypatch):
+def test_interrupted_export_can_be_repeated(eoren, pictures, refused, monkeypatch):
     eoren("fit-many", pictures, "-o", "store", "--steps", 1, "-q")
     save, calls = library.save, []
 
@@ -100,7 +105,7 @@ def test_an_interrupted_export_goes_on(eoren, pictures, refused, monkeypatch):
     assert "is the store itself" in refused("export", "store", "-o", "store", "--overwrite")
 
 
-def test_names_of_strangers_lead_nowhere_else(eoren, pictures, folder):
+def test_untrusted_names_stay_in_the_output_folder(eoren, pictures, folder):
     with zipfile.ZipFile("bad.zip", "w") as archive:
         archive.write(pictures / "b.png", "/evil.png")
     assert eoren("fit-many", "bad.zip", "-o", "store", "--steps", 1, "-q")[0] == 0
@@ -110,7 +115,7 @@ def test_names_of_strangers_lead_nowhere_else(eoren, pictures, folder):
     assert [path.relative_to(folder).as_posix() for path in folder.rglob("*evil*")] == ["out/0-evil.png"]
 
 
-def test_interruption_says_how_to_go_on(eoren, pictures, monkeypatch):
+def test_interruption(eoren, pictures, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
@@ -131,11 +136,11 @@ def test_interruption_says_how_to_go_on(eoren, pictures, monkeypatch):
     ],
     ids=str,
 )
-def test_mistakes(refused, pictures, options, message):
+def test_wrong_arguments(refused, pictures, options, message):
     assert message in refused("fit-many", pictures, "-o", "store", *options)
 
 
-def test_what_is_no_source_or_store(refused, pictures):
+def test_invalid_sources_and_stores(refused, pictures):
     assert "cannot be read" in refused("fit-many", "nowhere", "-o", "store")
     assert "is no store" in refused("info", pictures)
     assert "is no store" in refused("export", pictures, "-o", "out")
@@ -163,7 +168,7 @@ def test_names_that_are_not_utf8_are_escaped(eoren, pictures):
     assert library.Collection("store").labels == ["cat", "\\udce9"]
 
 
-def test_a_damaged_archive_is_no_success(eoren, pictures):
+def test_damaged_archive(eoren, pictures):
     with tarfile.open("some.tar", "w") as archive:
         archive.add(pictures / "b.png", "b.png")
         second = archive.fileobj.tell()

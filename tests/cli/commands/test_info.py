@@ -51,23 +51,23 @@ def test_info(eoren, field_file, picture):
     metrics = json.loads(eoren("evaluate", field_file, picture, "--json")[1])
     status, out, err = eoren("info", field_file, "--json")
     assert (status, err) == (0, "")
-    said = json.loads(out)
+    values = json.loads(out)
     expected = {"width": 24, "height": 20, "channels": 3, "bits": 16, "seed": 3, "steps": 150, "depth": 2}
-    assert expected.items() <= said.items()
-    assert said["source_sha256"] == hashlib.sha256(picture.read_bytes()).hexdigest()
-    assert {name: said[name] for name in ("parameters", "bytes", "bits_per_pixel")} == {
+    assert expected.items() <= values.items()
+    assert values["source_sha256"] == hashlib.sha256(picture.read_bytes()).hexdigest()
+    assert {name: values[name] for name in ("parameters", "bytes", "bits_per_pixel")} == {
         name: metrics[name] for name in ("parameters", "bytes", "bits_per_pixel")
     }
-    assert said["metrics"] == pytest.approx(
+    assert values["metrics"] == pytest.approx(
         {name: metrics[name] for name in ("psnr", "psnr_8bit", "gradient_psnr", "ssim")}
     )
     status, out, err = eoren("info", field_file)
     assert (status, err) == (0, "")
-    for part in ("24 x 20, RGB", "seed 3", said["source_sha256"], f"{metrics['psnr']:.2f} dB"):
+    for part in ("24 x 20, RGB", "seed 3", values["source_sha256"], f"{metrics['psnr']:.2f} dB"):
         assert part in out
 
 
-def test_files_that_are_no_field(refused, field_file, picture, folder):
+def test_invalid_field_files(refused, field_file, picture, folder):
     (folder / "empty.eoren").touch()
     (folder / "noise.eoren").write_bytes(np.random.default_rng(0).bytes(5000))
     save_file({"a": np.zeros(3)}, "foreign.eoren")
@@ -78,7 +78,7 @@ def test_files_that_are_no_field(refused, field_file, picture, folder):
 
 @pytest.mark.parametrize("part", range(20))
 def test_damaged_fields(eoren, field_file, part):
-    """Cut off or with wrong bytes: read all the same, or refused in one line."""
+    """A truncated or corrupted file is read correctly or refused in one line."""
     generator = np.random.default_rng(part)
     content = np.frombuffer(field_file.read_bytes(), np.uint8)
     for _ in range(5):

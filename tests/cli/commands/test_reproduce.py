@@ -7,13 +7,13 @@ from eoren.experiments.paper import gma
 def test_gma(eoren, folder):
     status, out, err = eoren("reproduce", "gma", "-o", "out")
     assert (status, out, err) == (0, "out/gma.md\n", "")
-    said = (folder / "out" / "gma.md").read_text()
-    assert "`eoren reproduce gma --scale small --seed 0`" in said
-    assert re.search(r"- processor: \S", said)
+    summary = (folder / "out" / "gma.md").read_text()
+    assert "`eoren reproduce gma --scale small --seed 0`" in summary
+    assert re.search(r"- processor: \S", summary)
     assert {path.suffix for path in (folder / "out").iterdir()} == {".md", ".csv", ".png", ".svg"}
 
 
-def test_mistakes(refused, folder):
+def test_wrong_arguments(refused, folder):
     (folder / "file").touch()
     assert "'fig2' is not one of 'gma'" in refused("reproduce", "fig2")
     assert refused("reproduce", "gma", "-o", "file").startswith("file: is a file")
@@ -46,7 +46,7 @@ def test_unknown_scale(refused):
     assert "'tiny'" in refused("reproduce", "gma", "-o", "out", "--scale", "tiny")
 
 
-def test_pictures_that_are_missing_are_missed_before_any_work(refused, folder, monkeypatch):
+def test_missing_data_sets_are_reported_before_any_work(refused, folder, monkeypatch):
     (folder / "out").mkdir()
     monkeypatch.delenv("EOREN_DATA", raising=False)
     monkeypatch.setitem(__import__("sys").modules, "pooch", None)
