@@ -16,11 +16,11 @@ from time import perf_counter
 import torch
 
 import eoren
-import eoren.backends.native
 from benchmarks.record import data, sgemm_peak, write_table
-from eoren.backends.dispatch import Engine
+from eoren.backends.base import StepBatch
+from eoren.backends.native_library import target
 from eoren.image.io import read_image
-from eoren.model.siren import flops
+from eoren.model.siren import training_flops
 from eoren.training.settings import make_settings
 from eoren.training.trainer import Trainer
 
@@ -55,7 +55,7 @@ def main() -> None:
                     seconds[f"{name} gradient"].append(found[0])
                     seconds[f"{name} step"].append(found[1])
         trainer = trainers["native"]
-        work = flops(trainer.siren, 3) * trainer.points_per_step * trainer.siren.batch
+        work = training_flops(trainer.siren, 3) * trainer.points_per_step * trainer.siren.batch
         for name, times in seconds.items():
             own = median(times)
             rows.append(
@@ -71,14 +71,13 @@ def main() -> None:
                 }
             )
         rows += rendering(image, parameters, width)
-    write_table("engine", rows, [f"native target: {eoren.backends.native.target()}"])
+    write_table("engine", rows, [f"native target: {target()}"])
 
 
 def differentiate(trainer: Trainer) -> None:
     """The gradient of a step, without the optimisers."""
-    engine: Engine = trainer._engine
     points, tiles = trainer._points_of_step(0), torch.arange(trainer.siren.batch)
-    engine.differentiate(tiles, points, trainer._passes(), trainer.tuning, None, lambda: False)
+    trainer._loss_gradient(StepBatch(tiles, points, trainer._passes(), trainer.tuning), None, lambda: False)
 
 
 def rendering(image: object, parameters: int, width: int) -> list[dict[str, object]]:

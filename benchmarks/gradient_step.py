@@ -12,7 +12,7 @@ from time import perf_counter
 import torch
 
 from benchmarks.record import sgemm_peak, write_table
-from eoren.model.siren import Siren, flops, initialise, propagate
+from eoren.model.siren import Siren, training_flops
 from eoren.training.settings import make_settings
 from eoren.training.trainer import Trainer
 
@@ -29,7 +29,7 @@ def double_backpropagation(siren: Siren, target: torch.Tensor, chunk: int) -> li
     total = [torch.zeros_like(p) for p in leaves]
     for part, goal in zip(points.split(chunk, 1), target.split(chunk), strict=True):
         local = part.clone().requires_grad_()
-        said = propagate(own, local)[0, 0]
+        said = own(local)[0, 0]
         slopes = [torch.autograd.grad(said[:, c].sum(), local, create_graph=True)[0][0] for c in range(said.shape[1])]
         error = torch.stack(slopes, 1) / (SIDE / 2) - goal
         loss = error.square().sum() / (target.shape[0] * target.shape[1])
@@ -50,7 +50,7 @@ def main() -> None:
     """Measure and write results/gradient_step.tsv."""
     image = torch.rand(SIDE, SIDE, 3, generator=torch.Generator().manual_seed(0)).numpy()
     trainer = Trainer.of_picture(image, make_settings("paper"), seed=0, device=torch.device("cpu"))
-    siren = initialise(1, width=256, depth=5, channels=3, generator=torch.Generator().manual_seed(0))
+    siren = Siren.init(1, width=256, depth=5, channels=3, generator=torch.Generator().manual_seed(0))
     target = trainer.gradient_target
     assert target is not None
     ways: dict[str, Callable[[], object]] = {
@@ -76,7 +76,7 @@ def main() -> None:
         }
         for name, times in seconds.items()
     ]
-    share = flops(siren, 3) * SIDE**2 / own / peak
+    share = training_flops(siren, 3) * SIDE**2 / own / peak
     write_table("gradient_step", rows, [f"our matrix products alone reach {share:.0%} of the sgemm peak"])
 
 

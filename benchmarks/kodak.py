@@ -20,7 +20,7 @@ import torch
 
 import eoren
 from benchmarks.record import data, run_eoren, sgemm_peak, write_table
-from eoren.model.siren import flops
+from eoren.model.siren import training_flops
 from eoren.training.settings import Settings
 from eoren.training.trainer import Trainer
 
@@ -57,7 +57,7 @@ def share_of_peak(picture: Path, settings: Settings) -> float:
     seconds = (perf_counter() - start) / TIMED
     points = trainer.patches.most / -(-trainer.patches.most // trainer.points_per_step)
     axes = 0 if trainer.objective.gradient == 0 else 1 if settings.alternate else 2
-    work = points * trainer.siren.batch * flops(trainer.siren, 1 + axes)
+    work = points * trainer.siren.batch * training_flops(trainer.siren, 1 + axes)
     return work / seconds / sgemm_peak() / 1e9
 
 

@@ -27,11 +27,11 @@ import numpy as np
 import eoren
 from benchmarks.record import data, write_table
 from eoren.training.loop import Progress
-from eoren.viewer.catalog import LAYERS, MAGNIFICATION, FieldCatalog, FieldEntry
+from eoren.viewer.catalog import LAYERS, MAX_MAGNIFICATION, FieldCatalog, FieldEntry
 from eoren.viewer.iiif import TILE
-from eoren.viewer.live import Live
-from eoren.viewer.server import serving
-from eoren.viewer.tile_cache import Tiles
+from eoren.viewer.live import LiveFit
+from eoren.viewer.server import serve
+from eoren.viewer.tile_cache import TileCache
 
 PICTURE = "kodak/kodim05.png"
 SCALES = (128, 64, 16, 4, 1)
@@ -73,14 +73,14 @@ _DRAWN = """(() => { const canvas = document.querySelector("#viewer canvas");
   return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some((v) => v); })()"""
 
 
-def opening(exhibit: FieldEntry, rounds: int) -> Row:
+def opening(entry: FieldEntry, rounds: int) -> Row:
     """From asking for the page to the first of the image on it, each time with a new server and an empty cache."""
     taken = []
     with chromium() as browser:
         for _ in range(rounds):
-            gallery = FieldCatalog()
-            gallery.show("field", lambda _: exhibit)
-            with serving(gallery, Tiles(1 << 28)) as address:
+            catalog = FieldCatalog()
+            catalog.add(entry.title, entry.field, digest=entry.digest, image=entry.image)
+            with serve(catalog, TileCache(1 << 28)) as address:
                 context = browser.new_context(viewport={"width": 1280, "height": 800})
                 page = context.new_page()
                 start = perf_counter()
@@ -92,14 +92,14 @@ def opening(exhibit: FieldEntry, rounds: int) -> Row:
     return row("page open to first image, 1280 x 800", taken)
 
 
-def tile_path(exhibit: FieldEntry, layer: str, scale: int, random: np.random.Generator) -> str:
+def tile_path(entry: FieldEntry, layer: str, scale: int, random: np.random.Generator) -> str:
     """A random tile's address at one of the zooms: ``scale`` pixels of the magnified image for one."""
-    width, height = (side * MAGNIFICATION for side in exhibit.field.size)
+    width, height = (side * MAX_MAGNIFICATION for side in entry.field.size)
     side = TILE * scale
     x, y = (int(random.integers(0, max(1, whole - side))) for whole in (width, height))
     across, down = min(side, width - x), min(side, height - y)
     return (
-        f"iiif/{exhibit.name}~{layer}~{MAGNIFICATION}x/{x},{y},{across},{down}/"
+        f"iiif/{entry.name}~{layer}~{MAX_MAGNIFICATION}x/{x},{y},{across},{down}/"
         f"{across // scale},{down // scale}/0/default.png"
     )
 
@@ -118,19 +118,19 @@ def fetch(address: str) -> bytes:
         return content
 
 
-def tiles(exhibit: FieldEntry, rounds: int) -> Iterator[Row]:
+def tiles(entry: FieldEntry, rounds: int) -> Iterator[Row]:
     """Tiles one after the other, by layer and zoom, then ten clients at once."""
     random = np.random.default_rng(0)
-    gallery = FieldCatalog()
-    gallery.show("field", lambda _: exhibit)
-    with serving(gallery, Tiles(1 << 28)) as address:
+    catalog = FieldCatalog()
+    catalog.add(entry.title, entry.field, digest=entry.digest, image=entry.image)
+    with serve(catalog, TileCache(1 << 28)) as address:
         for layer in LAYERS:
-            fetch(address + tile_path(exhibit, layer, 1, random))
+            fetch(address + tile_path(entry, layer, 1, random))
             for scale in SCALES:
-                paths = [tile_path(exhibit, layer, scale, random) for _ in range(10 * rounds)]
+                paths = [tile_path(entry, layer, scale, random) for _ in range(10 * rounds)]
                 taken = [timed(lambda path=path: fetch(address + path)) for path in paths]  # type: ignore[misc]
-                yield row(f"tile, {layer}, {MAGNIFICATION / scale:g} screen pixels a pixel", taken)
-        paths = [tile_path(exhibit, "color", 4, random) for _ in range(20 * CLIENTS * rounds)]
+                yield row(f"tile, {layer}, {MAX_MAGNIFICATION / scale:g} screen pixels a pixel", taken)
+        paths = [tile_path(entry, "color", 4, random) for _ in range(20 * CLIENTS * rounds)]
         with ThreadPoolExecutor(CLIENTS) as clients:
             taken = list(clients.map(lambda path: timed(lambda: fetch(address + path)), paths))
         yield row(f"tile, color, {CLIENTS} clients at once", taken)
@@ -143,15 +143,15 @@ def watching(image: np.ndarray) -> list[Row]:
     spans before and after: machines grow slower and faster by themselves, from one fit to the next by more than this.
     Every other time the page is opened anew.
     """
-    gallery, drawers = FieldCatalog(), Tiles(1 << 28, alone=True)
-    live = Live(gallery, "watched", image, lambda: drawers.seconds)
+    catalog, cache = FieldCatalog(), TileCache(1 << 28, single_threaded=True)
+    live = LiveFit(catalog, "watched", image, lambda: cache.render_seconds)
     seen: list[tuple[float, int]] = []
 
     def watch(progress: Progress) -> None:
         live.watch(progress)
         seen.append((perf_counter(), progress.steps))
 
-    with serving(gallery, drawers, live=live) as address, ThreadPoolExecutor(1) as beside:
+    with serve(catalog, cache, live=live) as address, ThreadPoolExecutor(1) as beside:
         spans = beside.submit(_halted_in_turn, address)
         eoren.fit(image, seconds=SPAN * (SPANS + 4), watch=watch)
         turns = spans.result()
@@ -213,8 +213,8 @@ def main() -> None:
         write_table("watching", watching(image), [f"{picture.name}, eoren.fit by default", side_by_side])
         return
     field = eoren.fit(image, seconds=given.seconds, parameters=560_000).field
-    exhibit = FieldEntry("field", "field", field, "field", image)
-    rows = [opening(exhibit, given.rounds), *tiles(exhibit, given.rounds)]
+    entry = FieldEntry("field", "field", field, "field", image)
+    rows = [opening(entry, given.rounds), *tiles(entry, given.rounds)]
     width, height = field.size
     note = f"{picture.name}, {width} x {height}, {field.parameters:,} parameters, fitted in {given.seconds:g} s"
     write_table("viewer", rows, [note, side_by_side])

@@ -14,7 +14,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphin
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"  # docstrings say shapes, which types do not
+autodoc_typehints = "none"  # docstrings state shapes, which types do not
 default_role = "code"
 html_theme = "furo"
 html_title = "EoREN"
@@ -23,12 +23,12 @@ html_math_renderer = "mathml"
 
 
 def _plain_links_to_sources(app, page, text):
-    """Links out of docs/, right where the sources are read as they lie: on the site they are names of files."""
+    """Replace links to files outside docs/, which the site does not have, by the names of the files."""
     text[0] = re.sub(r"\[([^\]]*)\]\(\.\./([^)#]+)\)", r"\1 (`\2`)", text[0])
 
 
 def _mathml(display):
-    """Formulas as MathML, which browsers draw themselves: no script, no font, no other server."""
+    """Return a visitor that writes formulas as MathML, which browsers render without scripts, fonts or servers."""
 
     def visit(translator, node):
         translator.body.append(tex2mathml(node.astext(), as_block=display))

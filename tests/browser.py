@@ -1,24 +1,24 @@
-"""A real browser for the tests: Chromium, which the machine brings, driven by Playwright."""
+"""A real browser for the tests: the system's Chromium, driven by Playwright."""
 
 import shutil
 from contextlib import contextmanager
 
 import pytest
 
-# WebGL by the software renderer that Chromium brings: the same images on every machine, none needs a GPU.
+# WebGL by Chromium's software renderer: the same images on every machine, without a GPU.
 _FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
 
 @contextmanager
 def chromium():
-    """Chromium without a window; the test is skipped where there is none."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
-        pytest.skip("no Chromium here; apt-get install chromium")
+    """Start Chromium without a window; skip the test if it is not installed."""
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if executable is None:
+        pytest.skip("Chromium is not installed; apt-get install chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=_FLAGS)
+        browser = playwright.chromium.launch(executable_path=executable, args=_FLAGS)
         try:
             yield browser
         finally:

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from eoren.field.field import Field
+from eoren.field.mosaic import SirenMosaic
 from eoren.model.channel_tuning import Tuning
-from eoren.model.siren import initialise
+from eoren.model.siren import Siren
 from eoren.model.tiling import Tiling
 
 
@@ -25,13 +26,13 @@ TILINGS = {
     "row": tiling_of(19, 8, 1.5, "x4 . x8 . x15 . ."),
     "wide halo": tiling_of(8, 19, 9.5, "y9 . ."),
     "narrow tiles": tiling_of(10, 10, 2.5, "x4", "x2 . x3 . .", "y5 . x6 . ."),
-    "found": Tiling.of(np.random.default_rng(0).random((21, 40)) ** 8, count=7, halo=1.0, smallest=3),
+    "found": Tiling.by_detail(np.random.default_rng(0).random((21, 40)) ** 8, count=7, halo=1.0, smallest=3),
 }
 
 
 def field_of(tiling, channels=3, *, width=6, depth=2, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    siren = initialise(
+    siren = Siren.init(
         tiling.count,
         width=width,
         depth=depth,
@@ -41,10 +42,14 @@ def field_of(tiling, channels=3, *, width=6, depth=2, seed=0):
         generator=generator,
     )
     alpha, beta = torch.rand(2, tiling.count, 1, channels, generator=generator)
-    return Field(siren, Tuning(alpha + 0.5, beta), tiling)
+    return Field(SirenMosaic(siren, Tuning(alpha + 0.5, beta), tiling))
+
+
+def with_parts(field, **parts):
+    """The same field with other networks, tuning, tiling or bits."""
+    return replace(field, representation=replace(field.representation, **parts))
 
 
 def doubled(field):
     """The same field in float64, for comparisons that rounding does not blur."""
-    tuning = Tuning(field.tuning.alpha.double(), field.tuning.beta.double())
-    return replace(field, siren=field.siren.to(torch.float64), tuning=tuning)
+    return field.to(torch.float64)

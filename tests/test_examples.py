@@ -1,4 +1,4 @@
-"""The examples run, each as a user starts it, with less work; and they say what they should."""
+"""Run every example as a user does, with a smaller budget, and check its output."""
 
 import json
 import re
@@ -12,7 +12,7 @@ import pytest
 from eoren.dataset.fit_many import fit_many
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-# What to start each with, and what it must print.
+# name -> (arguments, pattern of the output)
 SCRIPTS = {
     "classify_weights.py": (["train", "test", "--epochs", "2"], r"[\d.]+% of 20 digits, from the weights of 40"),
     "edges.py": (["--steps", "600"], r"field: (\S+) pixels off.*\npixels: (\S+) pixels off"),
@@ -21,7 +21,7 @@ SCRIPTS = {
 }
 
 
-def test_every_script_is_run():
+def test_every_script_is_tested():
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(SCRIPTS)
 
 
@@ -31,21 +31,21 @@ def test_script(name, tmp_path, monkeypatch, capsys):
     arguments, expected = SCRIPTS[name]
     if name == "classify_weights.py":
         for store, count in (("train", 40), ("test", 20)):
-            pictures = [(np.random.default_rng(k).random((9, 8)) ** (1 + k % 2), k % 2) for k in range(count)]
-            fit_many(pictures, store=store, steps=2, same_start=True)
+            images = [(np.random.default_rng(k).random((9, 8)) ** (1 + k % 2), k % 2) for k in range(count)]
+            fit_many(images, store=store, steps=2, same_start=True)
     monkeypatch.setattr(sys, "argv", [name, *arguments])
     runpy.run_path(str(EXAMPLES / name), run_name="__main__")
-    found = re.search(expected, capsys.readouterr().out)
-    assert found
+    match = re.search(expected, capsys.readouterr().out)
+    assert match
     if name == "edges.py":
-        assert float(found[1]) < min(0.05, float(found[2]))
+        assert float(match[1]) < min(0.05, float(match[2]))
     elif name != "classify_weights.py":
         assert [path.suffix for path in tmp_path.iterdir()] == [".png"]
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda path: path.name)
 def test_notebook(path, tmp_path, monkeypatch):
-    """Cell after cell in one namespace, as a kernel does; our cells are plain Python."""
+    """Run the cells in one namespace, as a kernel does; the cells contain plain Python only."""
     import matplotlib as mpl
 
     mpl.use("agg")

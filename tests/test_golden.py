@@ -35,7 +35,11 @@ def test_it_says_what_it_said(name):
     said, points = FILES[name]
     field = load(GOLDEN / name)
     assert [*field.size] == said["size"]
-    assert (field.siren.batch, field.bits, field.channels) == (said["networks"], said["bits"], said["channels"])
+    assert (field.representation.siren.batch, field.representation.bits, field.channels) == (
+        said["networks"],
+        said["bits"],
+        said["channels"],
+    )
     assert (field.provenance.seed, field.provenance.steps) == (said["seed"], said["steps"])
     assert len(field.provenance.source_sha256) == 64
     xy = np.array(points)

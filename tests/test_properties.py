@@ -1,6 +1,5 @@
 """What must hold for every image, field and place: looked for by hypothesis, the same cases every time."""
 
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,12 +8,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from tests.fields import with_parts
 
 from eoren.field.field import Field
+from eoren.field.mosaic import SirenMosaic
 from eoren.field.serialization import dumps, loads
 from eoren.image.gradients import STENCILS, adjusted_gradient, pixel_gradient, reference_gradient
 from eoren.model.channel_tuning import Moments, Tuning
-from eoren.model.siren import initialise
+from eoren.model.siren import Siren
 from eoren.model.tiling import Tiling
 
 some = settings(
@@ -110,10 +111,10 @@ def made(width, height, count, channels, seed, dtype=torch.float32):
     tiling = Tiling.single(width, height)
     if count > 1:
         detail = np.random.default_rng(seed).random((height, width)) + 0.1
-        tiling = Tiling.of(detail, count=count, halo=1.5, smallest=4)
-    siren = initialise(tiling.count, width=16, depth=2, channels=channels, omega_first=8.0, generator=generator)
+        tiling = Tiling.by_detail(detail, count=count, halo=1.5, smallest=4)
+    siren = Siren.init(tiling.count, width=16, depth=2, channels=channels, omega_first=8.0, generator=generator)
     alpha = torch.rand(tiling.count, 1, channels, generator=generator) + 0.5
-    return Field(siren.to(dtype), Tuning(alpha.to(dtype), alpha.to(dtype) / 3), tiling)
+    return Field(SirenMosaic(siren.to(dtype), Tuning(alpha.to(dtype), alpha.to(dtype) / 3), tiling))
 
 
 fields = st.tuples(
@@ -126,7 +127,7 @@ places = arrays(np.float64, st.tuples(st.integers(1, 20), st.just(2)), elements=
 @given(fields, places)
 def test_weights_of_the_tiles_sum_to_one_and_their_slopes_to_nothing(case, xy):
     field = made(*case)
-    blend = field.tiling.blend(torch.from_numpy(xy))
+    blend = field.representation.tiling.blend(torch.from_numpy(xy))
     count = len(xy)
     assert (blend.weight >= 0).all()
     close(torch.zeros(count, dtype=torch.float64).index_add(0, blend.point, blend.weight), 1.0)
@@ -150,12 +151,12 @@ def test_the_blended_derivative_is_the_finite_difference(width, height, count, s
 @given(fields, st.sampled_from([32, 16, 8]))
 def test_a_file_holds_what_it_was_given(case, bits):
     field = made(*case)
-    once = loads(dumps(replace(field, bits=bits)))
-    assert dumps(once) == dumps(replace(field, bits=bits))
+    once = loads(dumps(with_parts(field, bits=bits)))
+    assert dumps(once) == dumps(with_parts(field, bits=bits))
     assert dumps(loads(dumps(once))) == dumps(once)
     assert (once.size, once.channels, once.bits) == (field.size, field.channels, bits)
     if bits == 32:
-        for own, other in zip(once.siren.tensors(), field.siren.tensors(), strict=True):
+        for own, other in zip(once.siren.tensors(), field.representation.siren.tensors(), strict=True):
             assert torch.equal(own, other)
 
 

@@ -1,4 +1,4 @@
-"""What is installed: pinned versions, and the oldest that are said to do, are those that pyproject.toml names."""
+"""Dependencies: pinned, oldest and hashed versions agree with pyproject.toml, and the audit reports flaws."""
 
 import re
 import shutil
@@ -20,7 +20,7 @@ def pins(name):
 
 
 def lowest():
-    """Lower bounds of all that the library and its tests need."""
+    """Return the lower bounds of the dependencies of the library and its tests."""
     text = (ROOT / "pyproject.toml").read_text().split("[project.scripts]")[0].split("dependencies = [")
     return dict(re.findall(r'"([\w-]+)>=([\w.]+)[",]', "".join(text[1:])))
 
@@ -41,28 +41,28 @@ def test_the_oldest_versions_are_the_lower_bounds():
     bounds = {name: version for name, version in lowest().items() if name not in ("ruff", "mypy")}
     assert oldest.keys() == bounds.keys()
     for name, version in bounds.items():
-        found = number(oldest[name])
-        assert found[: len(version.split("."))] == number(version)[: len(version.split("."))], name
+        digits = len(version.split("."))
+        assert number(oldest[name])[:digits] == number(version)[:digits], name
 
 
 HASHED = ("requirements-hashed.txt", "requirements-hashed-torch.txt")
-# What only this repository's own work needs, and what no wheel brings.
+# Development tools, and packages without wheels.
 UNHASHED = {"build", "mutmut", "pip-audit", "uv", "iiif-validator"}
 
 
 def requirements(*names):
-    """Each requirement of these files with its hashes."""
+    """Return (requirement, hashes) of each line of these files."""
     text = "".join((ROOT / name).read_text() for name in names).replace("\\\n", " ")
     lines = [line for line in text.splitlines() if line and line[0] not in "#-"]
     return [(Requirement(line.split("--hash=")[0]), re.findall(r"--hash=(\S+)", line)) for line in lines]
 
 
 def versions(listed, environment):
-    """Of each package the only version that an environment takes."""
-    here = [r for r, _ in listed if r.marker is None or r.marker.evaluate(environment)]
-    found = {canonicalize_name(r.name): str(r.specifier) for r in here}
-    assert len(found) == len(here), "a package has two versions"
-    return found
+    """Map each package to the only version that an environment takes."""
+    applicable = [r for r, _ in listed if r.marker is None or r.marker.evaluate(environment)]
+    versions_by_name = {canonicalize_name(r.name): str(r.specifier) for r in applicable}
+    assert len(versions_by_name) == len(applicable), "a package has two versions"
+    return versions_by_name
 
 
 @pytest.mark.parametrize("python", ["3.10.13", "3.11.2", "3.11.9", "3.12.1", "3.13.0"])
@@ -86,19 +86,19 @@ def test_every_pin_is_hashed():
     assert {canonicalize_name(r.name) for r, _ in pinned} - UNHASHED == {canonicalize_name(r.name) for r, _ in hashed}
     for requirement, hashes in hashed:
         assert hashes, requirement
-        assert all(re.fullmatch("sha256:[0-9a-f]{64}", each) for each in hashes), requirement
-    everything = [each for _, hashes in hashed for each in hashes]
-    assert len(everything) == len(set(everything))
+        assert all(re.fullmatch("sha256:[0-9a-f]{64}", digest) for digest in hashes), requirement
+    digests = [digest for _, hashes in hashed for digest in hashes]
+    assert len(digests) == len(set(digests))
 
 
-def test_the_hashed_list_is_whole():
-    """pip refuses a list that lacks what one of its packages needs; here by what the installed ones say they need."""
+def test_the_hashed_list_is_complete():
+    """pip refuses a list without a dependency of one of its packages; follow the metadata of the installed ones."""
     listed = [r for r, _ in requirements(*HASHED) if not r.marker or r.marker.evaluate()]
     hashed = {canonicalize_name(r.name): r.specifier for r in listed}
     waiting, seen = [Requirement("eoren[docs,test]")], set()
     while waiting:
-        asking = waiting.pop()
-        name, extras = canonicalize_name(asking.name), {"", *asking.extras}
+        requirement = waiting.pop()
+        name, extras = canonicalize_name(requirement.name), {"", *requirement.extras}
         if name in UNHASHED or (name, *sorted(extras)) in seen:
             continue
         seen.add((name, *sorted(extras)))
@@ -107,36 +107,36 @@ def test_the_hashed_list_is_whole():
             installed = metadata.version(name)
             needs = [Requirement(text) for text in metadata.requires(name) or ()]
         except metadata.PackageNotFoundError:
-            continue  # of the documentation's, say
+            continue  # such as a dependency of the documentation
         if name in hashed and installed not in hashed[name]:
             continue  # other versions need other packages
         waiting += [r for r in needs if not r.marker or any(r.marker.evaluate({"extra": extra}) for extra in extras)]
     assert len(seen) > 30
 
 
-# What pip-audit 2.10 wrote: of a package without a flaw, of one with, of one that its database lacks.
+# Reports of pip-audit 2.10: a package without a flaw, one with a flaw, one that is not in its database.
 SOUND = {"name": "rich", "version": "15.0.0", "vulns": []}
 FLAW = {"id": "PYSEC-1", "fix_versions": ["99"], "aliases": ["CVE-1"], "description": "bad"}
 FLAWED = {"name": "pillow", "version": "13.0.0", "vulns": [FLAW]}
-LACKING = {"name": "torch", "skip_reason": "Dependency not found on PyPI and could not be audited: torch (2.13.0)"}
+UNKNOWN = {"name": "torch", "skip_reason": "Dependency not found on PyPI and could not be audited: torch (2.13.0)"}
 
 
-@pytest.mark.skipif(not shutil.which("bash") or sys.platform == "win32", reason="a script of bash")
+@pytest.mark.skipif(not shutil.which("bash") or sys.platform == "win32", reason="a bash script")
 @pytest.mark.parametrize(
-    ("pypi", "osv", "status", "says"),
+    ("pypi", "osv", "status", "output"),
     [
         ((0, [SOUND]), None, 0, "audit by pypi: 1 of 1 packages looked up, 0 known"),
-        ((1, [SOUND, FLAWED]), None, 1, "pillow 13.0.0: PYSEC-1, mended in ['99']"),
-        ((1, [LACKING, FLAWED]), None, 1, "PYSEC-1"),
-        ((0, [SOUND, LACKING]), (0, [SOUND, SOUND]), 0, "audit by osv: 2 of 2 packages looked up, 0 known"),
-        ((0, [LACKING]), (1, [SOUND, FLAWED]), 1, "PYSEC-1"),
-        ((0, [LACKING]), (1, None), 0, "audit incomplete"),
+        ((1, [SOUND, FLAWED]), None, 1, "pillow 13.0.0: PYSEC-1, fixed in ['99']"),
+        ((1, [UNKNOWN, FLAWED]), None, 1, "PYSEC-1"),
+        ((0, [SOUND, UNKNOWN]), (0, [SOUND, SOUND]), 0, "audit by osv: 2 of 2 packages looked up, 0 known"),
+        ((0, [UNKNOWN]), (1, [SOUND, FLAWED]), 1, "PYSEC-1"),
+        ((0, [UNKNOWN]), (1, None), 0, "audit incomplete"),
         ((1, None), (1, None), 0, "audit by osv skipped: no connection"),
-        ((2, None), None, 2, "no connection"),  # an option that pip-audit does not know
+        ((2, None), None, 2, "no connection"),  # an invalid option of pip-audit
         ((0, []), None, 1, "0 of 0"),
     ],
 )
-def test_an_audit_says_what_it_found(tmp_path, pypi, osv, status, says):
+def test_audit_reports_flaws_and_unreachable_databases(tmp_path, pypi, osv, status, output):
     tools = tmp_path / ".venv" / "bin"
     tools.mkdir(parents=True)
     (tmp_path / ".ci").mkdir()
@@ -158,4 +158,11 @@ sys.exit(status)
         (tools / name).chmod(0o755)
     done = subprocess.run(["bash", script], capture_output=True, text=True, timeout=60)
     assert done.returncode == status, done.stdout + done.stderr
-    assert says in done.stdout
+    assert output in done.stdout
+
+
+def test_mutation_testing_names_existing_files():
+    table = (ROOT / "pyproject.toml").read_text(encoding="utf-8").split("[tool.mutmut]")[1].split("\n[tool.")[0]
+    for name, test in re.findall(r'"((?:src|tests)/[\w/.]+)(?:::(\w+))?"', table):
+        assert (ROOT / name).is_file(), f"[tool.mutmut] names {name}"
+        assert not test or f"def {test}(" in (ROOT / name).read_text(encoding="utf-8"), f"[tool.mutmut] names {test}"

@@ -1,4 +1,4 @@
-// Which kernel this processor runs, and how work is shared out among threads. Compiled for the plainest processor.
+// Selection of the kernel for this processor, and distribution of tasks to threads. Compiled for the oldest processor.
 #include "eoren.h"
 #include "kernel.h"
 
@@ -62,7 +62,7 @@ const Target* target() {
 
 const eoren_kernel& kernel() { return *target()->kernel; }
 
-// Cache lines of their own, whatever operator new does.
+// Memory aligned to cache lines.
 struct Memory {
     explicit Memory(int64_t bytes) : raw(new char[bytes + 64]) {
         at = raw.get() + (64 - reinterpret_cast<uintptr_t>(raw.get()) % 64) % 64;
@@ -73,7 +73,7 @@ struct Memory {
 
 enum { FINISHED = 1, GIVEN_UP = 0, NO_MEMORY = -1 };
 
-// Exceptions end here: the callers are C.
+// Convert exceptions to status codes, because the callers are C.
 template <class Work>
 int guarded(Work work) {
     try {
@@ -83,7 +83,7 @@ int guarded(Work work) {
     }
 }
 
-// Whether work goes on. The calling thread asks `stop` every few milliseconds.
+// State of the work. The calling thread calls `stop` every few milliseconds.
 struct Going {
     std::atomic<int>& state;
     eoren_stop stop;  // null in the other threads
@@ -102,7 +102,7 @@ struct Going {
     }
 };
 
-// Run work(task, scratch, going) for all tasks; whoever is free takes the next. The calling thread works too.
+// Run work(task, scratch, going) for all tasks, which the threads, including the calling one, take from a counter.
 template <class Work>
 int share_out(int64_t tasks, int64_t scratch_bytes, int64_t threads, eoren_stop stop, Work work) {
     std::atomic<int64_t> next{0};
@@ -118,7 +118,7 @@ int share_out(int64_t tasks, int64_t scratch_bytes, int64_t threads, eoren_stop 
             }
             return FINISHED;
         });
-        // A helper that finds no memory leaves the work to the others.
+        // A helper thread without memory leaves its tasks to the other threads.
         if (code != FINISHED && main) state = code;
     };
     std::vector<std::thread> others;
@@ -128,7 +128,7 @@ int share_out(int64_t tasks, int64_t scratch_bytes, int64_t threads, eoren_stop 
         try {
             others.emplace_back(toil, nullptr, false);
         } catch (const std::exception&) {
-            break;  // fewer threads do the same work
+            break;  // continue with fewer threads
         }
     }
     toil(stop, true);
@@ -141,6 +141,14 @@ int share_out(int64_t tasks, int64_t scratch_bytes, int64_t threads, eoren_stop 
 extern "C" {
 
 int eoren_version(void) { return EOREN_VERSION; }
+
+int64_t eoren_struct_size(int structure) {
+    static const int64_t sizes[] = {sizeof(eoren_networks), sizeof(eoren_tuning), sizeof(eoren_pass),
+                                    sizeof(eoren_step),     sizeof(eoren_adam),   sizeof(eoren_muon),
+                                    sizeof(eoren_query),    sizeof(eoren_grid)};
+    const int count = sizeof(sizes) / sizeof(sizes[0]);
+    return structure >= 0 && structure < count ? sizes[structure] : 0;
+}
 
 const char* eoren_target(void) { return target()->name; }
 
@@ -185,7 +193,7 @@ int eoren_muon_step(const eoren_muon* step, int64_t threads) {
 
 int eoren_evaluate(const eoren_query* query, int64_t threads) {
     return guarded([&] {
-        // Pieces of a network's points, so that one large network keeps every thread busy.
+        // Divide the points of a network into pieces, so that one large network uses all threads.
         const int64_t piece = 2048;
         struct Piece {
             int64_t network, first, end;

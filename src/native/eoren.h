@@ -1,8 +1,8 @@
-// The C interface of eoren's native engine: plain structures of pointers, filled in by src/eoren/backends/native.py.
+// The C interface of the native backend: structures of pointers, which src/eoren/backends/native.py fills in.
 //
-// Arrays are dense and row-major, in the shapes of the Python side, whose modules explain them: siren.py (networks and
-// streams), patches.py (pixels of tiles), training.py (a step), tiling.py (blending). Nothing is kept between calls,
-// nothing is allocated but scratch memory, and nothing is checked: that is the binding's work.
+// Arrays are dense and row-major, with the shapes that the Python modules document: model/siren.py (networks and
+// streams), backends/tile_pixels.py (pixels of tiles), training/trainer.py (a step), model/tiling.py (blending). The
+// functions keep no state, allocate only scratch memory, and do not check their arguments, which the binding does.
 #pragma once
 
 #include <stdint.h>
@@ -19,19 +19,20 @@ extern "C" {
 
 enum {
     EOREN_VERSION = 1,
-    EOREN_MOST_LAYERS = 6,     // sine layers and the last
+    EOREN_MOST_LAYERS = 6,     // sine layers and the linear layer
+
     EOREN_MOST_CHANNELS = 4,
     EOREN_MOST_STREAMS = 4,    // value, d/dx, d/dy, Laplacian
     EOREN_MOST_WIDTH = 256,
     EOREN_WIDTH_MULTIPLE = 16,
 };
 
-// A batch of SIRENs of one shape, or the gradients by their parameters.
+// A batch of SIRENs of one shape, or the gradients with respect to their parameters.
 typedef struct {
     int64_t width, depth, channels;
-    float* weight[EOREN_MOST_LAYERS];  // (batch, inputs, outputs) each, depth + 1 of them
+    float* weight[EOREN_MOST_LAYERS];  // (batch, inputs, outputs) each, depth + 1 arrays
     float* bias[EOREN_MOST_LAYERS];    // (batch, outputs)
-    float omega[EOREN_MOST_LAYERS];    // depth of them
+    float omega[EOREN_MOST_LAYERS];    // depth values
 } eoren_networks;
 
 // Channel tuning, (batch, channels) each.
@@ -39,24 +40,24 @@ typedef struct {
     const float *alpha, *beta;
 } eoren_tuning;
 
-// Points of a step that are propagated together: training._Pass.
+// Points of a step that are propagated together, with the derivatives that are fitted there.
 typedef struct {
     int64_t axes, axis[2];
     float offset[2];  // from the pixel centres, in pixels
-    float weight[3];  // of the streams' squared errors
+    float weight[3];  // weights of the streams' squared errors
 } eoren_pass;
 
-// The objective of some networks at some of their pixels, with its gradient.
+// The objective of selected networks at selected pixels of their tiles, with its gradient.
 typedef struct {
     eoren_networks network;
-    eoren_networks gradient;  // where it goes; networks that are not in `tile` keep what is there
+    eoren_networks gradient;  // output; the entries of networks that are not in `tile` are not changed
     eoren_tuning tuning;
     int64_t tiles;
     const int64_t* tile;  // indices of the networks
     int64_t points;
-    const int64_t* point;  // pixels, numbered within a tile; tiles that have fewer begin again
-    const int64_t* box;    // (batch, 4), pixels of a tile among those of the color array
-    int64_t columns;       // of that array
+    const int64_t* point;  // indices of pixels within a tile, modulo the number of its pixels
+    const int64_t* box;    // (batch, 4), (column0, row0, column1, row1) of a tile in the color array
+    int64_t columns;       // number of columns of the color array
     const float* centre;   // (batch, 2)
     const float* half;     // (batch)
     const float* color;    // (pixels, channels)
@@ -64,10 +65,10 @@ typedef struct {
     int64_t passes;
     eoren_pass pass[2];
     double* error;    // out, (tiles, 2): sums of squared errors of colour and slope
-    double* moments;  // out, (tiles, channels, 5): sums of g, f, gg, gf, ff over value and target; or null
+    double* moments;  // out, (tiles, channels, 5): sums of g, f, gg, gf, ff for output g and target f; or null
 } eoren_step;
 
-// One step of Adam for tensors of `size[k]` numbers a network.
+// One step of Adam for tensors of `size[k]` numbers per network.
 typedef struct {
     int64_t tiles;
     const int64_t* tile;
@@ -75,7 +76,7 @@ typedef struct {
     int64_t size[2 * EOREN_MOST_LAYERS];
     float *value[2 * EOREN_MOST_LAYERS], *gradient[2 * EOREN_MOST_LAYERS];
     float *mean[2 * EOREN_MOST_LAYERS], *square[2 * EOREN_MOST_LAYERS];
-    double first, second;  // how much of the memories is kept
+    double first, second;  // decay rates of mean and square: betas
     float rate, scale, epsilon;
 } eoren_adam;
 
@@ -90,56 +91,60 @@ typedef struct {
     int64_t iterations;
 } eoren_muon;
 
-// What networks say, tuned, at points that come sorted by network.
+// Evaluation of networks, with channel tuning, at points that are sorted by network.
 typedef struct {
     eoren_networks network;
     eoren_tuning tuning;
     int64_t batch;
-    const int64_t* first;  // (batch + 1): network k has points first[k] .. first[k + 1] - 1
+    const int64_t* first;  // (batch + 1): network k is evaluated at points first[k] .. first[k + 1] - 1
     const float* point;    // (n, 2), local coordinates
     int64_t axes, axis[2], laplacian;
-    const float* scale;    // (batch, 2), local coordinates to a unit of x and y
+    const float* scale;    // (batch, 2), local coordinates per unit of x and y
     float* said;           // out, (n, streams, channels)
 } eoren_query;
 
-// A grid of samples of a mosaic, blended.
+// Evaluation of a mosaic on a grid.
 typedef struct {
     eoren_networks network;
     eoren_tuning tuning;
     int64_t batch;
     const double* centre;  // (batch, 2), in pixels
     const double* half;    // (batch)
-    const int64_t* first;  // (batch + 1) into cut
-    const double* cut;     // (n, 3): axis, position in pixels, and whether the tile lies above it: 0 or 1
+    const int64_t* first;  // (batch + 1), indices into cut
+    const double* cut;     // (n, 3): axis, position in pixels, and 1 if the tile lies above the cut, else 0
     double halo;
-    double unit[2];        // pixels to a unit of x and y, for derivatives
+    double unit[2];        // pixels per unit of x and y, for derivatives
     int64_t columns, rows;
     const double *x, *y;   // positions of the columns and rows, in pixels
-    int64_t streams;       // 1 colour; 3 and both derivatives; 4 and the Laplacian
+    int64_t streams;       // 1: colour; 3: also both derivatives; 4: also the Laplacian
     float* color;          // out, (rows, columns, channels), or null
     float* gradient;       // out, (rows, columns, channels, 2), or null
     float* laplacian;      // out, (rows, columns, channels), or null
 } eoren_grid;
 
-// EOREN_VERSION of the library.
+// Return the EOREN_VERSION of the library.
 EOREN_API int eoren_version(void);
+// Size in bytes of a structure: 0 eoren_networks, 1 eoren_tuning, 2 eoren_pass, 3 eoren_step, 4 eoren_adam,
+// 5 eoren_muon, 6 eoren_query, 7 eoren_grid; 0 for any other number. The binding compares it with its own.
+EOREN_API int64_t eoren_struct_size(int structure);
 
-// Which of the ways it was compiled for runs: "avx512", "avx2", "neon" or "generic".
+// Return the instruction set in use: "avx512", "avx2", "neon" or "generic".
 EOREN_API const char* eoren_target(void);
-// Take another, if this processor has it: 1 if so. For tests.
+// Select an instruction set. Return 1, or 0 if this build or this processor does not support it. For tests.
 EOREN_API int eoren_choose_target(const char* name);
 
-// Asked now and then, by the thread that called; the work is given up when it returns anything but 0.
+// A callback that the calling thread runs every few milliseconds; a result other than 0 cancels the work.
 typedef int (*eoren_stop)(void);
 
-// All return 1 if the work is done, 0 if it was given up, -1 for want of memory. Results do not depend on the number of threads.
+// All return 1 after completion, 0 after cancellation, -1 if memory is exhausted. Results do not depend on the number
+// of threads.
 EOREN_API int eoren_gradients(const eoren_step* step, int64_t threads, eoren_stop stop);
 EOREN_API int eoren_adam_step(const eoren_adam* step, int64_t threads);
 EOREN_API int eoren_muon_step(const eoren_muon* step, int64_t threads);
 EOREN_API int eoren_evaluate(const eoren_query* query, int64_t threads);
 EOREN_API int eoren_render(const eoren_grid* grid, int64_t threads);
 
-// sin and cos of n numbers, or sin alone if cos is null: for tests.
+// Compute sin and cos of n numbers, or only sin if cos is null. For tests.
 EOREN_API void eoren_sincos(const float* x, int64_t n, float* sin, float* cos);
 
 #ifdef __cplusplus

@@ -1,4 +1,4 @@
-// The arithmetic, compiled once for every kind of processor: -DEOREN_KERNEL=eoren_kernel_avx2 -mavx2 -mfma and so on.
+// The arithmetic, compiled once per instruction set, such as with -DEOREN_KERNEL=eoren_kernel_avx2 -mavx2 -mfma.
 #include "kernel.h"
 
 #include "network.h"
@@ -48,7 +48,7 @@ void gradients(const eoren_step* s, int64_t task, char* scratch, char* shared, e
     *part_at(shared, task) = part;
 }
 
-// In the order of the parts, whichever thread did them.
+// Add the parts in a fixed order, so that the result does not depend on the threads.
 void gradients_end(const eoren_step* s, char* shared) {
     const int64_t parts = parts_of(*s), channels = s->network.channels;
     for (int64_t k = 0; k < s->tiles; ++k) {

@@ -1,15 +1,15 @@
-// What one compilation of kernel.cpp offers: pieces of work, each for one thread, in scratch memory of its own.
+// The function table of one compilation of kernel.cpp. A task runs in one thread, with its own scratch memory.
 #pragma once
 
 #include "eoren.h"
 
-// Whether to go on, asked before every block of points.
+// Called before every block of points; a result of 0 stops the task.
 typedef int (*eoren_going)(void* context);
 
 typedef struct {
     int64_t (*gradients_tasks)(const eoren_step*);
-    int64_t (*gradients_scratch)(const eoren_step*);   // bytes a thread
-    int64_t (*gradients_shared)(const eoren_step*);    // bytes for all
+    int64_t (*gradients_scratch)(const eoren_step*);   // bytes per thread
+    int64_t (*gradients_shared)(const eoren_step*);    // bytes for all threads together
     void (*gradients)(const eoren_step*, int64_t task, char* scratch, char* shared, eoren_going going,
                       void* context);
     void (*gradients_end)(const eoren_step*, char* shared);

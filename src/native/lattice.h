@@ -1,12 +1,12 @@
-// The first layer's waves on a lattice: sin(u + v) = sin u cos v + cos u sin v, so that every column and every row has
-// its sines and cosines once.
+// The first layer on a grid: sin(u + v) = sin u cos v + cos u sin v, so that sines and cosines are computed once for every
+// column and once for every row.
 #pragma once
 
 #include "network.h"
 
 namespace {
 
-constexpr int64_t CELL = 64;  // columns and rows of a piece of a grid that one thread draws
+constexpr int64_t CELL = 64;  // columns and rows of a grid that one task draws
 
 inline int64_t lattice_floats(int64_t width) { return 4 * CELL * width; }
 
@@ -16,7 +16,7 @@ struct Place {
 
 struct Lattice {
     int64_t width;
-    float *sin_u, *cos_u, *sin_v, *cos_v;  // (CELL, width) each: of the columns, bias included, and of the rows
+    float *sin_u, *cos_u, *sin_v, *cos_v;  // (CELL, width) each; u: columns, including the bias; v: rows
 
     Lattice(int64_t width, float* room)
         : width(width),
@@ -25,7 +25,7 @@ struct Lattice {
           sin_v(room + 2 * CELL * width),
           cos_v(room + 3 * CELL * width) {}
 
-    // One network's, for columns and rows at these local coordinates.
+    // Prepare one network for columns and rows at these local coordinates.
     void prepare(const Prepared& r, const float* u, int64_t columns, const float* v, int64_t rows) const {
         for (int64_t j = 0; j < width; j += LANES) {
             const Vector by_u = load(r.first + j), by_v = load(r.first + width + j), bias = load(r.bias[0] + j);
@@ -40,7 +40,7 @@ struct Lattice {
     }
 };
 
-// Points of it, as network.h's Scattered has points anywhere.
+// Points on the grid; for points anywhere see Scattered in network.h.
 struct OnLattice {
     const Lattice& lattice;
     const Place* place;

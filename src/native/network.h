@@ -1,6 +1,8 @@
-// One SIREN at a block of points: streams forward (siren.py's propagate), gradients back (backpropagation.py).
+// One SIREN at a block of points: forward propagation of streams (model/siren.py) and backpropagation
+// (backends/backpropagation.py).
 //
-// Rows of a block: the value at all its points, then d/dx at all, d/dy, the Laplacian. Points come in eights.
+// Rows of a block: the value at all points, then d/dx at all points, then d/dy, then the Laplacian. The number of points
+// is a multiple of 8.
 #pragma once
 
 #include "eoren.h"
@@ -8,10 +10,10 @@
 
 namespace {
 
-constexpr int64_t BLOCK = 32;  // points: their activations and gradients stay in the second-level cache
+constexpr int64_t BLOCK = 32;  // points; activations and gradients of a block fit into the second-level cache
 constexpr int64_t ROWS = BLOCK * EOREN_MOST_STREAMS;
 
-// Scratch memory, cut into pieces. Without a base it only says how much they take.
+// An allocator of scratch memory. Without a base it only counts the bytes.
 struct Arena {
     char* base;
     int64_t used;
@@ -23,18 +25,18 @@ struct Arena {
     }
 };
 
-// A network's weights as the passes want them, omega included, and room for a block.
+// The weights of a network in the layout of the passes, multiplied by omega, and buffers for a block.
 struct Prepared {
     int64_t width, depth, channels;
     float* first;                      // (2, width)
-    float* hidden[EOREN_MOST_LAYERS];  // (width, width), of layer 1 ...
+    float* hidden[EOREN_MOST_LAYERS];  // (width, width), layers 1 ...
     float* turned[EOREN_MOST_LAYERS];  // the same, transposed
-    float* bias[EOREN_MOST_LAYERS];    // (width), of every sine layer
+    float* bias[EOREN_MOST_LAYERS];    // (width), every sine layer
     float* last;                       // (channels, width)
     float* last_bias;
 
     float* z[EOREN_MOST_LAYERS];    // (rows, width), activations of every sine layer
-    float* cos[EOREN_MOST_LAYERS];  // (points, width); null where colours are all that is asked
+    float* cos[EOREN_MOST_LAYERS];  // (points, width); null if only colours are computed
     float* p[EOREN_MOST_LAYERS];    // (2 points, width), derivatives of the pre-activations of layer 1 ...; or null
     float* tangent;                 // (2, width), derivatives of the first layer's pre-activation
     float *by_z, *spare;            // (rows, width), gradients
@@ -42,12 +44,12 @@ struct Prepared {
     float* by_said;
 };
 
-// What a network is asked for, each with all before it.
+// The quantities to compute; each includes the ones before it.
 enum Use { COLORS, GRADIENTS, LAPLACIANS, TRAINING };
 
 inline Use use_of(int64_t axes, bool laplacian) { return laplacian ? LAPLACIANS : axes ? GRADIENTS : COLORS; }
 
-// Numbers of channels that are known when compiling: work(Channels<3>()) for three of them.
+// Specialise work for the number of channels at compile time: work(Channels<3>()) for three.
 template <int N>
 struct Channels {
     static constexpr int COUNT = N;
@@ -90,7 +92,7 @@ inline void scaled(const float* from, int64_t count, float scale, float* to) {
     for (int64_t k = 0; k < count; ++k) to[k] = scale * from[k];
 }
 
-// Take up one network of the batch.
+// Load one network of the batch.
 inline void take(const eoren_networks& n, int64_t which, const Prepared& r, bool backward) {
     const int64_t w = n.width, c = n.channels;
     for (int64_t k = 0; k < n.depth; ++k) {
@@ -111,13 +113,13 @@ inline void take(const eoren_networks& n, int64_t which, const Prepared& r, bool
 struct Streams {
     int64_t points;  // a multiple of 8
     int64_t axes, axis[2];
-    float scale[2];  // of the axes, in their order: local coordinates to a unit
+    float scale[2];  // local coordinates per unit, in the order of the axes
     bool laplacian;
 
     int64_t count() const { return 1 + axes + laplacian; }
 };
 
-// A hidden layer: z from the z before, with what the way back needs of it.
+// Compute a hidden layer from the previous one, and store the quantities that backpropagation needs.
 template <int AXES, bool LAPLACIAN>
 inline void hidden_sine(const Prepared& r, int64_t layer, int64_t points) {
     const int64_t w = r.width, numbers = points * w;
@@ -155,7 +157,7 @@ inline void hidden_sine(const Prepared& r, int64_t layer, int64_t points) {
     }
 }
 
-// The first layer's waves at points anywhere: those of the units from j on, at the i-th.
+// The first layer at arbitrary points: sine and cosine of units j and following at point i.
 struct Scattered {
     const Prepared& r;
     const float* local;  // (points, 2)
@@ -170,7 +172,7 @@ struct Scattered {
     Units units(int64_t j) const { return {load(r.first + j), load(r.first + r.width + j), load(r.bias[0] + j), local}; }
 };
 
-// The first layer, whose derivatives' pre-activations are the same at every point.
+// Compute the first layer, whose pre-activations have constant derivatives.
 template <int AXES, bool LAPLACIAN, class Points>
 inline void first_sine(const Prepared& r, int64_t points, Points where) {
     const int64_t w = r.width, numbers = points * w;
@@ -194,7 +196,7 @@ inline void first_sine(const Prepared& r, int64_t points, Points where) {
     }
 }
 
-// The last layer, without its bias.
+// Compute the last layer, without its bias.
 template <int CHANNELS>
 inline void say(const Prepared& r, int64_t rows) {
     const int64_t w = r.width;
@@ -241,7 +243,7 @@ inline void forward(const Prepared& r, const Streams& s, Points where) {
         propagate<0, false>(r, s, where);
 }
 
-// From the gradient by z to the gradient by p, in place.
+// Convert the gradient with respect to z to the gradient with respect to p, in place.
 template <int AXES>
 inline void unsine(int64_t numbers, const float* p, const float* z, const float* cos, float* by_z) {
     for (int64_t k = 0; k < numbers; k += LANES) {
@@ -256,7 +258,7 @@ inline void unsine(int64_t numbers, const float* p, const float* z, const float*
     }
 }
 
-// Where one network's gradient goes.
+// Pointers to the gradient of one network.
 struct Gradient {
     float *weight[EOREN_MOST_LAYERS], *bias[EOREN_MOST_LAYERS];
 };
@@ -298,7 +300,7 @@ inline void first_back(const Prepared& r, const Streams& s, const float* local, 
     }
 }
 
-// The last layer: its own gradient, and the one by its inputs.
+// Compute the gradient of the last layer, and the gradient with respect to its inputs.
 template <int CHANNELS>
 inline void last_back(const Prepared& r, int64_t rows, int64_t points, const Gradient& to) {
     const int64_t w = r.width;
@@ -343,7 +345,7 @@ inline void pull_back(const Prepared& r, const Streams& s, const float* local, c
     first_back<AXES>(r, s, local, by_z, omega[0], to);
 }
 
-// Add to the gradient of a sum: of `by_said` times what the last `forward` said.
+// Add the gradient of the sum over `by_said` times the output of the last `forward`.
 inline void backward(const Prepared& r, const Streams& s, const float* local, const float* omega, const Gradient& to) {
     if (s.axes == 2)
         pull_back<2>(r, s, local, omega, to);

@@ -1,4 +1,4 @@
-// One step of the optimisers (optimizers.py) for one network.
+// One step of the optimisers (backends/optimizers.py) for one network.
 #pragma once
 
 #include "eoren.h"
@@ -24,7 +24,7 @@ inline void adam(const eoren_adam& s, int64_t which) {
 
 inline int64_t muon_floats(int64_t n) { return 4 * n * n + 64; }
 
-// Newton-Schulz: x <- a x + x (b s + c s s) with s = x^T x, which needs no matrix transposed.
+// Newton-Schulz: x <- a x + x (b s + c s s) with s = x^T x, which avoids transposition.
 inline void muon(const eoren_muon& s, int64_t which, char* scratch) {
     const int64_t n = s.n, numbers = n * n;
     Arena arena = {scratch, 0};
@@ -37,7 +37,7 @@ inline void muon(const eoren_muon& s, int64_t which, char* scratch) {
         Vector sizes = {};
         for (int64_t i = 0; i < numbers; i += LANES) {
             const Vector by = load(g + i), mean = load(m + i) + (1 - s.momentum) * (by - load(m + i));
-            const Vector ahead = by + s.momentum * (mean - by);  // Nesterov's
+            const Vector ahead = by + s.momentum * (mean - by);  // Nesterov momentum
             store(m + i, mean);
             store(x + i, ahead);
             const Vector size = ahead < 0.0f ? -ahead : ahead;
@@ -45,11 +45,11 @@ inline void muon(const eoren_muon& s, int64_t which, char* scratch) {
         }
         float largest = __FLT_MIN__;
         for (int lane = 0; lane < LANES; ++lane) largest = sizes[lane] > largest ? sizes[lane] : largest;
-        // The squares of tiny numbers vanish: first the largest becomes one.
+        // Scale the largest entry to one, because squares of tiny numbers underflow.
         const float up = 1 / largest;
         Vector squares = {};
         for (int64_t row = 0; row < numbers; row += n) {
-            Vector own = {};  // row by row, because long sums round away
+            Vector own = {};  // sum by row, because long sums lose precision
             for (int64_t i = row; i < row + n; i += LANES) {
                 const Vector each = up * load(x + i);
                 store(x + i, each);

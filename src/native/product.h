@@ -1,4 +1,4 @@
-// Small matrix products: the columns of the result in the vectors' lanes, a tile of it in registers.
+// Small matrix products, with the columns of the result in the lanes of vectors, and a tile of it in registers.
 #pragma once
 
 #include "vector.h"
@@ -11,11 +11,11 @@ struct Left {
     int64_t by_row, by_k;
 };
 
-// Unrolled, so that a tile never leaves the registers.
+// Unroll, so that a tile stays in registers.
 #define EOREN_UNROLL _Pragma("GCC unroll 16")
 
-// Some rows and some vectors of a b + offset, the offset one for every column or null; keep(at, vector) has
-// each vector of the result, and where it belongs in a matrix of so many columns.
+// Compute a tile of a b + offset, with one offset per column, or null. keep(at, vector) receives each vector of the result
+// and its index in a matrix of the given number of columns.
 template <int HIGH, int WIDE, class Keep>
 inline void product_tile(
     int64_t depth, int64_t columns, Left a, const float* b, const float* offset, int64_t at, Keep keep
@@ -39,17 +39,17 @@ inline void product_tile(
     }
 }
 
-// a b + offset. Rows are a multiple of 8, columns one of 16.
+// Compute a b + offset. The number of rows is a multiple of 8, of columns a multiple of 16.
 template <class Keep>
 inline void multiply(
     int64_t rows, int64_t depth, int64_t columns, Left a, const float* b, const float* offset, Keep keep
 ) {
     for (int64_t left = columns / LANES, column = 0; left > 0;) {
-        // Three vectors at a time, but never one alone at the end.
+        // Take three vectors at a time, but do not leave a single one for the end.
         const int wide = left == 4 || left == 2 ? 2 : left == 1 ? 1 : 3;
         const float* start = offset ? offset + column : nullptr;
         for (int64_t row = 0, high; row < rows; row += high) {
-            // One vector of a few rows leaves arithmetic waiting for its own sums.
+            // A single vector of few rows is slow, because each sum waits for the previous one.
             high = wide == 1 && LANES == 16 && row + 2 * TALL <= rows ? 2 * TALL : TALL;
             const Left part = {a.data + row * a.by_row, a.by_row, a.by_k};
             const int64_t at = row * columns + column;

@@ -1,4 +1,4 @@
-// Networks at scattered points, and a mosaic on a grid: field.py.
+// Evaluation of networks at scattered points, and of a mosaic on a grid (field/field.py).
 #pragma once
 
 #include "lattice.h"
@@ -6,7 +6,7 @@
 
 namespace {
 
-// Say, tuned, at some of one network's points.
+// Evaluate one network, with channel tuning, at a range of its points.
 inline void evaluate(const eoren_query& q, int64_t tile, int64_t first, int64_t end, char* scratch) {
     Arena arena = {scratch, 0};
     const Prepared r = arrange(q.network, arena, use_of(q.axes, q.laplacian != 0));
@@ -34,7 +34,7 @@ inline void evaluate(const eoren_query& q, int64_t tile, int64_t first, int64_t 
     }
 }
 
-// A tile's weight along one axis, with its first two derivatives: the product over the cuts across the axis.
+// The weight of a tile along one axis, and its first two derivatives: the product over the cuts across this axis.
 template <class Number>
 struct Share {
     Number weight, slope, bend;
@@ -59,7 +59,7 @@ inline Share<double> share(const eoren_grid& g, int64_t tile, int64_t axis, doub
     return total;
 }
 
-// Columns or rows of a cell that a tile reaches: those where its weight is above zero lie together.
+// The columns or rows of a cell in which the weight of a tile is above zero; they are contiguous.
 inline int64_t reached(const eoren_grid& g, int64_t tile, int64_t axis, const double* at, int64_t count,
                        Share<float>* shares, int64_t& first) {
     int64_t end = 0;
@@ -76,10 +76,10 @@ inline int64_t reached(const eoren_grid& g, int64_t tile, int64_t axis, const do
     return end;
 }
 
-// Points drawn at a time: what they need stays in the first-level cache.
+// Points drawn at a time; their data fit into the first-level cache.
 constexpr int64_t DRAWN = 16;
 
-// Whether a tile reaches into a cell.
+// Return whether a tile has a weight above zero in a cell.
 inline bool near(const eoren_grid& g, int64_t tile, int64_t x0, int64_t wide, int64_t y0, int64_t high) {
     for (int64_t k = g.first[tile]; k < g.first[tile + 1]; ++k) {
         const bool down = g.cut[3 * k] != 0, above = g.cut[3 * k + 2] != 0;
@@ -90,7 +90,7 @@ inline bool near(const eoren_grid& g, int64_t tile, int64_t x0, int64_t wide, in
     return true;
 }
 
-// One network's share of a pixel. `said` has a stream every `row` numbers.
+// Add the contribution of one network to a pixel. The streams in `said` are `row` numbers apart.
 template <int CHANNELS>
 inline void blend(const eoren_grid& g, int64_t pixel, const Share<float>& h, const Share<float>& v, const float* alpha,
                   const float* beta, const float* said, int64_t row) {

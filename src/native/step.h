@@ -1,4 +1,4 @@
-// The objective of some tiles at some of their pixels, with its gradient: training.py's step.
+// The objective of selected tiles at selected pixels, with its gradient (training/trainer.py).
 #pragma once
 
 #include "kernel.h"
@@ -6,16 +6,16 @@
 
 namespace {
 
-// A tile whose points are shared out among threads: each part sums on its own.
+// A part of the points of a tile, with its own sums, so that several threads can share a tile.
 struct Part {
     int64_t tile;            // index into step.tile
-    int64_t first, end;      // of the points
+    int64_t first, end;      // range of points
     Gradient to;
     double error[2];
     double moments[5 * EOREN_MOST_CHANNELS];
 };
 
-// n / d from 1 / d, exact for n up to 2^50: whole numbers are slow to divide, and have no vectors for it.
+// Compute n / d from 1 / d, exact for n up to 2^50, because integer division is slow and has no vector instruction.
 inline int64_t quotient(int64_t n, double inverse) { return (int64_t)(((double)n + 0.5) * inverse); }
 
 // Channel tuning, repeated for every point of a block.
@@ -23,7 +23,7 @@ struct Tuned {
     float alpha[BLOCK * EOREN_MOST_CHANNELS], beta[BLOCK * EOREN_MOST_CHANNELS];
 };
 
-// Errors of a block, and their gradient by what the network said.
+// Compute the errors of a block, and their gradient with respect to the output of the network.
 template <int CHANNELS>
 inline void compare(const eoren_step& s, const eoren_pass& pass, int64_t points, const int64_t* pixel, const Tuned& tuned,
                     const Prepared& r, int64_t padded, Part& part) {
@@ -52,7 +52,7 @@ inline void compare(const eoren_step& s, const eoren_pass& pass, int64_t points,
     }
 }
 
-// What channel tuning has to know.
+// Add the moments that channel tuning needs.
 inline void count_moments(const eoren_step& s, int64_t points, const int64_t* pixel, const float* said, Part& part) {
     const int64_t channels = s.network.channels;
     for (int64_t i = 0; i < points; ++i)
@@ -109,7 +109,7 @@ inline void add_part(const eoren_step& s, Part& part, char* scratch, eoren_going
     }
 }
 
-// How many parts a tile's points go into: a matter of the work alone, so that threads change nothing.
+// Return the number of parts of a tile. It does not depend on the number of threads, so that the result does not.
 inline int64_t parts_of(const eoren_step& s) {
     const int64_t wanted = 64 / (s.tiles > 0 ? s.tiles : 1), parts = s.points / (4 * BLOCK), most = wanted < 32 ? wanted : 32;
     return parts < 1 || most < 1 ? 1 : parts < most ? parts : most;

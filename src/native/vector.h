@@ -1,7 +1,7 @@
-// Vectors of floats by the compiler's own extension (GCC and Clang), so that one source serves every processor.
+// Vectors of floats with the extensions of GCC and Clang, so that one source serves every processor.
 //
-// Everything here and in the other headers has internal linkage, and none of it comes from the C++ library: the same
-// names are compiled for several processors, and the linker must never mix them up.
+// Everything here and in the other headers has internal linkage, and nothing comes from the C++ library: the same names
+// are compiled for several processors, and the linker would keep one definition for all of them.
 #pragma once
 
 #include <stdint.h>
@@ -10,7 +10,7 @@ namespace {
 
 #if defined(__AVX512F__)
 constexpr int LANES = 16;
-constexpr int TALL = 8;  // rows of a register tile: with 3 vectors a row, 24 of 32 registers
+constexpr int TALL = 8;  // rows of a register tile: with 3 vectors per row, 24 of 32 registers
 #elif defined(__AVX__)
 constexpr int LANES = 8;
 constexpr int TALL = 4;  // 12 of 16 registers
@@ -30,7 +30,7 @@ inline Vector load(const float* p) { return *(const Unaligned*)p; }
 inline void store(float* p, Vector v) { *(Unaligned*)p = v; }
 inline Vector all(float x) { return x - Vector{}; }
 
-// Halves are added until four are left.
+// Add halves until four numbers are left.
 template <int N>
 struct Half {
     typedef float Type __attribute__((vector_size(2 * N)));
@@ -56,7 +56,7 @@ inline float sum(Vector v) {
     return (four[0] + four[1]) + (four[2] + four[3]);
 }
 
-// Sums of four vectors at once: a third of the work of one after the other.
+// Compute the sums of four vectors together, with a third of the work of four separate sums.
 
 #if defined(__clang__) || __GNUC__ >= 12
 template <int... I>
@@ -69,7 +69,7 @@ struct Count<0, I...> {
 };
 typedef Count<LANES>::Type Lanes;
 
-// Within every four lanes: a, b, a, b of those from FROM on; or a, a, b, b.
+// Permute every four lanes to a, b, a, b, starting at lane FROM; or to a, a, b, b.
 template <int FROM, int... I>
 inline Vector zip(Vector a, Vector b, Numbers<I...>) {
     return __builtin_shufflevector(a, b, (I / 4 * 4 + I % 4 / 2 + FROM + I % 2 * LANES)...);
@@ -92,11 +92,11 @@ struct Wave {
     Vector sin, cos;
 };
 
-// An angle less the nearest multiple of so many right angles, 1 or 2, and which multiple. They come in three parts, so
-// that their multiples are exact without fused arithmetic too. Huge angles leave something wrong, but bounded.
+// Reduce an angle by the nearest multiple of 1 or 2 right angles, and return the multiple. The right angle is split into
+// three parts, so that multiples are exact without fused arithmetic. For huge angles the result is inexact, but bounded.
 struct Reduced {
     Vector angle;
-    Integers turns;  // the lowest bits count
+    Integers turns;  // only the lowest bits are used
 };
 
 template <int RIGHT_ANGLES>
@@ -110,7 +110,7 @@ inline Reduced reduced(Vector x) {
     return {r > most ? all(most) : r < -most ? all(-most) : r, (Integers)shifted};
 }
 
-// Both to 2.5 ulp for |x| up to some thousands, by minimax polynomials. Beyond, what comes out is less and less right.
+// Compute sine and cosine to 2.5 ulp for |x| up to some thousands, by minimax polynomials. Beyond, the error grows.
 inline Wave wave(Vector x) {
     const auto [r, quarter] = reduced<1>(x);
     const Vector square = r * r;
@@ -122,7 +122,7 @@ inline Wave wave(Vector x) {
     return {(Vector)((Integers)s ^ ((quarter & 2) << 30)), (Vector)((Integers)c ^ (((quarter + 1) & 2) << 30))};
 }
 
-// The sine alone, as right, for half the work.
+// Compute only the sine, with the same accuracy, for half the work.
 inline Vector sine_of(Vector x) {
     const auto [r, half] = reduced<2>(x);
     const Vector square = r * r;

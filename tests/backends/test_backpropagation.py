@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from eoren.backends.backpropagation import Backpropagation
-from eoren.model.siren import initialise, propagate
+from eoren.model.siren import Siren
 
 
 def networks(batch=3, width=7, depth=3, channels=2, seed=0, **omegas):
     generator = torch.Generator().manual_seed(seed)
-    return initialise(
+    return Siren.init(
         batch, width=width, depth=depth, channels=channels, generator=generator, dtype=torch.float64, **omegas
     )
 
@@ -24,7 +24,7 @@ def by_double_backpropagation(siren, where, axes, scale, by_said):
     """d/dparameters of sum(by_said * streams), the derivatives taken by autograd of the value alone."""
     leaves = [p.clone().requires_grad_() for p in siren.tensors()]
     local = where.clone().requires_grad_()
-    value = propagate(siren.with_tensors(leaves), local)[:, 0]
+    value = siren.with_tensors(leaves)(local)[:, 0]
     streams = [value]
     for axis in axes:
         slopes = [
@@ -44,7 +44,7 @@ def test_gradients_are_those_of_double_backpropagation(depth, axes):
     where, scale = points_and_scale(3, 11)
     passes = Backpropagation(siren)
     said = passes.forward(slice(0, 3), where, axes=axes, scale=scale)
-    torch.testing.assert_close(said, propagate(siren, where, axes=axes, scale=scale), rtol=0, atol=1e-12)
+    torch.testing.assert_close(said, siren(where, axes=axes, scale=scale), rtol=0, atol=1e-12)
     by_said = torch.rand(said.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     passes.backward(by_said)
     expected = by_double_backpropagation(siren, where, axes, scale, by_said)
@@ -90,7 +90,7 @@ def test_parameters_may_move_between_steps():
     passes.forward(slice(0, 1), where, axes=(), scale=scale)
     siren.weights[1].mul_(1.5)
     said = passes.forward(slice(0, 1), where, axes=(), scale=scale)
-    torch.testing.assert_close(said, propagate(siren, where), rtol=0, atol=1e-12)
+    torch.testing.assert_close(said, siren(where), rtol=0, atol=1e-12)
 
 
 def test_networks_by_number_are_those_of_a_slice_and_no_others():

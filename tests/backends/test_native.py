@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from eoren.backends import native
+from eoren.backends import native_library as native
+from eoren.backends.dispatch import choose_backend
+from eoren.backends.native import NativeBackend, sine_and_cosine
+from eoren.backends.native import sine as sine_alone
 from eoren.errors import EorenError
 from eoren.model.channel_tuning import Tuning
-from eoren.model.siren import initialise, propagate
+from eoren.model.siren import Siren
 from eoren.model.tiling import Tiling
 
 SOURCE = Path(__file__).parents[2] / "src" / "native"
@@ -72,7 +75,7 @@ def test_the_best_target_is_taken_and_only_known_ones_can_be(target):
 def both(x):
     """Sine, cosine and the sine alone, each beside the same in float64."""
     given = torch.from_numpy(x)
-    found = (*native.sine_and_cosine(given), native.sine(given))
+    found = (*sine_and_cosine(given), sine_alone(given))
     x = x.astype(np.float64)
     waves = (np.sin, np.cos, np.sin)
     return [(each.numpy().astype(np.float64), wave(x)) for each, wave in zip(found, waves, strict=True)]
@@ -127,11 +130,11 @@ def test_large_angles_lose_little(target, name):
 def test_sine_is_odd_and_cosine_even(target, name):
     assert target(name)
     x = torch.rand(10_007, generator=torch.Generator().manual_seed(0)) ** 3 * 2000
-    sine, cosine = native.sine_and_cosine(x)
-    mirrored, same = native.sine_and_cosine(-x)
+    sine, cosine = sine_and_cosine(x)
+    mirrored, same = sine_and_cosine(-x)
     assert torch.equal(mirrored, -sine)
     assert torch.equal(same, cosine)
-    assert torch.equal(native.sine(-x), -native.sine(x))
+    assert torch.equal(sine_alone(-x), -sine_alone(x))
 
 
 @needs_library
@@ -140,16 +143,16 @@ def test_sine_and_cosine_of_special_numbers(target, name):
     assert target(name)
     smallest = torch.finfo(torch.float32).smallest_normal
     tiny = torch.tensor([0.0, -0.0, smallest, -smallest, 1e-45, -1e-40, 1e-20])
-    sine, cosine = native.sine_and_cosine(tiny)
+    sine, cosine = sine_and_cosine(tiny)
     assert torch.equal(sine, tiny)
-    assert torch.equal(native.sine(tiny), tiny)
+    assert torch.equal(sine_alone(tiny), tiny)
     assert torch.equal(cosine, torch.ones(7))
     for x in ([float("nan")] * 3, [float("inf"), -float("inf")], [1.0, float("nan"), 2.0]):
-        for found, wave in zip(native.sine_and_cosine(torch.tensor(x)), (torch.sin, torch.cos), strict=True):
+        for found, wave in zip(sine_and_cosine(torch.tensor(x)), (torch.sin, torch.cos), strict=True):
             assert torch.equal(found.isnan(), wave(torch.tensor(x)).isnan())
     # Not angles any more; anything comes back, but it does.
     huge = torch.logspace(6, 38, 100)
-    assert [len(each) for each in native.sine_and_cosine(torch.cat([huge, -huge]))] == [200, 200]
+    assert [len(each) for each in sine_and_cosine(torch.cat([huge, -huge]))] == [200, 200]
 
 
 @needs_library
@@ -159,7 +162,7 @@ def test_any_number_of_angles_and_none_more(target, name, count):
     assert target(name)
     x = torch.linspace(-5, 5, 128)
     out = torch.full((2, 128), 7.0)
-    every = native.sine_and_cosine(x)
+    every = sine_and_cosine(x)
     native.library().eoren_sincos(x.data_ptr(), count, out[0].data_ptr(), out[1].data_ptr())
     for found, right in zip(out, every, strict=True):
         assert torch.equal(found[:count], right[:count])
@@ -175,7 +178,7 @@ def drawn(*shape, seed=0, dtype=torch.float32):
 
 def networks(batch, *, width=16, depth=3, channels=2, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    siren = initialise(batch, width=width, depth=depth, channels=channels, generator=generator)
+    siren = Siren.init(batch, width=width, depth=depth, channels=channels, generator=generator)
     # Every layer has its own, so that none can stand for another.
     return replace(siren, omegas=(12.0, 31.0, 27.0, 34.0, 29.0)[:depth])
 
@@ -186,8 +189,7 @@ def plain(siren, points, counts, tuning, axes, scale, laplacian):
     for k, own in enumerate(points.double().split(counts)):
         if not len(own):
             continue
-        said = propagate(
-            siren.select(slice(k, k + 1)).to(torch.float64),
+        said = siren.select(slice(k, k + 1)).to(torch.float64)(
             own[None],
             axes=axes,
             scale=None if scale is None else scale[k : k + 1].double(),
@@ -217,7 +219,7 @@ def assert_evaluates(siren, counts, *, tuned=True, scaled=True, axes=(), laplaci
         "scale": 0.1 + drawn(len(counts), 2, seed=4).abs() if scaled else None,
         "laplacian": laplacian,
     }
-    found = native.evaluate(siren, points, torch.tensor(counts), **given)
+    found = NativeBackend().evaluate(siren, points, torch.tensor(counts), **given)
     assert_streams(found, plain(siren, points, counts, **given))
 
 
@@ -254,7 +256,7 @@ def test_many_points_of_a_network_are_all_evaluated(counts):
 @needs_library
 @pytest.mark.parametrize("counts", [[0], [0, 0, 0]], ids=str)
 def test_no_points_are_no_work(counts):
-    found = native.evaluate(
+    found = NativeBackend().evaluate(
         networks(len(counts)), torch.zeros(0, 2), torch.tensor(counts), axes=(0, 1), laplacian=True
     )
     assert found.shape == (0, 4, 2)
@@ -266,8 +268,8 @@ def test_tensors_need_not_lie_in_a_row():
     assert not points.is_contiguous()
     others = siren.with_tensors([t.mT.contiguous().mT[::2] for t in siren.tensors()])
     alpha, beta = drawn(1, 1, 2).expand(3, 1, 2), drawn(3, 2, 2)[:, :1]
-    found = native.evaluate(others, points, counts, tuning=Tuning(alpha, beta), scale=drawn(2, 3).T)
-    expected = native.evaluate(
+    found = NativeBackend().evaluate(others, points, counts, tuning=Tuning(alpha, beta), scale=drawn(2, 3).T)
+    expected = NativeBackend().evaluate(
         siren.select(torch.tensor([0, 2, 4])),
         points.contiguous(),
         counts,
@@ -284,7 +286,7 @@ def test_threads_change_no_bit_of_an_answer(threads):
     found = []
     for count in (1, 2, 3, 5, 64):
         threads(count)
-        found.append(native.evaluate(siren, points, torch.tensor(counts), axes=(0, 1), laplacian=True))
+        found.append(NativeBackend().evaluate(siren, points, torch.tensor(counts), axes=(0, 1), laplacian=True))
     assert all(torch.equal(each, found[0]) for each in found)
 
 
@@ -293,25 +295,40 @@ def test_threads_change_no_bit_of_an_answer(threads):
 
 def build_tiling(width=16, channels=3, halo=3.0, size=(90, 70), count=9):
     detail = 0.01 + np.random.default_rng(0).random((size[1], size[0])) ** 8
-    tiling = Tiling.of(detail, count=count, halo=halo, smallest=4)
+    tiling = Tiling.by_detail(detail, count=count, halo=halo, smallest=4)
     siren = networks(tiling.count, width=width, channels=channels)
     tuning = Tuning(1 + 0.3 * drawn(tiling.count, 1, channels, seed=1), drawn(tiling.count, 1, channels, seed=2))
     return siren, tuning, tiling
 
 
 def lines(*counts):
-    """Columns and rows over the image and somewhat beyond."""
+    """Columns and rows over the image and somewhat beyond, in the unit square."""
     return [
-        torch.linspace(-5, size + 5, count, dtype=torch.float64) for size, count in zip((90, 70), counts, strict=True)
+        torch.linspace(-5, size + 5, count, dtype=torch.float64) / size
+        for size, count in zip((90, 70), counts, strict=True)
     ]
 
 
 EVERYTHING = ("color", "gradient", "laplacian")
 
 
+class Rendering:
+    """A mosaic and the units of its derivatives, to be sampled on grids."""
+
+    def __init__(self, siren, tuning, tiling, extent):
+        self.mosaic, self.extent = (siren, tuning, tiling), extent
+
+    def sample(self, x, y, *quantities):
+        return NativeBackend().render(*self.mosaic, x, y, *quantities, extent=self.extent)
+
+
+def is_native(siren):
+    return choose_backend(siren).name == "native"
+
+
 @needs_library
 def test_threads_change_no_bit_of_a_rendering(threads):
-    rendering = native.Rendering(*build_tiling(), (1.0, 1.0))
+    rendering = Rendering(*build_tiling(), (1.0, 1.0))
     found = []
     for count in (1, 2, 3, 5):
         threads(count)
@@ -323,7 +340,7 @@ def test_threads_change_no_bit_of_a_rendering(threads):
 @needs_library
 @every_target
 def test_targets_render_the_same(target, name):
-    rendering = native.Rendering(*build_tiling(), (90.0, 70.0))
+    rendering = Rendering(*build_tiling(), (90.0, 70.0))
     target("generic")
     expected = rendering.sample(*lines(67, 130), *EVERYTHING)
     assert target(name)
@@ -337,7 +354,7 @@ def test_targets_render_the_same(target, name):
 )
 def test_whatever_is_wanted_is_what_all_together_are(wanted):
     wanted = (wanted,) if isinstance(wanted, str) else wanted
-    rendering = native.Rendering(*build_tiling(), (1.0, 1.0))
+    rendering = Rendering(*build_tiling(), (1.0, 1.0))
     every = dict(zip(EVERYTHING, rendering.sample(*lines(70, 65), *EVERYTHING), strict=True))
     found = rendering.sample(*lines(70, 65), *wanted)
     assert [tuple(each.shape) for each in found] == [
@@ -357,7 +374,7 @@ def test_networks_that_say_one_thing_render_it_everywhere(halo, count, value):
     tensors[siren.depth].zero_()
     tensors[-1].fill_(value)
     ones = torch.ones(tiling.count, 1, 3)
-    rendering = native.Rendering(siren.with_tensors(tensors), Tuning(ones, 0 * ones), tiling, (90.0, 70.0))
+    rendering = Rendering(siren.with_tensors(tensors), Tuning(ones, 0 * ones), tiling, (90.0, 70.0))
     color, gradient, laplacian = rendering.sample(*lines(400, 310), *EVERYTHING)
     assert (color - value).abs().max() <= 5e-7 * abs(value)
     assert gradient.abs().max() <= 5e-7 / halo
@@ -366,7 +383,7 @@ def test_networks_that_say_one_thing_render_it_everywhere(halo, count, value):
 
 @needs_library
 def test_a_grid_without_rows_is_drawn_at_once():
-    rendering = native.Rendering(*build_tiling(), (1.0, 1.0))
+    rendering = Rendering(*build_tiling(), (1.0, 1.0))
     x, y = lines(7, 3)
     color, gradient = rendering.sample(x, y[:0], "color", "gradient")
     assert (color.shape, gradient.shape) == ((0, 7, 3), (0, 7, 3, 2))
@@ -380,13 +397,13 @@ def test_the_engine_does_what_it_can(monkeypatch, wish):
     if native.library() is None:
         pytest.skip("the native engine is not built here")
     if wish is None:
-        monkeypatch.delenv("EOREN_ENGINE", raising=False)
+        monkeypatch.delenv("EOREN_BACKEND", raising=False)
     else:
-        monkeypatch.setenv("EOREN_ENGINE", wish)
+        monkeypatch.setenv("EOREN_BACKEND", wish)
     for width, depth, channels in ((16, 1, 1), (32, 3, 3), (256, 5, 4)):
-        assert native.is_native(networks(2, width=width, depth=depth, channels=channels))
-    monkeypatch.setenv("EOREN_ENGINE", "torch")
-    assert not native.is_native(networks(1))
+        assert is_native(networks(2, width=width, depth=depth, channels=channels))
+    monkeypatch.setenv("EOREN_BACKEND", "torch")
+    assert not is_native(networks(1))
 
 
 def wide(width):
@@ -394,11 +411,13 @@ def wide(width):
 
 
 OBSTACLES = {
-    "width 8": lambda: wide(8),
-    "width 20": lambda: wide(20),
-    "width 272": lambda: wide(272),
-    "6 sine layers": lambda: initialise(1, width=16, depth=6, channels=1, generator=torch.Generator().manual_seed(0)),
-    "5 channels": lambda: networks(1, channels=5),
+    "got 8": lambda: wide(8),
+    "got 20": lambda: wide(20),
+    "got 272": lambda: wide(272),
+    "5 sine layers, got 6": lambda: Siren.init(
+        1, width=16, depth=6, channels=1, generator=torch.Generator().manual_seed(0)
+    ),
+    "at most 4, got 5": lambda: networks(1, channels=5),
     "float32": lambda: networks(1).to(torch.float64),
     "on the CPU, not on meta": lambda: networks(1).to("meta"),
 }
@@ -408,29 +427,29 @@ OBSTACLES = {
 @pytest.mark.parametrize("obstacle", OBSTACLES)
 def test_what_the_engine_cannot_do_is_left_to_pytorch_or_refused(monkeypatch, obstacle):
     siren = OBSTACLES[obstacle]()
-    monkeypatch.delenv("EOREN_ENGINE", raising=False)
-    assert not native.is_native(siren)
-    monkeypatch.setenv("EOREN_ENGINE", "torch")
-    assert not native.is_native(siren)
-    monkeypatch.setenv("EOREN_ENGINE", "native")
-    with pytest.raises(EorenError, match=f"^EOREN_ENGINE is native, but .*{obstacle}.*; leave it unset"):
-        native.is_native(siren)
+    monkeypatch.delenv("EOREN_BACKEND", raising=False)
+    assert not is_native(siren)
+    monkeypatch.setenv("EOREN_BACKEND", "torch")
+    assert not is_native(siren)
+    monkeypatch.setenv("EOREN_BACKEND", "native")
+    with pytest.raises(EorenError, match=f"^EOREN_BACKEND is native, but .*{obstacle}.*; unset it"):
+        is_native(siren)
 
 
 @pytest.mark.parametrize("wish", ["cuda", "Native", "torch ", "1"])
 def test_an_engine_that_there_is_not_is_refused(monkeypatch, wish):
-    monkeypatch.setenv("EOREN_ENGINE", wish)
-    with pytest.raises(EorenError, match=f"EOREN_ENGINE is {wish!r}; set it to one of native, torch, or not at all"):
-        native.is_native(networks(1))
+    monkeypatch.setenv("EOREN_BACKEND", wish)
+    with pytest.raises(EorenError, match=f"EOREN_BACKEND must be one of native, torch, got {wish!r}; set one"):
+        is_native(networks(1))
 
 
 def test_without_the_library_there_is_no_engine(monkeypatch):
-    monkeypatch.setattr(native, "library", lambda: None)
-    monkeypatch.delenv("EOREN_ENGINE", raising=False)
-    assert not native.is_native(networks(1))
-    monkeypatch.setenv("EOREN_ENGINE", "native")
-    with pytest.raises(EorenError, match=r"^EOREN_ENGINE is native, but the native engine was not built"):
-        native.is_native(networks(1))
+    monkeypatch.setattr("eoren.backends.native.library", lambda: None)
+    monkeypatch.delenv("EOREN_BACKEND", raising=False)
+    assert not is_native(networks(1))
+    monkeypatch.setenv("EOREN_BACKEND", "native")
+    with pytest.raises(EorenError, match=r"^EOREN_BACKEND is native, but the native library was not built"):
+        is_native(networks(1))
 
 
 @needs_library
@@ -443,7 +462,7 @@ def test_another_version_of_the_library_is_none(monkeypatch):
 
 def test_a_library_of_another_processor_is_none(monkeypatch, tmp_path):
     load = native.library.__wrapped__
-    monkeypatch.setattr(native, "__file__", str(tmp_path / "backends" / "native.py"))
+    monkeypatch.setattr(native, "__file__", str(tmp_path / "backends" / "native_library.py"))
     assert load() is None
     (tmp_path / "eoren_native.so").write_bytes(b"\x7fELF, or so it says")
     assert load() is None
@@ -454,11 +473,11 @@ def test_want_of_memory_is_an_error_and_no_end(python):
     code = """
 import json, resource, torch
 from pathlib import Path
-from eoren.backends import native
-from eoren.model.siren import initialise
-siren = initialise(1, width=256, depth=5, channels=3, generator=torch.Generator().manual_seed(0))
+from eoren.backends.native import NativeBackend
+from eoren.model.siren import Siren
+siren = Siren.init(1, width=256, depth=5, channels=3, generator=torch.Generator().manual_seed(0))
 points, counts = torch.rand(100, 2), torch.tensor([100])
-native.evaluate(siren, points, counts)
+NativeBackend().evaluate(siren, points, counts)
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (32 << 20), resource.RLIM_INFINITY))
 hoard = []
@@ -470,7 +489,7 @@ for size in (1 << 20, 1 << 16):
         pass
 del hoard[-8:]  # for all but the engine
 try:
-    native.evaluate(siren, points, counts)
+    NativeBackend().evaluate(siren, points, counts)
     said = "enough"
 except MemoryError as error:
     said = str(error)
@@ -479,28 +498,28 @@ print(json.dumps(said))
 """
     if not Path("/proc/self/statm").exists():
         pytest.skip("needs Linux")
-    assert python(code, None) == "the native engine found no memory to work in"
+    assert python(code, None) == "the native backend could not allocate its working memory"
 
 
 # The structures, as C has them.
 
 
 STRUCTURES = {
-    "eoren_networks": native._Networks,
-    "eoren_tuning": native._Tuning,
-    "eoren_pass": native._Pass,
-    "eoren_step": native._Step,
-    "eoren_adam": native._Adam,
-    "eoren_muon": native._Muon,
-    "eoren_query": native._Query,
-    "eoren_grid": native._Grid,
+    "eoren_networks": native.Networks,
+    "eoren_tuning": native.ChannelTuning,
+    "eoren_pass": native.LossPass,
+    "eoren_step": native.Step,
+    "eoren_adam": native.AdamStep,
+    "eoren_muon": native.MuonStep,
+    "eoren_query": native.Query,
+    "eoren_grid": native.Grid,
 }
 CONSTANTS = {
     "EOREN_VERSION": native._VERSION,
-    "EOREN_MOST_LAYERS": native._MOST_LAYERS,
-    "EOREN_MOST_CHANNELS": native._MOST_CHANNELS,
-    "EOREN_MOST_WIDTH": native._MOST_WIDTH,
-    "EOREN_WIDTH_MULTIPLE": native._WIDTH_STEP,
+    "EOREN_MOST_LAYERS": native.MAX_LAYERS,
+    "EOREN_MOST_CHANNELS": native.MAX_CHANNELS,
+    "EOREN_MOST_WIDTH": native.MAX_WIDTH,
+    "EOREN_WIDTH_MULTIPLE": native.WIDTH_MULTIPLE,
 }
 
 
@@ -541,7 +560,7 @@ def test_every_structure_of_the_header_has_a_mirror():
 def test_the_environment_chooses_the_instruction_set(python):
     code = (
         "import json, os; given = json.load(sys.stdin); os.environ['EOREN_TARGET'] = given\n"
-        "from eoren.backends import native; print(json.dumps(native.target()))"
+        "from eoren.backends import native_library as native; print(json.dumps(native.target()))"
     )
     assert python(code, "generic") == "generic"
 
@@ -555,3 +574,23 @@ def test_an_instruction_set_that_is_missing_is_refused(monkeypatch):
     monkeypatch.delenv("EOREN_TARGET")
     native.library.cache_clear()
     assert native.library() is not None
+
+
+@needs_library
+def test_a_library_whose_structures_have_other_sizes_is_not_used(monkeypatch):
+    class Longer(native.Networks):
+        _fields_ = (("more", ctypes.c_int64),)
+
+    load = native.library.__wrapped__
+    assert load() is not None
+    monkeypatch.setattr(native, "_STRUCTURES", (Longer, *native._STRUCTURES[1:]))
+    assert load() is None
+
+
+def test_the_earlier_name_of_the_variable_is_read(monkeypatch):
+    monkeypatch.delenv("EOREN_BACKEND", raising=False)
+    monkeypatch.setenv("EOREN_ENGINE", "torch")
+    assert not is_native(networks(1))
+    monkeypatch.setenv("EOREN_ENGINE", "cuda")
+    with pytest.raises(EorenError, match=r"^EOREN_ENGINE must be one of native, torch, got 'cuda'"):
+        is_native(networks(1))

@@ -179,7 +179,7 @@ def test_muon_is_pytorchs():
 def test_muon_without_matrices_does_nothing():
     muon = Muon([])
     muon.step([], 0.1)
-    assert muon.state() == []
+    assert muon.state_dict() == {}
 
 
 @pytest.mark.parametrize("kind", [Adam, Muon])
@@ -191,7 +191,9 @@ def test_state_put_back_goes_on_bit_for_bit(kind):
         optimizer.step(noise(shapes, step), 0.05)
     resumed = [p.clone() for p in straight]
     other = kind(resumed)
-    for own, stored in zip(other.state(), [t.clone() for t in optimizer.state()], strict=True):
+    for own, stored in zip(
+        other.state_dict().values(), [t.clone() for t in optimizer.state_dict().values()], strict=True
+    ):
         own.copy_(stored)
     for step in range(3, 6):
         optimizer.step(noise(shapes, step), 0.05)
@@ -239,11 +241,11 @@ def test_the_others_stay_and_forget_nothing(kind):
     for step in range(4):
         gradients = noise(shapes, step)
         before = [p.clone() for p in together]
-        memory = [t.clone() for t in one.state() if t.ndim]
+        memory = [t.clone() for t in one.state_dict().values() if t.ndim]
         one.step(gradients, 0.1, chosen)
         other.step([g[chosen] for g in gradients], 0.1)
         for p, q, old in zip(together, alone, before, strict=True):
             torch.testing.assert_close(p[chosen], q, rtol=1e-12, atol=1e-12)
             assert torch.equal(p[[1, 2, 4]], old[[1, 2, 4]])
-        for now, old in zip([t for t in one.state() if t.ndim], memory, strict=True):
+        for now, old in zip([t for t in one.state_dict().values() if t.ndim], memory, strict=True):
             assert torch.equal(now[[1, 2, 4]], old[[1, 2, 4]])

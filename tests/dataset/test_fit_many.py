@@ -64,14 +64,14 @@ def test_weights_are_the_whole_function(store):
     fit_many(IMAGES, store=store, steps=5)
     collection = eoren.Collection(store)
     field, row = collection[2], collection.weights(2)
-    sizes = [t[0].numel() for t in field.siren.tensors()]
+    sizes = [t[0].numel() for t in field.representation.siren.tensors()]
     parts = np.split(row, np.cumsum(sizes)[:-1])
     # The network by hand, in local coordinates: half the longer side is one.
-    shaped = [part.reshape(t.shape[1:]) for part, t in zip(parts, field.siren.tensors(), strict=True)]
+    shaped = [part.reshape(t.shape[1:]) for part, t in zip(parts, field.representation.siren.tensors(), strict=True)]
     weights, biases = shaped[:4], shaped[4:]
     xy = np.random.default_rng(0).random((20, 2))
     z = (xy * [14, 12] - [7, 6]) / 7
-    for weight, bias, omega in zip(weights[:3], biases[:3], field.siren.omegas, strict=True):
+    for weight, bias, omega in zip(weights[:3], biases[:3], field.representation.siren.omegas, strict=True):
         z = np.sin(omega * (z @ weight + bias))
     np.testing.assert_allclose(z @ weights[3] + biases[3], field.color(xy), atol=1e-4)
     np.testing.assert_array_equal(collection.matrix()[2], row)

@@ -58,8 +58,8 @@ def test_the_field_is_that_of_one_fit(store, engine, objective):
     assert sum(job.share for job in engine.jobs) == pytest.approx(1)
     found = eoren.Collection(store)[0]
     alone = eoren.fit(IMAGE, preset="small", tile=6, steps=4, objective=objective, seed=found.provenance.seed)
-    assert found.tiling.count == alone.field.tiling.count > 256
-    for mine, theirs in zip(found.siren.tensors(), alone.field.siren.tensors(), strict=True):
+    assert found.tiling.count == alone.field.representation.tiling.count > 256
+    for mine, theirs in zip(found.siren.tensors(), alone.field.representation.siren.tensors(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     row = eoren.Collection(store).index.to_pylist()[0]
     for name in ("psnr", "psnr_8bit", "gradient_psnr", "ssim", "parameters"):

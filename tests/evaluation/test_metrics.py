@@ -6,14 +6,16 @@ import pytest
 import torch
 from scipy.interpolate import make_interp_spline
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from tests.fields import with_parts
 
 from eoren.errors import EorenError
 from eoren.evaluation import metrics
 from eoren.evaluation.metrics import Metrics, decibel, evaluate, psnr
 from eoren.field.field import Field
+from eoren.field.mosaic import SirenMosaic
 from eoren.field.serialization import dumps, save
 from eoren.model.channel_tuning import Tuning
-from eoren.model.siren import Siren, initialise
+from eoren.model.siren import Siren
 from eoren.model.tiling import Tiling
 
 MOSAIC = Tiling(31, 23, 2.0, np.array([(0, 17), (-1, 0), (1, 9), (-1, 0), (-1, 0)], np.int32))
@@ -21,13 +23,13 @@ MOSAIC = Tiling(31, 23, 2.0, np.array([(0, 17), (-1, 0), (1, 9), (-1, 0), (-1, 0
 
 def field_of(tiling, channels=3, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    siren = initialise(tiling.count, width=6, depth=2, channels=channels, omega_first=9.0, generator=generator)
+    siren = Siren.init(tiling.count, width=6, depth=2, channels=channels, omega_first=9.0, generator=generator)
     ones = torch.ones(tiling.count, 1, channels)
-    field = Field(siren, Tuning(ones, 0 * ones), tiling)
+    field = Field(SirenMosaic(siren, Tuning(ones, 0 * ones), tiling))
     # Colours of mean 0.5 and deviation 0.35: some lie outside [0, 1].
     colors = field.render()
     alpha = torch.from_numpy(0.35 / colors.std((0, 1)).clip(1e-3))
-    return replace(field, tuning=Tuning(alpha * ones, 0.5 - alpha * torch.from_numpy(colors.mean((0, 1))) * ones))
+    return with_parts(field, tuning=Tuning(alpha * ones, 0.5 - alpha * torch.from_numpy(colors.mean((0, 1))) * ones))
 
 
 def near(field, noise=0.1, seed=0):
@@ -127,7 +129,9 @@ def wave(width, height):
     weights = [torch.from_numpy(each).float() for each in (first / omega, last)]
     biases = [torch.from_numpy(bias / omega).float(), torch.zeros(1, 1, 3)]
     siren = Siren(tuple(weights), tuple(biases), (omega,))
-    return Field(siren, Tuning(torch.ones(1, 1, 3), means), tiling), np.stack(channels, -1).astype(np.float32)
+    return Field(SirenMosaic(siren, Tuning(torch.ones(1, 1, 3), means), tiling)), np.stack(channels, -1).astype(
+        np.float32
+    )
 
 
 @pytest.mark.parametrize("size", [(48, 32), (31, 57)], ids=str)
@@ -143,11 +147,15 @@ def test_a_field_that_is_the_picture_is_nearly_perfect(size):
 
 def test_errors_of_known_size():
     field, image = wave(40, 32)
-    brighter = replace(field, tuning=replace(field.tuning, beta=field.tuning.beta + 0.05))
+    brighter = with_parts(
+        field, tuning=replace(field.representation.tuning, beta=field.representation.tuning.beta + 0.05)
+    )
     found = evaluate(brighter, image)
     assert found.psnr == pytest.approx(-20 * np.log10(0.05), abs=0.01)
     assert found.gradient_psnr > 125  # the derivative does not mind
-    steeper = replace(field, tuning=replace(field.tuning, alpha=1.1 * field.tuning.alpha))
+    steeper = with_parts(
+        field, tuning=replace(field.representation.tuning, alpha=1.1 * field.representation.tuning.alpha)
+    )
     _, gradient = said(field)
     size = 0.1 * np.sqrt(np.mean(np.square(gradient / [40, 32])))
     assert evaluate(steeper, image).gradient_psnr == pytest.approx(-20 * np.log10(size), abs=0.01)
@@ -155,7 +163,7 @@ def test_errors_of_known_size():
 
 def test_gradients_are_not_clamped():
     field, image = wave(40, 32)
-    dark = replace(field, tuning=replace(field.tuning, beta=field.tuning.beta - 5))
+    dark = with_parts(field, tuning=replace(field.representation.tuning, beta=field.representation.tuning.beta - 5))
     found = evaluate(dark, image)
     assert found.gradient_psnr > 125
     assert found.psnr == pytest.approx(-10 * np.log10(np.mean(image.astype(float) ** 2)), abs=1e-4)
@@ -166,7 +174,7 @@ def test_gradients_are_not_clamped():
 
 @pytest.mark.parametrize("bits", [32, 16, 8])
 def test_bytes_are_those_of_the_file(tmp_path, bits):
-    field = replace(field_of(MOSAIC), bits=bits)
+    field = with_parts(field_of(MOSAIC), bits=bits)
     save(field, tmp_path / "a.eoren")
     found = evaluate(field, near(field))
     assert found.bytes == len(dumps(field)) == (tmp_path / "a.eoren").stat().st_size

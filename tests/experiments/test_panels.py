@@ -9,8 +9,9 @@ from eoren.experiments.methods import methods
 from eoren.experiments.panels import ZOOM, Panels, Said, curves, decibels, running_sum
 from eoren.experiments.trials import Sample, Trial
 from eoren.field.field import Field
+from eoren.field.mosaic import SirenMosaic
 from eoren.model.channel_tuning import Tuning
-from eoren.model.siren import initialise
+from eoren.model.siren import Siren
 from eoren.model.tiling import Tiling
 
 METHOD = methods("small")["eoren"]
@@ -18,10 +19,10 @@ METHOD = methods("small")["eoren"]
 
 def trial(width, height, channels, method=METHOD, psnr=30.0):
     generator = torch.Generator().manual_seed(0)
-    siren = initialise(1, width=5, depth=2, channels=channels, omega_first=5.0, omega_hidden=5.0, generator=generator)
+    siren = Siren.init(1, width=5, depth=2, channels=channels, omega_first=5.0, omega_hidden=5.0, generator=generator)
     tuning = Tuning(torch.full((1, 1, channels), 0.3), torch.full((1, 1, channels), 0.5))
     samples = tuple(Sample(float(k), k / 4, psnr - 4 + k, 20.0 + k, 0.8 + k / 40) for k in range(5))
-    return Trial(method, Field(siren, tuning, Tiling.single(width, height)), samples, 0)
+    return Trial(method, Field(SirenMosaic(siren, tuning, Tiling.single(width, height))), samples, 0)
 
 
 def said(image, **options):

@@ -1,5 +1,5 @@
-// Runs a field's shader in WebGL 2 and gives back the floats of every layer asked for. Own code, so that the shader
-// is tested as somebody else would use it, from the two files that are written.
+// Runs a field's shader in WebGL 2 and returns the floats of every requested layer. Independent of page.js, so that the
+// shader is tested as another program would use it, from the two files written.
 (given) => {
   const gl = document.createElement("canvas").getContext("webgl2");
   gl.getExtension("EXT_color_buffer_float");
@@ -19,13 +19,13 @@
   gl.useProgram(program);
   const texture = (unit, rows, width, numbers) => {
     gl.activeTexture(gl.TEXTURE0 + unit);
-    const made = gl.createTexture();
-    gl.bindTexture(gl.TEXTURE_2D, made);
+    const handle = gl.createTexture();
+    gl.bindTexture(gl.TEXTURE_2D, handle);
     gl.texStorage2D(gl.TEXTURE_2D, 1, gl.RGBA32F, width, rows);
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
     if (numbers) gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, width, rows, gl.RGBA, gl.FLOAT, numbers);
-    return made;
+    return handle;
   };
   const data = new Float32Array(Uint8Array.from(atob(given.data), (letter) => letter.charCodeAt(0)).buffer);
   const first = given.rows[0] * 4 * 2048;
@@ -41,7 +41,7 @@
   const target = texture(2, given.height, given.width, null);
   gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, target, 0);
   gl.viewport(0, 0, given.width, given.height);
-  const found = given.layers.map((layer) => {
+  const results = given.layers.map((layer) => {
     gl.uniform1i(at("u_layer"), layer);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
     const numbers = new Float32Array(4 * given.width * given.height);
@@ -50,5 +50,5 @@
   });
   if (gl.getError()) throw new Error("WebGL error");
   gl.getExtension("WEBGL_lose_context").loseContext();
-  return found;
+  return results;
 }

@@ -1,13 +1,12 @@
-"""The page, opened in Chromium from a file, without a network."""
+"""The page in Chromium, opened from a file without a network."""
 
 import io
 import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
-from tests.fields import TILINGS, field_of
+from tests.fields import TILINGS, field_of, with_parts
 
 from eoren.export.html import field_page, write_html
 from eoren.model.quantization import rounded
@@ -17,15 +16,15 @@ WINDOW = {"width": 420, "height": 240}
 
 @pytest.fixture
 def opened(browser, tmp_path):
-    """Open the page of a field; nothing may be fetched but the file, and no error may happen."""
-    contexts, troubles = [], []
+    """Function that opens the page of a field. Requests for anything but the file, and errors, fail the test."""
+    contexts, problems = [], []
 
     def open_page(field, **options):
         write_html(tmp_path / "a.html", field, title="a <b>")
         contexts.append(browser.new_context(viewport=WINDOW, offline=True, **options))
         page = contexts[-1].new_page()
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("request", lambda request: troubles.append(request.url) if request.url != address else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: problems.append(request.url) if request.url != address else None)
         address = (tmp_path / "a.html").as_uri()
         page.goto(address)
         done(page)
@@ -34,27 +33,27 @@ def opened(browser, tmp_path):
     yield open_page
     for context in contexts:
         context.close()
-    assert troubles == []
+    assert problems == []
 
 
 def done(page):
     page.wait_for_selector("canvas[aria-busy=false]", timeout=60_000)
 
 
-def shown(page):
-    """What the canvas shows, ``(height, width, 3)``."""
-    picture = Image.open(io.BytesIO(page.locator("canvas").screenshot()))
-    return np.asarray(picture.convert("RGB"), np.int16)
+def screenshot(page):
+    """Pixels of the canvas, ``(height, width, 3)``."""
+    image = Image.open(io.BytesIO(page.locator("canvas").screenshot()))
+    return np.asarray(image.convert("RGB"), np.int16)
 
 
 def pixels(page, field):
-    """The image's own part of the canvas, shown pixel for pixel."""
+    """The part of the canvas that shows the image, at one screen pixel per image pixel."""
     page.keyboard.press("0")
     page.keyboard.press("1")
     done(page)
     width, height = field.size
-    canvas = shown(page)
-    left, top = (round(each) for each in page.evaluate("[canvas.width / 2 - view.x, canvas.height / 2 - view.y]"))
+    canvas = screenshot(page)
+    left, top = (round(side) for side in page.evaluate("[canvas.width / 2 - view.x, canvas.height / 2 - view.y]"))
     return canvas[top : top + height, left : left + width]
 
 
@@ -65,14 +64,13 @@ def eight_bits(values):
 @pytest.mark.parametrize("bits", [32, 16, 8])
 def test_shows_the_field_pixel_for_pixel(opened, bits):
     field = field_of(TILINGS["grid"], 3, width=10)
-    field = replace(field, siren=rounded(field.siren, bits), bits=bits)
+    field = with_parts(field, siren=rounded(field.representation.siren, bits), bits=bits)
     assert np.abs(pixels(opened(field), field) - eight_bits(field.render())).max() <= 1
 
 
-def test_gray_and_transparent_pictures(opened):
+def test_gray_and_transparent_images(opened):
     gray = field_of(TILINGS["tree"], 1)
-    found = pixels(opened(gray), gray)
-    assert np.abs(found - eight_bits(gray.render())).max() <= 1
+    assert np.abs(pixels(opened(gray), gray) - eight_bits(gray.render())).max() <= 1
     clear = field_of(TILINGS["tree"], 4)
     assert np.ptp(pixels(opened(clear), clear)) > 0
 
@@ -80,28 +78,28 @@ def test_gray_and_transparent_pictures(opened):
 def test_layers(opened):
     field = field_of(TILINGS["grid"])
     page = opened(field)
-    color = shown(page)
+    color = screenshot(page)
     page.keyboard.press("g")
     done(page)
-    gradient = shown(page)
+    gradient = screenshot(page)
     assert page.get_by_role("radio", name="Gradient").is_checked()
     inside = gradient[80:90, 200:210]
     assert (inside[..., 0] == inside[..., 1]).all()
     page.get_by_text("Direction").click()
     done(page)
-    direction = shown(page)
+    direction = screenshot(page)
     assert not np.array_equal(color, gradient)
     assert not np.array_equal(direction, gradient)
 
 
-def seen(page):
+def view_of(page):
     return page.evaluate("view")
 
 
 def test_zoom_and_pan(opened):
     page = opened(field_of(TILINGS["grid"]))
-    whole = seen(page)
-    # What lies under the pointer stays there.
+    whole = view_of(page)
+    # The point under the pointer stays in place.
     page.mouse.move(100, 80)
     under = "[view.x + (100 - canvas.width / 2) / view.scale, view.y + (80 - canvas.height / 2) / view.scale]"
     before = page.evaluate(under)
@@ -112,26 +110,26 @@ def test_zoom_and_pan(opened):
     page.mouse.move(120, 90)
     page.mouse.up()
     after = page.evaluate(under)
-    scale = seen(page)["scale"]
+    scale = view_of(page)["scale"]
     np.testing.assert_allclose(np.subtract(before, after), [20 / scale, 10 / scale], atol=1e-6)
     page.keyboard.press("0")
-    assert seen(page) == whole
+    assert view_of(page) == whole
     page.keyboard.press("+")
     page.get_by_role("button", name="Zoom in").click()
-    assert seen(page)["scale"] == pytest.approx(3 * whole["scale"])
+    assert view_of(page)["scale"] == pytest.approx(3 * whole["scale"])
     page.keyboard.press("ArrowRight")
-    assert seen(page)["x"] > whole["x"]
+    assert view_of(page)["x"] > whole["x"]
     for _ in range(60):
         page.keyboard.press("+")
-    assert seen(page)["scale"] == 20000
+    assert view_of(page)["scale"] == 20000
     done(page)
-    # Far between the pixels it is one colour, nearly.
-    assert np.ptp(shown(page)[80:120, 190:230].reshape(-1, 3), axis=0).max() <= 1
+    # At this zoom, nearly all is one colour.
+    assert np.ptp(screenshot(page)[80:120, 190:230].reshape(-1, 3), axis=0).max() <= 1
 
 
 def test_pinch(opened):
     page = opened(field_of(TILINGS["grid"]), has_touch=True)
-    before = seen(page)["scale"]
+    before = view_of(page)["scale"]
     touch = page.context.new_cdp_session(page)
 
     def fingers(kind, *points):
@@ -140,26 +138,26 @@ def test_pinch(opened):
     fingers("touchStart", (130, 80), (150, 80))
     fingers("touchMove", (120, 80), (160, 80))
     fingers("touchEnd")
-    assert seen(page)["scale"] == pytest.approx(2 * before)
+    assert view_of(page)["scale"] == pytest.approx(2 * before)
 
 
-def test_window_may_change(opened):
+def test_the_window_may_be_resized(opened):
     page = opened(field_of(TILINGS["grid"]))
     page.set_viewport_size({"width": 200, "height": 300})
     page.wait_for_function("() => canvas.width === 200")
     done(page)
     width, height = page.evaluate("[canvas.width, canvas.height]")
-    assert seen(page)["scale"] == pytest.approx(min(width / 37, height / 23) * 0.96)
+    assert view_of(page)["scale"] == pytest.approx(min(width / 37, height / 23) * 0.96)
 
 
 def test_dark_and_light(opened):
     field = field_of(TILINGS["grid"])
-    corners = [shown(opened(field, color_scheme=scheme))[0, 0].mean() for scheme in ("light", "dark")]
+    corners = [screenshot(opened(field, color_scheme=scheme))[0, 0].mean() for scheme in ("light", "dark")]
     assert corners[0] > 200
     assert corners[1] < 50
 
 
-def test_says_when_it_cannot_draw(browser, tmp_path):
+def test_a_missing_webgl_is_reported(browser, tmp_path):
     write_html(tmp_path / "a.html", field_of(TILINGS["single"]), title="a")
     page = browser.new_page()
     page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
@@ -168,11 +166,11 @@ def test_says_when_it_cannot_draw(browser, tmp_path):
     page.close()
 
 
-def test_is_small_and_complete():
+def test_the_page_is_small_and_self_contained():
     field = field_of(TILINGS["found"], width=48, depth=4)
-    field = replace(field, siren=rounded(field.siren, 16), bits=16)
+    field = with_parts(field, siren=rounded(field.representation.siren, 16), bits=16)
     page = field_page(field, title="</title><script>")
-    # Two bytes a number, in base64; and the page itself.
+    # Two bytes per parameter, in base64, and the page itself.
     assert len(page) < field.parameters * 2 * 4 / 3 * 1.1 + 40_000
     assert "<title>&lt;/title&gt;&lt;script&gt;</title>" in page
     assert not re.search(r"(src|href)=|https?://(?!www.w3.org)|@import", page)

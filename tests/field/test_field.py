@@ -7,14 +7,16 @@ from math import ceil, floor
 import numpy as np
 import pytest
 import torch
-from tests.fields import TILINGS, doubled, field_of, tiling_of
+from tests.fields import TILINGS, doubled, field_of, tiling_of, with_parts
 from torch.autograd.forward_ad import dual_level, make_dual, unpack_dual
 
 from eoren.backends import native
+from eoren.backends.blending import Jet
 from eoren.errors import EorenError
 from eoren.field import field as field_module
-from eoren.field.field import Field, Jet, Provenance
-from eoren.model.tiling import LEAST_HALO, Tiling
+from eoren.field.field import Field
+from eoren.field.provenance import Provenance
+from eoren.model.tiling import MIN_HALO, Tiling
 
 SINGLE, GRID = TILINGS["single"], TILINGS["grid"]
 every_tiling = pytest.mark.parametrize("tiling", TILINGS.values(), ids=TILINGS)
@@ -58,7 +60,7 @@ def quintic_step(t):
 
 
 def plain_color(field, xy):
-    tiling, siren, tuning = field.tiling, field.siren, field.tuning
+    tiling, siren, tuning = field.representation.tiling, field.representation.siren, field.representation.tuning
     pixels = xy * torch.tensor([tiling.width, tiling.height])
     total = torch.zeros(len(xy), field.channels, dtype=xy.dtype)
     for tile, ((x0, y0, x1, y1), above) in enumerate(cuts_of(tiling)):
@@ -201,7 +203,7 @@ def test_colour_and_derivatives_continue_across_seams(tiling):
 def test_seams_are_where_tiles_differ():
     """Guards the test above: the tiles of these fields would jump if they were not blended."""
     field = doubled(field_of(GRID))
-    sharp = replace(field, tiling=replace(field.tiling, halo=1e-6))
+    sharp = with_parts(field, tiling=replace(field.representation.tiling, halo=1e-6))
     x = np.array([9, 18, 27]) / 37
     step = np.array([1e-7, 0])
     points = np.stack([x, x * 0 + 0.1], -1)
@@ -212,12 +214,12 @@ def test_seams_are_where_tiles_differ():
 def test_the_least_halo_leaves_every_number_finite(width):
     """The second derivative of the widest image's weights is 6e30."""
     nodes = np.array([[0, 20], [-1, 0], [-1, 0]], np.int32)
-    field = field_of(Tiling(width, 1, LEAST_HALO, nodes))
-    x = np.concatenate([20 + np.linspace(-1, 1, 41) * LEAST_HALO, [0.5, 19.0, 21.0]]) / width
+    field = field_of(Tiling(width, 1, MIN_HALO, nodes))
+    x = np.concatenate([20 + np.linspace(-1, 1, 41) * MIN_HALO, [0.5, 19.0, 21.0]]) / width
     points = np.stack([x, x * 0 + 0.5], -1)
     for ask in (field.color, field.gradient, field.laplacian):
         assert np.isfinite(ask(points)).all()
-    assert np.abs(field.laplacian(points)).max() > (width / LEAST_HALO) ** 2 / 100
+    assert np.abs(field.laplacian(points)).max() > (width / MIN_HALO) ** 2 / 100
     with pytest.raises(ValueError, match="at least 1e-06 pixels, got 1e-07"):
         Tiling(width, 1, 1e-7, nodes)
 
@@ -305,7 +307,7 @@ def test_neighbouring_points_of_a_gigapixel_picture_differ():
 )
 def test_points_that_do_not_lie_in_a_row(arrange):
     field = field_of(GRID)
-    points = arrange(some_points(field.tiling))
+    points = arrange(some_points(field.representation.tiling))
     plain = np.array(points)
     expected = field.color(plain)
     np.testing.assert_allclose(field.color(points), expected, atol=1e-6)
@@ -444,7 +446,7 @@ def test_memory_of_a_large_render_is_bounded(monkeypatch):
 
 def test_fewer_points_are_asked_where_many_tiles_meet(monkeypatch):
     """Memory does not grow with the halo, whoever made the field."""
-    tiling = Tiling.of(np.ones((60, 60)), count=100, halo=200.0, smallest=2)
+    tiling = Tiling.by_detail(np.ones((60, 60)), count=100, halo=200.0, smallest=2)
     field, entries = field_of(tiling, channels=1, width=4, depth=1), []
     blend = Tiling.blend
 
@@ -519,7 +521,7 @@ def test_a_picture_of_one_pixel(channels):
 
 def test_a_field_tells_what_it_is():
     field = field_of(GRID, channels=3, width=6, depth=2)
-    assert (field.channels, field.size, field.bits) == (3, (37, 23), 32)
+    assert (field.channels, field.size, field.representation.bits) == (3, (37, 23), 32)
     # Two inputs, six units, six units, three outputs, each with a bias; alpha and beta.
     assert field.parameters == 8 * ((2 * 6 + 6) + (6 * 6 + 6) + (6 * 3 + 3) + 2 * 3)
     assert field.provenance == Provenance()
@@ -538,8 +540,8 @@ def test_points_move_to_the_device_of_the_field(monkeypatch):
 def test_a_field_moves_to_a_device():
     field = field_of(GRID)
     same = field.to("cpu")
-    assert (same.bits, same.tiling) == (field.bits, field.tiling)
-    points = some_points(field.tiling)
+    assert (same.bits, same.tiling) == (field.representation.bits, field.representation.tiling)
+    points = some_points(field.representation.tiling)
     np.testing.assert_array_equal(same.color(points), field.color(points))
 
 
@@ -746,6 +748,6 @@ def test_regions_that_are_not_numbers_are_refused(region):
 @needs_library
 def test_colours_are_bounded_however_far_away():
     field = native_field(GRID)
-    bound = max(float(t.abs().amax()) for t in field.siren.weights[-1:]) * 16 + 3
+    bound = max(float(t.abs().amax()) for t in field.representation.siren.weights[-1:]) * 16 + 3
     points = np.array([[1e8, 0.3], [0.2, -1e9]])
     assert np.abs(field.color(points)).max() < 2 * bound

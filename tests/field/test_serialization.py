@@ -17,13 +17,16 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
+from tests.fields import with_parts
 from tests.fuzz.targets import checksums
 
 from eoren.errors import EorenError
-from eoren.field.field import Field, Provenance
+from eoren.field.field import Field
+from eoren.field.mosaic import SirenMosaic
+from eoren.field.provenance import Provenance
 from eoren.field.serialization import dumps, load, loads, save
 from eoren.model.channel_tuning import Tuning
-from eoren.model.siren import initialise
+from eoren.model.siren import Siren
 from eoren.model.tiling import Tiling
 
 GRID = Tiling(20, 12, 1.5, np.array([(0, 8), (-1, 0), (1, 5), (-1, 0), (-1, 0)], np.int32))
@@ -32,10 +35,10 @@ BITS = [32, 16, 8]
 
 def field_of(tiling=GRID, channels=3, *, bits=32, width=5, depth=2, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    siren = initialise(tiling.count, width=width, depth=depth, channels=channels, generator=generator)
+    siren = Siren.init(tiling.count, width=width, depth=depth, channels=channels, generator=generator)
     alpha, beta = torch.rand(2, tiling.count, 1, channels, generator=generator)
     provenance = Provenance({"preset": "balanced", "tile": None}, 7, 5, 1.25, "ab" * 32, {"psnr": 30.5, "ssim": None})
-    return Field(siren, Tuning(alpha + 0.5, beta), tiling, bits, provenance)
+    return Field(SirenMosaic(siren, Tuning(alpha + 0.5, beta), tiling, bits), provenance)
 
 
 def points(count=40):
@@ -82,7 +85,11 @@ def test_fewer_bits_round_as_documented(bits):
     field = field_of(bits=bits)
     found = loads(dumps(field))
     for weight, bias, found_weight, found_bias in zip(
-        field.siren.weights, field.siren.biases, found.siren.weights, found.siren.biases, strict=True
+        field.representation.siren.weights,
+        field.representation.siren.biases,
+        found.siren.weights,
+        found.siren.biases,
+        strict=True,
     ):
         weight = weight.numpy()
         if bits == 16:
@@ -92,7 +99,7 @@ def test_fewer_bits_round_as_documented(bits):
             expected = np.rint(weight / scale) * scale
         np.testing.assert_array_equal(found_weight.numpy(), expected)
         np.testing.assert_array_equal(found_bias.numpy(), bias.numpy().astype(np.float16))
-    assert torch.equal(found.tuning.alpha, field.tuning.alpha)
+    assert torch.equal(found.tuning.alpha, field.representation.tuning.alpha)
     assert found.bits == bits
     # Rounding once is enough: what came back is stored without further loss.
     assert_same(loads(dumps(found)), found)
@@ -123,9 +130,14 @@ def test_numbers_that_would_be_refused_are_not_written(number):
 
 def test_a_field_of_strided_tensors_can_be_stored():
     field = field_of()
-    strided = field.siren.with_tensors([t.mT.contiguous().mT for t in field.siren.tensors()])
-    tuning = Tuning(field.tuning.alpha.mT.contiguous().mT, torch.zeros(3, 2, 3)[:, ::2] + field.tuning.beta)
-    assert dumps(replace(field, siren=strided, tuning=tuning)) == dumps(field)
+    strided = field.representation.siren.with_tensors(
+        [t.mT.contiguous().mT for t in field.representation.siren.tensors()]
+    )
+    tuning = Tuning(
+        field.representation.tuning.alpha.mT.contiguous().mT,
+        torch.zeros(3, 2, 3)[:, ::2] + field.representation.tuning.beta,
+    )
+    assert dumps(with_parts(field, siren=strided, tuning=tuning)) == dumps(field)
 
 
 # The format as documented.
@@ -185,10 +197,14 @@ def outcome(data):
         assert "\n" not in message
         assert 20 < len(message) < 400
         return message
-    for tensor in (*field.siren.tensors(), field.tuning.alpha, field.tuning.beta):
+    for tensor in (
+        *field.representation.siren.tensors(),
+        field.representation.tuning.alpha,
+        field.representation.tuning.beta,
+    ):
         assert tensor.dtype == torch.float32
         assert tensor.isfinite().all()
-    assert field.bits in BITS
+    assert field.representation.bits in BITS
     for ask in (field.color, field.laplacian):
         assert ask(torch.tensor([[0.25, 0.5], [0.7, 0.1]])).shape == (2, field.channels)
     dumps(field)
@@ -245,7 +261,7 @@ def tree(*nodes):
 
 def wide_halo():
     """A hundred tiles, each of which reaches over the whole image."""
-    tiling = Tiling.of(np.ones((60, 60)), count=100, halo=1.0, smallest=2)
+    tiling = Tiling.by_detail(np.ones((60, 60)), count=100, halo=1.0, smallest=2)
     return dumps(field_of(replace(tiling, halo=1e9)))
 
 
@@ -534,9 +550,9 @@ def chain(tiles):
 
 
 def chained(tiles):
-    siren = initialise(tiles, width=2, depth=1, channels=1, generator=torch.Generator())
+    siren = Siren.init(tiles, width=2, depth=1, channels=1, generator=torch.Generator())
     ones = torch.ones(tiles, 1, 1)
-    return Field(siren, Tuning(ones, ones.clone()), Tiling(1000, 2, 0.1, chain(tiles).numpy()))
+    return Field(SirenMosaic(siren, Tuning(ones, ones.clone()), Tiling(1000, 2, 0.1, chain(tiles).numpy())))
 
 
 def test_trees_are_no_deeper_than_ours_could_be():
@@ -601,7 +617,9 @@ def test_a_field_that_cannot_be_stored_leaves_the_old_file(tmp_path):
     save(field_of(), path)
     before = path.read_bytes()
     field = field_of(bits=16)
-    large = replace(field, siren=field.siren.with_tensors([1e6 * t for t in field.siren.tensors()]))
+    large = with_parts(
+        field, siren=field.representation.siren.with_tensors([1e6 * t for t in field.representation.siren.tensors()])
+    )
     with pytest.raises(EorenError, match="does not fit into 16 bits; store the field with bits=32"):
         save(large, path)
     assert path.read_bytes() == before

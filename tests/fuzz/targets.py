@@ -237,7 +237,7 @@ def piece_seeds() -> dict[str, bytes]:
     """A piece with networks, and one whose fit failed."""
     field = loads((GOLDEN / "v2-32bits.eoren").read_bytes())
     return {
-        "piece": TileGroupResult(0, 1, "ab" * 32, 5, field.siren).dumps(),
+        "piece": TileGroupResult(0, 1, "ab" * 32, 5, field.representation.siren).dumps(),
         "failed": TileGroupResult(0, 1, "ab" * 32, 5, None, "it diverged").dumps(),
     }
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from eoren.model.channel_tuning import Moments, Tuning
-from eoren.model.siren import initialise, propagate
+from eoren.model.siren import Siren
 
 ALL = slice(None)
 
@@ -214,12 +214,12 @@ def test_beta_belongs_to_the_value_alone():
 
 
 def test_tuned_derivative_is_the_derivative_of_the_tuned_value():
-    siren = initialise(
+    siren = Siren.init(
         2, width=6, depth=2, channels=2, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
     tuning = Tuning(drawn(2, 1, 2, dtype=torch.float64), drawn(2, 1, 2, seed=1, dtype=torch.float64))
     points = drawn(2, 7, 2, seed=2, dtype=torch.float64).requires_grad_()
-    said = tuning.apply(propagate(siren, points, axes=(0, 1)))
+    said = tuning.apply(siren(points, axes=(0, 1)))
     for channel in range(2):
         (expected,) = torch.autograd.grad(said[:, 0, :, channel].sum(), points, retain_graph=True)
         torch.testing.assert_close(said[:, 1:, :, channel].movedim(1, -1), expected, rtol=1e-10, atol=1e-10)

@@ -4,12 +4,12 @@ import torch
 
 from eoren.errors import EorenError
 from eoren.model.quantization import BITS, pack, rounded, unpack
-from eoren.model.siren import initialise
+from eoren.model.siren import Siren
 
 
 def drawn(batch=3, width=9, depth=3, channels=2):
     generator = torch.Generator().manual_seed(0)
-    return initialise(batch, width=width, depth=depth, channels=channels, generator=generator)
+    return Siren.init(batch, width=width, depth=depth, channels=channels, generator=generator)
 
 
 def with_weight(value, layer=1):

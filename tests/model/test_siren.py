@@ -6,7 +6,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from eoren.backends.backpropagation import Backpropagation
-from eoren.model.siren import chunk_points, flops, initialise, parameter_count, propagate
+from eoren.backends.base import chunk_points
+from eoren.model.siren import Siren, parameter_count, training_flops
 
 
 def by_hand(siren, points, *, axes=(), scale=None):
@@ -15,13 +16,13 @@ def by_hand(siren, points, *, axes=(), scale=None):
     return Backpropagation(siren).forward(slice(None), points.detach(), axes=axes, scale=scale)
 
 
-BOTH = [propagate, by_hand]
+BOTH = [Siren.__call__, by_hand]
 SHAPES = [(1, 7, 1, 1), (2, 8, 2, 3), (3, 5, 4, 4)]  # batch, width, depth, channels
 
 
 def drawn(batch=2, width=8, depth=3, channels=3, seed=0, dtype=torch.float64, **omegas):
     generator = torch.Generator().manual_seed(seed)
-    return initialise(batch, width=width, depth=depth, channels=channels, generator=generator, dtype=dtype, **omegas)
+    return Siren.init(batch, width=width, depth=depth, channels=channels, generator=generator, dtype=dtype, **omegas)
 
 
 def drawn_points(batch=2, points=5, seed=1):
@@ -79,7 +80,7 @@ def test_streams_match_double_back_propagation(batch, width, depth, channels):
     siren = drawn(batch, width, depth, channels, omega_first=30.0, omega_hidden=20.0)
     points, scale = drawn_points(batch).requires_grad_(), scales(batch)
 
-    said = propagate(siren, points, axes=(0, 1), scale=scale, laplacian=True)
+    said = siren(points, axes=(0, 1), scale=scale, laplacian=True)
 
     assert said.shape == (batch, 4, 5, channels)
     assert_equal_to_rounding(said[:, 0], plain(siren, points))
@@ -105,12 +106,12 @@ def test_streams_come_in_the_order_of_the_axes(forward, axes, batch, width, dept
 def test_without_a_scale_derivatives_are_by_the_networks_own_coordinates(axes):
     siren, points = drawn(), drawn_points()
     ones = torch.ones(2, 2, dtype=torch.float64)
-    assert torch.equal(propagate(siren, points, axes=axes), propagate(siren, points, axes=axes, scale=ones))
+    assert torch.equal(siren(points, axes=axes), siren(points, axes=axes, scale=ones))
 
 
 def test_streams_agree_with_finite_differences():
     siren, points, step = drawn(omega_first=5.0, omega_hidden=5.0), drawn_points(), 1e-5
-    said = propagate(siren, points, axes=(0, 1), laplacian=True)
+    said = siren(points, axes=(0, 1), laplacian=True)
     laplacian = -4 * plain(siren, points)
     for axis in (0, 1):
         aside = torch.zeros(2, dtype=torch.float64)
@@ -123,29 +124,29 @@ def test_streams_agree_with_finite_differences():
 
 def test_networks_of_a_batch_are_independent():
     siren, points = drawn(3), drawn_points(3)
-    together = propagate(siren, points, axes=(0, 1), laplacian=True)
+    together = siren(points, axes=(0, 1), laplacian=True)
     for network in range(3):
         one = slice(network, network + 1)
-        alone = propagate(siren.select(one), points[one], axes=(0, 1), laplacian=True)
+        alone = siren.select(one)(points[one], axes=(0, 1), laplacian=True)
         torch.testing.assert_close(together[one], alone, rtol=1e-12, atol=1e-12)
 
 
 def test_a_point_alone_has_all_its_streams():
     siren, points = drawn(), drawn_points()
-    together = propagate(siren, points, axes=(0, 1), laplacian=True)
-    assert_equal_to_rounding(propagate(siren, points[:, :1], axes=(0, 1), laplacian=True), together[:, :, :1])
+    together = siren(points, axes=(0, 1), laplacian=True)
+    assert_equal_to_rounding(siren(points[:, :1], axes=(0, 1), laplacian=True), together[:, :, :1])
 
 
 @pytest.mark.parametrize("axes", [(), (0,), (1,), (1, 0)], ids=str)
 def test_laplacian_needs_both_derivatives(axes):
     with pytest.raises(ValueError, match=r"axes=\(0, 1\), got \("):
-        propagate(drawn(), drawn_points(), axes=axes, laplacian=True)
+        drawn()(drawn_points(), axes=axes, laplacian=True)
 
 
 @pytest.mark.parametrize("forward", BOTH)
 def test_float32_agrees_with_float64(forward):
     siren, points = drawn(2, 64, 5, 3), drawn_points(2, 50)
-    exact = propagate(siren, points, axes=(0, 1))
+    exact = siren(points, axes=(0, 1))
     found = forward(siren.to(torch.float32), points.float(), axes=(0, 1))
     assert found.dtype == torch.float32
     for stream in range(3):
@@ -186,7 +187,7 @@ def test_gradients_of_losses_match_double_back_propagation(axes, color, batch, w
     siren = drawn(batch, width, depth, channels)
     siren = siren.with_tensors([t.requires_grad_() for t in siren.tensors()])
     points, scale, target = drawn_points(batch).requires_grad_(), scales(batch), drawn_target(axes, batch, channels)
-    found = gradients(powers(propagate(siren, points, axes=axes, scale=scale), target, color), siren, points)
+    found = gradients(powers(siren(points, axes=axes, scale=scale), target, color), siren, points)
     expected = gradients(powers(plain_streams(siren, points, axes, scale), target, color), siren, points)
     for one, other in zip(found, expected, strict=True):
         assert_equal_to_rounding(one, other)
@@ -255,7 +256,7 @@ def test_gradient_of_the_laplacian_matches_third_derivatives():
     siren = drawn()
     siren = siren.with_tensors([t.requires_grad_() for t in siren.tensors()])
     points = drawn_points().requires_grad_()
-    laplacian = propagate(siren, points, axes=(0, 1), laplacian=True)[:, 3]
+    laplacian = siren(points, axes=(0, 1), laplacian=True)[:, 3]
     found = gradients(laplacian.square().sum(), siren, points)
     expected = gradients(plain_laplacian(siren, points).square().sum(), siren, points)
     for one, other in zip(found, expected, strict=True):
@@ -371,6 +372,6 @@ def test_flops_are_those_that_pytorch_counts(streams, batch, width, depth, chann
     siren = drawn(batch, width, depth, channels)
     leaves = [t.requires_grad_() for t in siren.tensors()]
     with FlopCounterMode(display=False) as counter:
-        said = propagate(siren.with_tensors(leaves), drawn_points(batch, 6), axes=(0, 1)[: streams - 1])
+        said = siren.with_tensors(leaves)(drawn_points(batch, 6), axes=(0, 1)[: streams - 1])
         torch.autograd.grad(said.square().sum(), leaves)
-    assert flops(siren, streams) * batch * 6 == counter.get_total_flops()
+    assert training_flops(siren, streams) * batch * 6 == counter.get_total_flops()

@@ -5,10 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from eoren.model.coordinates import pixel_centres
 from eoren.model.tiling import Tiling, smooth_step
 
 LEAF = [-1, 0]
+
+
+def pixel_centres(width, height):
+    x, y = ((torch.arange(n, dtype=torch.float64) + 0.5) / n for n in (width, height))
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
 
 
 def detail(height, width, seed=0, power=6):
@@ -22,12 +26,12 @@ def nodes(*rows):
 
 # Wide, high, slim; halos below a pixel, and wider than most tiles; a tree by hand; no cut at all.
 TILINGS = {
-    "wide": Tiling.of(detail(64, 128), count=8, halo=2.0, smallest=8),
-    "odd": Tiling.of(detail(37, 100), count=13, halo=2.5, smallest=4),
-    "slim": Tiling.of(detail(8, 97), count=5, halo=1.3, smallest=3),
-    "high": Tiling.of(detail(61, 5), count=7, halo=3.0, smallest=1),
-    "broad-halo": Tiling.of(detail(41, 50), count=30, halo=9.0, smallest=2),
-    "pixels": Tiling.of(detail(9, 7), count=63, halo=0.4, smallest=1),
+    "wide": Tiling.by_detail(detail(64, 128), count=8, halo=2.0, smallest=8),
+    "odd": Tiling.by_detail(detail(37, 100), count=13, halo=2.5, smallest=4),
+    "slim": Tiling.by_detail(detail(8, 97), count=5, halo=1.3, smallest=3),
+    "high": Tiling.by_detail(detail(61, 5), count=7, halo=3.0, smallest=1),
+    "broad-halo": Tiling.by_detail(detail(41, 50), count=30, halo=9.0, smallest=2),
+    "pixels": Tiling.by_detail(detail(9, 7), count=63, halo=0.4, smallest=1),
     "by-hand": Tiling(10, 6, 1.5, nodes((0, 1), LEAF, (1, 5), (0, 9), LEAF, LEAF, LEAF)),
     "single": Tiling.single(40, 30),
     "pixel": Tiling.single(1, 1),
@@ -52,7 +56,7 @@ def plane_points(tiling, count=1500):
 
 def dense(tiling, blend, points):
     """``(points, tiles, 4)``: weight, slope and Laplacian of all tiles, from those that answer."""
-    numbers = torch.cat([blend.weight[:, None], blend.slope, blend.bend.sum(-1)[:, None]], 1)
+    numbers = torch.cat([blend.weight[:, None], blend.grad, blend.second_derivatives.sum(-1)[:, None]], 1)
     total = torch.zeros(len(points), tiling.count, 4, dtype=points.dtype)
     return total.index_put((blend.point, blend.tile), numbers, accumulate=True)
 
@@ -175,7 +179,7 @@ def test_boxes_are_those_of_the_tree_and_hold_every_pixel_once(tiling):
 def test_as_many_tiles_as_asked_and_none_too_small(count, smallest, power):
     where = detail(120, 170, power=power)
     where[20:40, 30:50] += 20
-    tiling = Tiling.of(where, count=count, halo=2.0, smallest=smallest)
+    tiling = Tiling.by_detail(where, count=count, halo=2.0, smallest=smallest)
     sides = tiling.boxes[:, 2:] - tiling.boxes[:, :2]
     assert sides.min() >= smallest
     assert tiling.count <= count
@@ -192,7 +196,7 @@ def test_cuts_leave_each_side_the_share_of_its_tiles(size, count):
     y, x = np.mgrid[:height, :width]
     where = 1 + 0.4 * np.sin(x / 7 + y / 31) + 0.4 * np.cos(y / 11) * (x > width / 3)  # within 1 to 9, slowly
     where = 1 + where / where.max()  # within 1 to 2: nothing has to be clamped
-    tiling = Tiling.of(where, count=count, halo=2.0, smallest=1)
+    tiling = Tiling.by_detail(where, count=count, halo=2.0, smallest=1)
     assert tiling.count == count
 
     def visit(box, axis, cut, lower, upper):
@@ -210,17 +214,17 @@ def test_cuts_follow_what_there_is_to_tell_along_their_own_axis():
     left, top = np.ones((100, 200)), np.ones((200, 100))
     left[:, :50], top[:50] = 3, 3
     # 3 * 50 + c = (3 * 50 + 150) / 2
-    assert Tiling.of(left, count=2, halo=1.0).nodes.tolist() == [[0, 50], LEAF, LEAF]
-    assert Tiling.of(top, count=2, halo=1.0).nodes.tolist() == [[1, 50], LEAF, LEAF]
+    assert Tiling.by_detail(left, count=2, halo=1.0).nodes.tolist() == [[0, 50], LEAF, LEAF]
+    assert Tiling.by_detail(top, count=2, halo=1.0).nodes.tolist() == [[1, 50], LEAF, LEAF]
     below = np.ones((100, 200))
     below[70:] = 50  # tells nothing about x
-    assert Tiling.of(below, count=2, halo=1.0).nodes.tolist() == [[0, 100], LEAF, LEAF]
+    assert Tiling.by_detail(below, count=2, halo=1.0).nodes.tolist() == [[0, 100], LEAF, LEAF]
 
 
 def test_busy_places_get_small_tiles():
     where = np.full((128, 128), 0.01)
     where[:32, 96:] = 1.0
-    tiling = Tiling.of(where, count=32, halo=2.0, smallest=4)
+    tiling = Tiling.by_detail(where, count=32, halo=2.0, smallest=4)
     assert tiling.count == 32
     area = np.zeros((128, 128))  # of the tile that a pixel lies in
     for x0, y0, x1, y1 in tiling.boxes.tolist():
@@ -233,7 +237,7 @@ def test_busy_places_get_small_tiles():
 def test_uniform_detail_gives_an_even_grid(size, side, kind):
     height, width = size
     count = height * width // side**2
-    tiling = Tiling.of(np.full(size, 0.1, kind), count=count, halo=2.0, smallest=4)
+    tiling = Tiling.by_detail(np.full(size, 0.1, kind), count=count, halo=2.0, smallest=4)
     expected = [[x, y, x + side, y + side] for x in range(0, width, side) for y in range(0, height, side)]
     assert sorted(tiling.boxes.tolist()) == sorted(expected)
 
@@ -242,7 +246,7 @@ def test_uniform_detail_gives_an_even_grid(size, side, kind):
 @pytest.mark.parametrize("smallest", [1, 4, 16])
 @pytest.mark.parametrize("count", [1, 2, 900])
 def test_small_pictures_get_what_tiles_they_have_room_for(size, smallest, count):
-    tiling = Tiling.of(detail(*size), count=count, halo=2.0, smallest=smallest)
+    tiling = Tiling.by_detail(detail(*size), count=count, halo=2.0, smallest=smallest)
     assert 1 <= tiling.count <= min(count, size[0] * size[1])
     for low, high, side in ((0, 2, size[1]), (1, 3, size[0])):
         assert (tiling.boxes[:, high] - tiling.boxes[:, low]).min() >= min(smallest, side)
@@ -255,7 +259,7 @@ def test_small_pictures_get_what_tiles_they_have_room_for(size, smallest, count)
 
 def test_thousands_of_tiles():
     where = detail(700, 900)
-    tiling = Tiling.of(where, count=4000, halo=1.0, smallest=4)
+    tiling = Tiling.by_detail(where, count=4000, halo=1.0, smallest=4)
     assert 3000 < tiling.count <= 4000
     sides = tiling.boxes[:, 2:] - tiling.boxes[:, :2]
     assert sides.min() >= 4
@@ -286,8 +290,8 @@ def test_a_single_tile_is_the_picture():
     assert tiling.local_per_unit.tolist() == [[2.0, pytest.approx(4 / 3)]]
     found = tiling.blend(plane_points(tiling))
     assert (found.weight == 1).all()
-    assert not found.slope.any()
-    assert not found.bend.any()
+    assert not found.grad.any()
+    assert not found.second_derivatives.any()
     assert torch.equal(found.point, torch.arange(len(found.point)))
 
 
@@ -328,7 +332,7 @@ def test_derivatives_of_weights_match_autograd(tiling):
         expected = torch.cat([slope, laplacian[:, None]], 1) / scale[1:]
         torch.testing.assert_close(weights[:, tile, 1:] / scale[1:], expected, rtol=1e-10, atol=1e-11)
     # The slope and the Laplacian can be differentiated as well.
-    assert tiling.count == 1 or tiling.blend(points).slope.requires_grad
+    assert tiling.count == 1 or tiling.blend(points).grad.requires_grad
 
 
 @every_tiling
@@ -383,7 +387,7 @@ def test_no_points_have_no_entries(tiling, dtype):
     found = tiling.blend(torch.zeros(0, 2, dtype=dtype))
     assert [tuple(each.shape) for each in found] == [(0,), (0,), (0,), (0, 2), (0, 2)]
     assert found.point.dtype == found.tile.dtype == torch.int64
-    assert found.weight.dtype == found.slope.dtype == found.bend.dtype == dtype
+    assert found.weight.dtype == found.grad.dtype == found.second_derivatives.dtype == dtype
     assert tiling.local(torch.zeros(0, 2, dtype=dtype), found.tile).shape == (0, 2)
 
 
@@ -391,7 +395,7 @@ def test_no_points_have_no_entries(tiling, dtype):
 def test_float32_points_are_blended_in_float32(tiling):
     points = torch.rand(200, 2, generator=torch.Generator().manual_seed(1))
     found = tiling.blend(points)
-    assert found.weight.dtype == found.slope.dtype == found.bend.dtype == torch.float32
+    assert found.weight.dtype == found.grad.dtype == found.second_derivatives.dtype == torch.float32
     weights = dense(tiling, found, points)[..., 0]
     np.testing.assert_allclose(weights, documented_weights(tiling, points.double()), atol=1e-4)
 
@@ -500,7 +504,7 @@ def test_cuts_need_a_halo(halo):
     with pytest.raises(ValueError, match="at least 1e-06 pixels"):
         Tiling(8, 6, halo, nodes((0, 3), LEAF, LEAF))
     with pytest.raises(ValueError, match="at least 1e-06 pixels"):
-        Tiling.of(np.ones((6, 8)), count=2, halo=halo, smallest=1)
+        Tiling.by_detail(np.ones((6, 8)), count=2, halo=halo, smallest=1)
 
 
 @pytest.mark.parametrize(("width", "height"), [(0, 4), (4, 0), (-1, 4), (0, 0)])
@@ -613,8 +617,8 @@ def test_no_more_tiles_meet_than_are_said_to(tiling):
 
 
 def test_where_four_tiles_meet_no_more_do():
-    grid = Tiling.of(np.ones((64, 64)), count=16, halo=4.0, smallest=8)
+    grid = Tiling.by_detail(np.ones((64, 64)), count=16, halo=4.0, smallest=8)
     assert grid.max_overlap == 4
     assert replace(grid, halo=8.5).max_overlap == 9
     # Tiles as high as the image meet across alone.
-    assert Tiling.of(np.ones((4, 64)), count=16, halo=2.0, smallest=4).max_overlap == 2
+    assert Tiling.by_detail(np.ones((4, 64)), count=16, halo=2.0, smallest=4).max_overlap == 2

@@ -40,7 +40,12 @@ class Stop:
 
 def numbers(result):
     field = result.field
-    return [*field.siren.tensors(), field.tuning.alpha, field.tuning.beta, torch.from_numpy(field.tiling.nodes)]
+    return [
+        *field.representation.siren.tensors(),
+        field.representation.tuning.alpha,
+        field.representation.tuning.beta,
+        torch.from_numpy(field.representation.tiling.nodes),
+    ]
 
 
 def same(one, other):
@@ -81,7 +86,7 @@ def test_interrupted_and_taken_up_again_is_bit_identical(tmp_path, small_chunks,
     assert (last.ended, last.steps) == ("budget", 6)
     assert same(last, whole)
     if "tile" in case:
-        assert whole.field.tiling.count > 1
+        assert whole.field.representation.tiling.count > 1
 
 
 def test_tiles_at_rest_come_back_as_they_were(tmp_path, small_chunks, monkeypatch):

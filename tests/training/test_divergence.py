@@ -192,7 +192,9 @@ def test_a_diverging_fit_is_taken_up_bit_for_bit(engine, tmp_path):
         for stop in (30, 60):
             fit(picture(), **case, checkpoint=path, watch=lambda at, stop=stop: at.steps >= stop)
         again = fit(picture(), **case, checkpoint=path)
-    for own, other in zip(again.field.siren.tensors(), whole.field.siren.tensors(), strict=True):
+    for own, other in zip(
+        again.field.representation.siren.tensors(), whole.field.representation.siren.tensors(), strict=True
+    ):
         assert torch.equal(own, other)
     with pytest.warns(DivergenceWarning):
         fit(picture(), **case)

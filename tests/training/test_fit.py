@@ -43,7 +43,11 @@ def smooth(height=20, width=26):
 
 
 def tensors(result):
-    return [*result.field.siren.tensors(), result.field.tuning.alpha, result.field.tuning.beta]
+    return [
+        *result.field.representation.siren.tensors(),
+        result.field.representation.tuning.alpha,
+        result.field.representation.tuning.beta,
+    ]
 
 
 def same(one, other):
@@ -247,7 +251,7 @@ def gradient_error(field, image, *, tuned):
     height, width, _ = image.shape
     gradient = field.render(show="gradient") / [width, height]
     if not tuned:
-        gradient = gradient / field.tuning.alpha.numpy()[0, 0, :, None]
+        gradient = gradient / field.representation.tuning.alpha.numpy()[0, 0, :, None]
     reference = eoren.reference_gradient(image.astype(np.float64), extent=(float(width), float(height)))
     return np.mean((gradient - reference) ** 2)
 
@@ -355,7 +359,7 @@ def test_every_shape_can_be_fitted(shape, options):
     assert np.isfinite(result.metrics.psnr) or isinf(result.metrics.psnr)
     assert result.metrics.psnr > 3
     # Tuning takes care of the mean where one network sees every pixel once.
-    if result.field.tiling.count == 1:
+    if result.field.representation.tiling.count == 1:
         np.testing.assert_allclose(result.field.render().mean((0, 1)), image.mean((0, 1)), atol=1e-4)
 
 
@@ -405,7 +409,7 @@ def test_objectives_do_what_they_are_named_for():
 def network_says(field, tile, pixels, middle, half):
     """One network without its tuning, in float64, at pixels ``(column, row)``, as docs/file-format.md has it."""
     z = (torch.tensor(pixels).double() + 0.5 - torch.tensor(middle)) / half
-    siren = field.siren
+    siren = field.representation.siren
     for layer, omega in enumerate(siren.omegas):
         z = torch.sin(omega * (z @ siren.weights[layer][tile].double() + siren.biases[layer][tile].double()))
     return (z @ siren.weights[-1][tile].double() + siren.biases[-1][tile].double()).numpy()
@@ -431,7 +435,7 @@ def test_tuning_is_the_least_squares_solution_of_the_rounded_network(bits, tile)
     image = smooth(19, 30) + np.float32(0.1) * picture(19, 30)
     image /= image.max()
     field = fit(image, bits=bits, objective="gradient", steps=20, **({} if tile is None else {"tile": tile})).field
-    halo, boxes = field.tiling.halo, leaf_boxes(field.tiling)
+    halo, boxes = field.representation.tiling.halo, leaf_boxes(field.representation.tiling)
     assert (len(boxes) > 3) == (tile is not None)
     for index, (x0, y0, x1, y1) in enumerate(boxes):
         left, right = max(0, ceil(x0 - halo - 0.5)), min(30, floor(x1 + halo - 0.5) + 1)
@@ -443,7 +447,10 @@ def test_tuning_is_the_least_squares_solution_of_the_rounded_network(bits, tile)
             design = np.stack([says[:, channel], np.ones(len(pixels))], -1)
             target = [image[i, j, channel] for j, i in pixels]
             (alpha, beta), *_ = np.linalg.lstsq(design, np.float64(target), rcond=None)
-            found = field.tuning.alpha[index, 0, channel].item(), field.tuning.beta[index, 0, channel].item()
+            found = (
+                field.representation.tuning.alpha[index, 0, channel].item(),
+                field.representation.tuning.beta[index, 0, channel].item(),
+            )
             assert found == pytest.approx((alpha, beta), rel=1e-4, abs=1e-4), (index, channel)
 
 
@@ -460,15 +467,15 @@ def test_the_papers_preset_keeps_its_protocol(monkeypatch):
     ((trainer, tuning, before),) = made
     settings = result.settings
     assert (settings.objective, settings.filter, settings.optimizer) == ("gradient", "central", "adam")
-    assert [t.shape[2] for t in result.field.siren.weights] == [256] * 5 + [3]
-    assert result.field.siren.omegas == (30.0,) * 5
-    assert result.field.tiling.count == 1
+    assert [t.shape[2] for t in result.field.representation.siren.weights] == [256] * 5 + [3]
+    assert result.field.representation.siren.omegas == (30.0,) * 5
+    assert result.field.representation.tiling.count == 1
     # The network is trained on colours in [-0.5, 0.5]; the exact tuning comes at the end.
     assert trainer.tuning is tuning
     assert bool((tuning.alpha == 1).all())
     assert bool((tuning.beta == 0.5).all())
     # Adam's first steps move every number by about its rate, 1e-4, and the rate stays.
-    moved = (result.field.siren.weights[1] - before[1]).abs()
+    moved = (result.field.representation.siren.weights[1] - before[1]).abs()
     assert 1e-4 < moved.median() < 3.5e-4
 
 

@@ -41,7 +41,11 @@ def few(monkeypatch):
 
 
 def numbers(result):
-    return [*result.field.siren.tensors(), result.field.tuning.alpha, result.field.tuning.beta]
+    return [
+        *result.field.representation.siren.tensors(),
+        result.field.representation.tuning.alpha,
+        result.field.representation.tuning.beta,
+    ]
 
 
 def same(one, other):
@@ -79,7 +83,7 @@ def test_a_group_is_trained_as_if_it_were_alone(few, objective):
         for step in range(6):
             cosine = chosen.decay + (1 - chosen.decay) * (1 + np.cos(np.pi * step / 6)) / 2
             trainer.step(float(cosine * (1000 / 300) ** (1 / 3)))
-        for whole, part in zip(result.field.siren.tensors(), trainer.siren.tensors(), strict=True):
+        for whole, part in zip(result.field.representation.siren.tensors(), trainer.siren.tensors(), strict=True):
             torch.testing.assert_close(whole[group], part.half().float() if result.settings.bits == 16 else part)
 
 
@@ -174,8 +178,8 @@ def test_time_that_is_over_leaves_the_rest_flat(few, monkeypatch):
     case = {key: value for key, value in SMALL.items() if key != "steps"}
     result = fit(image, **case, seconds=2.5)
     assert result.ended == "budget"
-    used = result.field.siren.weights[0].flatten(1).any(1)
-    groups = result.field.tiling.groups(5)
+    used = result.field.representation.siren.weights[0].flatten(1).any(1)
+    groups = result.field.representation.tiling.groups(5)
     assert used.tolist() == [tile < groups[2].stop for tile in range(len(used))]
 
 
@@ -193,11 +197,11 @@ def test_tiles_without_a_turn_are_the_mean_of_their_pixels(few):
     image = waves()
     part = fit(image, **SMALL, watch=Stop(0.4))
     field = part.field
-    groups = field.tiling.groups(5)
-    for tile in range(groups[-1].start, field.tiling.count):
-        x0, y0, x1, y1 = field.tiling.pixel_boxes[tile].tolist()
-        assert not field.siren.weights[0][tile].any()
-        assert float(field.tuning.beta[tile]) == pytest.approx(image[y0:y1, x0:x1].mean(), abs=1e-5)
+    groups = field.representation.tiling.groups(5)
+    for tile in range(groups[-1].start, field.representation.tiling.count):
+        x0, y0, x1, y1 = field.representation.tiling.pixel_boxes[tile].tolist()
+        assert not field.representation.siren.weights[0][tile].any()
+        assert float(field.representation.tuning.beta[tile]) == pytest.approx(image[y0:y1, x0:x1].mean(), abs=1e-5)
 
 
 def test_progress_goes_through_all_groups(few, monkeypatch):
@@ -293,12 +297,12 @@ def test_seams_do_not_show():
     image = smooth.clamp(0, 1)[0, 0, ..., None].numpy().astype(np.float32)
     result = fit(image, device="cpu", steps=400, tile=24, width=24, seed=0)
     field = result.field
-    assert field.tiling.count == 16
+    assert field.representation.tiling.count == 16
     assert result.metrics.psnr > 40
     for along in (0, 1):
         fine, coarse = (np.arange(8 * 96) + 0.5) / 8, np.arange(96) + 0.5
         x, y = np.meshgrid(*((fine, coarse) if along == 0 else (coarse, fine)))
-        seen = field.tiling.blend(torch.from_numpy(np.stack([x, y], -1).reshape(-1, 2) / 96))
+        seen = field.representation.tiling.blend(torch.from_numpy(np.stack([x, y], -1).reshape(-1, 2) / 96))
         blended = (torch.bincount(seen.point) > 1).numpy().reshape(x.shape)
         blended = blended[:, 1:] & blended[:, :-1] if along == 0 else blended[1:] & blended[:-1]
         assert 0.1 < blended.mean() < 0.6
@@ -335,17 +339,21 @@ def looked_at(image, share, **settings):
 def test_the_field_so_far_has_what_is_done_and_gray_for_the_rest(few):
     image = picture()
     ((field, awake),), result = looked_at(image, 0.5)
-    groups = result.field.tiling.groups(5)
+    groups = result.field.representation.tiling.groups(5)
     at = next(number for number, group in enumerate(groups) if awake[group].any())
     assert 0 < at < len(groups) - 1
     assert awake.sum() == awake[groups[at]].sum()
     done, rest = slice(0, groups[at].start), slice(groups[at].stop, None)
-    for one, other in zip(field.siren.tensors(), result.field.siren.tensors(), strict=True):
+    for one, other in zip(
+        field.representation.siren.tensors(), result.field.representation.siren.tensors(), strict=True
+    ):
         # The file's numbers have 16 bits.
         torch.testing.assert_close(one[done], other[done], rtol=2e-3, atol=1e-3)
         assert not one[rest].any()
-    torch.testing.assert_close(field.tuning.alpha[done], result.field.tuning.alpha[done], rtol=0.02, atol=1e-3)
-    centres = field.tiling.boxes[rest][:, :2] + 4
+    torch.testing.assert_close(
+        field.representation.tuning.alpha[done], result.field.representation.tuning.alpha[done], rtol=0.02, atol=1e-3
+    )
+    centres = field.representation.tiling.boxes[rest][:, :2] + 4
     color = field.color(np.asarray(centres) / [48, 32])
     np.testing.assert_allclose(color[-4:], 0.5)
 
@@ -354,7 +362,9 @@ def test_the_field_so_far_has_what_is_done_and_gray_for_the_rest(few):
 def test_the_field_at_the_end_is_the_fits(objective):
     image = waves()
     ((field, _),), result = looked_at(image, 1.0, objective=objective, bits=32, steps=40)
-    for one, other in zip(field.siren.tensors(), result.field.siren.tensors(), strict=True):
+    for one, other in zip(
+        field.representation.siren.tensors(), result.field.representation.siren.tensors(), strict=True
+    ):
         assert torch.equal(one, other)
     if objective == "gradient":  # whose colours are tuning's alone
         np.testing.assert_allclose(field.render(), result.field.render(), atol=2e-6)
@@ -388,7 +398,9 @@ def test_a_resumed_fit_knows_what_was_done_before(few, tmp_path):
     image, checkpoint = picture(), tmp_path / "c"
     fit(image, **SMALL, checkpoint=checkpoint, watch=Stop(0.6))
     ((field, _),), result = looked_at(image, 0.0, checkpoint=checkpoint)
-    torch.testing.assert_close(field.tuning.alpha[:10], result.field.tuning.alpha[:10], rtol=0.02, atol=1e-3)
+    torch.testing.assert_close(
+        field.representation.tuning.alpha[:10], result.field.representation.tuning.alpha[:10], rtol=0.02, atol=1e-3
+    )
 
 
 def test_the_history_keeps_no_run():

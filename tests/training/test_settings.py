@@ -8,7 +8,7 @@ from eoren.errors import EorenError, PictureError
 from eoren.image.gradients import STENCILS
 from eoren.model.loss import OBJECTIVES
 from eoren.model.quantization import pack
-from eoren.model.siren import initialise, parameter_count
+from eoren.model.siren import Siren, parameter_count
 from eoren.training.settings import PRESETS, Settings, make_settings
 
 NAN, INFINITE = float("nan"), float("inf")
@@ -22,7 +22,7 @@ def test_the_paper_preset_is_the_paper_to_the_letter():
     assert (paper.objective, paper.filter, paper.steps, paper.seconds) == ("gradient", "central", 950, None)
     assert (paper.standardize, paper.alternate, paper.bits, paper.until_psnr) == (False, False, 32, None)
     assert (paper.weights().color, paper.weights().gradient) == (0.0, 1.0)
-    siren = initialise(
+    siren = Siren.init(
         1, width=paper.width, depth=paper.depth, channels=3, generator=torch.Generator().manual_seed(0)
     )
     assert sum(t.numel() for t in siren.tensors()) == 264_707
@@ -218,7 +218,7 @@ def test_a_size_is_met_from_below_and_as_nearly_as_can_be(budget, width, height,
 @pytest.mark.parametrize("bits", [32, 16, 8])
 def test_bits_per_pixel_are_those_of_the_tensors_in_the_file(bits):
     count, hidden = make_settings("balanced", bits_per_pixel=4, bits=bits).architecture(768, 512, 3)
-    siren = initialise(1, width=hidden, depth=3, channels=3, generator=torch.Generator())
+    siren = Siren.init(1, width=hidden, depth=3, channels=3, generator=torch.Generator())
     stored = sum(8 * t.numel() * t.element_size() for t in pack(siren, bits).values())
     stored += 32 * 6 + 32 * 4 + 32  # channel tuning; two nodes of the tree of tiles; checksum
     assert 0.95 * 4 * 768 * 512 < count * stored <= 4 * 768 * 512

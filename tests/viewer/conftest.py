@@ -1,4 +1,4 @@
-"""Small fields with their images, and a server to ask."""
+"""Small fields with their images, and a server that displays them."""
 
 import contextlib
 import http.client
@@ -13,14 +13,14 @@ import eoren
 pytest.importorskip("fastapi", reason="pip install '.[view]'")
 pytest.importorskip("uvicorn", reason="pip install '.[view]'")
 
-from eoren.viewer.catalog import FieldCatalog, FieldEntry
-from eoren.viewer.server import serving
-from eoren.viewer.tile_cache import Tiles
+from eoren.viewer.catalog import FieldCatalog
+from eoren.viewer.server import serve
+from eoren.viewer.tile_cache import TileCache
 
 
 @pytest.fixture(scope="session")
-def drawn():
-    """Waves and noise in 8 bits, as [0, 1]."""
+def make_image():
+    """Function that draws waves with noise, quantized to 8 bits, in [0, 1]."""
 
     def draw(width, height, channels):
         y, x = np.mgrid[:height, :width]
@@ -33,28 +33,28 @@ def drawn():
 
 
 @pytest.fixture(scope="session")
-def picture(drawn):
+def image(make_image):
     """30 x 20, RGB."""
-    return drawn(30, 20, 3)
+    return make_image(30, 20, 3)
 
 
 @pytest.fixture(scope="session")
-def field(picture):
-    """Of four tiles."""
-    return eoren.fit(picture, steps=60, width=16, depth=2, tile=12, seed=1).field
+def field(image):
+    """A field of several tiles."""
+    return eoren.fit(image, steps=60, width=16, depth=2, tile=12, seed=1).field
 
 
 @pytest.fixture
-def exhibit(field, picture):
-    return FieldEntry("small", "small", field, "digest", picture)
+def catalog(field, image):
+    catalog = FieldCatalog()
+    catalog.add("small", field, digest="digest", image=image)
+    catalog.add("a/b?", field, digest="other")
+    return catalog
 
 
 @pytest.fixture
-def gallery(exhibit, field):
-    gallery = FieldCatalog()
-    gallery.show("small", lambda name: exhibit)
-    gallery.show("a/b?", lambda name: FieldEntry(name, "a/b?", field, "other"))
-    return gallery
+def entry(catalog):
+    return catalog.find("small")
 
 
 @dataclass
@@ -65,30 +65,31 @@ class Answer:
 
 
 class Server:
-    """What answers at an address."""
+    """Client of the server at an address."""
 
     def __init__(self, address):
         self.address = address
         self.netloc = urlsplit(address).netloc
 
     def ask(self, path, method="GET", **headers):
-        """The path goes out as it is; nothing is followed."""
+        """Send a request with this exact path; redirects are not followed."""
         with contextlib.closing(http.client.HTTPConnection(self.netloc, timeout=30)) as connection:
             connection.putrequest(method, path, skip_host="Host" in headers, skip_accept_encoding=True)
             for name, value in headers.items():
                 connection.putheader(name.replace("_", "-"), value)
             connection.endheaders()
-            got = connection.getresponse()
-            return Answer(got.status, {name.lower(): value for name, value in got.getheaders()}, got.read())
+            response = connection.getresponse()
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, headers, response.read())
 
 
 @pytest.fixture(scope="session")
-def asking():
-    """What asks at an address."""
+def connect():
+    """Function that makes a client for an address."""
     return Server
 
 
 @pytest.fixture
-def server(gallery):
-    with serving(gallery, Tiles(1 << 24)) as address:
+def server(catalog):
+    with serve(catalog, TileCache(1 << 24)) as address:
         yield Server(address)

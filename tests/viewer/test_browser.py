@@ -14,35 +14,35 @@ import pytest
 from PIL import Image
 
 import eoren
-from eoren.viewer.catalog import FieldCatalog, FieldEntry
-from eoren.viewer.server import serving
-from eoren.viewer.tile_cache import Tiles
+from eoren.viewer.catalog import FieldCatalog
+from eoren.viewer.server import serve
+from eoren.viewer.tile_cache import TileCache
 
 
 class Page:
-    """A page and what is asked of it in these tests."""
+    """A page, and helpers of these tests."""
 
     def __init__(self, page, address):
         self.page, self.errors = page, []
         page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", lambda said: said.type == "error" and self.errors.append(said.text))
+        page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
         page.set_default_timeout(30_000)
         page.goto(address)
 
     def until(self, script, seconds=60):
-        """Wait until something holds."""
+        """Wait until an expression is true."""
         deadline = time.monotonic() + seconds
         while not self.page.evaluate(script):
-            assert time.monotonic() < deadline, f"never: {script}; {self.errors}"
+            assert time.monotonic() < deadline, f"never true: {script}; {self.errors}"
             time.sleep(0.02)
 
     def settled(self):
-        """Wait until everything chosen is drawn, and nothing moves."""
+        """Wait until both layers are complete, and nothing moves."""
         still = """(() => { const two = shown.right ? ["left", "right"] : ["left"];
             return two.every((side) => items[side]?.getFullyLoaded()) && viewer.world.getItemCount() === two.length
               && Math.abs(viewer.viewport.getZoom(true) - viewer.viewport.getZoom(false)) < 1e-9
               && !viewer.world.needsDraw(); })()"""
-        # Twice in a row: what is to be loaded is known only once a frame was drawn.
+        # Several times in a row: the tiles to load are known only after a frame was drawn.
         held = 0
         while held < 3:
             self.until(still)
@@ -51,20 +51,20 @@ class Page:
             held = held + 1 if self.page.evaluate(still) else 0
 
     def pixels(self):
-        """What the stage shows, without what lies over the images."""
+        """Pixels of the stage, without the elements on top of the images."""
         self.page.add_style_tag(content="#stage > :not(#viewer) { visibility: hidden !important; }")
         shot = self.page.locator("#stage").screenshot()
         self.page.evaluate("document.head.lastElementChild.remove()")
         return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).astype(float)
 
-    def says(self, name):
-        """A value of the readout."""
+    def value_of(self, name):
+        """A value shown under the pointer."""
         terms = self.page.locator("#readout > div")
-        rows = terms.evaluate_all("rows => rows.map(row => [...row.children].map(each => each.textContent))")
+        rows = terms.evaluate_all("rows => rows.map(row => [...row.children].map(child => child.textContent))")
         return dict(rows).get(name)
 
     def at(self, x, y):
-        """Where on the page a point of the unit square is."""
+        """Position on the page of a point of the unit square."""
         place = self.page.evaluate(
             """([x, y]) => { const size = items.left.getContentSize(), box = $("stage").getBoundingClientRect();
             const p = viewer.viewport.pixelFromPoint(
@@ -77,7 +77,7 @@ class Page:
 
 @pytest.fixture
 def visit(browser, server):
-    """Open an address. Errors in the console fail the test. The server is to outlive the pages."""
+    """Function that opens an address; errors in the console fail the test. The server must outlive the pages."""
     pages = []
 
     def open_page(address, **context):
@@ -99,22 +99,22 @@ def page(server, visit):
 
 
 @pytest.fixture
-def gallery(exhibit):
-    gallery = FieldCatalog()
-    gallery.show("small", lambda name: exhibit)
-    return gallery
+def catalog(field, image):
+    catalog = FieldCatalog()
+    catalog.add("small", field, digest="digest", image=image)
+    return catalog
 
 
-def test_it_opens_with_the_field_and_the_picture(page, picture, field):
+def test_it_opens_with_the_field_and_the_image(page, image, field):
     assert page.page.title() == "small – EoREN"
     assert page.page.evaluate("[shown.left.layer.name, shown.right.layer.name]") == ["color", "original"]
     seen = page.pixels()
     box = page.page.locator("#stage").bounding_box()
-    # The middle of a pixel: the field's colour on the left of the divider, the image's own on the right.
-    for column, row, wanted in ((4, 9, field.color(np.array([4.5 / 30, 9.5 / 20]))), (24, 9, picture[9, 24])):
+    # At the centre of a pixel: the colour of the field left of the divider, that of the image right of it.
+    for column, row, expected in ((4, 9, field.color(np.array([4.5 / 30, 9.5 / 20]))), (24, 9, image[9, 24])):
         x, y = page.at((column + 0.5) / 30, (row + 0.5) / 20)
-        found = seen[int(y - box["y"]), int(x - box["x"])]
-        np.testing.assert_allclose(found, 255 * np.clip(wanted, 0, 1), atol=4)
+        pixel = seen[int(y - box["y"]), int(x - box["x"])]
+        np.testing.assert_allclose(pixel, 255 * np.clip(expected, 0, 1), atol=4)
 
 
 def test_zooming_far_past_the_pixels_shows_the_function(page, field):
@@ -134,31 +134,31 @@ def test_zooming_far_past_the_pixels_shows_the_function(page, field):
     # Less than four pixels of the image fill the stage.
     assert (x1 - x0) * 30 < 4
     x, y = np.meshgrid(np.linspace(x0, x1, width), np.linspace(y0, y1, height))
-    wanted = 255 * field.color(np.stack([x, y], -1)).clip(0, 1)
+    expected = 255 * field.color(np.stack([x, y], -1)).clip(0, 1)
     inside = np.s_[2:-2, 2:-2]  # the stage ends within a pixel of the screen
-    assert np.abs(seen - wanted)[inside].max() < 6
-    # As smooth as the function: no step as between squares.
+    assert np.abs(seen - expected)[inside].max() < 6
+    # Smooth like the function, without the steps of squares.
     assert np.abs(np.diff(seen[inside], axis=1)).max() < 4
 
 
 @pytest.mark.parametrize("layer", ["gradient", "direction", "laplacian", "original", "spline", "difference"])
-def test_every_layer_is_the_servers(page, server, layer):
+def test_every_layer_shows_the_image_of_the_server(page, server, layer):
     page.page.select_option("#left", f"small {layer}")
     page.page.select_option("#right", "")
     page.settled()
     seen = page.pixels()
     box = page.page.locator("#stage").bounding_box()
-    got = server.ask(f"/iiif/small~{layer}~64x/full/600,400/0/default.png")
-    wanted = np.asarray(Image.open(io.BytesIO(got.content)).convert("RGB")).astype(float)
+    response = server.ask(f"/iiif/small~{layer}~64x/full/600,400/0/default.png")
+    expected = np.asarray(Image.open(io.BytesIO(response.content)).convert("RGB")).astype(float)
     differences = []
     for x, y in np.random.default_rng(0).uniform(0.05, 0.95, (60, 2)):
         across, down = page.at(x, y)
-        found = seen[int(down - box["y"]), int(across - box["x"])]
-        differences.append(np.abs(found - wanted[int(y * 400), int(x * 600)]).max())
+        pixel = seen[int(down - box["y"]), int(across - box["x"])]
+        differences.append(np.abs(pixel - expected[int(y * 400), int(x * 600)]).max())
     assert np.median(differences) < 6
 
 
-def test_the_wipe_moves_by_pointer_and_by_key(page, picture, field):
+def test_the_wipe_moves_by_pointer_and_by_key(page, image, field):
     box = page.page.locator("#stage").bounding_box()
     middle = box["y"] + box["height"] / 2
     page.page.mouse.move(box["x"] + box["width"] / 2, middle)
@@ -171,22 +171,22 @@ def test_the_wipe_moves_by_pointer_and_by_key(page, picture, field):
     page.page.keyboard.press("ArrowRight")  # the slider has the focus
     assert int(page.page.input_value("#wipe")) == int(value) + 1
     page.settled()
-    # The image's pixels now reach further to the left.
+    # The image now reaches further to the left.
     x, y = page.at(10.5 / 30, 9.5 / 20)
-    found = page.pixels()[int(y - box["y"]), int(x - box["x"])]
-    np.testing.assert_allclose(found, 255 * picture[9, 10], atol=3)
+    pixel = page.pixels()[int(y - box["y"]), int(x - box["x"])]
+    np.testing.assert_allclose(pixel, 255 * image[9, 10], atol=3)
     page.page.locator("h1").click()
     page.page.keyboard.press("]")
     assert int(page.page.input_value("#wipe")) == int(value) + 26
     assert page.page.get_attribute("#wipe", "aria-label") == "Wipe between left and right"
 
 
-def test_no_seams_where_tiles_meet(visit, asking):
-    """A flat field: any edge on the page is the page's own."""
+def test_no_seams_between_tiles(visit):
+    """On a flat field, any visible edge is a defect of the page."""
     flat = eoren.fit(np.full((300, 450, 3), 0.2), steps=2, width=8, depth=1, tile=400, seed=0).field
-    gallery = FieldCatalog()
-    gallery.show("flat", lambda name: FieldEntry(name, "flat", flat, "flat"))
-    with serving(gallery, Tiles(1 << 24)) as address:
+    catalog = FieldCatalog()
+    catalog.add("flat", flat, digest="flat")
+    with serve(catalog, TileCache(1 << 24)) as address:
         for scale in (1, 1.5):
             page = visit(address, device_scale_factor=scale)
             page.page.select_option("#right", value="")
@@ -197,7 +197,7 @@ def test_no_seams_where_tiles_meet(visit, asking):
                 box = page.page.locator("#stage").bounding_box()
                 inside = page.pixels()[
                     :-2, :-2
-                ][  # a screenshot's last row may be half the footer's
+                ][  # the last row of a screenshot may partly show the footer
                     int(scale * max(y0 - box["y"], 0)) : int(scale * (y1 - box["y"])),
                     int(scale * max(x0 - box["x"], 0)) : int(scale * (x1 - box["x"])),
                 ]
@@ -205,14 +205,14 @@ def test_no_seams_where_tiles_meet(visit, asking):
                 assert np.abs(inside - 51).max() <= 1
 
 
-def test_the_last_choice_counts_however_fast_they_come(page):
+def test_the_last_of_many_fast_choices_counts(page):
     page.page.evaluate("""() => {
-        const layer = (name) => choices().find((each) => each.layer.name === name);
+        const layer = (name) => choices().find((choice) => choice.layer.name === name);
         choose("left", layer("laplacian")); choose("left", layer("laplacian"));
         for (let i = 0; i < 3; i++) $("swap").click();
         choose("right", layer("gradient"));
     }""")
-    page.settled()  # two items, and no more
+    page.settled()  # exactly two items
     assert page.page.evaluate("[shown.left.layer.name, shown.right.layer.name]") == ["original", "gradient"]
     assert page.page.evaluate("sides.map((side) => items[side].source['@id'] ?? items[side].source.id)") == [
         page.page.evaluate(f"new URL(shown.{side}.layer.iiif, location).href") for side in ("left", "right")
@@ -251,11 +251,11 @@ def test_keys_choose_layers_swap_and_zoom(page):
     assert page.page.locator("#panel").is_hidden()
 
 
-def test_nothing_is_drawn_for_nobody(page):
-    """OpenSeadragon alone draws sixty frames a second for ever."""
+def test_few_frames_are_drawn_while_nothing_moves(page):
+    """OpenSeadragon by itself always draws sixty frames a second."""
     page.page.evaluate("""window.drawn = 0; const draw = viewer.viewport.update.bind(viewer.viewport);
         viewer.viewport.update = (...given) => { window.drawn += 1; return draw(...given); };""")
-    page.page.evaluate("new Promise((go) => setTimeout(go, 1000))")  # what moved has come to rest
+    page.page.evaluate("new Promise((go) => setTimeout(go, 1000))")  # all movement has ended
     idle = page.page.evaluate(
         "(() => { window.drawn = 0; return new Promise((go) => setTimeout(() => go(window.drawn), 2000)); })()"
     )
@@ -265,33 +265,33 @@ def test_nothing_is_drawn_for_nobody(page):
     page.settled()
 
 
-def test_values_and_the_arrow_under_the_pointer(page, field, picture):
+def test_values_and_the_arrow_under_the_pointer(page, field, image):
     x, y = 7.3 / 30, 12.6 / 20
     place = page.at(x, y)
     page.page.mouse.move(*place)
     page.until("!$('pointer').hasAttribute('hidden')")
     page.until("document.querySelector('#readout').textContent.includes('7, 12')")
     box = page.page.locator("#stage").bounding_box()
-    # A mouse is at whole pixels of the screen.
-    found = page.page.evaluate("[probe.x, probe.y]")
-    assert found == pytest.approx([x, y], abs=0.005)
+    # The mouse is at whole screen pixels.
+    point = page.page.evaluate("[probe.x, probe.y]")
+    assert point == pytest.approx([x, y], abs=0.005)
     time.sleep(0.2)
-    color = [float(each) for each in page.says("field").split()]
-    np.testing.assert_allclose(color, field.color(np.array(found)), atol=0.002)
-    np.testing.assert_allclose([float(each) for each in page.says("picture").split()], picture[12, 7], atol=0.001)
-    d_dx, d_dy = (field.gradient(np.array(found)) / [30, 20]).mean(0)
-    shown = [float(each.replace("−", "-")) for each in page.says("gradient per pixel").split()]
+    color = [float(text) for text in page.value_of("field").split()]
+    np.testing.assert_allclose(color, field.color(np.array(point)), atol=0.002)
+    np.testing.assert_allclose([float(text) for text in page.value_of("image").split()], image[12, 7], atol=0.001)
+    d_dx, d_dy = (field.gradient(np.array(point)) / [30, 20]).mean(0)
+    shown = [float(text.replace("−", "-")) for text in page.value_of("gradient per pixel").split()]
     np.testing.assert_allclose(shown, [d_dx, d_dy], atol=0.003)
     turn = float(re.search(r"rotate\((.*)\)", page.page.get_attribute("#shaft", "transform"))[1])
     assert turn == pytest.approx(np.degrees(np.arctan2(d_dy, d_dx)), abs=4)
     at = re.search(r"translate\((\S+) (\S+)\)", page.page.get_attribute("#pointer", "transform"))
     assert [float(at[1]), float(at[2])] == pytest.approx([place[0] - box["x"], place[1] - box["y"]], abs=2)
-    # Off the image there is none.
+    # Outside the image there is no arrow.
     page.page.mouse.move(box["x"] + 2, box["y"] + 2)
     page.until("$('pointer').hasAttribute('hidden')")
 
 
-def test_values_at_the_middle_for_who_moves_by_keys(page):
+def test_values_at_the_centre_while_moving_by_keys(page):
     page.page.locator("#viewer .openseadragon-canvas").focus()
     page.page.keyboard.press("ArrowLeft")
     page.until("$('spoken').textContent.startsWith('Pixel ')")
@@ -302,7 +302,7 @@ def test_touch(visit, server):
     page.settled()
     page.page.touchscreen.tap(*page.at(10.5 / 30, 5.5 / 20))
     page.until("document.querySelector('#readout').textContent.includes('10, 5')")
-    # Nothing sticks out of a narrow screen, and fingers find every control.
+    # Nothing extends beyond a narrow screen, and every control is large enough for fingers.
     assert page.page.evaluate("document.documentElement.scrollWidth") <= 390
     for control in page.page.locator("header button, header select").all():
         assert min(control.bounding_box()["width"], control.bounding_box()["height"]) >= 40
@@ -347,26 +347,26 @@ def test_text_can_be_read_in_both_themes(visit, server, scheme):
         assert (light + 0.05) / (dark + 0.05) > 4.5
 
 
-def test_two_files_side_by_side(visit, asking, exhibit, field):
-    gallery = FieldCatalog()
-    gallery.show("small", lambda name: exhibit)
-    gallery.show("small", lambda name: FieldEntry(name, "small", field, "other"))
-    with serving(gallery, Tiles(1 << 24)) as address:
+def test_two_files_side_by_side(visit, field, image):
+    catalog = FieldCatalog()
+    catalog.add("small", field, digest="digest", image=image)
+    catalog.add("small", field, digest="other")
+    with serve(catalog, TileCache(1 << 24)) as address:
         page = visit(address)
         page.settled()
-        assert page.page.evaluate("[shown.left.exhibit.name, shown.right.exhibit.name]") == ["small", "small-2"]
+        assert page.page.evaluate("[shown.left.entry.name, shown.right.entry.name]") == ["small", "small-2"]
         for name in ("small-2", "small"):
             page.page.select_option("#right", value=f"{name} laplacian")
             page.settled()
-            assert page.page.evaluate("[shown.right.exhibit.name, shown.right.layer.name]") == [name, "laplacian"]
+            assert page.page.evaluate("[shown.right.entry.name, shown.right.layer.name]") == [name, "laplacian"]
             assert page.page.input_value("#right") == f"{name} laplacian"
 
 
-def test_a_server_that_ends_is_no_mystery(visit, gallery):
-    with serving(gallery, Tiles(1 << 24)) as address:
+def test_a_stopped_server_is_reported(visit, catalog):
+    with serve(catalog, TileCache(1 << 24)) as address:
         page = visit(address)
         page.settled()
-        page.page.route("**/api/gallery", lambda route: route.abort())
+        page.page.route("**/api/catalog", lambda route: route.abort())
         page.page.reload()
         page.until("$('waiting').textContent.includes('does not answer')")
         page.errors.clear()
@@ -375,17 +375,17 @@ def test_a_server_that_ends_is_no_mystery(visit, gallery):
 # From the command line.
 
 
-def addressed(process):
-    """The address that a command prints."""
+def printed_address(process):
+    """Read the address that a command prints."""
     for line in process.stderr:
-        if found := re.search(r"the page is at (http://\S+)", line):
-            return found[1]
+        if match := re.search(r"the page is at (http://\S+)", line):
+            return match[1]
     raise AssertionError(f"no address; exit status {process.wait()}")
 
 
 @pytest.fixture
 def started(tmp_path):
-    """Start a command of eoren."""
+    """Function that starts a command of eoren."""
     processes = []
 
     def start(*arguments):
@@ -402,63 +402,63 @@ def started(tmp_path):
         process.communicate()
 
 
-def test_a_fit_is_watched_to_its_end(started, visit, tmp_path):
+def test_a_fit_is_followed_to_its_end(started, visit, tmp_path):
     y, x = np.mgrid[:64, :96]
     waves = 0.5 + 0.4 * np.sin(x[..., None] / [3, 5, 7] + y[..., None] / [6, 3, 4])
     Image.fromarray(np.uint8(255 * waves)).save(tmp_path / "waves.png")
     fit = ("fit", "waves.png", "--seconds", "12", "--set", "width=16", "--set", "tile=24", "--json")
     process = started(*fit, "--watch", "--no-browser")
-    page = visit(addressed(process))
-    page.until("Boolean(gallery.exhibits[0])")
-    first = page.page.evaluate("gallery.exhibits[0].name")
+    page = visit(printed_address(process))
+    page.until("Boolean(catalog.entries[0])")
+    first = page.page.evaluate("catalog.entries[0].name")
     page.until("live?.curves.includes('polyline')")
     page.settled()
     assert page.page.evaluate("[shown.left.layer.name, shown.right.layer.name]") == ["color", "gradient"]
     assert page.page.locator("#curves svg polyline").count() == 2
-    # Tiles at work are outlined.
+    # TileCache at work are outlined.
     assert page.page.evaluate("live.tiles.length") > 4
     drawn = "$('tiles').getContext('2d').getImageData(0, 0, $('tiles').width, $('tiles').height).data.some(v => v)"
     page.until(drawn)
     page.page.select_option("#right", "waves difference")
     page.until("$('fit').dataset.ended === 'budget'")
-    last = page.page.evaluate("gallery.exhibits[0].name")
+    last = page.page.evaluate("catalog.entries[0].name")
     assert last != first
     page.settled()
     assert page.page.evaluate("[shown.left.layer.name, shown.right.layer.name]") == ["color", "difference"]
-    assert "Done" in page.page.inner_text("#standing")
+    assert "Done" in page.page.inner_text("#status")
     assert not page.page.evaluate(drawn)
-    # The file is there while the page still is; Ctrl-C is a good end then.
+    # The file is written while the page stays; Ctrl-C then ends the command successfully.
     assert (tmp_path / "waves.eoren").exists()
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 0
-    said = json.loads(out)
-    assert said["ended"] == "budget"
-    metrics = page.page.evaluate("gallery.exhibits[0].metrics")
-    assert metrics["psnr"] == pytest.approx(said["psnr"])
+    result = json.loads(out)
+    assert result["ended"] == "budget"
+    metrics = page.page.evaluate("catalog.entries[0].metrics")
+    assert metrics["psnr"] == pytest.approx(result["psnr"])
     assert not Path(tmp_path / "waves.eoren.resume").exists()
 
 
-def test_an_interrupted_fit_that_is_watched_ends_as_any(started, visit, tmp_path, drawn):
-    Image.fromarray(np.uint8(255 * drawn(40, 30, 3))).save(tmp_path / "a.png")
+def test_an_interrupted_fit_with_a_page_ends_like_any_other(started, visit, tmp_path, make_image):
+    Image.fromarray(np.uint8(255 * make_image(40, 30, 3))).save(tmp_path / "a.png")
     process = started("fit", "a.png", "--seconds", "60", "--set", "width=16", "--watch", "--no-browser")
-    page = visit(addressed(process))
-    page.until("Boolean(gallery.exhibits[0])")
+    page = visit(printed_address(process))
+    page.until("Boolean(catalog.entries[0])")
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "continue with --resume" in err
     assert (tmp_path / "a.eoren").exists()
-    page.until("$('standing').textContent.includes('has ended')")
-    page.errors.clear()  # of the server that is gone
+    page.until("$('status').textContent.includes('has ended')")
+    page.errors.clear()  # caused by the stopped server
 
 
-def test_view_from_the_command_line(started, visit, field, picture, tmp_path):
+def test_view_from_the_command_line(started, visit, field, image, tmp_path):
     eoren.save(field, tmp_path / "small.eoren")
-    eoren.write_image(tmp_path / "small.png", picture)
+    eoren.write_image(tmp_path / "small.png", image)
     process = started("view", "small.eoren", "--compare", "small.png", "--no-browser")
-    page = visit(addressed(process))
+    page = visit(printed_address(process))
     page.settled()
     assert page.page.evaluate("shown.right.layer.name") == "original"
     process.send_signal(signal.SIGTERM)

@@ -2,30 +2,31 @@ import numpy as np
 import pytest
 
 import eoren
+from eoren.cancellation import Cancelled, CancelToken
 from eoren.image.cell_averages import point_values
 from eoren.viewer.catalog import LAYERS, FieldEntry, View
 from eoren.viewer.iiif import Region
 from eoren.viewer.layers import draw
-from eoren.visualization.colormaps import direction_picture, error_map, error_picture
-from eoren.visualization.derivatives import laplacian_picture, magnitude_picture
+from eoren.visualization.colormaps import direction_image, error_image, error_map
+from eoren.visualization.derivatives import laplacian_image, magnitude_image
 
 
 def bits(pixels):
     return np.floor(np.clip(pixels, 0, 1) * 255 + 0.5)
 
 
-def view(exhibit, name, magnification=1):
-    return View(exhibit, LAYERS[name], magnification)
+def view(entry, name, magnification=1):
+    return View(entry, LAYERS[name], magnification)
 
 
-def close(found, wanted):
-    """Equal but for rounding: float32 is not the same in strips as as a whole."""
-    assert found.dtype == np.uint8
-    assert found.shape == wanted.shape
-    assert np.abs(found.astype(float) - wanted).max() <= 1
+def assert_close(drawn, expected):
+    """Check equality up to rounding: strips and the whole differ slightly in float32."""
+    assert drawn.dtype == np.uint8
+    assert drawn.shape == expected.shape
+    assert np.abs(drawn.astype(float) - expected).max() <= 1
 
 
-def wanted(field, name, width, height, region):
+def expected(field, name, width, height, region):
     sides = (30.0, 20.0)
     if name == "color":
         return field.render(width, height, region=region)
@@ -33,8 +34,8 @@ def wanted(field, name, width, height, region):
         width, height, "laplacian" if name == "laplacian" else "gradient", region=region, extent=sides
     )[0]
     if name == "laplacian":
-        return laplacian_picture(sampled)
-    return magnitude_picture(sampled) if name == "gradient" else direction_picture(sampled, 0.25)
+        return laplacian_image(sampled)
+    return magnitude_image(sampled) if name == "gradient" else direction_image(sampled, 0.25)
 
 
 @pytest.mark.parametrize("name", ["color", "gradient", "direction", "laplacian"])
@@ -48,7 +49,7 @@ def wanted(field, name, width, height, region):
         (64, Region(1919, 1279, 1, 1), (4, 4)),
     ],
 )
-def test_layers_of_the_field_are_its_own_at_every_zoom(exhibit, field, name, magnification, region, size):
+def test_layers_show_the_field_at_every_zoom(entry, field, name, magnification, region, size):
     across, down = 30 * magnification, 20 * magnification
     box = (
         region.x / across,
@@ -56,111 +57,112 @@ def test_layers_of_the_field_are_its_own_at_every_zoom(exhibit, field, name, mag
         (region.x + region.width) / across,
         (region.y + region.height) / down,
     )
-    close(draw(view(exhibit, name, magnification), region, *size), bits(wanted(field, name, *size, box)))
+    assert_close(draw(view(entry, name, magnification), region, *size), bits(expected(field, name, *size, box)))
 
 
 @pytest.mark.parametrize("name", ["color", "gradient", "laplacian"])
-def test_reduced_layers_are_means(exhibit, field, name):
-    fine = wanted(field, name, 30, 20, (0.0, 0.0, 1.0, 1.0)).clip(0, 1)
+def test_reduced_layers_are_means(entry, field, name):
+    fine = expected(field, name, 30, 20, (0.0, 0.0, 1.0, 1.0)).clip(0, 1)
     means = fine.reshape(10, 2, 15, 2, -1).mean((1, 3))
-    close(draw(view(exhibit, name), Region(0, 0, 30, 20), 15, 10), bits(means))
+    assert_close(draw(view(entry, name), Region(0, 0, 30, 20), 15, 10), bits(means))
 
 
-def test_the_direction_of_a_reduced_picture_is_that_of_the_mean_gradient(exhibit, field):
+def test_the_direction_of_a_reduced_picture_is_that_of_the_mean_gradient(entry, field):
     fine = field.sample(30, 20, "gradient", extent=(30.0, 20.0))[0]
-    means = direction_picture(fine.reshape(10, 2, 15, 2, 3, 2).mean((1, 3)), 0.25)
-    close(draw(view(exhibit, "direction"), Region(0, 0, 30, 20), 15, 10), bits(means))
+    means = direction_image(fine.reshape(10, 2, 15, 2, 3, 2).mean((1, 3)), 0.25)
+    assert_close(draw(view(entry, "direction"), Region(0, 0, 30, 20), 15, 10), bits(means))
 
 
-def test_a_drawing_can_be_ended_before_every_strip(exhibit, monkeypatch):
+def test_drawing_can_be_cancelled_before_every_strip(entry, monkeypatch):
     monkeypatch.setattr("eoren.viewer.layers._POINTS_AT_ONCE", 90)
 
-    class EndedError(Exception):
-        pass
+    class Token(CancelToken):
+        """A token that is cancelled at its third check."""
+
+        checks = 0
+
+        def is_cancelled(self):
+            self.checks += 1
+            return self.checks == 3
 
     for name in LAYERS:
         if name == "original":  # drawn at once
             continue
-        calls = []
-
-        def go_on(calls=calls):
-            calls.append(1)
-            if len(calls) == 3:
-                raise EndedError
-
-        with pytest.raises(EndedError):
-            draw(view(exhibit, name), Region(0, 0, 30, 20), 30, 20, go_on=go_on)
+        with pytest.raises(Cancelled):
+            draw(view(entry, name), Region(0, 0, 30, 20), 30, 20, token=Token())
 
 
-def test_means_of_a_few_points_where_a_pixel_covers_many(exhibit, field):
-    coarse = draw(view(exhibit, "color"), Region(0, 0, 30, 20), 3, 2)
+def test_pixels_that_cover_many_are_means_of_a_few_points(entry, field):
+    coarse = draw(view(entry, "color"), Region(0, 0, 30, 20), 3, 2)
     fine = field.render(9, 6).clip(0, 1).reshape(2, 3, 3, 3, 3).mean((1, 3))
-    close(coarse, bits(fine))
-    coarse = draw(view(exhibit, "gradient"), Region(0, 0, 30, 20), 3, 2)
-    fine = wanted(field, "gradient", 6, 4, (0.0, 0.0, 1.0, 1.0)).clip(0, 1).reshape(2, 2, 3, 2, -1).mean((1, 3))
-    close(coarse, bits(fine))
+    assert_close(coarse, bits(fine))
+    coarse = draw(view(entry, "gradient"), Region(0, 0, 30, 20), 3, 2)
+    fine = expected(field, "gradient", 6, 4, (0.0, 0.0, 1.0, 1.0)).clip(0, 1).reshape(2, 2, 3, 2, -1).mean((1, 3))
+    assert_close(coarse, bits(fine))
 
 
-def test_strips_make_no_difference(exhibit, monkeypatch):
+def test_the_height_of_strips_makes_no_difference(entry, monkeypatch):
     region = Region(2, 3, 20, 15)
     for name in LAYERS:
         for size in ((41, 33), (7, 6)):
-            whole = draw(view(exhibit, name), region, *size)
+            whole = draw(view(entry, name), region, *size)
             with monkeypatch.context() as patch:
                 patch.setattr("eoren.viewer.layers._POINTS_AT_ONCE", 50)
-                close(draw(view(exhibit, name), region, *size), whole.astype(float))
+                assert_close(draw(view(entry, name), region, *size), whole.astype(float))
 
 
-def test_the_picture_is_its_pixels(exhibit, picture):
-    close(draw(view(exhibit, "original"), Region(0, 0, 30, 20), 30, 20), bits(picture))
-    found = draw(view(exhibit, "original", 64), Region(64 * 5, 64 * 7, 128, 64), 128, 64)
-    close(found, bits(picture[7:8, 5:7].repeat(64, 0).repeat(64, 1)))
-    means = bits(picture.reshape(10, 2, 15, 2, 3).mean((1, 3)))
-    close(draw(view(exhibit, "original"), Region(0, 0, 30, 20), 15, 10), means)
+def test_the_original_layer_shows_the_pixels(entry, image):
+    assert_close(draw(view(entry, "original"), Region(0, 0, 30, 20), 30, 20), bits(image))
+    drawn = draw(view(entry, "original", 64), Region(64 * 5, 64 * 7, 128, 64), 128, 64)
+    assert_close(drawn, bits(image[7:8, 5:7].repeat(64, 0).repeat(64, 1)))
+    means = bits(image.reshape(10, 2, 15, 2, 3).mean((1, 3)))
+    assert_close(draw(view(entry, "original"), Region(0, 0, 30, 20), 15, 10), means)
 
 
-def test_the_spline_at_a_zoom(exhibit):
-    found = draw(view(exhibit, "spline", 64), Region(320, 640, 64, 64), 8, 8)
+def test_the_spline_at_a_zoom(entry):
+    drawn = draw(view(entry, "spline", 64), Region(320, 640, 64, 64), 8, 8)
     places = (np.arange(8) + 0.5) / 8 - 0.5
-    close(found, bits(exhibit.spline(10 + places, 5 + places)))
+    assert_close(drawn, bits(entry.spline(10 + places, 5 + places)))
 
 
-def errors(field, picture):
-    return bits(error_picture(error_map(field.render(), picture), 0.05))
+def errors(field, image):
+    return bits(error_image(error_map(field.render(), image), 0.05))
 
 
-def test_the_difference_is_that_of_the_pixels(exhibit, field, picture):
-    whole = errors(field, picture)
-    close(draw(view(exhibit, "difference"), Region(0, 0, 30, 20), 30, 20), whole)
-    # One colour a pixel, wherever a tile begins.
-    found = draw(view(exhibit, "difference", 64), Region(1000, 500, 256, 256), 256, 256)
+def test_the_difference_layer_shows_the_errors_at_the_pixels(entry, field, image):
+    whole = errors(field, image)
+    assert_close(draw(view(entry, "difference"), Region(0, 0, 30, 20), 30, 20), whole)
+    # One colour per pixel, wherever the region begins.
+    drawn = draw(view(entry, "difference", 64), Region(1000, 500, 256, 256), 256, 256)
     rows, columns = ((start + np.arange(256)) // 64 for start in (500, 1000))
-    close(found, whole[rows][:, columns])
-    close(draw(view(exhibit, "difference"), Region(29, 19, 1, 1), 3, 3), whole[19:, 29:].repeat(3, 0).repeat(3, 1))
+    assert_close(drawn, whole[rows][:, columns])
+    assert_close(
+        draw(view(entry, "difference"), Region(29, 19, 1, 1), 3, 3), whole[19:, 29:].repeat(3, 0).repeat(3, 1)
+    )
 
 
-def test_the_difference_of_a_large_picture_comes_from_every_so_many_th_pixel(exhibit, field, picture):
-    # 10 pixels a side each, three of them are asked: every third.
-    found = draw(view(exhibit, "difference"), Region(0, 0, 30, 20), 3, 2)
-    some = errors(field, picture)[::3, ::3]
-    assert found.shape == (2, 3, 3)
-    assert abs(found.astype(float).mean() - some.mean()) < 8
+def test_the_difference_layer_of_a_large_image_uses_every_nth_pixel(entry, field, image):
+    # Each drawn pixel covers 10 x 10 pixels, of which every third is evaluated.
+    drawn = draw(view(entry, "difference"), Region(0, 0, 30, 20), 3, 2)
+    sampled = errors(field, image)[::3, ::3]
+    assert drawn.shape == (2, 3, 3)
+    assert abs(drawn.astype(float).mean() - sampled.mean()) < 8
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4])
-def test_other_channels(channels, drawn):
-    image = drawn(12, 9, channels)
+def test_other_channels(channels, make_image):
+    image = make_image(12, 9, channels)
     field = eoren.fit(image, steps=20, width=8, depth=2, seed=0).field
-    exhibit = FieldEntry("a", "a", field, "", image)
+    entry = FieldEntry("a", "a", field, "", image)
     colours = 1 if channels < 3 else 3
     expected = {"gradient": 1, "direction": 3, "difference": 3, "laplacian": colours}
     for name in LAYERS:
-        found = draw(view(exhibit, name), Region(1, 1, 9, 8), 20, 10)
-        assert found.shape == (10, 20, expected.get(name, channels))
+        drawn = draw(view(entry, name), Region(1, 1, 9, 8), 20, 10)
+        assert drawn.shape == (10, 20, expected.get(name, channels))
 
 
-def test_a_field_of_averages_is_compared_with_what_it_is_to_say(drawn):
-    image = drawn(24, 16, 3)
+def test_fields_of_cell_averages_are_compared_with_point_values(make_image):
+    image = make_image(24, 16, 3)
     field = eoren.fit(image, steps=20, width=16, depth=2, pixels="areas", seed=0).field
-    found = draw(view(FieldEntry("a", "a", field, "", image), "difference"), Region(0, 0, 24, 16), 24, 16)
-    close(found, errors(field, point_values(image)))
+    drawn = draw(view(FieldEntry("a", "a", field, "", image), "difference"), Region(0, 0, 24, 16), 24, 16)
+    assert_close(drawn, errors(field, point_values(image)))

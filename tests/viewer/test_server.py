@@ -13,63 +13,64 @@ from PIL import Image
 from eoren.errors import EorenError
 from eoren.evaluation.metrics import psnr
 from eoren.field.field import Field
+from eoren.field.mosaic import SirenMosaic
 from eoren.field.serialization import dumps, loads
 from eoren.model.channel_tuning import Tuning
-from eoren.model.siren import initialise
+from eoren.model.siren import Siren
 from eoren.model.tiling import Tiling
-from eoren.viewer.catalog import FieldCatalog, FieldEntry
+from eoren.viewer.catalog import FieldCatalog
 from eoren.viewer.iiif import MAX_AREA
-from eoren.viewer.server import is_own, serving
-from eoren.viewer.tile_cache import Tiles
+from eoren.viewer.server import is_own_host, serve
+from eoren.viewer.tile_cache import TileCache
 
 
-def opened(answer):
-    return Image.open(io.BytesIO(answer.content))
+def opened(response):
+    return Image.open(io.BytesIO(response.content))
 
 
 # The protocol.
 
 
-def test_an_image_is_what_the_field_says(server, field):
-    got = server.ask("/iiif/small/full/max/0/default.png")
-    assert (got.status, got.headers["content-type"]) == (200, "image/png")
-    wanted = np.floor(field.render().clip(0, 1) * 255 + 0.5)
-    assert np.abs(np.asarray(opened(got)).astype(float) - wanted).max() <= 1
+def test_images_show_the_field(server, field):
+    response = server.ask("/iiif/small/full/max/0/default.png")
+    assert (response.status, response.headers["content-type"]) == (200, "image/png")
+    expected = np.floor(field.render().clip(0, 1) * 255 + 0.5)
+    assert np.abs(np.asarray(opened(response)).astype(float) - expected).max() <= 1
 
 
-def test_everything_together(server):
-    got = server.ask("/iiif/small~gradient~64x/pct:10,10,50,50/!64,64/!90/gray.webp")
-    assert (got.status, got.headers["content-type"]) == (200, "image/webp")
-    assert opened(got).size == (43, 64)
+def test_all_parameters_together(server):
+    response = server.ask("/iiif/small~gradient~64x/pct:10,10,50,50/!64,64/90/gray.webp")
+    assert (response.status, response.headers["content-type"]) == (200, "image/webp")
+    assert opened(response).size == (43, 64)
 
 
-def test_headers_say_where_else_and_to_whom(server):
-    got = server.ask("/iiif/small/0,0,30,20/30,20/0.0/default.jpg", Origin="https://viewer.example")
-    assert got.headers["access-control-allow-origin"] == "*"
+def test_link_and_cors_headers(server):
+    response = server.ask("/iiif/small/0,0,30,20/30,20/0/default.jpg", Origin="https://viewer.example")
+    assert response.headers["access-control-allow-origin"] == "*"
     base = f"http://{server.netloc}/iiif/small"
-    assert f'<{base}/full/max/0/default.jpg>;rel="canonical"' in got.headers["link"]
-    assert '<http://iiif.io/api/image/3/level2.json>;rel="profile"' in got.headers["link"]
+    assert f'<{base}/full/max/0/default.jpg>;rel="canonical"' in response.headers["link"]
+    assert '<http://iiif.io/api/image/3/level2.json>;rel="profile"' in response.headers["link"]
     preflight = server.ask("/iiif/small/info.json", "OPTIONS", Origin="https://viewer.example")
     assert (preflight.status, preflight.headers["access-control-allow-origin"]) == (204, "*")
 
 
-def test_what_a_browser_has_is_not_sent_again(server):
+def test_unchanged_images_are_not_sent_again(server):
     path = "/iiif/small/full/10,/0/default.png"
-    got = server.ask(path)
-    again = server.ask(path, If_None_Match=got.headers["etag"])
+    response = server.ask(path)
+    again = server.ask(path, If_None_Match=response.headers["etag"])
     assert (again.status, again.content) == (304, b"")
-    other = server.ask("/iiif/small/full/11,/0/default.png", If_None_Match=got.headers["etag"])
+    other = server.ask("/iiif/small/full/11,/0/default.png", If_None_Match=response.headers["etag"])
     assert other.status == 200
-    # The same address of another field.
-    assert server.ask("/iiif/a-b/full/10,/0/default.png").headers["etag"] != got.headers["etag"]
+    # The same region of another field.
+    assert server.ask("/iiif/a-b/full/10,/0/default.png").headers["etag"] != response.headers["etag"]
 
 
 def test_information(server):
-    got = server.ask("/iiif/small~gradient~64x/info.json")
-    said = json.loads(got.content)
-    assert (said["width"], said["height"]) == (1920, 1280)
-    assert said["id"] == f"http://{server.netloc}/iiif/small~gradient~64x"
-    assert got.headers["content-type"] == "application/json"
+    response = server.ask("/iiif/small~gradient~64x/info.json")
+    info = json.loads(response.content)
+    assert (info["width"], info["height"]) == (1920, 1280)
+    assert info["id"] == f"http://{server.netloc}/iiif/small~gradient~64x"
+    assert response.headers["content-type"] == "application/json"
     linked = server.ask("/iiif/small/info.json", Accept="application/ld+json")
     assert linked.headers["content-type"].startswith("application/ld+json;profile=")
     base = server.ask("/iiif/small")
@@ -88,10 +89,10 @@ def test_identifiers_may_be_escaped(server, form):
         *("/iiif/small/full/max/0/default.png/x", "/iiif/small%2Finfo.json", "/iiif/a-b~original/info.json"),
     ],
 )
-def test_there_is_no_such_image(server, path):
-    got = server.ask(path)
-    assert got.status == 404
-    assert got.headers["access-control-allow-origin"] == "*"
+def test_missing_images(server, path):
+    response = server.ask(path)
+    assert response.status == 404
+    assert response.headers["access-control-allow-origin"] == "*"
 
 
 @pytest.mark.parametrize(
@@ -100,24 +101,24 @@ def test_there_is_no_such_image(server, path):
     ids=lambda size: size[:20],
 )
 def test_absurd_sizes_are_refused_before_any_work(server, size, monkeypatch):
-    def work(*_):
-        raise AssertionError("this came too late")
+    def render(*_):
+        raise AssertionError("the size was not checked first")
 
-    monkeypatch.setattr("eoren.viewer.server.answer", work)
-    got = server.ask(f"/iiif/small/full/{size}/0/default.png")
-    assert got.status == 400
-    assert got.content
+    monkeypatch.setattr("eoren.viewer.server.render", render)
+    response = server.ask(f"/iiif/small/full/{size}/0/default.png")
+    assert response.status == 400
+    assert response.content
 
 
 def test_max_keeps_to_the_limits(server):
-    # A magnified image as a whole: what "max" may send, not what the image has.
+    # A magnified image exceeds the limits.
     from eoren.viewer.iiif import parse
 
-    asked = parse("full", "max", "0", "default.png", width=49_152, height=32_768)
-    assert asked.width * asked.height <= MAX_AREA
+    request = parse("full", "max", "0", "default.png", width=49_152, height=32_768)
+    assert request.width * request.height <= MAX_AREA
 
 
-# Who may ask, and for what.
+# Access.
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_max_keeps_to_the_limits(server):
         ("192.168.1.5:8000", "127.0.0.1", False),
         ("192.168.1.5:8000", "0.0.0.0", True),
         ("[fd00::5]:8000", "::", True),
-        ("pictures.lan:80", "pictures.lan", True),
+        ("images.lan:80", "images.lan", True),
         ("127.0.0.1:80@evil.example", "127.0.0.1", False),
         ('127.0.0.1:"><x', "127.0.0.1", False),
         ("[::1]:80x", "127.0.0.1", False),
@@ -144,20 +145,20 @@ def test_max_keeps_to_the_limits(server):
         (":80", "127.0.0.1", False),
     ],
 )
-def test_whose_name_a_request_may_use(header, host, own):
-    assert is_own(header, host) == own
+def test_hosts_of_requests(header, host, own):
+    assert is_own_host(header, host) == own
 
 
-def test_this_machines_name_where_it_is_open_to_others(monkeypatch):
+def test_the_name_of_this_machine_if_the_server_is_open_to_others(monkeypatch):
     monkeypatch.setattr("socket.gethostname", lambda: "studio")
     monkeypatch.setattr("socket.getfqdn", lambda: "studio.lan")
-    assert is_own("studio:8000", "0.0.0.0")
-    assert is_own("studio.lan", "::")
-    assert not is_own("studio:8000", "127.0.0.1")
+    assert is_own_host("studio:8000", "0.0.0.0")
+    assert is_own_host("studio.lan", "::")
+    assert not is_own_host("studio:8000", "127.0.0.1")
 
 
-@pytest.mark.parametrize("path", ["/", "/api/gallery", "/iiif/small/info.json", "/static/page.js", "/none"])
-def test_strangers_names_are_refused_everywhere(server, path):
+@pytest.mark.parametrize("path", ["/", "/api/catalog", "/iiif/small/info.json", "/static/page.js", "/none"])
+def test_other_hosts_are_refused_for_every_path(server, path):
     assert server.ask(path, Host="evil.example").status == 421
     assert server.ask(path, Host=f"localhost:{server.netloc.rpartition(':')[2]}").status in (200, 404)
 
@@ -167,19 +168,19 @@ def test_strangers_names_are_refused_everywhere(server, path):
     [
         *("/static/../server.py", "/static/..%2fserver.py", "/static/%2e%2e/server.py", "/static//etc/passwd"),
         *("/static/__init__.py", "/../../etc/passwd", "/iiif/..%2f..%2fetc%2fpasswd/info.json", "/static/"),
-        *("/iiif/%2e%2e/info.json", "/iiif/small/../../../etc/passwd", "/api/at/..%2fsmall?x=0&y=0", "/docs"),
+        *("/iiif/%2e%2e/info.json", "/iiif/small/../../../etc/passwd", "/api/probe/..%2fsmall?x=0&y=0", "/docs"),
         *("/openapi.json", "/static/page.js%00", "/static/..\\server.py"),
     ],
 )
-def test_no_path_leaves_what_is_on_show(server, path):
+def test_no_path_leads_to_other_files(server, path):
     assert server.ask(path).status == 404
 
 
-def test_other_pages_may_not_read_what_is_no_image(server):
-    for path in ("/", "/api/gallery", "/api/at/small?x=0.5&y=0.5"):
-        got = server.ask(path, Origin="https://evil.example")
-        assert got.status == 200
-        assert "access-control-allow-origin" not in got.headers
+def test_other_pages_can_read_only_images(server):
+    for path in ("/", "/api/catalog", "/api/probe/small?x=0.5&y=0.5"):
+        response = server.ask(path, Origin="https://evil.example")
+        assert response.status == 200
+        assert "access-control-allow-origin" not in response.headers
     assert "frame-ancestors 'none'" in server.ask("/").headers["content-security-policy"]
 
 
@@ -194,86 +195,86 @@ def test_other_pages_may_not_read_what_is_no_image(server):
         ("x=inf&y=1", 400),
     ],
 )
-def test_points(server, exhibit, query, status):
-    got = server.ask(f"/api/at/small?{query}")
-    assert got.status == status
+def test_points(server, entry, query, status):
+    response = server.ask(f"/api/probe/small?{query}")
+    assert response.status == status
     if status == 200:
-        assert json.loads(got.content) == exhibit.at(0.5, 0.5)
+        assert json.loads(response.content) == entry.probe(0.5, 0.5)
 
 
-def test_nothing_is_changed_from_outside(server):
+def test_only_reading_is_allowed(server):
     for method in ("POST", "PUT", "DELETE"):
-        for path in ("/", "/api/gallery", "/iiif/small/info.json"):
+        for path in ("/", "/api/catalog", "/iiif/small/info.json"):
             assert server.ask(path, method).status == 405
 
 
-def test_it_listens_where_it_is_told(gallery):
-    with serving(gallery, Tiles(1000)) as address:
+def test_the_server_listens_only_at_its_address_while_it_runs(catalog):
+    with serve(catalog, TileCache(1000)) as address:
         port = int(address.rstrip("/").rpartition(":")[2])
         assert address == f"http://127.0.0.1:{port}/"
         with (
             pytest.raises(EorenError, match=f"port {port} .*--host or --port"),
-            serving(gallery, Tiles(1), port=port),
+            serve(catalog, TileCache(1), port=port),
         ):
             pass
-    # And no longer.
+    # After the end of the block.
     with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", port), timeout=5)
-    with pytest.raises(EorenError, match=r"listen at 192\.0\.2\.1"), serving(gallery, Tiles(1), host="192.0.2.1"):
+    with pytest.raises(EorenError, match=r"listen at 192\.0\.2\.1"), serve(catalog, TileCache(1), host="192.0.2.1"):
         pass
 
 
-# Many at once.
+# Concurrency.
 
 
-def test_ten_who_pan_at_once_are_answered(server):
+def test_ten_clients_at_once(server):
     def pan(client):
         random = np.random.default_rng(client)
         for _ in range(12):
             x, y = random.integers(0, 1920 - 256), random.integers(0, 1280 - 256)
             layer = random.choice(["color", "gradient", "spline", "original"])
-            got = server.ask(f"/iiif/small~{layer}~64x/{x},{y},256,256/256,256/0/default.png")
-            assert got.status == 200
-            assert opened(got).size == (256, 256)
+            response = server.ask(f"/iiif/small~{layer}~64x/{x},{y},256,256/256,256/0/default.png")
+            assert response.status == 200
+            assert opened(response).size == (256, 256)
         return True
 
     with ThreadPoolExecutor(10) as clients:
         assert all(clients.map(pan, range(10)))
 
 
-def test_a_slow_answer_keeps_nobody_waiting(server, monkeypatch):
+def test_a_slow_drawing_does_not_delay_others(server, monkeypatch):
     from eoren.viewer import server as module
 
-    started, go, usual = threading.Event(), threading.Event(), module.answer
+    started, go, usual = threading.Event(), threading.Event(), module.render
 
-    def slow(view, request, go_on):
+    def slow(view, request, token):
         if request.width == 29:
             started.set()
             assert go.wait(20)
-        return usual(view, request, go_on)
+        return usual(view, request, token)
 
-    monkeypatch.setattr(module, "answer", slow)
+    monkeypatch.setattr(module, "render", slow)
     with ThreadPoolExecutor(1) as other:
         waiting = other.submit(server.ask, "/iiif/small/full/29,/0/default.png")
         assert started.wait(10)
         assert server.ask("/iiif/small/full/28,/0/default.png").status == 200
-        assert server.ask("/api/gallery").status == 200
+        assert server.ask("/api/catalog").status == 200
         assert not waiting.done()
         go.set()
         assert waiting.result(20).status == 200
 
 
-def test_who_went_away_is_not_drawn_for(server, monkeypatch):
+def test_queued_tiles_of_disconnected_clients_are_not_drawn(server, monkeypatch):
     from eoren.viewer import server as module
 
-    go, drawn, usual = threading.Event(), [], module.answer
+    go, drawn, usual = threading.Event(), [], module.render
 
-    def slow(view, request, go_on):
+    def slow(view, request, token):
         drawn.append(request.width)
         assert go.wait(20)
-        return usual(view, request, go_on)
+        return usual(view, request, token)
 
-    monkeypatch.setattr(module, "answer", slow)
+    monkeypatch.setattr(module, "render", slow)
     host, port = server.netloc.split(":")
     connections = []
     for width in (21, 22, 23):  # two are drawn at a time, the third has to wait
@@ -284,7 +285,7 @@ def test_who_went_away_is_not_drawn_for(server, monkeypatch):
         deadline = time.monotonic() + 10
         while len(drawn) < min(2, len(connections)) and time.monotonic() < deadline:
             time.sleep(0.01)
-    time.sleep(0.2)  # for the third to be heard
+    time.sleep(0.2)  # until the third request has arrived
     connections[2].close()
     time.sleep(0.2)
     go.set()
@@ -294,23 +295,23 @@ def test_who_went_away_is_not_drawn_for(server, monkeypatch):
         connection.close()
 
 
-def test_a_drawing_ends_once_nobody_waits_for_it(server, monkeypatch):
+def test_drawing_ends_once_all_clients_have_disconnected(server, monkeypatch):
     from eoren.viewer import server as module
 
-    started, ended, usual = threading.Event(), threading.Event(), module.answer
+    started, ended, usual = threading.Event(), threading.Event(), module.render
 
-    def endless(view, request, go_on):
+    def endless(view, request, token):
         if request.width != 21:
-            return usual(view, request, go_on)
+            return usual(view, request, token)
         started.set()
         try:
             while True:
-                go_on()
+                token.raise_if_cancelled()
                 time.sleep(0.01)
         finally:
             ended.set()
 
-    monkeypatch.setattr(module, "answer", endless)
+    monkeypatch.setattr(module, "render", endless)
     host, port = server.netloc.split(":")
     connections = [socket.create_connection((host, int(port)), timeout=20) for _ in range(2)]
     request = f"GET /iiif/small/full/21,/0/default.png HTTP/1.1\r\nHost: {server.netloc}\r\n\r\n"
@@ -318,41 +319,41 @@ def test_a_drawing_ends_once_nobody_waits_for_it(server, monkeypatch):
         connection.sendall(request.encode())
     assert started.wait(10)
     connections[0].close()
-    assert not ended.wait(1)  # somebody still does
+    assert not ended.wait(1)  # the other client still waits
     connections[1].close()
     assert ended.wait(10)
     assert server.ask("/iiif/small/full/22,/0/default.png").status == 200
 
 
-def test_a_server_ends_in_the_middle_of_a_drawing(gallery, asking, monkeypatch, capfd):
+def test_the_server_can_stop_during_a_drawing(catalog, connect, monkeypatch, capfd):
     from eoren.viewer import server as module
 
     started = threading.Event()
 
-    def endless(view, request, go_on):
+    def endless(view, request, token):
         started.set()
         while True:
-            go_on()
+            token.raise_if_cancelled()
             time.sleep(0.01)
 
-    monkeypatch.setattr(module, "answer", endless)
+    monkeypatch.setattr(module, "render", endless)
     with ThreadPoolExecutor(3) as others:
-        with serving(gallery, Tiles(1 << 20)) as address:
+        with serve(catalog, TileCache(1 << 20)) as address:
             paths = [f"/iiif/small/full/{width},/0/default.png" for width in (21, 22, 23)]
-            waiting = [others.submit(asking(address).ask, path) for path in paths]
+            waiting = [others.submit(connect(address).ask, path) for path in paths]
             assert started.wait(10)
             time.sleep(0.2)
-        assert [each.result(10).status for each in waiting] == [503] * 3
+        assert [response.result(10).status for response in waiting] == [503] * 3
     assert capfd.readouterr().err == ""
 
 
-def test_a_fault_of_our_own_is_told(server, monkeypatch, caplog):
+def test_internal_errors_are_logged(server, monkeypatch, caplog):
     def fault(*_):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("eoren.viewer.server.answer", fault)
+    monkeypatch.setattr("eoren.viewer.server.render", fault)
     assert server.ask("/iiif/small/full/21,/0/default.png").status == 500
-    deadline = time.monotonic() + 10  # it is answered first
+    deadline = time.monotonic() + 10  # the response is sent first
     while "a bug" not in caplog.text and time.monotonic() < deadline:
         time.sleep(0.01)
     assert "cannot answer /iiif/small/full/21,/0/default.png" in caplog.text
@@ -363,11 +364,11 @@ def test_a_fault_of_our_own_is_told(server, monkeypatch, caplog):
 
 
 @pytest.fixture(scope="module")
-def squares(asking):
-    """The field of the validator's test image: a hundred squares of one colour each, as it lists them."""
+def squares(connect):
+    """A server for the validator's test image as a field: a hundred squares of one colour each."""
     validator = pytest.importorskip("iiif_validator.validator", reason="needs iiif-validator and libmagic")
     colours = np.array(validator.ValidationInfo().colorInfo, np.float32) / 255  # by column, then row
-    picture = colours.swapaxes(0, 1).repeat(100, 0).repeat(100, 1)
+    image = colours.swapaxes(0, 1).repeat(100, 0).repeat(100, 1)
     nodes = []
 
     def divide(columns, rows):
@@ -384,52 +385,49 @@ def squares(asking):
 
     divide(range(10), range(10))
     tiling = Tiling(1000, 1000, 2.0, np.array(nodes, np.int32))
-    siren = initialise(
+    siren = Siren.init(
         100, width=16, depth=2, channels=3, omega_first=10.0, omega_hidden=10.0, generator=torch.Generator()
     )
-    # Networks that say nothing, each tuned to the colour in the middle of its tile.
-    silent = siren.with_tensors([torch.zeros_like(t) for t in siren.tensors()])
+    # Networks that return zero, each tuned to the colour in the middle of its tile.
+    zero = siren.with_tensors([torch.zeros_like(t) for t in siren.tensors()])
     x, y = (tiling.boxes[:, :2] // 100).T
     beta = torch.from_numpy(colours)[x, y][:, None]
-    field = loads(dumps(Field(silent, Tuning(torch.ones_like(beta), beta), tiling, bits=16)))
-    assert psnr(field.render(), picture) > 25  # but for the seams between squares, which tiles blend
-    gallery = FieldCatalog()
-    gallery.show("squares", lambda name: FieldEntry(name, "squares", field, "squares"))
-    with serving(gallery, Tiles(1 << 26)) as address:
-        yield asking(address)
+    field = loads(dumps(Field(SirenMosaic(zero, Tuning(torch.ones_like(beta), beta), tiling, bits=16))))
+    assert psnr(field.render(), image) > 25  # tiles blend at the seams between squares
+    catalog = FieldCatalog()
+    catalog.add("squares", field, digest="squares")
+    with serve(catalog, TileCache(1 << 26)) as address:
+        yield connect(address)
 
 
-# All tests for version 3 up to level 2, and of level 3 those of what info.json says there is besides. Two others:
-# that of WebP is written for Python 2; that of enlarging asks ^max for the image's size, where the protocol says
-# the largest that maxArea permits.
-BESIDES = [
-    *("linkheader_canonical", "linkheader_profile"),
-    *("rot_full_non90", "rot_mirror", "rot_mirror_180", "rot_region_non90"),
-]
+# All tests for version 3 up to level 2, and those of level 3 for the optional features that info.json lists, except
+# two: that of WebP is written for Python 2; that of enlarging expects ^max to return the image's own size, where the
+# specification says the largest size that maxArea permits.
+OPTIONAL = ["linkheader_canonical", "linkheader_profile"]
 
 
 def validations():
     try:
         from iiif_validator import validator
-    except ImportError:  # or libmagic, which it needs, is not here
+    except ImportError:  # or libmagic, which it needs, is missing
         return [pytest.param(None, marks=pytest.mark.skip("needs iiif-validator and libmagic"))]
     tests = validator.TestSuite(validator.ValidationInfo()).list_tests("3.0")
-    return sorted(name for name, test in tests.items() if test["level"] <= 2 or name in BESIDES)
+    return sorted(name for name, test in tests.items() if test["level"] <= 2 or name in OPTIONAL)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", validations())
-def test_the_validator_is_content(squares, name):
+def test_the_validator_passes(squares, name):
     from iiif_validator import validator
 
-    for _ in range(3):  # it asks for regions and sizes at random
+    for _ in range(3):  # it requests random regions and sizes
         suite = validator.TestSuite(validator.ValidationInfo())
         api = validator.ImageAPI("squares", squares.netloc, "iiif", "http", "", "3.0", debug=False)
         suite.run_test(name, api)
         assert api.exception is None, f"{api.exception} {api.urls}"
 
 
-def test_the_validator_asks_enough():
+def test_the_validator_runs_enough_tests():
     if validations()[0].__class__ is str:
-        assert len(validations()) >= 33 + len(BESIDES)
+        assert len(validations()) >= 33 + len(OPTIONAL)

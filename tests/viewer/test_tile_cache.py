@@ -3,129 +3,153 @@ import threading
 
 import pytest
 
-from eoren.viewer.tile_cache import Abandoned, Tiles
+from eoren.cancellation import Cancelled
+from eoren.viewer.tile_cache import TileCache
 
 
-async def yes():
+async def connected():
     return True
 
 
-async def no():
+async def disconnected():
     return False
 
 
-def run(work, limit=1000):
+def run(work, max_bytes=1000):
     async def main():
-        tiles = Tiles(limit)
+        cache = TileCache(max_bytes)
         try:
-            return await work(tiles)
+            return await work(cache)
         finally:
-            tiles.close()
+            cache.close()
 
     return asyncio.run(main())
 
 
-def test_kept_answers_are_not_made_again():
-    made = []
+def test_cached_tiles_are_not_drawn_again():
+    drawn = []
 
-    async def work(tiles):
+    async def work(cache):
         for _ in range(3):
-            assert await tiles.get("a", lambda _: made.append(1) or b"a", yes) == b"a"
-        assert tiles.seconds > 0
+            assert await cache.get("a", lambda _: drawn.append(1) or b"a", connected) == b"a"
+        assert cache.render_seconds > 0
 
     run(work)
-    assert made == [1]
+    assert drawn == [1]
 
 
-def test_all_who_ask_at_a_time_get_one_answer():
-    made, go = [], threading.Event()
+def test_concurrent_requests_share_one_drawing():
+    drawn, go = [], threading.Event()
 
-    def make(_):
-        made.append(1)
+    def render(_):
+        drawn.append(1)
         assert go.wait(10)
         return b"a"
 
-    async def work(tiles):
-        asked = [asyncio.create_task(tiles.get("a", make, yes)) for _ in range(10)]
+    async def work(cache):
+        requests = [asyncio.create_task(cache.get("a", render, connected)) for _ in range(10)]
         await asyncio.sleep(0.05)
         go.set()
-        return await asyncio.gather(*asked)
+        return await asyncio.gather(*requests)
 
     assert run(work) == [b"a"] * 10
-    assert made == [1]
+    assert drawn == [1]
 
 
-def test_the_oldest_go_first_where_memory_ends():
-    made = []
+def test_the_least_recently_used_tiles_are_evicted_first():
+    drawn = []
 
-    def make(name, size=200):
-        def call(_):
-            made.append(name)
+    def renderer(name, size=200):
+        def render(_):
+            drawn.append(name)
             return bytes(size)
 
-        return call
+        return render
 
-    async def work(tiles):
+    async def work(cache):
         for name in "abcde":
-            await tiles.get(name, make(name), yes)
-            assert tiles.bytes <= 1000
-        await tiles.get("a", make("a"), yes)  # asked for again, so b is the oldest now
-        await tiles.get("f", make("f"), yes)
-        assert tiles.bytes == 1000
+            await cache.get(name, renderer(name), connected)
+            assert cache.bytes <= 1000
+        await cache.get("a", renderer("a"), connected)  # used again, so b is the oldest now
+        await cache.get("f", renderer("f"), connected)
+        assert cache.bytes == 1000
         for name in "acdef":
-            await tiles.get(name, make(name), yes)
-        assert made == list("abcdef")
-        await tiles.get("b", make("b"), yes)
-        assert made == list("abcdefb")
-        # What would push out too much else is not kept.
-        await tiles.get("huge", make("huge", 251), yes)
-        assert tiles.bytes == 1000
-        await tiles.get("huge", make("huge", 251), yes)
-        assert made.count("huge") == 2
+            await cache.get(name, renderer(name), connected)
+        assert drawn == list("abcdef")
+        await cache.get("b", renderer("b"), connected)
+        assert drawn == list("abcdefb")
+        # A tile that would evict too many others is not cached.
+        await cache.get("huge", renderer("huge", 251), connected)
+        assert cache.bytes == 1000
+        await cache.get("huge", renderer("huge", 251), connected)
+        assert drawn.count("huge") == 2
 
     run(work)
 
 
-def test_what_nobody_waits_for_is_not_made():
-    made = []
+def test_tiles_of_disconnected_clients_are_not_drawn():
+    drawn = []
 
-    async def work(tiles):
-        with pytest.raises(Abandoned):
-            await tiles.get("a", lambda _: made.append("a") or b"a", no)
-        # Unless somebody else does.
-        asked = [asyncio.create_task(tiles.get("b", lambda _: made.append("b") or b"b", who)) for who in (no, yes)]
-        assert await asyncio.gather(*asked) == [b"b", b"b"]
-        assert await tiles.get("a", lambda _: made.append("a") or b"a", yes) == b"a"
+    async def work(cache):
+        with pytest.raises(Cancelled):
+            await cache.get("a", lambda _: drawn.append("a") or b"a", disconnected)
+        # Unless another client waits for the same tile.
+        requests = [
+            asyncio.create_task(cache.get("b", lambda _: drawn.append("b") or b"b", client))
+            for client in (disconnected, connected)
+        ]
+        assert await asyncio.gather(*requests) == [b"b", b"b"]
+        assert await cache.get("a", lambda _: drawn.append("a") or b"a", connected) == b"a"
 
     run(work)
-    assert made == ["b", "a"]
+    assert drawn == ["b", "a"]
 
 
-def test_an_error_is_told_and_not_kept():
+def test_a_stopped_cache_cancels_its_drawings():
+    started = threading.Event()
+
+    def endless(token):
+        started.set()
+        while True:
+            token.raise_if_cancelled()
+
+    async def work(cache):
+        request = asyncio.create_task(cache.get("a", endless, connected))
+        while not started.is_set():
+            await asyncio.sleep(0.01)
+        cache.stop()
+        for pending in (request, cache.get("b", lambda _: b"b", connected)):
+            with pytest.raises(Cancelled):
+                await pending
+
+    run(work)
+
+
+def test_errors_are_raised_and_not_cached():
     def fail(_):
         raise ValueError("no memory")
 
-    async def work(tiles):
+    async def work(cache):
         with pytest.raises(ValueError, match="no memory"):
-            await tiles.get("a", fail, yes)
-        assert await tiles.get("a", lambda _: b"a", yes) == b"a"
+            await cache.get("a", fail, connected)
+        assert await cache.get("a", lambda _: b"a", connected) == b"a"
 
     run(work)
 
 
-def test_drawing_beside_a_fit_calls_up_one_thread(python):
+def test_drawing_beside_a_fit_uses_one_thread(python):
     code = (
-        "import asyncio, torch; from eoren.viewer.tile_cache import Tiles; torch.get_num_threads()\n"
-        "async def yes(): return True\n"
+        "import asyncio, torch; from eoren.viewer.tile_cache import TileCache; torch.get_num_threads()\n"
+        "async def connected(): return True\n"
         "async def main():\n"
-        "    found = []\n"
-        "    for alone in (True, False):\n"
+        "    counts = []\n"
+        "    for single_threaded in (True, False):\n"
         "        torch.set_num_threads(3)\n"
-        "        tiles = Tiles(1000, alone=alone)\n"
-        "        said = await tiles.get('a', lambda _: b'%d' % torch.get_num_threads(), yes)\n"
-        "        found.append([int(said), torch.get_num_threads()])\n"
-        "        tiles.close()\n"
-        "    print(found)\n"
+        "        cache = TileCache(1000, single_threaded=single_threaded)\n"
+        "        tile = await cache.get('a', lambda _: b'%d' % torch.get_num_threads(), connected)\n"
+        "        counts.append([int(tile), torch.get_num_threads()])\n"
+        "        cache.close()\n"
+        "    print(counts)\n"
         "asyncio.run(main())"
     )
     assert python(code, None) == [[1, 3], [3, 3]]  # the thread that draws, and the one that fits

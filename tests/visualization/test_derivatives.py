@@ -6,14 +6,15 @@ import torch
 
 from eoren.errors import EorenError
 from eoren.field.field import Field
+from eoren.field.mosaic import SirenMosaic
 from eoren.model.channel_tuning import Tuning
-from eoren.model.siren import Siren, initialise
+from eoren.model.siren import Siren
 from eoren.model.tiling import Tiling
 from eoren.visualization import derivatives
 from eoren.visualization.derivatives import (
-    holds_numbers,
-    laplacian_picture,
-    magnitude_picture,
+    holds_values,
+    laplacian_image,
+    magnitude_image,
     write_field,
     write_gradient,
 )
@@ -24,12 +25,12 @@ REGION = (0.25, -0.1, 0.75, 0.6)
 
 def field_of(width=30, height=18, channels=3, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    siren = initialise(1, width=5, depth=2, channels=channels, omega_first=5.0, omega_hidden=5.0, generator=generator)
+    siren = Siren.init(1, width=5, depth=2, channels=channels, omega_first=5.0, omega_hidden=5.0, generator=generator)
     tuning = Tuning(torch.full((1, 1, channels), 4.0), torch.full((1, 1, channels), 0.5))
-    return Field(siren, tuning, Tiling.single(width, height))
+    return Field(SirenMosaic(siren, tuning, Tiling.single(width, height)))
 
 
-def ask(field, show, width, height, region):
+def sample(field, show, width, height, region):
     x0, y0, x1, y1 = region
     x = x0 + (np.arange(width) + 0.5) / width * (x1 - x0)
     y = y0 + (np.arange(height) + 0.5) / height * (y1 - y0)
@@ -40,12 +41,12 @@ def write(path, field, show, width=14, height=11, region=WHOLE, **options):
     write_field(path, field, width, height, region=region, show=show, **options)
 
 
-def levels(picture, peak=255):
-    return np.floor(np.clip(picture.astype(np.float64), 0, 1) * peak + 0.5)
+def levels(image, peak=255):
+    return np.floor(np.clip(image.astype(np.float64), 0, 1) * peak + 0.5)
 
 
 def png(path):
-    """Pixels in RGB order, always with an axis of channels."""
+    """Read pixels in RGB order, always with an axis of channels."""
     stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     return stored[..., None] if stored.ndim == 2 else stored[..., ::-1]
 
@@ -58,33 +59,33 @@ def test_magnitudes_in_closed_form():
     gradient[0, 1, :] = [0.3, -0.4]  # both channels: length one half, white
     gradient[0, 2, 0] = [0.3, 0.4]  # one of two channels: the root of one half of it
     gradient[0, 3, 1] = [0, -2]
-    picture = magnitude_picture(gradient)
-    assert picture.shape == (1, 4, 1)
-    assert picture.dtype == np.float32
-    np.testing.assert_allclose(picture[0, :, 0], [0, 1, np.sqrt(0.5), 4 * np.sqrt(0.5)], rtol=1e-6)
+    image = magnitude_image(gradient)
+    assert image.shape == (1, 4, 1)
+    assert image.dtype == np.float32
+    np.testing.assert_allclose(image[0, :, 0], [0, 1, np.sqrt(0.5), 4 * np.sqrt(0.5)], rtol=1e-6)
 
 
-def test_magnitude_does_not_know_directions_and_scales_with_contrast():
+def test_magnitude_is_independent_of_direction_and_proportional_to_contrast():
     gradient = np.random.default_rng(0).normal(size=(5, 6, 3, 2))
-    picture = magnitude_picture(gradient)
-    np.testing.assert_allclose(magnitude_picture(gradient[..., ::-1] * [1, -1]), picture)
-    np.testing.assert_allclose(magnitude_picture(gradient[:, :, ::-1]), picture)
-    np.testing.assert_allclose(magnitude_picture(3 * gradient), 3 * picture)
+    image = magnitude_image(gradient)
+    np.testing.assert_allclose(magnitude_image(gradient[..., ::-1] * [1, -1]), image)
+    np.testing.assert_allclose(magnitude_image(gradient[:, :, ::-1]), image)
+    np.testing.assert_allclose(magnitude_image(3 * gradient), 3 * image)
 
 
 def test_laplacians_in_closed_form():
     laplacian = np.float32([[[0, 0.5, -0.5]], [[0.25, -1, 1]]])
-    picture = laplacian_picture(laplacian)
-    assert picture.dtype == np.float32
-    np.testing.assert_allclose(picture, [[[0.5, 1, 0]], [[0.75, -0.5, 1.5]]])
+    image = laplacian_image(laplacian)
+    assert image.dtype == np.float32
+    np.testing.assert_allclose(image, [[[0.5, 1, 0]], [[0.75, -0.5, 1.5]]])
 
 
-# Gradients that are at hand.
+# Gradients as arrays.
 
 
 @pytest.mark.parametrize("strip", [3, 256])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_a_gradient_is_written_as_numbers(tmp_path, monkeypatch, channels, strip):
+def test_gradients_are_written_as_values(tmp_path, monkeypatch, channels, strip):
     monkeypatch.setattr(derivatives, "_STRIP", strip)
     gradient = np.random.default_rng(0).normal(size=(8, 9, channels, 2)).astype(np.float32)
     for per_pixel in (False, True):
@@ -99,14 +100,14 @@ def test_a_gradient_is_written_as_numbers(tmp_path, monkeypatch, channels, strip
 
 @pytest.mark.parametrize("strip", [3, 256])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_gradient_is_written_as_its_magnitude_per_pixel(tmp_path, monkeypatch, dtype, strip):
+def test_gradients_are_written_as_magnitudes_per_pixel(tmp_path, monkeypatch, dtype, strip):
     monkeypatch.setattr(derivatives, "_STRIP", strip)
     gradient = np.random.default_rng(0).normal(scale=0.2, size=(8, 12, 3, 2)).astype(dtype)
     length = np.sqrt((gradient**2).sum(-1).mean(-1)) / 0.5
     write_gradient(tmp_path / "a.png", gradient, per_pixel=True)
     np.testing.assert_array_equal(png(tmp_path / "a.png")[..., 0], levels(length))
     write_gradient(tmp_path / "b.png", gradient * np.array([12, 8], dtype))
-    # A product and a quotient more: a value between two levels may fall to either side.
+    # After another product and quotient, a value between two levels may be rounded to either.
     difference = png(tmp_path / "b.png")[..., 0].astype(int) - levels(length)
     assert np.abs(difference).max() <= 1
     assert np.count_nonzero(difference) <= 1
@@ -118,9 +119,9 @@ def test_a_gradient_is_written_as_its_magnitude_per_pixel(tmp_path, monkeypatch,
 @pytest.mark.parametrize("region", [WHOLE, REGION], ids=["whole", "region"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("show", ["color", "gradient", "laplacian"])
-def test_numbers_are_those_of_the_field(tmp_path, show, channels, region):
+def test_values_are_those_of_the_field(tmp_path, show, channels, region):
     field = field_of(channels=channels)
-    expected = ask(field, show, 14, 11, region)
+    expected = sample(field, show, 14, 11, region)
     write(tmp_path / "a.npy", field, show, region=region)
     stored = np.load(tmp_path / "a.npy")
     assert stored.dtype == np.float32
@@ -133,58 +134,58 @@ def test_numbers_are_those_of_the_field(tmp_path, show, channels, region):
 
 
 @pytest.mark.parametrize("bit_depth", [8, 16])
-def test_derivatives_in_a_tiff_are_floats_whatever_the_depth(tmp_path, bit_depth):
+def test_derivatives_in_a_tiff_are_floats_at_any_bit_depth(tmp_path, bit_depth):
     field = field_of()
     for show in ("gradient", "laplacian"):
         write(tmp_path / "a.tif", field, show, bit_depth=bit_depth)
         stored = tifffile.imread(tmp_path / "a.tif")
-        expected = ask(field, show, 14, 11, WHOLE).reshape(11, 14, -1)
+        expected = sample(field, show, 14, 11, WHOLE).reshape(11, 14, -1)
         np.testing.assert_allclose(stored, expected, atol=1e-5 * np.abs(expected).max())
 
 
-def assert_levels(stored, picture, peak=255):
-    """Equal but for values between two levels, which rounding may bring to either side."""
-    assert stored.shape == picture.shape
-    difference = stored.astype(np.float64) - levels(picture, peak)
+def assert_levels(stored, image, peak=255):
+    """Check equality up to rounding of values between two levels."""
+    assert stored.shape == image.shape
+    difference = stored.astype(np.float64) - levels(image, peak)
     assert np.abs(difference).max() <= 1
     assert np.count_nonzero(difference) <= max(2, 0.02 * difference.size if peak > 255 else 0)
-    assert len(np.unique(stored)) > 20  # the image shows something
+    assert len(np.unique(stored)) > 20  # the image is not flat
 
 
 @pytest.mark.parametrize("bit_depth", [8, 16])
-def test_colours_as_a_picture(tmp_path, bit_depth):
+def test_colours_as_an_image(tmp_path, bit_depth):
     field = field_of()
     write(tmp_path / "a.png", field, "color", region=REGION, bit_depth=bit_depth)
-    assert_levels(png(tmp_path / "a.png"), ask(field, "color", 14, 11, REGION), 2**bit_depth - 1)
+    assert_levels(png(tmp_path / "a.png"), sample(field, "color", 14, 11, REGION), 2**bit_depth - 1)
 
 
-def test_gradients_as_a_picture(tmp_path):
+def test_gradients_as_an_image(tmp_path):
     field = field_of(24, 8)
     write(tmp_path / "a.png", field, "gradient", region=REGION)
-    per_pixel = ask(field, "gradient", 14, 11, REGION) / [24, 8]  # of the image, whatever the grid
+    per_pixel = sample(field, "gradient", 14, 11, REGION) / [24, 8]  # of the image, not of the grid
     length = np.sqrt((per_pixel.astype(np.float64) ** 2).sum(-1).mean(-1, keepdims=True))
     assert_levels(png(tmp_path / "a.png"), length / 0.5)
 
 
-def test_laplacians_as_a_picture(tmp_path):
+def test_laplacians_as_an_image(tmp_path):
     field = field_of(12, 12)
     write(tmp_path / "a.png", field, "laplacian")
-    per_pixel = ask(field, "laplacian", 14, 11, WHOLE).astype(np.float64) / 144
+    per_pixel = sample(field, "laplacian", 14, 11, WHOLE).astype(np.float64) / 144
     assert_levels(png(tmp_path / "a.png"), 0.5 + per_pixel)
 
 
 def stripes(width, height, axis):
-    """``0.5 + 0.4 sin(0.8 X)``, X in pixels along one axis: the same stripes whatever the other side."""
+    """``0.5 + 0.4 sin(0.8 X)``, X in pixels along one axis: the same stripes for any length of the other axis."""
     half = max(width, height) / 2
-    slopes = torch.zeros(1, 2, 1)
-    slopes[0, axis] = 0.8 * half
-    siren = Siren((slopes, torch.full((1, 1, 1), 0.4)), (torch.zeros(1, 1, 1), torch.full((1, 1, 1), 0.5)), (1.0,))
-    return Field(siren, Tuning(torch.ones(1, 1, 1), torch.zeros(1, 1, 1)), Tiling.single(width, height))
+    weights = torch.zeros(1, 2, 1)
+    weights[0, axis] = 0.8 * half
+    siren = Siren((weights, torch.full((1, 1, 1), 0.4)), (torch.zeros(1, 1, 1), torch.full((1, 1, 1), 0.5)), (1.0,))
+    return Field(SirenMosaic(siren, Tuning(torch.ones(1, 1, 1), torch.zeros(1, 1, 1)), Tiling.single(width, height)))
 
 
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("size", [(16, 16), (32, 8), (8, 32)], ids=str)
-def test_the_scale_of_derivatives_does_not_change_with_the_pictures_shape(tmp_path, size, axis):
+def test_the_scale_of_derivatives_is_independent_of_the_shape_of_the_image(tmp_path, size, axis):
     """Stripes have the same derivatives per pixel in every image."""
     field = stripes(*size, axis)
     along = np.arange(size[axis]) + 0.5 - size[axis] / 2
@@ -198,7 +199,7 @@ def test_the_scale_of_derivatives_does_not_change_with_the_pictures_shape(tmp_pa
         assert np.abs(stored - expected).max() <= 1, show
 
 
-def test_a_format_that_cannot_hold_it_leaves_nothing(tmp_path):
+def test_unsupported_formats_leave_no_file(tmp_path):
     field = field_of(channels=4)
     for name, show, options in (
         ("a.jpg", "color", {}),
@@ -214,8 +215,8 @@ def test_a_format_that_cannot_hold_it_leaves_nothing(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_what_holds_numbers(tmp_path):
-    assert [holds_numbers(tmp_path / f"a{suffix}") for suffix in (".npy", ".TIF", ".tiff", ".png", ".jpg", "")] == [
+def test_formats_that_hold_values(tmp_path):
+    assert [holds_values(tmp_path / f"a{suffix}") for suffix in (".npy", ".TIF", ".tiff", ".png", ".jpg", "")] == [
         *[True] * 3,
         *[False] * 3,
     ]

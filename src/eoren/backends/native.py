@@ -1,509 +1,313 @@
-"""The native engine: ctypes bindings of ``src/native``, for networks on the CPU.
+"""The native backend: fused C++ kernels for float32 networks on the CPU, one tile per thread.
 
-The library is plain C behind pointers, so one build serves every version of Python and PyTorch; ctypes lets go of
-the interpreter lock while it works. Where there is none (no compiler at installation), or a network has another shape
-than it knows, PyTorch does the same work. The environment variable ``EOREN_ENGINE=torch|native`` forces one.
+ctypes releases the interpreter lock while the library works. Where the library was not built, or does not support a
+network, :mod:`eoren.backends.dispatch` chooses PyTorch, which does the same work.
 """
 
-import ctypes
-import os
 from collections.abc import Callable, Sequence
-from ctypes import POINTER, Structure, c_char_p, c_double, c_float, c_int, c_int64, c_void_p
-from functools import cache
-from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eoren.errors import EorenError
-from eoren.model.channel_tuning import Tuning
+from eoren.backends.base import LossGradient, StepBatch, network_indices
+from eoren.backends.native_library import (
+    MAX_CHANNELS,
+    MAX_LAYERS,
+    MAX_WIDTH,
+    WIDTH_MULTIPLE,
+    AdamStep,
+    ChannelTuning,
+    Grid,
+    LossPass,
+    MuonStep,
+    Networks,
+    Query,
+    Step,
+    StopCallback,
+    library,
+    loaded_library,
+)
+from eoren.backends.optimizers import ITERATIONS, NEWTON_SCHULZ, Adam, Muon
+from eoren.model.channel_tuning import Moments, Tuning
 from eoren.model.loss import Pass
 from eoren.model.siren import Siren
+from eoren.model.tile_pixels import TilePixels
 from eoren.model.tiling import Tiling
 
-ENGINES = ("native", "torch")
-TARGETS = ("generic", "avx2", "avx512", "neon")
-NOT_BUILT = "the native engine was not built, or does not load here; pip install -v says why (docs/installing.md)"
-
-# As in src/native/eoren.h.
-_VERSION = 1
-_MOST_LAYERS = 6
-_MOST_CHANNELS = 4
-_MOST_WIDTH = 256
-_WIDTH_STEP = 16
-KNOWN_WIDTHS = f"widths that are multiples of {_WIDTH_STEP}, up to {_MOST_WIDTH}"
-
-_Stop = ctypes.CFUNCTYPE(c_int)
+NOT_BUILT = "the native library was not built or does not load here; pip install -v shows why (docs/installing.md)"
+SUPPORTED_WIDTHS = f"widths that are multiples of {WIDTH_MULTIPLE}, up to {MAX_WIDTH}"
 
 
-class _Networks(Structure):
-    _fields_ = (
-        ("width", c_int64),
-        ("depth", c_int64),
-        ("channels", c_int64),
-        ("weight", c_void_p * _MOST_LAYERS),
-        ("bias", c_void_p * _MOST_LAYERS),
-        ("omega", c_float * _MOST_LAYERS),
-    )
+class FusedAdam(Adam):
+    """Adam in one pass over memory."""
+
+    def _update(self, gradients: Sequence[Tensor], lr: float, denominator: float, networks: slice | Tensor) -> None:
+        parameters = self.parameters
+        indices = network_indices(networks, parameters[0])
+        step = AdamStep(tiles=len(indices), tile=_data_ptr(indices, torch.int64), tensors=len(parameters))
+        step.size[: len(parameters)] = [p[0].numel() for p in parameters]
+        for name, tensors in (
+            ("value", parameters),
+            ("gradient", gradients),
+            ("mean", self.exp_avg),
+            ("square", self.exp_avg_sq),
+        ):
+            getattr(step, name)[: len(tensors)] = [_data_ptr(t) for t in tensors]
+        step.first, step.second = self.betas
+        step.rate, step.scale, step.epsilon = lr, denominator, self.eps
+        _check_status(loaded_library().eoren_adam_step(step, torch.get_num_threads()))
 
 
-class _Tuning(Structure):
-    _fields_ = (("alpha", c_void_p), ("beta", c_void_p))
+class FusedMuon(Muon):
+    """Muon, one network after the other in the cache."""
 
-
-class _Pass(Structure):
-    _fields_ = (("axes", c_int64), ("axis", c_int64 * 2), ("offset", c_float * 2), ("weight", c_float * 3))
-
-
-class _Step(Structure):
-    _fields_ = (
-        ("network", _Networks),
-        ("gradient", _Networks),
-        ("tuning", _Tuning),
-        ("tiles", c_int64),
-        ("tile", c_void_p),
-        ("points", c_int64),
-        ("point", c_void_p),
-        ("box", c_void_p),
-        ("columns", c_int64),
-        ("centre", c_void_p),
-        ("half", c_void_p),
-        ("color", c_void_p),
-        ("slope", c_void_p),
-        ("passes", c_int64),
-        ("pass_", _Pass * 2),
-        ("error", c_void_p),
-        ("moments", c_void_p),
-    )
-
-
-class _Adam(Structure):
-    _fields_ = (
-        ("tiles", c_int64),
-        ("tile", c_void_p),
-        ("tensors", c_int64),
-        ("size", c_int64 * (2 * _MOST_LAYERS)),
-        *((name, c_void_p * (2 * _MOST_LAYERS)) for name in ("value", "gradient", "mean", "square")),
-        *((name, c_double) for name in ("first", "second")),
-        *((name, c_float) for name in ("rate", "scale", "epsilon")),
-    )
-
-
-class _Muon(Structure):
-    _fields_ = (
-        ("tiles", c_int64),
-        ("tile", c_void_p),
-        ("tensors", c_int64),
-        ("n", c_int64),
-        *((name, c_void_p * _MOST_LAYERS) for name in ("value", "gradient", "mean")),
-        ("momentum", c_float),
-        ("rate", c_float),
-        ("coefficient", c_float * 3),
-        ("iterations", c_int64),
-    )
-
-
-class _Query(Structure):
-    _fields_ = (
-        ("network", _Networks),
-        ("tuning", _Tuning),
-        ("batch", c_int64),
-        ("first", c_void_p),
-        ("point", c_void_p),
-        ("axes", c_int64),
-        ("axis", c_int64 * 2),
-        ("laplacian", c_int64),
-        ("scale", c_void_p),
-        ("said", c_void_p),
-    )
-
-
-class _Grid(Structure):
-    _fields_ = (
-        ("network", _Networks),
-        ("tuning", _Tuning),
-        ("batch", c_int64),
-        ("centre", c_void_p),
-        ("half", c_void_p),
-        ("first", c_void_p),
-        ("cut", c_void_p),
-        ("halo", c_double),
-        ("unit", c_double * 2),
-        ("columns", c_int64),
-        ("rows", c_int64),
-        ("x", c_void_p),
-        ("y", c_void_p),
-        ("streams", c_int64),
-        ("color", c_void_p),
-        ("gradient", c_void_p),
-        ("laplacian", c_void_p),
-    )
-
-
-@cache
-def library() -> ctypes.CDLL | None:
-    """The loaded library, or none where it was not built."""
-    for path in sorted(Path(__file__).parents[1].glob("eoren_native.*")):
-        try:
-            found = ctypes.CDLL(str(path))
-        except OSError:  # built for another processor
-            continue
-        if found.eoren_version() != _VERSION:
-            continue
-        found.eoren_target.restype = c_char_p
-        found.eoren_choose_target.argtypes = [c_char_p]
-        found.eoren_gradients.argtypes = [POINTER(_Step), c_int64, _Stop]
-        found.eoren_adam_step.argtypes = [POINTER(_Adam), c_int64]
-        found.eoren_muon_step.argtypes = [POINTER(_Muon), c_int64]
-        found.eoren_evaluate.argtypes = [POINTER(_Query), c_int64]
-        found.eoren_render.argtypes = [POINTER(_Grid), c_int64]
-        found.eoren_sincos.argtypes = [c_void_p, c_int64, c_void_p, c_void_p]
-        _apply_target(found)
-        return found
-    return None
-
-
-def _apply_target(found: ctypes.CDLL) -> None:
-    """Use the instruction set that the environment variable ``EOREN_TARGET`` names, if it is set.
-
-    Raises:
-        EorenError: this build or this processor does not have it.
-    """
-    wanted = os.environ.get("EOREN_TARGET", "")
-    if wanted and found.eoren_choose_target(wanted.encode()) != 1:
-        raise EorenError(
-            f"EOREN_TARGET must be one of {', '.join(TARGETS)} that this processor supports, got {wanted!r}; "
-            "set it to another one, or unset it"
+    def step(self, gradients: Sequence[Tensor], lr: float, networks: slice | Tensor = slice(None)) -> None:
+        """Make one step, see :class:`eoren.backends.optimizers.Muon`."""
+        parameters = self.parameters
+        if not parameters:
+            return
+        indices = network_indices(networks, parameters[0])
+        step = MuonStep(
+            tiles=len(indices),
+            tile=_data_ptr(indices, torch.int64),
+            tensors=len(parameters),
+            n=parameters[0].shape[-1],
         )
+        for name, tensors in (("value", parameters), ("gradient", gradients), ("mean", self.momentum_buffer)):
+            getattr(step, name)[: len(tensors)] = [_data_ptr(t) for t in tensors]
+        step.momentum, step.rate, step.iterations = self.momentum, lr, ITERATIONS
+        step.coefficient[:] = NEWTON_SCHULZ
+        _check_status(loaded_library().eoren_muon_step(step, torch.get_num_threads()))
 
 
-def forced() -> str:
-    """The engine that the environment variable forces, or an empty string.
+class NativeBackend:
+    """The kernels of ``src/native``, on as many threads as PyTorch has."""
 
-    Raises:
-        EorenError: there is no such engine.
-    """
-    wish = os.environ.get("EOREN_ENGINE", "")
-    if wish not in ("", *ENGINES):
-        raise EorenError(f"EOREN_ENGINE is {wish!r}; set it to one of {', '.join(ENGINES)}, or not at all")
-    return wish
+    name = "native"
+    adam: type[Adam] = FusedAdam
+    muon: type[Muon] = FusedMuon
 
+    @staticmethod
+    def obstacle(siren: Siren) -> str | None:
+        """Return why the library cannot compute with these networks, or None if it can."""
+        if library() is None:
+            return NOT_BUILT
+        if siren.device.type != "cpu":
+            return f"the native backend computes on the CPU, not on {siren.device}"
+        if any(t.dtype != torch.float32 for t in siren.tensors()):
+            return "the native backend computes in float32"
+        if siren.width % WIDTH_MULTIPLE or siren.width > MAX_WIDTH:
+            return f"width must be one of {WIDTH_MULTIPLE}, {2 * WIDTH_MULTIPLE} ... {MAX_WIDTH}, got {siren.width}"
+        if siren.depth >= MAX_LAYERS:
+            return f"depth must be at most {MAX_LAYERS - 1} sine layers, got {siren.depth}"
+        if siren.channels > MAX_CHANNELS:
+            return f"channels must be at most {MAX_CHANNELS}, got {siren.channels}"
+        return None
 
-def is_native(siren: Siren) -> bool:
-    """Whether the native engine works on some networks: it is there, it knows them, and nobody forbids it.
-
-    Raises:
-        EorenError: it was forced and cannot, or an engine that there is not was asked for.
-    """
-    wish = forced()
-    if wish == "torch":
-        return False
-    found = obstacle(siren)
-    if wish == "native" and found is not None:
-        raise EorenError(f"EOREN_ENGINE is native, but {found}; leave it unset to work with PyTorch")
-    return found is None
-
-
-def obstacle(siren: Siren) -> str | None:
-    """Why the native engine cannot work on some networks; none if it can."""
-    if library() is None:
-        return NOT_BUILT
-    if siren.device.type != "cpu":
-        return f"the native engine works on the CPU, not on {siren.device}"
-    if any(t.dtype != torch.float32 for t in siren.tensors()):
-        return "the native engine works in float32"
-    if siren.width % _WIDTH_STEP or siren.width > _MOST_WIDTH:
-        return f"width {siren.width} is none of {_WIDTH_STEP}, {2 * _WIDTH_STEP} ... {_MOST_WIDTH}"
-    if siren.depth >= _MOST_LAYERS:
-        return f"{siren.depth} sine layers are more than {_MOST_LAYERS - 1}"
-    if siren.channels > _MOST_CHANNELS:
-        return f"{siren.channels} channels are more than {_MOST_CHANNELS}"
-    return None
-
-
-def target() -> str:
-    """What the library was compiled for that this processor runs: avx512, avx2, neon or generic."""
-    name: bytes = _loaded().eoren_target()
-    return name.decode()
-
-
-class Differentiation:
-    """The gradient of a fit's objective by the parameters of a batch of networks, and its errors.
-
-    Args:
-        siren: all the networks; parameters may move between calls, in place.
-        gradients: where the gradients go, like ``siren.tensors()``.
-        color: of the pixels that the networks answer for, row by row.
-        slopes: of the same pixels, in intensity per pixel; none where only colours are fitted.
-        columns: in a row of the pixels.
-        boxes: per network, ``(column0, row0, column1, row1)`` of its own pixels.
-        centres: per network, the origin of its coordinates.
-        half_extents: per network, pixels to a unit of its coordinates.
-    """
-
-    def __init__(
+    def evaluate(
         self,
         siren: Siren,
-        gradients: Sequence[Tensor],
+        points: Float[Tensor, "points 2"],
+        counts: Int[Tensor, " batch"],
         *,
-        color: Float[Tensor, "pixels channels"],
-        slopes: Float[Tensor, "pixels channels 2"] | None,
-        columns: int,
-        boxes: Int[Tensor, "batch 4"],
-        centres: Float[Tensor, "batch 2"],
-        half_extents: Float[Tensor, " batch"],
+        tuning: Tuning | None = None,
+        axes: Sequence[int] = (),
+        scale: Float[Tensor, "batch 2"] | None = None,
+        laplacian: bool = False,
+    ) -> Float[Tensor, "points streams channels"]:
+        """Evaluate every network at its own points, see :class:`eoren.backends.base.Backend`."""
+        if laplacian and tuple(axes) != (0, 1):
+            raise ValueError(f"the Laplacian needs both derivatives, axes=(0, 1), got {tuple(axes)}")
+        if tuning is None:
+            ones = points.new_ones(siren.batch, 1, siren.channels)
+            tuning = Tuning(ones, torch.zeros_like(ones))
+        points, alpha, beta = points.contiguous(), tuning.alpha.contiguous(), tuning.beta.contiguous()
+        siren = siren.with_tensors([t.contiguous() for t in siren.tensors()])
+        first = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        if len(counts) != siren.batch or int(first[-1]) != len(points):
+            raise ValueError(
+                f"counts must have {siren.batch} entries with sum {len(points)}, "
+                f"got {len(counts)} with sum {int(first[-1])}"
+            )
+        scale = (points.new_ones(siren.batch, 2) if scale is None else scale.to(points)).contiguous()
+        prediction = points.new_empty(len(points), 1 + len(axes) + laplacian, siren.channels)
+        query = Query(
+            network=_networks(siren),
+            tuning=ChannelTuning(_data_ptr(alpha), _data_ptr(beta)),
+            batch=siren.batch,
+            first=_data_ptr(first, torch.int64),
+            point=_data_ptr(points),
+            axes=len(axes),
+            laplacian=int(laplacian),
+            scale=_data_ptr(scale),
+            said=_data_ptr(prediction),
+        )
+        query.axis[: len(axes)] = axes
+        _check_status(loaded_library().eoren_evaluate(query, torch.get_num_threads()))
+        return prediction
+
+    def render(
+        self,
+        siren: Siren,
+        tuning: Tuning,
+        tiling: Tiling,
+        x: Float[Tensor, " columns"],
+        y: Float[Tensor, " rows"],
+        *quantities: str,
+        extent: tuple[float, float],
+    ) -> tuple[Tensor, ...]:
+        """Sample a mosaic on a grid, see :class:`eoren.backends.base.Backend`."""
+        if not siren.batch == len(tuning.alpha) == tiling.count:
+            raise ValueError(
+                f"a mosaic must have one network and one tuning per tile, got {siren.batch} networks, "
+                f"{len(tuning.alpha)} tunings and {tiling.count} tiles"
+            )
+        siren = siren.with_tensors([t.contiguous() for t in siren.tensors()])
+        alpha, beta = tuning.alpha.contiguous(), tuning.beta.contiguous()
+        first_cut, cuts = tiling.cuts
+        centres, half_extents = tiling.centres.contiguous(), tiling.half_extents.contiguous()
+        x, y = x * tiling.width, y * tiling.height
+        grid = Grid(
+            network=_networks(siren),
+            tuning=ChannelTuning(_data_ptr(alpha), _data_ptr(beta)),
+            batch=siren.batch,
+            centre=_data_ptr(centres, torch.float64),
+            half=_data_ptr(half_extents, torch.float64),
+            first=_data_ptr(first_cut, torch.int64),
+            cut=_data_ptr(cuts, torch.float64),
+            halo=tiling.halo,
+            columns=len(x),
+            rows=len(y),
+            x=_data_ptr(x, torch.float64),
+            y=_data_ptr(y, torch.float64),
+            streams=max({"color": 1, "gradient": 3, "laplacian": 4}[quantity] for quantity in quantities),
+        )
+        grid.unit[:] = tiling.width / extent[0], tiling.height / extent[1]
+        outputs = {}
+        for quantity in quantities:
+            features = (siren.channels, 2) if quantity == "gradient" else (siren.channels,)
+            outputs[quantity] = torch.empty(len(y), len(x), *features)
+            setattr(grid, quantity, _data_ptr(outputs[quantity]))
+        _check_status(loaded_library().eoren_render(grid, torch.get_num_threads()))
+        return tuple(outputs[quantity] for quantity in quantities)
+
+    def loss_gradient(
+        self, siren: Siren, pixels: TilePixels, target_gradient: Float[Tensor, "pixels channels 2"] | None
+    ) -> LossGradient:
+        """Prepare the gradient of a training loss, see :class:`eoren.backends.base.Backend`."""
+        return NativeLossGradient(siren, pixels, target_gradient)
+
+
+class NativeLossGradient:
+    """The gradient of a training loss, by the fused kernel."""
+
+    def __init__(
+        self, siren: Siren, pixels: TilePixels, target_gradient: Float[Tensor, "pixels channels 2"] | None
     ) -> None:
-        """Look up where everything is."""
+        self.gradients = [torch.zeros_like(t) for t in siren.tensors()]
         self._channels = siren.channels
-        self._held = (siren, list(gradients), color, slopes, boxes, centres, half_extents)
-        self._step = step = _Step(
-            columns=columns, box=_at(boxes, torch.int64), centre=_at(centres), half=_at(half_extents)
+        # The structure has addresses alone: keep what they point to.
+        self._tensors = (siren, self.gradients, pixels, target_gradient)
+        self._step = step = Step(
+            columns=pixels.columns,
+            box=_data_ptr(pixels.boxes, torch.int64),
+            centre=_data_ptr(pixels.centres),
+            half=_data_ptr(pixels.half_extents),
         )
         step.network = _networks(siren)
-        step.gradient = _networks(siren.with_tensors(gradients))
-        step.color, step.slope = _at(color), None if slopes is None else _at(slopes)
+        step.gradient = _networks(siren.with_tensors(self.gradients))
+        step.color = _data_ptr(pixels.color)
+        step.slope = None if target_gradient is None else _data_ptr(target_gradient)
+
+    def networks_per_chunk(self, points: int, passes: Sequence[Pass]) -> int:
+        """Return 1: any number is as efficient as any other."""
+        return 1
 
     def __call__(
-        self,
-        tiles: Int[Tensor, " tiles"],
-        points: Int[Tensor, " points"],
-        passes: Sequence[Pass],
-        tuning: Tuning,
-        stop: Callable[[], bool],
-        *,
-        moments: bool,
-    ) -> tuple[Float[Tensor, "tiles 2"], Float[Tensor, "tiles channels 5"] | None] | None:
-        """Sums of squared errors and, if wanted, of what channel tuning needs; none if ``stop`` said so."""
-        errors = torch.empty(len(tiles), 2, dtype=torch.float64)
-        sums = torch.empty(len(tiles), self._channels, 5, dtype=torch.float64) if moments else None
+        self, batch: StepBatch, moments: Moments | None, should_stop: Callable[[], bool]
+    ) -> Float[Tensor, "networks 2"] | None:
+        """Compute the gradient of the loss for one step, see :class:`eoren.backends.base.LossGradient`."""
+        if should_stop():
+            return None
+        networks, points, passes = batch.networks, batch.points, batch.passes
+        errors = torch.empty(len(networks), 2, dtype=torch.float64)
+        sums = None if moments is None else torch.empty(len(networks), self._channels, 5, dtype=torch.float64)
         step = self._step
-        step.tuning = _Tuning(_at(tuning.alpha), _at(tuning.beta))
-        step.tiles, step.tile = len(tiles), _at(tiles, torch.int64)
-        step.points, step.point = len(points), _at(points, torch.int64)
+        step.tuning = ChannelTuning(_data_ptr(batch.tuning.alpha), _data_ptr(batch.tuning.beta))
+        step.tiles, step.tile = len(networks), _data_ptr(networks, torch.int64)
+        step.points, step.point = len(points), _data_ptr(points, torch.int64)
         step.passes = len(passes)
-        for own, each in zip(step.pass_, passes, strict=False):
-            own.axes, own.axis[: len(each.axes)] = len(each.axes), each.axes
-            own.offset[:], own.weight[: len(each.weights)] = each.offset, each.weights
-        step.error = _at(errors, torch.float64)
-        step.moments = None if sums is None else _at(sums, torch.float64)
+        for struct, loss_pass in zip(step.pass_, passes, strict=False):
+            _fill_pass(struct, loss_pass)
+        step.error = _data_ptr(errors, torch.float64)
+        step.moments = None if sums is None else _data_ptr(sums, torch.float64)
         raised: list[BaseException] = []
 
-        def asked() -> int:
-            # ctypes would drop what is raised here, Ctrl-C included.
+        def poll() -> int:
+            # ctypes would discard an exception here, Ctrl-C included.
             try:
-                return int(stop())
+                return int(should_stop())
             except BaseException as error:
                 raised.append(error)
                 return 1
 
-        done = _loaded().eoren_gradients(step, torch.get_num_threads(), _Stop(asked))
+        status = loaded_library().eoren_gradients(step, torch.get_num_threads(), StopCallback(poll))
         if raised:
             raise raised[0]
-        return (errors, sums) if _finished(done) else None
-
-
-def adam_step(
-    parameters: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    memories: tuple[Sequence[Tensor], Sequence[Tensor]],
-    tiles: Int[Tensor, " tiles"],
-    *,
-    betas: tuple[float, float],
-    rate: float,
-    scale: float,
-    epsilon: float,
-) -> None:
-    """Move the parameters of some networks; see :class:`eoren.backends.optimizers.Adam`.
-
-    Args:
-        parameters: ``(B, ...)`` each.
-        gradients: like the parameters.
-        memories: of the gradients and of their squares.
-        tiles: indices of the networks.
-        betas: how much of the memories is kept.
-        rate: bias correction of the mean included.
-        scale: bias correction of the square root.
-        epsilon: beside the square root.
-    """
-    step = _Adam(tiles=len(tiles), tile=_at(tiles, torch.int64), tensors=len(parameters))
-    step.size[: len(parameters)] = [p[0].numel() for p in parameters]
-    for field, tensors in (
-        ("value", parameters),
-        ("gradient", gradients),
-        ("mean", memories[0]),
-        ("square", memories[1]),
-    ):
-        getattr(step, field)[: len(tensors)] = [_at(t) for t in tensors]
-    step.first, step.second = betas
-    step.rate, step.scale, step.epsilon = rate, scale, epsilon
-    _finished(_loaded().eoren_adam_step(step, torch.get_num_threads()))
-
-
-def muon_step(
-    parameters: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    memories: Sequence[Tensor],
-    tiles: Int[Tensor, " tiles"],
-    *,
-    momentum: float,
-    rate: float,
-    coefficients: tuple[float, float, float],
-    iterations: int,
-) -> None:
-    """Move ``(B, n, n)`` matrices of some networks; see :class:`eoren.backends.optimizers.Muon`."""
-    step = _Muon(tiles=len(tiles), tile=_at(tiles, torch.int64), tensors=len(parameters), n=parameters[0].shape[-1])
-    for field, tensors in {"value": parameters, "gradient": gradients, "mean": memories}.items():
-        getattr(step, field)[: len(tensors)] = [_at(t) for t in tensors]
-    step.momentum, step.rate, step.iterations = momentum, rate, iterations
-    step.coefficient[:] = coefficients
-    _finished(_loaded().eoren_muon_step(step, torch.get_num_threads()))
-
-
-def evaluate(
-    siren: Siren,
-    points: Float[Tensor, "points 2"],
-    counts: Int[Tensor, " batch"],
-    *,
-    tuning: Tuning | None = None,
-    axes: Sequence[int] = (),
-    scale: Float[Tensor, "batch 2"] | None = None,
-    laplacian: bool = False,
-) -> Float[Tensor, "points streams channels"]:
-    """What :func:`eoren.model.siren.propagate` says at points that come network by network.
-
-    Args:
-        siren: B networks.
-        points: in the networks' own coordinates, those of the first network first.
-        counts: how many points each network has.
-        tuning: of each network; none leaves what they say as it is.
-        axes: derivatives wanted.
-        scale: every network's ``(du/dx, dv/dy)``; ones by default.
-        laplacian: wanted too.
-    """
-    if laplacian and tuple(axes) != (0, 1):
-        raise ValueError(f"the Laplacian needs both derivatives, axes=(0, 1), got {tuple(axes)}")
-    if tuning is None:
-        ones = points.new_ones(siren.batch, 1, siren.channels)
-        tuning = Tuning(ones, torch.zeros_like(ones))
-    points, alpha, beta = points.contiguous(), tuning.alpha.contiguous(), tuning.beta.contiguous()
-    siren = siren.with_tensors([t.contiguous() for t in siren.tensors()])
-    first = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    if len(counts) != siren.batch or int(first[-1]) != len(points):
-        raise ValueError(f"{len(points)} points are not {int(first[-1])} of {len(counts)} for {siren.batch} networks")
-    scale = (points.new_ones(siren.batch, 2) if scale is None else scale.to(points)).contiguous()
-    said = points.new_empty(len(points), 1 + len(axes) + laplacian, siren.channels)
-    query = _Query(
-        network=_networks(siren),
-        tuning=_Tuning(_at(alpha), _at(beta)),
-        batch=siren.batch,
-        first=_at(first, torch.int64),
-        point=_at(points),
-        axes=len(axes),
-        laplacian=int(laplacian),
-        scale=_at(scale),
-        said=_at(said),
-    )
-    query.axis[: len(axes)] = axes
-    _finished(_loaded().eoren_evaluate(query, torch.get_num_threads()))
-    return said
-
-
-class Rendering:
-    """A mosaic of networks, ready to be sampled on grids.
-
-    Args:
-        siren: a network for every tile.
-        tuning: of each.
-        tiling: where they are and how they blend.
-        extent: sides of the image in the units of the derivatives.
-    """
-
-    def __init__(self, siren: Siren, tuning: Tuning, tiling: Tiling, extent: tuple[float, float]) -> None:
-        """Look up where everything is."""
-        if not siren.batch == len(tuning.alpha) == tiling.count:
-            raise ValueError(f"{siren.batch} networks, {len(tuning.alpha)} tunings and {tiling.count} tiles")
-        siren = siren.with_tensors([t.contiguous() for t in siren.tensors()])
-        alpha, beta = tuning.alpha.contiguous(), tuning.beta.contiguous()
-        first, cut = tiling.cuts
-        centres, halves = tiling.centres.contiguous(), tiling.half_extents.contiguous()
-        self._held = (siren, alpha, beta, first, cut, centres, halves)
-        self._channels = siren.channels
-        self._grid = _Grid(
-            network=_networks(siren),
-            tuning=_Tuning(_at(alpha), _at(beta)),
-            batch=siren.batch,
-            centre=_at(centres, torch.float64),
-            half=_at(halves, torch.float64),
-            first=_at(first, torch.int64),
-            cut=_at(cut, torch.float64),
-            halo=tiling.halo,
-        )
-        self._grid.unit[:] = tiling.width / extent[0], tiling.height / extent[1]
-
-    def sample(self, x: Float[Tensor, " columns"], y: Float[Tensor, " rows"], *wanted: str) -> list[Tensor]:
-        """What is wanted, at a grid.
-
-        Args:
-            x: of the columns, in pixels, ascending or descending. float64.
-            y: of the rows, likewise.
-            wanted: some of ``color``, ``gradient`` and ``laplacian``.
-
-        Returns:
-            ``(rows, columns, C)`` each, ``(rows, columns, C, 2)`` of the gradient.
-        """
-        grid = self._grid
-        grid.columns, grid.rows, grid.x, grid.y = len(x), len(y), _at(x, torch.float64), _at(y, torch.float64)
-        grid.streams = max({"color": 1, "gradient": 3, "laplacian": 4}[each] for each in wanted)
-        grid.color = grid.gradient = grid.laplacian = None
-        found = {}
-        for each in wanted:
-            features = (self._channels, 2) if each == "gradient" else (self._channels,)
-            found[each] = torch.empty(len(y), len(x), *features)
-            setattr(grid, each, _at(found[each]))
-        _finished(_loaded().eoren_render(grid, torch.get_num_threads()))
-        return [found[each] for each in wanted]
+        if not _check_status(status):
+            return None
+        if moments is not None and sums is not None:
+            moments.add_sums(networks, sums, len(points) * len(passes))
+        return errors.float()
 
 
 def sine_and_cosine(x: Float[Tensor, " n"]) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-    """The engine's own, to 2.5 ulp for angles up to some thousands."""
+    """Compute sine and cosine as the kernels do: to 2.5 ulp for angles up to some thousands."""
     x = x.contiguous()
     sine, cosine = torch.empty_like(x), torch.empty_like(x)
-    _loaded().eoren_sincos(_at(x), len(x), _at(sine), _at(cosine))
+    loaded_library().eoren_sincos(_data_ptr(x), len(x), _data_ptr(sine), _data_ptr(cosine))
     return sine, cosine
 
 
 def sine(x: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """The engine's own where nobody wants the cosine, as right."""
+    """Compute the sine alone, as the kernels do where no derivative is needed."""
     x = x.contiguous()
-    found = torch.empty_like(x)
-    _loaded().eoren_sincos(_at(x), len(x), _at(found), None)
-    return found
+    output = torch.empty_like(x)
+    loaded_library().eoren_sincos(_data_ptr(x), len(x), _data_ptr(output), None)
+    return output
 
 
-def _loaded() -> ctypes.CDLL:
-    found = library()
-    assert found is not None, "no native engine: ask is_native first"
-    return found
+def _networks(siren: Siren) -> Networks:
+    struct = Networks(siren.width, siren.depth, siren.channels)
+    struct.weight[: siren.depth + 1] = [_data_ptr(t) for t in siren.weights]
+    struct.bias[: siren.depth + 1] = [_data_ptr(t) for t in siren.biases]
+    struct.omega[: siren.depth] = siren.omegas
+    return struct
 
 
-def _networks(siren: Siren) -> _Networks:
-    own = _Networks(siren.width, siren.depth, siren.channels)
-    own.weight[: siren.depth + 1] = [_at(t) for t in siren.weights]
-    own.bias[: siren.depth + 1] = [_at(t) for t in siren.biases]
-    own.omega[: siren.depth] = siren.omegas
-    return own
+def _fill_pass(struct: LossPass, loss_pass: Pass) -> None:
+    axes, weights = loss_pass.axes, loss_pass.weights
+    struct.axes, struct.axis[: len(axes)] = len(axes), axes
+    struct.offset[:], struct.weight[: len(weights)] = loss_pass.offset, weights
 
 
-def _at(tensor: Tensor, dtype: torch.dtype = torch.float32) -> int:
-    """The address, of what C can read."""
+def _data_ptr(tensor: Tensor, dtype: torch.dtype = torch.float32) -> int:
+    """Return the address of a tensor that C can read."""
     if tensor.dtype != dtype or tensor.device.type != "cpu" or not tensor.is_contiguous():
-        kind = f"{tensor.dtype} on {tensor.device}"
-        raise ValueError(f"the native engine wants contiguous {dtype} on the CPU, got {kind}")
+        raise ValueError(
+            f"tensor must be contiguous {dtype} on the CPU for the native backend, got {tensor.dtype} "
+            f"on {tensor.device}"
+        )
     return tensor.data_ptr()
 
 
-def _finished(code: int) -> bool:
-    if code < 0:
-        raise MemoryError("the native engine found no memory to work in")
-    return code == 1
+def _check_status(status: int) -> bool:
+    """Return whether the work was completed.
+
+    Raises:
+        MemoryError: the library could not allocate its scratch memory.
+    """
+    if status < 0:
+        raise MemoryError("the native backend could not allocate its working memory")
+    return status == 1

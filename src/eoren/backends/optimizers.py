@@ -1,4 +1,4 @@
-"""Batched optimisers: Adam, and Muon for square matrices. Every network of a batch moves on its own."""
+"""Optimizers for a batch of networks: Adam, and Muon for square matrices. Every network moves independently."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -7,123 +7,151 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# Some networks of a batch; indices are in order, none twice.
-Networks = slice | Tensor
-_ALL = slice(None)
-
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-"""Coefficients of the quintic iteration, Jordan's: they trade exactness for speed."""
+"""Coefficients of Jordan's quintic iteration, which trade accuracy for speed."""
 ITERATIONS = 5
-"""Enough for singular values down to about 1/100 of the largest."""
+"""Number of iterations, enough for singular values down to about 1/100 of the largest."""
 
 
 @runtime_checkable
 class Optimizer(Protocol):
-    """Moves its parameters in place; its state can be stored and put back."""
+    """Moves parameters in place; its state can be saved and restored.
 
-    def step(self, gradients: Sequence[Tensor], rate: float, networks: Networks = _ALL) -> None:
-        """One step down the given gradients, in the parameters' order, of some networks of the batch."""
+    Attributes:
+        parameters: tensors with a leading axis of networks.
+    """
 
-    def state(self) -> list[Tensor]:
-        """What it remembers, as the tensors themselves."""
+    parameters: list[Tensor]
+
+    def step(self, gradients: Sequence[Tensor], lr: float, networks: slice | Tensor = slice(None)) -> None:
+        """Make one step.
+
+        Args:
+            gradients: gradients in the order of the parameters.
+            lr: learning rate.
+            networks: networks to move: a slice, or distinct indices in ascending order.
+        """
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the state, by name, as the tensors themselves: copy into them to restore it."""
 
 
 class Adam:
     """Adam (arXiv 1412.6980) with bias correction.
 
-    PyTorch's own rule, for tensors whose gradients come from outside, and with a step counter that can be
-    restored; the two agree to rounding. Epsilon is far below PyTorch's: gradients per pixel are small numbers.
+    Agrees with :class:`torch.optim.Adam` to rounding, for gradients that are computed elsewhere. ``eps`` is far below
+    PyTorch's default, because gradients of a mean over pixels are small.
+
+    Args:
+        parameters: tensors with a leading axis of networks, moved in place.
+        betas: decay rates of the running means of gradients and of their squares.
+        eps: term added to the denominator.
+
+    Attributes:
+        exp_avg: running mean of the gradients, per parameter.
+        exp_avg_sq: running mean of the squared gradients, per parameter.
+        step_count: number of steps, an int64 scalar.
     """
 
     def __init__(
-        self, parameters: Sequence[Tensor], betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-12
+        self, parameters: Sequence[Tensor], betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-12
     ) -> None:
-        """Take over the parameters; nothing is moved yet."""
-        self._parameters = list(parameters)
-        self._betas = betas
-        self._epsilon = epsilon
-        self._mean = [torch.zeros_like(p) for p in self._parameters]
-        self._square = [torch.zeros_like(p) for p in self._parameters]
-        self._count = torch.zeros((), dtype=torch.int64)
+        self.parameters = list(parameters)
+        self.betas, self.eps = betas, eps
+        self.exp_avg = [torch.zeros_like(p) for p in self.parameters]
+        self.exp_avg_sq = [torch.zeros_like(p) for p in self.parameters]
+        self.step_count = torch.zeros((), dtype=torch.int64)
 
-    def step(self, gradients: Sequence[Tensor], rate: float, networks: Networks = _ALL) -> None:
-        """One step of length about ``rate`` for every number.
+    def step(self, gradients: Sequence[Tensor], lr: float, networks: slice | Tensor = slice(None)) -> None:
+        """Move every number by about ``lr``, see :class:`Optimizer`.
 
-        Steps are counted for all networks together: that matters to those that sat out some of the first thousand,
-        a little.
+        Steps are counted for all networks together, which makes a small difference to networks that skipped some of
+        the first thousand.
         """
-        self._count += 1
-        count = int(self._count)
-        first, second = self._betas
-        self._move(gradients, rate / (1 - first**count), (1 - second**count) ** 0.5, networks)
+        self.step_count += 1
+        count = int(self.step_count)
+        beta1, beta2 = self.betas
+        self._update(gradients, lr / (1 - beta1**count), (1 - beta2**count) ** 0.5, networks)
 
-    def _move(self, gradients: Sequence[Tensor], rate: float, scale: float, networks: Networks) -> None:
-        """The step itself: rate and scale of the square root have their bias corrections in them."""
-        first, second = self._betas
-        for whole, every in zip(zip(self._parameters, self._mean, self._square, strict=True), gradients, strict=True):
-            g, (p, mean, square) = every[networks], [t[networks] for t in whole]
-            mean.lerp_(g, 1 - first)
-            square.mul_(second).addcmul_(g, g, value=1 - second)
-            p.addcdiv_(mean, (square.sqrt() / scale).add_(self._epsilon), value=-rate)
-            _put_back(whole, networks, (p, mean, square))
+    def _update(self, gradients: Sequence[Tensor], lr: float, denominator: float, networks: slice | Tensor) -> None:
+        """Make the step itself; ``lr`` and ``denominator`` include the bias corrections."""
+        beta1, beta2 = self.betas
+        state = zip(self.parameters, self.exp_avg, self.exp_avg_sq, strict=True)
+        for tensors, gradient in zip(state, gradients, strict=True):
+            g, (p, exp_avg, exp_avg_sq) = gradient[networks], [t[networks] for t in tensors]
+            exp_avg.lerp_(g, 1 - beta1)
+            exp_avg_sq.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+            p.addcdiv_(exp_avg, (exp_avg_sq.sqrt() / denominator).add_(self.eps), value=-lr)
+            _write_back(tensors, networks, (p, exp_avg, exp_avg_sq))
 
-    def state(self) -> list[Tensor]:
-        """Step counter and moments."""
-        return [self._count, *self._mean, *self._square]
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return step count and running means, see :class:`Optimizer`."""
+        return {"step": self.step_count} | _named("exp_avg", self.exp_avg) | _named("exp_avg_sq", self.exp_avg_sq)
 
 
 class Muon:
-    """Muon (K. Jordan, 2024): momentum, then the nearest orthogonal matrix, one for each network of a batch.
+    """Muon (K. Jordan, 2024): momentum, then the nearest orthogonal matrix, for each network of a batch.
 
-    Every singular direction of a weight matrix moves by the same amount, where Adam lets a few large ones win.
-    Meant for the hidden matrices; the first layer, the last and the biases go to :class:`Adam`.
+    Every singular direction of a weight matrix moves by the same amount, where Adam favours a few large ones.
+    Meant for the hidden matrices; the first layer, the last layer and the biases go to :class:`Adam`.
+
+    Args:
+        parameters: ``(B, n, n)`` tensors of one shape, moved in place.
+        momentum: decay rate of the running mean of the gradients.
+
+    Attributes:
+        momentum_buffer: running mean of the gradients, per parameter.
     """
 
     def __init__(self, parameters: Sequence[Tensor], momentum: float = 0.95) -> None:
-        """Take over parameters of one shape ``(B, n, n)`` each; nothing is moved yet."""
-        self._parameters = list(parameters)
-        self._momentum = momentum
-        self._mean = [torch.zeros_like(p) for p in self._parameters]
+        self.parameters = list(parameters)
+        self.momentum = momentum
+        self.momentum_buffer = [torch.zeros_like(p) for p in self.parameters]
 
-    def step(self, gradients: Sequence[Tensor], rate: float, networks: Networks = _ALL) -> None:
-        """One step: every number of a matrix moves by about ``rate / sqrt(n)``."""
-        ahead = []
-        for every, whole in zip(gradients, self._mean, strict=True):
-            g, mean = every[networks], whole[networks]
-            mean.lerp_(g, 1 - self._momentum)
-            _put_back([whole], networks, [mean])
-            ahead.append(torch.lerp(g, mean, self._momentum))  # Nesterov's look ahead
-        if not ahead:
+    def step(self, gradients: Sequence[Tensor], lr: float, networks: slice | Tensor = slice(None)) -> None:
+        """Move every number of a matrix by about ``lr / sqrt(n)``, see :class:`Optimizer`."""
+        lookahead = []
+        for gradient, momentum_buffer in zip(gradients, self.momentum_buffer, strict=True):
+            g, mean = gradient[networks], momentum_buffer[networks]
+            mean.lerp_(g, 1 - self.momentum)
+            _write_back([momentum_buffer], networks, [mean])
+            lookahead.append(torch.lerp(g, mean, self.momentum))  # Nesterov
+        if not lookahead:
             return
-        # One product for all layers: small matrices are slow one by one.
-        for p, update in zip(self._parameters, orthogonalize(torch.stack(ahead)), strict=True):
-            own = p[networks].add_(update, alpha=-rate)
-            _put_back([p], networks, [own])
+        # One batched product for all layers: small matrices are slow one by one.
+        for p, update in zip(self.parameters, orthogonalize(torch.stack(lookahead)), strict=True):
+            moved = p[networks].add_(update, alpha=-lr)
+            _write_back([p], networks, [moved])
 
-    def state(self) -> list[Tensor]:
-        """Momenta."""
-        return self._mean
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the momentum buffers, see :class:`Optimizer`."""
+        return _named("momentum_buffer", self.momentum_buffer)
 
 
-def _put_back(whole: Sequence[Tensor], networks: Networks, parts: Sequence[Tensor]) -> None:
-    """What an index took out as a copy; a slice is a view, and has moved already."""
+def _named(name: str, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+    return {f"{name}.{k}": tensor for k, tensor in enumerate(tensors)}
+
+
+def _write_back(tensors: Sequence[Tensor], networks: slice | Tensor, parts: Sequence[Tensor]) -> None:
+    """Store what an index copied out; a slice is a view, which changed in place."""
     if isinstance(networks, Tensor):
-        for tensor, part in zip(whole, parts, strict=True):
+        for tensor, part in zip(tensors, parts, strict=True):
             tensor[networks] = part
 
 
 def orthogonalize(matrices: Float[Tensor, "*batch n n"], iterations: int = ITERATIONS) -> Float[Tensor, "*batch n n"]:
-    """About the nearest orthogonal matrix to each, by a quintic Newton-Schulz iteration.
-
-    Singular values end between 0.7 and 1.2.
+    """Approximate the nearest orthogonal matrix to each, by a quintic Newton-Schulz iteration.
 
     Args:
-        matrices: of any scale; a zero matrix stays zero.
-        iterations: how many.
+        matrices: square matrices of any scale; a zero matrix stays zero.
+        iterations: number of iterations.
+
+    Returns:
+        Matrices with singular values between 0.7 and 1.2.
     """
     a, b, c = NEWTON_SCHULZ
     x = matrices.reshape(-1, *matrices.shape[-2:])
-    x = x / x.abs().amax((-2, -1), keepdim=True).clamp(min=1e-38)  # the squares of tiny numbers vanish
+    x = x / x.abs().amax((-2, -1), keepdim=True).clamp(min=1e-38)  # or the squares of tiny numbers would vanish
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-38)
     for _ in range(iterations):
         square = torch.bmm(x, x.mT)

@@ -14,7 +14,7 @@ from eoren.errors import EorenError
 if TYPE_CHECKING:
     from eoren.training.fit import FitResult
     from eoren.training.loop import Progress
-    from eoren.viewer.live import Live
+    from eoren.viewer.live import LiveFit
 
 SUFFIX = ".eoren"
 
@@ -59,7 +59,7 @@ def run_fit(
     output: Path,
     checkpoint: Path,
     fit_options: FitOptions,
-    live: "Live | None" = None,
+    live: "LiveFit | None" = None,
 ) -> int:
     """Fit, write the field, print the result, and return the exit status.
 

@@ -13,7 +13,7 @@ from eoren.errors import EorenError
 
 if TYPE_CHECKING:
     from eoren.image.io import SourceImage
-    from eoren.viewer.live import Live
+    from eoren.viewer.live import LiveFit
 
 
 def check_viewer() -> None:
@@ -34,15 +34,15 @@ def show_page(address: str, no_browser: bool) -> None:
 
 
 @contextmanager
-def live_page(image: str, source: "SourceImage", no_browser: bool) -> Iterator["Live"]:
+def live_page(image: str, source: "SourceImage", no_browser: bool) -> Iterator["LiveFit"]:
     """Serve a page that shows a fit while it runs."""
     from eoren.viewer.catalog import FieldCatalog
-    from eoren.viewer.live import Live
-    from eoren.viewer.server import CACHE, serving
-    from eoren.viewer.tile_cache import Tiles
+    from eoren.viewer.live import LiveFit
+    from eoren.viewer.server import serve
+    from eoren.viewer.tile_cache import TileCache
 
-    catalog, tiles = FieldCatalog(), Tiles(CACHE, alone=True)
-    live = Live(catalog, Path(image.removeprefix("sample:")).stem, source.pixels, lambda: tiles.seconds)
-    with serving(catalog, tiles, live=live) as address:
+    catalog, cache = FieldCatalog(), TileCache(single_threaded=True)
+    live = LiveFit(catalog, Path(image.removeprefix("sample:")).stem, source.pixels, lambda: cache.render_seconds)
+    with serve(catalog, cache, live=live) as address:
         show_page(address, no_browser)
         yield live

@@ -11,7 +11,9 @@ import torch
 from jaxtyping import Bool, Float
 
 from eoren._version import __version__
-from eoren.field.field import Field, Provenance
+from eoren.field.field import Field
+from eoren.field.mosaic import SirenMosaic
+from eoren.field.provenance import Provenance
 from eoren.fs.files import check_writable
 from eoren.model.channel_tuning import Moments
 from eoren.model.devices import choose_device
@@ -77,12 +79,14 @@ def fit_gradients(
     run.keep()
     siren = rounded(run.siren, chosen.bits)
     moments = Moments(1, siren.channels, siren.device)
-    said = torch.from_numpy(Field(siren, moments.tuning(), tiling).render())
+    said = torch.from_numpy(Field(SirenMosaic(siren, moments.tuning(), tiling)).render())
     counted = torch.from_numpy(known if known.any() else ~known)
     target = torch.from_numpy(rough)
     moments.add(slice(None), said[counted][None].to(place), target[counted][None].to(place))
     taken = run.elapsed()
     spent = seconds_of_record(chosen, taken)
     provenance = Provenance(chosen.as_dict(), seed, run.steps, spent, digest, version=__version__)
-    field, measured = finished(Field(siren, moments.tuning(), tiling, chosen.bits, provenance), colors, place)
+    field, measured = finished(
+        Field(SirenMosaic(siren, moments.tuning(), tiling, chosen.bits), provenance), colors, place
+    )
     return FitResult(field, measured, tuple(run.history), chosen, seed, run.steps, taken, ended)

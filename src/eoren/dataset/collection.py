@@ -16,7 +16,9 @@ from torch.utils.data import Dataset
 from eoren.dataset.shards import METRICS
 from eoren.dataset.store import Store
 from eoren.errors import EorenError
-from eoren.field.field import Field, Provenance
+from eoren.field.field import Field
+from eoren.field.mosaic import SirenMosaic
+from eoren.field.provenance import Provenance
 
 _LONGEST_NUMBER = 100
 """Digits of a label that counts as a number: Python refuses to read thousands of them."""
@@ -67,7 +69,6 @@ class Collection:
     def __getitem__(self, number: int) -> Field:
         """One image's field; nothing else is read."""
         number = self._checked(number)
-        field = self.store.networks(*self._at(number), count=1)
         row = self._done.slice(number, 1).to_pylist()[0]
         manifest = self.store.manifest
         metrics = {name: row[name] if row[name] not in (None, float("inf")) else None for name in METRICS}
@@ -79,7 +80,7 @@ class Collection:
             metrics=metrics,
             version=manifest.version,
         )
-        return Field(field.siren, field.tuning, field.tiling, field.bits, origin)
+        return Field(self.store.networks(*self._at(number), count=1), origin)
 
     def __iter__(self) -> Iterator[Field]:
         return (self[number] for number in range(len(self)))
@@ -193,7 +194,7 @@ def _is_number(label: str) -> bool:
     return label.isdecimal() and len(label) <= _LONGEST_NUMBER
 
 
-def _flat(fields: Field) -> Float[Tensor, "pictures parameters"]:
+def _flat(fields: SirenMosaic) -> Float[Tensor, "pictures parameters"]:
     siren, tuning = fields.siren, fields.tuning
     weights = [*siren.weights[:-1], siren.weights[-1] * tuning.alpha]
     biases = [*siren.biases[:-1], siren.biases[-1] * tuning.alpha + tuning.beta]

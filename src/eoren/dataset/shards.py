@@ -13,11 +13,14 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from eoren.backends.tile_evaluation import predict_all_pixels
 from eoren.dataset.metrics import measure
 from eoren.dataset.sources import Content, decoded
 from eoren.errors import PictureError
 from eoren.evaluation.metrics import evaluate
 from eoren.field.field import Field
+from eoren.field.mosaic import SirenMosaic
+from eoren.field.provenance import Provenance
 from eoren.image.cell_averages import point_values
 from eoren.image.io import SourceImage
 from eoren.model.channel_tuning import Moments
@@ -95,13 +98,13 @@ class Fitted:
 
     Attributes:
         shard: its number.
-        groups: images of one size each, as one :class:`eoren.Field` whose networks are those of all its
+        groups: images of one size each, as one :class:`eoren.field.mosaic.SirenMosaic` of the networks of all its
             images, one image after the other. Their tiling is one image's.
         rows: one for every image, in order, with the columns of :data:`eoren.dataset.index.COLUMNS`.
     """
 
     shard: int
-    groups: Sequence[Field]
+    groups: Sequence[SirenMosaic]
     rows: Sequence[Row]
 
 
@@ -147,7 +150,7 @@ def fit_shard(task: Task, work: Work, watch: Watch = lambda share: False) -> Fit
         pictures[place] = picture
         sizes.setdefault(picture.pixels.shape, []).append(place)
     pixels_in_all = sum(picture.pixels.size for picture in pictures.values())
-    groups: list[Field] = []
+    groups: list[SirenMosaic] = []
     done = 0.0
     for places in (part for shape, every in sizes.items() for part in _parts(shape, every, work.settings)):
         some = [pictures[place].pixels for place in places]
@@ -197,7 +200,7 @@ def _parts(shape: tuple[int, ...], places: list[int], settings: Settings) -> Ite
 
 def _fitted(
     images: Sequence[Image], rows: Sequence[Row], work: Work, watch: Watch
-) -> Iterable[tuple[Field, Sequence[Row]]]:
+) -> Iterable[tuple[SirenMosaic, Sequence[Row]]]:
     """Groups of fields, and the rows of their images, filled in."""
     try:
         if work.is_single(images[0].shape):
@@ -215,7 +218,7 @@ def _fitted(
     ]
 
 
-def _fit_mosaic(image: Image, row: Row, work: Work, watch: Watch) -> Field:
+def _fit_mosaic(image: Image, row: Row, work: Work, watch: Watch) -> SirenMosaic:
     from eoren.training.fit import fit
 
     settings = work.settings.as_dict()
@@ -230,25 +233,27 @@ def _fit_mosaic(image: Image, row: Row, work: Work, watch: Watch) -> Field:
     if found.ended == "interrupted":
         raise GivenUp
     metrics = found.metrics
-    row |= {"networks": found.field.tiling.count, "parameters": found.field.parameters, "steps": found.steps}
+    mosaic = found.field.to("cpu").representation
+    assert isinstance(mosaic, SirenMosaic)
+    row |= {"networks": mosaic.tiling.count, "parameters": mosaic.parameters, "steps": found.steps}
     row |= {name: getattr(metrics, name) for name in METRICS}
-    return found.field.to("cpu")
+    return mosaic
 
 
-def _fit_batch(images: Images, rows: Sequence[Row], work: Work, watch: Watch) -> Field:
+def _fit_batch(images: Images, rows: Sequence[Row], work: Work, watch: Watch) -> SirenMosaic:
     """One network each, all at once: rounded as they are stored, tuned, measured."""
     settings = work.settings
     areas = settings.pixels == "areas"
     points = np.stack([point_values(image) for image in images]) if areas else images
     trainer = _trained(points, work, watch)
     siren = rounded(trainer.networks(), settings.bits)
-    said = trainer.patches.of_one_size(siren)
+    said = predict_all_pixels(siren, trainer.patches)
     moments = Moments(siren.batch, siren.channels, siren.device)
     moments.add(slice(None), said[:, 0], torch.from_numpy(points).flatten(1, 2).to(siren.device))
     tuning = moments.tuning()
     _, height, width, _ = images.shape
     tiling = Tiling.single(width, height)
-    fields = Field(siren, tuning, tiling, settings.bits).to("cpu")
+    fields = SirenMosaic(siren, tuning, tiling, settings.bits).to("cpu")
     if areas:
         # Averages over pixels are asked for rarely, and by metrics.py alone.
         each = [_metrics_alone(fields, place, image, settings) for place, image in enumerate(images)]
@@ -261,10 +266,10 @@ def _fit_batch(images: Images, rows: Sequence[Row], work: Work, watch: Watch) ->
     return fields
 
 
-def _metrics_alone(fields: Field, place: int, image: Image, settings: Settings) -> dict[str, float]:
+def _metrics_alone(fields: SirenMosaic, place: int, image: Image, settings: Settings) -> dict[str, float]:
     one = slice(place, place + 1)
-    origin = replace(fields.provenance, settings=settings.as_dict())
-    field = replace(fields, siren=fields.siren.select(one), tuning=fields.tuning.select(one), provenance=origin)
+    mosaic = replace(fields, siren=fields.siren.select(one), tuning=fields.tuning.select(one))
+    field = Field(mosaic, Provenance(settings=settings.as_dict()))
     found = evaluate(field, image, stored_bytes=0)
     return {name: getattr(found, name) for name in METRICS}
 

@@ -29,8 +29,8 @@ from eoren.dataset.index import MOST_ROWS, parquet, read_rows, write_rows
 from eoren.dataset.shards import Fitted, Work
 from eoren.dataset.tile_jobs import TileGroupResult
 from eoren.errors import EorenError
-from eoren.field.field import Field, Provenance
-from eoren.field.schema import Description, whole
+from eoren.field.mosaic import SirenMosaic
+from eoren.field.schema import MosaicSchema, whole_number
 from eoren.fs.files import (
     atomic_path,
     exclusive,
@@ -41,7 +41,6 @@ from eoren.fs.files import (
     write_text,
 )
 from eoren.fs.safetensors_layout import check_file
-from eoren.model.quantization import pack
 from eoren.training.settings import Settings, make_settings
 
 if TYPE_CHECKING:
@@ -196,7 +195,7 @@ class Store:
             with suppress(OSError):  # a folder of that name is none of ours
                 path.unlink()
 
-    def networks(self, shard: int, group: int, offset: int = 0, count: int | None = None) -> Field:
+    def networks(self, shard: int, group: int, offset: int = 0, count: int | None = None) -> SirenMosaic:
         """Some images of a group as one field, see :class:`eoren.dataset.shards.Fitted`; nothing else is read.
 
         Args:
@@ -215,7 +214,7 @@ class Store:
             header = json.loads(texts[_KEY])
             if header["format_version"] != FORMAT_VERSION:
                 raise ValueError(f"format version {header['format_version']!r:.40}")
-            description = Description.of(header["groups"][group])
+            description = MosaicSchema.from_header(header["groups"][group])
             prefix = f"{group}."
             with safe_open(path, framework="pt") as stored:
                 tiling = description.tiling(stored.get_tensor(f"{prefix}tiles"))
@@ -230,7 +229,8 @@ class Store:
             batch = len(tensors["alpha"])
             if batch == 0 or batch % tiling.count or (count is not None and batch != count * tiling.count):
                 raise ValueError(f"{batch} networks for tiles of {tiling.count}")
-            return description.field(tensors, tiling, Provenance())
+            siren, tuning = description.networks(tensors)
+            return SirenMosaic(siren, tuning, tiling, description.bits)
         except (OSError, SafetensorError, LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise _damaged(path, error) from None
 
@@ -252,24 +252,13 @@ def is_store(folder: Path) -> bool:
     return os.path.isfile(folder / _MANIFEST)  # noqa: PTH113  pathlib's raises where a name is too long
 
 
-def dump_groups(groups: Sequence[Field]) -> bytes:
+def dump_groups(groups: Sequence[SirenMosaic]) -> bytes:
     """The bytes of a shard's file."""
     tensors: dict[str, torch.Tensor] = {}
     headers = []
     for number, fields in enumerate(groups):
-        own = pack(fields.siren, fields.bits) | {"alpha": fields.tuning.alpha, "beta": fields.tuning.beta}
-        own["tiles"] = torch.tensor(fields.tiling.nodes)
-        tensors |= {f"{number}.{name}": tensor.contiguous() for name, tensor in own.items()}
-        headers.append(
-            {
-                "width": fields.tiling.width,
-                "height": fields.tiling.height,
-                "halo": fields.tiling.halo,
-                "channels": fields.channels,
-                "omegas": fields.siren.omegas,
-                "bits": fields.bits,
-            }
-        )
+        tensors |= {f"{number}.{name}": tensor for name, tensor in fields.tensors().items()}
+        headers.append(fields.header())
     return bytes(save_tensors(tensors, {_KEY: json.dumps({"format_version": FORMAT_VERSION, "groups": headers})}))
 
 
@@ -298,8 +287,8 @@ def _read_manifest(folder: Path) -> Manifest:
             if version != FORMAT_VERSION:
                 raise EorenError(f"{path}: format version {version!r:.40} is not {FORMAT_VERSION}; upgrade eoren")
             found = Manifest(_settings(stored.pop("settings")), **stored)
-            whole(stored, "seed", _MAX_SEED, least=0)
-            whole(stored, "shard", MOST_ROWS)
+            whole_number(stored, "seed", _MAX_SEED, minimum=0)
+            whole_number(stored, "shard", MOST_ROWS)
             if (
                 type(found.same_start) is not bool
                 or type(found.version) is not str

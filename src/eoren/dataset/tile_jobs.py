@@ -19,8 +19,9 @@ from eoren.dataset.shards import METRICS, Fitted, Row, Task, Watch, Work, descri
 from eoren.dataset.sources import decoded
 from eoren.errors import EorenError, PictureError
 from eoren.evaluation.metrics import evaluate
-from eoren.field.field import Provenance
-from eoren.field.schema import whole
+from eoren.field.mosaic import SirenMosaic
+from eoren.field.provenance import Provenance
+from eoren.field.schema import whole_number
 from eoren.fs.safetensors_layout import check_layout
 from eoren.image.cell_averages import point_values
 from eoren.image.gradients import around
@@ -74,7 +75,7 @@ class TileGroupResult:
             omegas = header.pop("omegas")
             tensors = load_tensors(data)
             for name in ("shard", "group", "steps"):
-                whole(header, name, _MOST, least=0)
+                whole_number(header, name, _MOST, minimum=0)
             if not all(type(header[name]) is str for name in ("digest", "error")):
                 raise ValueError("a text is none")
             if len(tensors) != (0 if omegas is None else 2 * len(omegas) + 2):
@@ -213,7 +214,8 @@ class LargeImageJob:
         measured = evaluate(replace(field, provenance=origin), image, stored_bytes=0)
         row |= {"networks": tiling.count, "parameters": field.parameters, "steps": steps}
         row |= {name: getattr(measured, name) for name in METRICS}
-        return Fitted(self.task.shard, [field], [row | {"status": "done", "group": 0, "offset": 0}])
+        assert isinstance(field.representation, SirenMosaic)
+        return Fitted(self.task.shard, [field.representation], [row | {"status": "done", "group": 0, "offset": 0}])
 
 
 def spread(task: Task, work: Work) -> LargeImageJob | None:

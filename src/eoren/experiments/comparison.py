@@ -14,7 +14,7 @@ from eoren.experiments.methods import NETWORKS, Scale, methods
 from eoren.experiments.trials import Trial, run_all
 from eoren.field.serialization import dumps
 from eoren.image.io import SourceImage
-from eoren.visualization.colormaps import reduced
+from eoren.visualization.resampling import downsample
 
 SIDE = 256
 """Longer side of the paper's images, in pixels."""
@@ -115,7 +115,7 @@ def compare(
     for name, value in (("epochs", epochs), ("seconds", seconds), ("size", side)):
         if value is not None and not 0 < value < float("inf"):
             raise EorenError(f"{name} is {value}, but must be a number above zero")
-    image = reduced(picture.pixels, side)
+    image = downsample(picture.pixels, side)
     epochs = float(NETWORKS[scale].epochs) if epochs is None else epochs
 
     def trials(

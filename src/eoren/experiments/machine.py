@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from eoren._version import __version__
-from eoren.backends.dispatch import engine_in_use
+from eoren.backends.dispatch import backend_info
 
 
 def machine() -> dict[str, str | int]:
@@ -16,7 +16,7 @@ def machine() -> dict[str, str | int]:
         >>> list(machine())
         ['eoren', 'python', 'pytorch', 'system', 'processor', 'threads', 'engine']
     """
-    found = engine_in_use()
+    found = backend_info()
     return {
         "eoren": __version__,
         "python": platform.python_version(),
@@ -24,7 +24,7 @@ def machine() -> dict[str, str | int]:
         "system": platform.system(),
         "processor": _processor(),
         "threads": found.threads,
-        "engine": f"native, {found.target}" if found.engine == "native" else found.engine,
+        "engine": f"native, {found.target}" if found.backend == "native" else found.backend,
     }
 
 

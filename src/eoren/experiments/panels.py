@@ -15,12 +15,12 @@ from eoren.visualization.colormaps import (
     brightness,
     color_channels,
     data_uri,
-    direction_picture,
+    direction_image,
+    error_image,
     error_map,
-    error_picture,
-    spline_enlarged,
 )
 from eoren.visualization.plots import Axis, Line, plot
+from eoren.visualization.resampling import enlarge_by_spline
 
 Pixels = Float[np.ndarray, "height width channels"]
 Slopes = Float[np.ndarray, "height width channels 2"]
@@ -114,24 +114,24 @@ class Panels:
 
     def gradients(self, trials: Sequence[Said]) -> Iterator[Figure]:
         """Direction and magnitude of the image's gradient and of every network's."""
-        yield self._picture("", "the picture", direction_picture(self.own_gradient, self.light), "Its own gradient.")
+        yield self._picture("", "the picture", direction_image(self.own_gradient, self.light), "Its own gradient.")
         for said in trials:
             value = f"gradient PSNR {decibels(said.trial.final.gradient_psnr)}"
-            yield self._by(said, direction_picture(said.gradient, self.light), value, "Gradient map")
+            yield self._by(said, direction_image(said.gradient, self.light), value, "Gradient map")
 
     def errors(self, trials: Sequence[Said]) -> Iterator[Figure]:
         """Where every network errs."""
         for said in trials:
             error = error_map(said.color, self._image)
             value = f"half of the pixels below {np.median(error):.3f}, worst {error.max():.2f}"
-            yield self._by(said, error_picture(error, self.hot), value, "Error map")
+            yield self._by(said, error_image(error, self.hot), value, "Error map")
 
     def crops(self, trials: Sequence[Said]) -> Iterator[Figure]:
         """The strongest edge enlarged: the pixels themselves, a spline through them, every network."""
         left, top, right, bottom = self.box
         squares = self._image[top:bottom, left:right].repeat(ZOOM, 0).repeat(ZOOM, 1)
         yield self._picture("", "the picture", squares, "The image's pixels as squares.", "pixels as squares")
-        smooth = spline_enlarged(self._image, self.box, ZOOM)
+        smooth = enlarge_by_spline(self._image, self.box, ZOOM)
         yield self._picture("", "cubic spline", smooth, "Cubic spline interpolation.", "through the pixels")
         height, width, _ = self._image.shape
         region = (left / width, top / height, right / width, bottom / height)

@@ -1,7 +1,7 @@
 """Trainings that are measured on their way: what the experiments' curves, tables and figures are made of."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 from types import MappingProxyType
 
@@ -10,10 +10,13 @@ import torch
 from jaxtyping import Float
 
 from eoren._version import __version__
+from eoren.backends.tile_evaluation import tuning_moments
 from eoren.errors import EorenError
 from eoren.evaluation.metrics import evaluate
 from eoren.experiments.methods import Method
-from eoren.field.field import Field, Provenance
+from eoren.field.field import Field
+from eoren.field.mosaic import SirenMosaic
+from eoren.field.provenance import Provenance
 from eoren.field.serialization import dumps, loads
 from eoren.model.quantization import rounded
 from eoren.training.settings import Settings
@@ -214,16 +217,16 @@ class _Training:
         """What the files would hold now."""
         bits = self._settings.bits
         siren = rounded(self._trainer.networks(), bits)
-        tuning = self._trainer.patches.moments(siren).tuning() if method.tuned else self._trainer.tuning
+        tuning = tuning_moments(siren, self._trainer.patches).tuning() if method.tuned else self._trainer.tuning
         origin = Provenance(
             self._settings.as_dict(), self._seed, self._trainer.steps_done, round(self._share, 3), version=__version__
         )
-        whole = Field(siren, tuning, self._tiling, bits, origin)
+        whole = Field(SirenMosaic(siren, tuning, self._tiling, bits), origin)
         if self._tiling.count > 1:
             fields = [whole]
         else:
             each = [slice(k, k + 1) for k in range(len(self._images))]
-            fields = [replace(whole, siren=siren.select(k), tuning=tuning.select(k)) for k in each]
+            fields = [Field(SirenMosaic(siren.select(k), tuning.select(k), self._tiling, bits), origin) for k in each]
         return [loads(dumps(field)) for field in fields]
 
     def _sample(self, field: Field, image: Image) -> Sample:

@@ -1,1 +1,62 @@
-"""A field as something that runs without eoren: an ONNX graph, a fragment shader, a page."""
+"""Export of fields to formats that run without eoren.
+
+onnx  ONNX graph from points to colours and gradients
+glsl  WebGL 2 fragment shader with two textures
+html  self-contained page that draws the field with that shader
+mosaic  the mosaic of SIRENs of a field, which is what these formats hold
+"""
+
+from pathlib import Path
+
+from eoren.errors import EorenError
+from eoren.field.field import Field
+from eoren.fs.files import check_writable
+
+FORMATS = ("onnx", "glsl", "html")
+
+
+def export(
+    field: Field, path: str | Path, *, to: str | None = None, title: str | None = None, overwrite: bool = False
+) -> list[Path]:
+    """Write a field in a format that runs without eoren.
+
+    Args:
+        field: field to write.
+        path: output file. GLSL also writes a file of textures, with ``.bin`` appended to the name.
+        to: ``onnx``, ``glsl`` or ``html``; by default the suffix of the path.
+        title: title of an HTML page; by default the name of the file without its suffix.
+        overwrite: whether existing files may be replaced.
+
+    Returns:
+        Paths of the files written.
+
+    Raises:
+        EorenError: the format is unknown, cannot hold the field or needs a package that is not installed, or a
+            file exists already or cannot be written.
+    """
+    path = Path(path)
+    if to is not None and to not in FORMATS:
+        raise EorenError(f"to must be one of {', '.join(FORMATS)}, got {to!r}")
+    form = to or path.suffix.lower().removeprefix(".")
+    if form not in FORMATS:
+        raise EorenError(f"{path}: suffix must be one of .{', .'.join(FORMATS)}, got {path.suffix!r}; or give to=")
+    paths = [path]
+    if form == "glsl":
+        from eoren.export.glsl import data_path, write_glsl
+
+        paths.append(data_path(path))
+    for output in paths:
+        check_writable(output)
+        if output.exists() and not overwrite:
+            raise EorenError(f"{output}: exists; give overwrite=True to replace it, or another path")
+    if form == "onnx":
+        from eoren.export.onnx import write_onnx
+
+        write_onnx(path, field)
+    elif form == "glsl":
+        write_glsl(path, field)
+    else:
+        from eoren.export.html import write_html
+
+        write_html(path, field, title=path.stem if title is None else title)
+    return paths

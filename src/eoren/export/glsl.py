@@ -1,8 +1,8 @@
-"""A field as a fragment shader of WebGL 2 (GLSL ES 3.00), with its numbers in two textures.
+"""A field as a fragment shader of WebGL 2 (GLSL ES 3.00), with its parameters in two textures.
 
-The shader (``field.frag``) walks down the tree of cuts at every fragment, runs the networks of the tiles that it
-meets, and blends them, derivatives too. Numbers are in float32, which is all that WebGL has; positions come in two
-parts, whole pixels and the rest, so that no zoom is too deep.
+For every fragment, the shader (``field.frag``) descends the tree of cuts, evaluates the networks of the tiles that
+overlap there, and blends them and their derivatives. Computations are in float32, the only precision of WebGL;
+positions are split into whole pixels and a remainder, so that precision does not limit the zoom.
 """
 
 from importlib.resources import files
@@ -16,15 +16,18 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from eoren.errors import EorenError
+from eoren.export.mosaic import mosaic_of
 from eoren.field.field import Field
 from eoren.fs.files import atomic_path
+from eoren.model.channel_tuning import Tuning
 from eoren.model.siren import Siren
+from eoren.model.tiling import Tiling
 
 TEXTURE_WIDTH = 2048
-"""Texels in a row of either texture: every device that has WebGL 2 takes so many."""
+"""Texels per row of both textures; every WebGL 2 device supports this width."""
 
-_MOST_ROWS = 16384  # what today's GPUs take; WebGL 2 promises 2048
-_MOST_LEVELS = 64  # of the stack in the shader: a tree of 2^63 tiles, if it is balanced
+_MAX_ROWS = 16384  # of current GPUs; WebGL 2 guarantees 2048
+_MAX_LEVELS = 64  # size of the stack in the shader: enough for a balanced tree of 2^63 tiles
 
 
 class Shader(NamedTuple):
@@ -32,7 +35,7 @@ class Shader(NamedTuple):
 
     Attributes:
         source: GLSL ES 3.00.
-        tiles: ``(rows, 2048, 4)``, the texture ``eoren_tiles``: tree, places and tuning.
+        tiles: ``(rows, 2048, 4)``, the texture ``eoren_tiles``: tree of cuts, and position and tuning of every tile.
         networks: ``(rows, 2048, 4)``, the texture ``eoren_networks``: weights and biases.
     """
 
@@ -42,106 +45,107 @@ class Shader(NamedTuple):
 
 
 def write_glsl(path: str | Path, field: Field) -> Path:
-    """Write a field as a fragment shader, and its two textures into the file beside it, see :func:`data_path`.
+    """Write a field as a fragment shader, and its textures into the file given by :func:`data_path`.
 
-    That file holds little-endian float32, RGBA, 2048 texels a row: ``eoren_tiles``, then ``eoren_networks``. The
-    first lines of the shader say how many rows each has.
+    That file holds little-endian float32, RGBA, 2048 texels per row: ``eoren_tiles``, then ``eoren_networks``. The
+    first lines of the shader give the number of rows of each.
 
     Returns:
-        The file with the textures.
+        Path of the texture file.
 
     Raises:
-        EorenError: the field is too large for textures, or the place cannot be written to.
+        EorenError: the field does not fit into textures, or a file cannot be written.
     """
     shader = field_shader(field)
     data = data_path(path)
-    with atomic_path(path) as source, atomic_path(data) as numbers:
-        numbers.write_bytes(shader.tiles.astype("<f4").tobytes() + shader.networks.astype("<f4").tobytes())
-        source.write_text(shader.source, encoding="utf-8")
+    with atomic_path(path) as source_file, atomic_path(data) as data_file:
+        data_file.write_bytes(shader.tiles.astype("<f4").tobytes() + shader.networks.astype("<f4").tobytes())
+        source_file.write_text(shader.source, encoding="utf-8")
     return data
 
 
 def data_path(path: str | Path) -> Path:
-    """Where the textures of a shader file are: ``field.glsl`` has ``field.glsl.bin``."""
+    """Return the path of a shader's texture file: ``field.glsl.bin`` for ``field.glsl``."""
     path = Path(path)
     return path.with_name(f"{path.name}.bin")
 
 
 def field_shader(field: Field) -> Shader:
-    """A field as a fragment shader and its textures.
+    """Convert a field to a fragment shader and its textures.
 
-    The function ``eoren`` of the shader gives colour and derivatives per pixel of the image at any place. ``main``
-    shows a rectangle of it, by the uniforms ``u_base``, ``u_offset``, ``u_step`` and ``u_layer``.
+    The shader's function ``eoren`` computes colour and derivatives per pixel at any position. Its ``main`` draws a
+    rectangle chosen by the uniforms ``u_base``, ``u_offset``, ``u_step`` and ``u_layer``.
 
     Raises:
-        EorenError: the field is too large for textures, or its tree of tiles too deep.
+        EorenError: the field does not fit into textures, or its tree of tiles is too deep.
 
     Example:
         >>> import eoren
-        >>> found = eoren.fit(np.full((6, 5, 1), 0.5, np.float32), steps=1, width=8, depth=2).field
-        >>> shader = field_shader(found)
+        >>> field = eoren.fit(np.full((6, 5, 1), 0.5, np.float32), steps=1, width=8, depth=2).field
+        >>> shader = field_shader(field)
         >>> shader.source.splitlines()[0], shader.networks.shape
         ('#version 300 es', (1, 2048, 4))
     """
-    networks = network_texels(field.siren.to("cpu"))
-    tree = field.tiling.tree
-    if tree.depth >= _MOST_LEVELS:
-        raise EorenError(f"the tiles' tree is {tree.depth} cuts deep, too deep for a shader; fit with fewer tiles")
-    tiles = _texture(tile_texels(field))
-    weights = _texture(networks.flatten(0, 1))
-    if max(len(tiles), len(weights)) > _MOST_ROWS:
-        raise EorenError(f"{field.parameters:,} parameters are too many for a texture; fit fewer")
-    width, height = field.size
+    mosaic = mosaic_of(field, "GLSL").to("cpu")
+    siren, tuning, tiling = mosaic.siren, mosaic.tuning, mosaic.tiling
+    if tiling.tree.depth >= _MAX_LEVELS:
+        raise EorenError(
+            f"the tree of tiles must be less than {_MAX_LEVELS} cuts deep for a shader, got {tiling.tree.depth}; fit "
+            "with fewer tiles"
+        )
+    networks = network_texels(siren)
+    tiles, weights = _texture(tile_texels(tuning, tiling)), _texture(networks.flatten(0, 1))
+    if max(len(tiles), len(weights)) > _MAX_ROWS:
+        raise EorenError(f"{field.parameters:,} parameters do not fit into a texture; fit with fewer parameters")
     constants = {
         "TEXTURE_WIDTH": TEXTURE_WIDTH,
         "TEXTURE_SHIFT": TEXTURE_WIDTH.bit_length() - 1,
         "CHANNELS": field.channels,
-        "DEPTH": field.siren.depth,
-        "GROUPS": -(-field.siren.width // 4),
+        "DEPTH": siren.depth,
+        "GROUPS": -(-siren.width // 4),
         "TEXELS_PER_NETWORK": networks.shape[1],
-        "NODES": len(tree.axis),
-        "LEVELS": tree.depth + 2,
+        "NODES": len(tiling.tree.axis),
+        "LEVELS": tiling.tree.depth + 2,
     }
     source = [
         "#version 300 es",
-        f"// An image of {width} x {height} pixels. Textures, RGBA32F, {TEXTURE_WIDTH} texels wide:",
+        f"// An image of {field.size[0]} x {field.size[1]} pixels. Textures, RGBA32F, {TEXTURE_WIDTH} texels wide:",
         f"// eoren_tiles has {len(tiles)} rows, eoren_networks {len(weights)}.",
         *(f"#define {name} {value}" for name, value in constants.items()),
-        f"#define HALO {field.tiling.halo or 1.0!r}",
-        f"#define OMEGAS float[]({', '.join(map(repr, map(float, field.siren.omegas)))})",
+        f"#define HALO {tiling.halo or 1.0!r}",
+        f"#define OMEGAS float[]({', '.join(map(repr, map(float, siren.omegas)))})",
         files(__package__).joinpath("field.frag").read_text("utf-8"),
     ]
     return Shader("\n".join(source), tiles, weights)
 
 
 def network_texels(siren: Siren) -> Float[Tensor, "batch texels 4"]:
-    """The networks as the shader reads them.
+    """Arrange networks on the CPU as the shader reads them.
 
-    Per layer and four outputs: their biases, then, for every input, its weights to the four. What a width lacks to a
-    multiple of four is filled with zeros, which change nothing.
+    For each layer and group of four outputs: their biases, then for every input its weights to the four. Widths are
+    padded to a multiple of four with zeros, which do not affect the result.
     """
-    parts = []
+    layers = []
     for weight, bias in zip(siren.weights, siren.biases, strict=True):
         batch, inputs, outputs = weight.shape
         more_inputs = 0 if inputs == 2 else -inputs % 4
         rows = torch.cat([bias, pad(weight, (0, 0, 0, more_inputs))], 1)
         rows = pad(rows, (0, -outputs % 4))
-        parts.append(rows.unflatten(2, (-1, 4)).movedim(2, 1).reshape(batch, -1, 4))
-    return torch.cat(parts, 1)
+        layers.append(rows.unflatten(2, (-1, 4)).movedim(2, 1).reshape(batch, -1, 4))
+    return torch.cat(layers, 1)
 
 
-def tile_texels(field: Field) -> Float[Tensor, "texels 4"]:
-    """The tree of cuts, then place and tuning of every tile."""
-    tree, tiling = field.tiling.tree, field.tiling
+def tile_texels(tuning: Tuning, tiling: Tiling) -> Float[Tensor, "texels 4"]:
+    """Arrange the tree of cuts, then position and tuning of every tile, as the shader reads them."""
+    tree = tiling.tree
     leaf = tree.tile >= 0
-    columns = [tree.axis, np.where(leaf, tree.tile, tree.cut), tree.upper, np.zeros(len(leaf))]
-    nodes = torch.from_numpy(np.stack(columns, 1))
-    places = pad(torch.cat([tiling.centres, tiling.half_extents[:, None]], 1), (0, 1))
-    alpha, beta = (pad(each.cpu()[:, 0], (0, 4 - field.channels)) for each in (field.tuning.alpha, field.tuning.beta))
-    return torch.cat([nodes.float(), torch.stack([places.float(), alpha, beta], 1).flatten(0, 1)])
+    nodes = np.stack([tree.axis, np.where(leaf, tree.tile, tree.cut), tree.upper, np.zeros(len(leaf))], 1)
+    positions = pad(torch.cat([tiling.centres, tiling.half_extents[:, None]], 1), (0, 1)).float()
+    alpha, beta = (pad(values[:, 0], (0, 4 - values.shape[2])) for values in (tuning.alpha, tuning.beta))
+    return torch.cat([torch.from_numpy(nodes).float(), torch.stack([positions, alpha, beta], 1).flatten(0, 1)])
 
 
 def _texture(texels: Float[Tensor, "texels 4"]) -> Float[np.ndarray, "rows 2048 4"]:
-    """Texels in rows, the last filled up with zeros."""
-    filled: np.ndarray = pad(texels, (0, 0, 0, -len(texels) % TEXTURE_WIDTH)).view(-1, TEXTURE_WIDTH, 4).numpy()
-    return filled
+    """Arrange texels in rows, the last padded with zeros."""
+    texture: np.ndarray = pad(texels, (0, 0, 0, -len(texels) % TEXTURE_WIDTH)).view(-1, TEXTURE_WIDTH, 4).numpy()
+    return texture

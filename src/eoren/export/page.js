@@ -1,125 +1,125 @@
-// Draws the field by its shader, coarse first, then finer, a few rows a frame, so that the page always answers.
+// Draws the field with its shader, coarse first, then finer, a few rows per frame, so that the page stays responsive.
 const field = JSON.parse(document.getElementById("field").textContent);
 const canvas = document.querySelector("canvas");
 const gl = canvas.getContext("webgl2", { antialias: false, alpha: true, premultipliedAlpha: true });
-const COARSE_TO_FINE = [8, 4, 2, 1]; // screen pixels to a sample, each way
-const STRIP = 50; // milliseconds of drawing between two looks at the pointer
-const FEWEST = 2048; // samples of a strip, which any device draws in that time
-const DEEPEST = 20000; // screen pixels to a pixel
+const COARSE_TO_FINE = [8, 4, 2, 1]; // screen pixels per sample, each way
+const STRIP = 50; // milliseconds of drawing per frame, between which input is handled
+const MIN_SAMPLES = 2048; // per strip, which any device draws in that time
+const MAX_SCALE = 20000; // screen pixels per image pixel
 
 function fail(message) {
-  const said = document.getElementById("failure");
-  said.textContent = message;
-  said.hidden = false;
+  const failure = document.getElementById("failure");
+  failure.textContent = message;
+  failure.hidden = false;
   canvas.setAttribute("aria-busy", "false");
   throw new Error(message);
 }
 
-// ---- Numbers and programs go to the GPU
+// ---- Parameters and programs for the GPU
 
 function bytes(text) {
   return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
 }
 
-/** Whole numbers times the scale of their unit, biases between them: what 8-bit files hold. */
-function widened(weights, units, rows) {
-  const numbers = new Float32Array(weights);
+/** Expand the weights of 8-bit files: integers times the scale of their unit, with the biases in between. */
+function dequantize(weights, units, rows) {
+  const values = new Float32Array(weights);
   for (let at = 0, unit = 0; unit < units.length; )
     for (const [groups, inputs] of rows)
       for (let group = 0; group < groups; group++, unit += 8) {
-        for (let k = 0; k < 4; k++) numbers[at++] = units[unit + k];
-        for (let k = 0; k < 4 * inputs; k++) numbers[at++] *= units[unit + 4 + (k & 3)];
+        for (let k = 0; k < 4; k++) values[at++] = units[unit + k];
+        for (let k = 0; k < 4 * inputs; k++) values[at++] *= units[unit + 4 + (k & 3)];
       }
-  return numbers;
+  return values;
 }
 
-function dataTexture(unit, numbers) {
-  const half = numbers instanceof Uint16Array;
-  const rows = Math.ceil(numbers.length / (4 * field.textureWidth));
-  if (rows > gl.getParameter(gl.MAX_TEXTURE_SIZE)) fail("This field is too large for this device's graphics memory.");
-  const filled = new numbers.constructor(rows * 4 * field.textureWidth);
-  filled.set(numbers);
+function dataTexture(unit, values) {
+  const half = values instanceof Uint16Array;
+  const rows = Math.ceil(values.length / (4 * field.textureWidth));
+  if (rows > gl.getParameter(gl.MAX_TEXTURE_SIZE)) fail("This field is too large for the graphics memory of this device.");
+  const padded = new values.constructor(rows * 4 * field.textureWidth);
+  padded.set(values);
   gl.activeTexture(gl.TEXTURE0 + unit);
   gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
   gl.texStorage2D(gl.TEXTURE_2D, 1, half ? gl.RGBA16F : gl.RGBA32F, field.textureWidth, rows);
-  // Without this, float textures are incomplete and read as zero.
+  // With the default filters, float textures are incomplete and read as zero.
   gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
   gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
-  gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, field.textureWidth, rows, gl.RGBA, half ? gl.HALF_FLOAT : gl.FLOAT, filled);
+  gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, field.textureWidth, rows, gl.RGBA, half ? gl.HALF_FLOAT : gl.FLOAT, padded);
 }
 
-/** A program and its uniforms by name. */
+/** Compile a program; returns it and the locations of its uniforms. */
 function program(vertex, fragment) {
-  const made = gl.createProgram();
+  const handle = gl.createProgram();
   for (const [type, source] of [[gl.VERTEX_SHADER, vertex], [gl.FRAGMENT_SHADER, fragment]]) {
     const shader = gl.createShader(type);
     gl.shaderSource(shader, source.trim());
     gl.compileShader(shader);
-    gl.attachShader(made, shader);
+    gl.attachShader(handle, shader);
     if (!gl.getShaderParameter(shader, gl.COMPILE_STATUS) && !gl.isContextLost())
       fail("This device cannot draw the field: " + gl.getShaderInfoLog(shader));
   }
-  gl.linkProgram(made);
-  if (!gl.getProgramParameter(made, gl.LINK_STATUS) && !gl.isContextLost())
-    fail("This device cannot draw the field: " + gl.getProgramInfoLog(made));
-  const at = {};
-  for (let k = 0; k < gl.getProgramParameter(made, gl.ACTIVE_UNIFORMS); k++) {
-    const { name } = gl.getActiveUniform(made, k);
-    at[name] = gl.getUniformLocation(made, name);
+  gl.linkProgram(handle);
+  if (!gl.getProgramParameter(handle, gl.LINK_STATUS) && !gl.isContextLost())
+    fail("This device cannot draw the field: " + gl.getProgramInfoLog(handle));
+  const uniforms = {};
+  for (let k = 0; k < gl.getProgramParameter(handle, gl.ACTIVE_UNIFORMS); k++) {
+    const { name } = gl.getActiveUniform(handle, k);
+    uniforms[name] = gl.getUniformLocation(handle, name);
   }
-  return { made, at };
+  return { handle, uniforms };
 }
 
-if (!gl) fail("This page needs WebGL 2, which this browser or device does not offer.");
-canvas.addEventListener("webglcontextlost", () => fail("The graphics device gave up. Reload the page to try again."));
+if (!gl) fail("This page needs WebGL 2, which this browser or device does not support.");
+canvas.addEventListener("webglcontextlost", () => fail("The graphics context was lost. Reload the page to try again."));
 
-const EVERYTHING = `#version 300 es
+const FULL_CANVAS = `#version 300 es
 void main() { gl_Position = vec4(vec2(gl_VertexID & 1, gl_VertexID >> 1) * 4.0 - 1.0, 0.0, 1.0); }`;
-const sampler = program(EVERYTHING, document.getElementById("shader").textContent);
-// An image drawn for one view, seen from another; transparent beyond the picture, chequered behind transparent parts.
-const presenter = program(EVERYTHING, `#version 300 es
+const sampler = program(FULL_CANVAS, document.getElementById("shader").textContent);
+// Shows a drawing made for one view in another view; transparent outside the image, on a checkerboard inside.
+const presenter = program(FULL_CANVAS, `#version 300 es
 precision highp float;
-uniform sampler2D u_image;
-uniform vec2 u_canvas, u_shift, u_used; // canvas in pixels; image = shift + zoom * canvas, as shares of the image
+uniform sampler2D u_drawing;
+uniform vec2 u_canvas, u_shift, u_used; // canvas size in pixels; texture coordinates = u_shift + u_zoom * canvas position
 uniform vec2 u_zoom;
-uniform vec4 u_picture; // left, top, right, bottom of the picture on the canvas
+uniform vec4 u_frame; // left, top, right, bottom of the image on the canvas
 out vec4 o_color;
 void main() {
     vec2 at = vec2(gl_FragCoord.x, u_canvas.y - gl_FragCoord.y);
     vec2 uv = u_shift + u_zoom * at;
-    if (any(lessThan(at, u_picture.xy)) || any(greaterThan(at, u_picture.zw))) discard;
+    if (any(lessThan(at, u_frame.xy)) || any(greaterThan(at, u_frame.zw))) discard;
     if (any(lessThan(uv, vec2(0.0))) || any(greaterThan(uv, u_used))) discard;
-    vec4 color = texture(u_image, uv);
+    vec4 color = texture(u_drawing, uv);
     vec2 square = floor(at / 8.0);
     vec3 behind = vec3(mod(square.x + square.y, 2.0) < 0.5 ? 0.8 : 0.6);
     o_color = vec4(mix(behind, color.rgb, color.a), 1.0);
 }`);
 
 const tiles = new Float32Array(bytes(field.tiles));
-const stored = bytes(field.networks);
+const networks = bytes(field.networks);
 dataTexture(0, tiles);
-if (field.bits === 16) dataTexture(1, new Uint16Array(stored));
-else if (field.bits === 32) dataTexture(1, new Float32Array(stored));
-else dataTexture(1, widened(new Int8Array(stored), new Float32Array(bytes(field.units)), field.rows));
+if (field.bits === 16) dataTexture(1, new Uint16Array(networks));
+else if (field.bits === 32) dataTexture(1, new Float32Array(networks));
+else dataTexture(1, dequantize(new Int8Array(networks), new Float32Array(bytes(field.units)), field.rows));
 gl.bindVertexArray(gl.createVertexArray());
-gl.useProgram(sampler.made);
-gl.uniform1i(sampler.at.eoren_tiles, 0);
-gl.uniform1i(sampler.at.eoren_networks, 1);
-gl.useProgram(presenter.made);
-gl.uniform1i(presenter.at.u_image, 2);
+gl.useProgram(sampler.handle);
+gl.uniform1i(sampler.uniforms.eoren_tiles, 0);
+gl.uniform1i(sampler.uniforms.eoren_networks, 1);
+gl.useProgram(presenter.handle);
+gl.uniform1i(presenter.uniforms.u_drawing, 2);
 gl.activeTexture(gl.TEXTURE2);
 
-// ---- What is seen: the pixel in the middle of the canvas, and screen pixels to a pixel
+// ---- View: the image position at the centre of the canvas, and screen pixels per image pixel
 
 let view = { x: field.width / 2, y: field.height / 2, scale: 1 };
 let layer = 0;
 let fitted = true;
-let images = []; // drawn so far, coarse to fine, the last perhaps not to its end
-let waiting = null; // the rows that the GPU is at
-let samples = FEWEST; // of the next strip
+let drawings = []; // coarse to fine, the last possibly unfinished
+let inProgress = null; // the strip that the GPU is drawing
+let samples = MIN_SAMPLES; // of the next strip
 
 const fitScale = () => Math.min(canvas.width / field.width, canvas.height / field.height) * 0.96;
-const clamped = (scale) => Math.min(Math.max(scale, Math.min(1, fitScale()) / 4), DEEPEST);
+const clamped = (scale) => Math.min(Math.max(scale, Math.min(1, fitScale()) / 4), MAX_SCALE);
 
 function look(next) {
   view = {
@@ -135,7 +135,7 @@ function fit() {
   look({ x: field.width / 2, y: field.height / 2, scale: fitScale() });
 }
 
-/** Zoom, so that the place under a point of the canvas stays there. */
+/** Zoom about a point of the canvas. */
 function zoom(factor, at = [canvas.width / 2, canvas.height / 2]) {
   fitted = false;
   const scale = clamped(view.scale * factor);
@@ -143,7 +143,7 @@ function zoom(factor, at = [canvas.width / 2, canvas.height / 2]) {
   look({ x: view.x + dx / view.scale - dx / scale, y: view.y + dy / view.scale - dy / scale, scale });
 }
 
-/** Every pixel of the picture on one of the screen. */
+/** Show every image pixel on one screen pixel. */
 function pixelForPixel() {
   fitted = false;
   const [x, y] = [canvas.width / 2, canvas.height / 2];
@@ -157,7 +157,7 @@ function pan(dx, dy) {
 
 // ---- Drawing
 
-function newImage(coarseness) {
+function newDrawing(coarseness) {
   const [width, height] = [Math.ceil(canvas.width / coarseness), Math.ceil(canvas.height / coarseness)];
   const texture = gl.createTexture();
   gl.bindTexture(gl.TEXTURE_2D, texture);
@@ -171,42 +171,42 @@ function newImage(coarseness) {
   return { coarseness, width, height, texture, target, corner, step: coarseness / view.scale, layer, done: 0 };
 }
 
-function forget(image) {
-  gl.deleteFramebuffer(image.target);
-  gl.deleteTexture(image.texture);
+function release(drawing) {
+  gl.deleteFramebuffer(drawing.target);
+  gl.deleteTexture(drawing.texture);
 }
 
 function restart() {
-  // What there is stays on the screen, moved, until something better is drawn.
-  const whole = images.filter((image) => image.done === image.height && image.layer === layer);
-  images.forEach((image) => { if (image !== whole.at(-1)) forget(image); });
-  images = whole.slice(-1);
-  images.push(newImage(COARSE_TO_FINE[0]));
+  // The finest complete drawing stays on the screen, moved, until a better one is ready.
+  const complete = drawings.filter((drawing) => drawing.done === drawing.height && drawing.layer === layer);
+  drawings.forEach((drawing) => { if (drawing !== complete.at(-1)) release(drawing); });
+  drawings = complete.slice(-1);
+  drawings.push(newDrawing(COARSE_TO_FINE[0]));
   canvas.setAttribute("aria-busy", "true");
   describe();
   schedule();
 }
 
-/** The next rows of the finest image. */
+/** Draw the next rows of the finest drawing. */
 function draw() {
-  const image = images.at(-1);
-  const base = image.corner.map(Math.floor);
-  gl.useProgram(sampler.made);
-  gl.uniform2i(sampler.at.u_base, ...base);
-  gl.uniform2f(sampler.at.u_offset, image.corner[0] - base[0], image.corner[1] - base[1]);
-  gl.uniform2f(sampler.at.u_step, image.step, image.step);
-  gl.uniform1i(sampler.at.u_layer, image.layer);
-  gl.bindFramebuffer(gl.FRAMEBUFFER, image.target);
-  gl.viewport(0, 0, image.width, image.height);
-  // Only what shows the picture.
-  const first = Math.max(0, Math.floor(-image.corner[0] / image.step));
-  const last = Math.min(image.width, Math.ceil((field.width - image.corner[0]) / image.step));
-  const count = Math.min(Math.ceil(samples / image.width), image.height - image.done);
+  const drawing = drawings.at(-1);
+  const base = drawing.corner.map(Math.floor);
+  gl.useProgram(sampler.handle);
+  gl.uniform2i(sampler.uniforms.u_base, ...base);
+  gl.uniform2f(sampler.uniforms.u_offset, drawing.corner[0] - base[0], drawing.corner[1] - base[1]);
+  gl.uniform2f(sampler.uniforms.u_step, drawing.step, drawing.step);
+  gl.uniform1i(sampler.uniforms.u_layer, drawing.layer);
+  gl.bindFramebuffer(gl.FRAMEBUFFER, drawing.target);
+  gl.viewport(0, 0, drawing.width, drawing.height);
+  // Only the columns that show the image.
+  const first = Math.max(0, Math.floor(-drawing.corner[0] / drawing.step));
+  const last = Math.min(drawing.width, Math.ceil((field.width - drawing.corner[0]) / drawing.step));
+  const count = Math.min(Math.ceil(samples / drawing.width), drawing.height - drawing.done);
   gl.enable(gl.SCISSOR_TEST);
-  gl.scissor(first, image.done, Math.max(0, last - first), count);
+  gl.scissor(first, drawing.done, Math.max(0, last - first), count);
   gl.drawArrays(gl.TRIANGLES, 0, 3);
   gl.disable(gl.SCISSOR_TEST);
-  waiting = { image, until: image.done + count, since: performance.now(), fence: gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0) };
+  inProgress = { drawing, until: drawing.done + count, since: performance.now(), fence: gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0) };
 }
 
 function present() {
@@ -214,18 +214,18 @@ function present() {
   gl.viewport(0, 0, canvas.width, canvas.height);
   gl.clearColor(0, 0, 0, 0);
   gl.clear(gl.COLOR_BUFFER_BIT);
-  gl.useProgram(presenter.made);
+  gl.useProgram(presenter.handle);
   const corner = [view.x - canvas.width / 2 / view.scale, view.y - canvas.height / 2 / view.scale];
-  gl.uniform2f(presenter.at.u_canvas, canvas.width, canvas.height);
-  gl.uniform4f(presenter.at.u_picture, -corner[0] * view.scale, -corner[1] * view.scale,
+  gl.uniform2f(presenter.uniforms.u_canvas, canvas.width, canvas.height);
+  gl.uniform4f(presenter.uniforms.u_frame, -corner[0] * view.scale, -corner[1] * view.scale,
     (field.width - corner[0]) * view.scale, (field.height - corner[1]) * view.scale);
-  for (const image of images) {
-    const size = [image.width * image.step, image.height * image.step];
-    gl.bindTexture(gl.TEXTURE_2D, image.texture);
-    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, image.coarseness === 1 && image.step * view.scale === 1 ? gl.NEAREST : gl.LINEAR);
-    gl.uniform2f(presenter.at.u_shift, (corner[0] - image.corner[0]) / size[0], (corner[1] - image.corner[1]) / size[1]);
-    gl.uniform2f(presenter.at.u_zoom, 1 / view.scale / size[0], 1 / view.scale / size[1]);
-    gl.uniform2f(presenter.at.u_used, 1, image.done / image.height);
+  for (const drawing of drawings) {
+    const size = [drawing.width * drawing.step, drawing.height * drawing.step];
+    gl.bindTexture(gl.TEXTURE_2D, drawing.texture);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, drawing.coarseness === 1 && drawing.step * view.scale === 1 ? gl.NEAREST : gl.LINEAR);
+    gl.uniform2f(presenter.uniforms.u_shift, (corner[0] - drawing.corner[0]) / size[0], (corner[1] - drawing.corner[1]) / size[1]);
+    gl.uniform2f(presenter.uniforms.u_zoom, 1 / view.scale / size[0], 1 / view.scale / size[1]);
+    gl.uniform2f(presenter.uniforms.u_used, 1, drawing.done / drawing.height);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 }
@@ -239,33 +239,33 @@ function schedule() {
 function frame(now) {
   scheduled = false;
   if (gl.isContextLost()) return;
-  if (waiting) {
-    const state = gl.clientWaitSync(waiting.fence, gl.SYNC_FLUSH_COMMANDS_BIT, 0);
+  if (inProgress) {
+    const state = gl.clientWaitSync(inProgress.fence, gl.SYNC_FLUSH_COMMANDS_BIT, 0);
     if (state === gl.TIMEOUT_EXPIRED) return schedule();
-    const took = performance.now() - waiting.since;
-    samples = Math.max(FEWEST, samples * Math.min(2, STRIP / took));
-    gl.deleteSync(waiting.fence);
-    waiting.image.done = waiting.until;
-    waiting = null;
+    const took = performance.now() - inProgress.since;
+    samples = Math.max(MIN_SAMPLES, samples * Math.min(2, STRIP / took));
+    gl.deleteSync(inProgress.fence);
+    inProgress.drawing.done = inProgress.until;
+    inProgress = null;
   }
-  let image = images.at(-1);
-  if (image.done === image.height) {
-    images.slice(0, -1).forEach(forget);
-    images = [image];
-    const finer = COARSE_TO_FINE[COARSE_TO_FINE.indexOf(image.coarseness) + 1];
+  const drawing = drawings.at(-1);
+  if (drawing.done === drawing.height) {
+    drawings.slice(0, -1).forEach(release);
+    drawings = [drawing];
+    const finer = COARSE_TO_FINE[COARSE_TO_FINE.indexOf(drawing.coarseness) + 1];
     if (!finer) {
       present();
       canvas.setAttribute("aria-busy", "false");
       return;
     }
-    images.push(newImage(finer));
+    drawings.push(newDrawing(finer));
   }
   present();
   draw();
   schedule();
 }
 
-// ---- What people do
+// ---- Controls
 
 function describe() {
   const [scale, more] = [view.scale / devicePixelRatio, Math.max(0, Math.ceil(Math.log10(view.scale)))];
@@ -274,16 +274,16 @@ function describe() {
 }
 
 const touching = new Map();
-const place = (event) => [event.offsetX * devicePixelRatio, event.offsetY * devicePixelRatio];
+const positionOf = (event) => [event.offsetX * devicePixelRatio, event.offsetY * devicePixelRatio];
 
 canvas.addEventListener("pointerdown", (event) => {
   canvas.setPointerCapture(event.pointerId);
-  touching.set(event.pointerId, place(event));
+  touching.set(event.pointerId, positionOf(event));
 });
 canvas.addEventListener("pointermove", (event) => {
   const before = touching.get(event.pointerId);
   if (!before) return;
-  const now = place(event);
+  const now = positionOf(event);
   const other = [...touching].find(([id]) => id !== event.pointerId)?.[1];
   touching.set(event.pointerId, now);
   if (other) {
@@ -298,10 +298,10 @@ for (const end of ["pointerup", "pointercancel"])
 canvas.addEventListener("wheel", (event) => {
   event.preventDefault();
   const lines = event.deltaMode === WheelEvent.DOM_DELTA_PIXEL ? event.deltaY : event.deltaY * 16;
-  // A pinch on a touchpad comes as a wheel with ctrl, in smaller steps.
-  zoom(Math.exp(-lines * (event.ctrlKey ? 0.01 : 0.002)), place(event));
+  // Browsers report a pinch on a touchpad as a wheel event with ctrl, in smaller steps.
+  zoom(Math.exp(-lines * (event.ctrlKey ? 0.01 : 0.002)), positionOf(event));
 }, { passive: false });
-canvas.addEventListener("dblclick", (event) => zoom(2, place(event)));
+canvas.addEventListener("dblclick", (event) => zoom(2, positionOf(event)));
 
 const layers = [...document.querySelectorAll("input[name=layer]")];
 layers.forEach((input) => input.addEventListener("change", () => { layer = Number(input.value); restart(); }));
@@ -312,22 +312,22 @@ document.getElementById("fit").addEventListener("click", fit);
 
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const far = 0.15 * Math.min(canvas.width, canvas.height);
-  const does = {
+  const step = 0.15 * Math.min(canvas.width, canvas.height);
+  const action = {
     "+": () => zoom(1.5), "=": () => zoom(1.5), "-": () => zoom(1 / 1.5), 0: fit,
     1: pixelForPixel,
     c: () => choose(0), g: () => choose(1), d: () => choose(2),
-    // In the list of layers arrows choose.
+    // In the list of layers, arrow keys select.
     ...(event.target.type === "radio" ? {} : {
-      ArrowLeft: () => pan(far, 0), ArrowRight: () => pan(-far, 0), ArrowUp: () => pan(0, far), ArrowDown: () => pan(0, -far),
+      ArrowLeft: () => pan(step, 0), ArrowRight: () => pan(-step, 0), ArrowUp: () => pan(0, step), ArrowDown: () => pan(0, -step),
     }),
   }[event.key];
-  if (!does) return;
+  if (!action) return;
   event.preventDefault();
-  does();
+  action();
 });
 
-// The canvas has exactly the screen pixels that it covers, also where its CSS size is no whole number.
+// Match the canvas to the screen pixels that it covers, even if its CSS size is not a whole number.
 new ResizeObserver(([entry]) => {
   const exact = entry.devicePixelContentBoxSize?.[0];
   canvas.width = Math.max(1, exact?.inlineSize ?? Math.round(canvas.clientWidth * devicePixelRatio));

@@ -1,4 +1,4 @@
-"""What a file's text says of the networks in it, believed once it has been checked."""
+"""The stored form of a mosaic: which header and tensors are valid. Files are untrusted until checked here."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -8,28 +8,27 @@ import torch
 from jaxtyping import Int32
 from torch import Tensor
 
-from eoren.field.field import Field, Provenance
 from eoren.image.decoders import MAX_PIXELS
 from eoren.model.channel_tuning import Tuning
 from eoren.model.quantization import BITS, unpack
-from eoren.model.siren import MOST_LAYERS
+from eoren.model.siren import MAX_SINE_LAYERS, Siren
 from eoren.model.tiling import MAX_OVERLAP, Tiling
 
-# Cuts above one tile. The trees that we grow halve the number of tiles at each; a chain of a hundred thousand would
-# take as many times as much memory as its file.
+# Cuts above one tile. Our trees halve the number of tiles at each cut; a chain of a hundred thousand cuts would take
+# as many times more memory than its file.
 _MAX_DEPTH = 64
 
 
-class Description(NamedTuple):
-    """Networks of one shape, as .eoren files and the shards of stores have them.
+class MosaicSchema(NamedTuple):
+    """The header of networks of one shape, in .eoren files and in the shards of stores.
 
     Attributes:
-        width: of the image, in pixels.
-        height: of the image, in pixels.
-        halo: half the overlap of tiles, in pixels.
-        channels: of the image.
-        omegas: the frequency factor of each sine layer.
-        bits: of a stored weight.
+        width: width of the image in pixels.
+        height: height of the image in pixels.
+        halo: half the overlap of tiles in pixels.
+        channels: number of channels.
+        omegas: frequency factor of each sine layer.
+        bits: bits per stored weight.
     """
 
     width: int
@@ -40,37 +39,46 @@ class Description(NamedTuple):
     bits: int
 
     @classmethod
-    def of(cls, header: Mapping[str, Any]) -> "Description":
-        """What a text says.
+    def of(cls, tiling: Tiling, siren: Siren, bits: int) -> "MosaicSchema":
+        """Describe networks that are to be stored."""
+        return cls(tiling.width, tiling.height, tiling.halo, siren.channels, siren.omegas, bits)
+
+    @classmethod
+    def from_header(cls, header: Mapping[str, Any]) -> "MosaicSchema":
+        """Check and convert a stored header.
 
         Raises:
-            KeyError, TypeError, ValueError, OverflowError: something is missing, or cannot be.
+            KeyError, TypeError, ValueError, OverflowError: an entry is missing or invalid.
         """
-        width, height = whole(header, "width", MAX_PIXELS), whole(header, "height", MAX_PIXELS)
+        width, height = whole_number(header, "width", MAX_PIXELS), whole_number(header, "height", MAX_PIXELS)
         if width * height > MAX_PIXELS:
             raise ValueError(f"{width} x {height} pixels exceed the limit of {MAX_PIXELS}")
-        channels, bits = whole(header, "channels", 4), whole(header, "bits", 32)
-        if len(header["omegas"]) > MOST_LAYERS:
-            raise ValueError(f"it has {len(header['omegas'])} sine layers, where {MOST_LAYERS} are the most")
+        channels, bits = whole_number(header, "channels", 4), whole_number(header, "bits", 32)
+        if len(header["omegas"]) > MAX_SINE_LAYERS:
+            raise ValueError(f"it must have at most {MAX_SINE_LAYERS} sine layers, got {len(header['omegas'])}")
         omegas = tuple(float(omega) for omega in header["omegas"])
         if bits not in BITS or not omegas:
             raise ValueError(f"bits is {bits}, with {len(omegas)} sine layers")
         if not bool(torch.tensor(omegas).isfinite().all()):  # in 32 bits
-            raise ValueError("some of its frequencies are not finite")
+            raise ValueError("a frequency factor is not finite")
         halo = float(header["halo"])
         if not 0 <= halo < float("inf"):
             raise ValueError(f"halo is {halo}")
         return cls(width, height, halo, channels, omegas, bits)
 
+    def header(self) -> dict[str, Any]:
+        """Return the header as JSON stores it."""
+        return self._asdict()
+
     def check(self, tensors: Mapping[str, Tensor], others: Mapping[str, tuple[int, ...]]) -> None:
-        """Exactly the tensors that such networks have, of their types and shapes: damage must not fail later.
+        """Check that the tensors are exactly those of such networks, by name, type and shape.
 
         Args:
-            tensors: by their names in the file.
-            others: shapes of what there is besides networks and tuning, of type int32.
+            tensors: tensors by their names in the file.
+            others: shapes of further int32 tensors.
 
         Raises:
-            KeyError, ValueError: another one, one too many, or one is missing.
+            KeyError, ValueError: a tensor is missing, unexpected, or of another type or shape.
         """
         batch, _, width = tensors["weight.0"].shape
         sizes = [2, *[width] * len(self.omegas), self.channels]
@@ -85,45 +93,45 @@ class Description(NamedTuple):
             expected[f"bias.{layer}"] = plain, (batch, 1, outputs)
             if self.bits == 8:
                 expected[f"scale.{layer}"] = torch.float32, (batch, 1, outputs)
-        found = {name: (t.dtype, tuple(t.shape)) for name, t in tensors.items()}
-        if found != expected or width < 1:
-            odd = next((name for name in {**expected, **found} if expected.get(name) != found.get(name)), "weight.0")
-            raise ValueError(f"tensor {odd:.40} does not fit the others")
+        actual = {name: (t.dtype, tuple(t.shape)) for name, t in tensors.items()}
+        if actual != expected or width < 1:
+            names = (name for name in {**expected, **actual} if expected.get(name) != actual.get(name))
+            raise ValueError(f"tensor {next(names, 'weight.0'):.40} does not fit the others")
 
     def tiling(self, nodes: Int32[Tensor, "nodes 2"]) -> Tiling:
-        """Where the tiles are.
+        """Build the tiling from its stored tree.
 
         Raises:
-            ValueError: the tree is none, or too deep, or its tiles overlap too far.
+            ValueError: the tree is invalid or too deep, or its tiles overlap too far.
         """
         if nodes.dtype != torch.int32 or nodes.ndim != 2 or nodes.shape[1] != 2:
-            raise ValueError("the tree of tiles is none")
+            raise ValueError("the tree of tiles is not an int32 tensor of two columns")
         tiling = Tiling(self.width, self.height, self.halo, nodes.numpy())
         if tiling.tree.depth > _MAX_DEPTH:
-            raise ValueError(f"a tile lies under {tiling.tree.depth} cuts, where {_MAX_DEPTH} are the most")
+            raise ValueError(f"a tile must lie under at most {_MAX_DEPTH} cuts, got {tiling.tree.depth}")
         if tiling.max_overlap > MAX_OVERLAP:
-            raise ValueError(f"its halo is {self.halo:.6g}: {tiling.max_overlap} tiles would answer for one point")
+            raise ValueError(f"with halo {self.halo:.6g}, {tiling.max_overlap} tiles would overlap at one point")
         return tiling
 
-    def field(self, tensors: Mapping[str, Tensor], tiling: Tiling, provenance: Provenance) -> Field:
-        """The field itself, once its tensors are checked.
+    def networks(self, tensors: Mapping[str, Tensor]) -> tuple[Siren, Tuning]:
+        """Build networks and channel tuning from checked tensors.
 
         Raises:
-            ValueError: some of its numbers are not finite.
+            ValueError: a value is not finite.
         """
         siren, tuning = unpack(tensors, self.omegas), Tuning(tensors["alpha"], tensors["beta"])
         if not all(bool(t.isfinite().all()) for t in (*siren.tensors(), tuning.alpha, tuning.beta)):
-            raise ValueError("some of its numbers are not finite")
-        return Field(siren, tuning, tiling, self.bits, provenance)
+            raise ValueError("a parameter is not finite")
+        return siren, tuning
 
 
-def whole(header: Mapping[str, Any], name: str, most: int, least: int = 1) -> int:
-    """A whole number of a text.
+def whole_number(header: Mapping[str, Any], name: str, maximum: int, minimum: int = 1) -> int:
+    """Return a whole number from a stored header.
 
     Raises:
-        KeyError, ValueError: it is missing, or is none, or too small or too large.
+        KeyError, ValueError: it is missing, not a whole number, or out of range.
     """
     value = header[name]
-    if type(value) is not int or not least <= value <= most:
+    if type(value) is not int or not minimum <= value <= maximum:
         raise ValueError(f"{name} is {value!r:.40}")
     return value

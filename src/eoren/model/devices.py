@@ -1,4 +1,4 @@
-"""Where to compute."""
+"""Devices that PyTorch computes on."""
 
 import torch
 
@@ -8,28 +8,28 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device of a name; ``auto`` takes CUDA or MPS where there is one, else the CPU.
+    """Return the device of a name; ``auto`` is CUDA or MPS where available, else the CPU.
 
     Raises:
-        EorenError: an unknown name, or a device that this machine or this PyTorch lacks.
+        EorenError: the name is unknown, or the device is not available.
 
     Example:
         >>> choose_device("cpu")
         device(type='cpu')
     """
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return torch.device(next(kind for kind, there in present.items() if there))
-    if name not in present:
-        raise EorenError(f"device {name!r} is unknown; choose one of {', '.join(DEVICES)}")
-    if not present[name]:
-        have = ", ".join(kind for kind, there in present.items() if there)
-        raise EorenError(f"device {name!r} is not available to PyTorch {torch.__version__} here; there is: {have}")
+        return torch.device(next(kind for kind, is_available in available.items() if is_available))
+    if name not in available:
+        raise EorenError(f"device must be one of {', '.join(DEVICES)}, got {name!r}")
+    if not available[name]:
+        others = ", ".join(kind for kind, is_available in available.items() if is_available)
+        raise EorenError(f"device {name!r} is not available to PyTorch {torch.__version__}; choose from: {others}")
     return torch.device(name)
 
 
 def widest_float_dtype(device: torch.device) -> torch.dtype:
-    """The most precise numbers of a device: float64, float32 where Apple's has no others.
+    """Return the most precise floating-point type of a device: float64, or float32 on MPS.
 
     Example:
         >>> widest_float_dtype(torch.device("cpu")), widest_float_dtype(torch.device("mps"))

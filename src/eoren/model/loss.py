@@ -1,7 +1,7 @@
-"""What a network is asked to get right: its derivative, its colour, or both.
+"""The training loss: squared errors of the colour, of the gradient, or of both.
 
-Errors are measured per pixel, not per unit square, so that a weight means the same for every image size
-(the design of Sobolev training, arXiv 1706.04859, with the derivative taken forward).
+Errors are measured per pixel, not per unit square, so that a weight means the same for every image size. The design
+is that of Sobolev training (arXiv 1706.04859), with derivatives computed in the forward pass.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ class Objective:
     """``color * mean (f - Phi)^2 + gradient * mean |grad f - grad Phi|^2`` over pixels and channels.
 
     Attributes:
-        name: as users say it.
+        name: name in settings and options.
         color: weight of the squared colour error.
         gradient: weight of the squared gradient error, in intensity per pixel, both axes summed.
     """
@@ -24,28 +24,29 @@ class Objective:
     gradient: float
 
     def stream_weights(self, axes: Sequence[int], *, in_turn: bool = True) -> tuple[float, ...]:
-        """Weights of the squared errors of the streams: the colour, and its derivatives along some axes.
+        """Compute the weights of the squared errors of the colour and of its derivatives along some axes.
 
         Args:
-            axes: which derivatives there are.
-            in_turn: one axis alone stands for both, and counts twice.
+            axes: derivatives that are compared.
+            in_turn: whether a single axis stands for both, and counts twice.
 
         Example:
             >>> OBJECTIVES["sobolev"].stream_weights((0, 1)), OBJECTIVES["sobolev"].stream_weights((1,))
             ((1.0, 0.1, 0.1), (1.0, 0.2))
         """
-        each = self.gradient * (2 / len(axes) if in_turn and axes else 1)
-        return (self.color, *[each] * len(axes))
+        per_axis = self.gradient * (2 / len(axes) if in_turn and axes else 1)
+        return (self.color, *[per_axis] * len(axes))
 
 
 @dataclass(frozen=True)
 class Pass:
-    """Points of a step that are propagated together.
+    """One forward and backward pass of a training step.
 
     Attributes:
-        axes: the derivatives compared there.
-        weights: of the squared errors of the colour and of these derivatives.
-        offset: of the points from the pixel centres, in pixels: forward differences sit half a pixel off.
+        axes: derivatives that are compared, 0 for d/dx and 1 for d/dy.
+        weights: weights of the squared errors of the colour and of these derivatives.
+        offset: displacement ``(x, y)`` of the points from the pixel centres, in pixels: forward differences belong
+            half a pixel away.
     """
 
     axes: tuple[int, ...]

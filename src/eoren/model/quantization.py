@@ -1,7 +1,7 @@
-"""Fewer bits a number: what a network becomes when it is stored in 16 or 8 bits.
+"""Storage of network parameters in 32, 16 or 8 bits.
 
-Eight bits are whole numbers from -127 to 127 times a scale, one scale for every unit of every network: units of a
-SIREN differ in size, and the largest weight of each is then exact. Biases are few and stay at 16 bits.
+Eight bits are integers from -127 to 127 times a scale, one scale per unit of every network: units of a SIREN differ
+in size, and the largest weight of each is stored exactly. Biases are few and take 16 bits.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ BITS = (32, 16, 8)
 
 
 def stored_bits(width: int, depth: int, channels: int, bits: int) -> int:
-    """Bits that one network takes in a file of ``bits`` bits a weight, with its channel tuning, cut and checksum.
+    """Count the bits of one network in a file, with its channel tuning, its cut and its checksum.
 
     Example:
         >>> stored_bits(256, 5, 3, 32) == 32 * (264707 + 2 * 3 + 2 * 2 + 1)
@@ -30,33 +30,37 @@ def stored_bits(width: int, depth: int, channels: int, bits: int) -> int:
 
 
 def pack(siren: Siren, bits: int) -> dict[str, Tensor]:
-    """Named tensors that hold the networks in ``bits`` bits a weight.
+    """Convert networks to the tensors of a file.
+
+    Args:
+        siren: the networks.
+        bits: bits per weight: 32, 16 or 8.
 
     Returns:
         ``weight.0 ...`` and ``bias.0 ...`` in float32 or float16; for 8 bits ``weight.k`` is int8 and
         ``scale.k`` ``(B, 1, outputs)`` float32.
 
     Raises:
-        EorenError: another number of bits.
-        PictureError: weights too large for 16 bits.
+        EorenError: the number of bits is not one of these.
+        PictureError: a weight is too large for 16 bits.
     """
     if bits not in BITS:
-        raise EorenError(f"bits is {bits}, but must be one of 32, 16, 8")
-    kind = torch.float32 if bits == 32 else torch.float16
+        raise EorenError(f"bits must be one of 32, 16, 8, got {bits}")
+    dtype = torch.float32 if bits == 32 else torch.float16
     packed: dict[str, Tensor] = {}
     for layer, (weight, bias) in enumerate(zip(siren.weights, siren.biases, strict=True)):
-        packed[f"bias.{layer}"] = bias.to(kind)
+        packed[f"bias.{layer}"] = bias.to(dtype)
         if bits == 8:
             packed[f"weight.{layer}"], packed[f"scale.{layer}"] = _to_int8(weight)
         else:
-            packed[f"weight.{layer}"] = weight.to(kind)
+            packed[f"weight.{layer}"] = weight.to(dtype)
     if not all(bool(t.isfinite().all()) for t in packed.values()):
         raise PictureError(f"a weight does not fit into {bits} bits; store the field with bits=32")
     return packed
 
 
 def unpack(packed: Mapping[str, Tensor], omegas: tuple[float, ...]) -> Siren:
-    """The networks, float32, that :func:`pack` stored."""
+    """Convert the tensors of :func:`pack` back to networks, float32."""
     weights, biases = [], []
     for layer in range(len(omegas) + 1):
         weight = packed[f"weight.{layer}"].float()
@@ -68,7 +72,7 @@ def unpack(packed: Mapping[str, Tensor], omegas: tuple[float, ...]) -> Siren:
 
 
 def rounded(siren: Siren, bits: int) -> Siren:
-    """The networks as they will come back from a file of ``bits`` bits a weight."""
+    """Round networks to the values that a file of ``bits`` bits per weight gives back."""
     return unpack(pack(siren, bits), siren.omegas)
 
 

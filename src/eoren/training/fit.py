@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike
 from eoren._version import __version__
 from eoren.errors import EorenError
 from eoren.evaluation.metrics import Metrics, evaluate
-from eoren.field.field import Field, Provenance
+from eoren.field.field import Field
+from eoren.field.provenance import Provenance
 from eoren.field.serialization import dumps, loads
 from eoren.fs.files import locked
 from eoren.image.cell_averages import point_values

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float
 from eoren.errors import EorenError, FitWarning
 from eoren.evaluation.metrics import decibel
 from eoren.field.field import Field
+from eoren.field.mosaic import SirenMosaic
 from eoren.model.channel_tuning import Tuning
 from eoren.model.tiling import Tiling
 from eoren.training.checkpoint import (
@@ -148,7 +149,8 @@ class FitLoop:
         for number in range(self._standing.group + 1):
             part = self._tuning(number)
             tuning.alpha[self._groups[number]], tuning.beta[self._groups[number]] = part.alpha, part.beta
-        return Field(self.siren.with_tensors([t.clone() for t in self.siren.tensors()]), tuning, self._tiling)
+        siren = self.siren.with_tensors([t.clone() for t in self.siren.tensors()])
+        return Field(SirenMosaic(siren, tuning, self._tiling))
 
     def awake(self) -> Bool[np.ndarray, " tiles"]:
         """Which tiles the step at hand trains."""

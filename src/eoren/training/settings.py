@@ -11,8 +11,8 @@ from eoren.errors import EorenError, PictureError
 from eoren.image.gradients import SPLINE, STENCILS
 from eoren.model.loss import OBJECTIVES, Objective
 from eoren.model.quantization import BITS, stored_bits
-from eoren.model.siren import MOST_LAYERS, parameter_count
-from eoren.model.tiling import LEAST_HALO
+from eoren.model.siren import MAX_SINE_LAYERS, parameter_count
+from eoren.model.tiling import MIN_HALO
 
 # Networks of smaller tiles would have more numbers than their tiles have.
 _SMALLEST_TILE = 24
@@ -124,15 +124,15 @@ class Settings:
         ):
             if getattr(self, name) is not None:
                 _above_zero(name, getattr(self, name))
-        if self.depth > MOST_LAYERS:
-            raise EorenError(f"depth is {self.depth}, but must be at most {MOST_LAYERS} sine layers")
+        if self.depth > MAX_SINE_LAYERS:
+            raise EorenError(f"depth is {self.depth}, but must be at most {MAX_SINE_LAYERS} sine layers")
         for name in ("steps", "gradient_weight"):
             if not 0 <= (getattr(self, name) or 0) < float("inf"):
                 raise EorenError(f"{name} is {getattr(self, name)}, but must be a number, zero or above")
         if max(self.rate, self.adam_rate or 0.0) > _MOST_RATE:
             raise EorenError(f"rates are {self.rate} and {self.adam_rate}, but must be at most {_MOST_RATE:g}")
-        if self.halo < LEAST_HALO:
-            raise EorenError(f"halo is {self.halo}, but must be at least {LEAST_HALO:g} pixels")
+        if self.halo < MIN_HALO:
+            raise EorenError(f"halo is {self.halo}, but must be at least {MIN_HALO:g} pixels")
         if self.decay > 1:
             raise EorenError(f"decay is {self.decay}, but is a share of the learning rate, at most 1")
         if self.parameters is not None and self.bits_per_pixel is not None:

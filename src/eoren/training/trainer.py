@@ -14,16 +14,19 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from eoren.backends.dispatch import engine_of
+from eoren.backends.base import StepBatch, chunk_points
+from eoren.backends.dispatch import choose_backend
 from eoren.backends.optimizers import Optimizer
-from eoren.backends.tile_pixels import TilePixels
+from eoren.backends.tile_evaluation import tuning_moments
 from eoren.errors import EorenError
 from eoren.field.field import Field
+from eoren.field.mosaic import SirenMosaic
 from eoren.image.gradients import SPLINE, STENCILS, pixel_gradient
 from eoren.model.channel_tuning import Moments, Tuning
 from eoren.model.loss import Pass
 from eoren.model.quantization import rounded
-from eoren.model.siren import Siren, chunk_points, initialise
+from eoren.model.siren import Siren
+from eoren.model.tile_pixels import TilePixels
 from eoren.model.tiling import MAX_OVERLAP, Tiling
 from eoren.training.divergence import LOOK_EVERY, DivergenceMonitor
 from eoren.training.settings import Settings
@@ -91,7 +94,8 @@ class Trainer:
         self._shares = (patches.areas / patches.areas.sum())[:, None]
         self._epoch: tuple[int, Tensor] | None = None
         self._parameters = self.siren.tensors()
-        self._engine = engine_of(self.siren, self.patches, self.gradient_target)
+        self._backend = choose_backend(self.siren, warn=True)
+        self._loss_gradient = self._backend.loss_gradient(self.siren, self.patches, self.gradient_target)
         self._optimizers = self._choose_optimizers()
         # The optimisers' counters of steps belong to no single network.
         memories = [t for t in self._memories() if t.ndim]
@@ -171,19 +175,19 @@ class Trainer:
         if settings.weights().gradient:
             found = np.concatenate([pixel_gradient(image, settings.filter) for image in images])
             target = torch.from_numpy(found).flatten(0, 1).to(device)
-        patches = TilePixels.of_pictures(images, device=device)
+        patches = TilePixels.of_images(images, device=device)
         return cls(settings, patches, siren, target, seed=seed, share_effort=False)
 
     def _choose_optimizers(self) -> list[tuple[Optimizer, list[int], float]]:
         """Each with the indices of its parameters and its learning rate."""
         every = list(range(len(self._parameters)))
         if self.settings.optimizer == "adam":
-            return [(self._engine.adam(self._parameters), every, self.settings.rate)]
+            return [(self._backend.adam(self._parameters), every, self.settings.rate)]
         hidden = every[1 : self.settings.depth]
         rest = [i for i in every if i not in hidden]
         return [
-            (self._engine.muon([self._parameters[i] for i in hidden]), hidden, self.settings.rate),
-            (self._engine.adam([self._parameters[i] for i in rest]), rest, self.settings.rate_beside_muon),
+            (self._backend.muon([self._parameters[i] for i in hidden]), hidden, self.settings.rate),
+            (self._backend.adam([self._parameters[i] for i in rest]), rest, self.settings.rate_beside_muon),
         ]
 
     def _starting_tuning(self) -> Tuning:
@@ -205,7 +209,7 @@ class Trainer:
     @property
     def gradients(self) -> list[Tensor]:
         """Gradients of the objective by the parameters, from the last step."""
-        return self._engine.gradients
+        return self._loss_gradient.gradients
 
     @property
     def points_per_step(self) -> int:
@@ -223,11 +227,13 @@ class Trainer:
             The errors found, or none for an abandoned step.
         """
         points, passes = self._points_of_step(self.steps_done), self._passes()
-        together = self._engine.together(len(points), passes) if self._share_effort else self.siren.batch
-        awake = self._effort.select(together)
+        multiple = self.siren.batch
+        if self._share_effort:
+            multiple = self._loss_gradient.networks_per_chunk(len(points), passes)
+        awake = self._effort.select(multiple)
         # Channel tuning stands in for the colours where the objective leaves them alone.
         moments = Moments(self.siren.batch, self.siren.channels, self.device) if self.objective.color == 0 else None
-        squares = self._engine.differentiate(awake, points, passes, self.tuning, moments, stop)
+        squares = self._loss_gradient(StepBatch(awake, points, passes, self.tuning), moments, stop)
         if squares is None:
             return None
         axes = sum(len(each.axes) for each in passes)
@@ -301,14 +307,14 @@ class Trainer:
 
     def current_tuning(self) -> Tuning:
         """What makes colours of what the networks say as they stand; the closed form where no step fits colours."""
-        return self.tuning if self.objective.color else self.patches.moments(self.siren).tuning()
+        return self.tuning if self.objective.color else tuning_moments(self.siren, self.patches).tuning()
 
     def color_error(self) -> float:
         """Mean squared colour error of the networks as the file will hold them, over all their pixels.
 
         Each network on its own: where tiles blend, the field's error is about as large or smaller.
         """
-        error = self.patches.moments(rounded(self.networks(), self.settings.bits)).squared_errors()
+        error = tuning_moments(rounded(self.networks(), self.settings.bits), self.patches).squared_errors()
         areas = self.patches.areas.to(error)
         return float((error.mean((1, 2)) * areas).sum() / areas.sum())
 
@@ -323,7 +329,7 @@ class Trainer:
         ]
 
     def _memories(self) -> list[Tensor]:
-        return [t for optimizer, _, _ in self._optimizers for t in optimizer.state()]
+        return [t for optimizer, _, _ in self._optimizers for t in optimizer.state_dict().values()]
 
     def restore(self, state: list[Tensor], steps_done: int) -> None:
         """Go on where :meth:`state` was taken, after ``steps_done`` steps."""
@@ -355,7 +361,7 @@ def build_tiling(image: Float[np.ndarray, "height width channels"], settings: Se
         # The exponent was measured: docs/measurements.md.
         detail[top : top + strip] = np.sqrt(np.einsum("hwca,hwca->hw", slope, slope) + _LEAST_DETAIL**2)
     side = (width * height / count) ** 0.5
-    tiling = Tiling.of(detail, count=count, halo=settings.halo, smallest=max(4, int(side / 4)))
+    tiling = Tiling.by_detail(detail, count=count, halo=settings.halo, smallest=max(4, int(side / 4)))
     if tiling.max_overlap > MAX_OVERLAP:  # nobody would read its file
         raise EorenError(
             f"halo is {settings.halo:g}: up to {tiling.max_overlap} tiles would answer for one point, where "
@@ -370,7 +376,7 @@ def init_networks(settings: Settings, tiling: Tiling, channels: int, *, count: i
     They are drawn on the CPU, so that a seed means the same networks everywhere.
     """
     _, width = settings.architecture(tiling.width, tiling.height, channels)
-    return initialise(
+    return Siren.init(
         count,
         width=width,
         depth=settings.depth,
@@ -409,7 +415,7 @@ def assemble_field(
     siren = rounded(siren, bits)
     parts = [tuning_of(siren, tiling, image, tiles) for tiles in tiling.groups(TILES_AT_ONCE)]
     tuning = Tuning(torch.cat([part.alpha for part in parts]), torch.cat([part.beta for part in parts]))
-    return Field(siren, tuning, tiling, bits=bits)
+    return Field(SirenMosaic(siren, tuning, tiling, bits))
 
 
 def tuning_of(
@@ -417,4 +423,4 @@ def tuning_of(
 ) -> Tuning:
     """Channel tuning, over all their pixels, of the networks of some of the tiles."""
     patches = TilePixels.of_tiles(image, tiling, tiles, device=siren.device)
-    return patches.moments(siren.select(tiles)).tuning()
+    return tuning_moments(siren.select(tiles), patches).tuning()

@@ -1,11 +1,11 @@
-"""Looking at fields in a browser, and serving them as IIIF images.
+"""Browser viewer for fields, with an IIIF Image API server behind it.
 
-exhibits.py  what is on show: fields, their images, ways to look at them
-iiif.py      what an address of the IIIF Image API asks for
-layers.py    a layer's region as 8-bit pixels, at any zoom
-encoding.py  those as the bytes of an answer
-tiles.py     answers kept within a limit of memory
-server.py    the web application, and the thread it runs in
-live.py      a fit while it runs
-static/      the page
+catalog     fields on display, their layers, and the identifiers of both
+layers      drawing a region of a layer as 8-bit pixels, at any zoom
+iiif        parsing IIIF image requests and building ``info.json``
+encoding    rotation, quality and file format of a drawn region
+tile_cache  encoded tiles in memory, each drawn once however many clients request it
+live        progress of a running fit
+server      the web application and the thread that runs it
+static/     the page
 """

@@ -1,63 +1,65 @@
-"""What is on show: fields, each with its image if that is known, under names that fit into addresses."""
+"""Fields on display, the layers that show them, and the identifiers of both in addresses."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from threading import Lock
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from PIL import Image
-from scipy.interpolate import BSpline
-from scipy.ndimage import spline_filter
-from scipy.sparse import csr_array
 
 from eoren.errors import EorenError
 from eoren.field.field import Field
 from eoren.image.cell_averages import point_values
+from eoren.visualization.colormaps import as_8bit_image
+from eoren.visualization.resampling import CubicSpline
 
-MAGNIFICATION = 64
-"""How many times its own width an image is offered at most, beside its own size."""
+Pixels = Float[np.ndarray, "height width channels"]
+
+MAX_MAGNIFICATION = 64
+"""Largest factor by which a layer is offered enlarged."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One way to look at a field.
+    """One way to display a field.
 
     Attributes:
-        name: in addresses.
-        label: for people.
-        key: what its colours mean, for people.
-        compares: it needs the image beside the field.
+        name: name in addresses.
+        label: name on the page.
+        description: meaning of the colours, shown on the page.
+        needs_image: whether the layer needs the image that the field was fitted to.
     """
 
     name: str
     label: str
-    key: str
-    compares: bool = False
+    description: str
+    needs_image: bool = False
 
 
 LAYERS = {
     layer.name: layer
     for layer in (
-        Layer("color", "Field", "The function's colours, computed afresh at every zoom."),
-        Layer("gradient", "Gradient magnitude", "White where colours change by half their range a pixel, or more."),
+        Layer("color", "Field", "The field's colours, evaluated anew at every zoom."),
+        Layer("gradient", "Gradient magnitude", "White: half the intensity range per pixel, or more."),
         Layer(
             "direction",
             "Gradient direction",
-            "Hue: where it gets brighter; red to the right, green down and left, blue up and left. Black: flat.",
+            "Hue: the direction in which brightness increases; red to the right, green down and left, blue up and "
+            "left. Black: flat.",
         ),
-        Layer("laplacian", "Laplacian", "Mid gray is zero; white and black are half the range a pixel squared."),
-        Layer("original", "Picture", "The image's own pixels, as squares.", compares=True),
-        Layer("spline", "Cubic spline", "The cubic spline through the image's pixels.", compares=True),
+        Layer("laplacian", "Laplacian", "Mid gray: zero. White and black: half the range per pixel squared."),
+        Layer("original", "Image", "The image's own pixels, as squares.", needs_image=True),
+        Layer("spline", "Cubic spline", "The cubic spline through the image's pixels.", needs_image=True),
         Layer(
             "difference",
             "Difference",
-            "Field against image, at the centres of pixels: black none, pale yellow a twentieth of the range, "
-            "or more.",
-            compares=True,
+            "Error of the field at the pixel centres. Black: none. Pale yellow: a twentieth of the range, or more.",
+            needs_image=True,
         ),
     )
 }
@@ -65,204 +67,170 @@ LAYERS = {
 
 @dataclass(frozen=True, eq=False)
 class FieldEntry:
-    """A field on show.
+    """A field on display.
 
     Attributes:
-        name: in addresses, without ``~``.
-        title: for people.
-        field: what is shown.
-        digest: differs where the field or the image differs.
-        picture: ``(H, W, C)`` that the field was fitted to, if it is known.
+        name: name in addresses, without ``~``.
+        title: name on the page.
+        field: the field itself.
+        digest: string that changes when the field or the image changes; part of cache keys.
+        image: ``(H, W, C)`` that the field was fitted to, or None if unknown.
 
     Raises:
-        EorenError: the image has another size, or other channels.
+        EorenError: the image differs from the field in size or channels.
     """
 
     name: str
     title: str
     field: Field
     digest: str
-    picture: Float[np.ndarray, "height width channels"] | None = None
+    image: Pixels | None = None
 
     def __post_init__(self) -> None:
-        """Refuse an image that the field cannot have been fitted to."""
-        if self.picture is not None:
-            height, width, channels = self.picture.shape
-            own = (*self.field.size, self.field.channels)
-            if (width, height, channels) != own:
-                raise EorenError(
-                    f"the image is {width}x{height} with {channels} channels, but the field was fitted to "
-                    f"{own[0]}x{own[1]} with {own[2]}; give the image it was fitted to"
-                )
+        if self.image is None:
+            return
+        height, width, channels = self.image.shape
+        expected = (*self.field.size, self.field.channels)
+        if (width, height, channels) != expected:
+            raise EorenError(
+                f"the image must be {expected[0]}x{expected[1]} with {expected[2]} channels, as the field, got "
+                f"{width}x{height} with {channels} channels; give the image that the field was fitted to"
+            )
 
     @property
     def layers(self) -> list[Layer]:
-        """Ways to look at it."""
-        return [layer for layer in LAYERS.values() if self.picture is not None or not layer.compares]
+        """Layers available for this entry."""
+        return [layer for layer in LAYERS.values() if self.image is not None or not layer.needs_image]
 
     @cached_property
-    def samples(self) -> Image.Image:
-        """The image in 8 bits."""
-        bits = np.floor(self._known * 255 + 0.5).astype(np.uint8)
-        return Image.fromarray(bits[..., 0] if bits.shape[2] == 1 else bits)
+    def image_8bit(self) -> Image.Image:
+        """The image with 8 bits per channel."""
+        return as_8bit_image(self._known_image)
 
     @cached_property
-    def targets(self) -> Float[np.ndarray, "height width channels"]:
-        """What the field is to say at the centres of the pixels."""
-        areas = self.field.provenance.settings.get("pixels") == "areas"
-        return point_values(self._known) if areas else self._known
+    def expected_colors(self) -> Pixels:
+        """Colours that a perfect field has at the pixel centres."""
+        averages = self.field.provenance.settings.get("pixels") == "areas"
+        return point_values(self._known_image) if averages else self._known_image
 
     @cached_property
-    def coefficients(self) -> Float[np.ndarray, "rows columns channels"]:
-        """Of the cubic spline through the pixels, mirrored beyond the border."""
-        channels = range(self._known.shape[2])
-        planes = [spline_filter(self._known[..., c], 3, np.float32, mode="mirror") for c in channels]
-        return np.pad(np.stack(planes, -1), ((2, 2), (2, 2), (0, 0)), mode="reflect")
+    def spline(self) -> CubicSpline:
+        """Cubic spline through the pixels of the image."""
+        return CubicSpline(self._known_image)
 
-    def spline(
-        self, y: Float[np.ndarray, " rows"], x: Float[np.ndarray, " columns"]
-    ) -> Float[np.ndarray, "rows columns channels"]:
-        """The cubic spline on a grid.
-
-        Args:
-            y: of the rows, in pixels, ascending; the centre of the first row of pixels is 0.
-            x: of the columns, likewise.
-        """
-        (top, down), (left, across) = (_basis(at, side) for at, side in zip((y, x), self._known.shape, strict=False))
-        part = self.coefficients[top : top + down.shape[1], left : left + across.shape[1]]
-        rows = (down @ part.reshape(len(part), -1)).reshape(len(y), -1, part.shape[2])
-        columns = across @ rows.swapaxes(0, 1).reshape(rows.shape[1], -1)
-        return np.asarray(columns.reshape(len(x), len(y), -1).swapaxes(0, 1))
-
-    def at(self, x: float, y: float) -> dict[str, Any]:
-        """What there is to say of a point of the unit square, for people to read.
+    def probe(self, x: float, y: float) -> dict[str, Any]:
+        """Evaluate field and image at a point of the unit square.
 
         Returns:
-            ``color`` and ``spline`` of every channel, ``gradient`` as ``[d/dx, d/dy]`` of every channel in
-            intensity per pixel, ``laplacian`` per pixel squared, ``pixel`` as ``[column, row]``, and the
-            ``picture``'s value there; ``spline`` and ``picture`` where the image is known.
+            ``pixel`` as ``[column, row]``, ``color`` per channel, ``gradient`` as ``[d/dx, d/dy]`` per channel in
+            intensity per pixel, and ``laplacian`` per pixel squared; if the image is known, also its value ``image``
+            in that pixel and the ``spline`` at the point.
         """
         width, height = self.field.size
-        sides = (float(width), float(height))
-        # A grid of one point, so that the same code speaks as when a tile is drawn.
+        # A grid of one point takes the same code path as a tile.
         half = 1e-9
-        region = (x - half, y - half, x + half, y + half)
         color, gradient, laplacian = self.field.sample(
-            1, 1, "color", "gradient", "laplacian", region=region, extent=sides
+            *(1, 1, "color", "gradient", "laplacian"),
+            region=(x - half, y - half, x + half, y + half),
+            extent=(float(width), float(height)),
         )
         column, row = min(int(x * width), width - 1), min(int(y * height), height - 1)
-        said: dict[str, Any] = {
+        values: dict[str, Any] = {
             "pixel": [column, row],
             "color": color[0, 0].tolist(),
             "gradient": gradient[0, 0].tolist(),
             "laplacian": laplacian[0, 0].tolist(),
         }
-        if self.picture is not None:
-            said["picture"] = self.picture[row, column].tolist()
-            said["spline"] = self.spline(np.array([y * height - 0.5]), np.array([x * width - 0.5]))[0, 0].tolist()
-        return said
+        if self.image is not None:
+            values["image"] = self.image[row, column].tolist()
+            values["spline"] = self.spline(np.array([y * height - 0.5]), np.array([x * width - 0.5]))[0, 0].tolist()
+        return values
 
     @property
-    def _known(self) -> Float[np.ndarray, "height width channels"]:
-        if self.picture is None:
-            raise EorenError(f"{self.title}: the image is not known; give it with --compare")
-        return self.picture
+    def _known_image(self) -> Pixels:
+        if self.image is None:
+            raise EorenError(f"{self.title}: the image is unknown; give it with --compare")
+        return self.image
 
 
 @dataclass(frozen=True)
 class View:
-    """One layer of an exhibit at some magnification: what an IIIF identifier stands for."""
+    """A layer of an entry at a magnification: the image that an IIIF identifier names."""
 
-    exhibit: FieldEntry
+    entry: FieldEntry
     layer: Layer
     magnification: int = 1
 
     @property
-    def width(self) -> int:
-        """In pixels of the magnified image."""
-        return self.exhibit.field.size[0] * self.magnification
-
-    @property
-    def height(self) -> int:
-        """Likewise."""
-        return self.exhibit.field.size[1] * self.magnification
+    def size(self) -> tuple[int, int]:
+        """Width and height of the magnified image in pixels."""
+        width, height = self.entry.field.size
+        return width * self.magnification, height * self.magnification
 
     @property
     def identifier(self) -> str:
-        """``name~layer~64x``; what is usual is left out at the end: ``name~gradient``, ``name``.
-
-        What it is made of needs no escaping but the name.
-        """
+        """``name~layer~64x`` without trailing defaults: ``name~gradient``, ``name``. Only the name needs escaping."""
         if self.magnification > 1:
-            return f"{self.exhibit.name}~{self.layer.name}~{self.magnification}x"
-        return self.exhibit.name if self.layer.name == "color" else f"{self.exhibit.name}~{self.layer.name}"
+            return f"{self.entry.name}~{self.layer.name}~{self.magnification}x"
+        return self.entry.name if self.layer.name == "color" else f"{self.entry.name}~{self.layer.name}"
 
 
 class FieldCatalog:
-    """The exhibits by name. Threads may share it.
+    """The entries by name, in the order in which they were added. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, FieldEntry] = {}
+        self._lock = Lock()
+
+    def add(
+        self, title: str, field: Field, *, digest: str, image: Pixels | None = None, name: str | None = None
+    ) -> FieldEntry:
+        """Display a field; see :class:`FieldEntry` for the arguments.
+
+        The name is made unique by :func:`free_name`; by default it is derived from the title.
+
+        Raises:
+            EorenError: the image differs from the field in size or channels.
+        """
+        with self._lock:
+            entry = FieldEntry(free_name(name or title, self._entries), title, field, digest, image)
+            self._entries[entry.name] = entry
+            return entry
+
+    def remove(self, entry: FieldEntry) -> None:
+        """Stop displaying an entry."""
+        with self._lock:
+            self._entries.pop(entry.name, None)
+
+    def entries(self) -> list[FieldEntry]:
+        """Return all entries."""
+        with self._lock:
+            return list(self._entries.values())
+
+    def find(self, name: str) -> FieldEntry | None:
+        """Return the entry of a name, None if there is none."""
+        with self._lock:
+            return self._entries.get(name)
+
+    def view(self, identifier: str) -> View | None:
+        """Return the view of an identifier (see :attr:`View.identifier`), None if there is none."""
+        match = re.fullmatch("([^~]*)(?:~([^~]*)(?:~([1-9][0-9]{0,3})x)?)?", identifier, re.ASCII)
+        entry = self.find(match[1]) if match else None
+        if match is None or entry is None:
+            return None
+        layer, magnification = LAYERS.get(match[2] or "color"), int(match[3] or 1)
+        if match[2] == "" or layer not in entry.layers or layer is None or magnification > MAX_MAGNIFICATION:
+            return None
+        return View(entry, layer, magnification)
+
+
+def free_name(title: str, taken: Container[str]) -> str:
+    """Derive an unused name for addresses from a title: letters, digits, ``_``, ``.`` and ``-``.
 
     Example:
         >>> free_name("kodim04", {"kodim04"}), free_name("a~b", set())
         ('kodim04-2', 'a-b')
     """
-
-    def __init__(self) -> None:
-        """Nothing is on show."""
-        self._exhibits: dict[str, FieldEntry] = {}
-        self._lock = Lock()
-
-    def show(self, title: str, make: Callable[[str], FieldEntry]) -> FieldEntry:
-        """Put something on show.
-
-        Args:
-            title: that its name is made from.
-            make: the exhibit of a name.
-        """
-        with self._lock:
-            exhibit = make(free_name(title, self._exhibits.keys()))
-            self._exhibits[exhibit.name] = exhibit
-            return exhibit
-
-    def remove(self, exhibit: FieldEntry) -> None:
-        """Put something away."""
-        with self._lock:
-            self._exhibits.pop(exhibit.name, None)
-
-    def exhibits(self) -> list[FieldEntry]:
-        """In the order they were put on show."""
-        with self._lock:
-            return list(self._exhibits.values())
-
-    def find(self, name: str) -> FieldEntry | None:
-        """The exhibit of a name."""
-        with self._lock:
-            return self._exhibits.get(name)
-
-    def view(self, identifier: str) -> View | None:
-        """What an identifier stands for; none if nothing."""
-        name, *rest = identifier.split("~")
-        exhibit = self.find(name)
-        layer = LAYERS.get(rest[0] if rest else "color")
-        if exhibit is None or layer not in exhibit.layers or layer is None or len(rest) > 2:
-            return None
-        magnification = 1
-        if len(rest) == 2:
-            found = re.fullmatch("([1-9][0-9]{0,3})x", rest[1], re.ASCII)
-            if found is None or int(found[1]) > MAGNIFICATION:
-                return None
-            magnification = int(found[1])
-        return View(exhibit, layer, magnification)
-
-
-def _basis(at: Float[np.ndarray, " n"], side: int) -> tuple[int, csr_array]:
-    """The cubic B-splines at some places of an axis: the first of them that matters, and ``(n, those)`` values."""
-    whole = csr_array(BSpline.design_matrix(at, np.arange(-4.0, side + 4), 3)).astype(np.float32)
-    first, last = int(whole.indices.min()), int(whole.indices.max())
-    return first, whole[:, first : last + 1]
-
-
-def free_name(title: str, taken: Any) -> str:
-    """A name for addresses that none has yet: of letters, digits, and few other signs."""
     plain = re.sub(r"[^\w.-]+|~", "-", title).strip("-.") or "field"
-    names = (plain if number == 1 else f"{plain}-{number}" for number in range(1, len(taken) + 2))
+    names = (plain if number == 1 else f"{plain}-{number}" for number in count(1))
     return next(name for name in names if name not in taken)

@@ -1,24 +1,20 @@
-"""IIIF Image API 3.0: what an address asks for, and what the server says it can do. Nothing of the web in here.
+"""IIIF Image API 3.0 (https://iiif.io/api/image/3.0/), level 2: parsing of requests and ``info.json``. No networking.
 
-``/{identifier}/{region}/{size}/{rotation}/{quality}.{format}``: https://iiif.io/api/image/3.0/
+The path of an image request is ``/{identifier}/{region}/{size}/{rotation}/{quality}.{format}``.
 """
 
 import re
 from dataclasses import dataclass
-from math import ceil, cos, radians, sin
 from typing import Any
 
 MAX_AREA = 1 << 24
-"""Pixels of a single answer, at most: 4096 x 4096."""
+"""Largest number of pixels of one response: 4096 x 4096."""
 
 MAX_SIDE = (1 << 14) - 1
-"""Pixels of a side of a single answer, at most: what every format can hold (WebP the least)."""
-
-MAX_FRAME = 5 * MAX_AREA // 2
-"""Pixels of the frame around an image that is turned, at most; enough for those half as high as wide."""
+"""Longest side of one response in pixels; the limit of WebP, the lowest of all formats."""
 
 TILE = 256
-"""Side of the tiles that clients are told to ask for, in pixels."""
+"""Side of the tiles that ``info.json`` recommends, in pixels."""
 
 QUALITIES = ("default", "color", "gray", "bitonal")
 FORMATS = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
@@ -26,18 +22,18 @@ FORMATS = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 CONTEXT = "http://iiif.io/api/image/3/context.json"
 PROFILE = "http://iiif.io/api/image/3/level2.json"
 
-# Long enough for every image; Python would take minutes over a number of a million digits.
+# Enough digits for every image; converting a number of a million digits takes minutes.
 _WHOLE = r"(\d{1,9})"
 _NUMBER = r"(\d{1,9}(?:\.\d{0,18})?|\.\d{1,18})"
 
 
 class BadRequest(Exception):
-    """A request that the protocol answers with status 400. The message says what is wrong with it."""
+    """An invalid request, to be answered with status 400 and this message."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """Part of an image, in its pixels; never empty, never beyond the border."""
+    """A non-empty rectangle within an image, in pixels."""
 
     x: int
     y: int
@@ -46,84 +42,71 @@ class Region:
 
 
 @dataclass(frozen=True)
-class Request:
-    """An image that is asked for.
+class ImageRequest:
+    """A parsed image request.
 
     Attributes:
-        region: of the image.
-        width: of the region once scaled, in pixels, before it is turned.
-        height: likewise.
-        mirrored: left and right change places, before it is turned.
-        rotation: clockwise, in degrees, 0 <= rotation < 360.
+        region: part of the image.
+        width: width of the scaled region before rotation, in pixels.
+        height: height of the scaled region before rotation, in pixels.
+        rotation: clockwise rotation in degrees: 0, 90, 180 or 270.
         quality: one of `QUALITIES`.
         format: one of `FORMATS`.
-        canonical: the one way to write this request, ``region/size/rotation/quality.format``.
+        canonical: canonical form of the request, ``region/size/rotation/quality.format``.
     """
 
     region: Region
     width: int
     height: int
-    mirrored: bool
-    rotation: float
+    rotation: int
     quality: str
     format: str
     canonical: str
 
 
-def parse(region: str, size: str, rotation: str, last: str, *, width: int, height: int) -> Request:
-    """Read the four last parts of an image's address, decoded.
+def parse(region: str, size: str, rotation: str, last: str, *, width: int, height: int) -> ImageRequest:
+    """Parse the last four parts of an image request's path, after percent-decoding.
 
     Args:
         region: ``full``, ``square``, ``x,y,w,h`` or ``pct:x,y,w,h``.
-        size: ``max``, ``w,``, ``,h``, ``pct:n``, ``w,h`` or ``!w,h``; with ``^`` before it, the region may grow.
-        rotation: degrees, with ``!`` before them mirrored.
+        size: ``max``, ``w,``, ``,h``, ``pct:n``, ``w,h`` or ``!w,h``; with ``^`` in front, enlarging is allowed.
+        rotation: ``0``, ``90``, ``180`` or ``270``.
         last: ``quality.format``.
-        width: of the image, in pixels.
-        height: of the image, in pixels.
+        width: width of the image in pixels.
+        height: height of the image in pixels.
 
     Raises:
-        BadRequest: something that the protocol does not know, or does not allow.
+        BadRequest: a part is malformed, unsupported or beyond the limits.
 
     Example:
-        >>> asked = parse("square", "^!100,50", "90", "gray.png", width=30, height=20)
-        >>> asked.region, asked.width, asked.height
+        >>> request = parse("square", "^!100,50", "90", "gray.png", width=30, height=20)
+        >>> request.region, request.width, request.height
         (Region(x=5, y=0, width=20, height=20), 50, 50)
-        >>> asked.canonical
+        >>> request.canonical
         '5,0,20,20/^50,50/90/gray.png'
     """
     part = _region(region, width, height)
     columns, rows = _size(size, part)
-    mirrored, degrees = _rotation(rotation)
-    across, down = _frame(columns, rows, degrees)
-    if not _allowed(across, down, MAX_FRAME):
-        raise BadRequest(
-            f"rotation {rotation!r} means {across} x {down} pixels; an answer that is turned has at most {MAX_FRAME} "
-            f"of them, and {MAX_SIDE} a side"
-        )
+    if rotation not in ("0", "90", "180", "270"):
+        raise BadRequest(f"rotation must be 0, 90, 180 or 270, got {rotation!r}")
     quality, _, format = last.rpartition(".")
     if quality not in QUALITIES:
-        raise BadRequest(f"quality {quality!r} is not one of {', '.join(QUALITIES)}")
+        raise BadRequest(f"quality must be one of {', '.join(QUALITIES)}, got {quality!r}")
     if format not in FORMATS:
-        raise BadRequest(f"format {format!r} is not one of {', '.join(FORMATS)}")
+        raise BadRequest(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
     whole = part == Region(0, 0, width, height)
-    canonical = "/".join(
-        (
-            "full" if whole else f"{part.x},{part.y},{part.width},{part.height}",
-            _canonical_size(columns, rows, part),
-            f"{'!' * mirrored}{degrees:.10f}".rstrip("0").rstrip("."),
-            f"{quality}.{format}",
-        )
-    )
-    return Request(part, columns, rows, mirrored, degrees, quality, format, canonical)
+    canonical_region = "full" if whole else f"{part.x},{part.y},{part.width},{part.height}"
+    canonical = f"{canonical_region}/{_canonical_size(columns, rows, part)}/{rotation}/{last}"
+    return ImageRequest(part, columns, rows, int(rotation), quality, format, canonical)
 
 
 def information(address: str, width: int, height: int) -> dict[str, Any]:
-    """What ``info.json`` says of an image.
+    """Build the ``info.json`` of an image.
 
     Args:
-        address: of the image, without ``/info.json``.
-        width: in pixels.
-        height: in pixels.
+        address: address of the image, without ``/info.json``.
+        width: width of the image in pixels.
+        height: height of the image in pixels.
 
     Example:
         >>> information("http://127.0.0.1/iiif/a", 768, 512)["tiles"]
@@ -144,18 +127,12 @@ def information(address: str, width: int, height: int) -> dict[str, Any]:
         "maxWidth": MAX_SIDE,
         "maxHeight": MAX_SIDE,
         "maxArea": MAX_AREA,
-        "sizes": [{"width": w, "height": h} for w, h in sizes if _allowed(w, h)],
+        "sizes": [{"width": w, "height": h} for w, h in sizes if _within_limits(w, h)],
         "tiles": [{"width": TILE, "scaleFactors": factors}],
         "preferredFormats": ["png"],
         "extraFormats": ["webp"],
         "extraQualities": ["color", "gray", "bitonal"],
-        "extraFeatures": [
-            "canonicalLinkHeader",
-            "mirroring",
-            "profileLinkHeader",
-            "rotationArbitrary",
-            "sizeUpscaling",
-        ],
+        "extraFeatures": ["canonicalLinkHeader", "profileLinkHeader", "sizeUpscaling"],
     }
 
 
@@ -165,111 +142,76 @@ def _region(text: str, width: int, height: int) -> Region:
     if text == "square":
         side = min(width, height)
         return Region((width - side) // 2, (height - side) // 2, side, side)
-    if found := re.fullmatch(",".join([_WHOLE] * 4), text, re.ASCII):
-        x, y, w, h = map(int, found.groups())
-    elif found := re.fullmatch("pct:" + ",".join([_NUMBER] * 4), text, re.ASCII):
-        left, top, share_x, share_y = (float(each) / 100 for each in found.groups())
+    if match := re.fullmatch(",".join([_WHOLE] * 4), text, re.ASCII):
+        x, y, w, h = map(int, match.groups())
+    elif match := re.fullmatch("pct:" + ",".join([_NUMBER] * 4), text, re.ASCII):
+        left, top, share_x, share_y = (float(number) / 100 for number in match.groups())
         x, y = round(left * width), round(top * height)
-        # A part of some per cent is never nothing, unless it is asked to be.
-        w, h = (max(share > 0, round(share * side)) for share, side in ((share_x, width), (share_y, height)))
+        # A positive percentage selects at least one pixel.
+        w, h = max(share_x > 0, round(share_x * width)), max(share_y > 0, round(share_y * height))
     else:
-        raise BadRequest(f"region {text!r} is not of the form full, square, x,y,w,h or pct:x,y,w,h")
+        raise BadRequest(f"region must be of the form full, square, x,y,w,h or pct:x,y,w,h, got {text!r}")
     w, h = min(w, width - x), min(h, height - y)
     if w < 1 or h < 1:
-        raise BadRequest(f"region {text!r} is empty, or lies outside of the {width} x {height} pixels")
+        raise BadRequest(f"region must contain at least one of the {width} x {height} pixels, got {text!r}")
     return Region(x, y, w, h)
 
 
 def _size(text: str, region: Region) -> tuple[int, int]:
-    grows, asked = text.startswith("^"), text.removeprefix("^")
-    if asked == "max":
-        limit = _largest(region)
-        scale = limit if grows else min(1.0, limit)
-        return _scaled(region, scale)
-    if found := re.fullmatch(f"{_WHOLE},", asked, re.ASCII):
-        columns = int(found[1])
-        rows = max(1, round(region.height * columns / region.width))
-    elif found := re.fullmatch(f",{_WHOLE}", asked, re.ASCII):
-        rows = int(found[1])
-        columns = max(1, round(region.width * rows / region.height))
-    elif found := re.fullmatch(f"{_WHOLE},{_WHOLE}", asked, re.ASCII):
-        columns, rows = int(found[1]), int(found[2])
-    elif found := re.fullmatch(f"pct:{_NUMBER}", asked, re.ASCII):
-        share = float(found[1]) / 100
-        if share == 0:
-            raise BadRequest(f"size {text!r} leaves nothing")
-        columns, rows = (max(1, round(share * side)) for side in (region.width, region.height))
-        if share > 1 and not grows:
-            raise _too_large(text, region)
-    elif found := re.fullmatch(f"!{_WHOLE},{_WHOLE}", asked, re.ASCII):
-        columns, rows = _confined(text, int(found[1]), int(found[2]), region, grows)
+    upscaling, form = text.startswith("^"), text.removeprefix("^")
+    match = re.fullmatch(f"{_WHOLE}?,{_WHOLE}?|pct:{_NUMBER}|!{_WHOLE},{_WHOLE}|max", form, re.ASCII)
+    if match is None or form == ",":
+        raise BadRequest(f"size must be max, w,  ,h  pct:n  w,h or !w,h, with or without ^, got {text!r}")
+    width, height, percentage, box_width, box_height = match.groups()
+    scale = 0.0
+    if width or height:
+        columns = int(width) if width else max(1, round(region.width * int(height) / region.height))
+        rows = int(height) if height else max(1, round(region.height * int(width) / region.width))
     else:
-        raise BadRequest(f"size {text!r} is not of the form max, w,  ,h  pct:n  w,h or !w,h, with or without ^")
+        if percentage:
+            scale = float(percentage) / 100
+        elif box_width:
+            scale = min(int(box_width) / region.width, int(box_height) / region.height)
+        else:
+            scale = _largest_scale(region) if upscaling else min(1.0, _largest_scale(region))
+        # The largest size within a box also respects the limits.
+        fitted = min(scale, _largest_scale(region)) if box_width else scale
+        columns, rows = _scaled(region, fitted) if scale else (0, 0)
     if columns < 1 or rows < 1:
-        raise BadRequest(f"size {text!r} leaves nothing")
-    if not grows and (columns > region.width or rows > region.height):
-        raise _too_large(text, region)
-    if not _allowed(columns, rows):
+        raise BadRequest(f"size must be at least one pixel, got {text!r}")
+    # For !w,h the specification returns the region unscaled; its official validator expects an error.
+    if not upscaling and (scale > 1 or columns > region.width or rows > region.height):
         raise BadRequest(
-            f"size {text!r} means {columns} x {rows} pixels; an answer has at most {MAX_AREA} of them, and "
-            f"{MAX_SIDE} a side"
+            f"size must not exceed the region of {region.width} x {region.height} pixels, got {text!r}; put ^ in "
+            "front to enlarge"
+        )
+    if not _within_limits(columns, rows):
+        raise BadRequest(
+            f"size must be at most {MAX_AREA} pixels and {MAX_SIDE} per side, got {text!r}, which is {columns} x "
+            f"{rows}"
         )
     return columns, rows
 
 
-def _confined(text: str, columns: int, rows: int, region: Region, grows: bool) -> tuple[int, int]:
-    """The largest size with the region's proportions in a box."""
-    if columns < 1 or rows < 1:
-        raise BadRequest(f"size {text!r} leaves nothing")
-    scale = min(columns / region.width, rows / region.height)
-    # The text of the protocol would have the region as it is here; its validator asks for an error.
-    if scale > 1 and not grows:
-        raise _too_large(text, region)
-    return _scaled(region, min(scale, _largest(region)))
-
-
 def _scaled(region: Region, scale: float) -> tuple[int, int]:
-    # A limit is never passed for the sake of rounding.
-    rounded = int if scale != 1 and scale == _largest(region) else round
+    # At the largest scale, rounding up would exceed a limit.
+    rounded = int if scale != 1 and scale == _largest_scale(region) else round
     return max(1, rounded(region.width * scale)), max(1, rounded(region.height * scale))
 
 
-def _largest(region: Region) -> float:
-    """What a region can be multiplied by before it passes a limit."""
+def _largest_scale(region: Region) -> float:
     by_area: float = (MAX_AREA / (region.width * region.height)) ** 0.5
     return min(by_area, MAX_SIDE / region.width, MAX_SIDE / region.height)
 
 
-def _allowed(columns: int, rows: int, most: int = MAX_AREA) -> bool:
-    return columns * rows <= most and max(columns, rows) <= MAX_SIDE
-
-
-def _too_large(text: str, region: Region) -> BadRequest:
-    return BadRequest(
-        f"size {text!r} is larger than the region, {region.width} x {region.height} pixels; put ^ before it"
-    )
+def _within_limits(columns: int, rows: int) -> bool:
+    return columns * rows <= MAX_AREA and max(columns, rows) <= MAX_SIDE
 
 
 def _canonical_size(columns: int, rows: int, region: Region) -> str:
-    grown = columns > region.width or rows > region.height
+    enlarged = columns > region.width or rows > region.height
     if (columns, rows) == _size("max", region):
         return "max"
-    if grown and (columns, rows) == _size("^max", region):
+    if enlarged and (columns, rows) == _size("^max", region):
         return "^max"
-    return f"{'^' * grown}{columns},{rows}"
-
-
-def _rotation(text: str) -> tuple[bool, float]:
-    found = re.fullmatch(f"(!?){_NUMBER}", text, re.ASCII)
-    if found is None or not 0 <= float(found[2]) <= 360:
-        raise BadRequest(f"rotation {text!r} is not a number of degrees from 0 to 360, with or without !")
-    # As many places as the canonical form writes: what is written alike is answered alike.
-    return found[1] == "!", round(float(found[2]), 10) % 360
-
-
-def _frame(columns: int, rows: int, degrees: float) -> tuple[int, int]:
-    """Sides of the frame that holds a turned image, and no less than it will have."""
-    if degrees % 90 == 0:
-        return columns, rows
-    c, s = abs(cos(radians(degrees))), abs(sin(radians(degrees)))
-    return ceil(columns * c + rows * s) + 1, ceil(columns * s + rows * c) + 1
+    return f"{'^' * enlarged}{columns},{rows}"

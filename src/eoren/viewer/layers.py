@@ -1,144 +1,133 @@
-"""Layers as images of 8 bits, at any zoom.
+"""Drawing a region of a layer as 8-bit pixels, at any zoom.
 
-Where the answer has more pixels than the image, a field is asked at the centres of the answer's pixels; where it
-has fewer, at several points of each, whose mean is shown.
+A drawn pixel no larger than an image pixel shows the field at its centre; a larger one shows the mean of several
+points.
 """
 
-from collections.abc import Callable
 from math import ceil
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from eoren.cancellation import CancelToken
 from eoren.viewer.catalog import FieldEntry, View
 from eoren.viewer.iiif import Region
-from eoren.visualization.colormaps import color_channels, direction_picture, error_map, error_picture
-from eoren.visualization.derivatives import laplacian_picture, magnitude_picture
+from eoren.visualization.colormaps import color_channels, direction_image, error_image, error_map, quantize_8bit
+from eoren.visualization.derivatives import laplacian_image, magnitude_image
 
-Pixels = Float[np.ndarray, "height width channels"]
+Pixels = UInt8[np.ndarray, "height width channels"]
 Box = tuple[float, float, float, float]
 
-# Points of an answer's pixel along each side, at most: in an image of gigapixels means over all would take minutes,
+# Largest number of points per drawn pixel and side: means over all points of a gigapixel image would take minutes,
 # and derivatives take three times as long as colours.
-_MOST = 3
-_MOST_SLOPES = 2
+_MAX_COLOR_POINTS = 3
+_MAX_DERIVATIVE_POINTS = 2
 _POINTS_AT_ONCE = 1 << 18
-# Intensity per pixel that is as light as it gets, and the error that is pale yellow.
-_DIRECTION_FULL = 0.25
-_ERROR_FULL = 0.05
+# Gradient magnitude (intensity per pixel) shown at full lightness, and error shown in pale yellow.
+_FULL_GRADIENT = 0.25
+_FULL_ERROR = 0.05
 
 
-def draw(
-    view: View, region: Region, width: int, height: int, *, go_on: Callable[[], None] = lambda: None
-) -> UInt8[np.ndarray, "height width channels"]:
-    """Part of a layer.
+def draw(view: View, region: Region, width: int, height: int, *, token: CancelToken | None = None) -> Pixels:
+    """Draw part of a layer.
 
     Args:
-        view: what to draw.
-        region: of it, in its own (magnified) pixels.
-        width: of the answer, in pixels.
-        height: of the answer, in pixels.
-        go_on: called before every strip of rows; it may raise to end the drawing.
+        view: layer to draw.
+        region: part of it, in pixels of the magnified layer.
+        width: width of the drawing in pixels.
+        height: height of the drawing in pixels.
+        token: checked before every strip of rows.
+
+    Raises:
+        Cancelled: the token was cancelled.
     """
-    box = (
-        region.x / view.width,
-        region.y / view.height,
-        (region.x + region.width) / view.width,
-        (region.y + region.height) / view.height,
-    )
+    token = token or CancelToken()
+    right, bottom = region.x + region.width, region.y + region.height
+    box = (region.x / view.size[0], region.y / view.size[1], right / view.size[0], bottom / view.size[1])
     if view.layer.name == "original":
-        return _resized(view.exhibit.samples, _in_pixels(view.exhibit, box), width, height)
+        return _resize(view.entry.image_8bit, _in_pixels(view.entry, box), width, height)
     if view.layer.name == "difference":
-        return _difference(view.exhibit, box, width, height, go_on)
-    across, down = view.exhibit.field.size
-    shares = (box[2] - box[0]) * across / width, (box[3] - box[1]) * down / height
-    slopes = view.layer.name in ("gradient", "direction", "laplacian")
-    fine = min(_MOST_SLOPES if slopes else _MOST, max(1, ceil(max(shares) - 1e-9)))
-    strip = max(1, _POINTS_AT_ONCE // (width * fine * fine))
-    parts = []
+        return _draw_difference(view.entry, box, width, height, token)
+    image_width, image_height = view.entry.field.size
+    pixels_per_point = max((box[2] - box[0]) * image_width / width, (box[3] - box[1]) * image_height / height)
+    is_derivative = view.layer.name in ("gradient", "direction", "laplacian")
+    most = _MAX_DERIVATIVE_POINTS if is_derivative else _MAX_COLOR_POINTS
+    factor = min(most, max(1, ceil(pixels_per_point - 1e-9)))
+    strip = max(1, _POINTS_AT_ONCE // (width * factor * factor))
+    strips = []
     for top in range(0, height, strip):
-        go_on()
-        rows = slice(top * fine, min(height, top + strip) * fine)
-        sampled = _sampled(view, box, width * fine, height * fine, rows)
-        if view.layer.name == "direction":  # that of the mean, as hues have none
-            shown = direction_picture(_means(sampled, fine), _DIRECTION_FULL)
+        token.raise_if_cancelled()
+        rows = slice(top * factor, min(height, top + strip) * factor)
+        samples = _sample(view, box, width * factor, height * factor, rows)
+        if view.layer.name == "direction":  # hues have no mean, gradients have
+            pixels = direction_image(_reduce(samples, factor), _FULL_GRADIENT)
         else:
-            shown = _means(sampled.clip(0, 1), fine)
-        parts.append(_bits(shown))
-    return np.concatenate(parts)
+            pixels = _reduce(samples.clip(0, 1), factor)
+        strips.append(quantize_8bit(pixels))
+    return np.concatenate(strips)
 
 
-def _sampled(
+def _sample(
     view: View, box: Box, width: int, height: int, rows: slice
 ) -> Float[np.ndarray, "height width channels *axes"]:
-    """Some rows of a grid, as an image in [0, 1]; for its direction, the gradient itself."""
-    exhibit = view.exhibit
-    across, down = exhibit.field.size
-    if view.layer.name == "spline":
-        x0, y0, x1, y1 = _in_pixels(exhibit, box)
+    """Sample a layer on some rows of a grid: as an image in [0, 1], or for its direction as the gradient itself."""
+    entry, layer = view.entry, view.layer.name
+    if layer == "spline":
+        x0, y0, x1, y1 = _in_pixels(entry, box)
         x = x0 + (np.arange(width) + 0.5) * ((x1 - x0) / width) - 0.5
         y = y0 + (np.arange(height)[rows] + 0.5) * ((y1 - y0) / height) - 0.5
-        return exhibit.spline(y, x)
-    sides = (float(across), float(down))
-    if view.layer.name == "color":
-        return exhibit.field.sample(width, height, "color", region=box, rows=rows)[0]
-    if view.layer.name == "laplacian":
-        laplacian = exhibit.field.sample(width, height, "laplacian", region=box, rows=rows, extent=sides)[0]
-        return laplacian_picture(laplacian[:, :, color_channels(laplacian)])
-    gradient = exhibit.field.sample(width, height, "gradient", region=box, rows=rows, extent=sides)[0]
-    return magnitude_picture(gradient) if view.layer.name == "gradient" else gradient
+        return entry.spline(y, x)
+    if layer == "color":
+        return entry.field.sample(width, height, "color", region=box, rows=rows)[0]
+    quantity: Show = "laplacian" if layer == "laplacian" else "gradient"
+    per_pixel = (float(entry.field.size[0]), float(entry.field.size[1]))
+    values = entry.field.sample(width, height, quantity, region=box, rows=rows, extent=per_pixel)[0]
+    if layer == "laplacian":
+        return laplacian_image(values[:, :, color_channels(values)])
+    return magnitude_image(values) if layer == "gradient" else values
 
 
-def _difference(
-    exhibit: FieldEntry, box: Box, width: int, height: int, go_on: Callable[[], None]
-) -> UInt8[np.ndarray, "height width channels"]:
-    """The error at the centres of the pixels, or of every so many-th, and no finer than that."""
-    across, down = exhibit.field.size
-    x0, y0, x1, y1 = _in_pixels(exhibit, box)
-    step = max(1, int(min((x1 - x0) / width, (y1 - y0) / height) / _MOST))
+def _draw_difference(entry: FieldEntry, box: Box, width: int, height: int, token: CancelToken) -> Pixels:
+    """Draw the error at the pixel centres: of every pixel, or of every n-th where drawn pixels cover many."""
+    image_width, image_height = entry.field.size
+    x0, y0, x1, y1 = _in_pixels(entry, box)
+    step = max(1, int(min((x1 - x0) / width, (y1 - y0) / height) / _MAX_COLOR_POINTS))
     left, top = int(x0), int(y0)
-    columns, rows = ceil((min(ceil(x1), across) - left) / step), ceil((min(ceil(y1), down) - top) / step)
-    corner = (left + 0.5 - step / 2, top + 0.5 - step / 2)
-    grid = (
-        corner[0] / across,
-        corner[1] / down,
-        (corner[0] + step * columns) / across,
-        (corner[1] + step * rows) / down,
-    )
-    targets = exhibit.targets[top : top + step * rows : step, left : left + step * columns : step]
-    parts = []
+    columns = ceil((min(ceil(x1), image_width) - left) / step)
+    rows = ceil((min(ceil(y1), image_height) - top) / step)
+    # Positions of a cell's corner and centre differ by half a step, those of a pixel by half a pixel.
+    x, y = left + 0.5 - step / 2, top + 0.5 - step / 2
+    right, bottom = x + step * columns, y + step * rows
+    grid = (x / image_width, y / image_height, right / image_width, bottom / image_height)
+    expected = entry.expected_colors[top : top + step * rows : step, left : left + step * columns : step]
+    strips = []
     strip = max(1, _POINTS_AT_ONCE // columns)
     for first in range(0, rows, strip):
-        go_on()
-        lines = slice(first, min(rows, first + strip))
-        said = exhibit.field.sample(columns, rows, "color", region=grid, rows=lines)[0]
-        parts.append(_bits(error_picture(error_map(said, targets[lines]), _ERROR_FULL)))
-    around = ((x0 - left) / step, (y0 - top) / step, (x1 - left) / step, (y1 - top) / step)
-    within = (*around[:2], min(around[2], columns), min(around[3], rows))
-    return _resized(Image.fromarray(np.concatenate(parts)), within, width, height)
+        token.raise_if_cancelled()
+        part = slice(first, min(rows, first + strip))
+        color = entry.field.sample(columns, rows, "color", region=grid, rows=part)[0]
+        strips.append(quantize_8bit(error_image(error_map(color, expected[part]), _FULL_ERROR)))
+    crop = ((x0 - left) / step, (y0 - top) / step, min((x1 - left) / step, columns), min((y1 - top) / step, rows))
+    return _resize(Image.fromarray(np.concatenate(strips)), crop, width, height)
 
 
-def _resized(image: Image.Image, box: Box, width: int, height: int) -> UInt8[np.ndarray, "height width channels"]:
-    """Pixels as squares where they are enlarged, means over them where they are reduced."""
-    found = np.asarray(image.resize((width, height), Image.Resampling.BOX, box=box))
-    return found[..., None] if found.ndim == 2 else found
+def _resize(image: Image.Image, box: Box, width: int, height: int) -> Pixels:
+    """Enlarge pixels to squares, or reduce them to means over areas."""
+    pixels = np.asarray(image.resize((width, height), Image.Resampling.BOX, box=box))
+    return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def _in_pixels(exhibit: FieldEntry, box: Box) -> Box:
-    across, down = exhibit.field.size
-    return box[0] * across, box[1] * down, min(box[2] * across, across), min(box[3] * down, down)
+def _in_pixels(entry: FieldEntry, box: Box) -> Box:
+    width, height = entry.field.size
+    return box[0] * width, box[1] * height, min(box[2] * width, width), min(box[3] * height, height)
 
 
-def _means(
-    sampled: Float[np.ndarray, "height width channels *axes"], fine: int
+def _reduce(
+    samples: Float[np.ndarray, "height width channels *axes"], factor: int
 ) -> Float[np.ndarray, "rows columns channels *axes"]:
-    """Over squares of so many points a side."""
-    if fine == 1:
-        return sampled
-    rows, columns, *rest = sampled.shape
-    return np.asarray(sampled.reshape(rows // fine, fine, columns // fine, fine, *rest).mean((1, 3)))
-
-
-def _bits(pixels: Pixels) -> UInt8[np.ndarray, "height width channels"]:
-    return np.floor(pixels.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+    """Average over squares of ``factor`` x ``factor`` samples."""
+    if factor == 1:
+        return samples
+    rows, columns, *rest = samples.shape
+    return np.asarray(samples.reshape(rows // factor, factor, columns // factor, factor, *rest).mean((1, 3)))

@@ -1,174 +1,160 @@
-"""A fit while it runs: the field as it stands every now and then, curves, and which tiles are at work.
+"""Progress of a running fit for the page: the current field, curves of PSNR, and the tiles being trained.
 
-A fit does nothing for those who watch but hand a copy of its networks over, a millisecond's work. Images are made
-of that by the same code as those of any field, when a page asks for them, and the next copy waits until what the last
-one cost is a hundredth of the time that went by. A fit gains less and less in a second, so looks become rarer too, as
-each costs the browser a tenth of a second of a core. If nobody looks, nothing is made.
+The fit hands over a copy of its networks, which takes about a millisecond; drawing it is the work of the server's
+threads. Copies are made only while a page polls, and rarely enough that drawing them takes at most a hundredth of the
+time. As a fit improves more and more slowly, polls become less frequent too: each costs the browser a tenth of a
+second of a core.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from secrets import token_hex
 from threading import Lock
 from time import monotonic
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from eoren.evaluation.metrics import finite
 from eoren.field.field import Field
 from eoren.training.loop import FitLoop, Progress
-from eoren.viewer.catalog import FieldCatalog, FieldEntry
+from eoren.viewer.catalog import FieldCatalog, FieldEntry, Pixels
 from eoren.visualization.plots import Axis, Line, plot
 
-# Seconds between two looks: a tenth of how long the fit has gone on, within these.
-_SOONEST, _LATEST = 2.0, 6.0
-# A copy is no sooner than so many times what the last one cost.
-_RARELY = 100
-# A page that has not asked for so many seconds is not there; hidden ones ask half as often.
-_GONE = 2.5 * _LATEST
-_TILES_EVERY = 0.1
-_CURVE_EVERY = 0.5
-_MOST_POINTS = 240
+# Seconds between two polls of a page: a tenth of the fit's duration so far, within these bounds.
+_SHORTEST_INTERVAL, _LONGEST_INTERVAL = 2.0, 6.0
+# The next copy waits for this multiple of the time that copying and drawing the last one took.
+_COST_FACTOR = 100
+# A page that has not polled for so many seconds counts as closed; hidden pages poll half as often.
+_PAGE_TIMEOUT = 2.5 * _LONGEST_INTERVAL
+_ACTIVITY_INTERVAL = 0.1
+_CURVE_INTERVAL = 0.5
+_MAX_CURVE_POINTS = 240
 
 
-class Live:
-    """What a page can know of a fit. One thread fits and calls :meth:`watch`, others ask :meth:`standing`.
+class LiveFit:
+    """State of a running fit. The fit's thread calls :meth:`watch`, the server's threads call :meth:`status`.
 
     Args:
-        gallery: where the field is on show.
-        title: of the exhibit.
-        picture: ``(H, W, C)`` that is fitted.
-        drawn: seconds that drawing has taken so far.
+        catalog: catalog that displays the field.
+        title: title of the entry.
+        image: ``(H, W, C)`` that is fitted.
+        render_seconds: returns the time spent on drawing so far, in seconds.
     """
 
-    def __init__(
-        self,
-        gallery: FieldCatalog,
-        title: str,
-        picture: Float[np.ndarray, "height width channels"],
-        drawn: Callable[[], float],
-    ) -> None:
-        """Nothing is known yet."""
-        self._gallery, self._title, self._picture, self._drawn = gallery, title, picture, drawn
+    def __init__(self, catalog: FieldCatalog, title: str, image: Pixels, render_seconds: Callable[[], float]) -> None:
+        self._catalog, self._title, self._image, self._render_seconds = catalog, title, image, render_seconds
         self._lock = Lock()
-        self._shown: list[FieldEntry] = []
+        self._entries: list[FieldEntry] = []
         self._version = 0
-        self._token = token_hex(8)  # browsers keep what they saw of the fit before at this address
+        self._digest = token_hex(8)  # browsers cache tiles of earlier fits under the same addresses
         self._progress = Progress()
         self._curve: list[Progress] = []
         self._ended: str | None = None
         self._boxes: list[list[int]] = []
-        self._busy = np.zeros(0)
-        self._asked = -_GONE
-        self._copied = self._looked = -_LATEST
-        self._cost = self._drawn_before = 0.0
+        self._activity = np.zeros(0)
+        self._polled = -_PAGE_TIMEOUT
+        self._copied = self._recorded = -_LONGEST_INTERVAL
+        self._copy_seconds = self._render_seconds_at_copy = 0.0
 
     def watch(self, progress: Progress) -> None:
-        """Take note of where a fit stands. To be called from within its ``watch``."""
+        """Record the progress of the fit; to be called from its ``watch`` callback."""
         now, run = monotonic(), progress.run
-        if run is None or now - self._looked < _TILES_EVERY:
+        if run is None or now - self._recorded < _ACTIVITY_INTERVAL:
             return
-        self._looked = now
+        self._recorded = now
         with self._lock:
-            self._note(progress, run)
-        if progress.steps and self._due(now):
+            self._record(progress, run)
+        if progress.steps and self._copy_is_due(now):
             field = run.field().to("cpu")
-            self._copied, self._drawn_before = monotonic(), self._drawn()
-            self._cost = self._copied - now
-            self._show(field)
+            self._copied, self._render_seconds_at_copy = monotonic(), self._render_seconds()
+            self._copy_seconds = self._copied - now
+            self._display(field)
 
-    def finish(self, field: Field | None, ended: str) -> None:
-        """The fit is over.
-
-        Args:
-            field: that came of it; none if there is none.
-            ended: how.
-        """
-        if field is not None:
-            self._show(field.to("cpu"))
+    def finish(self, field: Field, ended: str) -> None:
+        """Record the fitted field and why the fit ended: ``budget``, ``target`` or ``interrupted``."""
+        self._display(field.to("cpu"))
         with self._lock:
             self._ended = ended
 
-    def standing(self) -> dict[str, Any]:
-        """What a page shows beside the image, as JSON; it counts as somebody looking."""
+    def status(self) -> dict[str, Any]:
+        """Return the state of the fit for the page, as JSON. The call counts as a poll of the page."""
         with self._lock:
-            self._asked = monotonic()
+            self._polled = monotonic()
             progress = self._progress
-            numbers = {"psnr": progress.psnr, "gradient_psnr": progress.gradient_psnr}
+            psnrs = {"psnr": progress.psnr, "gradient_psnr": progress.gradient_psnr}
             return {
-                "exhibit": self._shown[-1].name if self._shown else None,
+                "entry": self._entries[-1].name if self._entries else None,
                 "ended": self._ended,
                 "steps": progress.steps,
                 "seconds": progress.seconds,
                 "seconds_left": progress.seconds_left,
-                "again": _again(progress),
+                "poll_after": _seconds_to_next_poll(progress),
                 "done": progress.done,
-                **finite({name: value for name, value in numbers.items() if value is not None}),
+                **finite({name: value for name, value in psnrs.items() if value is not None}),
                 "tiles": self._boxes,
-                "busy": self._busy.round(2).tolist(),
-                "curves": _curves(self._curve),
+                "activity": self._activity.round(2).tolist(),
+                "curves": _plot_curves(self._curve),
             }
 
-    def _note(self, progress: Progress, run: FitLoop) -> None:
+    def _record(self, progress: Progress, run: FitLoop) -> None:
         if not self._boxes:
             self._boxes = run.tiling.boxes.tolist()
-            self._busy = np.zeros(len(self._boxes))
+            self._activity = np.zeros(len(self._boxes))
         awake = run.awake() if progress.steps else np.zeros(len(self._boxes), bool)
-        self._busy += 0.2 * (awake - self._busy)
-        self._progress = known = Progress(
-            progress.steps, progress.seconds, progress.done, progress.psnr, progress.gradient_psnr
-        )
-        if not self._curve or known.seconds - self._curve[-1].seconds >= _CURVE_EVERY:
-            self._curve.append(known)
-            if len(self._curve) > 2 * _MOST_POINTS:
+        self._activity += 0.2 * (awake - self._activity)
+        self._progress = replace(progress, run=None)
+        if not self._curve or progress.seconds - self._curve[-1].seconds >= _CURVE_INTERVAL:
+            self._curve.append(self._progress)
+            if len(self._curve) > 2 * _MAX_CURVE_POINTS:
                 del self._curve[1::2]
 
-    def _due(self, now: float) -> bool:
+    def _copy_is_due(self, now: float) -> bool:
         with self._lock:
-            looking = now - self._asked < _GONE
-        spent = self._cost + self._drawn() - self._drawn_before
-        return looking and now - self._copied >= max(_rhythm(self._progress), _RARELY * spent)
+            page_is_open = now - self._polled < _PAGE_TIMEOUT
+        cost = self._copy_seconds + self._render_seconds() - self._render_seconds_at_copy
+        return page_is_open and now - self._copied >= max(_interval(self._progress), _COST_FACTOR * cost)
 
-    def _show(self, field: Field) -> None:
+    def _display(self, field: Field) -> None:
         self._version += 1
-
-        def make(name: str) -> FieldEntry:
-            return FieldEntry(name, self._title, field, f"{self._token} {self._version}", self._picture)
-
-        shown = self._gallery.show(f"{self._title}-{self._version}", make)
+        entry = self._catalog.add(
+            self._title,
+            field,
+            digest=f"{self._digest} {self._version}",
+            image=self._image,
+            name=f"{self._title}-{self._version}",
+        )
         with self._lock:
-            self._shown.append(shown)
-            # A page that asks for the one before is just about to hear of the new one.
-            old = self._shown[:-2]
-            del self._shown[:-2]
-        for exhibit in old:
-            self._gallery.remove(exhibit)
+            self._entries.append(entry)
+            # A page may still request tiles of the last entry, until its next poll.
+            outdated, self._entries = self._entries[:-2], self._entries[-2:]
+        for entry in outdated:
+            self._catalog.remove(entry)
 
 
-def _rhythm(progress: Progress) -> float:
-    """Seconds from one look at a fit to the next."""
-    return min(max(_SOONEST, progress.seconds / 10), _LATEST)
+def _interval(progress: Progress) -> float:
+    """Seconds between two polls."""
+    return min(max(_SHORTEST_INTERVAL, progress.seconds / 10), _LONGEST_INTERVAL)
 
 
-def _again(progress: Progress) -> float:
-    """Seconds until a page should ask again: none misses a fit's end by long."""
+def _seconds_to_next_poll(progress: Progress) -> float:
+    """Like :func:`_interval`, but soon after the expected end of the fit."""
     if progress.done >= 1:
-        return _SOONEST
+        return _SHORTEST_INTERVAL
     left = progress.seconds_left
-    return _rhythm(progress) if left is None else min(_rhythm(progress), max(_SOONEST, left))
+    return _interval(progress) if left is None else min(_interval(progress), max(_SHORTEST_INTERVAL, left))
 
 
-def _curves(history: list[Progress]) -> str:
+def _plot_curves(history: list[Progress]) -> str:
     """PSNR over time as SVG."""
     lines = []
-    for style in ("psnr", "gradient_psnr"):
-        points = [(each.seconds, getattr(each, style)) for each in history if getattr(each, style) is not None]
+    for name in ("psnr", "gradient_psnr"):
+        points = [(moment.seconds, getattr(moment, name)) for moment in history if getattr(moment, name) is not None]
         if len(points) > 1:
-            lines.append(Line(style, [second for second, _ in points], [value for _, value in points]))
+            lines.append(Line(name, [seconds for seconds, _ in points], [psnr for _, psnr in points]))
     if not lines:
         return ""
-    x = Axis.covering("seconds", [value for line in lines for value in line.x])
-    y = Axis.covering("PSNR (dB)", [value for line in lines for value in line.y])
+    x = Axis.covering("seconds", [seconds for line in lines for seconds in line.x])
+    y = Axis.covering("PSNR (dB)", [psnr for line in lines for psnr in line.y])
     last = ", ".join(f"{line.style.replace('_psnr', '')} {line.y[-1]:.1f} dB" for line in lines)
-    return plot(lines, x, y, description=f"PSNR over time; at last {last}")
+    return plot(lines, x, y, description=f"PSNR over time; latest: {last}")

@@ -1,144 +1,133 @@
-"""Answers that are worth keeping, within a limit of memory, each made once however many ask for it at a time."""
+"""In-memory cache of encoded tiles that draws each tile once, however many clients request it."""
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from threading import Event
 from time import perf_counter
 
-Wanted = Callable[[], Awaitable[bool]]
-Make = Callable[[Callable[[], None]], bytes]
+from eoren.cancellation import Cancelled, CancelToken
 
-# Drawing uses every core by itself; a second drawer keeps small requests from waiting for one large.
-_DRAWERS = 2
-# Seconds between two looks whether somebody still waits for what is being drawn.
-_LOOK = 0.25
+IsConnected = Callable[[], Awaitable[bool]]
+Render = Callable[[CancelToken], bytes]
 
-
-class Abandoned(Exception):
-    """Whoever asked has gone before it was done, or the server ends."""
+# Drawing uses every core by itself; a second thread keeps small requests from waiting for one large request.
+_THREADS = 2
+# Seconds between two checks whether a client still waits for the tile being drawn.
+_POLL_SECONDS = 0.25
 
 
 @dataclass
 class _Job:
-    done: "asyncio.Future[bytes]"
-    asked: list[Wanted] = field(default_factory=list)
-    given_up: Event = field(default_factory=Event)
+    """A tile being drawn, and the clients that wait for it."""
 
-    async def wanted(self) -> bool:
-        """Whether anybody who asked still waits."""
-        return any([await each() for each in self.asked])
+    token: CancelToken
+    clients: list[IsConnected] = field(default_factory=list)
+    task: "asyncio.Task[bytes]" = field(init=False)
+
+    async def is_wanted(self) -> bool:
+        return any([await is_connected() for is_connected in self.clients])
 
 
-class Tiles:
-    """A cache that forgets what has not been asked for longest.
+class TileCache:
+    """Least-recently-used cache of encoded tiles.
 
-    All but ``seconds``, ``stop`` and ``close`` belong to one event loop.
+    All members but ``render_seconds``, ``stop`` and ``close`` belong to one event loop.
 
     Args:
-        limit: of the memory for all answers together, in bytes.
-        alone: one thread draws an answer, instead of all. Threads of PyTorch's that two parts of a program call up
-            wait for each other less keenly ever after (OpenMP): each parallel operation of a fit then takes some
-            25 us more.
+        max_bytes: memory limit for all cached tiles together.
+        single_threaded: draw each tile on one thread instead of all. For use beside a fit: OpenMP threads that two
+            parts of a program start wait less actively for each other ever after, and each parallel operation of
+            the fit takes some 25 us longer.
+
+    Attributes:
+        render_seconds: time spent on drawing so far; never decreases.
+        bytes: size of all cached tiles together.
     """
 
-    def __init__(self, limit: int, *, alone: bool = False) -> None:
-        """Nothing is kept yet."""
-        self.seconds = 0.0
-        """Spent in drawing so far. Grows only."""
+    def __init__(self, max_bytes: int = 256 << 20, *, single_threaded: bool = False) -> None:
+        self.render_seconds = 0.0
         self.bytes = 0
-        """Of the answers that are kept."""
-        self._limit = limit
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._max_bytes = max_bytes
+        self._tiles: OrderedDict[str, bytes] = OrderedDict()
         self._jobs: dict[str, _Job] = {}
-        self._drawers = ThreadPoolExecutor(_DRAWERS, "eoren-tiles", initializer=_draw_alone if alone else None)
-        self._turn = asyncio.Semaphore(_DRAWERS)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._stopped = Event()
+        self._threads = ThreadPoolExecutor(
+            _THREADS, "eoren-tiles", initializer=_limit_threads if single_threaded else None
+        )
+        self._free_threads = asyncio.Semaphore(_THREADS)
+        self._session = CancelToken()
 
-    async def get(self, key: str, make: Make, wanted: Wanted) -> bytes:
-        """An answer, kept or made.
+    async def get(self, key: str, render: Render, is_connected: IsConnected) -> bytes:
+        """Return a cached tile, or draw it.
 
         Args:
-            key: that no other answer has.
-            make: makes the answer; called in a thread, with what it is to call every now and then, and which
-                raises Abandoned when nobody waits any more.
-            wanted: says whether whoever asks still waits.
+            key: unique key of the tile.
+            render: function that draws and encodes the tile; called in another thread with a token that is
+                cancelled once every client has disconnected.
+            is_connected: tells whether the client of this request still waits.
 
         Raises:
-            Abandoned: none of those who asked waits any more.
+            Cancelled: every client of the tile has disconnected, or the cache was stopped.
         """
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
+        if key in self._tiles:
+            self._tiles.move_to_end(key)
+            return self._tiles[key]
         job = self._jobs.get(key)
         if job is None:
-            job = self._jobs[key] = _Job(asyncio.get_running_loop().create_future())
-            # An error that nobody waits for any more is nobody's.
-            job.done.add_done_callback(lambda done: done.cancelled() or done.exception())
-            task = asyncio.create_task(self._work(key, job, make))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        job.asked.append(wanted)
-        return await asyncio.shield(job.done)
+            job = self._jobs[key] = _Job(CancelToken(self._session))
+            job.task = asyncio.create_task(self._run(key, job, render))
+            # Without a client left, nothing else retrieves the exception, and asyncio would log it.
+            job.task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        job.clients.append(is_connected)
+        return await asyncio.shield(job.task)
 
     def stop(self) -> None:
-        """Give up what is being drawn; nothing is drawn any more."""
-        self._stopped.set()
+        """Cancel all drawing, now and from now on."""
+        self._session.cancel()
 
     @property
     def stopped(self) -> bool:
-        """Whether it was stopped."""
-        return self._stopped.is_set()
+        """Whether the cache was stopped."""
+        return self._session.is_cancelled()
 
     def close(self) -> None:
-        """End the threads, once they have noticed."""
+        """Stop, and wait for the threads to end."""
         self.stop()
-        self._drawers.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=True, cancel_futures=True)
 
-    async def _work(self, key: str, job: _Job, make: Make) -> None:
-        def go_on() -> None:
-            if job.given_up.is_set() or self.stopped:
-                raise Abandoned
-
+    async def _run(self, key: str, job: _Job, render: Render) -> bytes:
         try:
-            async with self._turn:
-                # Who pans fast leaves requests behind that nobody waits for.
-                if self.stopped or not await job.wanted():
-                    raise Abandoned
-                loop = asyncio.get_running_loop()
-                drawing = loop.run_in_executor(self._drawers, _timed, lambda: make(go_on))
-                while not (await asyncio.wait([drawing], timeout=_LOOK))[0]:
-                    if not await job.wanted():
-                        job.given_up.set()
-                made, seconds = await drawing
-            self.seconds += seconds
-            self._keep(key, made)
-            job.done.set_result(made)
-        except BaseException as error:
-            job.done.set_exception(error)
-            if not isinstance(error, Exception):
-                raise
+            async with self._free_threads:
+                # A client that pans fast leaves requests behind for which it no longer waits.
+                if self.stopped or not await job.is_wanted():
+                    raise Cancelled
+                rendering = asyncio.get_running_loop().run_in_executor(self._threads, _timed, render, job.token)
+                while not (await asyncio.wait([rendering], timeout=_POLL_SECONDS))[0]:
+                    if not await job.is_wanted():
+                        job.token.cancel()
+                tile, seconds = await rendering
+            self.render_seconds += seconds
+            self._store(key, tile)
+            return tile
         finally:
             del self._jobs[key]
 
-    def _keep(self, key: str, made: bytes) -> None:
-        if len(made) > self._limit // 4:  # would push out too much else
+    def _store(self, key: str, tile: bytes) -> None:
+        if len(tile) > self._max_bytes // 4:  # would evict too many others
             return
-        self._kept[key] = made
-        self.bytes += len(made)
-        while self.bytes > self._limit:
-            self.bytes -= len(self._kept.popitem(last=False)[1])
+        self._tiles[key] = tile
+        self.bytes += len(tile)
+        while self.bytes > self._max_bytes:
+            self.bytes -= len(self._tiles.popitem(last=False)[1])
 
 
-def _draw_alone() -> None:
+def _limit_threads() -> None:
     import torch
 
-    torch.set_num_threads(1)  # of this thread, and of those that begin after it
+    torch.set_num_threads(1)  # of this thread, and of threads started later
 
 
-def _timed(make: Callable[[], bytes]) -> tuple[bytes, float]:
+def _timed(render: Render, token: CancelToken) -> tuple[bytes, float]:
     start = perf_counter()
-    return make(), perf_counter() - start
+    return render(token), perf_counter() - start

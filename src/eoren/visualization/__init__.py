@@ -1,6 +1,7 @@
-"""How numbers become images that people can look at.
+"""Derivatives, errors and curves as images for people to look at.
 
-derivatives.py  gradients and Laplacians on scales that do not change with the image, as images and files
-maps.py         derivatives and errors as colours, on scales that several images share
-svg.py          curves
+derivatives  gradients and Laplacians as images on fixed scales, and as files
+colormaps    gradient directions and errors as colours, on scales that several images can share
+resampling   enlarging and reducing images
+plots        line plots as inline SVG
 """

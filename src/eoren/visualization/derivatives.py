@@ -1,7 +1,7 @@
-"""Derivatives as files and as images people can look at, on scales that do not change with the image.
+"""Gradients and Laplacians as images and files, on scales that do not depend on the image.
 
-A scale fitted to each image's extremes would hide that a derivative is too small: the very error that Gradient
-with Magnitude Adjustment mends.
+A scale fitted to the extremes of each image would hide derivatives that are too small, which is the very error that
+Gradient with Magnitude Adjustment corrects.
 """
 
 from pathlib import Path
@@ -9,19 +9,18 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from eoren.field.field import Field, Show
+from eoren.field.field import Field
+from eoren.field.representation import Quantity
 from eoren.image.writers import write_rows
 
-# White, and for the Laplacian black or white around a mid gray, in intensity per source pixel (squared).
+# White for the gradient; black and white around mid gray for the Laplacian. Intensity per source pixel (squared).
 _GRADIENT_WHITE = 0.5
 _LAPLACIAN_WHITE = 0.5
 _STRIP = 256
 
 
-def magnitude_picture(
-    gradient: Float[np.ndarray, "height width channels 2"],
-) -> Float[np.ndarray, "height width 1"]:
-    """The gradient's magnitude as gray.
+def magnitude_image(gradient: Float[np.ndarray, "height width channels 2"]) -> Float[np.ndarray, "height width 1"]:
+    """Show the magnitude of a gradient in gray.
 
     Args:
         gradient: intensity per pixel.
@@ -34,10 +33,10 @@ def magnitude_picture(
     return magnitude
 
 
-def laplacian_picture(
+def laplacian_image(
     laplacian: Float[np.ndarray, "height width channels"],
 ) -> Float[np.ndarray, "height width channels"]:
-    """The Laplacian around mid gray.
+    """Show a Laplacian around mid gray.
 
     Args:
         laplacian: intensity per pixel squared.
@@ -51,24 +50,24 @@ def laplacian_picture(
 def write_gradient(
     path: Path, gradient: Float[np.ndarray, "height width channels 2"], *, per_pixel: bool = False
 ) -> None:
-    """Write a gradient: ``.npy`` ``(H, W, C, 2)`` and float ``.tiff`` ``(H, W, 2C)`` as it is, else its magnitude.
+    """Write a gradient: values as ``.npy`` ``(H, W, C, 2)`` or float ``.tiff`` ``(H, W, 2C)``, else its magnitude.
 
     Args:
-        path: the suffix chooses the format.
+        path: output file; the suffix chooses the format.
         gradient: intensity per unit-square side, or per pixel.
-        per_pixel: which of the two it is.
+        per_pixel: whether the gradient is per pixel.
 
     Raises:
-        EorenError: an unknown format, or a place that cannot be written to.
+        EorenError: the format is unknown, or the file cannot be written.
     """
     height, width, channels, _ = gradient.shape
     size = np.array([1, 1] if per_pixel else [width, height], gradient.dtype)
     strips = (gradient[top : top + _STRIP] for top in range(0, height, _STRIP))
-    if holds_numbers(path):
+    if holds_values(path):
         write_rows(path, strips, height=height, width=width, channels=(channels, 2), bit_depth=32)
     else:
-        pictures = (magnitude_picture(strip / size) for strip in strips)
-        write_rows(path, pictures, height=height, width=width, channels=1)
+        images = (magnitude_image(strip / size) for strip in strips)
+        write_rows(path, images, height=height, width=width, channels=1)
 
 
 def write_field(
@@ -78,37 +77,37 @@ def write_field(
     height: int,
     *,
     region: tuple[float, float, float, float],
-    show: Show,
+    show: Quantity,
     bit_depth: int = 8,
 ) -> None:
-    """Sample a field on a grid and write it, strip by strip: memory is bounded whatever the size.
+    """Sample a field on a grid and write it strip by strip, in bounded memory.
 
     Args:
-        path: the suffix chooses the format. ``.npy`` and float ``.tiff`` hold the numbers themselves, per
-            unit-square side; other formats an image of them.
-        field: what to sample.
+        path: output file; the suffix chooses the format. ``.npy`` and float ``.tiff`` hold derivatives as values per
+            unit-square side (squared), other formats as an image.
+        field: field to sample.
         width: columns of the grid.
         height: rows of the grid.
-        region: ``(x0, y0, x1, y1)`` of the unit square to lay it over.
-        show: colour, gradient or Laplacian.
-        bit_depth: of PNG and TIFF colours: 8, 16, or 32 for floats.
+        region: ``(x0, y0, x1, y1)`` in the unit square that the grid covers.
+        show: quantity to sample: colour, gradient or Laplacian.
+        bit_depth: bits per channel of PNG and TIFF colours: 8, 16, or 32 for floats.
 
     Raises:
-        EorenError: a format that cannot hold it, or a place that cannot be written to.
+        EorenError: the format cannot hold the data, or the file cannot be written.
     """
-    channels: int | tuple[int, int] = field.channels
-    numbers = holds_numbers(path)
-    extent = (1.0, 1.0) if numbers else (float(field.size[0]), float(field.size[1]))
+    as_values = holds_values(path)
+    extent = (1.0, 1.0) if as_values else (float(field.size[0]), float(field.size[1]))
     strips = field.render_rows(width, height, region=region, show=show, extent=extent)
-    if numbers and show != "color":
+    channels: int | tuple[int, int] = field.channels
+    if as_values and show != "color":
         channels, bit_depth = ((field.channels, 2) if show == "gradient" else field.channels), 32
     elif show == "gradient":
-        channels, strips = 1, map(magnitude_picture, strips)
+        channels, strips = 1, map(magnitude_image, strips)
     elif show == "laplacian":
-        strips = map(laplacian_picture, strips)
+        strips = map(laplacian_image, strips)
     write_rows(path, strips, height=height, width=width, channels=channels, bit_depth=bit_depth)
 
 
-def holds_numbers(path: Path) -> bool:
-    """Whether a file of this suffix takes numbers of any size and sign."""
+def holds_values(path: Path) -> bool:
+    """Check whether the format of a file holds values of any size and sign: ``.npy`` and TIFF."""
     return path.suffix.lower() in (".npy", ".tif", ".tiff")

@@ -1,31 +1,35 @@
-"""Line plots as inline SVG: a few kilobytes each, and their colours are the page's, in dark and light.
+"""Line plots as inline SVG of a few kilobytes each (``plot.svg``), in the colours of the page, light or dark.
 
-What a line looks like is a CSS class of the page, so that one method looks the same in every plot. Text and axes take
-the colour of the text around them.
+Each line carries CSS classes, so that a page styles one method alike in all its plots. Text and axes take the colour
+of the surrounding text. Not drawn with matplotlib, which is an optional dependency, and whose SVG is larger and has
+fixed colours.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
+from functools import cache
+from importlib.resources import files
 from itertools import count, groupby
 from math import ceil, floor, isfinite, log10
 
-_WIDTH, _HEIGHT = 300.0, 205.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 12.0, 8.0, 38.0
-_TICK = 4.0
-# Every plot of a page needs a clipping region of a name of its own.
-_NUMBER = count()
+from jinja2 import Environment, Template
+
+_WIDTH, _HEIGHT = 300, 205
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 288, 8, 167  # of the area between the axes
+# Clipping regions need ids that are unique within a page.
+_clip_numbers = count()
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What runs along one side of a plot.
+    """One axis of a plot.
 
     Attributes:
-        label: what it is, with its unit.
-        low: value where it begins.
-        high: value where it ends, above ``low``.
-        logarithmic: ticks at powers of ten; ``low`` is above zero then, and what is below is drawn there.
+        label: quantity and unit.
+        low: value at the start.
+        high: value at the end, above ``low``.
+        logarithmic: whether the scale is logarithmic, with ticks at powers of ten; requires ``low`` above zero, and
+            lower values are drawn at ``low``.
     """
 
     label: str
@@ -35,7 +39,7 @@ class Axis:
 
     @classmethod
     def covering(cls, label: str, values: Iterable[float]) -> "Axis":
-        """An axis that shows all finite values, with a little room.
+        """Make an axis that covers all finite values, with a margin.
 
         Example:
             >>> Axis.covering("PSNR (dB)", [20.0, 30.0, float("inf")])
@@ -43,22 +47,21 @@ class Axis:
         """
         finite = [value for value in values if isfinite(value)] or [0.0, 1.0]
         low, high = min(finite), max(finite)
-        room = 0.05 * (high - low) or 0.5
-        return cls(label, low - room, high + room)
+        margin = 0.05 * (high - low) or 0.5
+        return cls(label, low - margin, high + margin)
 
     def share(self, value: float) -> float:
-        """How far along the axis a value lies: 0 at the beginning, 1 at the end."""
+        """Compute the relative position of a value: 0 at the start, 1 at the end."""
         if self.logarithmic:
-            value = max(value, self.low)
-            return log10(value / self.low) / log10(self.high / self.low)
+            return log10(max(value, self.low) / self.low) / log10(self.high / self.low)
         return (value - self.low) / (self.high - self.low)
 
     def ticks(self) -> list[float]:
-        """Round numbers along the axis, three to seven of them; powers of ten on a logarithmic one."""
+        """Choose two to eight round numbers along the axis; all powers of ten on a logarithmic axis."""
         if self.logarithmic:
             powers = range(ceil(log10(self.low) - 1e-9), floor(log10(self.high) + 1e-9) + 1)
             return [10.0**power for power in powers]
-        step = nice((self.high - self.low) / 7)
+        step = nice_step((self.high - self.low) / 7)
         first, last = ceil(self.low / step - 1e-9), floor(self.high / step + 1e-9)
         return [step * number for number in range(first, last + 1)]
 
@@ -69,9 +72,9 @@ class Line:
 
     Attributes:
         style: CSS classes.
-        x: where.
-        y: what is there. A value that is not finite leaves a gap.
-        area: fill what lies below it instead.
+        x: positions.
+        y: values; those that are not finite leave a gap.
+        area: whether to fill the area below the line instead of drawing it.
     """
 
     style: str
@@ -81,98 +84,71 @@ class Line:
 
 
 def plot(lines: Sequence[Line], x: Axis, y: Axis, *, description: str) -> str:
-    """A plot as an SVG element that scales with its column.
+    """Draw a plot as an SVG element that scales with its column.
 
     Args:
-        lines: drawn in order; what leaves the axes is cut off.
-        x: to the right.
-        y: upwards.
-        description: what it shows, in words, for those who do not see it.
+        lines: lines in drawing order; clipped to the area between the axes.
+        x: horizontal axis.
+        y: vertical axis.
+        description: text alternative for screen readers.
 
     Returns:
         ``<svg>...</svg>``.
 
     Example:
         >>> X, Y = Axis("seconds", 0.0, 1.0), Axis("SSIM", 0.0, 1.0)
-        >>> drawn = plot([Line("ours", [0.0, 1.0], [0.2, 0.4])], X, Y, description="A line.")
-        >>> drawn.startswith("<svg"), drawn.count("<polyline")
+        >>> svg = plot([Line("ours", [0.0, 1.0], [0.2, 0.4])], X, Y, description="A line.")
+        >>> svg.startswith("<svg"), svg.count("<polyline")
         (True, 1)
     """
-    clip = f"plot{next(_NUMBER)}"
-    right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
-    parts = [
-        f'<svg class="plot" viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" role="img" aria-label="{escape(description)}">',
-        f'<clipPath id="{clip}"><rect x="{_LEFT:g}" y="{_TOP - 1:g}" width="{right - _LEFT:g}" '
-        f'height="{bottom - _TOP + 2:g}"/></clipPath>',
-        *_vertical_grid(x),
-        *_horizontal_grid(y),
-        f'<g clip-path="url(#{clip})">',
-        *(drawn for line in lines for drawn in _drawn(line, x, y)),
-        "</g>",
-        f'<path class="axis" d="M{_LEFT:g} {_TOP:g}V{bottom:g}H{right:g}"/>',
-        f'<text x="{(_LEFT + right) / 2:g}" y="{_HEIGHT - 6:g}" text-anchor="middle">{escape(x.label)}</text>',
-        f'<text transform="translate(11 {(_TOP + bottom) / 2:g}) rotate(-90)" '
-        f'text-anchor="middle">{escape(y.label)}</text>',
-        "</svg>",
-    ]
-    return "\n".join(parts)
+    return _template().render(
+        **{"width": _WIDTH, "height": _HEIGHT, "left": _LEFT, "right": _RIGHT, "top": _TOP, "bottom": _BOTTOM},
+        **{"clip": f"plot{next(_clip_numbers)}", "description": description, "x_label": x.label, "y_label": y.label},
+        x_ticks=[(round(_across(x, tick), 1), _format(tick)) for tick in x.ticks()],
+        y_ticks=[(round(_down(y, tick), 1), _format(tick)) for tick in y.ticks()],
+        runs=[run for line in lines for run in _runs(line, x, y)],
+    )
 
 
-def nice(step: float) -> float:
-    """The smallest of 1, 2, 5 times a power of ten that is no smaller than a step above zero.
+@cache
+def _template() -> Template:
+    return Environment(autoescape=True).from_string(files(__package__).joinpath("plot.svg").read_text("utf-8"))
+
+
+def nice_step(step: float) -> float:
+    """Round a positive step up to 1, 2 or 5 times a power of ten.
 
     Example:
-        >>> nice(0.03), nice(20.0), nice(51.0)
+        >>> nice_step(0.03), nice_step(20.0), nice_step(51.0)
         (0.05, 20.0, 100.0)
     """
     power = floor(log10(step) + 1e-9)
     mantissa = next(m for m in (1, 2, 5, 10) if m * 10.0**power >= step * (1 - 1e-9))
-    # Not a product where a quotient is exact: 5 * 10**-2 is not the number that is written 0.05.
+    # The quotient is exact where the product is not: 5 * 10**-2 differs from 0.05.
     return mantissa * 10.0**power if power >= 0 else mantissa / 10.0**-power
 
 
-def _left(x: Axis, value: float) -> float:
-    return _LEFT + x.share(value) * (_WIDTH - _RIGHT - _LEFT)
+def _across(x: Axis, value: float) -> float:
+    return _LEFT + x.share(value) * (_RIGHT - _LEFT)
 
 
 def _down(y: Axis, value: float) -> float:
-    return _HEIGHT - _BOTTOM - y.share(value) * (_HEIGHT - _BOTTOM - _TOP)
+    return _BOTTOM - y.share(value) * (_BOTTOM - _TOP)
 
 
-def _vertical_grid(x: Axis) -> Iterable[str]:
-    bottom = _HEIGHT - _BOTTOM
-    for tick in x.ticks():
-        at = _left(x, tick)
-        yield f'<path class="grid" d="M{at:.1f} {_TOP:g}V{bottom + _TICK:g}"/>'
-        yield f'<text x="{at:.1f}" y="{bottom + 16:g}" text-anchor="middle">{_number(tick)}</text>'
-
-
-def _horizontal_grid(y: Axis) -> Iterable[str]:
-    for tick in y.ticks():
-        at = _down(y, tick)
-        yield f'<path class="grid" d="M{_LEFT - _TICK:g} {at:.1f}H{_WIDTH - _RIGHT:g}"/>'
-        yield f'<text x="{_LEFT - 6:g}" y="{at + 4:.1f}" text-anchor="end">{_number(tick)}</text>'
-
-
-def _drawn(line: Line, x: Axis, y: Axis) -> Iterable[str]:
-    """One element for every stretch of finite values."""
-    points = list(zip(line.x, line.y, strict=True))
-    for finite, stretch in groupby(points, lambda point: isfinite(point[0]) and isfinite(point[1])):
+def _runs(line: Line, x: Axis, y: Axis) -> Iterator[tuple[str, str, str]]:
+    """SVG element, style and points of every run of finite values."""
+    points = zip(line.x, line.y, strict=True)
+    for finite, run in groupby(points, lambda point: isfinite(point[0]) and isfinite(point[1])):
         if finite:
-            places = [(_left(x, at), _within(_down(y, value))) for at, value in stretch]
+            # Some SVG renderers fail at large coordinates; the clipping region hides all that lies outside.
+            corners = [(_across(x, at), min(max(_down(y, value), -_HEIGHT), 2 * _HEIGHT)) for at, value in run]
             if line.area:
-                bottom = _HEIGHT - _BOTTOM
-                places = [(places[0][0], bottom), *places, (places[-1][0], bottom)]
-            name = "polygon" if line.area else "polyline"
-            corners = " ".join(f"{at:.1f},{down:.1f}" for at, down in places)
-            yield f'<{name} class="{escape(line.style)}" points="{corners}"/>'
+                corners = [(corners[0][0], _BOTTOM), *corners, (corners[-1][0], _BOTTOM)]
+            text = " ".join(f"{across:.1f},{down:.1f}" for across, down in corners)
+            yield "polygon" if line.area else "polyline", line.style, text
 
 
-def _within(down: float) -> float:
-    """Far outside is as good as just outside: some programs that show SVG fail at large numbers."""
-    return min(max(down, -_HEIGHT), 2 * _HEIGHT)
-
-
-def _number(value: float) -> str:
-    # Rounding of step * number must not show, and zero has no sign.
-    return f"{float(f'{value:.6g}') + 0.0:g}".replace("-", "−")
+def _format(value: float) -> str:
+    # Hides rounding errors of step * number, and the sign of zero.
+    return f"{float(f'{value:.6g}') + 0.0:g}".replace("-", "\N{MINUS SIGN}")

@@ -13,7 +13,8 @@ from eoren.backends import native
 @pytest.mark.parametrize("option", ["--backend", "--engine"])
 def test_info_of_the_backend(eoren, monkeypatch, option):
     """--engine is the old name of --backend; its JSON object has the old keys as well."""
-    monkeypatch.delenv("EOREN_ENGINE", raising=False)
+    for name in ("EOREN_BACKEND", "EOREN_ENGINE"):
+        monkeypatch.delenv(name, raising=False)
     notice = "" if option == "--backend" else "eoren: --engine is deprecated; use --backend\n"
     built = native.library() is not None
     status, out, err = eoren("info", option, "--json")
@@ -31,15 +32,15 @@ def test_info_of_the_backend(eoren, monkeypatch, option):
 
 
 def test_info_of_a_forced_backend(eoren, monkeypatch):
-    monkeypatch.setenv("EOREN_ENGINE", "torch")
+    monkeypatch.setenv("EOREN_BACKEND", "torch")
     status, out, _ = eoren("info", "--backend")
     assert status == 0
     assert out.split()[:2] == ["backend", "torch"]
-    assert "EOREN_ENGINE is torch" in out
-    monkeypatch.setenv("EOREN_ENGINE", "abacus")
+    assert "EOREN_BACKEND=torch" in out
+    monkeypatch.setenv("EOREN_BACKEND", "abacus")
     status, out, err = eoren("info", "--backend")
     assert (status, out) == (2, "")
-    assert err == "eoren: EOREN_ENGINE is 'abacus'; set it to one of native, torch, or not at all\n"
+    assert err == "eoren: EOREN_BACKEND must be one of native, torch, got 'abacus'; set one, or unset it\n"
 
 
 def test_info_needs_one_subject(refused, field_file):

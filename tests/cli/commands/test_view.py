@@ -16,7 +16,7 @@ def shown(monkeypatch):
     def wait(message):
         from urllib.request import urlopen
 
-        seen["gallery"] = urlopen(seen["address"] + "api/gallery", timeout=30).read().decode()
+        seen["catalog"] = urlopen(seen["address"] + "api/catalog", timeout=30).read().decode()
 
     monkeypatch.setattr(page, "show_page", lambda address, no_browser: seen.update(address=address))
     monkeypatch.setattr(signals, "wait_for_interruption", wait)
@@ -26,7 +26,7 @@ def shown(monkeypatch):
 def test_field_and_its_image(eoren, field_file, picture, shown):
     status, out, _ = eoren("view", field_file, "--compare", picture)
     assert (status, out) == (0, "")
-    assert '"original"' in shown["gallery"]
+    assert '"original"' in shown["catalog"]
 
 
 def test_digest_depends_on_the_image(eoren, field_file, picture, folder, shown, monkeypatch):
@@ -35,14 +35,14 @@ def test_digest_depends_on_the_image(eoren, field_file, picture, folder, shown, 
 
     from eoren.viewer.catalog import FieldCatalog
 
-    digests, show = [], FieldCatalog.show
+    digests, add = [], FieldCatalog.add
 
-    def noted(self, title, make):
-        exhibit = show(self, title, make)
-        digests.append(exhibit.digest)
-        return exhibit
+    def record(self, title, field, **options):
+        entry = add(self, title, field, **options)
+        digests.append(entry.digest)
+        return entry
 
-    monkeypatch.setattr(FieldCatalog, "show", noted)
+    monkeypatch.setattr(FieldCatalog, "add", record)
     with Image.open(picture) as own:
         Image.new(own.mode, own.size).save(folder / "black.png")
     for more in ((), ("--compare", picture), ("--compare", "black.png"), ("--compare", picture)):
@@ -54,9 +54,9 @@ def test_digest_depends_on_the_image(eoren, field_file, picture, folder, shown, 
 def test_several_files(eoren, field_file, shown):
     status, _, _ = eoren("view", field_file, field_file)
     assert status == 0
-    assert '"tiny"' in shown["gallery"]
-    assert '"tiny-2"' in shown["gallery"]
-    assert '"original"' not in shown["gallery"]
+    assert '"tiny"' in shown["catalog"]
+    assert '"tiny-2"' in shown["catalog"]
+    assert '"original"' not in shown["catalog"]
 
 
 def test_wrong_arguments(refused, field_file, picture, folder):

@@ -39,17 +39,17 @@ Description = tuple[dict[str, Any], dict[str, str]]
 
 
 def _describe_backend(deprecated: bool) -> Description:
-    from eoren.backends.dispatch import engine_in_use
+    from eoren.backends.dispatch import backend_info
 
-    choice = engine_in_use()
-    name, target = choice.engine, choice.target
-    values = {"backend": name, "target": target, "threads": choice.threads, "reason": choice.why}
+    choice = backend_info()
+    name, target = choice.backend, choice.target
+    values = {"backend": name, "target": target, "threads": choice.threads, "reason": choice.reason}
     rows = {
         "backend": f"native, {target}" if target is not None and name == "native" else name,
-        "reason": choice.why,
+        "reason": choice.reason,
         "threads": str(choice.threads),
     }
-    return (values | {"engine": name, "why": choice.why} if deprecated else values), rows
+    return (values | {"engine": name, "why": choice.reason} if deprecated else values), rows
 
 
 def _describe_store(folder: Path) -> Description:
@@ -76,27 +76,24 @@ def _describe_field(file: Path) -> Description:
     from dataclasses import asdict
 
     field = eoren.load(file)
-    siren, provenance = field.siren, field.provenance
+    representation, provenance = field.representation, field.provenance
     width, height = field.size
     size = file.stat().st_size
     values = {
         "width": width,
         "height": height,
         "channels": field.channels,
-        "networks": siren.batch,
-        "hidden_width": siren.width,
-        "depth": siren.depth,
-        "omegas": siren.omegas,
+        **representation.summary(),
         "parameters": field.parameters,
-        "bits": field.bits,
+        "bits": representation.bits,
         "bytes": size,
         "bits_per_pixel": 8 * size / (width * height),
         **asdict(provenance),
     }
     rows = {
         "picture": f"{width} x {height}, {console.channel_names(field.channels)}",
-        "networks": f"{siren.batch}, each {siren.depth} sine layers of {siren.width}",
-        "parameters": f"{field.parameters:,}, {field.bits} bits each",
+        "function": representation.describe(),
+        "parameters": f"{field.parameters:,}, {representation.bits} bits each",
         "file": f"{console.byte_size(size)}, {8 * size / (width * height):.2f} bits per pixel",
         **{name: _format_metric(name, value) for name, value in provenance.metrics.items()},
     }

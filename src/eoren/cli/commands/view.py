@@ -29,9 +29,9 @@ def view(
 
     from eoren.fs.files import sha256
     from eoren.model.devices import choose_device
-    from eoren.viewer.catalog import FieldCatalog, FieldEntry
-    from eoren.viewer.server import CACHE, serving
-    from eoren.viewer.tile_cache import Tiles
+    from eoren.viewer.catalog import FieldCatalog
+    from eoren.viewer.server import serve
+    from eoren.viewer.tile_cache import TileCache
 
     torch_device = choose_device(device)
     fields = [(path, eoren.load(path, device=torch_device)) for path in paths]
@@ -41,9 +41,9 @@ def view(
     for path, field in fields:
         digest = f"{sha256(path)} {image_digest}"
         try:
-            catalog.show(path.stem, lambda name: FieldEntry(name, path.stem, field, digest, pixels))  # noqa: B023
+            catalog.add(path.stem, field, digest=digest, image=pixels)
         except EorenError as error:
             raise EorenError(f"{path}: {error}") from None
-    with serving(catalog, Tiles(CACHE), host=host, port=port) as address:
+    with serve(catalog, TileCache(), host=host, port=port) as address:
         page.show_page(address, no_browser)
         signals.wait_for_interruption("Ctrl-C ends it")

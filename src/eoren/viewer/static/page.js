@@ -1,20 +1,20 @@
-// The page: two layers side by side in one deep-zooming picture, values under the pointer, and a fit while it runs.
-// Pictures come as IIIF images; what else it needs, from /api. No framework.
+// Two layers side by side in one deep-zoom view, values under the pointer, and the progress of a running fit.
+// Layers are IIIF images; everything else comes from /api. No framework.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
 const sides = ["left", "right"];
 const { Point, Rect } = OpenSeadragon;
 
-let gallery = { exhibits: [], live: false };
-const shown = { left: null, right: null }; // what is chosen: { exhibit, layer }, or null
-const items = { left: null, right: null }; // what OpenSeadragon draws of it
-const stale = { left: [], right: [] }; // and what that is about to replace
-const turns = { left: 0, right: 0 }; // how often that was begun: only the last one counts
+let catalog = { entries: [], live: false };
+const shown = { left: null, right: null }; // chosen { entry, layer }, or null
+const items = { left: null, right: null }; // the OpenSeadragon item of each
+const stale = { left: [], right: [] }; // items to remove once the new one is loaded
+const requests = { left: 0, right: 0 }; // number of requests so far: only the latest counts
 let opened = false;
 
-// OpenSeadragon draws at every frame for ever. While nothing moves or arrives, a few a second do: the processor is for
-// the fit that is watched, and for the battery.
+// OpenSeadragon draws every frame, always. While nothing moves or loads, limit it to four frames a second, to leave the
+// processor to a running fit and to save battery.
 const nextFrame = OpenSeadragon.requestAnimationFrame;
 const pace = { awakeUntil: 0, waiting: [], timer: 0 };
 
@@ -45,32 +45,32 @@ const viewer = OpenSeadragon({
   preserveViewport: true,
   crossOriginPolicy: false,
   imageLoaderLimit: 6,
-  // Between tiles that end within a pixel the page would shine through: edges that no picture has.
+  // Otherwise the page shows through between tiles that end within a screen pixel: edges that are not in the image.
   subPixelRoundingForTransparency: OpenSeadragon.SUBPIXEL_ROUNDING_OCCURRENCES.ALWAYS,
-  immediateRender: true, // the zoom that is needed, not all the coarser ones before it
+  immediateRender: true, // load the zoom level in view, without the coarser ones before it
 });
 viewer.world.addHandler("add-item", () => wake());
 for (const type of ["animation", "tile-loaded", "tile-load-failed"]) viewer.addHandler(type, () => wake());
 
-// Which layers.
+// Choice of layers.
 
 function choices() {
-  return gallery.exhibits.flatMap((exhibit) => exhibit.layers.map((layer) => ({ exhibit, layer })));
+  return catalog.entries.flatMap((entry) => entry.layers.map((layer) => ({ entry, layer })));
 }
 
 function keyOf(choice) {
-  // Of a fit the newest field stands for all; others may share their titles.
-  return choice ? `${gallery.live ? choice.exhibit.title : choice.exhibit.name} ${choice.layer.name}` : "";
+  // While a fit runs, each new version of its field has a new name but the same title. Otherwise titles may repeat.
+  return choice ? `${catalog.live ? choice.entry.title : choice.entry.name} ${choice.layer.name}` : "";
 }
 
 function fillSelects() {
   for (const side of sides) {
     const select = $(side);
-    const groups = gallery.exhibits.map((exhibit) => {
-      const options = exhibit.layers.map((layer) => new Option(layer.label, keyOf({ exhibit, layer })));
-      if (gallery.exhibits.length === 1) return options;
+    const groups = catalog.entries.map((entry) => {
+      const options = entry.layers.map((layer) => new Option(layer.label, keyOf({ entry, layer })));
+      if (catalog.entries.length === 1) return options;
       const group = document.createElement("optgroup");
-      group.label = exhibit.name;
+      group.label = entry.name;
       group.append(...options);
       return group;
     });
@@ -82,45 +82,45 @@ function fillSelects() {
 
 function labelOf(choice) {
   if (!choice) return "";
-  return gallery.exhibits.length > 1 ? `${choice.exhibit.name}: ${choice.layer.label}` : choice.layer.label;
+  return catalog.entries.length > 1 ? `${choice.entry.name}: ${choice.layer.label}` : choice.layer.label;
 }
 
 function choose(side, choice) {
-  const before = shown[side];
+  const previous = shown[side];
   shown[side] = choice;
   $(side).value = keyOf(choice);
   const two = Boolean(shown.right);
   $("left-name").textContent = labelOf(shown.left);
   $("right-name").textContent = labelOf(shown.right);
   $("wipe").hidden = $("divider").hidden = $("swap").disabled = !two;
-  if (!before || !choice || before.layer.iiif !== choice.layer.iiif) show(side, choice);
+  if (!previous || !choice || previous.layer.iiif !== choice.layer.iiif) show(side, choice);
   wipe();
 }
 
 function show(side, choice) {
-  const turn = ++turns[side];
+  const request = ++requests[side];
   if (items[side]) stale[side].push(items[side]);
   items[side] = null;
-  if (!choice) return sweep(side);
+  if (!choice) return removeStale(side);
   viewer.addTiledImage({
     tileSource: `${choice.layer.iiif}/info.json`,
     width: 1,
     success: ({ item }) => {
-      if (turn !== turns[side]) return viewer.world.removeItem(item);
+      if (request !== requests[side]) return viewer.world.removeItem(item);
       items[side] = item;
       $("waiting").hidden = true;
       if (!opened) viewer.viewport.goHome(true);
       opened = true;
       wipe();
-      // What was there stays until the new picture is whole, so that nothing flickers.
-      item.addHandler("fully-loaded-change", () => item.getFullyLoaded() && items[side] === item && sweep(side));
-      setTimeout(() => items[side] === item && sweep(side), 4000);
+      // The old item stays until the new one is complete, so that nothing flickers.
+      item.addHandler("fully-loaded-change", () => item.getFullyLoaded() && items[side] === item && removeStale(side));
+      setTimeout(() => items[side] === item && removeStale(side), 4000);
     },
-    error: ({ message }) => turn === turns[side] && say(`The picture cannot be shown: ${message}`),
+    error: ({ message }) => request === requests[side] && showMessage(`The image cannot be loaded: ${message}`),
   });
 }
 
-function sweep(side) {
+function removeStale(side) {
   for (const item of stale[side].splice(0)) viewer.world.removeItem(item);
 }
 
@@ -150,12 +150,12 @@ function wipe() {
   drawTiles();
 }
 
-// What is under the pointer.
+// Values under the pointer.
 
-let probe = null; // { x, y } of the unit square
-let asking = false;
+let probe = null; // { x, y } in the unit square
+let requesting = false;
 
-function unit(pixel) {
+function toUnitSquare(pixel) {
   const item = items.left || items.right;
   if (!item) return null;
   const point = item.viewportToImageCoordinates(viewer.viewport.pointFromPixel(pixel, true));
@@ -164,37 +164,37 @@ function unit(pixel) {
   return at.x >= 0 && at.y >= 0 && at.x <= 1 && at.y <= 1 ? at : null;
 }
 
-async function ask(speak = false) {
-  if (asking || !probe) return;
-  asking = true;
+async function requestValues(speak = false) {
+  if (requesting || !probe) return;
+  requesting = true;
   const at = probe;
   try {
-    const { exhibit } = shown.left;
-    const answer = await fetch(`/api/at/${encodeURIComponent(exhibit.name)}?x=${at.x}&y=${at.y}`);
-    if (answer.ok) tell(await answer.json(), at, speak);
+    const { entry } = shown.left;
+    const response = await fetch(`/api/probe/${encodeURIComponent(entry.name)}?x=${at.x}&y=${at.y}`);
+    if (response.ok) showValues(await response.json(), at, speak);
   } catch {
-    // The server may have ended; what waits for the gallery or the fit says so.
+    // The server may have ended; the requests for the catalog or the fit report that.
   } finally {
-    asking = false;
-    if (probe !== at) ask(speak);
+    requesting = false;
+    if (probe !== at) requestValues(speak);
   }
 }
 
 const number = (value) => (value < 0 ? "−" : "\u2007") + Math.abs(value).toFixed(3);
-const colour = (values) => values.map((value) => value.toFixed(3)).join("  ");
+const colour = (channels) => channels.map((value) => value.toFixed(3)).join("  ");
 
-function tell(said, at, speak) {
+function showValues(values, at, speak) {
   if (!probe) return;
-  // Of the brightness: the mean over colours, alpha left out.
-  const colours = said.gradient.slice(0, said.gradient.length < 3 ? 1 : 3);
-  const [dx, dy] = [0, 1].map((axis) => colours.reduce((sum, each) => sum + each[axis], 0) / colours.length);
+  // Gradient of the brightness: the mean over the colour channels, without alpha.
+  const colours = values.gradient.slice(0, values.gradient.length < 3 ? 1 : 3);
+  const [dx, dy] = [0, 1].map((axis) => colours.reduce((sum, gradient) => sum + gradient[axis], 0) / colours.length);
   const rows = [
-    ["pixel", said.pixel.join(", ")],
-    ["field", colour(said.color), said.color],
+    ["pixel", values.pixel.join(", ")],
+    ["field", colour(values.color), values.color],
     ["gradient per pixel", `${number(dx)}  ${number(dy)}`],
-    ["Laplacian", number(said.laplacian.slice(0, colours.length).reduce((a, b) => a + b, 0) / colours.length)],
+    ["Laplacian", number(values.laplacian.slice(0, colours.length).reduce((a, b) => a + b, 0) / colours.length)],
   ];
-  if (said.picture) rows.splice(2, 0, ["picture", colour(said.picture), said.picture], ["spline", colour(said.spline), said.spline]);
+  if (values.image) rows.splice(2, 0, ["image", colour(values.image), values.image], ["spline", colour(values.spline), values.spline]);
   $("readout").replaceChildren(
     ...rows.map(([name, value, swatch]) => {
       const row = document.createElement("div");
@@ -214,10 +214,11 @@ function tell(said, at, speak) {
   );
   $("hint").hidden = true;
   drawArrow(at, dx, dy);
-  if (speak) $("spoken").textContent = `Pixel ${said.pixel.join(", ")}: ${colour(said.color)}, gradient ${dx.toFixed(3)} right, ${dy.toFixed(3)} down per pixel`;
+  if (speak) $("spoken").textContent = `Pixel ${values.pixel.join(", ")}: ${colour(values.color)}, gradient ${dx.toFixed(3)} right, ${dy.toFixed(3)} down per pixel`;
 }
 
-// From the point towards where it gets brighter; its length grows with the root, so that faint edges show too.
+// An arrow in the direction of increasing brightness. Its length grows with the square root of the gradient, so that
+// faint edges show too.
 function drawArrow(at, dx, dy) {
   const item = items.left || items.right;
   if (!item) return;
@@ -238,8 +239,8 @@ function stopProbing() {
 }
 
 function probeAt(pixel, speak) {
-  probe = unit(pixel);
-  probe ? ask(speak) : stopProbing();
+  probe = toUnitSquare(pixel);
+  probe ? requestValues(speak) : stopProbing();
 }
 
 function probeCentre() {
@@ -260,19 +261,19 @@ viewer.addHandler("resize", () => requestAnimationFrame(wipe));
 let byKey = false;
 viewer.addHandler("canvas-key", (event) => {
   byKey = true;
-  // What OpenSeadragon would turn or mirror here, the wipe would not follow.
+  // OpenSeadragon would rotate or mirror the view here, which the wipe does not support.
   if (/^[rf]$/i.test(event.originalEvent.key)) event.preventDefaultAction = true;
 });
 viewer.addHandler("animation-finish", () => {
   if (byKey) probeCentre();
-  else if (probe) ask();
+  else if (probe) requestValues();
   byKey = false;
 });
 
 // Controls.
 
 for (const side of sides) {
-  $(side).addEventListener("change", () => choose(side, choices().find((each) => keyOf(each) === $(side).value) || null));
+  $(side).addEventListener("change", () => choose(side, choices().find((choice) => keyOf(choice) === $(side).value) || null));
 }
 $("wipe").addEventListener("input", wipe);
 $("swap").addEventListener("click", () => {
@@ -293,21 +294,21 @@ function zoom(by) {
 
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) || $("panel").open) return;
-  const onPicture = $("viewer").contains(event.target); // OpenSeadragon has keys of its own there
+  const inViewer = $("viewer").contains(event.target); // where OpenSeadragon handles these keys
   const range = $("wipe");
   if (event.key === "[" || event.key === "]") {
     range.value = Number(range.value) + (event.key === "]" ? 25 : -25);
     wipe();
   } else if (/^Digit[1-9]$/.test(event.code)) {
     const side = event.altKey ? "right" : "left";
-    const own = (shown[side] || shown.left)?.exhibit;
-    const layer = own?.layers[event.code.slice(5) - 1];
-    if (layer) choose(side, { exhibit: own, layer });
+    const entry = (shown[side] || shown.left)?.entry;
+    const layer = entry?.layers[event.code.slice(5) - 1];
+    if (layer) choose(side, { entry, layer });
   } else if (event.key === "x" && !$("swap").disabled) $("swap").click();
   else if (event.key === "?") about();
-  else if (!onPicture && (event.key === "+" || event.key === "=")) zoom(2);
-  else if (!onPicture && event.key === "-") zoom(0.5);
-  else if (!onPicture && event.key === "0") viewer.viewport.goHome();
+  else if (!inViewer && (event.key === "+" || event.key === "=")) zoom(2);
+  else if (!inViewer && event.key === "-") zoom(0.5);
+  else if (!inViewer && event.key === "0") viewer.viewport.goHome();
   else return;
   event.preventDefault();
 });
@@ -326,46 +327,45 @@ function pairs(list, rows) {
 function about() {
   const choice = shown.left;
   if (!choice) return;
-  const { exhibit } = choice;
+  const { entry } = choice;
   const link = document.createElement("a");
-  link.href = link.textContent = `${location.origin}/iiif/${encodeURIComponent(exhibit.name)}/info.json`;
+  link.href = link.textContent = `${location.origin}/iiif/${encodeURIComponent(entry.name)}/info.json`;
   const decibels = (value) => (value == null ? "unknown" : `${value.toFixed(2)} dB`);
   pairs($("facts"), [
-    ["field", exhibit.title],
-    ["picture", `${exhibit.width} × ${exhibit.height}, ${exhibit.channels} channels`],
-    ["numbers", exhibit.parameters.toLocaleString("en")],
-    ["PSNR", decibels(exhibit.metrics.psnr)],
-    ["gradient PSNR", decibels(exhibit.metrics.gradient_psnr)],
+    ["field", entry.title],
+    ["image", `${entry.width} × ${entry.height}, ${entry.channels} channels`],
+    ["parameters", entry.parameters.toLocaleString("en")],
+    ["PSNR", decibels(entry.metrics.psnr)],
+    ["gradient PSNR", decibels(entry.metrics.gradient_psnr)],
     ["IIIF", link],
   ]);
-  pairs($("keys-of-layers"), exhibit.layers.map((layer) => [layer.label, layer.key]));
+  pairs($("layer-descriptions"), entry.layers.map((layer) => [layer.label, layer.description]));
   $("panel").showModal();
 }
 
-// A fit that runs.
+// Progress of a running fit.
 
 let live = null;
 
-async function follow() {
+async function pollFit() {
   try {
-    const answer = await fetch("/api/live");
-    live = await answer.json();
-    if (live.exhibit && live.exhibit !== gallery.exhibits[0]?.name) await refresh();
+    live = await (await fetch("/api/live")).json();
+    if (live.entry && live.entry !== catalog.entries[0]?.name) await refresh();
   } catch {
-    $("standing").textContent = "The fit's program has ended.";
+    $("status").textContent = "The program that runs the fit has ended.";
     return;
   }
   const db = (value) => (value == null ? "–" : `${value.toFixed(1)} dB`);
   const left = live.seconds_left == null ? "" : `, ${Math.ceil(live.seconds_left)} s left`;
-  const where = live.ended ? ({ budget: "Done", target: "Done, on target", interrupted: "Interrupted" })[live.ended] : live.done >= 1 ? "Measuring" : `${Math.floor(live.seconds)} s${left}`;
-  $("standing").textContent = `${where}. Step ${live.steps.toLocaleString("en")}. PSNR ${db(live.psnr)}, gradient ${db(live.gradient_psnr)}.`;
+  const state = live.ended ? ({ budget: "Done", target: "Done, target reached", interrupted: "Interrupted" })[live.ended] : live.done >= 1 ? "Measuring" : `${Math.floor(live.seconds)} s${left}`;
+  $("status").textContent = `${state}. Step ${live.steps.toLocaleString("en")}. PSNR ${db(live.psnr)}, gradient ${db(live.gradient_psnr)}.`;
   $("done").value = live.ended ? 1 : live.done;
   $("curves").innerHTML = live.curves;
   $("legend").hidden = !live.curves;
   $("show-tiles").parentElement.hidden = Boolean(live.ended) || live.tiles.length < 2;
   drawTiles();
   $("fit").dataset.ended = live.ended || "";
-  if (!live.ended) setTimeout(follow, (document.hidden ? 2000 : 1000) * live.again);
+  if (!live.ended) setTimeout(pollFit, (document.hidden ? 2000 : 1000) * live.poll_after);
 }
 
 function drawTiles() {
@@ -381,45 +381,44 @@ function drawTiles() {
   draw.clearRect(0, 0, width, height);
   const item = items.left;
   if (!live || live.ended || !item || !$("show-tiles").checked || live.tiles.length < 2) return;
-  const scale = item.getContentSize().x / shown.left.exhibit.width;
-  const place = (x, y) => viewer.viewport.pixelFromPoint(item.imageToViewportCoordinates(x * scale, y * scale), true);
+  const scale = item.getContentSize().x / shown.left.entry.width;
+  const toScreen = (x, y) => viewer.viewport.pixelFromPoint(item.imageToViewportCoordinates(x * scale, y * scale), true);
   draw.strokeStyle = "#ffb000";
   live.tiles.forEach(([x0, y0, x1, y1], index) => {
-    const [from, to] = [place(x0, y0), place(x1, y1)];
-    draw.globalAlpha = 0.8 * live.busy[index] ** 2;
+    const [from, to] = [toScreen(x0, y0), toScreen(x1, y1)];
+    draw.globalAlpha = 0.8 * live.activity[index] ** 2;
     draw.strokeRect(from.x + 1.5, from.y + 1.5, to.x - from.x - 3, to.y - from.y - 3);
   });
 }
 
-// Opening.
+// Start.
 
-function say(text) {
+function showMessage(text) {
   $("waiting").hidden = false;
   $("waiting").textContent = text;
 }
 
 async function refresh() {
-  const answer = await fetch("/api/gallery");
-  gallery = await answer.json();
-  // A fit's newest field stands for those before it.
-  if (gallery.live) gallery.exhibits = gallery.exhibits.slice(-1);
-  if (!gallery.exhibits.length) return say("The fit has not begun to make steps yet.");
+  catalog = await (await fetch("/api/catalog")).json();
+  // While a fit runs, only the newest version of its field is of interest.
+  if (catalog.live) catalog.entries = catalog.entries.slice(-1);
+  if (!catalog.entries.length) return showMessage("The fit has not made a step yet.");
   const all = choices();
-  const find = (choice) => all.find((each) => keyOf(each) === keyOf(choice)) || null;
+  const find = (choice) => all.find((other) => keyOf(other) === keyOf(choice)) || null;
   const first = !shown.left;
   const next = first
-    ? { left: all[0], right: all.find((each) => each.layer.name === (gallery.live || all.length < 5 ? "gradient" : "original")) }
+    ? { left: all[0], right: all.find((choice) => choice.layer.name === (catalog.live || all.length < 5 ? "gradient" : "original")) }
     : { left: find(shown.left) || all[0], right: find(shown.right) };
-  if (first && gallery.exhibits.length > 1) next.right = all.find((each) => each.exhibit === gallery.exhibits[1]);
-  document.title = `${gallery.exhibits.map((each) => each.title).join(", ")} – EoREN`;
-  $("title").textContent = gallery.exhibits.map((each) => each.title).join(", ");
+  if (first && catalog.entries.length > 1) next.right = all.find((choice) => choice.entry === catalog.entries[1]);
+  document.title = `${catalog.entries.map((entry) => entry.title).join(", ")} – EoREN`;
+  $("title").textContent = catalog.entries.map((entry) => entry.title).join(", ");
   fillSelects();
   for (const side of sides) choose(side, next[side]);
 }
 
 refresh()
   .then(() => {
-    $("fit").hidden = !gallery.live;
-    if (gallery.live) follow();
+    $("fit").hidden = !catalog.live;
+    if (catalog.live) pollFit();
   })
-  .catch(() => say("The server does not answer; start eoren view again."));
+  .catch(() => showMessage("The server does not answer; start eoren view again."));

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from eoren.backends.tile_pixels import TilePixels
-from eoren.model.siren import initialise, propagate
+from eoren.model.tile_pixels import TilePixels
 from eoren.model.tiling import Tiling
 
 CPU = torch.device("cpu")
@@ -13,7 +12,7 @@ def case(height=31, width=47, count=11, halo=2.0):
     generator = np.random.default_rng(0)
     image = generator.random((height, width, 2)).astype(np.float32)
     detail = 0.01 + generator.random((height, width)) ** 6
-    return image, Tiling.of(detail, count=count, halo=halo, smallest=4)
+    return image, Tiling.by_detail(detail, count=count, halo=halo, smallest=4)
 
 
 def own_pixels(tiling, tile):
@@ -64,28 +63,9 @@ def test_a_small_tile_begins_again():
         assert index[tile, : patches.most - own].tolist() == index[tile, own:].tolist()
 
 
-def test_moments_take_in_all_pixels():
-    image, tiling = case()
-    tiles = slice(2, 7)
-    siren = initialise(5, width=6, depth=2, channels=2, generator=torch.Generator().manual_seed(0))
-    patches = TilePixels.of_tiles(image, tiling, tiles, device=CPU)
-    tuning = patches.moments(siren).tuning()
-    for network, tile in enumerate(range(2, 7)):
-        pixels = own_pixels(tiling, tile)
-        low, high = pixels.min(0), pixels.max(0) + 1
-        local = torch.from_numpy((pixels + 0.5 - (low + high) / 2) / (max(high - low) / 2)).float()
-        said = propagate(siren.select(slice(network, network + 1)), local[None])[0, 0].double().numpy()
-        for channel in range(2):
-            matrix = np.stack([said[:, channel], np.ones(len(said))], 1)
-            goal = image[pixels[:, 1], pixels[:, 0], channel]
-            best = np.linalg.lstsq(matrix, goal, rcond=None)[0]
-            found = [float(tuning.alpha[network, 0, channel]), float(tuning.beta[network, 0, channel])]
-            np.testing.assert_allclose(found, best, rtol=1e-3, atol=1e-4)
-
-
 def test_pictures_of_a_stack_are_as_if_alone():
     images = np.random.default_rng(1).random((3, 5, 8, 2)).astype(np.float32)
-    stack = TilePixels.of_pictures(images, device=CPU)
+    stack = TilePixels.of_images(images, device=CPU)
     points = torch.arange(40)
     index, positions = stack.pixels(slice(0, 3), points)
     local = stack.local(positions, slice(0, 3))

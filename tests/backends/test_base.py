@@ -1,4 +1,4 @@
-"""Both engines against the plain loss in float64, differentiated by PyTorch; their optimisers; whole fits."""
+"""Both backends against the plain loss in float64, differentiated by PyTorch; their optimizers; whole fits."""
 
 import warnings
 from dataclasses import dataclass, replace
@@ -9,16 +9,19 @@ import pytest
 import torch
 
 import eoren
-from eoren.backends import dispatch as engines
-from eoren.backends import native
-from eoren.backends.dispatch import FusedAdam, FusedMuon, NativeEngine, TorchEngine
+from eoren.backends import dispatch
+from eoren.backends import native_library as native
+from eoren.backends.base import StepBatch
+from eoren.backends.dispatch import BACKENDS
+from eoren.backends.native import FusedAdam, FusedMuon, NativeBackend, NativeLossGradient
 from eoren.backends.optimizers import Adam, Muon, orthogonalize
-from eoren.backends.tile_pixels import TilePixels
+from eoren.backends.torch import TorchBackend, TorchLossGradient
 from eoren.cli import main
 from eoren.errors import EngineWarning, EorenError
 from eoren.model.channel_tuning import Moments, Tuning
 from eoren.model.loss import OBJECTIVES, Pass
-from eoren.model.siren import initialise
+from eoren.model.siren import Siren
+from eoren.model.tile_pixels import TilePixels
 from eoren.model.tiling import Tiling
 from eoren.training.settings import make_settings
 from eoren.training.trainer import Trainer
@@ -27,8 +30,11 @@ CPU = torch.device("cpu")
 needs_library = pytest.mark.skipif(native.library() is None, reason="the native engine is not built here")
 both_engines = pytest.mark.parametrize(
     "engine",
-    [pytest.param(TorchEngine, id="torch"), pytest.param(NativeEngine, id="native", marks=needs_library)],
+    [pytest.param(TorchLossGradient, id="torch"), pytest.param(NativeLossGradient, id="native", marks=needs_library)],
 )
+
+
+BACKEND_OF = {TorchLossGradient: TorchBackend(), NativeLossGradient: NativeBackend()}
 
 
 def never():
@@ -68,7 +74,7 @@ def threads():
 @pytest.fixture
 def forced(monkeypatch):
     """Compute with one engine, until the end of the test."""
-    return lambda name: monkeypatch.setenv("EOREN_ENGINE", name)
+    return lambda name: monkeypatch.setenv("EOREN_BACKEND", name)
 
 
 # A step's problem, and its answer as one would write it without blocks, parts or forward derivatives.
@@ -77,7 +83,7 @@ def forced(monkeypatch):
 def uneven(count):
     """A tiling whose tiles differ in size, several to one."""
     detail = 0.01 + np.random.default_rng(count).random((41, 53)) ** 9
-    return Tiling.of(detail, count=count, halo=1.5, smallest=2)
+    return Tiling.by_detail(detail, count=count, halo=1.5, smallest=2)
 
 
 ONE = Tiling.single(11, 83)
@@ -105,7 +111,7 @@ class Problem:
         slopes = rng.normal(0, 0.2, (*size, 2)).astype(np.float32)
         generator = torch.Generator().manual_seed(seed)
         count = len(range(tiling.count)[group])
-        siren = initialise(count, width=width, depth=depth, channels=channels, generator=generator)
+        siren = Siren.init(count, width=width, depth=depth, channels=channels, generator=generator)
         # Every layer has its own, so that none can stand for another.
         siren = replace(siren, omegas=(20.0, 31.0, 27.0, 34.0, 29.0)[:depth])
         alpha, beta = torch.rand(2, count, 1, channels, generator=generator)
@@ -124,7 +130,7 @@ class Problem:
     def differentiate(self, engine, tiles, points, passes, stop=never):
         """Squared errors, and the moments."""
         moments = Moments(self.siren.batch, self.siren.channels, CPU)
-        return engine.differentiate(tiles, points, passes, self.tuning, moments, stop), moments
+        return engine(StepBatch(tiles, points, passes, self.tuning), moments, stop), moments
 
     def answer(self, tiles, points, passes):
         """Gradients of the tiles' networks, squared errors, and moments; in float64."""
@@ -301,7 +307,7 @@ def test_the_gradient_is_autograds_of_the_plain_loss(engine, case):
 def test_the_gradient_is_autograds_on_every_target(target, name, case):
     assert target(name)
     assert native.target() == name
-    assert_case(case, case.problem().engine(NativeEngine))
+    assert_case(case, case.problem().engine(NativeLossGradient))
 
 
 @both_engines
@@ -316,7 +322,7 @@ def test_nothing_is_left_from_the_step_before(engine):
 @needs_library
 @pytest.mark.parametrize("case", [CASES[3], CASES[14]], ids=str)
 def test_networks_that_sit_a_step_out_keep_the_gradients_they_had(case):
-    own = case.problem().engine(NativeEngine)
+    own = case.problem().engine(NativeLossGradient)
     for gradient in own.gradients:
         gradient.fill_(7.0)
     assert_case(case, own)
@@ -346,7 +352,7 @@ def test_without_moments_the_gradients_are_the_same(engine):
     one, other = case.problem().engine(engine), case.problem().engine(engine)
     tiles, points, passes = case.chosen(), case.seen(), case.passes()
     squares, _ = case.problem().differentiate(one, tiles, points, passes)
-    assert torch.equal(squares, other.differentiate(tiles, points, passes, case.problem().tuning, None, never))
+    assert torch.equal(squares, other(StepBatch(tiles, points, passes, case.problem().tuning), None, never))
     assert all(torch.equal(a, b) for a, b in zip(one.gradients, other.gradients, strict=True))
 
 
@@ -356,7 +362,7 @@ def test_threads_change_no_bit_of_a_gradient(threads, case):
     found = []
     for count in (1, 2, 3, 5, 64):
         threads(count)
-        own = case.problem().engine(NativeEngine)
+        own = case.problem().engine(NativeLossGradient)
         squares, moments = case.problem().differentiate(own, case.chosen(), case.seen(), case.passes())
         found.append([*own.gradients, squares, moments.squared_errors(), moments.tuning().alpha])
     for others in found[1:]:
@@ -420,14 +426,14 @@ def test_fused_steps_of_some_networks_are_the_plain_ones(plain, fused, shapes, n
     for step in range(3):
         gradients = noise(shapes, step)
         for chosen in (networks, slice(None)) if step == 1 else (networks,):
-            before = [t.clone() for t in [*own, *one.state()]]
+            before = [t.clone() for t in [*own, *one.state_dict().values()]]
             one.step(gradients, 0.01, chosen)
             other.step([g.double() for g in gradients], 0.01, chosen)
             sat_out = torch.ones(4, dtype=torch.bool)
             sat_out[chosen] = False
-            for old, new in zip(before, [*own, *one.state()], strict=True):
+            for old, new in zip(before, [*own, *one.state_dict().values()], strict=True):
                 assert new.ndim == 0 or torch.equal(old[sat_out], new[sat_out])
-    for a, b in zip([*own, *one.state()], [*doubles, *other.state()], strict=True):
+    for a, b in zip([*own, *one.state_dict().values()], [*doubles, *other.state_dict().values()], strict=True):
         assert_near(a, b, 2e-5)
 
 
@@ -444,7 +450,7 @@ def test_fused_muon_is_muon_in_float64(target, name, n):
         gradients = noise(shapes, step)
         one.step(gradients, 0.1)
         other.step([g.double() for g in gradients], 0.1)
-    for a, b in zip([*own, *one.state()], [*doubles, *other.state()], strict=True):
+    for a, b in zip([*own, *one.state_dict().values()], [*doubles, *other.state_dict().values()], strict=True):
         assert_near(a, b, 1e-5)
 
 
@@ -478,14 +484,14 @@ def test_without_a_gradient_nothing_moves(fused):
 def test_no_hidden_matrices_leave_muon_nothing_to_do():
     optimizer = FusedMuon([])
     optimizer.step([], 0.1)
-    assert optimizer.state() == []
+    assert optimizer.state_dict() == {}
 
 
 @needs_library
 @pytest.mark.parametrize(("plain", "fused"), [(Adam, FusedAdam), (Muon, FusedMuon)])
 def test_what_optimisers_remember_has_one_layout(plain, fused):
     def kinds(optimizer):
-        return [(t.shape, t.dtype) for t in optimizer.state()]
+        return [(t.shape, t.dtype) for t in optimizer.state_dict().values()]
 
     assert kinds(plain([drawn(3, 16, 16)])) == kinds(fused([drawn(3, 16, 16)]))
 
@@ -501,7 +507,7 @@ def test_threads_change_no_bit_of_the_optimisers_steps(threads):
             gradients = noise([(7, 48, 48)] * 4, step)
             adam.step(gradients[:2], 0.1)
             muon.step(gradients[2:], 0.1)
-        found.append([*own, *adam.state(), *muon.state()])
+        found.append([*own, *adam.state_dict().values(), *muon.state_dict().values()])
     for others in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], others, strict=True))
 
@@ -555,7 +561,7 @@ WAYS = {
 @pytest.mark.parametrize("changes", WAYS.values(), ids=WAYS)
 def test_trainers_of_both_engines_go_the_same_way(forced, changes):
     found = {}
-    for engine in native.ENGINES:
+    for engine in BACKENDS:
         forced(engine)
         own = trainer(**changes)
         found[engine] = own, [own.step(1.0) for _ in range(4)]
@@ -580,7 +586,7 @@ def test_one_engine_goes_on_where_the_other_stopped(forced, changes, order):
     state = snapshot(one)
     forced(second)
     other = trainer(seed=0, **changes)
-    assert [(t.shape, t.dtype) for t in other.state()] == [(t.shape, t.dtype) for t in state]
+    assert [(t.shape, t.dtype) for t in other.state_dict().values()] == [(t.shape, t.dtype) for t in state]
     other.restore(state, 3)
     assert difference(one, other) == 0
     for _ in range(3):
@@ -606,7 +612,7 @@ def test_threads_change_no_bit_of_training(forced, threads, optimizer):
 
 @both_engines
 def test_a_step_given_up_moves_nothing(monkeypatch, engine):
-    monkeypatch.setattr("eoren.training.trainer.engine_of", engine)
+    monkeypatch.setattr("eoren.training.trainer.choose_backend", lambda siren, warn: BACKEND_OF[engine])
     own = trainer()
     own.step(1.0)
     before = snapshot(own)
@@ -625,7 +631,7 @@ LARGE = {
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("changes", LARGE.values(), ids=LARGE)
 def test_a_large_step_is_given_up_in_the_midst_of_it(monkeypatch, threads, engine, changes, count):
-    monkeypatch.setattr("eoren.training.trainer.engine_of", engine)
+    monkeypatch.setattr("eoren.training.trainer.choose_backend", lambda siren, warn: BACKEND_OF[engine])
     threads(count)
     own = trainer(image=picture(200, 300), **changes)
     before, asked = snapshot(own), []
@@ -643,14 +649,14 @@ def test_a_large_step_is_given_up_in_the_midst_of_it(monkeypatch, threads, engin
 @pytest.mark.parametrize(
     "engine",
     [
-        pytest.param(TorchEngine, id="torch"),
-        pytest.param(NativeEngine, id="native", marks=needs_library),
+        pytest.param(TorchLossGradient, id="torch"),
+        pytest.param(NativeLossGradient, id="native", marks=needs_library),
     ],
 )
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, ValueError])
 def test_what_is_raised_within_a_step_reaches_the_caller(monkeypatch, engine, raised):
     """Ctrl-C is raised by whatever Python code runs next: what asks whether to stop."""
-    monkeypatch.setattr("eoren.training.trainer.engine_of", engine)
+    monkeypatch.setattr("eoren.training.trainer.choose_backend", lambda siren, warn: BACKEND_OF[engine])
     own = trainer(image=picture(200, 300), **LARGE["parts"])
     asked = []
 
@@ -681,7 +687,7 @@ FITS = {
 @pytest.mark.parametrize("changes", FITS.values(), ids=FITS)
 def test_fits_of_both_engines_are_as_good(forced, changes):
     measured = []
-    for engine in native.ENGINES:
+    for engine in BACKENDS:
         forced(engine)
         result = eoren.fit(picture(), steps=15, seed=1, **changes)
         measured.append(result.metrics)
@@ -702,7 +708,7 @@ def test_a_seed_means_the_same_bytes(forced, threads):
         rendered = [result.field.render(70, 50, show=show) for show in ("color", "gradient", "laplacian")]
         found.append(
             (
-                [t.numpy().tobytes() for t in result.field.siren.tensors()],
+                [t.numpy().tobytes() for t in result.field.representation.siren.tensors()],
                 [r.tobytes() for r in rendered],
                 result.metrics.as_dict(),
             )
@@ -722,45 +728,45 @@ def test_a_longer_fit_learns(forced):
 
 
 def chosen(**changes):
-    return type(trainer(**changes)._engine)
+    return type(trainer(**changes)._backend)
 
 
 def test_torch_is_taken_where_it_is_asked_for_or_alone_can(forced):
-    assert chosen(width=20) is TorchEngine
+    assert chosen(width=20) is TorchBackend
     forced("torch")
-    assert chosen(width=16) is TorchEngine
+    assert chosen(width=16) is TorchBackend
 
 
 @needs_library
 def test_native_is_taken_where_it_can(monkeypatch):
-    monkeypatch.delenv("EOREN_ENGINE", raising=False)
-    assert chosen(width=16) is NativeEngine
-    assert chosen(width=256, depth=5, tile=None) is NativeEngine
-    assert chosen(width=272, tile=None) is TorchEngine
-    assert chosen(depth=6) is TorchEngine
+    monkeypatch.delenv("EOREN_BACKEND", raising=False)
+    assert chosen(width=16) is NativeBackend
+    assert chosen(width=256, depth=5, tile=None) is NativeBackend
+    assert chosen(width=272, tile=None) is TorchBackend
+    assert chosen(depth=6) is TorchBackend
 
 
 def test_without_the_library_pytorch_does_it_all(monkeypatch):
-    monkeypatch.delenv("EOREN_ENGINE", raising=False)
-    monkeypatch.setattr(native, "library", lambda: None)
-    assert chosen(width=16) is TorchEngine
+    monkeypatch.delenv("EOREN_BACKEND", raising=False)
+    monkeypatch.setattr("eoren.backends.native.library", lambda: None)
+    assert chosen(width=16) is TorchBackend
     result = eoren.fit(picture(), steps=3, width=16)
     assert result.field.render(9, 7, show="laplacian").shape == (7, 9, 3)
-    monkeypatch.setenv("EOREN_ENGINE", "native")
-    with pytest.raises(EorenError, match=r"EOREN_ENGINE is native, but the native engine was not built.*installing"):
+    monkeypatch.setenv("EOREN_BACKEND", "native")
+    with pytest.raises(EorenError, match=r"EOREN_BACKEND is native, but .* was not built.*installing"):
         trainer(width=16)
 
 
 def test_the_slower_engine_is_said_once(monkeypatch, forced):
-    monkeypatch.delenv("EOREN_ENGINE", raising=False)
-    monkeypatch.setattr(native, "library", lambda: None)
-    engines._say_once.cache_clear()
+    monkeypatch.delenv("EOREN_BACKEND", raising=False)
+    monkeypatch.setattr("eoren.backends.native.library", lambda: None)
+    dispatch._warn_once.cache_clear()
     with pytest.warns(EngineWarning, match=r"PyTorch does the work, several times slower.*not built"):
         trainer(width=16)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         trainer(width=16)
-    engines._say_once.cache_clear()
+    dispatch._warn_once.cache_clear()
     forced("torch")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -768,8 +774,8 @@ def test_the_slower_engine_is_said_once(monkeypatch, forced):
 
 
 def test_the_command_line_says_it_in_one_line(monkeypatch, tmp_path, capsys):
-    monkeypatch.delenv("EOREN_ENGINE", raising=False)
-    engines._say_once.cache_clear()
+    monkeypatch.delenv("EOREN_BACKEND", raising=False)
+    dispatch._warn_once.cache_clear()
     eoren.write_image(tmp_path / "a.png", picture(12, 13))
     arguments = ["fit", str(tmp_path / "a.png"), "-o", str(tmp_path / "a.eoren"), "--set", "width=20", "--steps", "1"]
     with warnings.catch_warnings():
@@ -778,15 +784,15 @@ def test_the_command_line_says_it_in_one_line(monkeypatch, tmp_path, capsys):
             main([*arguments, "--quiet"])
     assert ended.value.code == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("eoren: PyTorch does the work, several times slower than the native engine: ")
+    assert line.startswith("eoren: PyTorch does the work, several times slower than the native backend: ")
 
 
 @pytest.mark.parametrize(
     ("engine", "changes", "said"),
     [
-        ("native", ["width=20"], "width 20"),
-        ("native", ["depth=6", "width=16"], "6 sine layers"),
-        ("cuda", ["width=16"], "EOREN_ENGINE is 'cuda'; set it to one of native, torch, or not at all"),
+        ("native", ["width=20"], "width must be one of 16, 32 ... 256, got 20"),
+        ("native", ["depth=6", "width=16"], "depth must be at most 5 sine layers, got 6"),
+        ("cuda", ["width=16"], "EOREN_BACKEND must be one of native, torch, got 'cuda'; set one, or unset it"),
     ],
 )
 def test_the_command_line_refuses_an_engine_that_cannot(monkeypatch, forced, tmp_path, capsys, engine, changes, said):

@@ -1,0 +1,209 @@
+"""The shared library of the native backend: loading, checks, and its structures as ctypes sees them.
+
+The library has a plain C interface (``src/native/eoren.h``), so that one build serves every version of Python and
+PyTorch. A library of another interface version, or whose structures have another size, is not used.
+"""
+
+import ctypes
+import os
+from ctypes import POINTER, Structure, c_char_p, c_double, c_float, c_int, c_int64, c_void_p
+from functools import cache
+from pathlib import Path
+
+from eoren.errors import EorenError
+
+# As in src/native/eoren.h.
+_VERSION = 2
+MAX_LAYERS = 6
+MAX_CHANNELS = 4
+MAX_WIDTH = 256
+WIDTH_MULTIPLE = 16
+
+TARGETS = ("generic", "avx2", "avx512", "neon")
+"""Instruction sets that a library may be compiled for."""
+
+StopCallback = ctypes.CFUNCTYPE(c_int)
+
+
+class Networks(Structure):
+    """``eoren_networks``: a batch of SIRENs, or gradients by their parameters."""
+
+    _fields_ = (
+        ("width", c_int64),
+        ("depth", c_int64),
+        ("channels", c_int64),
+        ("weight", c_void_p * MAX_LAYERS),
+        ("bias", c_void_p * MAX_LAYERS),
+        ("omega", c_float * MAX_LAYERS),
+    )
+
+
+class ChannelTuning(Structure):
+    """``eoren_tuning``."""
+
+    _fields_ = (("alpha", c_void_p), ("beta", c_void_p))
+
+
+class LossPass(Structure):
+    """``eoren_pass``."""
+
+    _fields_ = (("axes", c_int64), ("axis", c_int64 * 2), ("offset", c_float * 2), ("weight", c_float * 3))
+
+
+class Step(Structure):
+    """``eoren_step``: the gradient of a loss."""
+
+    _fields_ = (
+        ("network", Networks),
+        ("gradient", Networks),
+        ("tuning", ChannelTuning),
+        ("tiles", c_int64),
+        ("tile", c_void_p),
+        ("points", c_int64),
+        ("point", c_void_p),
+        ("box", c_void_p),
+        ("columns", c_int64),
+        ("centre", c_void_p),
+        ("half", c_void_p),
+        ("color", c_void_p),
+        ("slope", c_void_p),
+        ("passes", c_int64),
+        ("pass_", LossPass * 2),
+        ("error", c_void_p),
+        ("moments", c_void_p),
+    )
+
+
+class AdamStep(Structure):
+    """``eoren_adam``."""
+
+    _fields_ = (
+        ("tiles", c_int64),
+        ("tile", c_void_p),
+        ("tensors", c_int64),
+        ("size", c_int64 * (2 * MAX_LAYERS)),
+        *((name, c_void_p * (2 * MAX_LAYERS)) for name in ("value", "gradient", "mean", "square")),
+        *((name, c_double) for name in ("first", "second")),
+        *((name, c_float) for name in ("rate", "scale", "epsilon")),
+    )
+
+
+class MuonStep(Structure):
+    """``eoren_muon``."""
+
+    _fields_ = (
+        ("tiles", c_int64),
+        ("tile", c_void_p),
+        ("tensors", c_int64),
+        ("n", c_int64),
+        *((name, c_void_p * MAX_LAYERS) for name in ("value", "gradient", "mean")),
+        ("momentum", c_float),
+        ("rate", c_float),
+        ("coefficient", c_float * 3),
+        ("iterations", c_int64),
+    )
+
+
+class Query(Structure):
+    """``eoren_query``: networks at points that are sorted by network."""
+
+    _fields_ = (
+        ("network", Networks),
+        ("tuning", ChannelTuning),
+        ("batch", c_int64),
+        ("first", c_void_p),
+        ("point", c_void_p),
+        ("axes", c_int64),
+        ("axis", c_int64 * 2),
+        ("laplacian", c_int64),
+        ("scale", c_void_p),
+        ("said", c_void_p),
+    )
+
+
+class Grid(Structure):
+    """``eoren_grid``: a mosaic on a grid."""
+
+    _fields_ = (
+        ("network", Networks),
+        ("tuning", ChannelTuning),
+        ("batch", c_int64),
+        ("centre", c_void_p),
+        ("half", c_void_p),
+        ("first", c_void_p),
+        ("cut", c_void_p),
+        ("halo", c_double),
+        ("unit", c_double * 2),
+        ("columns", c_int64),
+        ("rows", c_int64),
+        ("x", c_void_p),
+        ("y", c_void_p),
+        ("streams", c_int64),
+        ("color", c_void_p),
+        ("gradient", c_void_p),
+        ("laplacian", c_void_p),
+    )
+
+
+# In the order of eoren_struct_size.
+_STRUCTURES = (Networks, ChannelTuning, LossPass, Step, AdamStep, MuonStep, Query, Grid)
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """Load the library, once per process.
+
+    Returns:
+        The library, or None if it was not built, is for another processor, or has another interface.
+
+    Raises:
+        EorenError: ``EOREN_TARGET`` names an instruction set that this library or processor does not have.
+    """
+    for path in sorted(Path(__file__).parents[1].glob("eoren_native.*")):
+        try:
+            loaded = ctypes.CDLL(str(path))
+        except OSError:  # built for another processor
+            continue
+        if not _has_our_interface(loaded):
+            continue
+        loaded.eoren_target.restype = c_char_p
+        loaded.eoren_choose_target.argtypes = [c_char_p]
+        loaded.eoren_gradients.argtypes = [POINTER(Step), c_int64, StopCallback]
+        loaded.eoren_adam_step.argtypes = [POINTER(AdamStep), c_int64]
+        loaded.eoren_muon_step.argtypes = [POINTER(MuonStep), c_int64]
+        loaded.eoren_evaluate.argtypes = [POINTER(Query), c_int64]
+        loaded.eoren_render.argtypes = [POINTER(Grid), c_int64]
+        loaded.eoren_sincos.argtypes = [c_void_p, c_int64, c_void_p, c_void_p]
+        _apply_target(loaded)
+        return loaded
+    return None
+
+
+def _has_our_interface(loaded: ctypes.CDLL) -> bool:
+    if loaded.eoren_version() != _VERSION:
+        return False
+    loaded.eoren_struct_size.argtypes = [c_int]
+    loaded.eoren_struct_size.restype = c_int64
+    return all(loaded.eoren_struct_size(k) == ctypes.sizeof(kind) for k, kind in enumerate(_STRUCTURES))
+
+
+def _apply_target(loaded: ctypes.CDLL) -> None:
+    wanted = os.environ.get("EOREN_TARGET", "")
+    if wanted and loaded.eoren_choose_target(wanted.encode()) != 1:
+        raise EorenError(
+            f"EOREN_TARGET must be one of {', '.join(TARGETS)} that this processor supports, got {wanted!r}; "
+            "set it to another one, or unset it"
+        )
+
+
+def loaded_library() -> ctypes.CDLL:
+    """Return the library where it is known to be there."""
+    loaded = library()
+    assert loaded is not None, "the native library is not built; check NativeBackend.obstacle first"
+    return loaded
+
+
+def target() -> str:
+    """Return the instruction set in use: avx512, avx2, neon or generic."""
+    name: bytes = loaded_library().eoren_target()
+    return name.decode()

@@ -1,0 +1,58 @@
+"""The origin of a field: settings, seed, source image and quality, as stored in its file."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+# Bounds of what commands print: no table as wide as a header, no number beyond all floats.
+_MAX_METRICS, _MAX_NAME, _MAX_NUMBER = 100, 100, 2**63
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The origin of a field, as stored in its file.
+
+    Attributes:
+        settings: every setting of the fit.
+        seed: seed of the random generator.
+        steps: number of training steps.
+        seconds: duration of the fit; None where steps alone end it, so that the same fit gives the same file.
+        source_sha256: SHA-256 digest of the image file, or of the array.
+        metrics: quality of the stored field against its image.
+        version: version of eoren.
+        composition: operation that made the image, with operands and options; empty for a plain image.
+    """
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    steps: int = 0
+    seconds: float | None = None
+    source_sha256: str = ""
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    version: str = ""
+    composition: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_stored(cls, stored: Mapping[str, Any]) -> "Provenance":
+        """Check and convert a stored provenance.
+
+        Raises:
+            TypeError, ValueError: an entry is unknown, or of another type, or out of bounds.
+        """
+        provenance = cls(**stored)
+        for name, example in asdict(cls(seconds=0.0)).items():
+            value = getattr(provenance, name)
+            if name == "seconds" and value is None:
+                continue
+            types = (int, float) if isinstance(example, float) else (type(example),)
+            if not isinstance(value, types) or isinstance(value, bool):
+                raise ValueError(f"provenance: {name} is {value!r:.40}")
+        metrics = provenance.metrics
+        if not all(value is None or type(value) in (int, float) for value in metrics.values()):
+            raise ValueError("provenance: a metric is not a number")
+        if len(metrics) > _MAX_METRICS or any(len(name) > _MAX_NAME for name in metrics):
+            raise ValueError("provenance: too many metrics, or a name too long")
+        for number in (provenance.seed, provenance.steps, provenance.seconds, *metrics.values()):
+            if number is not None and abs(number) > _MAX_NUMBER:
+                raise ValueError("provenance: a number is too large")
+        return provenance

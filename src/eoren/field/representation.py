@@ -1,0 +1,133 @@
+"""The interface of a representation: what a :class:`eoren.Field` needs to evaluate, store and describe a function.
+
+Today there is one, the mosaic of SIRENs (:mod:`eoren.field.mosaic`). A new kind of field implements this protocol and
+is listed in :data:`eoren.field.file_format.KINDS`; commands, viewer, metrics and composition work with it unchanged.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eoren.backends.blending import Jet
+
+Quantity = Literal["color", "gradient", "laplacian"]
+QUANTITIES: tuple[Quantity, ...] = ("color", "gradient", "laplacian")
+
+
+@runtime_checkable
+class Representation(Protocol):
+    """A continuous function from the plane to C channels, with exact derivatives, that can be stored.
+
+    Stored tensors consist of *parts* along their first axis (the tiles of a mosaic), so that a checksum per part
+    locates damage; tensors named in ``shared_tensors`` belong to all parts.
+
+    Attributes:
+        kind: name of the representation in files.
+        shared_tensors: names of stored tensors without an axis of parts.
+    """
+
+    kind: ClassVar[str]
+    shared_tensors: ClassVar[tuple[str, ...]]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the image in pixels."""
+
+    @property
+    def channels(self) -> int:
+        """Number of channels: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA."""
+
+    @property
+    def parameters(self) -> int:
+        """Number of stored numbers."""
+
+    @property
+    def bits(self) -> int:
+        """Bits per weight in the file."""
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the parameters."""
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether PyTorch follows any of the parameters."""
+
+    def to(self, *args: Any, **kwargs: Any) -> "Representation":
+        """Return the same function on another device or in another precision, as ``Tensor.to``."""
+
+    def jet(
+        self,
+        points: Float[Tensor, "points 2"],
+        *,
+        gradient: bool = False,
+        laplacian: bool = False,
+        extent: tuple[float, float] = (1.0, 1.0),
+        differentiable: bool = False,
+    ) -> Jet:
+        """Evaluate colour, and optionally gradient and Laplacian, at any points.
+
+        Args:
+            points: ``(N, 2)``, points of the unit square on the device of the parameters.
+            gradient: whether to compute the gradient.
+            laplacian: whether to compute the Laplacian, and with it the gradient.
+            extent: width and height of the image in the units of the derivatives.
+            differentiable: whether PyTorch has to differentiate the result, by the points or the parameters.
+        """
+
+    def sample(
+        self,
+        x: Float[Tensor, " columns"],
+        y: Float[Tensor, " rows"],
+        *quantities: Quantity,
+        extent: tuple[float, float] = (1.0, 1.0),
+    ) -> tuple[Tensor, ...]:
+        """Evaluate quantities on a grid.
+
+        Args:
+            x: float64 positions of the columns in the unit square, ascending or descending.
+            y: float64 positions of the rows, likewise.
+            quantities: quantities to compute.
+            extent: width and height of the image in the units of the derivatives.
+
+        Returns:
+            ``(rows, columns, C)`` per quantity, ``(rows, columns, C, 2)`` for the gradient.
+        """
+
+    def summary(self) -> dict[str, Any]:
+        """Describe the architecture, for ``eoren info --json``."""
+
+    def describe(self) -> str:
+        """Describe the architecture in a few words."""
+
+    def header(self) -> dict[str, Any]:
+        """Return the description that a file stores as JSON."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors that a file stores, on the CPU."""
+
+    @classmethod
+    def check_stored(cls, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:
+        """Check names, types and shapes of stored tensors.
+
+        Returns:
+            Number of parts.
+
+        Raises:
+            KeyError, TypeError, ValueError, OverflowError: header or tensors are damaged.
+        """
+
+    @classmethod
+    def locate_part(cls, header: Mapping[str, Any], tensors: Mapping[str, Tensor], part: int) -> str:
+        """Describe where a part lies in the image, given checked shared tensors."""
+
+    @classmethod
+    def from_stored(cls, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "Representation":
+        """Build the function from checked tensors.
+
+        Raises:
+            ValueError: a value is invalid.
+        """

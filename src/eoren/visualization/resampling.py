@@ -1,0 +1,86 @@
+"""Enlarging and reducing images for display."""
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+from scipy.interpolate import BSpline
+from scipy.ndimage import spline_filter
+from scipy.sparse import csr_array
+
+Pixels = Float[np.ndarray, "height width channels"]
+
+
+class CubicSpline:
+    """Cubic spline through the pixels of an image, which is mirrored at the centres of its border pixels.
+
+    Args:
+        image: ``(H, W, C)``.
+
+    Example:
+        >>> ramp = np.linspace(0, 1, 9)[None, :, None]
+        >>> CubicSpline(ramp)(np.array([0.0]), np.array([2.0, 4.0])).round(3)[0, :, 0].tolist()
+        [0.25, 0.5]
+    """
+
+    def __init__(self, image: Pixels) -> None:
+        self._height, self._width, channels = image.shape
+        planes = [spline_filter(image[..., c], 3, np.float32, mode="mirror") for c in range(channels)]
+        self._coefficients = np.pad(np.stack(planes, -1), ((2, 2), (2, 2), (0, 0)), mode="reflect")
+
+    def __call__(
+        self, y: Float[np.ndarray, " rows"], x: Float[np.ndarray, " columns"]
+    ) -> Float[np.ndarray, "rows columns channels"]:
+        """Evaluate the spline on a grid.
+
+        Args:
+            y: ascending positions of the rows, in pixels from the centre of the image's first row.
+            x: ascending positions of the columns, in pixels from the centre of the image's first column.
+        """
+        top, along_y = _basis(y, self._height)
+        left, along_x = _basis(x, self._width)
+        part = self._coefficients[top : top + along_y.shape[1], left : left + along_x.shape[1]]
+        rows = (along_y @ part.reshape(len(part), -1)).reshape(len(y), -1, part.shape[2])
+        columns = along_x @ rows.swapaxes(0, 1).reshape(rows.shape[1], -1)
+        return np.asarray(columns.reshape(len(x), len(y), -1).swapaxes(0, 1))
+
+
+def _basis(positions: Float[np.ndarray, " n"], side: int) -> tuple[int, csr_array]:
+    """Values of the cubic B-splines of an axis, without those that vanish; the first index, and ``(n, count)``."""
+    values = csr_array(BSpline.design_matrix(positions, np.arange(-4.0, side + 4), 3)).astype(np.float32)
+    first, last = int(values.indices.min()), int(values.indices.max())
+    return first, values[:, first : last + 1]
+
+
+def enlarge_by_spline(
+    image: Pixels, box: tuple[int, int, int, int], scale: int
+) -> Float[np.ndarray, "rows columns channels"]:
+    """Enlarge part of an image by the cubic spline through its pixels.
+
+    Args:
+        image: ``(H, W, C)``.
+        box: ``(column0, row0, column1, row1)`` in pixels, ends excluded.
+        scale: enlargement factor.
+
+    Returns:
+        ``(scale * rows, scale * columns, C)``.
+    """
+    left, top, right, bottom = box
+    rows = top + (np.arange(scale * (bottom - top)) + 0.5) / scale - 0.5
+    columns = left + (np.arange(scale * (right - left)) + 0.5) / scale - 0.5
+    return CubicSpline(image)(rows, columns)
+
+
+def downsample(image: Pixels, side: int) -> Float[np.ndarray, "rows columns channels"]:
+    """Reduce an image by a Lanczos filter until its longer side has at most so many pixels; clamped to [0, 1].
+
+    Example:
+        >>> downsample(np.zeros((40, 100, 3), np.float32), 50).shape
+        (20, 50, 3)
+    """
+    height, width, channels = image.shape
+    if max(height, width) <= side:
+        return image
+    size = max(1, round(width * side / max(height, width))), max(1, round(height * side / max(height, width)))
+    planes = [Image.fromarray(np.float32(image[..., c])) for c in range(channels)]
+    small = [np.asarray(plane.resize(size, Image.Resampling.LANCZOS)) for plane in planes]
+    return np.stack(small, -1).clip(0, 1)
