@@ -13,6 +13,7 @@ from collections.abc import Callable
 from statistics import median
 from time import perf_counter
 
+import numpy as np
 import torch
 
 import eoren
@@ -80,7 +81,7 @@ def differentiate(trainer: Trainer) -> None:
     trainer._loss_gradient(StepBatch(tiles, points, trainer._passes(), trainer.tuning), None, lambda: False)
 
 
-def rendering(image: object, parameters: int, width: int) -> list[dict[str, object]]:
+def rendering(image: np.ndarray, parameters: int, width: int) -> list[dict[str, object]]:
     """Megapixels a second."""
     os.environ["EOREN_ENGINE"] = "native"
     field = eoren.fit(image, parameters=parameters, width=width, steps=10, seed=0).field

@@ -1,6 +1,6 @@
-"""Every reader against files that nobody should write: what made trouble once, bombs, and a little at random.
+"""Readers of files: inputs that failed once, random damage, random headers, and bombs.
 
-`python -m tests.fuzz` goes on for as long as you like; see `docs/reliability.md`.
+`python -m tests.fuzz` fuzzes them for any length of time; see `docs/reliability.md`.
 """
 
 import io
@@ -22,8 +22,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from tests.fuzz.mutations import mutated
-from tests.fuzz.targets import LONGEST, TARGETS, checksums, png_of, read_field, read_file
+from tests.fuzz.mutations import mutate
+from tests.fuzz.targets import MAX_LENGTH, TARGETS, checksums, png_of, read_field, read_file
 
 ROOT = Path(__file__).parent.parent
 KEPT = sorted((ROOT / "tests" / "fuzz" / "kept").glob("*-*"))
@@ -34,39 +34,39 @@ seeded = settings(
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_good_inputs_are_read(name):
+def test_valid_inputs_are_read(name):
     for seed, data in TARGETS[name].seeds().items():
         assert TARGETS[name].read(data) == ("refused" if seed == "objects" else "read"), seed
-        assert len(data) < LONGEST
+        assert len(data) < MAX_LENGTH
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.name)
-def test_what_made_trouble_once(path):
+def test_inputs_that_failed_once(path):
     assert TARGETS[path.name.split("-")[0]].read(path.read_bytes()) in ("read", "refused")
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_damage_at_random(name):
-    target, chance = TARGETS[name], random.Random(name)
+def test_random_damage(name):
+    target, rng = TARGETS[name], random.Random(name)
     seeds = [*target.seeds().values()]
-    outcomes = [target.read(mutated(seeds, chance, LONGEST)) for _ in range(100)]
-    assert set(outcomes) == {"read", "refused"}  # neither is all that can happen: the test reaches behind the door
+    outcomes = [target.read(mutate(seeds, rng, MAX_LENGTH)) for _ in range(100)]
+    assert set(outcomes) == {"read", "refused"}  # both occur, so the test reaches behind the first check
 
 
 @pytest.mark.parametrize("name", ["field", "tiff"])
-def test_atheris_sees_which_lines_are_reached(name, tmp_path):
-    """It goes on without a word where the modules are not instrumented, and finds nothing."""
+def test_atheris_measures_coverage(name, tmp_path):
+    """If modules are not instrumented, atheris runs without an error and finds nothing."""
     pytest.importorskip("atheris")
     command = [sys.executable, "-m", "tests.fuzz", "--worker", str(tmp_path), "--engine", "atheris"]
     done = subprocess.run(
         [*command, "--only", name, "--seconds", "2"], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    found = re.findall(r"cov: (\d+)", done.stderr)
+    coverage = re.findall(r"cov: (\d+)", done.stderr)
     assert done.returncode == 0, done.stderr
-    assert int(found[0]) > 150
+    assert int(coverage[0]) > 150
 
 
-# Fields whose every part is any JSON, or any numbers, with good checksums.
+# Fields with any JSON in the header or any numbers in a tensor, and valid checksums.
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -77,12 +77,12 @@ FIELDS = {name: data for name, data in TARGETS["field"].seeds().items() if name.
 ENTRIES = ("format_version", "channels", "width", "height", "halo", "omegas", "bits", "provenance")
 
 
-def opened(data):
+def unpack(data):
     length = int.from_bytes(data[:8], "little")
     return json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["eoren"]), load_tensors(data)
 
 
-def closed(header, tensors):
+def pack(header, tensors):
     text = json.dumps(header)
     tensors = {**tensors, "checksums": checksums(text, tensors)}
     return save_tensors(tensors, {"eoren": text})
@@ -90,9 +90,9 @@ def closed(header, tensors):
 
 @seeded
 @given(st.sampled_from(sorted(FIELDS)), st.sampled_from(ENTRIES), JSON)
-def test_any_entry_of_a_header(name, entry, value):
-    header, tensors = opened(FIELDS[name])
-    assert read_field(closed(header | {entry: value}, tensors)) in ("read", "refused")
+def test_any_value_of_a_header_entry(name, entry, value):
+    header, tensors = unpack(FIELDS[name])
+    assert read_field(pack(header | {entry: value}, tensors)) in ("read", "refused")
 
 
 @seeded
@@ -101,14 +101,14 @@ def test_any_entry_of_a_header(name, entry, value):
     st.integers(-(2**70), 2**70) | st.floats(allow_nan=False),
 )
 def test_any_size_in_a_header(entry, value):
-    header, tensors = opened(FIELDS["v2-16bits.eoren"])
-    assert read_field(closed(header | {entry: value}, tensors)) in ("read", "refused")
+    header, tensors = unpack(FIELDS["v2-16bits.eoren"])
+    assert read_field(pack(header | {entry: value}, tensors)) in ("read", "refused")
 
 
 @seeded
 @given(st.sampled_from(sorted(FIELDS)), st.data())
 def test_any_numbers_of_a_tensor(name, data):
-    header, tensors = opened(FIELDS[name])
+    header, tensors = unpack(FIELDS[name])
     which = data.draw(st.sampled_from(sorted(tensors)))
     numbers = tensors[which].numpy().copy()
     flat = numbers.reshape(-1).view(np.uint8)
@@ -116,26 +116,26 @@ def test_any_numbers_of_a_tensor(name, data):
     given = np.frombuffer(data.draw(st.binary(min_size=1, max_size=16)), np.uint8)[: len(flat) - at]
     flat[at : at + len(given)] = given
     tensors[which] = tensors[which].new_tensor(numbers)
-    assert read_field(closed(header, tensors)) in ("read", "refused")
+    assert read_field(pack(header, tensors)) in ("read", "refused")
 
 
 @seeded
 @given(
     st.sampled_from([name for name, target in TARGETS.items() if target.read is read_file]), st.binary(max_size=200)
 )
-def test_any_bytes_after_the_start_of_a_picture(name, rest):
+def test_any_bytes_after_the_start_of_an_image(name, rest):
     start = next(iter(TARGETS[name].seeds().values()))[: len(rest) % 40 + 4]
     assert read_file(start + rest) in ("read", "refused")
 
 
-# Bombs: small files that would take gigabytes or minutes. Each is read in a process of its own, which is measured.
+# Bombs: small files that would take gigabytes or minutes. Each is read in its own process, which is measured.
 
 BOMB = """
 import resource, sys, time
 from tests.fuzz.targets import TARGETS
 target = TARGETS[sys.argv[1]]
-for each in target.seeds().values():
-    target.read(each)
+for seed in target.seeds().values():
+    target.read(seed)
 data, start, before = sys.stdin.buffer.read(), time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 outcome = target.read(data)
 grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
@@ -144,7 +144,7 @@ print(outcome, grown / 1024, time.monotonic() - start)
 
 
 def png(side):
-    """Zeros, well compressed."""
+    """Return an image of zeros, well compressed."""
     good = png_of(np.zeros((8, 8, 3), np.uint8), 2)
     press = zlib.compressobj(9)
     lines = b"".join(press.compress(bytes((1 + 3 * side) * 64)) for _ in range(side // 64)) + press.flush()
@@ -171,14 +171,14 @@ def gif():
 
 
 def webp():
-    """The head of a lossless image of 16383 x 16383 pixels: 14 bits of each side less one."""
+    """Return the header of a lossless image of 16383 x 16383 pixels: each side, less one, in 14 bits."""
     body = b"\x2f" + (16382 | 16382 << 14).to_bytes(4, "little") + bytes(8)
     chunk = b"VP8L" + struct.pack("<I", len(body)) + body + b"\0"
     return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
 
 
 def tiff(data=bytes(4096), **tags):
-    """64 x 64 bytes of gray, with other tags: by number, or several values of one."""
+    """Return 64 x 64 bytes of gray, with tags replaced by number, each by a value or a list of values."""
     entries = {256: 64, 257: 64, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 64, 279: len(data)}
     entries |= {int(name[1:]): value for name, value in tags.items()}
     behind = 8 + len(data) + 2 + 12 * len(entries) + 4
@@ -186,8 +186,8 @@ def tiff(data=bytes(4096), **tags):
     for tag, value in sorted(entries.items()):
         values = value if isinstance(value, list) else [value]
         packed = struct.pack(f"<{len(values)}I", *values)
-        place = packed if len(values) == 1 else struct.pack("<I", behind + len(extra))
-        directory += struct.pack("<HHI", tag, 4, len(values)) + place
+        content = packed if len(values) == 1 else struct.pack("<I", behind + len(extra))
+        directory += struct.pack("<HHI", tag, 4, len(values)) + content
         extra += packed if len(values) > 1 else b""
     return (
         b"II*\0"
@@ -209,20 +209,20 @@ def header(shape, kind="<f4"):
 
 
 def index(name, count=1, **options):
-    """A part of an index whose images all have one long name."""
+    """Return a part of an index whose images all have the same long name."""
     good = pyarrow.parquet.read_table(io.BytesIO(TARGETS["index"].seeds()["ours"]))
     row = good.slice(0, 1).to_pylist()[0]
     table = pyarrow.Table.from_pylist(
         [row | {"name": "", "number": k, "offset": k} for k in range(count)], good.schema
     )
-    place = good.column_names.index("name")
-    # The name stands once in memory, too.
+    column = good.column_names.index("name")
+    # With a dictionary, the name is in memory only once.
     names = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * count, pyarrow.int32()), [name])
     if not options.get("use_dictionary", True):
         names = names.dictionary_decode()
     buffer = io.BytesIO()
     options = {"compression": "zstd", "store_schema": False} | options
-    pyarrow.parquet.write_table(table.set_column(place, "name", names), buffer, **options)
+    pyarrow.parquet.write_table(table.set_column(column, "name", names), buffer, **options)
     return buffer.getvalue()
 
 
@@ -252,7 +252,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_bombs_do_not_go_off(name):
+def test_bombs_are_refused_at_little_cost(name):
     def limited():
         resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
 

@@ -1,4 +1,4 @@
-"""What must hold for every image, field and place: looked for by hypothesis, the same cases every time."""
+"""Properties of all images, fields and points, tested by hypothesis with the same cases every time."""
 
 from itertools import pairwise
 
@@ -13,12 +13,13 @@ from tests.fields import with_parts
 from eoren.field.field import Field
 from eoren.field.mosaic import SirenMosaic
 from eoren.field.serialization import dumps, loads
-from eoren.image.gradients import STENCILS, adjusted_gradient, pixel_gradient, reference_gradient
+from eoren.image.gradients import STENCILS, adjusted_gradient, pixel_gradient
+from eoren.image.spline import reference_gradient
 from eoren.model.channel_tuning import Moments, Tuning
 from eoren.model.siren import Siren
 from eoren.model.tiling import Tiling
 
-some = settings(
+few_examples = settings(
     max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 GRADIENTS = ["spline", *STENCILS]
@@ -36,77 +37,77 @@ def gradient(image, name, extent=(1.0, 1.0)):
     return adjusted_gradient(image, name, extent=extent)
 
 
-def close(found, expected, scale=1.0):
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11 * max(1.0, scale))
+def assert_close(actual, expected, scale=1.0):
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-11 * max(1.0, scale))
 
 
 # Gradients of images.
 
 
-@some
+@few_examples
 @given(names, sides, sides, slope, slope, slope)
 def test_ramp(name, width, height, a, b, c):
     x, y = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
-    found = gradient((a * x + b * y[:, None] + c)[..., None], name)
-    close(found[..., 0], np.broadcast_to(a if width > 1 else 0.0, (height, width, 1)), 1e5)
-    close(found[..., 1], np.broadcast_to(b if height > 1 else 0.0, (height, width, 1)), 1e5)
+    gradients = gradient((a * x + b * y[:, None] + c)[..., None], name)
+    assert_close(gradients[..., 0], np.broadcast_to(a if width > 1 else 0.0, (height, width, 1)), 1e5)
+    assert_close(gradients[..., 1], np.broadcast_to(b if height > 1 else 0.0, (height, width, 1)), 1e5)
 
 
-@some
+@few_examples
 @given(names, images, slope, st.integers(0, 2**32 - 1))
 def test_linear(name, image, factor, seed):
     other = np.random.default_rng(seed).normal(size=image.shape)
-    found = gradient(image + factor * other, name)
-    close(found, gradient(image, name) + factor * gradient(other, name), 1e5)
+    combined = gradient(image + factor * other, name)
+    assert_close(combined, gradient(image, name) + factor * gradient(other, name), 1e5)
 
 
-@some
+@few_examples
 @given(names, images)
-def test_flips_turn_their_axis_around(name, image):
-    if name != "forward":  # whose places are half a pixel off
+def test_flips_negate_the_derivative_along_their_axis(name, image):
+    if name != "forward":  # its offset is half a pixel
         for axis, component in ((1, 0), (0, 1)):
             signs = np.where(np.arange(2) == component, -1, 1)
-            close(gradient(np.flip(image, axis), name), signs * np.flip(gradient(image, name), axis), 1e4)
+            assert_close(gradient(np.flip(image, axis), name), signs * np.flip(gradient(image, name), axis), 1e4)
 
 
-@some
+@few_examples
 @given(names, images)
 def test_transposing_exchanges_the_axes(name, image):
-    close(gradient(image.swapaxes(0, 1), name), gradient(image, name).swapaxes(0, 1)[..., ::-1], 1e4)
+    assert_close(gradient(image.swapaxes(0, 1), name), gradient(image, name).swapaxes(0, 1)[..., ::-1], 1e4)
 
 
-@some
+@few_examples
 @given(names, images, st.floats(0.1, 10), st.floats(0.1, 10))
-def test_a_larger_extent_makes_slopes_smaller(name, image, wide, high):
-    close(gradient(image, name, (wide, high)) * [wide, high], gradient(image, name), 1e4)
+def test_gradients_are_inversely_proportional_to_the_extent(name, image, wide, high):
+    assert_close(gradient(image, name, (wide, high)) * [wide, high], gradient(image, name), 1e4)
 
 
-@some
+@few_examples
 @given(names, st.integers(60, 130), st.integers(60, 130), st.data())
 def test_cropping_and_differentiating_commute(name, width, height, data):
     image = np.random.default_rng(width * height).random((height, width, 1))
     x0, y0 = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
     x1, y1 = data.draw(st.integers(x0 + 1, width)), data.draw(st.integers(y0 + 1, height))
-    close(pixel_gradient(image, name, box=(x0, y0, x1, y1)), pixel_gradient(image, name)[y0:y1, x0:x1], 10)
+    assert_close(pixel_gradient(image, name, box=(x0, y0, x1, y1)), pixel_gradient(image, name)[y0:y1, x0:x1], 10)
 
 
-@some
+@few_examples
 @given(images, st.floats(0.01, 50), slope)
-def test_tuning_undoes_every_straight_line(image, contrast, offset):
+def test_tuning_inverts_every_affine_map(image, contrast, offset):
     g = torch.from_numpy(image).reshape(1, -1, image.shape[2]).float().double()
     moments = Moments(1, image.shape[2], torch.device("cpu"))
     moments.add(slice(None), g, contrast * g + offset)
     alpha, beta = moments.tuning().alpha.double(), moments.tuning().beta.double()
     scale = contrast * 8 + abs(offset)
-    # What it says is right, whether or not there is a slope to be found.
+    # The map is exact even if the image is constant.
     torch.testing.assert_close(alpha * g + beta, contrast * g + offset, rtol=0, atol=1e-5 * max(1, scale))
 
 
 # Fields.
 
 
-def made(width, height, count, channels, seed, dtype=torch.float32):
-    """A field of untrained networks: everything but the numbers is as in a trained one."""
+def random_field(width, height, count, channels, seed, dtype=torch.float32):
+    """Return a field of untrained networks."""
     generator = torch.Generator().manual_seed(seed)
     tiling = Tiling.single(width, height)
     if count > 1:
@@ -120,54 +121,56 @@ def made(width, height, count, channels, seed, dtype=torch.float32):
 fields = st.tuples(
     st.integers(8, 40), st.integers(8, 40), st.integers(1, 6), st.integers(1, 4), st.integers(0, 2**20)
 )
-places = arrays(np.float64, st.tuples(st.integers(1, 20), st.just(2)), elements=st.floats(0, 1))
+point_sets = arrays(np.float64, st.tuples(st.integers(1, 20), st.just(2)), elements=st.floats(0, 1))
 
 
-@some
-@given(fields, places)
-def test_weights_of_the_tiles_sum_to_one_and_their_slopes_to_nothing(case, xy):
-    field = made(*case)
+@few_examples
+@given(fields, point_sets)
+def test_weights_of_the_tiles_sum_to_one_and_their_derivatives_to_zero(case, xy):
+    field = random_field(*case)
     blend = field.representation.tiling.blend(torch.from_numpy(xy))
     count = len(xy)
     assert (blend.weight >= 0).all()
-    close(torch.zeros(count, dtype=torch.float64).index_add(0, blend.point, blend.weight), 1.0)
-    close(torch.zeros(count, 2, dtype=torch.float64).index_add(0, blend.point, blend.slope), 0.0, 1e3)
-    close(torch.zeros(count, 2, dtype=torch.float64).index_add(0, blend.point, blend.bend), 0.0, 1e5)
+    assert_close(torch.zeros(count, dtype=torch.float64).index_add(0, blend.point, blend.weight), 1.0)
+    assert_close(torch.zeros(count, 2, dtype=torch.float64).index_add(0, blend.point, blend.grad), 0.0, 1e3)
+    assert_close(
+        torch.zeros(count, 2, dtype=torch.float64).index_add(0, blend.point, blend.second_derivatives), 0.0, 1e5
+    )
 
 
-@some
-@given(st.integers(10, 40), st.integers(10, 40), st.integers(1, 6), st.integers(0, 2**20), places)
-def test_the_blended_derivative_is_the_finite_difference(width, height, count, seed, xy):
-    field, step = made(width, height, count, 2, seed, torch.float64), 1e-5
-    found = field.gradient(xy)
+@few_examples
+@given(st.integers(10, 40), st.integers(10, 40), st.integers(1, 6), st.integers(0, 2**20), point_sets)
+def test_the_blended_derivative_equals_the_finite_difference(width, height, count, seed, xy):
+    field, step = random_field(width, height, count, 2, seed, torch.float64), 1e-5
+    gradients = field.gradient(xy)
     for axis in range(2):
         ahead = xy + step * np.eye(2)[axis]
         behind = xy - step * np.eye(2)[axis]
         difference = (field.color(ahead) - field.color(behind)) / (2 * step)
-        np.testing.assert_allclose(found[..., axis], difference, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(gradients[..., axis], difference, rtol=1e-4, atol=1e-4)
 
 
-@some
+@few_examples
 @given(fields, st.sampled_from([32, 16, 8]))
-def test_a_file_holds_what_it_was_given(case, bits):
-    field = made(*case)
-    once = loads(dumps(with_parts(field, bits=bits)))
-    assert dumps(once) == dumps(with_parts(field, bits=bits))
+def test_files_keep_fields(case, bits):
+    field = random_field(*case)
+    once = loads(dumps(replace(field, bits=bits)))
+    assert dumps(once) == dumps(replace(field, bits=bits))
     assert dumps(loads(dumps(once))) == dumps(once)
     assert (once.size, once.channels, once.bits) == (field.size, field.channels, bits)
     if bits == 32:
-        for own, other in zip(once.siren.tensors(), field.representation.siren.tensors(), strict=True):
-            assert torch.equal(own, other)
+        for loaded, original in zip(once.siren.tensors(), field.siren.tensors(), strict=True):
+            assert torch.equal(loaded, original)
 
 
 @pytest.mark.parametrize("engine", ["torch", "native"])
-@some
+@few_examples
 @given(fields, st.data())
-def test_regions_tile_a_rendering_exactly(engine, case, data):
-    """A region of a grid has the very colours of the whole grid there, to rounding of the places."""
-    field = made(*case)
+def test_regions_are_parts_of_the_whole_rendering(engine, case, data):
+    """A region of a grid has the colours of the whole grid, up to the rounding of the points."""
+    field = random_field(*case)
     with pytest.MonkeyPatch.context() as patch:
-        if engine == "torch":  # where it is not built, PyTorch does the work twice
+        if engine == "torch":  # without the native engine, both cases use PyTorch
             patch.setenv("EOREN_ENGINE", engine)
         width, height = (2 ** data.draw(st.integers(2, 6)) for _ in "xy")
         x = sorted(data.draw(st.lists(st.integers(1, width - 1), max_size=2, unique=True)))

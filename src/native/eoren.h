@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 enum {
-    EOREN_VERSION = 1,
+    EOREN_VERSION = 2,
     EOREN_MOST_LAYERS = 6,     // sine layers and the linear layer
 
     EOREN_MOST_CHANNELS = 4,

@@ -17,7 +17,7 @@ from eoren.backends.native import FusedAdam, FusedMuon, NativeBackend, NativeLos
 from eoren.backends.optimizers import Adam, Muon, orthogonalize
 from eoren.backends.torch import TorchBackend, TorchLossGradient
 from eoren.cli import main
-from eoren.errors import EngineWarning, EorenError
+from eoren.errors import BackendWarning, EorenError
 from eoren.model.channel_tuning import Moments, Tuning
 from eoren.model.loss import OBJECTIVES, Pass
 from eoren.model.siren import Siren
@@ -761,7 +761,7 @@ def test_the_slower_engine_is_said_once(monkeypatch, forced):
     monkeypatch.delenv("EOREN_BACKEND", raising=False)
     monkeypatch.setattr("eoren.backends.native.library", lambda: None)
     dispatch._warn_once.cache_clear()
-    with pytest.warns(EngineWarning, match=r"PyTorch does the work, several times slower.*not built"):
+    with pytest.warns(BackendWarning, match=r"PyTorch does the work, several times slower.*not built"):
         trainer(width=16)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

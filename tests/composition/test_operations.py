@@ -220,7 +220,7 @@ def test_masks_are_the_mean_of_their_colours_times_their_alpha(scene):
         ({"mode": "paste"}, "mode 'paste' is unknown; choose one of import, mixed, average"),
         ({"keep_color": -1.0}, "keep_color is -1.0, but must be"),
         ({"keep_color": float("nan")}, "keep_color is nan, but must be"),
-        ({"source": np.full((14, 16), 2.0)}, "values range from 2.0 to 2.0"),
+        ({"source": np.full((14, 16), 2.0)}, r"must lie in \[0, 1\], got 2.0 to 2.0"),
         ({"source": "missing.png"}, "missing.png: cannot be read"),
         ({"target": "missing.eoren"}, "missing.eoren: cannot be read"),
     ],

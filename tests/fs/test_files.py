@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from eoren.errors import EorenError
-from eoren.fs.files import atomic_path, check_writable, is_temporary, locked, make_folder, sha256
+from eoren.fs.files import (
+    atomic_path,
+    check_writable,
+    is_temporary,
+    locked,
+    make_folder,
+    remove_stale_temporaries,
+    sha256,
+)
 
 
 def write(target, text="new"):
@@ -19,7 +27,7 @@ def mode(path):
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_new_file_gets_the_modes_that_the_umask_leaves(tmp_path):
+def test_a_new_file_has_the_mode_of_the_umask(tmp_path):
     previous = os.umask(0o027)
     try:
         write(tmp_path / "a.txt")
@@ -29,7 +37,7 @@ def test_new_file_gets_the_modes_that_the_umask_leaves(tmp_path):
     assert mode(tmp_path / "a.txt") == 0o640
 
 
-def test_existing_file_keeps_its_modes(tmp_path):
+def test_an_existing_file_keeps_its_mode(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("old")
     target.chmod(0o604)
@@ -38,7 +46,7 @@ def test_existing_file_keeps_its_modes(tmp_path):
     assert mode(target) == 0o604
 
 
-def test_temporary_file_is_a_hidden_neighbour_of_its_own(tmp_path):
+def test_temporary_files_are_hidden_and_unique(tmp_path):
     target = tmp_path / "a.png"
     with atomic_path(target) as one, atomic_path(target) as two:
         assert one != two
@@ -51,7 +59,7 @@ def test_temporary_file_is_a_hidden_neighbour_of_its_own(tmp_path):
 
 
 def leftover(target):
-    """What a kill leaves of a file."""
+    """Create the temporary file that a killed process leaves."""
     with atomic_path(target) as temporary:
         pass
     target.unlink()
@@ -59,39 +67,39 @@ def leftover(target):
     return temporary
 
 
-def test_what_a_kill_left_of_an_output_is_swept_by_the_next_run_on_it(tmp_path):
-    mine, other = leftover(tmp_path / "a.eoren"), leftover(tmp_path / "b.eoren")
-    strangers = [tmp_path / f"{mine.name[:-20]}xx.eoren", tmp_path / ".eoren-mine", tmp_path / "a.eoren-0123"]
-    for path in strangers:
+def test_a_lock_removes_stale_temporaries_of_its_file_only(tmp_path):
+    stale, other = leftover(tmp_path / "a.eoren"), leftover(tmp_path / "b.eoren")
+    unrelated = [tmp_path / f"{stale.name[:-20]}xx.eoren", tmp_path / ".eoren-mine", tmp_path / "a.eoren-0123"]
+    for path in unrelated:
         path.write_bytes(b"keep")
-    (tmp_path / f"{mine.name[:24]}{'0' * 16}").mkdir()  # of such a name, and no file
+    (tmp_path / f"{stale.name[:24]}{'0' * 16}").mkdir()
     with locked(tmp_path / "a.eoren"):
-        assert not mine.exists()
+        assert not stale.exists()
         assert other.read_bytes() == b"half"
-        assert all(path.read_bytes() == b"keep" for path in strangers)
+        assert all(path.read_bytes() == b"keep" for path in unrelated)
         busy = leftover(tmp_path / "a.eoren")
         with pytest.raises(EorenError, match="another process"), locked(tmp_path / "a.eoren"):
             pass
-        assert busy.exists()  # who holds no lock sweeps nothing
+        assert busy.exists()  # without the lock nothing is removed
     remove_stale_temporaries(tmp_path)
     assert not busy.exists()
     assert not other.exists()
-    assert all(path.read_bytes() == b"keep" for path in strangers)
+    assert all(path.read_bytes() == b"keep" for path in unrelated)
 
 
-def test_a_file_of_the_users_own_is_taken_for_no_lock(tmp_path):
-    target, own = tmp_path / "a.eoren", tmp_path / "a.eoren.lock"
-    own.write_text("my notes")
-    with pytest.raises(EorenError, match=r"a\.eoren\.lock: has content, so it is not ours"), locked(target):
+def test_a_lock_file_with_content_is_refused(tmp_path):
+    target, lock_file = tmp_path / "a.eoren", tmp_path / "a.eoren.lock"
+    lock_file.write_text("my notes")
+    with pytest.raises(EorenError, match=r"a\.eoren\.lock: has content, so it is not a lock file"), locked(target):
         pass
-    assert own.read_text() == "my notes"
-    own.write_text("")  # what a kill leaves
+    assert lock_file.read_text() == "my notes"
+    lock_file.write_text("")  # as a killed process leaves it
     with locked(target):
         pass
-    assert not own.exists()
+    assert not lock_file.exists()
 
 
-def test_temporary_names_are_known_and_short(tmp_path):
+def test_temporary_names_are_recognised_and_short(tmp_path):
     target = tmp_path / ("n" * 250 + ".npy")
     with atomic_path(target) as temporary:
         assert is_temporary(temporary.name)
@@ -100,7 +108,7 @@ def test_temporary_names_are_known_and_short(tmp_path):
 
 
 @pytest.mark.parametrize("interruption", [ValueError, KeyboardInterrupt, GeneratorExit])
-def test_failure_leaves_the_old_file_and_nothing_else(tmp_path, interruption):
+def test_a_failure_leaves_only_the_old_file(tmp_path, interruption):
     target = tmp_path / "a.txt"
     target.write_text("old")
 
@@ -136,7 +144,7 @@ def test_a_disk_that_fails_is_one_line(tmp_path, number):
 
 @pytest.mark.parametrize(("where", "name"), [(os, "fsync"), (Path, "chmod"), (Path, "replace")])
 @pytest.mark.parametrize("number", [errno.EIO, errno.EPERM, errno.ETXTBSY])
-def test_whatever_hinders_the_last_steps_is_one_line(tmp_path, monkeypatch, where, name, number):
+def test_errors_of_the_last_steps_are_one_line(tmp_path, monkeypatch, where, name, number):
     def fail(*_):
         raise OSError(number, os.strerror(number))
 
@@ -149,7 +157,7 @@ def test_whatever_hinders_the_last_steps_is_one_line(tmp_path, monkeypatch, wher
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_foreign_os_errors_pass_through(tmp_path):
+def test_other_os_errors_pass_through(tmp_path):
     def fail():
         with atomic_path(tmp_path / "a.txt"):
             open(tmp_path / "missing")  # noqa: PTH123, SIM115
@@ -225,19 +233,19 @@ def test_sha256(tmp_path):
     assert sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
 
 
-def test_sha256_of_no_file(tmp_path):
+def test_sha256_refuses_what_is_not_a_file(tmp_path):
     for path in (tmp_path, tmp_path / "missing", "/dev/zero", "a\0b"):
         with pytest.raises(EorenError) as caught:
             sha256(path)
         assert "\n" not in str(caught.value)
 
 
-def test_folders_are_made_once_and_files_are_none(tmp_path):
+def test_make_folder(tmp_path):
     make_folder(tmp_path / "a" / "b", parents=True)
     make_folder(tmp_path / "a" / "b")
     assert [path.name for path in tmp_path.rglob("*")] == ["a", "b"]
     (tmp_path / "file").touch()
     with pytest.raises(EorenError, match="file: is a file; choose a folder"):
         make_folder(tmp_path / "file")
-    with pytest.raises(EorenError, match=r"c: cannot be made \(Not a directory\)"):
+    with pytest.raises(EorenError, match=r"c: cannot be created \(Not a directory\)"):
         make_folder(tmp_path / "file" / "c")

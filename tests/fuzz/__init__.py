@@ -1,1 +1,1 @@
-"""Readers fed with what nobody should write: see ``python -m tests.fuzz --help``."""
+"""Fuzzing of all readers, see ``python -m tests.fuzz --help``."""

@@ -1,7 +1,7 @@
-"""What is fed, with what it begins from, and what must never come out.
+"""Fuzzing targets: readers with their valid inputs.
 
-A target takes bytes and returns what became of them, ``read`` or ``refused``; anything it raises is trouble. A new
-reader joins by one entry in `TARGETS`.
+A target takes bytes and returns ``read`` or ``refused``; every exception is a failure. To add a reader, add an entry
+to `TARGETS`.
 """
 
 import bz2
@@ -41,28 +41,28 @@ from eoren.training.checkpoint import Checkpoint, CheckpointKey, LoopState, read
 from eoren.training.settings import make_settings
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-LONGEST = 1 << 16
-"""Bytes of the longest input: what a small file can do is what matters."""
+MAX_LENGTH = 1 << 16
+"""Length of the longest input, in bytes: small files must not have large effects."""
 
 
 class Target(NamedTuple):
-    """A reader.
+    """Reader to fuzz.
 
     Attributes:
-        read: what is fed.
-        seeds: good inputs to begin from, by name.
+        read: function that takes the bytes of a file.
+        seeds: function that returns valid inputs by name.
     """
 
     read: Callable[[bytes], str]
     seeds: Callable[[], dict[str, bytes]]
 
 
-def one_line(error: EorenError) -> str:
-    """What a refusal must be."""
+def refused(error: EorenError) -> str:
+    """Check the message of an error, and return the outcome."""
     message = str(error)
     assert message.strip(), "an empty message"
     assert "\n" not in message, "more than one line"
-    assert len(message) < 1000, "endless message"
+    assert len(message) < 1000, "a message that is too long"
     return "refused"
 
 
@@ -70,16 +70,16 @@ def one_line(error: EorenError) -> str:
 
 
 def checksums(text: str, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-    """As docs/file-format.md has them."""
+    """Compute the checksums of docs/file-format.md."""
     numbers = {name: t.numpy() for name, t in sorted(tensors.items()) if name not in ("tiles", "checksums")}
     batch = range(len(tensors["alpha"]))
-    tiles = [zlib.crc32(b"".join(each[tile].tobytes() for each in numbers.values())) for tile in batch]
+    tiles = [zlib.crc32(b"".join(array[tile].tobytes() for array in numbers.values())) for tile in batch]
     shared = zlib.crc32(text.encode() + tensors["tiles"].numpy().tobytes())
     return torch.from_numpy(np.array([*tiles, shared], np.uint32).view(np.int32).copy())
 
 
 def sealed(data: bytes) -> bytes:
-    """The same file with good checksums where it can have them: they stop damage, not malice, nor a fuzzer."""
+    """Replace the checksums of a field by valid ones if possible: they would hide the code behind them."""
     try:
         text = check_layout(data, len(data))["eoren"]
         tensors = load_tensors(data)
@@ -90,33 +90,33 @@ def sealed(data: bytes) -> bytes:
 
 
 def read_field(data: bytes) -> str:
-    """Read a field as it is and with its checksums mended; ask it, and store it again."""
+    """Read a field as it is and with valid checksums, evaluate it, and store it again."""
     outcome = "refused"
-    for each in (data, sealed(data)):
+    for content in (data, sealed(data)):
         try:
-            field = loads(each)
+            field = loads(content)
         except EorenError as error:
-            one_line(error)
+            refused(error)
             continue
         outcome = "read"
-        _ask(field)
+        _exercise(field)
     return outcome
 
 
-def _ask(field: Field) -> None:
-    """Let a field say what it can, and store it again."""
+def _exercise(field: Field) -> None:
+    """Evaluate a field, and store it again."""
     points = torch.tensor([[0.25, 0.5], [0.7, 0.1]])
     assert field.color(points).shape == (2, field.channels)
     assert field.laplacian(points).shape == (2, field.channels)
     assert field.render(3, 2).shape == (2, 3, field.channels)
     try:
         dumps(field)
-    except EorenError as error:  # 8 bits whose product leaves 16
-        one_line(error)
+    except EorenError as error:  # products of 8-bit weights and scales that exceed 16 bits
+        refused(error)
 
 
 def field_seeds() -> dict[str, bytes]:
-    """Fields of every format version and precision."""
+    """Return fields of every format version and precision."""
     return {path.name: path.read_bytes() for path in sorted(GOLDEN.glob("*.eoren"))}
 
 
@@ -133,12 +133,12 @@ def read_state(data: bytes) -> str:
         try:
             read_checkpoint(Path(file.name), _IDENTITY)
         except EorenError as error:
-            return one_line(error)
+            return refused(error)
     return "read"
 
 
 def state_seeds() -> dict[str, bytes]:
-    """A checkpoint."""
+    """Return a checkpoint."""
     state = [torch.ones(2, 3, 4), torch.arange(5), torch.zeros(7, dtype=torch.uint8)]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "a.resume")
@@ -146,39 +146,39 @@ def state_seeds() -> dict[str, bytes]:
         return {"checkpoint": path.read_bytes()}
 
 
-# Stores of many images: one of their files is replaced in a good one.
+# Stores of many images: one file of a valid store is replaced.
 
 
 @cache
 def _good_store() -> Mapping[str, bytes]:
-    """The files of a store of three small images, one of them in tiles, and one that could not be read."""
+    """Return the files of a store of three small images: one in one tile, one in several, one that is invalid."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        pictures = [(_colours()[:6, :8], "7"), (_colours(), "12"), (np.full((6, 8, 3), np.nan), None)]
-        fit_many(pictures, store=folder, steps=1, shard=2**20, width=3, depth=2, tile=8)
+        images = [(_colours()[:6, :8], "7"), (_colours(), "12"), (np.full((6, 8, 3), np.nan), None)]
+        fit_many(images, store=folder, steps=1, shard=2**20, width=3, depth=2, tile=8)
         return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def _read_store(part: str, data: bytes) -> str:
-    """Read a store, and ask it whatever it can be asked."""
+    """Read a store, and call the methods of its collection."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for each, good in {**_good_store(), part: data}.items():
-            (folder / each).parent.mkdir(exist_ok=True)
-            (folder / each).write_bytes(good)
+        for path, content in {**_good_store(), part: data}.items():
+            (folder / path).parent.mkdir(exist_ok=True)
+            (folder / path).write_bytes(content)
         try:
-            found = Collection(folder)
-            json.dumps(found.summary(), allow_nan=False)
-            assert len(found.names) == len(found.labels) == len(found)
-            for number in range(min(len(found), 8)):
-                _ask(found[number])
-                assert found.weights(number).ndim == 1
+            collection = Collection(folder)
+            json.dumps(collection.summary(), allow_nan=False)
+            assert len(collection.names) == len(collection.labels) == len(collection)
+            for number in range(min(len(collection), 8)):
+                _exercise(collection[number])
+                assert collection.weights(number).ndim == 1
         except EorenError as error:
-            return one_line(error)
+            return refused(error)
         try:
-            assert len(found.dataset()) > 0
+            assert len(collection.dataset()) > 0
         except EorenError as error:  # networks of different shapes
-            one_line(error)
+            refused(error)
     return "read"
 
 
@@ -202,12 +202,12 @@ def read_piece(data: bytes) -> str:
     try:
         TileGroupResult.loads(data)
     except EorenError as error:
-        return one_line(error)
+        return refused(error)
     return "read"
 
 
 def index_seeds() -> dict[str, bytes]:
-    """As we write it, and as others may: without checksums, which stop what is to get further; with dictionaries."""
+    """Return an index as EoREN writes it, and others: without checksums, with dictionaries, with small pages."""
     good = _good_store()["index/0000000.parquet"]
     table = pyarrow.parquet.read_table(io.BytesIO(good))
     found = {"ours": good}
@@ -224,17 +224,17 @@ def index_seeds() -> dict[str, bytes]:
 
 
 def shard_seeds() -> dict[str, bytes]:
-    """Networks of two sizes."""
+    """Return networks of two sizes."""
     return {"shard": _good_store()["shards/0000000.safetensors"]}
 
 
 def manifest_seeds() -> dict[str, bytes]:
-    """What they have in common."""
+    """Return the description of the store."""
     return {"manifest": _good_store()["store.json"]}
 
 
 def piece_seeds() -> dict[str, bytes]:
-    """A piece with networks, and one whose fit failed."""
+    """Return a piece with networks, and one whose fit failed."""
     field = loads((GOLDEN / "v2-32bits.eoren").read_bytes())
     return {
         "piece": TileGroupResult(0, 1, "ab" * 32, 5, field.representation.siren).dumps(),
@@ -246,21 +246,21 @@ def piece_seeds() -> dict[str, bytes]:
 
 
 def read_file(data: bytes) -> str:
-    """Read an image; the values that come out are colours."""
+    """Read an image, and check its values."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
         file.flush()
         try:
-            picture = read_source_image(file.name)
+            image = read_source_image(file.name)
         except EorenError as error:
-            return one_line(error)
-    pixels = picture.pixels
+            return refused(error)
+    pixels = image.pixels
     assert pixels.dtype == np.float32
     assert pixels.ndim == 3
     assert 1 <= pixels.shape[2] <= 4
     assert float(pixels.min()) >= 0
     assert float(pixels.max()) <= 1
-    assert not any("\n" in note for note in picture.notes)
+    assert not any("\n" in note for note in image.notes)
     return "read"
 
 
@@ -282,7 +282,7 @@ def _tiff(samples: np.ndarray, **options: object) -> bytes:
 
 
 def png_of(samples: np.ndarray, colour_type: int) -> bytes:
-    """A PNG straight from its specification: Pillow writes no 16-bit colours."""
+    """Encode a PNG by its specification: Pillow does not write 16-bit colours."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -295,7 +295,7 @@ def png_of(samples: np.ndarray, colour_type: int) -> bytes:
 
 
 def png_seeds() -> dict[str, bytes]:
-    """8 and 16 bits, a palette, an animation, an EXIF block."""
+    """Return 8 and 16 bits, a palette, an animation, an EXIF block."""
     exif = Image.Exif()
     exif[274] = 6
     frames = [Image.new("RGB", (20, 10), colour) for colour in ("red", "lime")]
@@ -308,7 +308,7 @@ def png_seeds() -> dict[str, bytes]:
 
 
 def jpeg_seeds() -> dict[str, bytes]:
-    """Baseline, progressive, gray, CMYK."""
+    """Return baseline, progressive, gray and CMYK files."""
     image = Image.fromarray(_colours())
     exif = Image.Exif()
     exif[274] = 3
@@ -321,7 +321,7 @@ def jpeg_seeds() -> dict[str, bytes]:
 
 
 def gif_seeds() -> dict[str, bytes]:
-    """Still, and animated with a transparent colour."""
+    """Return a still image, and an animation with a transparent colour."""
     frames = [Image.new("P", (20, 10), colour) for colour in (1, 2, 3)]
     return {
         "still": _saved("GIF"),
@@ -330,7 +330,7 @@ def gif_seeds() -> dict[str, bytes]:
 
 
 def webp_seeds() -> dict[str, bytes]:
-    """Lossy, lossless, with alpha, animated."""
+    """Return lossy, lossless and animated files, and one with alpha."""
     image = Image.fromarray(_colours())
     frames = [Image.new("RGB", (20, 10), colour) for colour in ("red", "lime")]
     return {
@@ -342,7 +342,7 @@ def webp_seeds() -> dict[str, bytes]:
 
 
 def tiff_seeds() -> dict[str, bytes]:
-    """Strips and tiles, 8 bits to floats, plain, deflated, and what only libtiff reads."""
+    """Return strips and tiles, 8 bits to floats, uncompressed, deflated, and files that only libtiff reads."""
     deep = np.uint16(_colours()) * 257
     image = Image.fromarray(_colours())
     return {
@@ -359,7 +359,7 @@ def tiff_seeds() -> dict[str, bytes]:
 
 
 def npy_seeds() -> dict[str, bytes]:
-    """Bytes, floats in Fortran's order, and what only pickle could read."""
+    """Return bytes, floats in Fortran order, and objects, which are refused."""
     found = {}
     for name, array in {
         "bytes": _colours(),
@@ -377,7 +377,7 @@ def npy_seeds() -> dict[str, bytes]:
 
 
 def _read_source(name: str, data: bytes) -> str:
-    """Read all that an archive of this name has."""
+    """Read all members of an archive of this name."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, name)
         path.write_bytes(data)
@@ -387,11 +387,11 @@ def _read_source(name: str, data: bytes) -> str:
                 content = item.load()
                 f"{item.name} {content.label}".encode()
                 if isinstance(content.data, EorenError):
-                    one_line(content.data)
+                    refused(content.data)
                 else:
                     outcome = "read"
         except EorenError as error:
-            return one_line(error)
+            return refused(error)
     return outcome
 
 
@@ -410,14 +410,14 @@ def _members() -> dict[str, bytes]:
 
 
 def zip_seeds() -> dict[str, bytes]:
-    """Stored, deflated, and packed in ways that are refused."""
+    """Return stored and deflated archives, with members in compressions that are refused."""
     found = {}
     for name, method in {"stored": zipfile.ZIP_STORED, "deflated": zipfile.ZIP_DEFLATED}.items():
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", method) as archive:
             for member, content in _members().items():
                 archive.writestr(member, content)
-            archive.writestr("a/é.png", b"a name that is no ASCII", zipfile.ZIP_BZIP2)
+            archive.writestr("a/é.png", b"a name that is not ASCII", zipfile.ZIP_BZIP2)
             with archive.open("a/3.png", "w", force_zip64=True) as large:
                 large.write(b"sizes of 64 bits")
         found[name] = buffer.getvalue()
@@ -425,7 +425,7 @@ def zip_seeds() -> dict[str, bytes]:
 
 
 def tar_seeds() -> dict[str, bytes]:
-    """Of three kinds, with names that are long, plain and packed."""
+    """Return archives of three kinds with long names, uncompressed and compressed."""
     found = {}
     for name, kind in {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}.items():
         buffer = io.BytesIO()
@@ -441,7 +441,7 @@ def tar_seeds() -> dict[str, bytes]:
 
 
 def idx_seeds() -> dict[str, bytes]:
-    """Digits, and colours that are packed."""
+    """Return gray images, and compressed colour images."""
     gray = bytes([0, 0, 8, 3]) + struct.pack(">3I", 5, 8, 9) + bytes(range(5 * 8)) * 9
     colours = bytes([0, 0, 8, 4]) + struct.pack(">4I", 2, 20, 24, 3) + _colours().tobytes() * 2
     return {"gray": gray, "colours": gzip.compress(colours)}

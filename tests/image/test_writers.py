@@ -9,11 +9,11 @@ from PIL import Image
 
 from eoren.errors import EorenError
 from eoren.image.io import read_image, read_source_image
-from eoren.image.writers import check_format, write_rows
+from eoren.image.writers import check_format, to_unsigned, write_rows
 
 
 def strips(pixels, *heights):
-    """Cut into strips of the given heights and a last one with the rest."""
+    """Cut an image into strips of the given heights and a last one with the rest."""
     return np.split(pixels, np.cumsum(heights))
 
 
@@ -38,7 +38,7 @@ def test_every_value_reaches_an_independent_reader(tmp_path, suffix, bit_depth, 
     stored = np.random.default_rng(0).integers(0, peak + 1, (300, 270, channels), dtype=f"u{bit_depth // 8}")
     path = tmp_path / f"a{suffix}"
     write(path, (stored / peak).astype(np.float32), bit_depth=bit_depth, heights=(1, 0, 130, 100))
-    if suffix != ".png" and channels == 4 and bit_depth == 8:  # here OpenCV multiplies the colours by alpha
+    if suffix != ".png" and channels == 4 and bit_depth == 8:  # OpenCV multiplies these colours by alpha
         with Image.open(path) as image:
             np.testing.assert_array_equal(np.asarray(image), stored)
     else:
@@ -73,12 +73,21 @@ def test_all_levels_survive_a_round_trip(tmp_path, suffix, bit_depth):
     assert read_source_image(first).bit_depth == bit_depth
 
 
-def test_halves_round_up_and_the_rest_is_clamped(tmp_path):
+def test_halves_round_up_and_other_values_are_clamped(tmp_path):
     # k + 1/2 is exact in binary, and so is the product with 255 for these k.
     halves = np.float32([0.5, 127.5, 254.5]) / np.float32(255)
     values = np.float32([-7, -0.001, *np.nextafter(halves, 1), 1.001, 7]).reshape(1, -1, 1)
     write(tmp_path / "a.png", values)
     assert cv2_pixels(tmp_path / "a.png").ravel().tolist() == [0, 0, 1, 128, 255, 255, 255]
+
+
+@pytest.mark.parametrize("bit_depth", [8, 16])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_to_unsigned_is_the_inverse_of_division_by_the_peak(dtype, bit_depth):
+    values = np.arange(2**bit_depth, dtype=f"u{bit_depth // 8}").reshape(-1, 4, 2)
+    rounded = to_unsigned((values / (2**bit_depth - 1)).astype(dtype), bit_depth)
+    assert rounded.dtype == values.dtype
+    np.testing.assert_array_equal(rounded, values)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
@@ -139,20 +148,20 @@ def test_png_compresses_like_pillow(tmp_path):
     assert sizes[0] < 1.15 * sizes[1]
 
 
-def test_tiff_is_tiled_and_big_only_if_need_be(tmp_path, monkeypatch):
+def test_tiff_is_tiled_and_big_only_if_necessary(tmp_path, monkeypatch):
     write(tmp_path / "a.tif", np.zeros((300, 300, 3), np.float32))
     with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
         assert tiff.pages.first.is_tiled
         assert not tiff.is_bigtiff
     seen = {}
     monkeypatch.setattr(tifffile, "imwrite", lambda path, tiles, **options: seen.update(options))
-    with pytest.raises(EorenError, match="got 0 rows"):
+    with pytest.raises(EorenError, match="must have 40000 rows, got 0"):
         write_rows(tmp_path / "b.tif", [], height=40_000, width=40_000, channels=3)
     assert seen["bigtiff"]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".npy"])
-def test_memory_does_not_grow_with_the_picture(tmp_path, suffix):
+def test_memory_does_not_grow_with_the_image(tmp_path, suffix):
     side, strip = 4096, 32  # 192 MiB as floats
 
     def rows():
@@ -188,14 +197,14 @@ def test_interruption_leaves_the_old_file(tmp_path, suffix, interruption):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([], "got 0 rows; give 4"),
-        ([(3, 5, 3)], "got 3 rows; give 4"),
-        ([(4, 5, 3), (1, 5, 3)], "got 5 rows or more; give 4"),
-        ([(4, 4, 3)], r"of shape \(4, 4, 3\); give floats of shape \(rows, 5, 3\)"),
-        ([(4, 5)], r"of shape \(4, 5\)"),
+        ([], "must have 4 rows, got 0"),
+        ([(3, 5, 3)], "must have 4 rows, got 3"),
+        ([(4, 5, 3), (1, 5, 3)], "must have 4 rows, got 5 or more"),
+        ([(4, 4, 3)], r"rows must be floats of shape \(rows, 5, 3\), got float32 of \(4, 4, 3\)"),
+        ([(4, 5)], r"got float32 of \(4, 5\)"),
     ],
 )
-def test_strips_that_do_not_fit(tmp_path, suffix, rows, message):
+def test_strips_of_wrong_shapes_are_refused(tmp_path, suffix, rows, message):
     path = tmp_path / f"a{suffix}"
     with pytest.raises(EorenError, match=message):
         write_rows(path, (np.zeros(shape, np.float32) for shape in rows), height=4, width=5, channels=3)
@@ -204,14 +213,14 @@ def test_strips_that_do_not_fit(tmp_path, suffix, rows, message):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("suffix", [".png", ".npy"])
-def test_values_that_are_not_finite(tmp_path, suffix, value):
+def test_values_that_are_not_finite_are_refused(tmp_path, suffix, value):
     pixels = np.zeros((100, 2, 1), np.float32)
     pixels[80] = value
-    with pytest.raises(EorenError, match="NaN or infinity"):
+    with pytest.raises(EorenError, match="must be finite, got NaN or infinity in row 64 or below"):
         write(tmp_path / f"a{suffix}", pixels)
 
 
-def test_integers_are_not_taken_for_floats(tmp_path):
+def test_integers_are_refused(tmp_path):
     with pytest.raises(EorenError, match="uint8"):
         write_rows(tmp_path / "a.png", iter([np.zeros((2, 2, 1), np.uint8)]), height=2, width=2, channels=1)
 
@@ -233,22 +242,22 @@ def test_integers_are_not_taken_for_floats(tmp_path):
             "65501 x 4 pixels exceed the 65500 per side of .jpg; use .png, .tif or .npy",
         ),
         ("a.webp", {"height": 16384}, "exceed the 16383 per side of .webp; use .png, .tif, .npy or .jpg"),
-        ("a.png", {"height": 0}, "4 x 0 pixels is empty"),
+        ("a.png", {"height": 0}, "must have at least 1 x 1 pixels, got 4 x 0"),
         ("a.npy", {"width": 2**24 + 1, "height": 1}, "16777217 x 1 pixels are too many; 16,777,216 a row and"),
-        ("a.tif", {"width": 2**20, "height": 2**20 + 1}, "and 1,099,511,627,776 in all are the most"),
+        ("a.tif", {"width": 2**20, "height": 2**20 + 1}, "and 1,099,511,627,776 in all are the limits"),
     ],
 )
-def test_pictures_that_a_format_cannot_hold(tmp_path, name, options, message):
+def test_images_that_a_format_cannot_hold_are_refused(tmp_path, name, options, message):
     options = {"height": 4, "width": 4, "channels": 3, "bit_depth": 8, **options}
-    for refuse in (check_format, lambda path, **options: write_rows(path, iter(()), **options)):
+    for check in (check_format, lambda path, **options: write_rows(path, iter(()), **options)):
         with pytest.raises(EorenError) as caught:
-            refuse(tmp_path / name, **options)
+            check(tmp_path / name, **options)
         assert message in str(caught.value)
         assert str(caught.value).startswith(str(tmp_path / name))
         assert "\n" not in str(caught.value)
 
 
-def test_largest_sizes_are_what_the_formats_define():
+def test_the_largest_sizes_of_the_formats_are_accepted():
     check_format("a.jpg", height=65500, width=65500, channels=3)
     check_format("a.webp", height=16383, width=16383, channels=3)
     check_format("a.png", height=2**31 - 1, width=1, channels=3)

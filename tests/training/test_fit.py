@@ -482,7 +482,7 @@ def test_the_papers_preset_keeps_its_protocol(monkeypatch):
 # Mistakes of the caller. In an interpreter of its own, without the tests' checks of types.
 
 CALLS = {
-    "image=np.zeros((4, 4, 5))": "has shape",
+    "image=np.zeros((4, 4, 5))": "must have shape",
     "image=np.full((4, 4), 7.0)": "divide by",
     "image='/nowhere.png'": "cannot be read",
     "image=None": "",

@@ -7,7 +7,8 @@ import torch
 
 from eoren.backends.backpropagation import Backpropagation
 from eoren.errors import EorenError
-from eoren.image.gradients import adjusted_gradient, reference_gradient
+from eoren.image.gradients import adjusted_gradient
+from eoren.image.spline import reference_gradient
 from eoren.model.tiling import Tiling
 from eoren.training.settings import make_settings
 from eoren.training.trainer import Trainer, assemble_field, build_tiling, picture_seed

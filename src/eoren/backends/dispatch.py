@@ -14,7 +14,7 @@ from eoren.backends.base import Backend
 from eoren.backends.native import NOT_BUILT, SUPPORTED_WIDTHS, NativeBackend
 from eoren.backends.native_library import library, target
 from eoren.backends.torch import TorchBackend
-from eoren.errors import EngineWarning, EorenError
+from eoren.errors import BackendWarning, EorenError
 from eoren.model.siren import Siren
 
 BACKENDS = ("native", "torch")
@@ -35,7 +35,7 @@ def choose_backend(siren: Siren, *, differentiable: bool = False, warn: bool = F
         EorenError: the environment forces a backend that is unknown, or the native one where it cannot compute.
 
     Warns:
-        EngineWarning: see ``warn``.
+        BackendWarning: see ``warn``.
     """
     forced = _forced_backend()
     if differentiable or forced == "torch":
@@ -63,7 +63,7 @@ def _forced_backend() -> str:
 
 @cache
 def _warn_once(message: str) -> None:
-    warnings.warn(message, EngineWarning, stacklevel=3)
+    warnings.warn(message, BackendWarning, stacklevel=3)
 
 
 class BackendInfo(NamedTuple):

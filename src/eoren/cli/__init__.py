@@ -35,7 +35,7 @@ from eoren.cli.commands.info import info
 from eoren.cli.commands.render import render
 from eoren.cli.commands.reproduce import reproduce
 from eoren.cli.commands.view import view
-from eoren.errors import EngineWarning, EorenError, FitWarning
+from eoren.errors import BackendWarning, EorenError, FitWarning
 
 # GNU OpenMP lets PyTorch's threads wait for each other by spinning for about a millisecond. When another program
 # needs the processor, that makes a fit tens of times slower; twenty times less waiting costs nothing.
@@ -123,7 +123,7 @@ def _notice_warnings(show_others: Callable[..., None]) -> Callable[..., None]:
     """Return a ``warnings.showwarning`` that prints the warnings of the library as notices."""
 
     def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-        if issubclass(category, EngineWarning | FitWarning):
+        if issubclass(category, BackendWarning | FitWarning):
             console.notice(str(message))
         else:
             show_others(message, category, *rest, **more)

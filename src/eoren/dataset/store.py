@@ -33,7 +33,7 @@ from eoren.field.mosaic import SirenMosaic
 from eoren.field.schema import MosaicSchema, whole_number
 from eoren.fs.files import (
     atomic_path,
-    exclusive,
+    hold_lock,
     is_temporary,
     make_folder,
     open_regular,
@@ -118,7 +118,7 @@ class Store:
         make_folder(folder, parents=True)
         try:
             # Before the manifest: of two first runs at once, one would fit by the settings of the other.
-            with exclusive(folder / ".lock", f"{folder}: another run is writing to it; wait for its end"):
+            with hold_lock(folder / ".lock", f"{folder}: another run is writing to it; wait for its end"):
                 if not is_store(folder):
                     content = {"format_version": FORMAT_VERSION, **asdict(manifest)}
                     write_text(folder / _MANIFEST, json.dumps(content, indent=1))

@@ -9,18 +9,17 @@ import os
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files as package_files
-from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from PIL import Image as Pillow
 
 from eoren.errors import EorenError
-from eoren.fs.decompression import unpacked
 from eoren.fs.files import sha256
+from eoren.image.idx import read_idx
 from eoren.image.io import read_image
 
 Image = Float[np.ndarray, "height width channels"]
@@ -51,11 +50,6 @@ _SOURCES: Mapping[str, _Source] = MappingProxyType(
 
 PICTURES = ("set5", "set14", "kodak", "div2k")
 """The data sets of photographs and drawings."""
-
-
-IDX_MAGIC = b"\x00\x00\x08"
-"""How files of bytes in the IDX format begin, unpacked."""
-_MOST_AXES = 4
 
 
 class Digits(NamedTuple):
@@ -147,24 +141,6 @@ def square(image: Image, side: int) -> Float[np.ndarray, "side side 1"]:
     top, left = (height - most) // 2, (width - most) // 2
     middle = Pillow.fromarray(np.ascontiguousarray(gray[top : top + most, left : left + most], np.float32))
     return np.asarray(middle.resize((side, side), Pillow.Resampling.BILINEAR)).clip(0, 1)[..., None]
-
-
-def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
-    """Bytes in the IDX format of MNIST: two zeros, type 8, number of axes, big-endian lengths, content.
-
-    The file may be packed, by gzip as MNIST's are. There are 1 to 4 axes.
-
-    Raises:
-        EorenError: the file is cut off, empty, becomes too much, or there is none.
-    """
-    with unpacked(path) as file:
-        content = file.read()
-    axes = content[3] if content[:3] == IDX_MAGIC and len(content) > 3 else 0
-    start = 4 + 4 * axes
-    shape = np.frombuffer(content[4:start], ">u4").tolist() if len(content) >= start else []
-    if not 1 <= axes <= _MOST_AXES or 0 in shape or len(content) - start != prod(shape):
-        raise EorenError(f"{path}: is no IDX file of bytes, or damaged; replace it or delete it")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
 def _download(url: str, expected: str, folder: str, name: str) -> Path:

@@ -6,6 +6,7 @@ html  self-contained page that draws the field with that shader
 mosaic  the mosaic of SIRENs of a field, which is what these formats hold
 """
 
+from os import PathLike
 from pathlib import Path
 
 from eoren.errors import EorenError
@@ -16,7 +17,12 @@ FORMATS = ("onnx", "glsl", "html")
 
 
 def export(
-    field: Field, path: str | Path, *, to: str | None = None, title: str | None = None, overwrite: bool = False
+    field: Field,
+    path: str | PathLike[str],
+    *,
+    to: str | None = None,
+    title: str | None = None,
+    overwrite: bool = False,
 ) -> list[Path]:
     """Write a field in a format that runs without eoren.
 

@@ -24,7 +24,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from eoren._version import __version__
-from eoren.errors import EorenError
+from eoren.errors import EorenError, format_error
 from eoren.field.mosaic import SirenMosaic
 from eoren.field.provenance import Provenance
 from eoren.field.representation import Representation
@@ -82,11 +82,12 @@ def refusing_damage() -> Iterator[None]:
         yield
     except ForeignError:
         raise EorenError("not an .eoren file; such files are written by 'eoren fit'") from None
-    except DamagedError as error:
-        raise EorenError(f"damaged .eoren file: {error}; copy it again, or fit the image again") from None
-    except (KeyError, TypeError, ValueError, IndexError, OverflowError, SafetensorError) as error:
-        line = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise EorenError(f"damaged .eoren file ({line}); fit the image again") from None
+    except (DamagedError, SafetensorError) as error:
+        line = format_error(error)
+        raise EorenError(f"damaged .eoren file: {line}; copy it again, or fit the image again") from None
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+        reason = format_error(f"{type(error).__name__}: {error}")
+        raise EorenError(f"damaged .eoren file ({reason}); fit the image again") from None
 
 
 def _parse_header(text: str) -> dict[str, Any]:

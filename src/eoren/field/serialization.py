@@ -9,7 +9,7 @@ from eoren.errors import EorenError
 from eoren.field.field import Field
 from eoren.field.file_format import decode, encode, refusing_damage
 from eoren.fs.files import open_regular
-from eoren.fs.safetensors_layout import read_checked
+from eoren.fs.safetensors_layout import check_file
 
 
 def save(field: Field, path: str | PathLike[str]) -> None:
@@ -35,8 +35,9 @@ def load(path: str | PathLike[str], *, device: torch.device | str = "cpu") -> Fi
     with open_regular(path) as (file, size):
         try:
             with refusing_damage():
-                data = read_checked(file, size)
-            return loads(data).to(device)
+                check_file(file, size)
+            file.seek(0)
+            return loads(file.read(size)).to(device)
         except EorenError as error:
             raise EorenError(f"{path}: {error}") from None
 

@@ -1,1 +1,6 @@
-"""Files: atomic writes, locks, decompression, the safetensors layout."""
+"""Files: safe writing, and safe reading of files from untrusted sources.
+
+files               atomic writes, inter-process locks, reading of regular files
+decompression       bounded decompression of gzip, bzip2 and xz files
+safetensors_layout  limits on the headers of safetensors files
+"""

@@ -1,34 +1,30 @@
-"""Whole files or none: what is written appears under its name complete, or not at all."""
+"""Atomic file writes and inter-process locks."""
 
 import errno
 import hashlib
+import logging
 import os
 import re
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from eoren.errors import EorenError
 
+_LOG = logging.getLogger(__name__)
 _TEMPORARY = re.compile(r"\.eoren-[0-9a-f]{16}-[0-9a-f]{16}(\..*)?", re.DOTALL)
-# A disk that is full, broken, or read-only since it broke.
+# Errors of a disk that is full, broken, or mounted read-only after it broke.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 def sha256(path: str | Path) -> str:
-    """Return the SHA-256 digest of a file.
-
-    Args:
-        path: A regular file.
-
-    Returns:
-        64 hexadecimal digits.
+    """Compute the SHA-256 digest of a regular file, as 64 hexadecimal digits.
 
     Raises:
-        EorenError: The file is missing, cannot be read, or is not a regular file.
+        EorenError: the file is missing, cannot be read, or is not a regular file.
     """
     digest = hashlib.sha256()
     with open_regular(path) as (file, _):
@@ -38,17 +34,14 @@ def sha256(path: str | Path) -> str:
 
 
 @contextmanager
-def open_regular(path: str | Path) -> Iterator[tuple[BinaryIO, int]]:
-    """Open a file for reading that is one: a named pipe would block, /dev/zero would never end.
-
-    Args:
-        path: A regular file.
+def open_regular(path: str | Path) -> Iterator[tuple[BufferedReader, int]]:
+    """Open a regular file for reading. Others are refused: a named pipe would block, /dev/zero would never end.
 
     Yields:
-        The file, and how many bytes it has.
+        The file, and its size in bytes.
 
     Raises:
-        EorenError: The file is missing, cannot be read, or is not a regular file.
+        EorenError: the file is missing, cannot be read, or is not a regular file.
     """
     path = Path(path)
     try:
@@ -65,20 +58,18 @@ def open_regular(path: str | Path) -> Iterator[tuple[BinaryIO, int]]:
 
 
 def is_folder(path: str | Path) -> bool:
-    """Whether there is a folder; unlike pathlib's, it raises nothing where a name is too long."""
+    """Whether a folder exists at this path. Unlike pathlib, it raises no error for a name that is too long."""
     return os.path.isdir(path)  # noqa: PTH112
 
 
 def check_writable(target: str | Path) -> None:
-    """Fail now if `target` could not be written, before minutes of work are spent on its content.
-
-    Nothing is created or touched.
+    """Check that a file can be written, before minutes of work are spent on its content. Nothing is created.
 
     Args:
-        target: The file to be written later; it may exist.
+        target: path of the file to be written later; it may exist.
 
     Raises:
-        EorenError: The folder is missing or not writable, or `target` is no regular file or protected.
+        EorenError: the folder is missing or not writable, or `target` is write-protected or not a regular file.
     """
     target = Path(target)
     try:
@@ -98,17 +89,17 @@ def check_writable(target: str | Path) -> None:
 
 @contextmanager
 def atomic_path(target: str | Path) -> Iterator[Path]:
-    """Write a file so that no reader, crash or interrupt ever finds half of it.
+    """Write a file atomically: it appears complete or not at all.
 
     The body writes to the temporary path it is given. If it succeeds, that file is flushed to the disk and
     renamed over `target`, keeping the permission bits `target` had. If it raises anything, KeyboardInterrupt
     included, the temporary file is removed and `target` stays as it was. A symbolic link is written through.
 
     Args:
-        target: The file to write; it may exist.
+        target: path of the file to write; it may exist.
 
     Yields:
-        A new empty file in the same folder, hidden, with the same suffix and a name no other run has.
+        Path of a new empty file in the same folder: hidden, with the same suffix and a unique name.
 
     Raises:
         EorenError: `target` cannot be written (see `check_writable`), or the disk is full or fails.
@@ -124,7 +115,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     target = Path(target)
     check_writable(target)
     destination = _destination(target)
-    temporary = destination.with_name(f"{_hidden(destination)}{secrets.token_hex(8)}{target.suffix}")
+    temporary = destination.with_name(f"{_prefix(destination)}{secrets.token_hex(8)}{target.suffix}")
     try:
         # Not tempfile: undoing its mode 0600 needs the umask, which cannot be read without setting it.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -150,24 +141,22 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(target: str | Path) -> Iterator[None]:
-    """Keep other processes from working on `target` meanwhile: two at once would undo each other's work.
+    """Lock a file against other processes of EoREN, and remove stale temporary files of earlier writes to it.
 
-    What a killed process was writing of `target` is swept away: nobody else is at it now.
-
-    The operating system holds the lock, on a file beside `target` with `.lock` at the end, and lets it go however
-    this process ends: a lock file that a kill left behind stands in nobody's way.
+    The operating system holds the lock on a file beside `target` with the suffix `.lock`, and releases it when the
+    process ends, however it ends: a stale lock file is harmless.
 
     Args:
-        target: The file that this process will write; it need not exist.
+        target: path of the file that this process will write; it need not exist.
 
     Raises:
-        EorenError: Another process has it, or `target` cannot be written (see `check_writable`).
+        EorenError: another process holds the lock, or `target` cannot be written (see `check_writable`).
 
     Example:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
         >>> with locked(folder / "a.eoren"):
-        ...     [each.name for each in folder.iterdir()]
+        ...     [path.name for path in folder.iterdir()]
         ['a.eoren.lock']
         >>> [*folder.iterdir()]
         []
@@ -176,29 +165,29 @@ def locked(target: str | Path) -> Iterator[None]:
     check_writable(target)
     destination = _destination(target)
     busy = f"{target}: another process is working on it; wait until it has ended, or choose another path"
-    with exclusive(destination.with_name(destination.name + ".lock"), busy):
+    with hold_lock(destination.with_name(destination.name + ".lock"), busy):
         remove_stale_temporaries(destination.parent, destination)
         yield
 
 
 @contextmanager
-def exclusive(lock_file: Path, busy: str) -> Iterator[None]:
-    """Hold a lock that the operating system keeps on a file, and lets go of however this process ends.
+def hold_lock(lock_file: Path, busy: str) -> Iterator[None]:
+    """Hold an exclusive lock on a file; the operating system releases it when the process ends.
 
     Args:
-        lock_file: Made for it, and removed at the end.
-        busy: What to say if another process has it.
+        lock_file: path of the empty file to lock; it is created, and removed at the end.
+        busy: error message if another process holds the lock.
 
     Raises:
-        EorenError: Another process has it, the file cannot be made, or it has content: then it is somebody's own.
+        EorenError: another process holds the lock, or the file cannot be created or is not empty.
     """
     from filelock import FileLock, Timeout
 
     lock = FileLock(lock_file)
     try:
-        # Our locks are empty. The library would empty this one, and the end below would remove it.
+        # filelock would truncate a file that is not ours, and the end of this function would remove it.
         if lock_file.exists() and lock_file.stat().st_size > 0:
-            raise EorenError(f"{lock_file}: has content, so it is not ours; rename it, or choose another path")
+            raise EorenError(f"{lock_file}: has content, so it is not a lock file; rename it, or choose another path")
         lock.acquire(blocking=False)
     except Timeout:
         raise EorenError(busy) from None
@@ -207,68 +196,65 @@ def exclusive(lock_file: Path, busy: str) -> Iterator[None]:
     try:
         yield
     finally:
-        # While the lock is held. Whoever opened the file meanwhile sees that it is gone, and makes a new one.
-        # Windows removes no open file; there the library does, on release.
+        # Removed while locked: a process that has opened it meanwhile sees that it is gone, and creates a new one.
+        # Windows cannot remove an open file; there filelock does so on release.
         with suppress(OSError):
             lock_file.unlink()
         lock.release()
 
 
-def is_temporary(name: str, start: str = ".eoren-") -> bool:
-    """Whether a file of this name is what `atomic_path` writes to, of any target."""
-    return bool(_TEMPORARY.fullmatch(name)) and name.startswith(start)
+def is_temporary(name: str) -> bool:
+    """Whether a file name is one that `atomic_path` gives to temporary files."""
+    return bool(_TEMPORARY.fullmatch(name))
 
 
 def remove_stale_temporaries(folder: Path, destination: Path | None = None) -> None:
-    """Remove what killed processes were writing in a folder, while nobody writes there.
+    """Remove the temporary files that killed processes left in a folder.
 
     Args:
-        folder: that is swept, without what is below it.
-        destination: whose files alone are swept; by default those of all.
+        folder: folder that no process is writing to, or, with `destination`, no process but this one.
+        destination: file whose temporary files are removed; by default those of all files in the folder.
     """
-    start = ".eoren-" if destination is None else _hidden(destination)
+    prefix = "" if destination is None else _prefix(destination)
     for path in folder.iterdir():
-        if is_temporary(path.name, start):
+        if is_temporary(path.name) and path.name.startswith(prefix):
             with suppress(OSError):
                 path.unlink()
+                _LOG.debug("removed the stale temporary file %s", path)
 
 
-def _hidden(destination: Path) -> str:
-    """What the names of a file's temporary ones begin with. The name itself might make them too long."""
+def _prefix(destination: Path) -> str:
+    """Return the start of a file's temporary names: a digest, because the file's own name may be too long."""
     return f".eoren-{hashlib.sha256(os.fsencode(destination.name)).hexdigest()[:16]}-"
 
 
 def write_text(target: str | Path, text: str) -> None:
-    """Write UTF-8 text: the file appears complete or not at all, see `atomic_path`."""
+    """Write UTF-8 text atomically, see `atomic_path`."""
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def make_folder(folder: Path, *, parents: bool = False) -> None:
-    """Make a folder, unless it is there.
-
-    Args:
-        folder: Where.
-        parents: Make what it lies in, too.
+    """Create a folder unless it exists, with its parents if `parents` is set.
 
     Raises:
-        EorenError: It cannot be made, or is a file.
+        EorenError: the folder cannot be created, or is a file.
     """
     try:
         if folder.exists() and not folder.is_dir():
             raise EorenError(f"{folder}: is a file; choose a folder")
         folder.mkdir(parents=parents, exist_ok=True)
     except OSError as error:
-        raise EorenError(f"{folder}: cannot be made ({_reason(error)}); choose another path") from error
+        raise EorenError(f"{folder}: cannot be created ({_reason(error)}); choose another path") from error
 
 
 def _destination(target: Path) -> Path:
-    """Return the file behind a symbolic link: renaming over the link itself would cut it."""
+    """Return the file behind a symbolic link, which renaming would replace by a file."""
     return Path(os.path.realpath(target))
 
 
 def _sync_folder(folder: Path) -> None:
-    """Flush the renaming itself; systems that cannot open a folder (Windows) order it themselves."""
+    """Flush a rename to the disk. Systems that cannot open a folder (Windows) do so themselves."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

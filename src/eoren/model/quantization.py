@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int8
 from torch import Tensor
 
-from eoren.errors import EorenError, PictureError
+from eoren.errors import EorenError, ImageError
 from eoren.model.siren import Siren, parameter_count
 
 BITS = (32, 16, 8)
@@ -42,7 +42,7 @@ def pack(siren: Siren, bits: int) -> dict[str, Tensor]:
 
     Raises:
         EorenError: the number of bits is not one of these.
-        PictureError: a weight is too large for 16 bits.
+        ImageError: a weight is too large for 16 bits.
     """
     if bits not in BITS:
         raise EorenError(f"bits must be one of 32, 16, 8, got {bits}")
@@ -55,7 +55,7 @@ def pack(siren: Siren, bits: int) -> dict[str, Tensor]:
         else:
             packed[f"weight.{layer}"] = weight.to(dtype)
     if not all(bool(t.isfinite().all()) for t in packed.values()):
-        raise PictureError(f"a weight does not fit into {bits} bits; store the field with bits=32")
+        raise ImageError(f"a weight does not fit into {bits} bits; store the field with bits=32")
     return packed
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from eoren.cancellation import CancelToken
+from eoren.field.representation import Quantity
 from eoren.viewer.catalog import FieldEntry, View
 from eoren.viewer.iiif import Region
 from eoren.visualization.colormaps import color_channels, direction_image, error_image, error_map, quantize_8bit
@@ -80,7 +81,7 @@ def _sample(
         return entry.spline(y, x)
     if layer == "color":
         return entry.field.sample(width, height, "color", region=box, rows=rows)[0]
-    quantity: Show = "laplacian" if layer == "laplacian" else "gradient"
+    quantity: Quantity = "laplacian" if layer == "laplacian" else "gradient"
     per_pixel = (float(entry.field.size[0]), float(entry.field.size[1]))
     values = entry.field.sample(width, height, quantity, region=box, rows=rows, extent=per_pixel)[0]
     if layer == "laplacian":

@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from eoren.backends import native
+from eoren.backends import native_library as native
 
 
 @pytest.mark.parametrize("option", ["--backend", "--engine"])
