@@ -68,7 +68,7 @@ def test_closed_stdout(field_file):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")  # noqa: PTH110
 @pytest.mark.parametrize("arguments", [["info", "tiny.eoren"], ["info", "tiny.eoren", "--json"], ["--help"]])
-def test_full_stdout(field_file, arguments):
+def test_stdout_that_cannot_be_written(field_file, arguments):
     with open("/dev/full", "w") as full:  # noqa: PTH123
         command = [sys.executable, "-m", "eoren", *arguments]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
@@ -126,7 +126,7 @@ def test_keyboard_interrupt_exits_with_status_130(eoren, picture, monkeypatch):
     assert not os.path.exists("tiny.eoren")  # noqa: PTH110
 
 
-def test_sigterm_removes_temporary_files(field_file, folder):
+def test_termination_removes_temporary_files(field_file, folder):
     """The signal comes during a rendering that would take an hour."""
     command = [sys.executable, "-m", "eoren", "render", field_file, "-o", "a.npy", "--size", "1000000x1000000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:

@@ -154,7 +154,10 @@ CLONE = ["clone", "source.png", "target.png", "--mask"]
             [*CLONE, "mask.png", "-o", "a.eoren", "--seed", "-1"],
             "--seed must be from 0 to 4294967295, got -1",
         ),
-        ([*CLONE, "mask.png", "-o", "a.png", "--device", "tpu"], "device 'tpu' is unknown"),
+        (
+            [*CLONE, "mask.png", "-o", "a.png", "--device", "tpu"],
+            "device must be one of auto, cpu, cuda, mps, got 'tpu'",
+        ),
         (["mix", "source.png", "target.png", "-o", "a.png", "--weight", "2"], "weight is 2"),
         (["mix", "source.png", "target.png", "-o", "a.png", "--weight", "nan"], "weight is nan"),
         (["mix", "source.png", "target.png", "-o", "a.png", "--fit", "squeeze"], "'--fit'"),

@@ -176,7 +176,7 @@ def test_progress_lines_without_a_terminal(eoren, picture, monkeypatch):
             "'foo' is not one of",
         ),
         (["--preset", "foo"], "'foo' is not one of"),
-        (["--device", "tpu"], "device 'tpu' is unknown; choose one of auto, cpu, cuda, mps"),
+        (["--device", "tpu"], "device must be one of auto, cpu, cuda, mps, got 'tpu'"),
         (["--set", "foo=1"], "setting 'foo' is unknown; choose one of"),
         (["--set", "width=0"], "width is 0"),
         (["--set", "width=-8"], "width is -8"),

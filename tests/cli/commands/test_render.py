@@ -163,7 +163,7 @@ def test_jpeg(rendered, field_file):
         (["--bit-depth", "7"], "a.png: .png holds 8 or 16 bits, not 7"),
         (["--bit-depth", "32"], "a.png: .png holds 8 or 16 bits, not 32; use .tif or .npy"),
         (["--bit-depth", "16", "-o", "a.jpg"], "a.jpg: .jpg holds 8 bits, not 16"),
-        (["--device", "tpu"], "device 'tpu' is unknown"),
+        (["--device", "tpu"], "device must be one of auto, cpu, cuda, mps, got 'tpu'"),
     ],
 )
 def test_wrong_options(refused, field_file, folder, monkeypatch, options, message):
