@@ -1,6 +1,6 @@
-"""Kills, full disks, vanished files, too little memory: nothing is lost, and one line says what is wrong.
+"""Kills, full disks, deleted files, too little memory: nothing is lost, and the error is one line.
 
-`python -m benchmarks.faults --moments 200` is the same at length.
+`python -m benchmarks.faults --moments 200` runs the same checks with more kills.
 """
 
 import os
@@ -51,19 +51,19 @@ def scenes(belongings):
     return {scene.name: scene for name, part in PARTS.items() for scene in part.scenes(belongings[name])}
 
 
-def test_all_scenes_are_played(scenes):
+def test_every_scene_is_tested(scenes):
     assert [*scenes] == [name for names in SCENES.values() for name in names]
 
 
 @pytest.mark.parametrize("name", [name for names in SCENES.values() for name in names])
 def test_kills_lose_nothing(stage, scenes, name):
-    found = survive(scenes[name], 4, stage=stage, seed=1)
-    assert found.kills >= 2
-    assert found.unfinished >= 2
+    report = survive(scenes[name], 4, stage=stage, seed=1)
+    assert report.kills >= 2
+    assert report.unfinished >= 2
 
 
-def test_the_harness_sees_what_is_lost(stage, scenes):
-    """Were files written in place, a kill would leave a half of one; were the seed lost, another result."""
+def test_harness_detects_losses(stage, scenes):
+    """A file written in place is found truncated, and a lost seed is found by another result."""
     careless = replace(scenes["save"], work=_careless)
     with pytest.raises((EorenError, AssertionError), match=r"damaged|not an \.eoren file"):
         survive(careless, 3, stage=stage, seed=1)
@@ -86,9 +86,9 @@ def _careless(folder):
     [(name, fault) for name, part in PARTS.items() for fault in part.faults()],
     ids=lambda given: getattr(given, "name", given),
 )
-def test_what_cannot_be_done_is_said_in_one_line_and_nothing_is_lost(stage, belongings, part, fault):
-    said = endure(fault, belongings[part], stage=stage)
-    if said is None:
+def test_faults_give_one_line_and_lose_nothing(stage, belongings, part, fault):
+    message = endure(fault, belongings[part], stage=stage)
+    if message is None:
         pytest.skip("no disk of its own can be had here")
     words = {
         "full disk": "(No space left on device)",
@@ -101,13 +101,13 @@ def test_what_cannot_be_done_is_said_in_one_line_and_nothing_is_lost(stage, belo
         "file limit": "File too large",
     }
     reason = fault.name.split(":")[0].split(" of ")[0] if fault.name.startswith("file") else fault.name.split(":")[0]
-    assert any(part in said for part in words.get(reason, "memory").split("|"))
+    assert any(part in message for part in words.get(reason, "memory").split("|"))
 
 
-# Two at once.
+# Concurrent fits.
 
 
-def test_the_second_fit_on_an_output_says_so(tmp_path, monkeypatch):
+def test_second_fit_to_the_same_checkpoint_is_refused(tmp_path, monkeypatch):
     path, picture = tmp_path / "a.checkpoint", np.full((8, 8), 0.5, np.float32)
     small = {"steps": 3, "width": 4, "depth": 2, "device": "cpu", "checkpoint": path}
 
@@ -116,10 +116,10 @@ def test_the_second_fit_on_an_output_says_so(tmp_path, monkeypatch):
             fit(picture, **small)
 
     fit(picture, **small, watch=second)
-    assert [each.name for each in tmp_path.iterdir()] == ["a.checkpoint"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.checkpoint"]
 
 
-def test_a_lock_is_felt_by_other_processes_and_ends_with_its_holder(tmp_path):
+def test_lock_holds_across_processes_and_ends_with_its_owner(tmp_path):
     target = tmp_path / "a.eoren"
     holding = "import sys, time; from eoren.fs.files import locked\nwith locked(sys.argv[1]): print(1, flush=True); "
     holding += "time.sleep(60)"
@@ -128,13 +128,13 @@ def test_a_lock_is_felt_by_other_processes_and_ends_with_its_holder(tmp_path):
         with pytest.raises(EorenError, match=r"a\.eoren: another process"), locked(target):
             pass
         child.kill()
-    assert [each.name for each in tmp_path.iterdir()] == ["a.eoren.lock"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.eoren.lock"]
     with locked(target):
         pass
     assert [*tmp_path.iterdir()] == []
 
 
-def test_the_command_line_refuses_a_busy_output_and_leaves_the_checkpoint(tmp_path, monkeypatch, capsys):
+def test_command_line_refuses_a_locked_output_and_keeps_the_checkpoint(tmp_path, monkeypatch, capsys):
     from eoren.cli import main
 
     monkeypatch.chdir(tmp_path)
@@ -150,7 +150,7 @@ def test_the_command_line_refuses_a_busy_output_and_leaves_the_checkpoint(tmp_pa
 # A checkpoint that cannot be written.
 
 
-def test_a_fit_goes_on_without_a_checkpoint(tmp_path, monkeypatch):
+def test_fit_continues_without_a_checkpoint(tmp_path, monkeypatch):
     def full(*_):
         raise EorenError("disk full")
 

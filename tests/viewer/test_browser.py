@@ -448,7 +448,7 @@ def test_an_interrupted_fit_with_a_page_ends_like_any_other(started, visit, tmp_
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "--resume goes on" in err
+    assert "continue with --resume" in err
     assert (tmp_path / "a.eoren").exists()
     page.until("$('status').textContent.includes('has ended')")
     page.errors.clear()  # caused by the stopped server

@@ -213,7 +213,9 @@ class LargeImageJob:
         row |= {"networks": tiling.count, "parameters": field.parameters, "steps": steps}
         row |= {name: getattr(metrics, name) for name in METRICS}
         assert isinstance(field.representation, SirenMosaic)
-        return ShardResult(self._job.shard, [field.representation], [row | {"status": "done", "group": 0, "offset": 0}])
+        return ShardResult(
+            self._job.shard, [field.representation], [row | {"status": "done", "group": 0, "offset": 0}]
+        )
 
 
 def split_large_image(job: ShardJob, work: Work) -> LargeImageJob | None:

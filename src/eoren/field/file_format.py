@@ -137,7 +137,7 @@ def _little_endian(tensor: Tensor) -> np.ndarray:
 
 
 def _check_damage(
-    kind: type[Representation],
+    kind: Any,
     header: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
     stored: Int32[Tensor, " parts_and_one"],

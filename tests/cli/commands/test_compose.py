@@ -1,12 +1,13 @@
-"""The commands of composition: what they write, and what they refuse."""
-
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import eoren as library
+from eoren.cli import fitting
 from eoren.field.serialization import load
 
 FAST = ["--steps", 3, "--preset", "fast"]
@@ -32,7 +33,7 @@ def as_written(colors):
     return np.floor(colors * 255 + 0.5)
 
 
-def test_pictures_are_the_exact_colours(eoren, scene):
+def test_images_have_the_exact_colours(eoren, scene):
     commands = {
         "mix": (["target.png", "source.png", "--weight", 0.3], library.mix("target.png", "source.png", weight=0.3)),
         "clone": (
@@ -51,17 +52,23 @@ def test_pictures_are_the_exact_colours(eoren, scene):
         np.testing.assert_array_equal(pixels(f"{name}.png"), as_written(composition.colors))
 
 
-def test_functions(eoren, scene):
+def test_json_of_an_image(eoren, scene):
+    status, out, _ = eoren("mix", "target.png", "target.png", "-o", "a.png", "--json")
+    assert status == 0
+    assert json.loads(out) == {"file": "a.png", "width": 22, "height": 18, "bytes": (scene / "a.png").stat().st_size}
+
+
+def test_fields(eoren, scene):
     status, out, err = eoren(
         "clone", "source.png", "target.png", "--mask", "mask.png", "--offset", "4,5", "-o", "a.eoren", *FAST, "--json"
     )
     assert (status, err) == (0, "")
-    said = json.loads(out)
-    assert said["bytes"] == (scene / "a.eoren").stat().st_size
+    values = json.loads(out)
+    assert values["bytes"] == (scene / "a.eoren").stat().st_size
     field = load("a.eoren")
     assert field.size == (22, 18)
     assert field.provenance.composition["offset"] == [4, 5]
-    # A function is an operand like an image.
+    # A field is an operand like an image.
     status, _, err = eoren("mix", "a.eoren", "source.png", "--fit", "resize", "-o", "b.png")
     assert status == 0
     assert err == "eoren: the images are 22x18 and 12x10; the mix is 22x18 (resize)\n"
@@ -69,7 +76,7 @@ def test_functions(eoren, scene):
     assert sorted(path.suffix for path in scene.iterdir()) == [".eoren", *[".png"] * 5]
 
 
-def test_the_papers_way(eoren, scene):
+def test_network_solver(eoren, scene):
     status, *_ = eoren(
         "mix", "target.png", "target.png", "-o", "a.eoren", "--solver", "network", "--steps", 2, "--quiet"
     )
@@ -78,7 +85,7 @@ def test_the_papers_way(eoren, scene):
     assert (origin.composition["solver"], origin.settings["objective"]) == ("network", "gradient")
 
 
-def test_what_hangs_over_is_said(eoren, scene):
+def test_notice_of_pixels_outside_the_target(eoren, scene):
     arguments = ["clone", "source.png", "target.png", "--mask", "mask.png", "--offset", "-4,0", "-o", "a.png"]
     status, _, err = eoren(*arguments)
     assert (status, err) == (0, "eoren: 6 of the 36 pixels of the mask lie outside the target and are left out\n")
@@ -86,25 +93,20 @@ def test_what_hangs_over_is_said(eoren, scene):
 
 
 def test_interrupted_and_resumed(eoren, scene, monkeypatch):
-    from eoren.cli.commands.fit import _Display
-
-    show = _Display.show
+    describe = fitting.describe_progress
     waiting = [True]
 
-    def interrupt(self, progress):
-        import os
-        import signal
-
-        show(self, progress)
+    def interrupt(progress):
         if progress.steps >= 5 and waiting:
             waiting.clear()
             os.kill(os.getpid(), signal.SIGINT)
+        return describe(progress)
 
-    monkeypatch.setattr(_Display, "show", interrupt)
+    monkeypatch.setattr(fitting, "describe_progress", interrupt)
     arguments = ["fill", "target.png", "--mask", "holes.png", "--steps", 12, "--quiet"]
     status, _, err = eoren(*arguments, "-o", "a.eoren")
     assert status == 130
-    assert "--resume goes on" in err
+    assert "continue with --resume" in err
     assert (scene / "a.eoren.resume").exists()
     assert "an interrupted fit; give --resume" in eoren(*arguments, "-o", "a.eoren")[2]
     assert eoren(*arguments, "-o", "a.eoren", "--resume") == (0, "", "")
@@ -127,9 +129,12 @@ CLONE = ["clone", "source.png", "target.png", "--mask"]
         ([*CLONE, "mask.png", "-o", "a.png", "--offset", "40,0"], "offset 40,0 puts the mask of 12x10 outside"),
         (
             [*CLONE, "mask.png", "-o", "a.png", "--offset", "1.5,0"],
-            "--offset '1.5,0' is not of the form X,Y in whole",
+            "--offset must have the form X,Y in whole pixels, got '1.5,0'",
         ),
-        ([*CLONE, "mask.png", "-o", "a.png", "--offset", "1"], "--offset '1' is not"),
+        (
+            [*CLONE, "mask.png", "-o", "a.png", "--offset", "1"],
+            "--offset must have the form X,Y in whole pixels, got '1'",
+        ),
         ([*CLONE, "mask.png", "-o", "a.png", "--mode", "paste"], "'--mode'"),
         (
             [*CLONE, "mask.png", "-o", "a.png", "--keep-color", "-1"],
@@ -142,15 +147,17 @@ CLONE = ["clone", "source.png", "target.png", "--mask"]
         ([*CLONE, "mask.png", "-o", "a.foo"], "a.foo: cannot write the format '.foo'"),
         (
             [*CLONE, "mask.png", "-o", "a.png", "--seconds", "3"],
-            "a.png: an image is not fitted; give an .eoren file",
+            "a.png: an image is not fitted; to fit, write an .eoren file",
         ),
-        ([*CLONE, "mask.png", "-o", "a.png", "--json"], "a.png: an image is not fitted"),
         ([*CLONE, "mask.png", "-o", "a.png", "--solver", "network"], "a.png: --solver network makes a function"),
         ([*CLONE, "mask.png", "-o", "a.eoren", "--steps", "-1"], "steps must be zero or a positive number, got -1"),
-        ([*CLONE, "mask.png", "-o", "a.eoren", "--preset", "foo"], "preset 'foo' is unknown"),
+        ([*CLONE, "mask.png", "-o", "a.eoren", "--preset", "foo"], "'foo' is not one of"),
         ([*CLONE, "mask.png", "-o", "a.eoren", "--resume"], "a.eoren.resume: does not exist"),
-        ([*CLONE, "mask.png", "-o", "a.eoren", "--seed", "-1"], "--seed is -1"),
-        ([*CLONE, "mask.png", "-o", "a.png", "--device", "tpu"], "device 'tpu' is unknown"),
+        ([*CLONE, "mask.png", "-o", "a.eoren", "--seed", "-1"], "--seed must be from 0 to 4294967295, got -1"),
+        (
+            [*CLONE, "mask.png", "-o", "a.png", "--device", "tpu"],
+            "device must be one of auto, cpu, cuda, mps, got 'tpu'",
+        ),
         (
             ["mix", "source.png", "target.png", "-o", "a.png", "--weight", "2"],
             "between 0 and 1, got 2",
