@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from eoren.experiments.paper import gma
+from eoren.experiments.paper.experiment import Experiment
 
 
 def test_gma(eoren, folder):
@@ -32,7 +32,7 @@ def test_ctrl_c(eoren, folder, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(gma, "reproduce", interrupted)
+    monkeypatch.setattr(Experiment, "reproduce", interrupted)
     status, out, err = eoren("reproduce", "gma", "-o", "out")
     assert (status, out) == (130, "")
     assert err == "eoren: interrupted; out keeps what was measured, and the same command goes on\n"

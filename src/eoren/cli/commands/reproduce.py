@@ -42,17 +42,17 @@ def reproduce(
 
     from importlib import import_module
 
-    from eoren.experiments.paper.figures import check
+    from eoren.experiments.paper.figures import check_matplotlib
     from eoren.fs.files import check_writable, make_folder
 
     make_folder(output)
     check_writable(output / f"{chosen[0]}.csv")
-    check()
+    check_matplotlib()
     command = f"eoren reproduce {what} --scale {scale} --seed {seed}"
-    experiments = {name: import_module(f"eoren.experiments.paper.{name}") for name in chosen}
+    experiments = {name: import_module(f"eoren.experiments.paper.{name}").EXPERIMENT for name in chosen}
     try:
         # Before any work is done.
-        _fetch([dataset for experiment in experiments.values() for dataset in experiment.DATASETS], quiet)
+        _fetch([dataset for experiment in experiments.values() for dataset in experiment.datasets], quiet)
         for name, experiment in experiments.items():
             with console.progress(quiet) as show:
 
@@ -60,7 +60,7 @@ def reproduce(
                     show(f"{name}: {label}", share)
 
                 written = experiment.reproduce(
-                    output, experiment.PROTOCOLS[scale], seed=seed, watch=watch, command=command
+                    output, experiment.protocols[scale], seed=seed, watch=watch, command=command
                 )
             if not quiet:
                 typer.echo(written)
@@ -72,10 +72,10 @@ def reproduce(
 
 def _fetch(datasets: list[str], quiet: bool) -> None:
     """Have every file at hand, downloaded where EOREN_DATA does not have it."""
-    from eoren.experiments.datasets import file, names
+    from eoren.experiments.datasets import dataset_path, file_names
 
-    files = [(dataset, name) for dataset in datasets for name in names(dataset)]
+    files = [(dataset, name) for dataset in datasets for name in file_names(dataset)]
     with console.progress(quiet) as show:
         for number, (dataset, name) in enumerate(files):
             show(f"{dataset}: {name}", number / len(files))
-            file(dataset, name)
+            dataset_path(dataset, name)
