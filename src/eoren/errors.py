@@ -1,25 +1,35 @@
-"""What callers of EoREN need to know of what goes wrong."""
+"""Exceptions and warnings of EoREN."""
 
 
 class EorenError(Exception):
-    """A mistake that the caller can mend: wrong input, wrong option, damaged file.
+    """An error that the caller can fix: invalid input, an invalid option, a damaged file.
 
-    The message is one line that says what is wrong, with the value, and what to do about it. The command line
-    prints it to stderr and exits with status 2.
+    The message is one line that names the problem, the value and the remedy. The command line prints it to stderr
+    and exits with status 2.
     """
 
 
-class PictureError(EorenError):
-    """One image that cannot be read, or not fitted with these settings. Others may do well."""
+class ImageError(EorenError):
+    """One image cannot be read, or cannot be fitted with these settings; other images of a dataset may succeed."""
 
 
-class EngineWarning(UserWarning):
-    """The slower engine does the work: what stands in the faster one's way. Said once."""
+class BackendWarning(UserWarning):
+    """The slower backend is used; the message names the reason. Emitted once per reason."""
 
 
 class FitWarning(UserWarning):
-    """Something went wrong in a fit that goes on all the same. The command line prints it in one line."""
+    """A problem in a fit that continues. The command line prints it as one line."""
 
 
 class DivergenceWarning(FitWarning):
-    """Networks of a fit diverged, and went on from an earlier state with a lower rate."""
+    """Networks diverged during a fit and were reset to an earlier state with a lower learning rate."""
+
+
+def format_error(error: object) -> str:
+    """Format an exception or a message as one line of at most 200 characters: some quote a whole file.
+
+    Example:
+        >>> format_error(ValueError("two\\n  lines")), format_error(EOFError())
+        ('two lines', 'EOFError')
+    """
+    return f"{' '.join(str(error).split()):.200}" or type(error).__name__

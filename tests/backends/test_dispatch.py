@@ -15,7 +15,7 @@ from eoren.backends.dispatch import FusedAdam, FusedMuon, NativeEngine, TorchEng
 from eoren.backends.optimizers import Adam, Muon, orthogonalize
 from eoren.backends.tile_pixels import TilePixels
 from eoren.cli import main
-from eoren.errors import EngineWarning, EorenError
+from eoren.errors import BackendWarning, EorenError
 from eoren.model.channel_tuning import Moments, Tuning
 from eoren.model.loss import OBJECTIVES, Pass
 from eoren.model.siren import initialise
@@ -755,7 +755,7 @@ def test_the_slower_engine_is_said_once(monkeypatch, forced):
     monkeypatch.delenv("EOREN_ENGINE", raising=False)
     monkeypatch.setattr(native, "library", lambda: None)
     engines._say_once.cache_clear()
-    with pytest.warns(EngineWarning, match=r"PyTorch does the work, several times slower.*not built"):
+    with pytest.warns(BackendWarning, match=r"PyTorch does the work, several times slower.*not built"):
         trainer(width=16)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -14,7 +14,7 @@ from eoren.dataset.fit_many import fit_many
 from eoren.dataset.index import COLUMNS
 from eoren.dataset.metrics import measure
 from eoren.dataset.store import Manifest, Store
-from eoren.errors import EorenError, PictureError
+from eoren.errors import EorenError, ImageError
 from eoren.training.settings import make_settings
 
 IMAGES = np.random.default_rng(3).random((9, 12, 14, 1), np.float32)
@@ -119,7 +119,7 @@ def test_one_that_diverges_takes_nothing_from_the_others(store, monkeypatch):
 
     def diverge(images, *rest):
         if (images == IMAGES[1]).all((1, 2, 3)).any():
-            raise PictureError("the fit diverged")
+            raise ImageError("the fit diverged")
         return train(images, *rest)
 
     monkeypatch.setattr(batches, "_trained", diverge)

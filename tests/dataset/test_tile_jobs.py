@@ -15,7 +15,7 @@ from eoren.dataset.executors import Local
 from eoren.dataset.fit_many import fit_many
 from eoren.dataset.store import Store
 from eoren.dataset.tile_jobs import TileGroupJob, TileGroupResult
-from eoren.errors import PictureError
+from eoren.errors import ImageError
 from eoren.model.siren import Siren
 
 # 289 tiles, so two groups of at most 256.
@@ -138,7 +138,7 @@ def test_what_is_no_piece_is_passed_over(store, engine):
 
 def test_one_that_diverges_is_a_row(store, engine, monkeypatch):
     def diverge(*_):
-        raise PictureError("the fit\ndiverged")
+        raise ImageError("the fit\ndiverged")
 
     monkeypatch.setattr("eoren.dataset.tile_jobs.train", diverge)
     assert fit_many([IMAGE], store=store, **SETTINGS).failed == 1

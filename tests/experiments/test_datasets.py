@@ -1,7 +1,5 @@
 import functools
-import gzip
 import hashlib
-import os
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -11,7 +9,6 @@ from PIL import Image
 
 from eoren.errors import EorenError
 from eoren.experiments import datasets
-from eoren.fs.decompression import FREE_BYTES
 
 
 @pytest.fixture
@@ -92,61 +89,6 @@ def test_the_error_without_pooch_says_what_to_install(elsewhere, monkeypatch):
 def test_unknown_names():
     with pytest.raises(EorenError, match="data set must be one of set5, set14, kodak, div2k, got 'set6'"):
         list(datasets.images("set6"))
-
-
-def test_idx(tmp_path):
-    values = np.random.default_rng(0).integers(0, 256, (3, 4, 5), dtype=np.uint8)
-    header = bytes([0, 0, 8, 3]) + np.array(values.shape, ">u4").tobytes()
-    path = tmp_path / "values.gz"
-    path.write_bytes(gzip.compress(header + values.tobytes()))
-    np.testing.assert_array_equal(datasets.read_idx(path), values)
-    for wrong in (b"", b"\0\0\x08", header, header + values.tobytes()[1:], b"\0\0\x0d" + header[3:] + bytes(60)):
-        path.write_bytes(gzip.compress(wrong))
-        with pytest.raises(EorenError, match="no IDX file"):
-            datasets.read_idx(path)
-    path.write_bytes(gzip.compress(header)[:-3])
-    with pytest.raises(EorenError, match="damaged archive"):
-        datasets.read_idx(path)
-
-
-def idx(*shape, data=b""):
-    return bytes([0, 0, 8, len(shape)]) + np.array(shape, ">u4").tobytes() + data
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"plain",
-        bytes([0, 0, 8, 0]) + bytes(1),
-        idx(0, 2**32 - 1, 2**32 - 1),
-        idx(2, 0, 4),
-        idx(*[1] * 5, data=b"1"),
-        idx(*[1] * 255, data=b"1"),
-        idx(2**32 - 1, 2**32 - 1, 2),
-    ],
-)
-@pytest.mark.parametrize("packed", [True, False])
-def test_idx_whose_shape_cannot_be(tmp_path, data, packed):
-    path = tmp_path / "values"
-    path.write_bytes(gzip.compress(data) if packed else data)
-    with pytest.raises(EorenError, match=r"^[^\n]*no IDX file of bytes, or damaged[^\n]*$"):
-        datasets.read_idx(path)
-
-
-def test_idx_is_unpacked_within_bounds(tmp_path):
-    path = tmp_path / "values.gz"
-    path.write_bytes(gzip.compress(idx(FREE_BYTES - 8, data=bytes(FREE_BYTES - 8))))
-    assert len(datasets.read_idx(path)) == FREE_BYTES - 8
-    path.write_bytes(gzip.compress(idx(FREE_BYTES, data=bytes(FREE_BYTES))))
-    with pytest.raises(EorenError, match="would become more than 67108864 bytes"):
-        datasets.read_idx(path)
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_a_named_pipe_is_no_idx_file(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(EorenError, match="device"):
-        datasets.read_idx(tmp_path / "pipe")
 
 
 @pytest.mark.parametrize(("name", "count"), [("set5", 5), ("set14", 14), ("kodak", 24), ("div2k", 10)])

@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError, fields
 import pytest
 import torch
 
-from eoren.errors import EorenError, PictureError
+from eoren.errors import EorenError, ImageError
 from eoren.image.gradients import STENCILS
 from eoren.model.loss import OBJECTIVES
 from eoren.model.quantization import pack
@@ -264,7 +264,7 @@ HUGE = "more than 4,294,967,296 numbers"
 )
 @pytest.mark.parametrize("preset", ["balanced", "single"])
 def test_a_function_beyond_all_memory_is_refused(preset, size):
-    with pytest.raises(PictureError, match=HUGE) as caught:
+    with pytest.raises(ImageError, match=HUGE) as caught:
         make_settings(preset, **size).architecture(10_000, 1000, 3)
     assert len(str(caught.value)) < 200
 

@@ -17,7 +17,7 @@ from eoren.backends import native
 from eoren.backends.backpropagation import Backpropagation
 from eoren.backends.optimizers import ITERATIONS, NEWTON_SCHULZ, Adam, Muon, Networks
 from eoren.backends.tile_pixels import TilePixels, Tiles
-from eoren.errors import EngineWarning
+from eoren.errors import BackendWarning
 from eoren.model.channel_tuning import Moments, Tuning
 from eoren.model.loss import Pass
 from eoren.model.siren import Siren, chunk_points, initialise
@@ -244,7 +244,7 @@ def engine_of(siren: Siren, patches: TilePixels, slopes: Float[Tensor, "pixels c
 
 @cache
 def _say_once(message: str) -> None:
-    warnings.warn(message, EngineWarning, stacklevel=2)
+    warnings.warn(message, BackendWarning, stacklevel=2)
 
 
 class EngineInUse(NamedTuple):

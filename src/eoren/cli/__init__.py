@@ -22,7 +22,7 @@ from eoren.cli.commands.render import render
 from eoren.cli.commands.report import evaluate, info
 from eoren.cli.commands.reproduce import reproduce
 from eoren.cli.commands.view import view
-from eoren.errors import EngineWarning, EorenError, FitWarning
+from eoren.errors import BackendWarning, EorenError, FitWarning
 
 # Where GNU OpenMP runs PyTorch's threads, they wait for each other by spinning for about a millisecond. If another
 # program wants the processor, that makes a fit tens of times slower; twenty times less waiting costs nothing.
@@ -113,7 +113,7 @@ def _showing(usual: Callable[..., None]) -> Callable[..., None]:
     """Our own warnings in one line, like every other notice."""
 
     def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-        if issubclass(category, EngineWarning | FitWarning):
+        if issubclass(category, BackendWarning | FitWarning):
             console.notice(str(message))
         else:
             usual(message, category, *rest, **more)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, NamedTuple, TypeVar, cast
 
 from eoren.errors import EorenError
-from eoren.fs.decompression import damaged, is_packed, most_unpacked, unpacked
+from eoren.fs.decompression import damaged_archive, is_packed, most_unpacked, open_decompressed
 
 _Content = TypeVar("_Content")
 
@@ -68,7 +68,7 @@ def zip_members(path: Path, wanted: Callable[[str], bool]) -> list[Member]:
     try:
         archive = zipfile.ZipFile(path)
     except _ZIP_ERRORS as error:
-        raise damaged(path, error) from None
+        raise damaged_archive(path, error) from None
     found = [each for each in archive.infolist() if wanted(each.filename) and not each.is_dir()]
     most = most_unpacked(path.stat().st_size)
     # Together: members may share what is packed.
@@ -105,7 +105,7 @@ def tar_members(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
     Raises:
         EorenError: it is damaged, even if only behind its last member, or becomes too much.
     """
-    with unpacked(path) as plain:
+    with open_decompressed(path) as plain:
         try:
             header = _strict(most_unpacked(path.stat().st_size) // _SHARE_ABOUT)
             with tarfile.open(fileobj=cast("IO[bytes]", plain), mode="r:", tarinfo=header) as archive:
@@ -120,7 +120,7 @@ def tar_members(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
                 if block.strip(b"\0"):
                     raise EOFError("there is more behind its end")
         except _TAR_ERRORS as error:
-            raise damaged(path, error) from None
+            raise damaged_archive(path, error) from None
 
 
 def _tarred(archive: tarfile.TarFile, member: tarfile.TarInfo) -> "bytes | EorenError":

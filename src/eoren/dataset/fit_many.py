@@ -13,7 +13,7 @@ from eoren.dataset.shards import Fitted, Job, Task, Work
 from eoren.dataset.sources import Item, Source, decoded, open_source
 from eoren.dataset.store import Manifest, Store, is_store
 from eoren.dataset.tile_jobs import LargeImageJob, TileGroupResult, spread
-from eoren.errors import EorenError, PictureError
+from eoren.errors import EorenError, ImageError
 from eoren.model.devices import choose_device
 from eoren.model.siren import parameter_count
 from eoren.training.settings import Settings, make_settings
@@ -218,7 +218,7 @@ def _shard_size(first: Item, settings: Settings) -> int:
     try:
         height, width, channels = decoded(first.name, first.load()).pixels.shape
         networks, hidden = settings.architecture(width, height, channels)
-    except PictureError:
+    except ImageError:
         return 64
     if (seconds := settings.time_limit(width, height)) is not None:
         return max(1, min(_MOST, int(_SHARD_SECONDS / seconds)))

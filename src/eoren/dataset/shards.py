@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from eoren.dataset.metrics import measure
 from eoren.dataset.sources import Content, decoded
-from eoren.errors import PictureError
+from eoren.errors import ImageError
 from eoren.evaluation.metrics import evaluate
 from eoren.field.field import Field
 from eoren.image.cell_averages import point_values
@@ -140,7 +140,7 @@ def fit_shard(task: Task, work: Work, watch: Watch = lambda share: False) -> Fit
         try:
             picture = decoded(name, content)
             work.is_single(picture.pixels.shape)
-        except PictureError as error:
+        except ImageError as error:
             rows.append(_named(task, place) | failed(str(error)))
             continue
         rows.append(described(task, place, picture, work.seed_of(picture.pixels)))
@@ -203,7 +203,7 @@ def _fitted(
         if work.is_single(images[0].shape):
             return [(_fit_batch(np.stack(images), rows, work, watch), rows)]
         return [(_fit_mosaic(images[0], rows[0], work, watch), rows)]
-    except PictureError as error:
+    except ImageError as error:
         if len(images) == 1:
             rows[0].update(failed(str(error)))
             return []

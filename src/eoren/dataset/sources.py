@@ -22,10 +22,10 @@ import numpy as np
 from jaxtyping import Float
 
 from eoren.dataset.archives import Member, is_tar, itself, tar_members, zip_members
-from eoren.errors import EorenError, PictureError
-from eoren.experiments.datasets import IDX_MAGIC, read_idx
+from eoren.errors import EorenError, ImageError
 from eoren.fs.decompression import GZIP
 from eoren.fs.files import is_folder, open_regular
+from eoren.image.idx import IDX_MAGIC, read_idx
 from eoren.image.io import SourceImage, as_image, read_source_image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".npy")
@@ -115,22 +115,22 @@ def decoded(name: str, content: Content) -> SourceImage:
     """The image itself.
 
     Raises:
-        PictureError: it is damaged, or no image. The message does not repeat the name.
+        ImageError: it is damaged, or no image. The message does not repeat the name.
         EorenError: there is no room for the file that decoders want.
     """
     data = content.data
     if isinstance(data, EorenError):
-        raise PictureError(str(data))
+        raise ImageError(str(data))
     if isinstance(data, bytes):
         with _as_file(data, PurePosixPath(name).suffix) as path:
             try:
                 return replace(read_source_image(path), name=name)
             except EorenError as error:
-                raise PictureError(str(error).removeprefix(f"{path}: ")) from None
+                raise ImageError(str(error).removeprefix(f"{path}: ")) from None
     try:
         pixels = as_image(data)
     except EorenError as error:
-        raise PictureError(str(error)) from None
+        raise ImageError(str(error)) from None
     return SourceImage(pixels, 32, array_sha256(pixels), name)
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import save as save_tensors
 
 from eoren.dataset.shards import METRICS, Fitted, Row, Task, Watch, Work, described, failed, train
 from eoren.dataset.sources import decoded
-from eoren.errors import EorenError, PictureError
+from eoren.errors import EorenError, ImageError
 from eoren.evaluation.metrics import evaluate
 from eoren.field.field import Provenance
 from eoren.field.schema import whole
@@ -132,7 +132,7 @@ class TileGroupJob:
         try:
             train(trainer, work.settings, None if limit is None else limit * self.share, watch)
             siren = trainer.networks().to(torch.device("cpu"))
-        except PictureError as error:
+        except ImageError as error:
             return TileGroupResult(self.shard, self.group, self.digest, trainer.steps_done, None, str(error))
         return TileGroupResult(self.shard, self.group, self.digest, trainer.steps_done, siren)
 
@@ -206,7 +206,7 @@ class LargeImageJob:
         siren = self._like.with_tensors([torch.cat(each) for each in zip(*parts, strict=True)])
         try:
             field = assemble_field(siren, tiling, self._points, bits=work.settings.bits)
-        except PictureError as refused:  # weights too large for their bits
+        except ImageError as refused:  # weights too large for their bits
             return Fitted(self.task.shard, [], [row | failed(str(refused))])
         steps = max(fragment.steps for fragment in found)
         origin = Provenance(work.settings.as_dict(), self._seed, steps, 0.0, self._picture.sha256)
@@ -224,6 +224,6 @@ def spread(task: Task, work: Work) -> LargeImageJob | None:
         picture = decoded(task.names[0], task.contents[0])
         height, width, channels = picture.pixels.shape
         count, _ = work.settings.architecture(width, height, channels)
-    except PictureError:
+    except ImageError:
         return None  # a row that says so is written like any other
     return LargeImageJob(task, picture, work) if count > TILES_AT_ONCE else None

@@ -9,18 +9,17 @@ import os
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files as package_files
-from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from PIL import Image as Pillow
 
 from eoren.errors import EorenError
-from eoren.fs.decompression import unpacked
 from eoren.fs.files import sha256
+from eoren.image.idx import read_idx
 from eoren.image.io import read_image
 
 Image = Float[np.ndarray, "height width channels"]
@@ -28,10 +27,6 @@ Image = Float[np.ndarray, "height width channels"]
 IMAGE_DATASETS = ("set5", "set14", "kodak", "div2k")
 """The data sets of photographs and drawings."""
 
-IDX_MAGIC = b"\x00\x00\x08"
-"""First bytes of a decompressed IDX file of bytes."""
-
-_MAX_AXES = 4
 _GITHUB = "https://raw.githubusercontent.com"
 _DENOISING = f"{_GITHUB}/majedelhelou/denoising_datasets/58234876fef6f1b56306705c78dfd40cdb837b86"
 _SCNET = f"{_GITHUB}/Guaishou74851/SCNet/ce50ef4266c99ab68e7edf8e8657c362a9f4f5cf"
@@ -169,24 +164,6 @@ def square(image: Image, side: int) -> Float[np.ndarray, "side side 1"]:
     top, left = (height - crop) // 2, (width - crop) // 2
     middle = Pillow.fromarray(np.ascontiguousarray(gray[top : top + crop, left : left + crop], np.float32))
     return np.asarray(middle.resize((side, side), Pillow.Resampling.BILINEAR)).clip(0, 1)[..., None]
-
-
-def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
-    """Read an IDX file of bytes, the format of MNIST, plain or compressed (gzip).
-
-    The content is two zeros, type 8, the number of axes (1 to 4 here), big-endian lengths, and the values.
-
-    Raises:
-        EorenError: the file is missing, damaged, empty or too large.
-    """
-    with unpacked(path) as file:
-        content = file.read()
-    axes = content[3] if content[:3] == IDX_MAGIC and len(content) > 3 else 0
-    start = 4 + 4 * axes
-    shape = np.frombuffer(content[4:start], ">u4").tolist() if len(content) >= start else []
-    if not 1 <= axes <= _MAX_AXES or 0 in shape or len(content) - start != prod(shape):
-        raise EorenError(f"{path}: is no IDX file of bytes, or damaged; replace it or delete it")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
 def _download(url: str, expected: str, folder: str, name: str) -> Path:

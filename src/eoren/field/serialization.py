@@ -26,11 +26,11 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from eoren._version import __version__
-from eoren.errors import EorenError
+from eoren.errors import EorenError, format_error
 from eoren.field.field import Field, Provenance
 from eoren.field.schema import Description
 from eoren.fs.files import atomic_path, open_regular
-from eoren.fs.safetensors_layout import DamagedError, ForeignError, check_layout, read_checked
+from eoren.fs.safetensors_layout import DamagedError, ForeignError, check_file, check_layout
 from eoren.model.quantization import pack
 from eoren.model.tiling import Tiling
 
@@ -62,8 +62,9 @@ def load(path: str | PathLike[str], *, device: torch.device | str = "cpu") -> Fi
     with open_regular(path) as (file, size):
         try:
             with _refusing():
-                data = read_checked(file, size)
-            return loads(data).to(device)
+                check_file(file, size)
+            file.seek(0)
+            return loads(file.read(size)).to(device)
         except EorenError as error:
             raise EorenError(f"{path}: {error}") from None
 
@@ -117,10 +118,13 @@ def _refusing() -> Iterator[None]:
         yield
     except ForeignError:
         raise EorenError("not an .eoren file; such files are written by 'eoren fit'") from None
-    except DamagedError as error:
-        raise EorenError(f"damaged .eoren file: {error}; copy it again, or fit the image again") from None
-    except (KeyError, TypeError, ValueError, IndexError, OverflowError, SafetensorError) as error:
-        raise EorenError(f"damaged .eoren file ({_one_line(error)}); fit the image again") from None
+    except (DamagedError, SafetensorError) as error:
+        raise EorenError(
+            f"damaged .eoren file: {format_error(error)}; copy it again, or fit the image again"
+        ) from None
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+        reason = format_error(f"{type(error).__name__}: {error}")
+        raise EorenError(f"damaged .eoren file ({reason}); fit the image again") from None
 
 
 def _header(text: str) -> dict[str, Any]:
@@ -212,7 +216,3 @@ def _provenance(stored: Mapping[str, Any]) -> Provenance:
         if number is not None and abs(number) > _LARGEST:
             raise ValueError("provenance: a number is too large")
     return found
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,65 +1,72 @@
-"""Packed files of strangers: what becomes of one is bounded by what it is, and read to its end."""
+"""Bounded decompression of gzip, bzip2 and xz files from untrusted sources."""
 
 import bz2
 import gzip
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import BinaryIO, Protocol, runtime_checkable
 
-from eoren.errors import EorenError
+from eoren.errors import EorenError, format_error
 from eoren.fs.files import open_regular
 
 FREE_BYTES = 1 << 26
-"""What anything may become: what an image of 2^24 pixels takes."""
-_TIMES = 64
+"""Decompressed size that any file may have, in bytes: that of an image of 2^24 pixels."""
+_MAX_RATIO = 64
 _BLOCK = 1 << 20
-GZIP, _BZIP2, _XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"
+GZIP = b"\x1f\x8b"
+"""First bytes of a gzip file."""
 
 
 def most_unpacked(size: int) -> int:
-    """How many bytes a packed file of so many may become: beyond `FREE_BYTES` it needs one for every 64."""
-    return max(FREE_BYTES, _TIMES * size)
+    """Return the limit on the decompressed size of a file of `size` bytes: 64 times as many beyond `FREE_BYTES`."""
+    return max(FREE_BYTES, _MAX_RATIO * size)
 
 
 @runtime_checkable
 class _File(Protocol):
-    """What files have in common, and those that gzip, bz2 and lzma make."""
+    """The methods that regular files and those of gzip, bz2 and lzma share."""
 
     def read(self, size: int, /) -> bytes: ...
     def seek(self, position: int, /) -> int: ...
     def tell(self) -> int: ...
 
 
-class Unpacked:
-    """A file as it was before it was packed, read from its beginning to its end.
+# First bytes -> the function that opens a file for decompression.
+_OPENERS: Mapping[bytes, Callable[[BinaryIO], _File]] = {
+    GZIP: gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\0": partial(lzma.open, format=lzma.FORMAT_XZ),
+}
 
-    It has as much of a file's methods as tarfile wants.
+
+class DecompressedFile:
+    """The decompressed content of a file, read forwards, with the methods that tarfile needs.
 
     Args:
-        path: what to call it.
-        file: what comes out of it.
-        most: bytes that may come out.
+        path: path of the file, for messages.
+        file: file object that yields the decompressed content.
+        limit: largest position that may be reached, in bytes.
     """
 
-    def __init__(self, path: Path, file: _File, most: int) -> None:
-        """Nothing is read yet."""
-        self._path, self._file, self._most = path, file, most
+    def __init__(self, path: Path, file: _File, limit: int) -> None:
+        self._path, self._file, self._limit = path, file, limit
 
     def tell(self) -> int:
-        """Bytes that were read or passed over."""
+        """Return the position in the decompressed content."""
         return self._file.tell()
 
     def read(self, size: int = -1) -> bytes:
-        """So many bytes, or all that follow. What a header claims is not made room for.
+        """Read `size` bytes, or all that follow, in blocks: a false size in a header allocates no memory.
 
         Raises:
-            EorenError: it becomes too much, or is damaged.
+            EorenError: the content exceeds the limit, or the file is damaged.
         """
-        blocks, left = [], self._most + 1 if size < 0 else size
-        with self._one_line():
+        blocks, left = [], self._limit + 1 if size < 0 else size
+        with self._errors():
             while left > 0 and (block := self._file.read(min(left, _BLOCK))):
                 blocks.append(block)
                 left -= len(block)
@@ -67,67 +74,51 @@ class Unpacked:
         return b"".join(blocks)
 
     def seek(self, position: int) -> None:
-        """Pass over what comes before a position.
+        """Skip the content before `position`.
 
         Raises:
-            EorenError: it lies behind all that may come out, or behind what was read, or the file is damaged.
+            EorenError: the position exceeds the limit or lies behind the current one, or the file is damaged.
         """
-        with self._one_line():
+        with self._errors():
             self._check(position)
             if position < self.tell():
-                raise EOFError("it leads back to where it has been")
+                raise EOFError("an offset leads backwards")
             self._file.seek(position)
 
     def _check(self, position: int) -> None:
-        if position > self._most:
+        if position > self._limit:
             raise EorenError(
-                f"{self._path}: would become more than {self._most} bytes, too many for its size, or claims to; "
-                "replace it, or unpack it yourself"
+                f"{self._path}: its decompressed content must have at most {self._limit} bytes at this file size; "
+                "replace the file, or decompress it yourself"
             )
 
     @contextmanager
-    def _one_line(self) -> Iterator[None]:
+    def _errors(self) -> Iterator[None]:
         try:
             yield
         except (OSError, EOFError, OverflowError, ValueError, zlib.error, lzma.LZMAError) as error:
-            raise damaged(self._path, error) from None
+            raise damaged_archive(self._path, error) from None
 
 
 @contextmanager
-def unpacked(path: Path) -> Iterator[Unpacked]:
-    """Open a file that may be packed by gzip, bzip2 or xz.
-
-    Args:
-        path: of a regular file.
-
-    Yields:
-        What it was before; the file itself if it is not packed.
+def open_decompressed(path: Path) -> Iterator[DecompressedFile]:
+    """Open a regular file, decompressing it if it is a gzip, bzip2 or xz file.
 
     Raises:
-        EorenError: it cannot be read.
+        EorenError: the file is missing, cannot be read, or is not a regular file.
     """
     with open_regular(path) as (file, size):
-        magic = file.read(len(_XZ))
+        start = file.read(max(map(len, _OPENERS)))
         file.seek(0)
-        if magic.startswith(GZIP):
-            with gzip.GzipFile(fileobj=file) as plain:
-                yield Unpacked(path, plain, most_unpacked(size))
-        elif magic.startswith(_BZIP2):
-            with bz2.BZ2File(file) as plain:
-                yield Unpacked(path, plain, most_unpacked(size))
-        elif magic.startswith(_XZ):
-            with lzma.LZMAFile(file, format=lzma.FORMAT_XZ) as plain:
-                yield Unpacked(path, plain, most_unpacked(size))
-        else:
-            yield Unpacked(path, file, most_unpacked(size))
+        opener = next((opener for magic, opener in _OPENERS.items() if start.startswith(magic)), None)
+        yield DecompressedFile(path, opener(file) if opener else file, most_unpacked(size))
 
 
-def is_packed(magic: bytes) -> bool:
-    """Whether a file that begins so is one that :func:`unpacked` unpacks."""
-    return magic.startswith((GZIP, _BZIP2, _XZ))
+def is_packed(start: bytes) -> bool:
+    """Whether :func:`open_decompressed` decompresses files that start with these bytes."""
+    return start.startswith(tuple(_OPENERS))
 
 
-def damaged(path: Path, error: Exception) -> EorenError:
-    """One line about a damaged archive."""
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return EorenError(f"{path}: damaged archive ({reason:.200}); replace it")
+def damaged_archive(path: Path, error: Exception) -> EorenError:
+    """Return the error to raise for a damaged archive."""
+    return EorenError(f"{path}: damaged archive ({format_error(error)}); replace it")

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int8
 from torch import Tensor
 
-from eoren.errors import EorenError, PictureError
+from eoren.errors import EorenError, ImageError
 from eoren.model.siren import Siren, parameter_count
 
 BITS = (32, 16, 8)
@@ -38,7 +38,7 @@ def pack(siren: Siren, bits: int) -> dict[str, Tensor]:
 
     Raises:
         EorenError: another number of bits.
-        PictureError: weights too large for 16 bits.
+        ImageError: weights too large for 16 bits.
     """
     if bits not in BITS:
         raise EorenError(f"bits is {bits}, but must be one of 32, 16, 8")
@@ -51,7 +51,7 @@ def pack(siren: Siren, bits: int) -> dict[str, Tensor]:
         else:
             packed[f"weight.{layer}"] = weight.to(kind)
     if not all(bool(t.isfinite().all()) for t in packed.values()):
-        raise PictureError(f"a weight does not fit into {bits} bits; store the field with bits=32")
+        raise ImageError(f"a weight does not fit into {bits} bits; store the field with bits=32")
     return packed
 
 

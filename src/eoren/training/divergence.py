@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from eoren.errors import DivergenceWarning, PictureError
+from eoren.errors import DivergenceWarning, ImageError
 
 LOOK_EVERY = 25
 """Steps between looks: a network that diverges loses at most this many, and a copy of the state now and then costs
@@ -71,7 +71,7 @@ class DivergenceMonitor:
             The networks that were taken back.
 
         Raises:
-            PictureError: a network diverges however small its steps are.
+            ImageError: a network diverges however small its steps are.
         """
         diverged = self._diverged(errors)
         if not bool(diverged.any()):
@@ -82,7 +82,7 @@ class DivergenceMonitor:
         self._pace[diverged] *= _SLOWER
         self._count_slowed()
         if float(self._pace.min()) < _SLOWER**_MOST_TIMES:
-            raise PictureError(
+            raise ImageError(
                 f"the fit diverges at step {step:,} however small its steps are; give smaller rates and omegas"
             )
         which = diverged.nonzero()[:, 0]

@@ -7,7 +7,7 @@ from math import cos, pi
 from types import MappingProxyType
 from typing import Any, get_type_hints
 
-from eoren.errors import EorenError, PictureError
+from eoren.errors import EorenError, ImageError
 from eoren.image.gradients import SPLINE, STENCILS
 from eoren.model.loss import OBJECTIVES, Objective
 from eoren.model.quantization import BITS, stored_bits
@@ -157,7 +157,7 @@ class Settings:
             channels: of the image.
 
         Raises:
-            PictureError: a size too small for any network, or of more numbers than any image has.
+            ImageError: a size too small for any network, or of more numbers than any image has.
 
         Example:
             >>> make_settings("balanced").architecture(768, 512, 3)
@@ -167,7 +167,7 @@ class Settings:
         """
         count, hidden = self._unbounded(width, height, channels)
         if count * parameter_count(hidden, self.depth, channels) > _MOST_NUMBERS:
-            raise PictureError(
+            raise ImageError(
                 f"a function for {width} x {height} pixels would have more than {_MOST_NUMBERS:,} numbers with "
                 f"these settings; ask for fewer parameters or bits, a smaller width, or larger tiles"
             )
@@ -194,7 +194,7 @@ class Settings:
             return count, self.width
         hidden = _widest(lambda hidden: count * cost(hidden) <= budget)
         if hidden == 0:
-            raise PictureError(f"a size of {budget} {what} is too small; one network needs {cost(1)} or more")
+            raise ImageError(f"a size of {budget} {what} is too small; one network needs {cost(1)} or more")
         return count, hidden
 
     def time_limit(self, width: int, height: int) -> float | None:
