@@ -448,7 +448,7 @@ def test_an_interrupted_fit_that_is_watched_ends_as_any(started, visit, tmp_path
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "--resume goes on" in err
+    assert "continue with --resume" in err
     assert (tmp_path / "a.eoren").exists()
     page.until("$('standing').textContent.includes('has ended')")
     page.errors.clear()  # of the server that is gone

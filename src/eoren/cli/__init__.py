@@ -1,130 +1,136 @@
-"""The command line. Torch is imported inside the commands: ``eoren --help`` must not wait for it."""
+"""The command line ``eoren``.
+
+``commands`` has one module per command; each is a thin adapter to the library, which it imports only when it runs:
+``eoren --help`` must not wait for PyTorch. The commands share
+
+- ``options``: arguments and options
+- ``files``: checks of input and output files
+- ``fitting``: a fit with checkpoint, progress and interruption
+- ``page``: the page of the viewer
+- ``console``: tables, JSON, notices, progress and log records
+- ``signals``: Ctrl-C and SIGTERM
+"""
 
 import os
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, NoReturn
+from contextlib import ExitStack, suppress
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.exceptions import TyperException
 
 from eoren._version import __version__
-from eoren.cli import console
+from eoren.cli import console, signals
 from eoren.cli.commands.compare import compare
 from eoren.cli.commands.compose import clone, fill, mix, retouch
+from eoren.cli.commands.evaluate import evaluate
 from eoren.cli.commands.export import export
 from eoren.cli.commands.fit import fit
+from eoren.cli.commands.fit_many import fit_many
 from eoren.cli.commands.gradient import gradient
-from eoren.cli.commands.many import fit_many
+from eoren.cli.commands.info import info
 from eoren.cli.commands.render import render
-from eoren.cli.commands.report import evaluate, info
 from eoren.cli.commands.reproduce import reproduce
 from eoren.cli.commands.view import view
 from eoren.errors import BackendWarning, EorenError, FitWarning
 
-# Where GNU OpenMP runs PyTorch's threads, they wait for each other by spinning for about a millisecond. If another
-# program wants the processor, that makes a fit tens of times slower; twenty times less waiting costs nothing.
+# GNU OpenMP lets PyTorch's threads wait for each other by spinning for about a millisecond. When another program
+# needs the processor, that makes a fit tens of times slower; twenty times less waiting costs nothing.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 app = typer.Typer(
     name="eoren",
     help="Images as small continuous functions whose edges are right.",
     add_completion=False,
-    epilog="Exit status: 0 done, 1 an error of eoren itself, 2 refused or impossible (one line), "
+    epilog="Exit status: 0 success, 1 a bug in eoren, 2 wrong input or not possible (one line on stderr), "
     "3 some of many images failed, 130 interrupted.",
     rich_markup_mode=None,  # plain help: half the lines, half the time
     pretty_exceptions_enable=False,
 )
-for _command in (
-    fit,
-    fit_many,
-    render,
-    view,
-    evaluate,
-    info,
-    export,
-    gradient,
-    mix,
-    clone,
-    fill,
-    retouch,
-    compare,
-    reproduce,
-):
+_FIELD_COMMANDS = (fit, fit_many, render, view, evaluate, info, export)
+_IMAGE_COMMANDS = (gradient, mix, clone, fill, retouch)
+for _command in (*_FIELD_COMMANDS, *_IMAGE_COMMANDS, compare, reproduce):
     app.command()(_command)
+
+_session = ExitStack()
+"""Resources that the root options open for the command that follows."""
 
 
 @app.callback(invoke_without_command=True)
 def _root(
-    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, help="Print log records to stderr; -vv includes DEBUG.")
+    ] = 0,
 ) -> None:
     if version:
         typer.echo(__version__)
         raise typer.Exit
+    _session.enter_context(console.log_to_stderr(verbose))
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 2 refused or impossible, 3 some of many images failed, 130 stopped.
+    """Run the command line and exit.
+
+    The exit status is 0 on success, 2 for wrong input or what is not possible, 3 if some of many images failed, and
+    130 after an interruption.
 
     Args:
-        arguments: what follows the program's name; those of the process by default.
+        arguments: arguments after the program's name; by default those of the process.
     """
-    given = sys.argv[1:] if arguments is None else arguments
-    usual = warnings.showwarning
-    warnings.showwarning = _showing(usual)
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        with console.ending_in_order():
-            status = app(given or ["--help"], prog_name="eoren", standalone_mode=False)
+        with warnings.catch_warnings(), signals.handle_signals(), _session:
+            warnings.showwarning = _notice_warnings(warnings.showwarning)
+            status = app(arguments or ["--help"], prog_name="eoren", standalone_mode=False)
     except TyperException as error:
-        # A wrong option or a missing argument: one line, like every other mistake.
+        # A wrong option or a missing argument: one line, like every other error.
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "eoren"
         _fail(f"{error.format_message().rstrip('.')}; see {command} --help")
     except EorenError as error:
         _fail(str(error))
     except (MemoryError, RuntimeError, ImportError) as error:
-        if not _lacks_memory(error):
+        if not _is_out_of_memory(error):
             raise
-        _fail("not enough memory; close other programs, or ask for less")
+        _fail("not enough memory; close other programs, or reduce the size")
     except OSError as error:
-        # Files and disks are spoken of where they are read and written. What is left: stdout on a full disk, and
-        # disks that fail where none is expected to.
-        place = f"{error.filename}: " if error.filename else ""
-        _fail(f"{place}{error.strerror or error}; free space, or check the disk and the permissions")
-    finally:
-        warnings.showwarning = usual
+        # Errors of files are reported where they are read and written. This is the rest: stdout on a full disk, and
+        # unexpected failures of disks.
+        path = f"{error.filename}: " if error.filename else ""
+        _fail(f"{path}{error.strerror or error}; free space, or check the disk and the permissions")
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _lacks_memory(error: Exception) -> bool:
-    """PyTorch has no exception of its own for memory that the CPU lacks, and neither has what loads libraries."""
-    signs = {
+def _is_out_of_memory(error: Exception) -> bool:
+    """Recognise missing memory by its message: neither PyTorch nor the loader of libraries raises MemoryError."""
+    messages = {
         RuntimeError: ("memory", "bad_alloc", "start new thread"),
         ImportError: ("failed to map segment", "allocate memory"),
     }
     return isinstance(error, MemoryError) or any(
-        isinstance(error, kind) and any(sign in str(error) for sign in found) for kind, found in signs.items()
+        isinstance(error, kind) and any(part in str(error) for part in parts) for kind, parts in messages.items()
     )
 
 
-def _showing(usual: Callable[..., None]) -> Callable[..., None]:
-    """Our own warnings in one line, like every other notice."""
+def _notice_warnings(show_others: Callable[..., None]) -> Callable[..., None]:
+    """Return a ``warnings.showwarning`` that prints the warnings of the library as notices."""
 
     def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
         if issubclass(category, BackendWarning | FitWarning):
             console.notice(str(message))
         else:
-            usual(message, category, *rest, **more)
+            show_others(message, category, *rest, **more)
 
     return show
 
 
 def _fail(message: str) -> NoReturn:
-    with suppress(OSError):  # nobody to tell
+    with suppress(OSError):  # stderr may be closed
         console.notice(message)
-    # Output that could not be written would be tried again, and complained of, when Python ends.
+    # Python would try to write pending output again when it exits, and print another error.
     try:
         sys.stdout.flush()
     except OSError:

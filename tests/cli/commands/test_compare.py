@@ -9,7 +9,7 @@ SHORT = ["--epochs", 2, "--seconds", 0.01, "--size", 12]
 
 
 def test_report_and_numbers(eoren, picture, folder):
-    status, out, err = eoren("compare", picture, "-o", "report.html", "--json", "numbers.json", *SHORT)
+    status, out, err = eoren("compare", picture, "-o", "report.html", "-o", "numbers.json", *SHORT)
     assert (status, err) == (0, "")
     assert (folder / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     found = json.loads((folder / "numbers.json").read_text())
@@ -28,7 +28,7 @@ def test_report_and_numbers(eoren, picture, folder):
 
 
 def test_numbers_alone_to_stdout(eoren, picture, folder):
-    status, out, err = eoren("compare", picture, "--json", "-", "--seed", 5, *SHORT)
+    status, out, err = eoren("compare", picture, "--json", "--seed", 5, *SHORT)
     assert (status, err, out.count("\n")) == (0, "", 1)
     assert json.loads(out)["seed"] == 5
     assert [path.name for path in folder.iterdir()] == ["tiny.png"]
@@ -48,19 +48,19 @@ def test_overwrite(eoren, picture, folder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "there is nothing to write; give --output report.html, or --json PATH"),
-        (["-o", "r.pdf"], "r.pdf: is to be an .html file"),
+        ([], "there is nothing to write; give --output report.html, --output numbers.json or --json"),
+        (["-o", "r.pdf"], "--output must end in .html or .json, got r.pdf"),
         (["-o", "missing/r.html"], "missing/r.html: there is no folder"),
         (["-o", "folder.html"], "folder.html: is a folder"),
         (["-o", "old.html"], "old.html: exists; give --overwrite"),
-        (["-o", "r.html", "--json", "missing/n.json"], "missing/n.json: there is no folder"),
-        (["-o", "r.html", "--json", "folder.html"], "folder.html: is a folder"),
-        (["-o", "r.html", "--json", "tiny.png", "--overwrite"], "tiny.png: is the input"),
-        (["-o", "r.html", "--json", "r.html"], "r.html: cannot hold both the report and the JSON"),
-        (["-o", "r.html", "--epochs", "0"], "--epochs is 0, but must be a number above zero"),
-        (["-o", "r.html", "--seconds", "nan"], "--seconds is nan"),
-        (["-o", "r.html", "--size", "-3"], "--size is -3"),
-        (["-o", "r.html", "--seed", "-1"], "--seed is -1"),
+        (["-o", "r.html", "-o", "missing/n.json"], "missing/n.json: there is no folder"),
+        (["-o", "r.html", "-o", "folder.html"], "folder.html: is a folder"),
+        (["-o", "r.html", "-o", "link.json", "--overwrite"], "link.json: is the input"),
+        (["-o", "r.html", "--epochs", "0"], "--epochs must be above zero and finite, got 0"),
+        (["-o", "r.html", "--seconds", "nan"], "--seconds must be above zero and finite, got nan"),
+        (["-o", "r.html", "--size", "-3"], "--size must be above zero and finite, got -3"),
+        (["-o", "r.html", "--seed", "-1"], "'--seed': -1 is not in the range"),
+        (["--json", "numbers.json"], "unexpected extra argument"),
         (["-o", "r.html", "--scale", "huge"], "'--scale'"),
     ],
 )
@@ -71,6 +71,7 @@ def test_wrong_options(refused, picture, folder, monkeypatch, options, message):
     monkeypatch.setattr("eoren.image.io.read_source_image", work)
     (folder / "old.html").write_text("precious")
     (folder / "folder.html").mkdir()
+    (folder / "link.json").symlink_to(picture)
     assert message in refused("compare", picture, *options)
 
 
@@ -106,7 +107,7 @@ def test_interrupted(eoren, picture, folder, monkeypatch, when):
     monkeypatch.setattr(experiment, "compare", interrupted)
     if when == "report":
         monkeypatch.setattr("eoren.experiments.report.report", lambda _: signal.raise_signal(signal.SIGINT))
-    status, out, err = eoren("compare", picture, "-o", "r.html", "--json", "n.json", "--overwrite", *SHORT)
+    status, out, err = eoren("compare", picture, "-o", "r.html", "-o", "n.json", "--overwrite", *SHORT)
     assert (status, out, err) == (130, "", "eoren: interrupted; nothing is written\n")
     assert (folder / "r.html").read_text() == "old"
     assert sorted(path.name for path in folder.iterdir()) == ["r.html", "tiny.png"]

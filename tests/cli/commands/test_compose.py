@@ -1,12 +1,15 @@
 """The commands of composition: what they write, and what they refuse."""
 
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import eoren as library
+from eoren.cli import fitting
 from eoren.field.serialization import load
 
 FAST = ["--steps", 3, "--preset", "fast"]
@@ -86,25 +89,20 @@ def test_what_hangs_over_is_said(eoren, scene):
 
 
 def test_interrupted_and_resumed(eoren, scene, monkeypatch):
-    from eoren.cli.commands.fit import _Display
-
-    show = _Display.show
+    describe = fitting.describe_progress
     waiting = [True]
 
-    def interrupt(self, progress):
-        import os
-        import signal
-
-        show(self, progress)
+    def interrupt(progress):
         if progress.steps >= 5 and waiting:
             waiting.clear()
             os.kill(os.getpid(), signal.SIGINT)
+        return describe(progress)
 
-    monkeypatch.setattr(_Display, "show", interrupt)
+    monkeypatch.setattr(fitting, "describe_progress", interrupt)
     arguments = ["fill", "target.png", "--mask", "holes.png", "--steps", 12, "--quiet"]
     status, _, err = eoren(*arguments, "-o", "a.eoren")
     assert status == 130
-    assert "--resume goes on" in err
+    assert "continue with --resume" in err
     assert (scene / "a.eoren.resume").exists()
     assert "an interrupted fit; give --resume" in eoren(*arguments, "-o", "a.eoren")[2]
     assert eoren(*arguments, "-o", "a.eoren", "--resume") == (0, "", "")
@@ -124,9 +122,12 @@ CLONE = ["clone", "source.png", "target.png", "--mask"]
         ([*CLONE, "mask.png", "-o", "a.png", "--offset", "40,0"], "offset 40,0 puts the mask of 12x10 outside"),
         (
             [*CLONE, "mask.png", "-o", "a.png", "--offset", "1.5,0"],
-            "--offset '1.5,0' is not of the form X,Y in whole",
+            "--offset must have the form X,Y in whole pixels, got '1.5,0'",
         ),
-        ([*CLONE, "mask.png", "-o", "a.png", "--offset", "1"], "--offset '1' is not"),
+        (
+            [*CLONE, "mask.png", "-o", "a.png", "--offset", "1"],
+            "--offset must have the form X,Y in whole pixels, got '1'",
+        ),
         ([*CLONE, "mask.png", "-o", "a.png", "--mode", "paste"], "'--mode'"),
         ([*CLONE, "mask.png", "-o", "a.png", "--keep-color", "-1"], "keep_color is -1"),
         ([*CLONE, "missing.png", "-o", "a.png"], "missing.png: cannot be read"),
@@ -136,14 +137,19 @@ CLONE = ["clone", "source.png", "target.png", "--mask"]
         ([*CLONE, "mask.png", "-o", "a.foo"], "a.foo: cannot write the format '.foo'"),
         (
             [*CLONE, "mask.png", "-o", "a.png", "--seconds", "3"],
-            "a.png: an image is not fitted; give an .eoren file",
+            "a.png: an image is not fitted; to fit, write an .eoren file",
         ),
-        ([*CLONE, "mask.png", "-o", "a.png", "--json"], "a.png: an image is not fitted"),
         ([*CLONE, "mask.png", "-o", "a.png", "--solver", "network"], "a.png: --solver network makes a function"),
         ([*CLONE, "mask.png", "-o", "a.eoren", "--steps", "-1"], "steps is -1"),
-        ([*CLONE, "mask.png", "-o", "a.eoren", "--preset", "foo"], "preset 'foo' is unknown"),
+        (
+            [*CLONE, "mask.png", "-o", "a.eoren", "--preset", "foo"],
+            "Invalid value for '--preset': 'foo' is not one of 'fast', 'balanced'",
+        ),
         ([*CLONE, "mask.png", "-o", "a.eoren", "--resume"], "a.eoren.resume: does not exist"),
-        ([*CLONE, "mask.png", "-o", "a.eoren", "--seed", "-1"], "--seed is -1"),
+        (
+            [*CLONE, "mask.png", "-o", "a.eoren", "--seed", "-1"],
+            "Invalid value for '--seed': -1 is not in the range 0<=x<=4294967295",
+        ),
         ([*CLONE, "mask.png", "-o", "a.png", "--device", "tpu"], "device 'tpu' is unknown"),
         (["mix", "source.png", "target.png", "-o", "a.png", "--weight", "2"], "weight is 2"),
         (["mix", "source.png", "target.png", "-o", "a.png", "--weight", "nan"], "weight is nan"),

@@ -42,9 +42,13 @@ def test_keeps_the_data_that_is_there(refused, field_file, folder):
 
 
 def test_mistakes(refused, field_file, picture, folder):
-    assert refused("export", field_file, "-o", "a") == f"{field_file}: --to is missing; give one of onnx, glsl, html"
-    assert "--to images is not for single fields" in refused("export", field_file, "--to", "images", "-o", "a")
-    assert "--to onnx is not for stores" in refused("export", folder, "--to", "onnx", "-o", "a")
+    assert (
+        refused("export", field_file, "-o", "a") == f"{field_file}: --to must be one of onnx, glsl, html, got nothing"
+    )
+    assert "--to must be one of onnx, glsl, html, got images" in refused(
+        "export", field_file, "--to", "images", "-o", "a"
+    )
+    assert "--to must be one of images, fields, got onnx" in refused("export", folder, "--to", "onnx", "-o", "a")
     assert "'pdf'" in refused("export", field_file, "--to", "pdf", "-o", "a")
     assert "not an .eoren file" in refused("export", picture, "--to", "html", "-o", "a")
     assert "there is no folder" in refused("export", field_file, "--to", "html", "-o", "missing/a.html")

@@ -13,7 +13,8 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from eoren.cli.commands.fit import _clock, _Display, _value
+from eoren.cli import fitting
+from eoren.cli.options import parse_value
 from eoren.errors import EorenError
 
 SMALL = ["--set", "width=8", "--set", "depth=2", "--set", "tile=none"]
@@ -46,14 +47,14 @@ def at_step(monkeypatch):
 
     def arrange(steps, action):
         waiting = [action]
-        show = _Display.show
+        describe = fitting.describe_progress
 
-        def watch(self, progress):
-            show(self, progress)
+        def watch(progress):
             if progress.steps >= steps and waiting:
                 waiting.pop()()
+            return describe(progress)
 
-        monkeypatch.setattr(_Display, "show", watch)
+        monkeypatch.setattr(fitting, "describe_progress", watch)
 
     return arrange
 
@@ -62,13 +63,13 @@ def at_step(monkeypatch):
 def shown(monkeypatch):
     """The steps that fits in this process were at: a fit that starts anew would come to the same end."""
     steps = []
-    show = _Display.show
+    describe = fitting.describe_progress
 
-    def watch(self, progress):
+    def watch(progress):
         steps.append(progress.steps)
-        show(self, progress)
+        return describe(progress)
 
-    monkeypatch.setattr(_Display, "show", watch)
+    monkeypatch.setattr(fitting, "describe_progress", watch)
     return steps
 
 
@@ -134,7 +135,7 @@ def test_until_psnr(eoren, picture):
     assert said["steps"] < 500
     assert err == ""
     _, _, err = eoren("fit", picture, "--overwrite", "--steps", 2, "--until-psnr", 90, *SMALL)
-    assert re.fullmatch(r"eoren: the fit ended at [\d.]+ dB, short of --until-psnr 90; .*\n", err)
+    assert re.fullmatch(r"eoren: the fit ended at [\d.]+ dB, below --until-psnr 90; .*\n", err)
 
 
 def test_what_reading_changed_is_said(eoren, tiny):
@@ -155,7 +156,7 @@ def test_lines_now_and_then_where_there_is_no_terminal(eoren, picture, monkeypat
     ("seconds", "shown"), [(0.2, "0:00"), (59.6, "1:00"), (3599.0, "59:59"), (36610.0, "10:10:10")]
 )
 def test_clock(seconds, shown):
-    assert _clock(seconds) == shown
+    assert fitting.format_duration(seconds) == shown
 
 
 @pytest.mark.parametrize(
@@ -163,8 +164,8 @@ def test_clock(seconds, shown):
     [("12", 12), ("1e-3", 0.001), ("true", True), ("False", False), ("none", None), ("muon", "muon"), ("1+1", "1+1")],
 )
 def test_words_of_set(word, value):
-    assert _value(word) == value
-    assert type(_value(word)) is type(value)
+    assert parse_value(word) == value
+    assert type(parse_value(word)) is type(value)
 
 
 # What is refused.
@@ -181,11 +182,17 @@ def test_words_of_set(word, value):
         (["--seconds", "0"], "seconds is 0"),
         (["--seconds", "-1"], "seconds is -1"),
         (["--until-psnr", "nan"], "until_psnr is nan"),
-        (["--seed", "-1"], "--seed is -1, but must lie between 0 and 4294967295"),
-        (["--seed", "4294967296"], "--seed is 4294967296"),
+        (
+            ["--seed", "-1"],
+            "Invalid value for '--seed': -1 is not in the range 0<=x<=4294967295; see eoren fit --help",
+        ),
+        (["--seed", "4294967296"], "Invalid value for '--seed': 4294967296 is not"),
         (["--bits", "7"], "bits 7 is unknown; choose one of 32, 16, 8"),
-        (["--objective", "foo"], "objective 'foo' is unknown; choose one of"),
-        (["--preset", "foo"], "preset 'foo' is unknown; choose one of"),
+        (
+            ["--objective", "foo"],
+            "Invalid value for '--objective': 'foo' is not one of 'gradient', 'pixel', 'sobolev'",
+        ),
+        (["--preset", "foo"], "Invalid value for '--preset': 'foo' is not one of 'fast', 'balanced'"),
         (["--device", "tpu"], "device 'tpu' is unknown; choose one of auto, cpu, cuda, mps"),
         (["--set", "foo=1"], "setting 'foo' is unknown; choose one of"),
         (["--set", "width=0"], "width is 0"),
@@ -198,10 +205,10 @@ def test_words_of_set(word, value):
         (["--set", "rate=nan"], "rate is nan"),
         (["--set", "gradient_weight=nan"], "gradient_weight is nan"),
         (["--set", "standardize=maybe"], "standardize is 'maybe', but must be of type bool"),
-        (["--set", "width"], "--set 'width' is not of the form NAME=VALUE"),
-        (["--set", "width="], "--set 'width=' is not of the form NAME=VALUE"),
-        (["--set", "=1"], "--set '=1' is not of the form NAME=VALUE"),
-        (["--set", "steps=5"], "--set 'steps=5' has an option of its own; use --steps 5"),
+        (["--set", "width"], "--set must have the form NAME=VALUE, got 'width'"),
+        (["--set", "width="], "--set must have the form NAME=VALUE, got 'width='"),
+        (["--set", "=1"], "--set must have the form NAME=VALUE, got '=1'"),
+        (["--set", "steps=5"], "--set cannot change steps, got 'steps=5'; use --steps 5"),
         (["--set", "until-psnr=5"], "use --until-psnr 5"),
         (["--set", "preset=paper"], "use --preset paper"),
         (["--set", "seed=1"], "use --seed 1"),
@@ -221,9 +228,9 @@ def test_wrong_options(refused, picture, options, message):
         ("missing/x.eoren", "missing/x.eoren: there is no folder"),
         ("tiny.png/x.eoren", "tiny.png/x.eoren: there is no folder"),
         ("folder.eoren", "folder.eoren: is a folder"),
-        (".", ".: is to be an .eoren file"),
-        ("", ".: is to be an .eoren file"),
-        ("x.png", "x.png: is to be an .eoren file"),
+        (".", "--output must end in .eoren, got ."),
+        ("", "--output must end in .eoren, got ."),
+        ("x.png", "--output must end in .eoren, got x.png"),
         ("x" * 300 + ".eoren", "File name too long"),
         ("x" * 245 + ".eoren", "File name too long"),  # the file would do, but not its checkpoint
         ("old.eoren", "old.eoren: exists; give --overwrite to replace it, or another --output"),
@@ -295,7 +302,7 @@ def test_interrupted_and_resumed_is_the_same_to_the_bit(eoren, picture, folder, 
     at_step(17, lambda: signal.raise_signal(number))
     status, out, err = eoren(*command, "-o", "a.eoren", "--json")
     assert status == 130
-    assert err == "eoren: interrupted at step 17; a.eoren holds what there is, --resume goes on\n"
+    assert err == "eoren: interrupted at step 17; a.eoren holds the result so far, continue with --resume\n"
     assert (json.loads(out)["ended"], json.loads(out)["steps"]) == ("interrupted", 17)
     assert metadata("a.eoren")["provenance"]["steps"] == 17
     assert (folder / "a.eoren.resume").exists()
@@ -330,7 +337,7 @@ def interrupted(eoren, picture, at_step):
 
 def test_an_interrupted_fit_is_not_lost(eoren, refused, interrupted, folder, shown):
     # The first advice is not --overwrite, though the output exists too.
-    assert "a.eoren.resume: an interrupted fit; give --resume to go on" in refused(*interrupted)
+    assert "a.eoren.resume: an interrupted fit; give --resume to continue" in refused(*interrupted)
     (folder / "bad.png").write_text("no picture")
     refused("fit", "bad.png", "-o", "a.eoren", "--overwrite")
     refused(*interrupted, "--overwrite", "--device", "tpu")
@@ -383,12 +390,12 @@ CHILD = """
 import sys, time
 import eoren.training.loop
 from eoren.cli import main
-fit = sys.modules["eoren.cli.commands.fit"]
-class Slow(fit._Display):
-    def show(self, progress):
-        super().show(progress)
-        time.sleep(0.02)
-fit._Display, fit.terminal.LINE_EVERY, eoren.training.loop.CHECKPOINT_EVERY = Slow, 0.0, 0.2
+from eoren.cli import console, fitting
+describe = fitting.describe_progress
+def slowly(progress):
+    time.sleep(0.02)
+    return describe(progress)
+fitting.describe_progress, console.LINE_EVERY, eoren.training.loop.CHECKPOINT_EVERY = slowly, 0.0, 0.2
 main(sys.argv[1:])
 """
 

@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 
 from eoren import load
-from eoren.cli.commands.render import _scaled
+from eoren.cli.commands.render import _scale_size
 
 
 @pytest.fixture
@@ -70,9 +70,9 @@ def test_size(rendered, options, size):
     assert rendered("a.png", *options).shape == (size[1], size[0], 3)
 
 
-def test_scaled():
-    assert _scaled((100, 50), (0.0, 0.0, 1.0, 1.0), 1.5) == (150, 75)
-    assert _scaled((100, 50), (0.25, 0.0, 0.5, 1.0), 1.0) == (25, 50)
+def test_scale_size():
+    assert _scale_size((100, 50), (0.0, 0.0, 1.0, 1.0), 1.5) == (150, 75)
+    assert _scale_size((100, 50), (0.25, 0.0, 0.5, 1.0), 1.0) == (25, 50)
 
 
 def test_crop_is_a_part_of_the_whole(rendered):
@@ -128,30 +128,30 @@ def test_jpeg(rendered, field_file):
         (["-o", "tiny.eoren", "--overwrite"], "tiny.eoren: is the input"),
         (["-o", "link.png", "--overwrite"], "link.png: is the input"),
         (["-o", "old.png"], "old.png: exists; give --overwrite"),
-        (["--scale", "nan"], "--scale is nan, but must be a number above zero"),
-        (["--scale", "inf"], "--scale is inf"),
-        (["--scale", "1e308"], "--scale is 1e+308"),
-        (["--scale", "0"], "--scale is 0"),
-        (["--scale", "-2"], "--scale is -2"),
+        (["--scale", "nan"], "--scale must be above zero and below 1e+09, got nan"),
+        (["--scale", "inf"], "--scale must be above zero and below 1e+09, got inf"),
+        (["--scale", "1e308"], "--scale must be above zero and below 1e+09, got 1e+308"),
+        (["--scale", "0"], "--scale must be above zero and below 1e+09, got 0"),
+        (["--scale", "-2"], "--scale must be above zero and below 1e+09, got -2"),
         (["--scale", "abc"], "'--scale'"),
         (["--scale", "1e8"], "a.png: 2400000000 x 2000000000 pixels exceed"),
         (["--scale", "1e8", "-o", "a.npy"], "a.npy: 2400000000 x 2000000000 pixels are too many; 16,777,216 a row"),
         (["--size", "999999999x999999999"], "a.png: 999999999 x 999999999 pixels are too many"),
         (["--size", "9999999x999999999"], "a.png: 9999999 x 999999999 pixels are too many"),
         (["--scale", "2", "--size", "4x4"], "--scale and --size exclude each other"),
-        (["--size", "4"], "--size '4' is not of the form WxH; try --size 1024x768"),
-        (["--size", "0x4"], "--size '0x4' is not"),
-        (["--size", "-4x4"], "--size '-4x4' is not"),
-        (["--size", "4x4x4"], "--size '4x4x4' is not"),
-        (["--size", "²x4"], "--size '²x4' is not"),
-        (["--size", "٣x4"], "--size '٣x4' is not"),
-        (["--size", "9" * 5000 + "x1"], "is not of the form WxH"),
+        (["--size", "4"], "--size must have the form WxH, got '4'"),
+        (["--size", "0x4"], "--size must have the form WxH, got '0x4'"),
+        (["--size", "-4x4"], "--size must have the form WxH, got '-4x4'"),
+        (["--size", "4x4x4"], "--size must have the form WxH, got '4x4x4'"),
+        (["--size", "²x4"], "--size must have the form WxH, got '²x4'"),
+        (["--size", "٣x4"], "--size must have the form WxH, got '٣x4'"),
+        (["--size", "9" * 5000 + "x1"], "--size must have the form WxH, got"),
         (["--size", "9999999999x1"], "pixels exceed the 2147483647 per side of .png"),
-        (["--crop", "0,0,1"], "--crop '0,0,1' is not of the form X0,Y0,X1,Y1"),
-        (["--crop", "a,0,1,1"], "--crop 'a,0,1,1' is not of the form"),
-        (["--crop", "0,0,nan,1"], "--crop '0,0,nan,1' must keep 0 <= X0 < X1 <= 1"),
-        (["--crop", "0.5,0,0.5,1"], "must keep"),
-        (["--crop", "0,0,2,1"], "must keep"),
+        (["--crop", "0,0,1"], "--crop must have the form X0,Y0,X1,Y1, got '0,0,1'"),
+        (["--crop", "a,0,1,1"], "--crop must have the form X0,Y0,X1,Y1, got 'a,0,1,1'"),
+        (["--crop", "0,0,nan,1"], "--crop must satisfy 0 <= X0 < X1 <= 1 and 0 <= Y0 < Y1 <= 1, got '0,0,nan,1'"),
+        (["--crop", "0.5,0,0.5,1"], "--crop must satisfy"),
+        (["--crop", "0,0,2,1"], "--crop must satisfy"),
         (["--show", "foo"], "'--show'"),
         (["--bit-depth", "7"], "a.png: .png holds 8 or 16 bits, not 7"),
         (["--bit-depth", "32"], "a.png: .png holds 8 or 16 bits, not 32; use .tif or .npy"),

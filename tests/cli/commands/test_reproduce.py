@@ -16,10 +16,10 @@ def test_gma(eoren, folder):
 
 def test_mistakes(refused, folder):
     (folder / "file").touch()
-    assert refused("reproduce", "fig2").startswith("experiment 'fig2' is unknown; choose one of gma,")
+    assert refused("reproduce", "fig2").startswith("Invalid value for '{experiment}': 'fig2' is not one of 'gma'")
     assert refused("reproduce", "gma", "-o", "file").startswith("file: is a file")
     assert refused("reproduce", "gma", "-o", "no/such").startswith("no/such: cannot be made")
-    assert "--seed is -1" in refused("reproduce", "gma", "--seed", -1)
+    assert "'--seed': -1 is not" in refused("reproduce", "gma", "--seed", -1)
 
 
 def test_without_matplotlib(refused, folder, monkeypatch):
@@ -35,7 +35,7 @@ def test_ctrl_c(eoren, folder, monkeypatch):
     monkeypatch.setattr(Experiment, "reproduce", interrupted)
     status, out, err = eoren("reproduce", "gma", "-o", "out")
     assert (status, out) == (130, "")
-    assert err == "eoren: interrupted; out keeps what was measured, and the same command goes on\n"
+    assert err == "eoren: interrupted; out keeps the measurements, and the same command continues\n"
 
 
 @pytest.mark.parametrize("scale", ["tiny", "small"])

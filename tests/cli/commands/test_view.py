@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from eoren.cli import console
+from eoren.cli import page, signals
 from eoren.cli.commands.view import view
 
 pytest.importorskip("fastapi", reason="pip install '.[view]'")
@@ -18,8 +18,8 @@ def shown(monkeypatch):
 
         seen["gallery"] = urlopen(seen["address"] + "api/gallery", timeout=30).read().decode()
 
-    monkeypatch.setattr(terminal, "show_page", lambda address, no_browser: seen.update(address=address))
-    monkeypatch.setattr(terminal, "wait_for_interruption", wait)
+    monkeypatch.setattr(page, "show_page", lambda address, no_browser: seen.update(address=address))
+    monkeypatch.setattr(signals, "wait_for_interruption", wait)
     return seen
 
 
@@ -63,8 +63,8 @@ def test_mistakes(refused, field_file, picture, folder):
     from PIL import Image
 
     assert "no.eoren" in refused("view", "no.eoren")
-    assert "--port is 65536" in refused("view", field_file, "--port", "65536")
-    assert "--port is -1" in refused("view", field_file, "--port", "-1")
+    assert "'--port': 65536 is not in the range 0<=x<=65535" in refused("view", field_file, "--port", "65536")
+    assert "'--port': -1 is not" in refused("view", field_file, "--port", "-1")
     assert "no.png" in refused("view", field_file, "--compare", "no.png")
     assert "FILE" in refused("view")
     Image.new("RGB", (5, 4)).save(folder / "other.png")
@@ -76,7 +76,7 @@ def test_mistakes(refused, field_file, picture, folder):
 
 
 def test_what_is_missing_is_said_before_any_work(refused, field_file, picture, monkeypatch):
-    monkeypatch.setattr(terminal, "find_spec", lambda name: None)
+    monkeypatch.setattr(page, "find_spec", lambda name: None)
     for command in (("view", field_file), ("fit", picture, "-o", "new.eoren", "--watch")):
         assert refused(*command) == "the page needs FastAPI and uvicorn; pip install 'eoren[view]'"
 
@@ -100,7 +100,7 @@ def test_a_browser_opens_where_there_is_a_screen(monkeypatch, capsys, platform, 
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    console.show_page("http://127.0.0.1:1/", wish)
+    page.show_page("http://127.0.0.1:1/", wish)
     assert calls == (["http://127.0.0.1:1/"] if opened else [])
     assert "http://127.0.0.1:1/" in capsys.readouterr().err
 

@@ -5,102 +5,92 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
+from typer import Option
 
-from eoren.cli import console
+from eoren.cli import console, files, options, signals
 from eoren.errors import EorenError
 
 if TYPE_CHECKING:
     from eoren.experiments.comparison import Comparison
 
-_SUFFIX = ".html"
-_STDOUT = "-"
+_SUFFIXES = (".html", ".json")
 
 
 def compare(
-    image: console.ImageFile,
+    image: options.ImageFile,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="PATH", help="The .html file to write.")
-    ] = None,
-    json_file: Annotated[
-        str | None,
-        typer.Option("--json", metavar="PATH", help="File for all numbers and curves as JSON; - for stdout."),
+        list[Path] | None,
+        Option("--output", "-o", metavar="PATH", help="Report (.html) or numbers (.json). May be repeated."),
     ] = None,
     epochs: Annotated[
-        float | None, typer.Option(metavar="N", help="Of every method in the first round; by default the scale's.")
+        float | None, Option(metavar="N", help="Epochs of the first round; by default those of the scale.")
     ] = None,
     seconds: Annotated[
         float | None,
-        typer.Option(metavar="S", help="Of every method in the second round; by default what EoREN took."),
+        Option(metavar="S", help="Seconds per method in the second round; by default EoREN's time."),
     ] = None,
-    size: Annotated[
-        int, typer.Option(metavar="N", help="Longer side, in pixels, that the image is brought down to.")
-    ] = 256,
+    size: Annotated[int, Option(metavar="N", help="Longer side, in pixels, that the image is reduced to.")] = 256,
     scale: Annotated[
         Literal["small", "paper"],
-        typer.Option(metavar="NAME", help="Networks of the paper's methods: small (minutes) or paper (hours)."),
+        Option(help="Networks of the paper's methods: small (minutes) or paper (hours)."),
     ] = "small",
-    seed: console.Seed = 0,
-    overwrite: console.Overwrite = False,
-    quiet: console.Quiet = False,
-) -> int:
-    """Fit an image in four ways and report what each gets right.
+    seed: options.Seed = 0,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+) -> None:
+    """Fit an image with four methods and measure each.
 
     SIREN + pixels, SIREN + gradients, EoREN and the default of eoren fit, at equal epochs and at equal time.
 
-    The report is one HTML file that needs no other. The JSON holds picture, scale, seed, epochs, seconds, machine,
-    methods (with their settings), and for both rounds, equal_epochs and equal_time, a list with an object a method:
-    method, psnr, gradient_psnr, ssim, epochs, seconds, parameters, bytes and samples, the curves.
+    The report is one self-contained HTML file. The JSON object, printed or written, holds picture, scale, seed,
+    epochs, seconds, machine, methods (with their settings), and for both rounds, equal_epochs and equal_time, one
+    object per method: method, psnr, gradient_psnr, ssim, epochs, seconds, parameters, bytes and samples, the curves.
     """
-    if output is None and json_file is None:
-        raise EorenError("there is nothing to write; give --output report.html, or --json PATH")
+    outputs = output or []
+    if not outputs and not as_json:
+        raise EorenError("there is nothing to write; give --output report.html, --output numbers.json or --json")
     for name, value in (("epochs", epochs), ("seconds", seconds), ("size", size)):
         if value is not None and not 0 < value < float("inf"):
-            raise EorenError(f"--{name} is {value:g}, but must be a number above zero")
-    console.check_seed(seed)
-    if output is not None and output.suffix != _SUFFIX:
-        raise EorenError(f"{output}: is to be an {_SUFFIX} file; choose an --output that ends so")
-    numbers = None if json_file in (None, _STDOUT) else Path(str(json_file))
-    for path in (output, numbers):
-        if path is not None:
-            console.check_output(path, image, overwrite)
-    if output is not None and numbers is not None and output.resolve() == numbers.resolve():
-        raise EorenError(f"{output}: cannot hold both the report and the JSON; choose another --json")
+            raise EorenError(f"--{name} must be above zero and finite, got {value:g}")
+    for path in outputs:
+        if path.suffix not in _SUFFIXES:
+            raise EorenError(f"--output must end in .html or .json, got {path}")
+        files.check_output(path, image, overwrite)
 
-    from eoren.experiments.comparison import compare as run
-    from eoren.experiments.report import report
+    from eoren.experiments import comparison, report
     from eoren.fs.files import atomic_path
 
-    picture = console.read_source_image(image, quiet=quiet)
-    try:
+    source = files.read_source_image(image, quiet=quiet)
+    with signals.explain_interruption("nothing is written"):
         with console.progress(quiet) as show:
-            found = run(picture, epochs=epochs, seconds=seconds, scale=scale, side=size, seed=seed, watch=show)
-        page = None if output is None else report(found)
+            found = comparison.compare(
+                source, epochs=epochs, seconds=seconds, scale=scale, side=size, seed=seed, watch=show
+            )
         values = found.as_dict()
-        with ExitStack() as both:  # both are written before either takes its place
-            if output is not None and page is not None:
-                both.enter_context(atomic_path(output)).write_text(page, encoding="utf-8")
-            if numbers is not None:
-                text = json.dumps(values, allow_nan=False, indent=1) + "\n"
-                both.enter_context(atomic_path(numbers)).write_text(text, encoding="utf-8")
-    except KeyboardInterrupt:
-        console.notice("interrupted; nothing is written")
-        return console.INTERRUPTED
-    if json_file == _STDOUT:
-        console.print_json(values)
-    elif not quiet:
-        _print_summary(found, [path for path in (output, numbers) if path is not None])
-    return 0
+        texts = {
+            path: report.report(found)
+            if path.suffix == ".html"
+            else json.dumps(values, allow_nan=False, indent=1) + "\n"
+            for path in outputs
+        }
+        with ExitStack() as stack:  # all files are complete before the first replaces an old one
+            for path, text in texts.items():
+                stack.enter_context(atomic_path(path)).write_text(text, encoding="utf-8")
+    console.print_result(values, _rows(found, outputs), as_json=as_json, quiet=quiet)
 
 
-def _print_summary(found: "Comparison", files: list[Path]) -> None:
-    rows = {"written": ", ".join(f"{path} ({console.byte_size(path.stat().st_size)})" for path in files)}
-    rounds = ((f"{found.epochs:g} epochs", found.equal_epochs), (f"{found.seconds:.3g} s", found.equal_time))
-    for budget, trials in rounds:
+def _rows(comparison: "Comparison", outputs: list[Path]) -> dict[str, str]:
+    rows = {"written": ", ".join(f"{path} ({console.byte_size(path.stat().st_size)})" for path in outputs)}
+    rounds = {
+        f"{comparison.epochs:g} epochs": comparison.equal_epochs,
+        f"{comparison.seconds:.3g} s": comparison.equal_time,
+    }
+    for budget, trials in rounds.items():
         for trial in trials:
             last = trial.final
+            psnr, gradient_psnr = console.decibels(last.psnr), console.decibels(last.gradient_psnr)
             rows[f"{trial.method.label}, {budget}"] = (
-                f"psnr {console.decibels(last.psnr)}, gradient_psnr {console.decibels(last.gradient_psnr)}, "
-                f"ssim {last.ssim:.4f}"
+                f"psnr {psnr}, gradient_psnr {gradient_psnr}, ssim {last.ssim:.4f}"
             )
-    console.print_table(rows)
+    return rows

@@ -4,102 +4,97 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
-from eoren.cli import console
+import eoren
+from eoren.cli import console, files, options, signals
 from eoren.errors import EorenError
-from eoren.fs.files import is_folder
 
-_OF_A_FIELD, _OF_A_STORE = ("onnx", "glsl", "html"), ("images", "fields")
+_FIELD_FORMATS, _STORE_FORMATS = ("onnx", "glsl", "html"), ("images", "fields")
 
 
 def export(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="An .eoren file, or a store of fit-many.")],
+    source: Annotated[Path, Argument(metavar="SOURCE", help="An .eoren file, or a store of fit-many.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="PATH", help="File to write; of a store, a new or empty folder.")
+        Path,
+        Option("--output", "-o", metavar="PATH", help="File to write; a new or empty folder for a store."),
     ],
     to: Annotated[
         Literal["onnx", "glsl", "html", "images", "fields"] | None,
-        typer.Option(
-            "--to",
-            metavar="WHAT",
-            help="Of a file: onnx (a graph), glsl (a shader) or html (a page to zoom in). Of a store: images (PNG), "
-            "the default, or fields (.eoren).",
+        Option(
+            metavar="FORMAT",
+            help="Format of a field: onnx (a graph), glsl (a shader) or html (a page to zoom in). Format of a store: "
+            "images (PNG), the default, or fields (.eoren).",
         ),
     ] = None,
-    overwrite: console.Overwrite = False,
-    quiet: console.Quiet = False,
-) -> int:
-    """Write a field, or the images of a store, for use elsewhere.
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+) -> None:
+    """Convert a field, or the images of a store, for use elsewhere.
 
-    A shader's weights go into a second file, named like it with .bin at the end. Of a store, --overwrite writes into
-    a folder that has files already, such as those of an export that was interrupted.
+    The weights of a shader go into a second file, whose name ends in .bin. For a store, --overwrite writes into a
+    folder that already has files, such as those of an interrupted export.
     """
-    of_a_store = is_folder(source)
-    wanted = _OF_A_STORE if of_a_store else _OF_A_FIELD
-    to = "images" if to is None and of_a_store else to
-    if to is None or to not in wanted:
-        given = "is missing" if to is None else f"{to} is not for {'stores' if of_a_store else 'single fields'}"
-        raise EorenError(f"{source}: --to {given}; give one of {', '.join(wanted)}")
-    if of_a_store:
-        return _store(source, output, to, overwrite, quiet)
-    _field(source, output, to, overwrite, quiet)
-    return 0
+    from eoren.fs.files import is_folder
+
+    is_store = is_folder(source)
+    formats = _STORE_FORMATS if is_store else _FIELD_FORMATS
+    to = "images" if to is None and is_store else to
+    if to is None or to not in formats:
+        raise EorenError(f"{source}: --to must be one of {', '.join(formats)}, got {to or 'nothing'}")
+    if is_store:
+        count = _export_store(source, output, to, overwrite, quiet)
+        values, rows = {"folder": str(output), "count": count}, {"written": f"{count:,} files in {output}"}
+    else:
+        written = [files.describe(path) for path in _export_field(source, output, to, overwrite)]
+        values, rows = {"files": written}, {file["file"]: console.byte_size(file["bytes"]) for file in written}
+    console.print_result(values, rows, as_json=as_json, quiet=quiet)
 
 
-def _field(file: Path, output: Path, to: str, overwrite: bool, quiet: bool) -> None:
-    console.check_output(output, file, overwrite)
-    written = [output]
+def _export_field(file: Path, output: Path, to: str, overwrite: bool) -> list[Path]:
+    files.check_output(output, file, overwrite)
     if to == "glsl":
         from eoren.export.glsl import data_path, write_glsl
 
-        console.check_output(data_path(output), file, overwrite)
-
-    from eoren.field.serialization import load
-
-    field = load(file)
+        files.check_output(data_path(output), file, overwrite)
+    field = eoren.load(file)
+    if to == "glsl":
+        return [output, write_glsl(output, field)]
     if to == "onnx":
         from eoren.export.onnx import write_onnx
 
         write_onnx(output, field)
-    elif to == "glsl":
-        written.append(write_glsl(output, field))
     else:
         from eoren.export.html import write_html
 
         write_html(output, field, title=file.stem)
-    if not quiet:
-        console.print_table({str(path): console.byte_size(path.stat().st_size) for path in written})
+    return [output]
 
 
-def _store(store: Path, output: Path, to: str, overwrite: bool, quiet: bool) -> int:
-    from eoren.dataset.collection import Collection
-    from eoren.field.serialization import save
+def _export_store(store: Path, output: Path, to: str, overwrite: bool, quiet: bool) -> int:
     from eoren.fs.files import make_folder
-    from eoren.image.io import write_image
 
-    found = Collection(store)
+    collection = eoren.Collection(store)
     make_folder(output)
     if any(output.iterdir()):
         if not overwrite:
             raise EorenError(f"{output}: has files; give --overwrite to write into it, or choose another --output")
         if output.samefile(store):
             raise EorenError(f"{output}: is the store itself; choose another --output")
-    digits = len(str(len(found) - 1))
-    try:
-        with console.progress(quiet) as show:
-            for number, (name, field) in enumerate(zip(found.names, found, strict=True)):
-                # Names come from archives of strangers: nothing in them may lead elsewhere.
-                stem = re.sub(r"[^\w-]+", "_", PurePosixPath(name).stem)[:80]
-                path = output / f"{number:0{digits}}-{stem}"
-                if to == "images":
-                    write_image(path.with_suffix(".png"), field.render())
-                else:
-                    save(field, path.with_suffix(".eoren"))
-                show(f"{number + 1:,} of {len(found):,} pictures", (number + 1) / len(found))
-    except KeyboardInterrupt:
-        console.notice(f"interrupted; {output} keeps what was written, and --overwrite writes it all")
-        return console.INTERRUPTED
-    if not quiet:
-        console.print_table({"written": f"{len(found):,} files in {output}"})
-    return 0
+    count = len(collection)
+    digits = len(str(count - 1))
+    with (
+        signals.explain_interruption(f"{output} keeps the written files, and --overwrite writes all of them"),
+        console.progress(quiet) as show,
+    ):
+        for number, (name, field) in enumerate(zip(collection.names, collection, strict=True)):
+            # Names may come from untrusted archives: no part of them may lead to another folder.
+            stem = re.sub(r"[^\w-]+", "_", PurePosixPath(name).stem)[:80]
+            path = output / f"{number:0{digits}}-{stem}"
+            if to == "images":
+                eoren.write_image(path.with_suffix(".png"), field.render())
+            else:
+                eoren.save(field, path.with_suffix(".eoren"))
+            show(f"{number + 1:,} of {count:,} images", (number + 1) / count)
+    return count

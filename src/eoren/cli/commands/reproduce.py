@@ -1,44 +1,40 @@
 """``eoren reproduce``."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import typer
+from typer import Argument, Option
 
-from eoren.cli import console
-from eoren.errors import EorenError
+from eoren.cli import console, options, signals
 
-_EXPERIMENTS = ("gma", "composition", "mnist", "natural", "remedies")
+_Experiment = Literal["gma", "composition", "mnist", "natural", "remedies", "all"]
 
 
 def reproduce(
-    what: Annotated[
-        str, typer.Argument(metavar="WHAT", help="gma, mnist, natural, composition, remedies, or all of them.")
-    ],
+    experiment: Annotated[_Experiment, Argument(help="Experiment to run.")],
     scale: Annotated[
         Literal["small", "paper"],
-        typer.Option(metavar="NAME", help="small (minutes on two cores) or paper (its full protocol: days)."),
+        Option(help="small (minutes on two cores) or paper (its full protocol: days)."),
     ] = "small",
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write to, and to go on in.")
+        Path, Option("--output", "-o", metavar="DIR", help="Folder to write; existing results are kept.")
     ] = Path("reproduction"),
-    seed: Annotated[int, typer.Option(metavar="N", help="The first of the seeds.")] = 0,
-    quiet: console.Quiet = False,
-) -> int:
-    """Repeat the experiments of the paper, and sum up.
+    seed: options.Seed = 0,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+) -> None:
+    """Repeat the experiments of the paper and summarise them.
 
     Each writes figures, raw numbers as CSV and a summary in Markdown.
 
     gma: Fig. 2, gradients with and without magnitude adjustment. mnist: Fig. 8 and 9, digits. natural: Fig. 7,
     photographs of Set5, Set14, Kodak and DIV2K. composition: Fig. 10, two images mixed in their gradients.
-    remedies: what mends EoREN where pixels win.
+    remedies: changes that help EoREN where pixels win.
 
-    What is in the folder already is not measured again: interrupted, the same command goes on.
+    Results that the folder already holds are not measured again: after an interruption the same command continues.
     """
-    if what not in (*_EXPERIMENTS, "all"):
-        raise EorenError(f"experiment {what!r} is unknown; choose one of {', '.join(_EXPERIMENTS)}, all")
-    console.check_seed(seed)
-    chosen = _EXPERIMENTS if what == "all" else (what,)
+    names = get_args(_Experiment)[:-1] if experiment == "all" else (experiment,)
 
     from importlib import import_module
 
@@ -46,32 +42,29 @@ def reproduce(
     from eoren.fs.files import check_writable, make_folder
 
     make_folder(output)
-    check_writable(output / f"{chosen[0]}.csv")
+    check_writable(output / f"{names[0]}.csv")
     check_matplotlib()
-    command = f"eoren reproduce {what} --scale {scale} --seed {seed}"
-    experiments = {name: import_module(f"eoren.experiments.paper.{name}").EXPERIMENT for name in chosen}
-    try:
-        # Before any work is done.
-        _fetch([dataset for experiment in experiments.values() for dataset in experiment.datasets], quiet)
-        for name, experiment in experiments.items():
+    command = f"eoren reproduce {experiment} --scale {scale} --seed {seed}"
+    experiments = {name: import_module(f"eoren.experiments.paper.{name}").EXPERIMENT for name in names}
+    summaries = []
+    with signals.explain_interruption(f"{output} keeps the measurements, and the same command continues"):
+        _download([dataset for chosen in experiments.values() for dataset in chosen.datasets], quiet)
+        for name, chosen in experiments.items():
             with console.progress(quiet) as show:
 
                 def watch(label: str, share: float, name: str = name) -> None:
                     show(f"{name}: {label}", share)
 
-                written = experiment.reproduce(
-                    output, experiment.protocols[scale], seed=seed, watch=watch, command=command
-                )
-            if not quiet:
-                typer.echo(written)
-    except KeyboardInterrupt:
-        console.notice(f"interrupted; {output} keeps what was measured, and the same command goes on")
-        return console.INTERRUPTED
-    return 0
+                summary = chosen.reproduce(output, chosen.protocols[scale], seed=seed, watch=watch, command=command)
+            summaries.append(str(summary))
+            if not (quiet or as_json):
+                typer.echo(summary)
+    if as_json:
+        console.print_json({"summaries": summaries})
 
 
-def _fetch(datasets: list[str], quiet: bool) -> None:
-    """Have every file at hand, downloaded where EOREN_DATA does not have it."""
+def _download(datasets: list[str], quiet: bool) -> None:
+    """Download the files of data sets that EOREN_DATA does not hold, before any work."""
     from eoren.experiments.datasets import dataset_path, file_names
 
     files = [(dataset, name) for dataset in datasets for name in file_names(dataset)]

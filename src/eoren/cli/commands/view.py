@@ -3,52 +3,47 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
-from eoren.cli import console
+import eoren
+from eoren.cli import files, options, page, signals
 from eoren.errors import EorenError
 
 
 def view(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help=".eoren files.")],
-    compare: Annotated[
-        str | None,
-        typer.Option("--compare", metavar="IMAGE", help="The image that the fields were fitted to."),
-    ] = None,
+    paths: Annotated[list[Path], Argument(metavar="FILE...", help=".eoren files.")],
+    compare: Annotated[str | None, Option(metavar="IMAGE", help="The image that the fields were fitted to.")] = None,
     host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Where to listen; 0.0.0.0 lets other machines look.")
+        str, Option(metavar="ADDRESS", help="Address to listen on; 0.0.0.0 admits other machines.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(metavar="N", help="Where to listen; a free port by default.")] = 0,
-    no_browser: console.NoBrowser = False,
-    device: console.Device = "auto",
+    port: Annotated[int, Option(metavar="N", min=0, max=65535, help="Port to listen on; 0 selects a free one.")] = 0,
+    no_browser: options.NoBrowser = False,
+    device: options.Device = "auto",
 ) -> None:
     """Look at fields in a browser.
 
     Zoom far past the pixels, see edges, wipe between field and image. Any IIIF client can read them too: the page
-    says at what address. Ctrl-C ends it.
+    shows the address. Ctrl-C ends the command.
     """
-    if not 0 <= port < 1 << 16:
-        raise EorenError(f"--port is {port}, but must lie between 0 and 65535; 0 chooses a free one")
-    console.check_viewer()
+    page.check_viewer()
 
-    from eoren.field.serialization import load
     from eoren.fs.files import sha256
     from eoren.model.devices import choose_device
     from eoren.viewer.catalog import FieldCatalog, FieldEntry
     from eoren.viewer.server import CACHE, serving
     from eoren.viewer.tile_cache import Tiles
 
-    place = choose_device(device)
-    fields = [(file, load(file, device=place)) for file in files]
-    picture = None if compare is None else console.read_source_image(compare)
-    pixels, known = (None, "") if picture is None else (picture.pixels, picture.sha256)
-    gallery = FieldCatalog()
-    for file, field in fields:
-        digest = f"{sha256(file)} {known}"
+    torch_device = choose_device(device)
+    fields = [(path, eoren.load(path, device=torch_device)) for path in paths]
+    source = None if compare is None else files.read_source_image(compare)
+    pixels, image_digest = (None, "") if source is None else (source.pixels, source.sha256)
+    catalog = FieldCatalog()
+    for path, field in fields:
+        digest = f"{sha256(path)} {image_digest}"
         try:
-            gallery.show(file.stem, lambda name: FieldEntry(name, file.stem, field, digest, pixels))  # noqa: B023
+            catalog.show(path.stem, lambda name: FieldEntry(name, path.stem, field, digest, pixels))  # noqa: B023
         except EorenError as error:
-            raise EorenError(f"{file}: {error}") from None
-    with serving(gallery, Tiles(CACHE), host=host, port=port) as address:
-        console.show_page(address, no_browser)
-        console.wait_for_interruption("Ctrl-C ends it")
+            raise EorenError(f"{path}: {error}") from None
+    with serving(catalog, Tiles(CACHE), host=host, port=port) as address:
+        page.show_page(address, no_browser)
+        signals.wait_for_interruption("Ctrl-C ends it")

@@ -27,7 +27,7 @@ def test_all_is_fitted_and_failures_are_named(eoren, pictures):
     assert status == 3
     assert out.splitlines()[1] == "pictures  3, 3 of them in this run"
     assert err.splitlines()[0].startswith("eoren: c.png: no image in a known format")
-    assert err.splitlines()[1] == "eoren: 1 failed; column 'error' of store/index says why"
+    assert err.splitlines()[1] == "eoren: 1 failed; column 'error' of store/index gives the reasons"
     status, out, _ = eoren("fit-many", pictures, "-o", "store", "--steps", 2, "--json", "--quiet")
     assert (status, json.loads(out)) == (3, {"store": "store", "pictures": 3, "failed": 1, "earlier": 3})
 
@@ -68,7 +68,10 @@ def test_an_interrupted_export_goes_on(eoren, pictures, refused, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr("eoren.field.serialization.save", interrupt)
         status, _, err = eoren("export", "store", "-o", "out", "--to", "fields", "-q")
-    assert (status, err) == (130, "eoren: interrupted; out keeps what was written, and --overwrite writes it all\n")
+    assert (status, err) == (
+        130,
+        "eoren: interrupted; out keeps the written files, and --overwrite writes all of them\n",
+    )
     assert "give --overwrite" in refused("export", "store", "-o", "out", "--to", "fields")
     assert eoren("export", "store", "-o", "out", "--to", "fields", "-q", "--overwrite")[0] == 0
     assert sorted(path.name for path in Path("out").iterdir()) == ["0-b.eoren", "1-a.eoren"]
@@ -92,17 +95,17 @@ def test_interruption_says_how_to_go_on(eoren, pictures, monkeypatch):
     monkeypatch.setattr("eoren.dataset.fit_many.fit_many", interrupt)
     status, out, err = eoren("fit-many", pictures, "-o", "store")
     assert (status, out) == (130, "")
-    assert err == "eoren: interrupted; store keeps what was fitted, and the same command goes on\n"
+    assert err == "eoren: interrupted; store keeps the fitted images, and the same command continues\n"
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--set", "until-psnr=30"], "--set 'until-psnr=30' has an option of its own"),
-        (["--preset", "tiny"], "preset 'tiny' is unknown"),
+        (["--set", "until-psnr=30"], "--set cannot change until_psnr, got 'until-psnr=30'"),
+        (["--preset", "tiny"], "Invalid value for '--preset': 'tiny' is not one of"),
         (["--address", "a:1"], "address 'a:1' is that of a Ray cluster"),
         (["--workers", "0"], "workers is 0"),
-        (["--seed", "-1"], "--seed is -1"),
+        (["--seed", "-1"], "Invalid value for '--seed': -1"),
     ],
     ids=str,
 )

@@ -1,0 +1,47 @@
+"""Input and output files of the commands."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eoren.cli import console
+from eoren.errors import EorenError
+
+if TYPE_CHECKING:
+    from eoren.image.io import SourceImage
+
+
+def check_output(path: Path, source: str | Path, overwrite: bool) -> None:
+    """Check, before any work, that an output can be written and replaces no file that the user wants to keep.
+
+    Args:
+        path: file to write.
+        source: file that the output is made from; it is never replaced.
+        overwrite: whether an existing output may be replaced.
+
+    Raises:
+        EorenError: the output cannot be written, is the source, or exists.
+    """
+    from eoren.fs.files import check_writable
+
+    check_writable(path)
+    if path.exists():
+        if Path(source).exists() and path.samefile(source):
+            raise EorenError(f"{path}: is the input; choose another --output")
+        if not overwrite:
+            raise EorenError(f"{path}: exists; give --overwrite to replace it, or another --output")
+
+
+def read_source_image(image: str, *, quiet: bool = False) -> "SourceImage":
+    """Read an image, and print a notice for every conversion that reading it required."""
+    from eoren.image import io
+
+    source = io.read_source_image(image)
+    if not quiet:
+        for note in source.notes:
+            console.notice(f"{image}: {note}")
+    return source
+
+
+def describe(path: Path, **more: Any) -> dict[str, Any]:
+    """Return the JSON description of a written file: its path, its size in bytes, and more."""
+    return {"file": str(path), **more, "bytes": path.stat().st_size}

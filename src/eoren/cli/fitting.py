@@ -1,0 +1,151 @@
+"""A fit from the command line: output file and checkpoint, progress, interruption, result."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import eoren
+from eoren.cancellation import CancelToken
+from eoren.cli import console, files, signals
+from eoren.cli.options import FitOptions
+from eoren.errors import EorenError
+
+if TYPE_CHECKING:
+    from eoren.training.fit import FitResult
+    from eoren.training.loop import Progress
+    from eoren.viewer.live import Live
+
+SUFFIX = ".eoren"
+
+
+@contextmanager
+def reserve_output(output: Path, image: str, fit_options: FitOptions) -> Iterator[Path]:
+    """Check that a field can be written, and keep other processes from fitting to the same file.
+
+    Args:
+        output: .eoren file to write.
+        image: input of the fit; it is never replaced.
+        fit_options: whether to resume, and whether the output and an interrupted fit may be replaced.
+
+    Yields:
+        Path of the checkpoint.
+
+    Raises:
+        EorenError: the field cannot be written, would replace another file, or is being fitted by another process.
+    """
+    if output.suffix != SUFFIX:
+        raise EorenError(f"--output must end in {SUFFIX}, got {output}")
+
+    from eoren.fs.files import locked
+
+    with locked(output):
+        checkpoint, resume = Path(f"{output}.resume"), fit_options.resume
+        for path in (output, checkpoint):
+            files.check_output(path, image, overwrite=True)
+        if resume and not checkpoint.exists():
+            raise EorenError(f"{checkpoint}: does not exist, so there is nothing to resume; omit --resume")
+        # Checked before the output: a user who gives --overwrite for the output would lose the interrupted fit.
+        if checkpoint.exists() and not (resume or fit_options.overwrite):
+            raise EorenError(
+                f"{checkpoint}: an interrupted fit; give --resume to continue it, or --overwrite to start again"
+            )
+        files.check_output(output, image, fit_options.overwrite or resume)
+        yield checkpoint
+
+
+def run_fit(
+    fit: "Callable[..., FitResult]",
+    output: Path,
+    checkpoint: Path,
+    fit_options: FitOptions,
+    live: "Live | None" = None,
+) -> int:
+    """Fit, write the field, print the result, and return the exit status.
+
+    Args:
+        fit: :func:`eoren.fit` or :meth:`eoren.composition.Composition.fit`, with all arguments but ``watch``.
+        output: .eoren file to write.
+        checkpoint: checkpoint of the fit, deleted once the output is complete.
+        fit_options: options of the command.
+        live: page that shows the fit. It stays until Ctrl-C once the output is written.
+    """
+    quiet = fit_options.quiet
+    if not fit_options.resume:
+        checkpoint.unlink(missing_ok=True)
+    token = CancelToken()
+    with signals.handle_signals(token), console.progress(quiet, percent=False) as show:
+
+        def watch(progress: "Progress") -> bool:
+            show(describe_progress(progress), progress.done)
+            if live is not None:
+                live.watch(progress)
+            return token.is_cancelled()
+
+        result = fit(watch=watch)
+    interrupted = result.ended == "interrupted"
+    if interrupted and result.steps == 0:
+        console.notice(f"interrupted before the first step; {output} is not written")
+        return signals.EXIT_STATUS
+    eoren.save(result.field, output)
+    if interrupted:
+        more = "continue with --resume" if checkpoint.exists() else "there is no checkpoint to continue from"
+        console.notice(f"interrupted at step {result.steps:,}; {output} holds the result so far, {more}")
+    else:
+        checkpoint.unlink(missing_ok=True)
+    target = result.settings.until_psnr
+    if target is not None and result.ended == "budget" and not quiet:
+        psnr = console.decibels(result.metrics.psnr)
+        console.notice(f"the fit ended at {psnr}, below --until-psnr {target:g}; give more --seconds or --parameters")
+    console.print_result(_values(result, output), _rows(result, output), as_json=fit_options.as_json, quiet=quiet)
+    if interrupted:
+        return signals.EXIT_STATUS
+    if live is not None:
+        live.finish(result.field, result.ended)
+        signals.wait_for_interruption(f"{output} is written; the page stays until Ctrl-C")
+    return 0
+
+
+def describe_progress(progress: "Progress") -> str:
+    """Describe the state of a fit at constant length, so that nothing moves on a terminal."""
+    # 57 columns, 78 with the bar: what a terminal echoes for Ctrl-C must not wrap, or a line would stay behind.
+    psnr, gradient = (
+        "-" if value is None else f"{value:.1f} dB" for value in (progress.psnr, progress.gradient_psnr)
+    )
+    left = "-" if progress.seconds_left is None else format_duration(progress.seconds_left)
+    left = "measuring " if progress.done >= 1 else f"{left:>5} left"
+    return f"step {progress.steps:>6,}, PSNR {psnr:>8}, gradient {gradient:>8}, {left}"
+
+
+def format_duration(seconds: float) -> str:
+    """Format a duration as ``minutes:seconds`` or ``hours:minutes:seconds``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _values(result: "FitResult", output: Path) -> dict[str, Any]:
+    return {
+        "file": str(output),
+        **result.metrics.as_dict(),
+        "steps": result.steps,
+        "seconds": round(result.seconds, 3),
+        "ended": result.ended,
+        "seed": result.seed,
+        "settings": result.settings.as_dict(),
+        "version": result.version,
+    }
+
+
+def _rows(result: "FitResult", output: Path) -> dict[str, str]:
+    metrics = result.metrics
+    width, height = result.field.size
+    return {
+        "file": f"{output} ({console.byte_size(metrics.bytes)}, {metrics.bits_per_pixel:.2f} bits per pixel)",
+        "picture": f"{width} x {height}, {console.channel_names(result.field.channels)}",
+        "function": f"{metrics.parameters:,} parameters, {result.settings.bits} bits each",
+        "psnr": console.decibels(metrics.psnr),
+        "gradient_psnr": console.decibels(metrics.gradient_psnr),
+        "ssim": f"{metrics.ssim:.4f}",
+        "spent": f"{result.seconds:.1f} s, {result.steps:,} steps",
+    }

@@ -1,0 +1,111 @@
+"""Arguments and options that several commands share."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import wraps
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from typer import Argument, Option
+
+from eoren.errors import EorenError
+
+# Repeated from the library, because importing it would load PyTorch before `eoren --help` can answer.
+PresetName = Literal["fast", "balanced", "best", "small", "single", "paper"]
+ObjectiveName = Literal["gradient", "pixel", "sobolev"]
+
+FieldFile = Annotated[Path, Argument(metavar="FILE", help="An .eoren file.")]
+ImageFile = Annotated[str, Argument(metavar="IMAGE", help="An image file, or sample:astronaut.")]
+Output = Annotated[
+    Path, Option("--output", "-o", metavar="PATH", help="File to write; its suffix selects the format.")
+]
+Overwrite = Annotated[bool, Option("--overwrite", help="Replace the output if it exists.")]
+Json = Annotated[bool, Option("--json", help="Print one JSON object to stdout.")]
+Quiet = Annotated[bool, Option("--quiet", "-q", help="Print nothing but errors.")]
+Seed = Annotated[int, Option(metavar="N", min=0, max=2**32 - 1, help="Seed of the random generator.")]
+Device = Annotated[str, Option(metavar="NAME", help="Device to compute on: auto, cpu, cuda or mps.")]
+NoBrowser = Annotated[bool, Option("--no-browser", help="Print the address of the page without opening it.")]
+
+Seconds = Annotated[float | None, Option(metavar="S", help="Time per image; by default that of the preset.")]
+Steps = Annotated[int | None, Option(metavar="N", help="Steps per image; on a CPU reproducible to the bit.")]
+Objective = Annotated[ObjectiveName | None, Option(help="Fit gradients, pixels, or both (sobolev).")]
+Bits = Annotated[int | None, Option(metavar="N", help="Bits of a stored weight: 32, 16 or 8.")]
+Set = Annotated[
+    list[str] | None,
+    Option("--set", metavar="NAME=VALUE", help="Any other setting, such as width=32. May be repeated."),
+]
+
+# Settings that --set refuses, because the commands have an option for each.
+_NAMED = ("preset", "seconds", "steps", "until_psnr", "objective", "parameters", "bits_per_pixel", "bits", "seed")
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Options of the commands that fit one image."""
+
+    preset: Annotated[PresetName | None, Option(help="Named set of settings; balanced by default.")] = None
+    seconds: Seconds = None
+    steps: Steps = None
+    until_psnr: Annotated[float | None, Option(metavar="DB", help="Stop once the colours reach this PSNR.")] = None
+    seed: Seed = 0
+    device: Device = "auto"
+    resume: Annotated[bool, Option("--resume", help="Continue an interrupted fit.")] = False
+    overwrite: Overwrite = False
+    quiet: Quiet = False
+    as_json: Json = False
+
+    @property
+    def budget(self) -> dict[str, Any]:
+        """The limits that the user gave."""
+        return given(seconds=self.seconds, steps=self.steps, until_psnr=self.until_psnr)
+
+
+def with_fit_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Replace the parameter ``fit_options`` of a command by one option for each field of :class:`FitOptions`."""
+    shared = {name: p.replace(kind=Parameter.KEYWORD_ONLY) for name, p in signature(FitOptions).parameters.items()}
+
+    @wraps(command)
+    def run(**values: Any) -> int:
+        fit_options = FitOptions(**{name: values.pop(name) for name in shared})
+        return command(**values, fit_options=fit_options)
+
+    own = [p for name, p in signature(command).parameters.items() if name != "fit_options"]
+    run.__signature__ = signature(command).replace(parameters=[*own, *shared.values()])  # type: ignore[attr-defined]
+    return run
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """Return the options that the user gave, those that are not None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
+    """Parse the ``NAME=VALUE`` words of ``--set``.
+
+    Example:
+        >>> parse_settings(["adam-rate=1e-3", "tile=none"])
+        {'adam_rate': 0.001, 'tile': None}
+    """
+    settings: dict[str, Any] = {}
+    for pair in pairs or []:
+        name, _, value = pair.partition("=")
+        name = name.replace("-", "_")
+        if not (name and value):
+            raise EorenError(f"--set must have the form NAME=VALUE, got {pair!r}; try --set width=128")
+        if name in _NAMED:
+            raise EorenError(f"--set cannot change {name}, got {pair!r}; use --{name.replace('_', '-')} {value}")
+        settings[name] = parse_value(value)
+    return settings
+
+
+def parse_value(text: str) -> bool | int | float | str | None:
+    """Parse a word as a boolean, None or a number; return it unchanged if it is neither."""
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text

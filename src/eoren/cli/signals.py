@@ -1,0 +1,58 @@
+"""Ctrl-C and SIGTERM: the only place of the command line that installs signal handlers."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import current_thread, main_thread
+from time import sleep
+
+from eoren.cancellation import CancelToken
+from eoren.cli import console
+
+EXIT_STATUS = 130
+"""Exit status after Ctrl-C or SIGTERM."""
+
+
+@contextmanager
+def handle_signals(token: CancelToken | None = None) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into cancellation, and restore the previous handlers at the end.
+
+    Args:
+        token: token that the first signal cancels, so that the work ends in order; a second signal raises
+            KeyboardInterrupt. Without a token the first signal raises it.
+    """
+
+    def handle(*_: object) -> None:
+        if token is None or token.is_cancelled():
+            raise KeyboardInterrupt
+        token.cancel()
+
+    # Python raises KeyboardInterrupt for SIGINT itself, unless the shell started the process with SIGINT ignored.
+    numbers = [signal.SIGTERM] if token is None else [signal.SIGTERM, signal.SIGINT]
+    if current_thread() is not main_thread():  # Python allows signal handlers in the main thread only
+        numbers = []
+    previous = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def explain_interruption(message: str) -> Iterator[None]:
+    """Print one line that says what an interruption left behind, and pass the interruption on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.notice(f"interrupted; {message}")
+        raise
+
+
+def wait_for_interruption(message: str) -> None:
+    """Print a line, then wait for Ctrl-C or SIGTERM, which is a regular end here."""
+    token = CancelToken()
+    with handle_signals(token):
+        console.notice(message)
+        while not token.is_cancelled():
+            sleep(0.1)
