@@ -123,8 +123,8 @@ class Panels:
 
     def gradients(self, predictions: Sequence[Prediction]) -> Iterator[Figure]:
         """Draw direction and magnitude of the gradients of the image and of all networks."""
-        own = direction_picture(self.gradient, self.gradient_scale)
-        yield _image_figure("the image", own, "The gradient of the image.")
+        reference = direction_picture(self.gradient, self.gradient_scale)
+        yield _image_figure("the image", reference, "The gradient of the image.")
         for prediction in predictions:
             value = f"gradient PSNR {format_decibels(prediction.trial.final.gradient_psnr)}"
             directions = direction_picture(prediction.gradient, self.gradient_scale)
@@ -249,9 +249,11 @@ def _method_plot(prediction: Prediction, drawing: str, value: str) -> Figure:
     return Figure(method.key, method.label, value, drawing=Markup(drawing))
 
 
-def _histogram(prediction: Prediction, name: str, own: np.ndarray, values: np.ndarray, x: Axis, label: str) -> Figure:
+def _histogram(
+    prediction: Prediction, name: str, reference: np.ndarray, values: np.ndarray, x: Axis, label: str
+) -> Figure:
     edges = np.linspace(x.low, x.high, _BINS + 1)
-    image, field = (100 * np.histogram(each, edges)[0] / each.size for each in (own, values))
+    image, field = (100 * np.histogram(array, edges)[0] / array.size for array in (reference, values))
     at = edges.repeat(2)[1:-1].tolist()
     method = prediction.trial.method
     drawing = plot(

@@ -119,8 +119,8 @@ class Interval(NamedTuple):
         return f"{self.estimate:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
 
 
-def interval(values: Sequence[float], level: float = 0.95) -> Interval:
-    """Compute Student's t interval of the mean of independent values; infinite for a single value.
+def interval(values: Sequence[float]) -> Interval:
+    """Compute Student's 95 % interval of the mean of independent values; infinite for a single value.
 
     Example:
         >>> str(interval([1.0, 2.0, 3.0]))
@@ -130,7 +130,7 @@ def interval(values: Sequence[float], level: float = 0.95) -> Interval:
     mean = float(np.mean(values))
     if count < 2:
         return Interval(mean, float("-inf"), float("inf"), count)
-    half = float(student.ppf((1 + level) / 2, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
+    half = float(student.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
     return Interval(mean, mean - half, mean + half, count)
 
 

@@ -152,8 +152,8 @@ class Sweep:
     def _save(self, batch: Sequence[str], trials: Mapping[str, Sequence[Trial]], seed: int, budget: str) -> None:
         results: list[Row] = []
         curves: list[Row] = []
-        for key, own_trials in trials.items():
-            for name, trial in zip(batch, own_trials, strict=True):
+        for key, method_trials in trials.items():
+            for name, trial in zip(batch, method_trials, strict=True):
                 labels = {"image": name, "method": key, "seed": seed, "budget": budget, **self.columns[name]}
                 result = {**labels, **vars(trial.final), "parameters": trial.field.parameters}
                 if self._doubled is not None:

@@ -166,25 +166,25 @@ class _Training:
         self, methods: Sequence[Method], shares: Sequence[float], report: ProgressCallback
     ) -> dict[str, list[Trial]]:
         """Train until the budget is used up, and measure at these shares of it."""
-        samples: dict[str, list[list[Sample]]] = {method.key: [[] for _ in self._images] for method in methods}
-        fields: dict[str, list[Field]] = {}
+        measured: dict[str, list[list[tuple[Field, Sample]]]] = {method.key: [] for method in methods}
         for share in shares:
             while (done := self._share_used()) < share:
                 self._step(done)
                 report("", min(done, 1.0))
             for method in methods:
-                fields[method.key] = self._fields(method)
-                for field, image, series in zip(fields[method.key], self._images, samples[method.key], strict=True):
-                    metrics = evaluate(field, image, stored_bytes=0)  # the size of the file is not used
-                    quality = metrics.psnr, metrics.gradient_psnr, metrics.ssim
-                    series.append(Sample(self._epoch, self._seconds_per_image, *quality))
+                fields = zip(self._fields(method), self._images, strict=True)
+                measured[method.key].append([(field, self._sample(field, image)) for field, image in fields])
         return {
             method.key: [
-                Trial(method, field, tuple(series), self._seed)
-                for field, series in zip(fields[method.key], samples[method.key], strict=True)
+                Trial(method, series[-1][0], tuple(sample for _, sample in series), self._seed)
+                for series in zip(*measured[method.key], strict=True)
             ]
             for method in methods
         }
+
+    def _sample(self, field: Field, image: Image) -> Sample:
+        metrics = evaluate(field, image, stored_bytes=0)  # the size of the file is not used
+        return Sample(self._epoch, self._seconds_per_image, metrics.psnr, metrics.gradient_psnr, metrics.ssim)
 
     @property
     def _epoch(self) -> float:
