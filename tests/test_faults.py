@@ -1,6 +1,6 @@
-"""Kills, full disks, vanished files, too little memory: nothing is lost, and one line says what is wrong.
+"""Kills, full disks, missing files, too little memory: no file is lost, and one line explains the failure.
 
-`python -m benchmarks.faults --moments 200` is the same at length.
+`python -m benchmarks.faults --moments 200` runs the same with more kills.
 """
 
 import os
@@ -42,37 +42,37 @@ def stage():
 
 
 @pytest.fixture(scope="module")
-def belongings():
-    return {name: part.belongings() for name, part in PARTS.items()}
+def user_files():
+    return {name: part.prepare_files() for name, part in PARTS.items()}
 
 
 @pytest.fixture(scope="module")
-def scenes(belongings):
-    return {scene.name: scene for name, part in PARTS.items() for scene in part.scenes(belongings[name])}
+def scenes(user_files):
+    return {scene.name: scene for name, part in PARTS.items() for scene in part.scenes(user_files[name])}
 
 
-def test_all_scenes_are_played(scenes):
+def test_all_scenes_are_listed(scenes):
     assert [*scenes] == [name for names in SCENES.values() for name in names]
 
 
 @pytest.mark.parametrize("name", [name for names in SCENES.values() for name in names])
-def test_kills_lose_nothing(stage, scenes, name):
+def test_kills_lose_no_file(stage, scenes, name):
     found = survive(scenes[name], 4, stage=stage, seed=1)
     assert found.kills >= 2
     assert found.unfinished >= 2
 
 
-def test_the_harness_sees_what_is_lost(stage, scenes):
-    """Were files written in place, a kill would leave a half of one; were the seed lost, another result."""
-    careless = replace(scenes["save"], work=_careless)
+def test_the_harness_detects_losses(stage, scenes):
+    """Files written in place are damaged by a kill; a lost seed gives another result."""
+    in_place = replace(scenes["save"], work=_write_in_place)
     with pytest.raises((EorenError, AssertionError), match=r"damaged|not an \.eoren file"):
-        survive(careless, 3, stage=stage, seed=1)
+        survive(in_place, 3, stage=stage, seed=1)
     forgetful = replace(scenes["fit"], finish=lambda _: fits.fit_command("--overwrite", "--seed", "9"))
-    with pytest.raises(AssertionError, match="not what comes out in peace"):
+    with pytest.raises(AssertionError, match="not the result without kills"):
         survive(forgetful, 3, stage=stage, seed=1)
 
 
-def _careless(folder):
+def _write_in_place(folder):
     for _ in range(200):
         with (folder / "out.eoren").open("wb") as file:
             file.write((folder / "new.eoren").read_bytes()[:50])
@@ -86,10 +86,10 @@ def _careless(folder):
     [(name, fault) for name, part in PARTS.items() for fault in part.faults()],
     ids=lambda given: getattr(given, "name", given),
 )
-def test_what_cannot_be_done_is_said_in_one_line_and_nothing_is_lost(stage, belongings, part, fault):
-    said = endure(fault, belongings[part], stage=stage)
-    if said is None:
-        pytest.skip("no disk of its own can be had here")
+def test_failures_print_one_line_and_lose_no_file(stage, user_files, part, fault):
+    message = endure(fault, user_files[part], stage=stage)
+    if message is None:
+        pytest.skip("a separate disk cannot be mounted here")
     words = {
         "full disk": "(No space left on device)",
         "room for one of two files": "(No space left on device)",
@@ -101,13 +101,13 @@ def test_what_cannot_be_done_is_said_in_one_line_and_nothing_is_lost(stage, belo
         "file limit": "File too large",
     }
     reason = fault.name.split(":")[0].split(" of ")[0] if fault.name.startswith("file") else fault.name.split(":")[0]
-    assert any(part in said for part in words.get(reason, "memory").split("|"))
+    assert any(part in message for part in words.get(reason, "memory").split("|"))
 
 
-# Two at once.
+# Concurrent processes.
 
 
-def test_the_second_fit_on_an_output_says_so(tmp_path, monkeypatch):
+def test_a_second_fit_on_the_same_output_is_refused(tmp_path, monkeypatch):
     path, picture = tmp_path / "a.checkpoint", np.full((8, 8), 0.5, np.float32)
     small = {"steps": 3, "width": 4, "depth": 2, "device": "cpu", "checkpoint": path}
 
@@ -119,7 +119,7 @@ def test_the_second_fit_on_an_output_says_so(tmp_path, monkeypatch):
     assert [each.name for each in tmp_path.iterdir()] == ["a.checkpoint"]
 
 
-def test_a_lock_is_felt_by_other_processes_and_ends_with_its_holder(tmp_path):
+def test_a_lock_excludes_other_processes_and_ends_with_its_holder(tmp_path):
     target = tmp_path / "a.eoren"
     holding = "import sys, time; from eoren.fs.files import locked\nwith locked(sys.argv[1]): print(1, flush=True); "
     holding += "time.sleep(60)"
@@ -147,10 +147,10 @@ def test_the_command_line_refuses_a_busy_output_and_leaves_the_checkpoint(tmp_pa
     assert (tmp_path / "p.eoren.resume").read_bytes() == b"of the other fit"
 
 
-# A checkpoint that cannot be written.
+# Checkpoints that cannot be written.
 
 
-def test_a_fit_goes_on_without_a_checkpoint(tmp_path, monkeypatch):
+def test_a_fit_continues_without_a_checkpoint(tmp_path, monkeypatch):
     def full(*_):
         raise EorenError("disk full")
 
