@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -48,9 +48,10 @@ class Table:
         self._common = {"protocol": protocol, "version": __version__}
         self.rows: list[Row] = self._read() if path.exists() else []
 
-    def find(self, **values: Value) -> list[Row]:
-        """Return the rows with these values, in the order in which they were added."""
-        return [row for row in self.rows if all(row[name] == value for name, value in values.items())]
+    def find(self, **values: Value | Container[Value]) -> list[Row]:
+        """Return the rows with these values, or one of several values, in the order in which they were added."""
+        choices = {name: [value] if isinstance(value, Value) else value for name, value in values.items()}
+        return [row for row in self.rows if all(row[name] in choice for name, choice in choices.items())]
 
     def add(self, rows: Iterable[Row]) -> None:
         """Append rows to the file; a row replaces an older one of the same key."""

@@ -142,12 +142,11 @@ class Sweep:
     def _find(self, table: Table, method: str, budget: str, **values: Value) -> list[Row]:
         """Find the rows of this sweep's images and seeds: the file may contain more."""
         measured = EPOCHS if method in ("gradient", "eoren") else budget
-        rows = table.find(method=method, budget=measured, **values)
-        return [row for row in rows if row["image"] in self.images and row["seed"] in self.seeds]
+        return table.find(method=method, budget=measured, **{"image": self.images, "seed": self.seeds, **values})
 
     def _seconds(self, batch: Sequence[str], seed: int) -> float:
-        rows = self._table.find(method="eoren", seed=seed, budget=EPOCHS)
-        return float(np.mean([float(row["seconds"]) for row in rows if row["image"] in batch]))
+        rows = self._table.find(method="eoren", seed=seed, budget=EPOCHS, image=batch)
+        return float(np.mean([float(row["seconds"]) for row in rows]))
 
     def _save(self, batch: Sequence[str], trials: Mapping[str, Sequence[Trial]], seed: int, budget: str) -> None:
         results: list[Row] = []

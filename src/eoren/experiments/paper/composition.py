@@ -61,8 +61,7 @@ class _Measurements(NamedTuple):
     folder: Path  # of the reconstructions
 
     def values(self, share: float, key: str, column: str = "psnr") -> list[float]:
-        rows = self.table.find(mix=share, method=key)
-        return [float(row[column]) for row in rows if row["seed"] in self.seeds]
+        return [float(row[column]) for row in self.table.find(mix=share, method=key, seed=self.seeds)]
 
     def reconstruction_path(self, share: float, key: str) -> Path:
         return self.folder / f"{share:.2f}_{key}_{self.seeds[0]}.png"

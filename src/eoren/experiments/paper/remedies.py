@@ -100,8 +100,7 @@ class _Measurements(NamedTuple):
 
     def rows(self, variant: str, kind: str) -> list[Row]:
         """Find the rows of these images and seeds: the file may contain more."""
-        rows = self.table.find(remedy=variant)
-        return [row for row in rows if row["image"] in self.names[kind] and row["seed"] in self.seeds]
+        return self.table.find(remedy=variant, image=self.names[kind], seed=self.seeds)
 
 
 def _measure(folder: Path, protocol: Protocol, seed: int, watch: ProgressCallback) -> _Measurements:
