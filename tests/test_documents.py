@@ -1,4 +1,4 @@
-"""What the documents promise: links that lead somewhere, options that exist, Python that runs."""
+"""Documents: relative links exist, command lines parse, Python code runs."""
 
 import re
 import shlex
@@ -19,7 +19,7 @@ PYTHON = [
 
 
 def commands(text):
-    """Every `eoren ...` command line of a document, comments and what comes before `eoren` cut off."""
+    """Yield the arguments of every `eoren ...` command line of a document."""
     for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
         for line in block.splitlines():
             found = re.search(r"(?:^|/bin/)eoren (.*)$", line)
@@ -28,7 +28,7 @@ def commands(text):
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_relative_links_lead_somewhere(path):
+def test_relative_links_exist(path):
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", path.read_text()):
         if "://" not in target:
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
@@ -45,7 +45,7 @@ def test_commands_and_options_exist(path):
         assert used <= options, f"{path.name}: eoren {name} {' '.join(words)}"
 
 
-def test_there_are_commands_to_check():
+def test_readme_has_commands():
     assert len(list(commands((ROOT / "README.md").read_text()))) >= 6
 
 
@@ -57,13 +57,13 @@ def test_python_runs(code, tmp_path, monkeypatch):
 
 
 def without_comments(text):
-    """The code of a document, block by block, without what is said about it."""
+    """Return the code blocks of a document without their comments."""
     blocks = re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL)
     return [(kind, re.sub(r" +# .*", "", code)) for kind, code in blocks]
 
 
-def test_readme_in_korean_is_in_step():
-    """The same commands and the same Python in the same order, and every document that the English one leads to."""
+def test_korean_readme_matches_the_english_one():
+    """Both have the same code blocks in the same order and link to the same documents."""
     english, korean = ((ROOT / name).read_text() for name in ("README.md", "README.ko.md"))
     assert without_comments(korean) == without_comments(english)
     assert len(without_comments(english)) >= 4

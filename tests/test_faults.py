@@ -1,6 +1,6 @@
-"""Kills, full disks, missing files, too little memory: no file is lost, and one line explains the failure.
+"""Kills, full disks, deleted files, too little memory: nothing is lost, and the error is one line.
 
-`python -m benchmarks.faults --moments 200` runs the same with more kills.
+`python -m benchmarks.faults --moments 200` runs the same checks with more kills.
 """
 
 import os
@@ -51,28 +51,28 @@ def scenes(user_files):
     return {scene.name: scene for name, part in PARTS.items() for scene in part.scenes(user_files[name])}
 
 
-def test_all_scenes_are_listed(scenes):
+def test_every_scene_is_tested(scenes):
     assert [*scenes] == [name for names in SCENES.values() for name in names]
 
 
 @pytest.mark.parametrize("name", [name for names in SCENES.values() for name in names])
-def test_kills_lose_no_file(stage, scenes, name):
-    found = survive(scenes[name], 4, stage=stage, seed=1)
-    assert found.kills >= 2
-    assert found.unfinished >= 2
+def test_kills_lose_nothing(stage, scenes, name):
+    report = survive(scenes[name], 4, stage=stage, seed=1)
+    assert report.kills >= 2
+    assert report.unfinished >= 2
 
 
-def test_the_harness_detects_losses(stage, scenes):
-    """Files written in place are damaged by a kill; a lost seed gives another result."""
-    in_place = replace(scenes["save"], work=_write_in_place)
+def test_harness_detects_losses(stage, scenes):
+    """A file written in place is found truncated, and a lost seed is found by another result."""
+    careless = replace(scenes["save"], work=_careless)
     with pytest.raises((EorenError, AssertionError), match=r"damaged|not an \.eoren file"):
-        survive(in_place, 3, stage=stage, seed=1)
+        survive(careless, 3, stage=stage, seed=1)
     forgetful = replace(scenes["fit"], finish=lambda _: fits.fit_command("--overwrite", "--seed", "9"))
     with pytest.raises(AssertionError, match="not the result without kills"):
         survive(forgetful, 3, stage=stage, seed=1)
 
 
-def _write_in_place(folder):
+def _careless(folder):
     for _ in range(200):
         with (folder / "out.eoren").open("wb") as file:
             file.write((folder / "new.eoren").read_bytes()[:50])
@@ -86,7 +86,7 @@ def _write_in_place(folder):
     [(name, fault) for name, part in PARTS.items() for fault in part.faults()],
     ids=lambda given: getattr(given, "name", given),
 )
-def test_failures_print_one_line_and_lose_no_file(stage, user_files, part, fault):
+def test_faults_give_one_line_and_lose_nothing(stage, user_files, part, fault):
     message = endure(fault, user_files[part], stage=stage)
     if message is None:
         pytest.skip("a separate disk cannot be mounted here")
@@ -104,10 +104,10 @@ def test_failures_print_one_line_and_lose_no_file(stage, user_files, part, fault
     assert any(part in message for part in words.get(reason, "memory").split("|"))
 
 
-# Concurrent processes.
+# Concurrent fits.
 
 
-def test_a_second_fit_on_the_same_output_is_refused(tmp_path, monkeypatch):
+def test_second_fit_to_the_same_checkpoint_is_refused(tmp_path, monkeypatch):
     path, picture = tmp_path / "a.checkpoint", np.full((8, 8), 0.5, np.float32)
     small = {"steps": 3, "width": 4, "depth": 2, "device": "cpu", "checkpoint": path}
 
@@ -116,10 +116,10 @@ def test_a_second_fit_on_the_same_output_is_refused(tmp_path, monkeypatch):
             fit(picture, **small)
 
     fit(picture, **small, watch=second)
-    assert [each.name for each in tmp_path.iterdir()] == ["a.checkpoint"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.checkpoint"]
 
 
-def test_a_lock_excludes_other_processes_and_ends_with_its_holder(tmp_path):
+def test_lock_holds_across_processes_and_ends_with_its_owner(tmp_path):
     target = tmp_path / "a.eoren"
     holding = "import sys, time; from eoren.fs.files import locked\nwith locked(sys.argv[1]): print(1, flush=True); "
     holding += "time.sleep(60)"
@@ -128,13 +128,13 @@ def test_a_lock_excludes_other_processes_and_ends_with_its_holder(tmp_path):
         with pytest.raises(EorenError, match=r"a\.eoren: another process"), locked(target):
             pass
         child.kill()
-    assert [each.name for each in tmp_path.iterdir()] == ["a.eoren.lock"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.eoren.lock"]
     with locked(target):
         pass
     assert [*tmp_path.iterdir()] == []
 
 
-def test_the_command_line_refuses_a_busy_output_and_leaves_the_checkpoint(tmp_path, monkeypatch, capsys):
+def test_command_line_refuses_a_locked_output_and_keeps_the_checkpoint(tmp_path, monkeypatch, capsys):
     from eoren.cli import main
 
     monkeypatch.chdir(tmp_path)
@@ -147,10 +147,10 @@ def test_the_command_line_refuses_a_busy_output_and_leaves_the_checkpoint(tmp_pa
     assert (tmp_path / "p.eoren.resume").read_bytes() == b"of the other fit"
 
 
-# Checkpoints that cannot be written.
+# A checkpoint that cannot be written.
 
 
-def test_a_fit_continues_without_a_checkpoint(tmp_path, monkeypatch):
+def test_fit_continues_without_a_checkpoint(tmp_path, monkeypatch):
     def full(*_):
         raise EorenError("disk full")
 

@@ -1,4 +1,4 @@
-"""A tiny image, a field fitted to it, and ways to call the command line in this process."""
+"""Fixtures: a tiny image, a field fitted to it, and functions that call the command line in this process."""
 
 import contextlib
 import io
@@ -14,28 +14,28 @@ SMALL = ["--set", "width=8", "--set", "depth=2", "--set", "tile=none"]
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """An empty folder to work in."""
+    """Change to an empty folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def eoren(capsys):
-    """Call the command line: (exit status, stdout, stderr)."""
+    """Call the command line; return (exit status, stdout, stderr)."""
 
     def call(*arguments):
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             main([str(argument) for argument in arguments])
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
+        streams = capsys.readouterr()
+        return ended.value.code, streams.out, streams.err
 
     return call
 
 
 @pytest.fixture
 def refused(eoren, folder):
-    """Call the command line with a mistake: one line on stderr, status 2, and nothing changed. Returns the line."""
+    """Call the command line with an error; check status 2 and unchanged files, and return the line on stderr."""
 
     def call(*arguments):
         before = contents(folder)

@@ -5,12 +5,12 @@ import pytest
 from eoren.cli import console
 
 
-def test_notice_is_one_line_that_steers_no_terminal(capsys):
+def test_notice_is_one_line_without_control_characters(capsys):
     console.notice("two\nlines\t\x1b[2Jand \udcff")
     assert capsys.readouterr() == ("", "eoren: two lines ?[2Jand ?\n")
 
 
-def test_table_steers_no_terminal(capsys):
+def test_table_has_no_control_characters(capsys):
     console.print_table({"file": "a\x1b]0;title\x07\n.eoren", "longer name": "é"})
     assert capsys.readouterr() == ("file         a?]0;title??.eoren\nlonger name  é\n", "")
 
@@ -42,7 +42,7 @@ def test_channel_names():
     assert [console.channel_names(c) for c in (1, 2, 3, 4)] == ["gray", "gray and alpha", "RGB", "RGBA"]
 
 
-def test_progress_away_from_a_terminal_is_a_line_now_and_then(capsys, monkeypatch):
+def test_progress_without_a_terminal_prints_a_line_every_ten_seconds(capsys, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(console, "monotonic", lambda: clock[0])
     with console.progress(False) as show:
@@ -52,7 +52,7 @@ def test_progress_away_from_a_terminal_is_a_line_now_and_then(capsys, monkeypatc
     assert capsys.readouterr() == ("", "eoren: equal time, 20% of everything\neoren: equal time, 40% of everything\n")
 
 
-def test_progress_on_a_terminal_is_a_bar_that_goes_away(capsys, monkeypatch):
+def test_progress_on_a_terminal_is_a_transient_bar(capsys, monkeypatch):
     monkeypatch.setattr("rich.console.Console.is_terminal", True)
     with console.progress(False) as show:
         show("equal time", 0.5)

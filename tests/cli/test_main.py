@@ -1,4 +1,6 @@
+import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,9 +12,10 @@ import typer.main
 
 from eoren import __version__
 from eoren.cli import app
+from eoren.errors import EorenError
 
 COMMANDS = [*typer.main.get_command(app).commands]
-# The program as the shell starts it, telling afterwards whether it has loaded what takes time.
+# Runs the command line and then prints which slow packages it has imported.
 WATCHED = """
 import sys
 from eoren.cli import main
@@ -34,13 +37,13 @@ finally:
         (["nope"], 2),
     ],
 )
-def test_answers_without_loading_anything(arguments, status):
+def test_help_and_usage_errors_load_no_heavy_package(arguments, status):
     done = subprocess.run([sys.executable, "-c", WATCHED, *arguments], capture_output=True, text=True)
     assert done.returncode == status
     assert done.stderr.splitlines()[-1] == "loaded:"
 
 
-def test_wrong_places_are_refused_before_torch_is_loaded(picture):
+def test_wrong_outputs_are_refused_before_torch_is_loaded(picture):
     done = subprocess.run(
         [sys.executable, "-c", WATCHED, "fit", picture, "-o", "missing/a.eoren"], capture_output=True, text=True
     )
@@ -48,14 +51,14 @@ def test_wrong_places_are_refused_before_torch_is_loaded(picture):
     assert "torch" not in done.stderr.splitlines()[-1]
 
 
-def test_module_is_the_program():
+def test_python_m_eoren():
     done = subprocess.run([sys.executable, "-m", "eoren", "--version"], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{__version__}\n", "")
     done = subprocess.run([sys.executable, "-m", "eoren", "fit"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (2, "eoren: Missing argument 'IMAGE'; see eoren fit --help\n")
 
 
-def test_reader_that_goes_away(field_file):
+def test_closed_stdout(field_file):
     command = [sys.executable, "-m", "eoren", "info", field_file]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         child.stdout.close()
@@ -65,7 +68,7 @@ def test_reader_that_goes_away(field_file):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")  # noqa: PTH110
 @pytest.mark.parametrize("arguments", [["info", "tiny.eoren"], ["info", "tiny.eoren", "--json"], ["--help"]])
-def test_results_that_cannot_be_written(field_file, arguments):
+def test_full_stdout(field_file, arguments):
     with open("/dev/full", "w") as full:  # noqa: PTH123
         command = [sys.executable, "-m", "eoren", *arguments]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
@@ -73,7 +76,7 @@ def test_results_that_cannot_be_written(field_file, arguments):
     assert (done.returncode, done.stderr) == (2, message)
 
 
-def test_whatever_a_system_refuses_is_one_line(refused, picture, monkeypatch):
+def test_os_errors_are_one_line(refused, picture, monkeypatch):
     def fail(*_):
         raise OSError(5, "Input/output error", "there")
 
@@ -114,7 +117,7 @@ def test_wrong_commands(refused, arguments, message):
     assert refused(*arguments) == message
 
 
-def test_interruption_anywhere(eoren, picture, monkeypatch):
+def test_keyboard_interrupt_exits_with_status_130(eoren, picture, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
@@ -123,8 +126,8 @@ def test_interruption_anywhere(eoren, picture, monkeypatch):
     assert not os.path.exists("tiny.eoren")  # noqa: PTH110
 
 
-def test_termination_ends_in_order(field_file, folder):
-    """While an image is drawn that would take an hour."""
+def test_sigterm_removes_temporary_files(field_file, folder):
+    """The signal comes during a rendering that would take an hour."""
     command = [sys.executable, "-m", "eoren", "render", field_file, "-o", "a.npy", "--size", "1000000x1000000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         while not any(path.name.startswith(".eoren-") and path.stat().st_size for path in folder.iterdir()):
@@ -139,11 +142,11 @@ def test_termination_ends_in_order(field_file, folder):
 
 
 @pytest.mark.parametrize("where", ["main", "elsewhere"])
-def test_signals_are_left_as_they_were(eoren, where):
+def test_signal_handlers_are_restored(eoren, where):
     before = signal.getsignal(signal.SIGTERM)
     if where == "main":
         eoren("--version")
-    else:  # where Python allows no change
+    else:  # Python sets signal handlers in the main thread only
         with ThreadPoolExecutor(1) as threads:
             assert threads.submit(eoren, "--version").result() == (0, f"{__version__}\n", "")
     assert signal.getsignal(signal.SIGTERM) is before
@@ -161,7 +164,7 @@ def test_signals_are_left_as_they_were(eoren, where):
     ],
     ids=str,
 )
-def test_memory_that_lacks_is_said_however_it_is_noticed(refused, picture, monkeypatch, error):
+def test_out_of_memory_is_one_line(refused, picture, monkeypatch, error):
     def lack(*_):
         raise error
 
@@ -169,7 +172,7 @@ def test_memory_that_lacks_is_said_however_it_is_noticed(refused, picture, monke
     assert refused("fit", picture) == "not enough memory; close other programs, or reduce the size"
 
 
-def test_faults_of_our_own_are_not_hidden(picture, monkeypatch):
+def test_bugs_are_not_hidden(picture, monkeypatch):
     from eoren.cli import main
 
     def fault(*_):
@@ -178,3 +181,32 @@ def test_faults_of_our_own_are_not_hidden(picture, monkeypatch):
     monkeypatch.setattr("eoren.image.io.read_source_image", fault)
     with pytest.raises(RuntimeError, match="a bug"):
         main(["fit", str(picture)])
+
+
+@pytest.mark.parametrize(("option", "levels"), [([], []), (["-v"], ["INFO"]), (["-vv"], ["DEBUG", "INFO"])])
+def test_verbose_prints_log_records(eoren, field_file, monkeypatch, option, levels):
+    logger = logging.getLogger("eoren.field")
+    before = (logging.getLogger("eoren").level, [*logging.getLogger("eoren").handlers])
+
+    def load(*_, **__):
+        logger.debug("two\nlines")
+        logger.info("%d numbers", 5)
+        raise EorenError("stopped")
+
+    monkeypatch.setattr("eoren.field.serialization.load", load)
+    lines = {"DEBUG": "eoren: DEBUG: eoren.field: two lines\n", "INFO": "eoren: INFO: eoren.field: 5 numbers\n"}
+    status, out, err = eoren(*option, "info", field_file)
+    assert (status, out, err) == (2, "", "".join(lines[level] for level in levels) + "eoren: stopped\n")
+    assert (logging.getLogger("eoren").level, logging.getLogger("eoren").handlers) == before
+
+
+def test_help_is_fast():
+    """At most 0.3 seconds of processor time beyond that of Python itself."""
+
+    def seconds(*arguments):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(seconds("-m", "eoren", "--help") - seconds("-c", "pass") for _ in range(3)) < 0.3

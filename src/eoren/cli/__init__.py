@@ -19,6 +19,7 @@ from contextlib import ExitStack, suppress
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer import Option
 from typer.exceptions import TyperException
 
 from eoren._version import __version__
@@ -58,24 +59,27 @@ _session = ExitStack()
 """Resources that the root options open for the command that follows."""
 
 
-@app.callback(invoke_without_command=True)
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-    verbose: Annotated[
-        int, typer.Option("--verbose", "-v", count=True, help="Print log records to stderr; -vv includes DEBUG.")
-    ] = 0,
-) -> None:
-    if version:
+def _print_version(requested: bool) -> bool:
+    if requested:
         typer.echo(__version__)
         raise typer.Exit
+    return requested
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+    verbose: Annotated[
+        int, Option("--verbose", "-v", count=True, help="Print log records to stderr; -vv includes DEBUG.")
+    ] = 0,
+) -> None:
     _session.enter_context(console.log_to_stderr(verbose))
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit.
-
-    The exit status is 0 on success, 2 for wrong input or what is not possible, 3 if some of many images failed, and
-    130 after an interruption.
+    """Run the command line, and exit with a status that ``eoren --help`` explains.
 
     Args:
         arguments: arguments after the program's name; by default those of the process.

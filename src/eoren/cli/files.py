@@ -15,7 +15,7 @@ def check_output(path: Path, source: str | Path, overwrite: bool) -> None:
 
     Args:
         path: file to write.
-        source: file that the output is made from; it is never replaced.
+        source: input; it is never replaced.
         overwrite: whether an existing output may be replaced.
 
     Raises:

@@ -16,6 +16,16 @@ from eoren.errors import EorenError
 PresetName = Literal["fast", "balanced", "best", "small", "single", "paper"]
 ObjectiveName = Literal["gradient", "pixel", "sobolev"]
 
+_MAX_SEED = 2**32 - 1
+
+
+def check_seed(seed: int) -> int:
+    """Check the range of a seed."""
+    if not 0 <= seed <= _MAX_SEED:
+        raise EorenError(f"--seed must be from 0 to {_MAX_SEED}, got {seed}")
+    return seed
+
+
 FieldFile = Annotated[Path, Argument(metavar="FILE", help="An .eoren file.")]
 ImageFile = Annotated[str, Argument(metavar="IMAGE", help="An image file, or sample:astronaut.")]
 Output = Annotated[
@@ -24,7 +34,7 @@ Output = Annotated[
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace the output if it exists.")]
 Json = Annotated[bool, Option("--json", help="Print one JSON object to stdout.")]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Print nothing but errors.")]
-Seed = Annotated[int, Option(metavar="N", min=0, max=2**32 - 1, help="Seed of the random generator.")]
+Seed = Annotated[int, Option(metavar="N", callback=check_seed, help="Seed of the random generator.")]
 Device = Annotated[str, Option(metavar="NAME", help="Device to compute on: auto, cpu, cuda or mps.")]
 NoBrowser = Annotated[bool, Option("--no-browser", help="Print the address of the page without opening it.")]
 

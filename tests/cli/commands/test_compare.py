@@ -59,7 +59,7 @@ def test_overwrite(eoren, picture, folder):
         (["-o", "r.html", "--epochs", "0"], "--epochs must be above zero and finite, got 0"),
         (["-o", "r.html", "--seconds", "nan"], "--seconds must be above zero and finite, got nan"),
         (["-o", "r.html", "--size", "-3"], "--size must be above zero and finite, got -3"),
-        (["-o", "r.html", "--seed", "-1"], "'--seed': -1 is not in the range"),
+        (["-o", "r.html", "--seed", "-1"], "--seed must be from 0 to 4294967295, got -1"),
         (["--json", "numbers.json"], "unexpected extra argument"),
         (["-o", "r.html", "--scale", "huge"], "'--scale'"),
     ],
@@ -75,7 +75,7 @@ def test_wrong_options(refused, picture, folder, monkeypatch, options, message):
     assert message in refused("compare", picture, *options)
 
 
-def test_pictures_that_are_none(refused, folder):
+def test_invalid_images(refused, folder):
     (folder / "empty.png").touch()
     for name in ("empty.png", "missing.png"):
         assert refused("compare", name, "-o", "r.html").startswith(f"{name}: ")
@@ -83,7 +83,7 @@ def test_pictures_that_are_none(refused, folder):
 
 @pytest.fixture
 def _interruptible():
-    """Shells let their background jobs ignore Ctrl-C, and so would the tests."""
+    """Restore the default handler of Ctrl-C, which shells disable in background jobs."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -92,7 +92,7 @@ def _interruptible():
 @pytest.mark.usefixtures("_interruptible")
 @pytest.mark.parametrize("when", ["equal epochs", "equal time", "report"])
 def test_interrupted(eoren, picture, folder, monkeypatch, when):
-    """Ctrl-C at any time: one line, and what was there before stays."""
+    """Ctrl-C at any time prints one line and keeps existing files."""
     (folder / "r.html").write_text("old")
     run = experiment.compare
 

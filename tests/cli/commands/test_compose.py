@@ -1,5 +1,3 @@
-"""The commands of composition: what they write, and what they refuse."""
-
 import json
 import os
 import signal
@@ -35,7 +33,7 @@ def as_written(colors):
     return np.floor(colors * 255 + 0.5)
 
 
-def test_pictures_are_the_exact_colours(eoren, scene):
+def test_images_have_the_exact_colours(eoren, scene):
     commands = {
         "mix": (["target.png", "source.png", "--weight", 0.3], library.mix("target.png", "source.png", weight=0.3)),
         "clone": (
@@ -54,17 +52,23 @@ def test_pictures_are_the_exact_colours(eoren, scene):
         np.testing.assert_array_equal(pixels(f"{name}.png"), as_written(composition.colors))
 
 
-def test_functions(eoren, scene):
+def test_json_of_an_image(eoren, scene):
+    status, out, _ = eoren("mix", "target.png", "target.png", "-o", "a.png", "--json")
+    assert status == 0
+    assert json.loads(out) == {"file": "a.png", "width": 22, "height": 18, "bytes": (scene / "a.png").stat().st_size}
+
+
+def test_fields(eoren, scene):
     status, out, err = eoren(
         "clone", "source.png", "target.png", "--mask", "mask.png", "--offset", "4,5", "-o", "a.eoren", *FAST, "--json"
     )
     assert (status, err) == (0, "")
-    said = json.loads(out)
-    assert said["bytes"] == (scene / "a.eoren").stat().st_size
+    values = json.loads(out)
+    assert values["bytes"] == (scene / "a.eoren").stat().st_size
     field = load("a.eoren")
     assert field.size == (22, 18)
     assert field.provenance.composition["offset"] == [4, 5]
-    # A function is an operand like an image.
+    # A field is an operand like an image.
     status, _, err = eoren("mix", "a.eoren", "source.png", "--fit", "resize", "-o", "b.png")
     assert status == 0
     assert err == "eoren: the images are 22x18 and 12x10; the mix is 22x18 (resize)\n"
@@ -72,7 +76,7 @@ def test_functions(eoren, scene):
     assert sorted(path.suffix for path in scene.iterdir()) == [".eoren", *[".png"] * 5]
 
 
-def test_the_papers_way(eoren, scene):
+def test_network_solver(eoren, scene):
     status, *_ = eoren(
         "mix", "target.png", "target.png", "-o", "a.eoren", "--solver", "network", "--steps", 2, "--quiet"
     )
@@ -81,7 +85,7 @@ def test_the_papers_way(eoren, scene):
     assert (origin.composition["solver"], origin.settings["objective"]) == ("network", "gradient")
 
 
-def test_what_hangs_over_is_said(eoren, scene):
+def test_notice_of_pixels_outside_the_target(eoren, scene):
     arguments = ["clone", "source.png", "target.png", "--mask", "mask.png", "--offset", "-4,0", "-o", "a.png"]
     status, _, err = eoren(*arguments)
     assert (status, err) == (0, "eoren: 6 of the mask's 36 pixels lie outside the target; left out\n")
@@ -143,12 +147,12 @@ CLONE = ["clone", "source.png", "target.png", "--mask"]
         ([*CLONE, "mask.png", "-o", "a.eoren", "--steps", "-1"], "steps is -1"),
         (
             [*CLONE, "mask.png", "-o", "a.eoren", "--preset", "foo"],
-            "Invalid value for '--preset': 'foo' is not one of 'fast', 'balanced'",
+            "'foo' is not one of",
         ),
         ([*CLONE, "mask.png", "-o", "a.eoren", "--resume"], "a.eoren.resume: does not exist"),
         (
             [*CLONE, "mask.png", "-o", "a.eoren", "--seed", "-1"],
-            "Invalid value for '--seed': -1 is not in the range 0<=x<=4294967295",
+            "--seed must be from 0 to 4294967295, got -1",
         ),
         ([*CLONE, "mask.png", "-o", "a.png", "--device", "tpu"], "device 'tpu' is unknown"),
         (["mix", "source.png", "target.png", "-o", "a.png", "--weight", "2"], "weight is 2"),

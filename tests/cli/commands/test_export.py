@@ -1,3 +1,4 @@
+import json
 import re
 
 import onnx
@@ -7,7 +8,7 @@ KINDS = ["onnx", "glsl", "html"]
 
 
 @pytest.mark.parametrize("to", KINDS)
-def test_writes_what_it_says(eoren, field_file, folder, to):
+def test_formats(eoren, field_file, folder, to):
     status, out, err = eoren("export", field_file, "--to", to, "-o", f"a.{to}")
     assert (status, err) == (0, "")
     names = [f"a.{to}", "a.glsl.bin"] if to == "glsl" else [f"a.{to}"]
@@ -22,13 +23,20 @@ def test_writes_what_it_says(eoren, field_file, folder, to):
         assert b"<title>tiny</title>" in text
 
 
+def test_json(eoren, field_file, folder):
+    status, out, err = eoren("export", field_file, "--to", "glsl", "-o", "a.glsl", "--json")
+    assert (status, err) == (0, "")
+    files = [{"file": name, "bytes": (folder / name).stat().st_size} for name in ("a.glsl", "a.glsl.bin")]
+    assert json.loads(out) == {"files": files}
+
+
 @pytest.mark.parametrize("to", KINDS)
 def test_quiet(eoren, field_file, to):
     assert eoren("export", field_file, "--to", to, "-o", "a", "--quiet") == (0, "", "")
 
 
 @pytest.mark.parametrize("to", KINDS)
-def test_keeps_what_is_there(eoren, refused, field_file, folder, to):
+def test_existing_output_is_kept(eoren, refused, field_file, folder, to):
     (folder / "a").write_text("mine")
     assert refused("export", field_file, "--to", to, "-o", "a").startswith("a: exists; give --overwrite")
     assert "is the input" in refused("export", field_file, "--to", to, "-o", field_file, "--overwrite")
@@ -36,12 +44,12 @@ def test_keeps_what_is_there(eoren, refused, field_file, folder, to):
     assert (folder / "a").read_bytes() != b"mine"
 
 
-def test_keeps_the_data_that_is_there(refused, field_file, folder):
+def test_existing_data_file_is_kept(refused, field_file, folder):
     (folder / "a.bin").write_text("mine")
     assert refused("export", field_file, "--to", "glsl", "-o", "a").startswith("a.bin: exists")
 
 
-def test_mistakes(refused, field_file, picture, folder):
+def test_wrong_arguments(refused, field_file, picture, folder):
     assert (
         refused("export", field_file, "-o", "a") == f"{field_file}: --to must be one of onnx, glsl, html, got nothing"
     )

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import eoren as library
+from eoren.errors import EorenError
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def pictures(folder):
     return folder / "pictures"
 
 
-def test_all_is_fitted_and_failures_are_named(eoren, pictures):
+def test_failures_are_listed(eoren, pictures):
     status, out, err = eoren("fit-many", pictures, "-o", "store", "--steps", 2)
     assert status == 3
     assert out.splitlines()[1] == "pictures  3, 3 of them in this run"
@@ -32,16 +33,42 @@ def test_all_is_fitted_and_failures_are_named(eoren, pictures):
     assert (status, json.loads(out)) == (3, {"store": "store", "pictures": 3, "failed": 1, "earlier": 3})
 
 
+def test_export_of_a_store_as_json(eoren, pictures):
+    eoren("fit-many", pictures, "-o", "store", "--steps", 1, "-q")
+    status, out, err = eoren("export", "store", "-o", "out", "--json", "-q")
+    assert (status, err, json.loads(out)) == (0, "", {"folder": "out", "count": 2})
+
+
+@pytest.mark.parametrize("option", ["--executor", "--engine"])
+def test_executor(eoren, pictures, monkeypatch, option):
+    """--engine is the old name of --executor."""
+    engines = []
+
+    def fit_many(*_, engine, **__):
+        engines.append(engine)
+        raise EorenError("stopped")
+
+    monkeypatch.setattr("eoren.dataset.fit_many.fit_many", fit_many)
+    notice = "" if option == "--executor" else "eoren: --engine is deprecated; use --executor\n"
+    assert eoren("fit-many", pictures, "-o", "store", option, "ray") == (2, "", f"{notice}eoren: stopped\n")
+    assert engines == ["ray"]
+
+
 def test_info_of_a_store(eoren, pictures):
     eoren("fit-many", pictures, "-o", "store", "--steps", 2, "--same-start", "-q")
     status, out, err = eoren("info", "store")
     assert (status, err) == (0, "")
     rows = dict(line.split(maxsplit=1) for line in out.splitlines())
     assert (rows["pictures"], rows["size"], rows["labels"]) == ("3, 1 of them failed", "14 x 12, gray", "1")
-    said = json.loads(eoren("info", "store", "--json")[1])
-    assert (said["pictures"], said["failed"], said["sizes"], said["same_start"]) == (3, 1, [[14, 12, 1, 2]], True)
+    values = json.loads(eoren("info", "store", "--json")[1])
+    assert (values["pictures"], values["failed"], values["sizes"], values["same_start"]) == (
+        3,
+        1,
+        [[14, 12, 1, 2]],
+        True,
+    )
     psnr = library.Collection("store").index["psnr"].drop_null().to_numpy()
-    assert said["psnr"] == pytest.approx(psnr.mean())
+    assert values["psnr"] == pytest.approx(psnr.mean())
 
 
 def test_export(eoren, pictures, refused):
@@ -55,7 +82,7 @@ def test_export(eoren, pictures, refused):
     assert "out: has files; give --overwrite" in refused("export", "store", "-o", "out")
 
 
-def test_an_interrupted_export_goes_on(eoren, pictures, refused, monkeypatch):
+def test_interrupted_export_can_be_repeated(eoren, pictures, refused, monkeypatch):
     eoren("fit-many", pictures, "-o", "store", "--steps", 1, "-q")
     save, calls = library.save, []
 
@@ -78,7 +105,7 @@ def test_an_interrupted_export_goes_on(eoren, pictures, refused, monkeypatch):
     assert "is the store itself" in refused("export", "store", "-o", "store", "--overwrite")
 
 
-def test_names_of_strangers_lead_nowhere_else(eoren, pictures, folder):
+def test_untrusted_names_stay_in_the_output_folder(eoren, pictures, folder):
     with zipfile.ZipFile("bad.zip", "w") as archive:
         archive.write(pictures / "b.png", "/evil.png")
     assert eoren("fit-many", "bad.zip", "-o", "store", "--steps", 1, "-q")[0] == 0
@@ -88,7 +115,7 @@ def test_names_of_strangers_lead_nowhere_else(eoren, pictures, folder):
     assert [path.relative_to(folder).as_posix() for path in folder.rglob("*evil*")] == ["out/0-evil.png"]
 
 
-def test_interruption_says_how_to_go_on(eoren, pictures, monkeypatch):
+def test_interruption(eoren, pictures, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
@@ -102,18 +129,18 @@ def test_interruption_says_how_to_go_on(eoren, pictures, monkeypatch):
     ("options", "message"),
     [
         (["--set", "until-psnr=30"], "--set cannot change until_psnr, got 'until-psnr=30'"),
-        (["--preset", "tiny"], "Invalid value for '--preset': 'tiny' is not one of"),
+        (["--preset", "tiny"], "'tiny' is not one of"),
         (["--address", "a:1"], "address 'a:1' is that of a Ray cluster"),
         (["--workers", "0"], "workers is 0"),
-        (["--seed", "-1"], "Invalid value for '--seed': -1"),
+        (["--seed", "-1"], "--seed must be from 0 to 4294967295, got -1"),
     ],
     ids=str,
 )
-def test_mistakes(refused, pictures, options, message):
+def test_wrong_arguments(refused, pictures, options, message):
     assert message in refused("fit-many", pictures, "-o", "store", *options)
 
 
-def test_what_is_no_source_or_store(refused, pictures):
+def test_invalid_sources_and_stores(refused, pictures):
     assert "cannot be read" in refused("fit-many", "nowhere", "-o", "store")
     assert "is no store" in refused("info", pictures)
     assert "is no store" in refused("export", pictures, "-o", "out")
@@ -141,7 +168,7 @@ def test_names_that_are_not_utf8_are_escaped(eoren, pictures):
     assert library.Collection("store").labels == ["cat", "\\udce9"]
 
 
-def test_a_damaged_archive_is_no_success(eoren, pictures):
+def test_damaged_archive(eoren, pictures):
     with tarfile.open("some.tar", "w") as archive:
         archive.add(pictures / "b.png", "b.png")
         second = archive.fileobj.tell()

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ from eoren.cli.commands.render import _scale_size
 
 @pytest.fixture
 def rendered(eoren, field_file):
-    """Render to a file; return what OpenCV, tifffile or NumPy find in it, channels as RGB."""
+    """Render to a file; return its pixels as read by OpenCV, tifffile or NumPy, channels as RGB."""
 
     def render(name, *options):
         assert eoren("render", field_file, "-o", name, *options) == (0, "", "")
@@ -44,7 +45,7 @@ def test_colours_as_numbers(rendered, field_file):
     np.testing.assert_array_equal(rendered("a.tif", "--bit-depth", 32), load(field_file).render())
 
 
-def test_colours_are_those_of_the_picture(rendered, tiny):
+def test_colours_approximate_the_image(rendered, tiny):
     error = np.mean((rendered("a.png") / 255 - tiny / 255.0) ** 2)
     assert error < np.var(tiny / 255.0) / 2
 
@@ -62,12 +63,18 @@ def test_colours_are_those_of_the_picture(rendered, tiny):
         (["--crop", "0.25,0.5,0.75,1", "--scale", 3], (36, 30)),
         (["--crop", "0.25,0.5,0.75,1", "--size", "5x6"], (5, 6)),
         (["--crop", "0.5,0.5,0.55,0.55", "--scale", 10], (12, 10)),  # not 10 times a rounded size
-        (["--crop", "0.5,0.5,0.51,0.51", "--scale", 100], (24, 20)),  # of less than a pixel
+        (["--crop", "0.5,0.5,0.51,0.51", "--scale", 100], (24, 20)),  # a region smaller than a pixel
         (["--crop", "0.5,0.5,0.51,0.51"], (1, 1)),
     ],
 )
 def test_size(rendered, options, size):
     assert rendered("a.png", *options).shape == (size[1], size[0], 3)
+
+
+def test_json(eoren, field_file, folder):
+    status, out, err = eoren("render", field_file, "-o", "a.png", "--scale", 2, "--json")
+    assert (status, err) == (0, "")
+    assert json.loads(out) == {"file": "a.png", "width": 48, "height": 40, "bytes": (folder / "a.png").stat().st_size}
 
 
 def test_scale_size():
@@ -81,7 +88,7 @@ def test_crop_is_a_part_of_the_whole(rendered):
     np.testing.assert_allclose(part, whole[20:, 12:36], atol=1e-5)
 
 
-def test_derivatives_are_those_of_the_colours(rendered):
+def test_derivatives_match_finite_differences(rendered):
     """Against differences of a fine rendering: h = 1/(24 s) by 1/(20 s) of the unit square."""
     crop = ["--scale", 40, "--crop", "0.25,0.25,0.5,0.5"]
     colour = rendered("c.npy", *crop).astype(np.float64)
@@ -98,7 +105,7 @@ def test_derivatives_are_those_of_the_colours(rendered):
     np.testing.assert_allclose(laplacian[inside], bend[inside], atol=0.01 * np.abs(laplacian).max())
 
 
-def test_derivatives_as_pictures(rendered, field_file):
+def test_derivatives_as_images(rendered, field_file):
     gradient = rendered("g.npy", "--show", "gradient") / [24, 20]
     (laplacian,) = load(field_file).render_rows(24, 20, show="laplacian", extent=(24.0, 20.0))
     magnitude = np.sqrt((gradient**2).sum(-1).mean(-1))
@@ -167,7 +174,7 @@ def test_wrong_options(refused, field_file, folder, monkeypatch, options, messag
     assert message in refused("render", field_file, *output, *options)
 
 
-def test_files_that_are_no_field(refused, field_file, picture, folder):
+def test_invalid_field_files(refused, field_file, picture, folder):
     (folder / "empty.eoren").touch()
     (folder / "cut.eoren").write_bytes(field_file.read_bytes()[:-10])
     for name in ("missing.eoren", "empty.eoren", "cut.eoren", "tiny.png"):
@@ -187,7 +194,7 @@ def test_interruption_leaves_nothing(eoren, field_file, folder, monkeypatch):
 
 
 def test_memory_is_bounded(field_file):
-    """Eight megapixels are 96 MB of colours; rendering them takes little more than rendering half a one."""
+    """Eight megapixels are 96 MB of colours; rendering them needs little more memory than half a megapixel."""
     program = """
 import resource, sys
 from eoren.cli import main

@@ -10,7 +10,7 @@ pytest.importorskip("fastapi", reason="pip install '.[view]'")
 
 @pytest.fixture
 def shown(monkeypatch):
-    """What a page would show; the command ends at once."""
+    """Record the content of the page; the command ends at once."""
     seen = {}
 
     def wait(message):
@@ -23,14 +23,14 @@ def shown(monkeypatch):
     return seen
 
 
-def test_a_file_and_its_picture(eoren, field_file, picture, shown):
+def test_field_and_its_image(eoren, field_file, picture, shown):
     status, out, _ = eoren("view", field_file, "--compare", picture)
     assert (status, out) == (0, "")
     assert '"original"' in shown["gallery"]
 
 
-def test_what_browsers_keep_is_of_that_picture(eoren, field_file, picture, folder, shown, monkeypatch):
-    """The same address may stand for another image the next time."""
+def test_digest_depends_on_the_image(eoren, field_file, picture, folder, shown, monkeypatch):
+    """Browsers cache by digest, and the same address may show another image the next time."""
     from PIL import Image
 
     from eoren.viewer.catalog import FieldCatalog
@@ -59,23 +59,23 @@ def test_several_files(eoren, field_file, shown):
     assert '"original"' not in shown["gallery"]
 
 
-def test_mistakes(refused, field_file, picture, folder):
+def test_wrong_arguments(refused, field_file, picture, folder):
     from PIL import Image
 
     assert "no.eoren" in refused("view", "no.eoren")
-    assert "'--port': 65536 is not in the range 0<=x<=65535" in refused("view", field_file, "--port", "65536")
-    assert "'--port': -1 is not" in refused("view", field_file, "--port", "-1")
+    assert "--port must be from 0 to 65535, got 65536" in refused("view", field_file, "--port", "65536")
+    assert "--port must be from 0 to 65535, got -1" in refused("view", field_file, "--port", "-1")
     assert "no.png" in refused("view", field_file, "--compare", "no.png")
     assert "FILE" in refused("view")
     Image.new("RGB", (5, 4)).save(folder / "other.png")
-    said = refused("view", field_file, "--compare", "other.png")
-    assert "tiny.eoren" in said
-    assert "5x4 with 3 channels" in said
-    assert "24x20" in said
+    message = refused("view", field_file, "--compare", "other.png")
+    assert "tiny.eoren" in message
+    assert "5x4 with 3 channels" in message
+    assert "24x20" in message
     assert "not.a.host.invalid" in refused("view", field_file, "--host", "not.a.host.invalid", "--no-browser")
 
 
-def test_what_is_missing_is_said_before_any_work(refused, field_file, picture, monkeypatch):
+def test_missing_packages_are_reported_before_any_work(refused, field_file, picture, monkeypatch):
     monkeypatch.setattr(page, "find_spec", lambda name: None)
     for command in (("view", field_file), ("fit", picture, "-o", "new.eoren", "--watch")):
         assert refused(*command) == "the page needs FastAPI and uvicorn; pip install 'eoren[view]'"
@@ -92,7 +92,7 @@ def test_what_is_missing_is_said_before_any_work(refused, field_file, picture, m
         ("win32", {}, True, False),
     ],
 )
-def test_a_browser_opens_where_there_is_a_screen(monkeypatch, capsys, platform, variables, wish, opened):
+def test_browser_opens_only_with_a_screen(monkeypatch, capsys, platform, variables, wish, opened):
     calls = []
     monkeypatch.setattr("webbrowser.open", calls.append)
     monkeypatch.setattr(sys, "platform", platform)
@@ -105,7 +105,7 @@ def test_a_browser_opens_where_there_is_a_screen(monkeypatch, capsys, platform, 
     assert "http://127.0.0.1:1/" in capsys.readouterr().err
 
 
-def test_it_listens_on_this_machine_alone_unless_told():
+def test_default_host_is_loopback():
     from inspect import signature
 
     assert signature(view).parameters["host"].default == "127.0.0.1"

@@ -23,16 +23,14 @@ def compare(
         Option("--output", "-o", metavar="PATH", help="Report (.html) or numbers (.json). May be repeated."),
     ] = None,
     epochs: Annotated[
-        float | None, Option(metavar="N", help="Epochs of the first round; by default those of the scale.")
+        float | None, Option(metavar="N", help="Epochs of the first round; by default the scale's.")
     ] = None,
     seconds: Annotated[
-        float | None,
-        Option(metavar="S", help="Seconds per method in the second round; by default EoREN's time."),
+        float | None, Option(metavar="S", help="Seconds of the second round; by default EoREN's.")
     ] = None,
     size: Annotated[int, Option(metavar="N", help="Longer side, in pixels, that the image is reduced to.")] = 256,
     scale: Annotated[
-        Literal["small", "paper"],
-        Option(help="Networks of the paper's methods: small (minutes) or paper (hours)."),
+        Literal["small", "paper"], Option(help="Size of the networks: small (minutes) or paper (hours).")
     ] = "small",
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
@@ -68,14 +66,10 @@ def compare(
                 source, epochs=epochs, seconds=seconds, scale=scale, side=size, seed=seed, watch=show
             )
         values = found.as_dict()
-        texts = {
-            path: report.report(found)
-            if path.suffix == ".html"
-            else json.dumps(values, allow_nan=False, indent=1) + "\n"
-            for path in outputs
-        }
         with ExitStack() as stack:  # all files are complete before the first replaces an old one
-            for path, text in texts.items():
+            for path in outputs:
+                numbers = json.dumps(values, allow_nan=False, indent=1) + "\n"
+                text = report.report(found) if path.suffix == ".html" else numbers
                 stack.enter_context(atomic_path(path)).write_text(text, encoding="utf-8")
     console.print_result(values, _rows(found, outputs), as_json=as_json, quiet=quiet)
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,13 +18,9 @@ if TYPE_CHECKING:
 
 _OPERAND_HELP = "An image or an .eoren file, or sample:astronaut."
 Operand = Annotated[str, Argument(metavar="IMAGE", help=_OPERAND_HELP)]
-Mask = Annotated[str, Option(metavar="PATH", help="White selects a pixel, black does not; gray selects it partly.")]
-Output = Annotated[
-    Path, Option("--output", "-o", metavar="PATH", help="An .eoren file, or an image, which needs no fit.")
-]
-Solver = Annotated[
-    Literal["exact", "network"], Option(help="exact, or the paper's way: gradients and channel tuning alone.")
-]
+Mask = Annotated[str, Option(metavar="PATH", help="White selects, black does not, gray selects partly.")]
+Output = Annotated[Path, Option("--output", "-o", metavar="PATH", help="An .eoren file, or an image.")]
+Solver = Annotated[Literal["exact", "network"], Option(help="exact, or the paper's network: gradients alone.")]
 
 
 @options.with_fit_options
@@ -32,12 +29,9 @@ def mix(
     second: Annotated[str, Argument(metavar="B", help=_OPERAND_HELP)],
     output: Output,
     weight: Annotated[float, Option(metavar="W", help="Weight of the first image's gradient, 0 to 1.")] = 0.5,
-    keep_edges: Annotated[
-        bool, Option("--keep-edges", help="Take the stronger of the two gradients everywhere instead.")
-    ] = False,
+    keep_edges: Annotated[bool, Option("--keep-edges", help="Take the stronger gradient everywhere.")] = False,
     fit: Annotated[
-        Literal["crop", "pad", "resize"],
-        Option(help="If the sizes differ: crop both, pad both, or resize the second."),
+        Literal["crop", "pad", "resize"], Option(help="Different sizes: crop or pad both, or resize B.")
     ] = "crop",
     solver: Solver = "exact",
     *,
@@ -59,16 +53,11 @@ def clone(
     target: Annotated[str, Argument(metavar="TARGET", help=_OPERAND_HELP)],
     mask: Mask,
     output: Output,
-    offset: Annotated[
-        str, Option(metavar="X,Y", help="Position of the source's first pixel in the target, in pixels.")
-    ] = "0,0",
+    offset: Annotated[str, Option(metavar="X,Y", help="Position of the source in the target, in pixels.")] = "0,0",
     mode: Annotated[
-        Literal["import", "mixed", "average"],
-        Option(help="Gradients: the source's (import), the stronger (mixed), or the average."),
+        Literal["import", "mixed", "average"], Option(help="Gradients: the source's, the stronger, or the average.")
     ] = "import",
-    keep_color: Annotated[
-        float, Option(metavar="W", help="How strongly to keep the source's own colours; 0.01 is moderate.")
-    ] = 0.0,
+    keep_color: Annotated[float, Option(metavar="W", help="Weight of the source's own colours, such as 0.01.")] = 0.0,
     solver: Solver = "exact",
     *,
     fit_options: options.FitOptions,
@@ -96,8 +85,7 @@ def fill(
     mask: Mask,
     output: Output,
     method: Annotated[
-        Literal["membrane", "biharmonic"],
-        Option(help="membrane, or biharmonic, which also continues the slopes into the hole."),
+        Literal["membrane", "biharmonic"], Option(help="biharmonic also continues slopes.")
     ] = "membrane",
     solver: Solver = "exact",
     *,
@@ -144,19 +132,27 @@ def _run(
     fit_options: options.FitOptions,
 ) -> int:
     """Compose; write the image, or fit and write the field. Every check comes before any work."""
+    from eoren.model.devices import choose_device
+
     for path in inputs:
         files.check_output(output, path, overwrite=True)
-    if output.suffix != fitting.SUFFIX:
+    is_image = output.suffix != fitting.SUFFIX
+    if is_image:
         files.check_output(output, inputs[0], fit_options.overwrite)
         _check_image_options(output, solver, fit_options)
-        colors = _compose(compose, fit_options).colors
-        eoren.write_image(output, colors)
-        if fit_options.as_json:
-            console.print_json(files.describe(output, width=colors.shape[1], height=colors.shape[0]))
-        return 0
-    with fitting.reserve_output(output, inputs[0], fit_options) as checkpoint:
+    with nullcontext() if is_image else fitting.reserve_output(output, inputs[0], fit_options) as checkpoint:
+        choose_device(fit_options.device)
+        composition = compose()
+        for note in [] if fit_options.quiet else composition.notes:
+            console.notice(note)
+        if checkpoint is None:
+            height, width = composition.colors.shape[:2]
+            eoren.write_image(output, composition.colors)
+            if fit_options.as_json:
+                console.print_json(files.describe(output, width=width, height=height))
+            return 0
         run = partial(
-            _compose(compose, fit_options).fit,
+            composition.fit,
             solver=solver,
             preset=fit_options.preset,
             seed=fit_options.seed,
@@ -176,14 +172,3 @@ def _check_image_options(output: Path, solver: str, fit_options: options.FitOpti
     from eoren.image.writers import check_format
 
     check_format(output, height=1, width=1, channels=1)
-
-
-def _compose(compose: "Callable[[], Composition]", fit_options: options.FitOptions) -> "Composition":
-    from eoren.model.devices import choose_device
-
-    choose_device(fit_options.device)
-    composition = compose()
-    if not fit_options.quiet:
-        for note in composition.notes:
-            console.notice(note)
-    return composition

@@ -6,10 +6,7 @@ from eoren.errors import EorenError
 
 
 def evaluate(
-    file: options.FieldFile,
-    image: options.ImageFile,
-    device: options.Device = "auto",
-    as_json: options.Json = False,
+    file: options.FieldFile, image: options.ImageFile, device: options.Device = "auto", as_json: options.Json = False
 ) -> None:
     """Measure a field against its image."""
     from eoren.model.devices import choose_device

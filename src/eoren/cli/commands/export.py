@@ -16,8 +16,7 @@ _FIELD_FORMATS, _STORE_FORMATS = ("onnx", "glsl", "html"), ("images", "fields")
 def export(
     source: Annotated[Path, Argument(metavar="SOURCE", help="An .eoren file, or a store of fit-many.")],
     output: Annotated[
-        Path,
-        Option("--output", "-o", metavar="PATH", help="File to write; a new or empty folder for a store."),
+        Path, Option("--output", "-o", metavar="PATH", help="File to write; a new or empty folder for a store.")
     ],
     to: Annotated[
         Literal["onnx", "glsl", "html", "images", "fields"] | None,

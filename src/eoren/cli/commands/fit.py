@@ -52,13 +52,7 @@ def fit(
         source = files.read_source_image(image, quiet=fit_options.quiet)
 
         run = partial(
-            eoren.fit,
-            source,
-            preset=preset,
-            seed=fit_options.seed,
-            device=device,
-            checkpoint=checkpoint,
-            **changes,
+            eoren.fit, source, preset=preset, seed=fit_options.seed, device=device, checkpoint=checkpoint, **changes
         )
         with page.live_page(image, source, no_browser) if watch else nullcontext() as live:
             return fitting.run_fit(run, output, checkpoint, fit_options, live)

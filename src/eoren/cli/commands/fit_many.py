@@ -22,8 +22,7 @@ Executor = Literal["local", "ray"]
 
 def fit_many(
     sources: Annotated[
-        list[str],
-        Argument(metavar="SOURCE...", help="Folder, pattern, zip, tar, IDX file (MNIST) or image files."),
+        list[str], Argument(metavar="SOURCE...", help="Folder, pattern, zip, tar, IDX file (MNIST) or image files.")
     ],
     output: Annotated[
         Path, Option("--output", "-o", metavar="STORE", help="Folder to write; existing results are kept.")
@@ -35,17 +34,15 @@ def fit_many(
     bits: options.Bits = None,
     seed: options.Seed = 0,
     same_start: Annotated[
-        bool, Option("--same-start", help="Start from one network for all: weights can be compared.")
+        bool, Option("--same-start", help="Start all from one network, to compare weights.")
     ] = False,
     setting: options.Set = None,
-    shard: Annotated[
-        int | None, Option(metavar="N", help="Images stored together; a kill loses at most the last ones.")
-    ] = None,
+    shard: Annotated[int | None, Option(metavar="N", help="Images per file; a kill loses at most one file.")] = None,
     device: options.Device = "auto",
-    executor: Annotated[Executor, Option(help="Where shards run: on this machine, or on a Ray cluster.")] = "local",
+    executor: Annotated[Executor, Option(help="Run shards on this machine or on Ray.")] = "local",
     engine: Annotated[Executor | None, Option(hidden=True)] = None,
     address: Annotated[
-        str | None, Option(metavar="HOST:PORT", help="Address of the Ray cluster; by default one is started.")
+        str | None, Option(metavar="HOST:PORT", help="Address of a Ray cluster; by default one is started.")
     ] = None,
     workers: Annotated[int | None, Option(metavar="N", help="Shards at a time; by default one per core.")] = None,
     quiet: options.Quiet = False,

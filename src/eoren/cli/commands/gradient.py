@@ -14,15 +14,13 @@ def gradient(
     output: options.Output,
     filter: Annotated[
         Literal["forward", "central", "sobel", "scharr", "prewitt", "farid", "spline"],
-        Option(help="Stencil, or spline: the derivative of the interpolating quintic spline."),
+        Option(help="A stencil, or the quintic spline through the pixels."),
     ] = "central",
     adjust: Annotated[
-        bool,
-        Option("--adjust/--no-adjust", help="Gradient with Magnitude Adjustment, or the bare filter."),
+        bool, Option("--adjust/--no-adjust", help="Gradient with Magnitude Adjustment, or bare.")
     ] = True,
     by: Annotated[
-        Literal["ramp", "magnitude"],
-        Option(help="Adjust by the response to a ramp, or by the paper's magnitude sum|F|."),
+        Literal["ramp", "magnitude"], Option(help="By the response to a ramp, or by the paper's sum|F|.")
     ] = "ramp",
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,

@@ -21,13 +21,10 @@ def render(
     scale: Annotated[float | None, Option(metavar="K", help="Factor on the image's own size.")] = None,
     size: Annotated[str | None, Option(metavar="WxH", help="Pixels of the output, such as 1024x768.")] = None,
     crop: Annotated[
-        str | None,
-        Option(metavar="X0,Y0,X1,Y1", help="Part of the unit square, such as 0.25,0.25,0.75,0.75."),
+        str | None, Option(metavar="X0,Y0,X1,Y1", help="Part of the unit square, such as 0,0,0.5,1.")
     ] = None,
     show: Annotated[Literal["color", "gradient", "laplacian"], Option(help="Colours or a derivative.")] = "color",
-    bit_depth: Annotated[
-        int, Option(metavar="BITS", help="Bits of PNG or TIFF values: 8, 16, or 32 (float TIFF).")
-    ] = 8,
+    bit_depth: Annotated[int, Option(metavar="BITS", help="Bits of PNG or TIFF: 8, 16, or 32 (float TIFF).")] = 8,
     device: options.Device = "auto",
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,

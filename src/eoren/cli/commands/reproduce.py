@@ -14,8 +14,7 @@ _Experiment = Literal["gma", "composition", "mnist", "natural", "remedies", "all
 def reproduce(
     experiment: Annotated[_Experiment, Argument(help="Experiment to run.")],
     scale: Annotated[
-        Literal["small", "paper"],
-        Option(help="small (minutes on two cores) or paper (its full protocol: days)."),
+        Literal["small", "paper"], Option(help="Protocol: small (minutes) or the paper's (days).")
     ] = "small",
     output: Annotated[
         Path, Option("--output", "-o", metavar="DIR", help="Folder to write; existing results are kept.")

@@ -13,10 +13,8 @@ from eoren.errors import EorenError
 def view(
     paths: Annotated[list[Path], Argument(metavar="FILE...", help=".eoren files.")],
     compare: Annotated[str | None, Option(metavar="IMAGE", help="The image that the fields were fitted to.")] = None,
-    host: Annotated[
-        str, Option(metavar="ADDRESS", help="Address to listen on; 0.0.0.0 admits other machines.")
-    ] = "127.0.0.1",
-    port: Annotated[int, Option(metavar="N", min=0, max=65535, help="Port to listen on; 0 selects a free one.")] = 0,
+    host: Annotated[str, Option(metavar="ADDRESS", help="0.0.0.0 admits other machines.")] = "127.0.0.1",
+    port: Annotated[int, Option(metavar="N", help="Port to listen on; 0 selects a free one.")] = 0,
     no_browser: options.NoBrowser = False,
     device: options.Device = "auto",
 ) -> None:
@@ -25,6 +23,8 @@ def view(
     Zoom far past the pixels, see edges, wipe between field and image. Any IIIF client can read them too: the page
     shows the address. Ctrl-C ends the command.
     """
+    if not 0 <= port <= 65535:
+        raise EorenError(f"--port must be from 0 to 65535, got {port}; 0 selects a free one")
     page.check_viewer()
 
     from eoren.fs.files import sha256
