@@ -1,11 +1,11 @@
-"""OpenCV's and fpie's cloning: as they are, and what exact equations give under their conventions.
+"""Cloning by OpenCV and fpie: their own results, and exact solutions under their conventions.
 
-OpenCV (``seamlessClone``) takes the source's gradients in the mask without its outermost three pixels and the
-target's elsewhere, but all colours inside the box around the mask are unknown; ``mixed`` is chosen per pixel, by
-``|d/dx - d/dy|``; decimals are cut off.
+OpenCV (``seamlessClone``) uses the source's gradients in the mask without its outermost three pixels and the target's
+elsewhere, but solves for all colours inside the bounding box of the mask; ``mixed`` is chosen per pixel, by
+``|d/dx - d/dy|``; results are truncated to integers.
 
-fpie solves the same five-point equations as we do, by Jacobi steps, and cuts decimals off. How far its steps have
-come is one question, where they would end is another: :func:`fpie_limit` solves its own matrix by a factorisation.
+fpie solves the same five-point equations as EoREN, by Jacobi iterations, and truncates to integers. To separate the
+error of its iterations from that of its equations, :func:`fpie_limit` factorises its matrix.
 """
 
 import importlib.util
@@ -26,7 +26,7 @@ _FPIE_GRADIENTS = {"import": "src", "mixed": "max", "average": "avg"}
 
 
 def opencv(scene: Scene) -> np.ndarray:
-    """OpenCV's result; it wants the middle of the mask's box, and 8 bits."""
+    """Clone with OpenCV, which takes the centre of the mask's bounding box, and 8 bits."""
     source, target, mask, offset, mode = scene
     x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
     middle = (x + width // 2 + offset[0], y + height // 2 + offset[1])
@@ -37,11 +37,11 @@ def opencv(scene: Scene) -> np.ndarray:
 
 
 def as_opencv(scene: Scene) -> np.ndarray:
-    """Our solver, given OpenCV's gradients and unknown pixels."""
+    """Run EoREN's solver on OpenCV's gradients and unknown pixels."""
     source, target, mask, offset, mode = scene
     x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
     there = np.s_[y + offset[1] : y + offset[1] + height, x + offset[0] : x + offset[0] + width]
-    # In levels, where whole numbers can be equal.
+    # In levels of 8 bits, where integers can be equal.
     under = _bytes(target)[there].astype(np.float32)
     own, of_source = (
         forward_differences(under),
@@ -53,13 +53,13 @@ def as_opencv(scene: Scene) -> np.ndarray:
         chosen = chosen & (strong > weak)
     unknown = np.zeros((height, width), bool)
     unknown[1:-1, 1:-1] = True
-    found = _bytes(target) / 255
-    found[there] = solve_mask(unknown, np.where(chosen, of_source, own) / 255, under / 255)
-    return cut_off(found)
+    colors = _bytes(target) / 255
+    colors[there] = solve_mask(unknown, np.where(chosen, of_source, own) / 255, under / 255)
+    return truncate(colors)
 
 
 def fpie(scene: Scene, iterations: int) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
-    """The CPU backends of fpie that are installed."""
+    """Iterate over the installed CPU backends of fpie."""
     try:
         from fpie.process import ALL_BACKEND  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError:
@@ -79,31 +79,31 @@ def fpie(scene: Scene, iterations: int) -> Iterator[tuple[str, Callable[[], np.n
 
 
 def fpie_limit(scene: Scene) -> np.ndarray | None:
-    """Where fpie's steps would end, decimals as they come: the matrix that it makes, factorised."""
+    """Solve fpie's equations exactly, without truncation, by factorising its matrix."""
     if importlib.util.find_spec("fpie") is None:
         return None
     processor = _fpie_processor(scene, "numpy")
     neighbors, right = processor.core.A[1:], processor.core.B[1:].astype(np.float64)
     count = len(right)
-    row, slot = np.nonzero(neighbors)  # number 0 is whatever is known; it stands on the right
+    row, slot = np.nonzero(neighbors)  # index 0 stands for all known pixels, which are on the right-hand side
     column = neighbors[row, slot] - 1
     joined = coo_matrix((np.ones(len(row)), (row, column)), shape=(count, count))
     matrix = (4 * coo_matrix((np.ones(count), (range(count), range(count)))) - joined).tocsc()
-    found = _bytes(scene[1]) / 255
-    found[processor.tgt_index] = splu(matrix, permc_spec="MMD_AT_PLUS_A").solve(right) / 255
-    clamped: np.ndarray = found.clip(0, 1)
+    solution = _bytes(scene[1]) / 255
+    solution[processor.tgt_index] = splu(matrix, permc_spec="MMD_AT_PLUS_A").solve(right) / 255
+    clamped: np.ndarray = solution.clip(0, 1)
     return clamped
 
 
-def cut_off(colors: np.ndarray) -> np.ndarray:
-    """To 8 bits without rounding, as both do."""
-    # What is whole in exact arithmetic may come a millionth short.
+def truncate(colors: np.ndarray) -> np.ndarray:
+    """Truncate to 8 bits, as both libraries do."""
+    # An integer in exact arithmetic may be a millionth too small.
     whole: np.ndarray = np.floor(255 * colors.clip(0, 1) + 1e-3) / 255
     return whole
 
 
 def _fpie_processor(scene: Scene, backend: str) -> Any:
-    """Ready to run. Masks have the source's size, offsets are (row, column)."""
+    """Prepare a processor of fpie; masks have the size of the source, offsets are (row, column)."""
     from fpie.process import EquProcessor
 
     source, target, mask, offset, mode = scene

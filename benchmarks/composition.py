@@ -1,4 +1,4 @@
-"""Composition: fields against the exact colours, the solver against OpenCV and fpie, time and memory.
+"""Composition: fields against exact colours, the solver against OpenCV and fpie, time and memory.
 
     EOREN_DATA=... python -m benchmarks.composition            # everything, ten minutes
     EOREN_DATA=... python -m benchmarks.composition --resume   # the parts that have no table yet
@@ -7,7 +7,7 @@
 
 Parts: ``fields``, every mode of both cloning sets, fitted and measured against SciPy's factorisation of the
 five-point equations; ``solver``, mean differences from OpenCV and fpie in levels of 8 bits, and seconds; ``scale``,
-seconds per megapixel; ``memory``, 12 megapixels cloned. fpie (``pip install fpie``) is left out where it is not
+seconds per megapixel; ``memory``, 12 megapixels cloned. fpie (``pip install fpie``) is skipped if it is not
 installed.
 """
 
@@ -24,7 +24,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import splu
 
 import eoren
-from benchmarks.cloning_peers import as_opencv, cut_off, fpie, fpie_limit, opencv
+from benchmarks.cloning_peers import as_opencv, fpie, fpie_limit, opencv, truncate
 from benchmarks.record import RESULTS, data, run_eoren, write_table
 from eoren.composition.operands import mask_weights, open_operand
 from eoren.composition.operations import Composition, Mode, clone
@@ -36,7 +36,7 @@ MODES: tuple[Mode, ...] = ("import", "mixed", "average")
 
 
 def scene(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Source, target and mask; the JPEG mask as black and white, because OpenCV and fpie know no other."""
+    """Load source, target and mask; the JPEG mask in black and white, the only kind that OpenCV and fpie accept."""
     folder = data() / "cloning" / name
     names = ("fg.jpg", "bg.jpg", "mask.jpg") if name == "jet" else ("source.png", "target.png", "mask.png")
     source, target, mask = (eoren.read_image(folder / each) for each in names)
@@ -45,7 +45,7 @@ def scene(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def exact(composition: Composition, target: np.ndarray) -> np.ndarray:
-    """The five-point equations of a guidance field, factorised by SciPy."""
+    """Solve the five-point equations of a guidance field, by SciPy's factorisation."""
     unknown, guidance = ~composition.known, composition.guide()
     number = np.full(unknown.shape, -1)
     number[unknown] = np.arange(np.count_nonzero(unknown))
@@ -77,7 +77,7 @@ def exact(composition: Composition, target: np.ndarray) -> np.ndarray:
 
 
 def fields(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Rendered fields against the exact colours."""
+    """Compare rendered fields with the exact colours."""
     budget = {"steps": options.steps} if options.steps else {"seconds": options.seconds}
     rows: list[dict[str, Any]] = []
     for name, offset in OFFSETS.items():
@@ -102,7 +102,7 @@ def fields(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def solver(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Our colours beside OpenCV's and fpie's, in the mask: as they are, and with conventions alike."""
+    """Compare the colours with those of OpenCV and fpie in the mask, as they are and under the same conventions."""
     rows: list[dict[str, Any]] = []
     for name, offset in OFFSETS.items():
         source, target, mask = scene(name)
@@ -110,15 +110,15 @@ def solver(options: argparse.Namespace) -> list[dict[str, Any]]:
             place = (source, target, mask, offset, mode)
             composition = clone(source, target, mask, offset=offset, mode=mode)
             unknown, limit = ~composition.known, fpie_limit(place)
-            # By whom, their colours, their seconds, and ours under their conventions.
-            found = [("eoren", *timed(partial(ours, *place)), composition.colors)]
+            # Library, its colours, its seconds, and EoREN's colours under its conventions.
+            results = [("eoren", *timed(partial(ours, *place)), composition.colors)]
             if mode != "average":
-                found.append(("opencv", *timed(partial(opencv, place)), as_opencv(place)))
+                results.append(("opencv", *timed(partial(opencv, place)), as_opencv(place)))
             for label, run in fpie(place, options.iterations):
-                run()  # what is compiled is compiled now
-                found.append((label, *timed(run, 1), cut_off(composition.colors)))
+                run()  # compiles
+                results.append((label, *timed(run, 1), truncate(composition.colors)))
             if limit is not None:
-                found.append(("fpie, were it to end", limit, np.nan, composition.colors))
+                results.append(("fpie, converged", limit, np.nan, composition.colors))
             rows += [
                 {
                     "set": name,
@@ -129,18 +129,18 @@ def solver(options: argparse.Namespace) -> list[dict[str, Any]]:
                     "levels_apart_conventions_alike": float(np.abs(colors - alike)[unknown].mean() * 255),
                     "seconds": seconds,
                 }
-                for by, colors, seconds, alike in found
+                for by, colors, seconds, alike in results
             ]
     return rows
 
 
 def ours(source: np.ndarray, target: np.ndarray, mask: np.ndarray, offset: tuple[int, int], mode: Mode) -> np.ndarray:
-    """Our exact colours, without any field."""
+    """Compute the exact colours, without fitting a field."""
     return clone(source, target, mask, offset=offset, mode=mode).colors
 
 
 def scale(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Seconds a megapixel of the two solvers, friendly sizes and prime ones, three channels."""
+    """Measure the seconds per megapixel of both solvers, at powers of two and at primes, three channels."""
     rows: list[dict[str, Any]] = []
     for height, width in ((1024, 1024), (1009, 1013), (2048, 2048)):
         image = np.random.default_rng(0).random((height, width, 3), np.float32)
@@ -168,7 +168,7 @@ def scale(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def memory(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """A clone of 4000 x 3000 pixels, in a process of its own."""
+    """Clone 4000 x 3000 pixels in a separate process."""
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -186,7 +186,7 @@ def memory(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def timed(job: Callable[[], np.ndarray], runs: int = 3) -> tuple[np.ndarray, float]:
-    """What it gives, and the seconds of the fastest run."""
+    """Return the result of a call, and the seconds of the fastest run."""
     best = np.inf
     for _ in range(runs):
         start = perf_counter()
@@ -203,11 +203,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
     parser.add_argument("--preset", default="balanced")
-    parser.add_argument("--seconds", type=float, default=50.0, help="of a fit")
-    parser.add_argument("--steps", type=int, help="of a fit, instead")
-    parser.add_argument("--iterations", type=int, default=5000, help="of fpie, its own default")
-    parser.add_argument("--name", default="composition", help="of the result files")
-    parser.add_argument("--resume", action="store_true", help="leave out parts that have a table")
+    parser.add_argument("--seconds", type=float, default=50.0, help="seconds of a fit")
+    parser.add_argument("--steps", type=int, help="steps of a fit, instead of seconds")
+    parser.add_argument("--iterations", type=int, default=5000, help="iterations of fpie, its own default")
+    parser.add_argument("--name", default="composition", help="name of the result files")
+    parser.add_argument("--resume", action="store_true", help="skip parts that have a table")
     chosen = parser.parse_args()
     for part in chosen.parts:
         table = f"{chosen.name}_{part}"

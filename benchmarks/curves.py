@@ -1,8 +1,8 @@
-"""What time and size bring: two Kodak images, colour and gradient PSNR over seconds and parameters.
+"""Colour and gradient PSNR of two Kodak images over seconds and parameters.
 
     EOREN_DATA=... python -m benchmarks.curves --set batch=512
 
-What is left over goes to ``eoren fit``. Each fit is measured from the file that it wrote, in a process of its own.
+Other options go to ``eoren fit``. Each fit runs in a separate process and is measured from its output file.
 """
 
 import sys
@@ -16,23 +16,23 @@ from benchmarks.record import data, write_table
 PICTURES = (5, 20)
 SIZES = (150_000, 300_000, 560_000)
 SECONDS = (10, 30, 60)
-# The preset ``best`` has more time, and GaussianImage had.
+# More time, for comparison with the preset ``best`` and with GaussianImage.
 MORE = ((560_000, 107),)
 
 
 def main() -> None:
-    """Fit them all and write results/curves.tsv."""
+    """Fit all combinations and write results/curves.tsv."""
     options = sys.argv[1:]
     rows: list[dict[str, Any]] = []
     for size, seconds in (*product(SIZES, SECONDS), *MORE):
         given = ["--parameters", str(size), "--seconds", str(seconds), *options]
-        found = [fit(data() / "kodak" / f"kodim{number:02}.png", given) for number in PICTURES]
+        results = [fit(data() / "kodak" / f"kodim{number:02}.png", given) for number in PICTURES]
         rows.append(
             {
                 "parameters": size,
                 "seconds": seconds,
-                **{name: mean(row[name] for row in found) for name in ("psnr", "gradient_psnr", "ssim", "steps")},
-                **{f"{row['picture']} {name}": row[name] for row in found for name in ("psnr", "gradient_psnr")},
+                **{name: mean(row[name] for row in results) for name in ("psnr", "gradient_psnr", "ssim", "steps")},
+                **{f"{row['picture']} {name}": row[name] for row in results for name in ("psnr", "gradient_psnr")},
             }
         )
         print(*rows[-1].values(), sep="\t", file=sys.stderr)

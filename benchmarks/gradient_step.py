@@ -1,17 +1,17 @@
-"""One full-batch gradient step of the paper's network, three ways, in one run.
+"""One full-batch gradient step of the paper's network, computed in three ways in one run.
 
-65,536 pixels, five sine layers of 256, RGB. *Double back-propagation* is what SIREN code does: ``autograd.grad`` of
-each output channel by the coordinates, with a graph, and then the loss by the parameters. Ours carries the Jacobian
-forward. The three take turns, so that the machine's moods hit all of them.
+65,536 pixels, five sine layers of 256, RGB. *Double back-propagation* is the usual implementation: ``autograd.grad``
+of each output channel with respect to the coordinates, with a graph, and then of the loss with respect to the
+parameters. EoREN propagates the Jacobian forward. The three take turns, so that fluctuations of the machine affect
+all of them.
 """
 
 from collections.abc import Callable
 from statistics import median
-from time import perf_counter
 
 import torch
 
-from benchmarks.record import sgemm_peak, write_table
+from benchmarks.record import sgemm_peak, timed, write_table
 from eoren.model.siren import Siren, training_flops
 from eoren.training.presets import make_settings
 from eoren.training.trainer import Trainer
@@ -21,16 +21,18 @@ REPEATS = 5
 
 
 def double_backpropagation(siren: Siren, target: torch.Tensor, chunk: int) -> list[torch.Tensor]:
-    """Gradient of the mean squared gradient error by the parameters, differentiating twice."""
+    """Differentiate the mean squared gradient error with respect to the parameters, by differentiating twice."""
     leaves = [p.detach().requires_grad_() for p in siren.tensors()]
-    own = siren.with_tensors(leaves)
+    network = siren.with_tensors(leaves)
     axis = (torch.arange(SIDE) + 0.5) / (SIDE / 2) - 1
     points = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).reshape(1, -1, 2)
     total = [torch.zeros_like(p) for p in leaves]
     for part, goal in zip(points.split(chunk, 1), target.split(chunk), strict=True):
         local = part.clone().requires_grad_()
-        said = own(local)[0, 0]
-        slopes = [torch.autograd.grad(said[:, c].sum(), local, create_graph=True)[0][0] for c in range(said.shape[1])]
+        output = network(local)[0, 0]
+        slopes = [
+            torch.autograd.grad(output[:, c].sum(), local, create_graph=True)[0][0] for c in range(output.shape[1])
+        ]
         error = torch.stack(slopes, 1) / (SIDE / 2) - goal
         loss = error.square().sum() / (target.shape[0] * target.shape[1])
         for summed, gradient in zip(total, torch.autograd.grad(loss, leaves, allow_unused=True), strict=True):
@@ -39,17 +41,10 @@ def double_backpropagation(siren: Siren, target: torch.Tensor, chunk: int) -> li
     return total
 
 
-def timed(work: Callable[[], object]) -> float:
-    """Seconds that it takes."""
-    start = perf_counter()
-    work()
-    return perf_counter() - start
-
-
 def main() -> None:
     """Measure and write results/gradient_step.tsv."""
     image = torch.rand(SIDE, SIDE, 3, generator=torch.Generator().manual_seed(0)).numpy()
-    trainer = Trainer.of_picture(image, make_settings("paper"), seed=0, device=torch.device("cpu"))
+    trainer = Trainer.of_image(image, make_settings("paper"), seed=0, device=torch.device("cpu"))
     siren = Siren.init(1, width=256, depth=5, channels=3, generator=torch.Generator().manual_seed(0))
     target = trainer.gradient_target
     assert target is not None
@@ -64,7 +59,7 @@ def main() -> None:
     for _ in range(REPEATS):
         for name, work in ways.items():
             seconds[name].append(timed(work))
-    own = median(seconds["ours"])
+    ours = median(seconds["ours"])
     peak = sgemm_peak() * 1e9
     rows = [
         {
@@ -76,7 +71,7 @@ def main() -> None:
         }
         for name, times in seconds.items()
     ]
-    share = training_flops(siren, 3) * SIDE**2 / own / peak
+    share = training_flops(siren, 3) * SIDE**2 / ours / peak
     write_table("gradient_step", rows, [f"our matrix products alone reach {share:.0%} of the sgemm peak"])
 
 

@@ -1,10 +1,10 @@
-"""The Kodak suite: every image fitted by the command line, measured from the file that it wrote.
+"""The Kodak suite: every image is fitted by the command line and measured from the output file.
 
     python -m benchmarks.kodak --objective sobolev --seconds 60 --parameters 300000
     python -m benchmarks.kodak --pictures 4 --preset single        # one network
 
-One image after the other, each in a process of its own, so that peak memory is the image's. ``sgemm_share`` is
-what the matrix products of its training steps reach of a large product's speed, timed right after.
+Every image is fitted in a separate process, so that peak memory belongs to the image. ``sgemm_share`` is the speed of
+the matrix products in its training steps, as a share of the speed of a large product measured right after.
 """
 
 import argparse
@@ -25,30 +25,30 @@ from eoren.training.settings import Settings
 from eoren.training.trainer import Trainer
 
 COLUMNS = ("psnr", "psnr_8bit", "gradient_psnr", "ssim", "parameters", "bits_per_pixel")
-# Fewer than after which easy tiles may rest.
+# Fewer steps than before the tile scheduler may skip easy tiles.
 TIMED = 12
 
 
-def fit(picture: Path, options: list[str]) -> dict[str, Any]:
-    """Fit one image in a new process; the row of the table."""
+def fit(path: Path, options: list[str]) -> dict[str, Any]:
+    """Fit one image in a new process, and return a row of the table."""
     with tempfile.TemporaryDirectory() as folder:
         output = str(Path(folder) / "field.eoren")
-        printed, peak = run_eoren("fit", str(picture), "-o", output, "--json", "--quiet", *options)
-        measured, _ = run_eoren("evaluate", output, str(picture), "--json")
-    said, values = json.loads(printed), json.loads(measured)
+        printed, peak = run_eoren("fit", str(path), "-o", output, "--json", "--quiet", *options)
+        measured, _ = run_eoren("evaluate", output, str(path), "--json")
+    fitted, values = json.loads(printed), json.loads(measured)
     return {
-        "picture": picture.stem,
+        "picture": path.stem,
         **{name: values[name] for name in COLUMNS},
-        "steps": said["steps"],
-        "seconds": said["seconds"],
+        "steps": fitted["steps"],
+        "seconds": fitted["seconds"],
         "peak_memory_mib": peak,
-        "sgemm_share": share_of_peak(picture, Settings(**said["settings"])),
+        "sgemm_share": share_of_peak(path, Settings(**fitted["settings"])),
     }
 
 
-def share_of_peak(picture: Path, settings: Settings) -> float:
-    """What the matrix products of the training step reach of a large product's speed, here and now."""
-    trainer = Trainer.of_picture(eoren.read_image(picture), settings, seed=0, device=torch.device("cpu"))
+def share_of_peak(path: Path, settings: Settings) -> float:
+    """Measure the speed of the matrix products of a training step, as a share of that of a large product."""
+    trainer = Trainer.of_image(eoren.read_image(path), settings, seed=0, device=torch.device("cpu"))
     for _ in range(3):
         trainer.step(1.0)
     start = perf_counter()
@@ -65,7 +65,7 @@ def main() -> None:
     """Run the suite and write results/kodak_*.tsv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, nargs="*", default=list(range(1, 25)))
-    parser.add_argument("--name", help="of the result file")
+    parser.add_argument("--name", help="name of the result file")
     chosen, options = parser.parse_known_args()
     rows = []
     for number in chosen.pictures:

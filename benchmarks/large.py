@@ -1,8 +1,8 @@
-"""Large images: cost per megapixel, peak memory, and a 24-megapixel image that is killed and goes on.
+"""Large images: cost per megapixel, peak memory, and a fit of 24 megapixels that is killed and resumed.
 
     EOREN_DATA=... python -m benchmarks.large
 
-Every image is cut from, or mirrored together out of, one photograph, so that they differ in size alone.
+Every image is cropped from, or extended by reflection from, one photograph, so that they differ only in size.
 """
 
 import json
@@ -27,52 +27,54 @@ LARGEST_STEPS = 30
 KILLED_AFTER = 75.0  # seconds: long enough for checkpoints that hold finished groups
 
 
-def picture(size: tuple[int, int]) -> np.ndarray:
-    """So much of the photograph from its middle, mirrored at its borders where it is too small."""
+def crop_photograph(size: tuple[int, int]) -> np.ndarray:
+    """Crop the middle of the photograph to a size, reflected at its borders where it is too small."""
     image = eoren.read_image(data() / PHOTOGRAPH)
-    for axis, want in ((1, size[0]), (0, size[1])):
-        have = image.shape[axis]
-        image = image.take(np.arange(want) + (have - want) // 2 if want <= have else _mirrored(want, have), axis)
+    for axis, side in ((1, size[0]), (0, size[1])):
+        length = image.shape[axis]
+        image = image.take(
+            np.arange(side) + (length - side) // 2 if side <= length else _reflected(side, length), axis
+        )
     return np.asarray(image)
 
 
-def _mirrored(want: int, have: int) -> np.ndarray:
-    at = np.arange(want) % (2 * have)
-    mirrored: np.ndarray = np.minimum(at, 2 * have - 1 - at)
-    return mirrored
+def _reflected(side: int, length: int) -> np.ndarray:
+    at = np.arange(side) % (2 * length)
+    indices: np.ndarray = np.minimum(at, 2 * length - 1 - at)
+    return indices
 
 
 def fitted(path: Path, output: Path, *options: str) -> dict[str, Any]:
-    """What ``eoren fit`` says, with its peak memory."""
-    said, peak = run_eoren("fit", str(path), "-o", str(output), "--json", "-q", *options)
-    return {**json.loads(said), "peak_memory_mib": peak}
+    """Run ``eoren fit``, and return its JSON output and its peak memory."""
+    result, peak = run_eoren("fit", str(path), "-o", str(output), "--json", "-q", *options)
+    return {**json.loads(result), "peak_memory_mib": peak}
 
 
-def row(name: str, size: tuple[int, int], said: dict[str, Any]) -> dict[str, Any]:
-    """A line of the table."""
+def row(name: str, size: tuple[int, int], result: dict[str, Any]) -> dict[str, Any]:
+    """Format a row of the table."""
     megapixels = size[0] * size[1] / 1e6
     return {
         "what": name,
         "megapixels": megapixels,
-        "parameters": said["parameters"],
-        "steps": said["steps"],
-        "seconds": said["seconds"],
-        "seconds_per_megapixel": said["seconds"] / megapixels,
-        "psnr": said["psnr"],
-        "gradient_psnr": said["gradient_psnr"],
-        "peak_memory_mib": said["peak_memory_mib"],
+        "parameters": result["parameters"],
+        "steps": result["steps"],
+        "seconds": result["seconds"],
+        "seconds_per_megapixel": result["seconds"] / megapixels,
+        "psnr": result["psnr"],
+        "gradient_psnr": result["gradient_psnr"],
+        "peak_memory_mib": result["peak_memory_mib"],
     }
 
 
 def kill(path: Path, output: Path, *options: str) -> float:
-    """Start a fit, end it with SIGKILL; the seconds that its checkpoint kept."""
+    """Start a fit, kill it, and return the seconds that it ran."""
     command = [sys.executable, "-m", "eoren", "fit", str(path), "-o", str(output), "-q", *options]
     started = monotonic()
     running = subprocess.Popen(command)
     sleep(KILLED_AFTER)
     running.send_signal(signal.SIGKILL)
     running.wait()
-    assert not output.exists(), "it was to be killed amid its work"
+    assert not output.exists(), "the fit ended before it was killed"
     assert Path(f"{output}.resume").exists()
     return monotonic() - started
 
@@ -84,15 +86,15 @@ def main() -> None:
         folder = Path(name)
         path, output = folder / "picture.png", folder / "field.eoren"
         for size in SIZES:
-            eoren.write_image(path, picture(size))
-            said = fitted(path, output, "--steps", str(STEPS), "--overwrite")
-            rows.append(row("fit", size, said))
+            eoren.write_image(path, crop_photograph(size))
+            result = fitted(path, output, "--steps", str(STEPS), "--overwrite")
+            rows.append(row("fit", size, result))
             print(*rows[-1].values(), sep="\t", file=sys.stderr)
-        eoren.write_image(path, picture(LARGEST))
+        eoren.write_image(path, crop_photograph(LARGEST))
         largest = folder / "largest.eoren"
         lost = kill(path, largest, "--steps", str(LARGEST_STEPS))
-        said = fitted(path, largest, "--steps", str(LARGEST_STEPS), "--resume")
-        rows.append(row(f"fit, killed after {lost:.0f} s, then --resume", LARGEST, said))
+        result = fitted(path, largest, "--steps", str(LARGEST_STEPS), "--resume")
+        rows.append(row(f"fit, killed after {lost:.0f} s, then --resume", LARGEST, result))
         print(*rows[-1].values(), sep="\t", file=sys.stderr)
         for target, options in (("a.png", ()), ("b.tif", ("--scale", "2"))):
             peak = run_eoren("render", str(largest), "-o", str(folder / target), *options)[1]

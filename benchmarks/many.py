@@ -1,19 +1,19 @@
-"""Many small images: how many a second, beside a vmapped SIREN in JAX and a loop of siren-pytorch.
+"""Many small images: images per second of EoREN, of a vmapped SIREN in JAX and of a loop of siren-pytorch.
 
     python -m venv peers && peers/bin/pip install jax optax            # not dependencies of this project
     pip install siren-pytorch==0.1.7
     EOREN_DATA=... python -m benchmarks.many --jax peers/bin/python
 
-MNIST. Every part writes ``results/many-PART.tsv``, and is passed over if that is there (``--again`` measures anew):
+MNIST. Every part writes ``results/many-PART.tsv``, and is skipped if the file exists (``--again`` measures again):
 
-- ``ours``: the 10,000 digits of the test set. It is the command line, from the file of digits to the store, its start
-  and its metrics included.
-- ``jax``, ``siren-pytorch``: some of them. The peers have the same network (three sine layers of 16), as many steps,
-  and colours alone; with all pixels in every step, as their users have them, and with as many as ours has. Adam with
-  a cosine, at some rates. Their times begin when all is compiled, and they read and write no file.
+- ``ours``: the 10,000 digits of the test set, by the command line, from the file of digits to the store, start-up and
+  metrics included.
+- ``jax``, ``siren-pytorch``: a part of them. The peers have the same network (three sine layers of 16), as many
+  steps, and colours alone; with all pixels in every step, as is usual, and with as many as EoREN uses. Adam with a
+  cosine schedule, at several learning rates. Their times exclude compilation and files.
 - ``everything``: all 70,000 digits by one command.
-- ``ray``: the local engine and Ray with one and two workers, on 30,000 digits. ``digits_per_second`` is the whole
-  command's; ``steady``, from the end of the second shard to that of the last one.
+- ``ray``: the local executor and Ray with one and two workers, on 30,000 digits. ``digits_per_second`` is that of the
+  whole command; ``steady``, from the end of the second shard to the end of the last one.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from eoren.training.presets import PRESETS
 SETTINGS = PRESETS["small"]
 STEPS, WIDTH, OMEGA_FIRST, OMEGA = SETTINGS.steps or 0, SETTINGS.width, 30.0, SETTINGS.omega_hidden
 PIXELS = 28 * 28
-# Every step sees a third of them.
+# Every step uses a third of the pixels.
 POINTS = PIXELS // 3
 RATES = (3e-3, 1e-2)
 Row = dict[str, Any]
@@ -107,7 +107,7 @@ print(json.dumps({"seconds": time.perf_counter() - began, "psnr": float(np.conca
 
 
 def ours(sets: tuple[Set, ...], count: int, *options: str) -> Row:
-    """The command line, from the files of digits to the store."""
+    """Run the command line, from the files of digits to the store."""
     with tempfile.TemporaryDirectory() as folder:
         files = [_file(Path(folder), name, count) for name in sets]
         store = Path(folder, "store")
@@ -125,7 +125,7 @@ def ours(sets: tuple[Set, ...], count: int, *options: str) -> Row:
 
 
 def _file(folder: Path, name: Set, count: int) -> str:
-    """The first digits of a set in a file of its format."""
+    """Write the first digits of a set to an IDX file."""
     images = np.rint(mnist(name).images[:count, ..., 0] * 255).astype(np.uint8)
     path = folder / f"{name}-images-idx3-ubyte"
     path.write_bytes(bytes([0, 0, 8, 3]) + np.array(images.shape, ">u4").tobytes() + images.tobytes())
@@ -133,7 +133,7 @@ def _file(folder: Path, name: Set, count: int) -> str:
 
 
 def _steady(store: Path) -> float | str:
-    """Digits a second between the end of the second shard, when all is under way, and that of the last one."""
+    """Compute the digits per second between the end of the second shard and the end of the last one."""
     ends = sorted((path.stat().st_mtime, path) for path in (store / "index").iterdir())
     if len(ends) < 6:
         return "-"
@@ -144,12 +144,12 @@ def _steady(store: Path) -> float | str:
 
 
 def jax(python: str, count: int, points: int, rate: float) -> Row:
-    """A vmapped SIREN, in batches of 250."""
+    """Run a vmapped SIREN in JAX, in batches of 250."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "digits.npy")
         np.save(path, mnist("test").images[:count, ..., 0])
-        given = [str(x) for x in (path, STEPS, points, rate, WIDTH, OMEGA_FIRST, OMEGA, min(count, 250))]
-        done = subprocess.run([python, "-c", JAX, *given], stdout=subprocess.PIPE, text=True, check=True)
+        arguments = [str(x) for x in (path, STEPS, points, rate, WIDTH, OMEGA_FIRST, OMEGA, min(count, 250))]
+        done = subprocess.run([python, "-c", JAX, *arguments], stdout=subprocess.PIPE, text=True, check=True)
     found = json.loads(done.stdout)
     return _row(
         f"{found['version']}, vmap, {points} pixels a step, Adam {rate:g}", count, found["seconds"], found["psnr"]
@@ -157,7 +157,7 @@ def jax(python: str, count: int, points: int, rate: float) -> Row:
 
 
 def siren_pytorch(count: int, points: int, rate: float) -> Row:
-    """Its README in a loop; or its network alone, where a step does not see all pixels."""
+    """Run siren-pytorch in a loop as in its README; only its network, if a step does not use all pixels."""
     package: Any = import_module("siren_pytorch")
     images = torch.from_numpy(mnist("test").images[:count, ..., 0])[:, None, None]
     torch.manual_seed(0)
@@ -174,8 +174,8 @@ def siren_pytorch(count: int, points: int, rate: float) -> Row:
             if points == PIXELS:
                 loss = wrapper(image)
             else:
-                some = torch.randint(PIXELS, (points,))
-                loss = torch.nn.functional.mse_loss(net(wrapper.grid[some]), colors[some])
+                pixels = torch.randint(PIXELS, (points,))
+                loss = torch.nn.functional.mse_loss(net(wrapper.grid[pixels]), colors[pixels])
             loss.backward()
             optimizer.step()
             schedule.step()
@@ -196,13 +196,13 @@ def _row(what: str, count: int, seconds: float, psnr: float) -> Row:
 
 
 def measure(part: str, rows: Callable[[], list[Row]], *, again: bool) -> None:
-    """Write a part's table, unless it is there."""
+    """Measure a part and write its table, unless it exists."""
     if again or not (RESULTS / f"many-{part}.tsv").exists():
         write_table(f"many-{part}", rows())
 
 
 def rates(part: str) -> list[tuple[str, float]]:
-    """Digits a second of every row of a part that was measured."""
+    """Read the digits per second of every row of a part that was measured."""
     path = RESULTS / f"many-{part}.tsv"
     if not path.exists():
         return []
@@ -212,29 +212,29 @@ def rates(part: str) -> list[tuple[str, float]]:
 
 
 def main() -> None:
-    """Measure what is missing, then say how many times faster ours is."""
+    """Measure the missing parts, then print how many times faster EoREN is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jax", default="python", metavar="PYTHON", help="one that has jax and optax")
+    parser.add_argument("--jax", default="python", metavar="PYTHON", help="interpreter with jax and optax")
     parser.add_argument("--parts", nargs="+", default=["ours", "jax", "siren-pytorch", "ray", "everything"])
-    parser.add_argument("--digits", type=int, default=10_000, help="of ours; three times as many of ray")
+    parser.add_argument("--digits", type=int, default=10_000, help="digits of ours; three times as many of ray")
     parser.add_argument("--some", type=int, default=500, help="digits for JAX, a tenth of them for siren-pytorch")
-    parser.add_argument("--again", action="store_true", help="measure also what has a table")
-    given = parser.parse_args()
+    parser.add_argument("--again", action="store_true", help="measure parts again that have a table")
+    args = parser.parse_args()
     data()
     pairs = [(points, rate) for points in (PIXELS, POINTS) for rate in RATES]
     parts: dict[str, Callable[[], list[Row]]] = {
-        "ours": lambda: [ours(("test",), given.digits)],
-        "jax": lambda: [jax(given.jax, given.some, *pair) for pair in pairs],
-        "siren-pytorch": lambda: [siren_pytorch(max(1, given.some // 10), *pair) for pair in pairs],
+        "ours": lambda: [ours(("test",), args.digits)],
+        "jax": lambda: [jax(args.jax, args.some, *pair) for pair in pairs],
+        "siren-pytorch": lambda: [siren_pytorch(max(1, args.some // 10), *pair) for pair in pairs],
         "ray": lambda: [
-            ours(("train",), 3 * given.digits, "--engine", engine, "--workers", workers)
+            ours(("train",), 3 * args.digits, "--engine", engine, "--workers", workers)
             for workers in ("2", "1")
             for engine in ("local", "ray")
         ],
         "everything": lambda: [ours(("train", "test"), 70_000)],
     }
-    for part in given.parts:
-        measure(part, parts[part], again=given.again)
+    for part in args.parts:
+        measure(part, parts[part], again=args.again)
     for _, own in rates("ours"):
         for what, rate in rates("jax") + rates("siren-pytorch"):
             print(f"{own / rate:.1f} times {what}")

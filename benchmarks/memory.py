@@ -1,4 +1,4 @@
-"""Peak memory of rendering and evaluating 4096 x 4096 pixels, each in a process of its own.
+"""Peak memory of rendering and evaluating 4096 x 4096 pixels, each in a separate process.
 
 python -m benchmarks.memory
 """
@@ -15,21 +15,21 @@ SIDE = 4096
 
 
 def measured(name: str, *arguments: str) -> dict[str, object]:
-    """Run a command of eoren; the row of the table."""
+    """Run an eoren command, and return a row of the table."""
     return {"what": name, "peak_memory_mib": run_eoren(*arguments)[1]}
 
 
 def main() -> None:
     """Measure and write results/memory.tsv."""
-    # Drawn, not photographed: smooth waves and noise, 16.8 megapixels.
+    # Synthetic: smooth waves, 16.8 megapixels.
     y, x = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32) / SIDE
     waves = [np.sin(40 * x * (c + 1) + 30 * y * y) for c in range(3)]
-    picture = np.stack(waves, -1) * np.float32(0.4) + np.float32(0.5)
+    image = np.stack(waves, -1) * np.float32(0.4) + np.float32(0.5)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        eoren.write_image(folder / "picture.png", picture)
+        eoren.write_image(folder / "picture.png", image)
         small = folder / "small.png"
-        eoren.write_image(small, picture[::16, ::16])
+        eoren.write_image(small, image[::16, ::16])
         one, tiles = str(folder / "one.eoren"), str(folder / "tiles.eoren")
         run_eoren("fit", str(small), "-o", one, "-q", "--preset", "paper", "--steps", "1")
         large = str(folder / "picture.png")

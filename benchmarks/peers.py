@@ -1,13 +1,13 @@
-"""Ours beside other SIRENs: equal time on the CPU, the same images, taking turns image by image.
+"""EoREN and other SIREN implementations: equal time on the CPU, the same images, taking turns image by image.
 
     pip install siren-pytorch==0.1.7        # not a dependency of this project
     EOREN_DATA=... python -m benchmarks.peers --pictures 1 5 8 13 20 23 --seconds 60
 
 *siren-pytorch* trains as its README shows: ``SirenNet`` in ``SirenWrapper``, the whole image in every step. *plain
-SIREN* is the official set-up for images (arXiv 2006.09661) in plain PyTorch; *SIREN, batches* is the same network as
-one would train it who has a minute and two cores: random pixels, a larger rate, a cosine. *ours* is the command line.
-Each is a process of its own. Loading PyTorch counts for none; what follows does: building networks, and our targets.
-The peers begin a step as long as there is time, and finish it.
+SIREN* is the official set-up for images (arXiv 2006.09661) in plain PyTorch; *SIREN, batches* is the same network
+with a training suited to a minute on two cores: random pixels, a larger learning rate, a cosine schedule. *ours* is
+the command line. Each runs in a separate process. Loading PyTorch is not counted; building networks and targets is.
+The peers start a step as long as there is time, and finish it.
 """
 
 import argparse
@@ -52,7 +52,7 @@ Network = Callable[[torch.Tensor], torch.Tensor]
 
 
 def siren_pytorch(image: torch.Tensor, seconds: float, rate: float = SIREN_PYTORCH_RATE) -> dict[str, Any]:
-    """Train as the README of siren-pytorch does; values are in [0, 1]."""
+    """Train as in the README of siren-pytorch; values are in [0, 1]."""
     package: Any = import_module("siren_pytorch")
     height, width, channels = image.shape
     start = perf_counter()
@@ -87,7 +87,7 @@ class PlainSiren(nn.Module):
 def plain_siren(
     image: torch.Tensor, seconds: float, rate: float = SIREN_RATE, batch: int | None = None
 ) -> dict[str, Any]:
-    """Train as the official code does: the whole image in every step, values in [-1, 1]; or random pixels."""
+    """Train as in the official code: the whole image or random pixels in every step, values in [-1, 1]."""
     height, width, channels = image.shape
     start = perf_counter()
     net = PlainSiren(channels)
@@ -96,8 +96,8 @@ def plain_siren(
     goal = image.reshape(-1, channels) * 2 - 1
 
     def loss() -> torch.Tensor:
-        some = slice(None) if batch is None else torch.randint(len(grid), (batch,))
-        error: torch.Tensor = (net(grid[some]) - goal[some]).square().mean()
+        batch_pixels = slice(None) if batch is None else torch.randint(len(grid), (batch,))
+        error: torch.Tensor = (net(grid[batch_pixels]) - goal[batch_pixels]).square().mean()
         return error
 
     steps = train(loss, net.parameters(), rate, start + seconds, cosine=batch is not None)
@@ -119,7 +119,7 @@ def train(
     *,
     cosine: bool = False,
 ) -> int:
-    """Adam until the clock says so; the number of steps, at least one."""
+    """Train with Adam until a deadline, and return the number of steps, at least one."""
     optimizer = torch.optim.Adam(parameters, lr=rate)
     steps, begin = 0, perf_counter()
     while steps == 0 or perf_counter() < deadline:
@@ -134,11 +134,11 @@ def train(
 
 
 def measure(net: Network, grid: torch.Tensor, image: torch.Tensor) -> dict[str, float]:
-    """PSNR and gradient PSNR as `eoren.evaluation.metrics` has them, the derivative by automatic differentiation.
+    """Compute PSNR and gradient PSNR as in `eoren.evaluation.metrics`, with automatic differentiation.
 
     Args:
         net: ``(n, 2)`` to ``(n, C)``, values in [0, 1] as in the image.
-        grid: where the pixels are for it: y before x, both from -1 at the first pixel to 1 at the last.
+        grid: coordinates of the pixels: y before x, both from -1 at the first pixel to 1 at the last.
         image: ``(H, W, C)``.
     """
     height, width, channels = image.shape
@@ -152,11 +152,11 @@ def measure(net: Network, grid: torch.Tensor, image: torch.Tensor) -> dict[str, 
         strict=True,
     ):
         points = points.clone().requires_grad_()
-        said = net(points)
-        slopes = [torch.autograd.grad(said[:, c].sum(), points, retain_graph=True)[0] for c in range(channels)]
-        own = torch.stack(slopes, 1).flip(-1) * per_pixel
-        color += (said.detach().clamp(0, 1) - goal).double().square().sum().item()
-        gradient += (own - slope).double().square().sum().item()
+        output = net(points)
+        slopes = [torch.autograd.grad(output[:, c].sum(), points, retain_graph=True)[0] for c in range(channels)]
+        gradients = torch.stack(slopes, 1).flip(-1) * per_pixel
+        color += (output.detach().clamp(0, 1) - goal).double().square().sum().item()
+        gradient += (gradients - slope).double().square().sum().item()
     return {"psnr": decibel(color / image.numel()), "gradient_psnr": decibel(gradient / (2 * image.numel()))}
 
 
@@ -165,40 +165,40 @@ def _spent(net: nn.Module, steps: int, start: float) -> dict[str, Any]:
     return {"parameters": sum(p.numel() for p in net.parameters()), "steps": steps, "seconds": seconds}
 
 
-def _work(name: str, picture: Path, *arguments: float) -> dict[str, Any]:
-    """One peer on one image, to be called in a new process: what it reached, and its peak memory (Linux)."""
+def _work(name: str, path: Path, *arguments: float) -> dict[str, Any]:
+    """Run one peer on one image in a new process, and return its numbers and peak memory (Linux)."""
     torch.manual_seed(0)
-    image = torch.from_numpy(np.asarray(eoren.read_image(picture)))
-    # The first optimizer of a process imports much of PyTorch.
+    image = torch.from_numpy(np.asarray(eoren.read_image(path)))
+    # The first optimizer of a process imports a large part of PyTorch.
     torch.optim.Adam([nn.Parameter(torch.zeros(1))])
     done = PEERS[name](image, *arguments)
     peak = re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())
     return {**done, "peak_memory_mib": int(peak[1]) / 1024 if peak else None}
 
 
-def peer(name: str, picture: Path, *arguments: float) -> dict[str, Any]:
-    """One peer on one image, in a process of its own."""
+def peer(name: str, path: Path, *arguments: float) -> dict[str, Any]:
+    """Run one peer on one image in a separate process."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_work, name, picture, *arguments).result()
+        return pool.submit(_work, name, path, *arguments).result()
 
 
-def seconds_to(psnr: float, picture: Path, options: list[str]) -> float | None:
-    """Seconds until ours is as good as that, as ``eoren fit`` reports them, targets included; none if never."""
+def seconds_to(psnr: float, path: Path, options: list[str]) -> float | None:
+    """Return the seconds of ``eoren fit`` until it reaches a PSNR, targets included; ``None`` if it does not."""
     with tempfile.TemporaryDirectory() as folder:
         output = str(Path(folder) / "field.eoren")
-        command = ("fit", str(picture), "-o", output, "--until-psnr", str(psnr), "--json", "--quiet")
-        said = json.loads(run_eoren(*command, *options)[0])
-    return float(said["seconds"]) if said["ended"] == "target" else None
+        command = ("fit", str(path), "-o", output, "--until-psnr", str(psnr), "--json", "--quiet")
+        result = json.loads(run_eoren(*command, *options)[0])
+    return float(result["seconds"]) if result["ended"] == "target" else None
 
 
-def rows_of(picture: Path, seconds: float) -> list[dict[str, Any]]:
-    """One row per method for one image."""
+def rows_of(path: Path, seconds: float) -> list[dict[str, Any]]:
+    """Measure one image, one row per method."""
     options = ["--parameters", str(PARAMETERS), "--seconds", f"{seconds:g}", "--device", "cpu"]
     rows: list[dict[str, Any]] = []
 
     def finished(method: str, values: dict[str, Any], reached: float | None = None) -> None:
         row = {
-            "picture": picture.stem,
+            "picture": path.stem,
             "method": method,
             **{name: values[name] for name in ("psnr", "gradient_psnr", "parameters", "steps", "seconds")},
             "peak_memory_mib": values["peak_memory_mib"],
@@ -209,15 +209,15 @@ def rows_of(picture: Path, seconds: float) -> list[dict[str, Any]]:
         print(*row.values(), sep="\t", file=sys.stderr)
 
     for name in PEERS:
-        finished(name, peer(name, picture, seconds))
-    finished("ours", fit(picture, options), seconds_to(rows[0]["psnr"], picture, options))
+        finished(name, peer(name, path, seconds))
+    finished("ours", fit(path, options), seconds_to(rows[0]["psnr"], path, options))
     return rows
 
 
 def means(rows: list[dict[str, Any]], method: str) -> dict[str, Any]:
-    """The mean of every column over the rows of a method; none where any is missing."""
-    own = [row for row in rows if row["method"] == method]
-    columns = {name: [row[name] for row in own] for name in own[0] if name not in ("picture", "method")}
+    """Average every column over the rows of a method; ``None`` where a value is missing."""
+    selected = [row for row in rows if row["method"] == method]
+    columns = {name: [row[name] for row in selected] for name in selected[0] if name not in ("picture", "method")}
     return {
         "picture": "mean",
         "method": method,
@@ -226,7 +226,7 @@ def means(rows: list[dict[str, Any]], method: str) -> dict[str, Any]:
 
 
 def gains_over(rows: list[dict[str, Any]], method: str) -> list[float]:
-    """Picture by image, ours minus theirs in dB."""
+    """Compute the PSNR of EoREN minus that of another method for every image, in dB."""
     psnr = {name: [row["psnr"] for row in rows if row["method"] == name] for name in ("ours", method)}
     return [ours - theirs for ours, theirs in zip(psnr["ours"], psnr[method], strict=True)]
 
@@ -241,7 +241,7 @@ def main() -> None:
         installed = version("siren-pytorch")
     except PackageNotFoundError:
         raise SystemExit(f"siren-pytorch is missing: pip install siren-pytorch=={SIREN_PYTORCH}") from None
-    os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as our command line sets it for itself
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the command line sets it
     rows: list[dict[str, Any]] = []
     for number in chosen.pictures:
         rows += rows_of(data() / "kodak" / f"kodim{number:02}.png", chosen.seconds)

@@ -1,11 +1,12 @@
-"""What every published number carries: command, commit, hardware, versions, date."""
+"""Result tables with command, commit, hardware, versions and date; helpers of all benchmarks."""
 
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -18,31 +19,31 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def data() -> Path:
-    """The folder of real images."""
+    """Return the folder of real images."""
     folder = os.environ.get("EOREN_DATA")
     if not folder:
-        raise SystemExit("set EOREN_DATA to the folder of real images (CONTRIBUTING.md says which)")
+        raise SystemExit("EOREN_DATA must name the folder of real images, see CONTRIBUTING.md")
     return Path(folder)
 
 
 def conditions() -> list[str]:
-    """Comment lines for the head of a result file."""
+    """Format the comment lines at the head of a result file."""
     command = " ".join(["python -m", _module(), *sys.argv[1:]])
     commit = _git("describe", "--always", "--abbrev=10")
-    # Tables do not change what is measured.
+    # Changed result tables do not change the measured code.
     if _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude,top)benchmarks/results"):
         commit += "-dirty"
-    found = machine()
+    hardware = machine()
     return [
         f"# {command}",
         f"# eoren {eoren.__version__}, commit {commit}, {date.today()}",
-        f"# {found['processor']}, {found['threads']} threads, {sgemm_peak():.0f} GFLOP/s sgemm",
-        f"# Python {found['python']}, PyTorch {found['pytorch']}, {found['system']}",
+        f"# {hardware['processor']}, {hardware['threads']} threads, {sgemm_peak():.0f} GFLOP/s sgemm",
+        f"# Python {hardware['python']}, PyTorch {hardware['pytorch']}, {hardware['system']}",
     ]
 
 
 def write_table(name: str, rows: Sequence[Mapping[str, object]], notes: Sequence[str] = ()) -> Path:
-    """Write rows as a TSV under results/, conditions first; print it too."""
+    """Write rows as a TSV file under results/, conditions first, and print it."""
     RESULTS.mkdir(exist_ok=True)
     lines = [*conditions(), *(f"# {note}" for note in notes), "\t".join(rows[0])]
     lines += ["\t".join(_cell(value) for value in row.values()) for row in rows]
@@ -53,10 +54,11 @@ def write_table(name: str, rows: Sequence[Mapping[str, object]], notes: Sequence
 
 
 def run_eoren(*arguments: str) -> tuple[str, float]:
-    """Run a command of eoren in a process of its own.
+    """Run an eoren command in a separate process.
 
     Returns:
-        What it printed, and its peak resident memory in MiB (Linux). ``ru_maxrss`` would begin at this process' own.
+        Its standard output, and its peak resident memory in MiB (Linux). ``ru_maxrss`` would start at the peak
+        of this process.
     """
     with tempfile.NamedTemporaryFile("r") as report:
         command = [sys.executable, "-c", _REPORTING, report.name, *arguments]
@@ -78,24 +80,23 @@ finally:
 
 
 def sgemm_peak(size: int = 1024, repeats: int = 20) -> float:
-    """GFLOP/s of a float32 matrix product on this machine, now: the best of some."""
+    """Measure the speed of a float32 matrix product on this machine, in GFLOP/s: the best of several runs."""
     a, b = torch.rand(size, size), torch.rand(size, size)
-    best = min(_timed(a, b) for _ in range(repeats))
+    best = min(timed(partial(torch.mm, a, b)) for _ in range(repeats))
     return 2 * size**3 / best / 1e9
 
 
-def _timed(a: torch.Tensor, b: torch.Tensor) -> float:
+def timed(work: Callable[[], object]) -> float:
+    """Measure the seconds that a call takes."""
     start = perf_counter()
-    torch.mm(a, b)
+    work()
     return perf_counter() - start
 
 
 def _cell(value: object) -> str:
-    return (
-        f"{value:.4g}"
-        if isinstance(value, float) and abs(value) < 1
-        else (f"{value:.2f}" if isinstance(value, float) else str(value))
-    )
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4g}" if abs(value) < 1 else f"{value:.2f}"
 
 
 def _git(*arguments: str) -> str:

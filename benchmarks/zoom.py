@@ -1,10 +1,10 @@
-"""Between the pixels: images halved, fitted, rendered at full size, compared with the original.
+"""Interpolation: images are halved, fitted, rendered at full size and compared with the original.
 
     EOREN_DATA=... python -m benchmarks.zoom --set pixel_model=cell_average --set tile=28 --steps 800
 
-Beside it cubic and quintic spline interpolation of the same halved image (SciPy), pixel centres where they belong,
-and the quintic spline that has the pixels for its averages.
-Halving is Pillow's bicubic filter, and 8 bits, as everyone's test of this kind has it.
+For comparison, cubic and quintic spline interpolation of the same halved image (SciPy), with aligned pixel centres,
+and the quintic spline whose cell averages are the pixels. Images are halved by Pillow's bicubic filter and rounded
+to 8 bits, as is common in tests of this kind.
 """
 
 import sys
@@ -27,7 +27,7 @@ SETS = ("set5", "set14", "kodak")
 
 
 def halved(image: np.ndarray) -> np.ndarray:
-    """``(H, W, C)`` in [0, 1], of even sides, at half the size, in 8 bits."""
+    """Halve an image ``(H, W, C)`` in [0, 1] with even sides, and round to 8 bits."""
     height, width, channels = image.shape
     samples = (image * 255).round().astype(np.uint8)
     planes = [Image.fromarray(samples[..., c]) for c in range(channels)]
@@ -36,7 +36,7 @@ def halved(image: np.ndarray) -> np.ndarray:
 
 
 def spline(image: np.ndarray, order: int) -> np.ndarray:
-    """An interpolating spline through the pixels, sampled at twice the size."""
+    """Sample the interpolating spline through the pixels at twice the size."""
     height, width, channels = image.shape
     rows, columns = ((np.arange(2 * n) + 0.5) / 2 - 0.5 for n in (height, width))
     at = np.meshgrid(rows, columns, indexing="ij")
@@ -45,7 +45,7 @@ def spline(image: np.ndarray, order: int) -> np.ndarray:
 
 
 def row(name: str, path: Path, options: list[str]) -> dict[str, Any]:
-    """One image, every way."""
+    """Measure one image by all methods."""
     image = eoren.read_image(path)
     image = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
     small = halved(image)
@@ -55,7 +55,7 @@ def row(name: str, path: Path, options: list[str]) -> dict[str, Any]:
         run_eoren("fit", source, "-o", output, "-q", *options)
         field = eoren.load(output)
     ours = field.render(image.shape[1], image.shape[0])
-    # An image 8 pixels smaller all round: interpolation has nothing to go by beyond the border.
+    # Without a border of 8 pixels, where interpolation has no data beyond the image.
     inner = np.s_[8:-8, 8:-8]
     cubic = spline(small, 3)
     return {
@@ -74,7 +74,7 @@ def row(name: str, path: Path, options: list[str]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run all sets and write results/zoom.tsv; options go to ``eoren fit``, ``--name`` names the file."""
+    """Run all sets and write results/zoom.tsv; options go to ``eoren fit``, ``--name`` is the name of the file."""
     options = sys.argv[1:]
     result = "zoom"
     if "--name" in options:
@@ -83,12 +83,14 @@ def main() -> None:
         del options[at : at + 2]
     rows = []
     for name in SETS:
-        own = []
+        dataset_rows = []
         for path in sorted((data() / name).glob("*.png")):
-            own.append(row(name, path, options))
-            print(*own[-1].values(), sep="\t", file=sys.stderr)
-        means = {key: mean(each[key] for each in own) for key in own[0] if key not in ("set", "picture")}
-        rows += [*own, {"set": name, "picture": "mean", **means}]
+            dataset_rows.append(row(name, path, options))
+            print(*dataset_rows[-1].values(), sep="\t", file=sys.stderr)
+        means = {
+            key: mean(each[key] for each in dataset_rows) for key in dataset_rows[0] if key not in ("set", "picture")
+        }
+        rows += [*dataset_rows, {"set": name, "picture": "mean", **means}]
     every = [each for each in rows if each["picture"] != "mean"]
     rows.append({"set": "all", "picture": "mean", **{key: mean(each[key] for each in every) for key in means}})
     write_table(result, rows)

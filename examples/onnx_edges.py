@@ -1,4 +1,4 @@
-"""The gradient of an image from a program that has no eoren: ONNX Runtime alone draws the edges.
+"""Draw the edges of an image with ONNX Runtime alone, from an exported field.
 
 pip install 'eoren[onnx]' onnxruntime
 python examples/onnx_edges.py [--seconds S] [-o edges.png]
@@ -17,7 +17,7 @@ SIZE = 512
 
 
 def edges(model: bytes, size: int) -> np.ndarray:
-    """The gradient's magnitude per pixel on a grid: nothing but NumPy and ONNX Runtime."""
+    """Compute the gradient magnitude per pixel on a grid, with NumPy and ONNX Runtime only."""
     session = onnxruntime.InferenceSession(model)
     centres = (np.arange(size) + 0.5) / size
     xy = np.stack(np.meshgrid(centres, centres), -1).reshape(-1, 2)
@@ -27,16 +27,16 @@ def edges(model: bytes, size: int) -> np.ndarray:
 
 
 def main() -> None:
-    """Fit, export, draw."""
+    """Fit an image, export the field, and draw its edges."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("-o", "--output", type=Path, default=Path("edges.png"))
-    given = parser.parse_args()
+    args = parser.parse_args()
 
-    field = eoren.fit("sample:camera", seconds=given.seconds, seed=0).field
+    field = eoren.fit("sample:camera", seconds=args.seconds, seed=0).field
     model = onnx_model(field).SerializeToString()
-    eoren.write_image(given.output, edges(model, SIZE) / 0.5)
-    print(f"{given.output}: from a graph of {len(model):,} bytes")
+    eoren.write_image(args.output, edges(model, SIZE) / 0.5)
+    print(f"{args.output}: from a graph of {len(model):,} bytes")
 
 
 if __name__ == "__main__":

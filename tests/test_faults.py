@@ -42,13 +42,13 @@ def stage():
 
 
 @pytest.fixture(scope="module")
-def belongings():
-    return {name: part.belongings() for name, part in PARTS.items()}
+def user_files():
+    return {name: part.prepare_files() for name, part in PARTS.items()}
 
 
 @pytest.fixture(scope="module")
-def scenes(belongings):
-    return {scene.name: scene for name, part in PARTS.items() for scene in part.scenes(belongings[name])}
+def scenes(user_files):
+    return {scene.name: scene for name, part in PARTS.items() for scene in part.scenes(user_files[name])}
 
 
 def test_every_scene_is_tested(scenes):
@@ -68,7 +68,7 @@ def test_harness_detects_losses(stage, scenes):
     with pytest.raises((EorenError, AssertionError), match=r"damaged|not an \.eoren file"):
         survive(careless, 3, stage=stage, seed=1)
     forgetful = replace(scenes["fit"], finish=lambda _: fits.fit_command("--overwrite", "--seed", "9"))
-    with pytest.raises(AssertionError, match="not what comes out in peace"):
+    with pytest.raises(AssertionError, match="not the result without kills"):
         survive(forgetful, 3, stage=stage, seed=1)
 
 
@@ -86,10 +86,10 @@ def _careless(folder):
     [(name, fault) for name, part in PARTS.items() for fault in part.faults()],
     ids=lambda given: getattr(given, "name", given),
 )
-def test_faults_give_one_line_and_lose_nothing(stage, belongings, part, fault):
-    message = endure(fault, belongings[part], stage=stage)
+def test_faults_give_one_line_and_lose_nothing(stage, user_files, part, fault):
+    message = endure(fault, user_files[part], stage=stage)
     if message is None:
-        pytest.skip("no disk of its own can be had here")
+        pytest.skip("a separate disk cannot be mounted here")
     words = {
         "full disk": "(No space left on device)",
         "room for one of two files": "(No space left on device)",

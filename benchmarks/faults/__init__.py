@@ -1,8 +1,8 @@
-"""What happens to a user's files when things go wrong: `python -m benchmarks.faults --moments 200`.
+"""Fault injection: no failure may lose a user's files. `python -m benchmarks.faults --moments 200`.
 
-survival.py   work in processes of its own, killed at random moments, finished, looked at
-refusals.py   a command where it cannot do its work: full disks, read-only ones, little memory, vanished files
+survival.py   run work in separate processes, kill it at random moments, finish it, and check the files
+refusals.py   run a command where it must fail: full and read-only disks, too little memory, missing files
 fits.py       one image: fit, fit --resume, save, render
-stores.py     many images: fit-many, from the first and resumed; one in pieces; what is exported from a store
-outputs.py    the other commands that write: composition, gradients, exports, reports
+stores.py     many images: fit-many, new and resumed; one image in parts; exports of a store
+outputs.py    the other commands that write files: composition, gradients, exports, reports
 """

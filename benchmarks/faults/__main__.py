@@ -1,4 +1,4 @@
-"""Kill everything, spoil everything, print and store a table."""
+"""Run all kills and faults, and write a table."""
 
 import argparse
 import sys
@@ -11,31 +11,33 @@ from benchmarks.record import write_table
 
 
 def main() -> None:
-    """What is lost, or not said as documented, ends it."""
+    """Run the benchmark; a lost file or an undocumented message ends it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
-    parser.add_argument("--moments", type=int, default=200, help="at which every scene is killed")
+    parser.add_argument("--moments", type=int, default=200, help="number of kills of every scene")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", metavar="WORDS", default="", help="scenes and faults whose name has these in it")
-    parser.add_argument("--name", default="faults", help="of the table under results/")
-    given = parser.parse_args()
-    stage, kills, spoils = Stage(), [], []
+    parser.add_argument(
+        "--only", metavar="TEXT", default="", help="run only scenes and faults with this in their name"
+    )
+    parser.add_argument("--name", default="faults", help="name of the table under results/")
+    args = parser.parse_args()
+    stage, kills, faults = Stage(), [], []
     for part in (fits, stores, outputs):
-        before = part.belongings()
-        for scene in part.scenes(before):
-            if given.only in scene.name:
+        files = part.prepare_files()
+        for scene in part.scenes(files):
+            if args.only in scene.name:
                 print(scene.name, file=sys.stderr, flush=True)
-                found = survive(scene, given.moments, stage=stage, seed=given.seed)
-                tried = f"killed at {given.moments} random moments, {found.kills} of them before its end"
-                kills.append({"what": scene.name, "tried": tried, "lost": 0, "seconds": found.seconds})
+                result = survive(scene, args.moments, stage=stage, seed=args.seed)
+                tried = f"killed at {args.moments} random moments, {result.kills} of them before its end"
+                kills.append({"what": scene.name, "tried": tried, "lost": 0, "seconds": result.seconds})
         for fault in part.faults():
-            if given.only in fault.name:
+            if args.only in fault.name:
                 print(fault.name, file=sys.stderr, flush=True)
                 start = monotonic()
-                said = endure(fault, before, stage=stage) or "no such disk can be had here"
-                spoils.append({"what": fault.name, "tried": said, "lost": 0, "seconds": monotonic() - start})
-    if not kills + spoils:
-        parser.error(f"nothing has {given.only!r} in its name")
-    write_table(given.name, kills + spoils, ["what is lost, or not said as documented, ends the benchmark"])
+                message = endure(fault, files, stage=stage) or "skipped: no such disk can be mounted"
+                faults.append({"what": fault.name, "tried": message, "lost": 0, "seconds": monotonic() - start})
+    if not kills + faults:
+        parser.error(f"no scene or fault has {args.only!r} in its name")
+    write_table(args.name, kills + faults, ["a lost file or an undocumented message ends the benchmark"])
 
 
 if __name__ == "__main__":

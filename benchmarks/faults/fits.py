@@ -1,4 +1,4 @@
-"""One image: fitted, fitted on, saved, rendered."""
+"""One image: fit, resumed fit, save, render."""
 
 import tempfile
 from dataclasses import replace
@@ -11,77 +11,77 @@ import numpy as np
 from benchmarks.faults.refusals import Fault
 from benchmarks.faults.survival import Scene, Work, eoren, is_scrap, lay
 
-PICTURE = "picture.npy"
+IMAGE = "picture.npy"
 OUTPUT = "out.eoren"
 _NEW = "new.eoren"
 _CHECKPOINT = f"{OUTPUT}.resume"
 _STEPS = 150
 _SETTINGS = {"width": "16", "depth": "2", "tile": "20"}
 _RENDER = ("render", OUTPUT, "-o", "large.png", "--size", "3000x3000")
-# A row is drawn at once. So long a one fits into no memory that an allocator has kept.
+# A row is rendered at once; one of this length does not fit into memory that the allocator has kept.
 _RENDER_WIDE = (*_RENDER[:-1], "9000000x1")
 
 
-def belongings() -> dict[str, bytes]:
-    """What a user has: an image, an older field, a stopped fit, and another field."""
+def prepare_files() -> dict[str, bytes]:
+    """Make the files of a user: an image, an older field, a stopped fit, and another field."""
     from eoren.field.serialization import save
     from eoren.training.fit import fit
 
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        _picture(folder)
+    with tempfile.TemporaryDirectory() as path:
+        folder = Path(path)
+        _write_image(folder)
         settings: dict[str, Any] = {name: int(value) for name, value in _SETTINGS.items()}
-        old = fit(folder / PICTURE, steps=20, seed=1, **settings).field
+        old = fit(folder / IMAGE, steps=20, seed=1, **settings).field
         save(old, folder / "old")
         stopped = folder / _CHECKPOINT
-        fit(folder / PICTURE, steps=_STEPS, watch=lambda at: at.steps > 50, checkpoint=stopped, **settings)
-        new = fit(folder / PICTURE, steps=20, seed=2, **settings).field
+        fit(folder / IMAGE, steps=_STEPS, watch=lambda at: at.steps > 50, checkpoint=stopped, **settings)
+        new = fit(folder / IMAGE, steps=20, seed=2, **settings).field
         save(new, folder / _NEW)
         (folder / "old").rename(folder / OUTPUT)
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def scenes(files: dict[str, bytes]) -> list[Scene]:
-    """A fit over an older file, the same taken up again, and files saved over each other."""
+    """List the scenes: a fit over an older file, a resumed fit, and files saved over each other."""
 
-    def some(*names: str) -> Work:
+    def with_files(*names: str) -> Work:
         return lay({name: files[name] for name in names})
 
     whole = partial(_check, files[OUTPUT])
     resume = fit_command("--resume")
     return [
-        Scene("fit", some(PICTURE, OUTPUT), fit_command("--overwrite"), _go_on, whole, field_bytes),
-        Scene("fit --resume", some(PICTURE, OUTPUT, _CHECKPOINT), resume, _go_on, whole, field_bytes),
-        Scene("save", some(_NEW, OUTPUT), _save_in_turn, lambda _: _save_in_turn, _check_saved, _saved),
+        Scene("fit", with_files(IMAGE, OUTPUT), fit_command("--overwrite"), _finish, whole, field_bytes),
+        Scene("fit --resume", with_files(IMAGE, OUTPUT, _CHECKPOINT), resume, _finish, whole, field_bytes),
+        Scene("save", with_files(_NEW, OUTPUT), _save_in_turn, lambda _: _save_in_turn, _check_saved, _saved),
     ]
 
 
 def fit_command(*more: str, steps: int = _STEPS, **limits: Any) -> Work:
-    """A fit of a small image in tiles."""
+    """Build the command that fits a small image in tiles."""
     settings = [word for name, value in _SETTINGS.items() for word in ("--set", f"{name}={value}")]
-    return eoren("fit", PICTURE, "-o", OUTPUT, "--quiet", "--steps", str(steps), *settings, *more, **limits)
+    return eoren("fit", IMAGE, "-o", OUTPUT, "--quiet", "--steps", str(steps), *settings, *more, **limits)
 
 
 def field_bytes(folder: Path) -> bytes:
-    """What a fit's file holds, but for how long it took."""
+    """Read the file of a fit, without the seconds that it took."""
     from eoren.field.serialization import dumps, load
 
     field = load(folder / OUTPUT)
     return dumps(replace(field, provenance=replace(field.provenance, seconds=0.0)))
 
 
-def _picture(folder: Path) -> None:
+def _write_image(folder: Path) -> None:
     rows, columns = np.mgrid[:40, :56]
     waves = 0.5 + 0.2 * np.sin(columns / 3 + rows / 5) + np.random.default_rng(0).uniform(-0.2, 0.2, rows.shape)
-    np.save(folder / PICTURE, waves.astype(np.float32))
+    np.save(folder / IMAGE, waves.astype(np.float32))
 
 
-def _go_on(folder: Path) -> Work:
+def _finish(folder: Path) -> Work:
     return fit_command("--resume" if (folder / _CHECKPOINT).exists() else "--overwrite")
 
 
 def _check(old: bytes, folder: Path) -> None:
-    """Every file is one that somebody meant to write."""
+    """Check that every file is complete and expected."""
     from safetensors import safe_open
 
     assert (folder / OUTPUT).read_bytes() == old or field_bytes(folder)
@@ -89,7 +89,7 @@ def _check(old: bytes, folder: Path) -> None:
         with safe_open(folder / _CHECKPOINT, framework="pt") as stored:
             for name in stored.keys():  # noqa: SIM118
                 stored.get_tensor(name)
-    known = {PICTURE, OUTPUT, _CHECKPOINT}
+    known = {IMAGE, OUTPUT, _CHECKPOINT}
     left = [path.name for path in folder.iterdir() if path.name not in known]
     assert all(is_scrap(name) for name in left), left
 
@@ -114,42 +114,42 @@ def _saved(folder: Path) -> bytes:
 
 
 def faults() -> list[Fault]:
-    """Those that are tried, in a folder with an image, an older output and a stopped fit."""
+    """List the faults, in a folder with an image, an older output and a stopped fit."""
     fit, resume = partial(fit_command, "--overwrite"), partial(fit_command, "--resume")
     render = partial(eoren, *_RENDER)
-    # A fit that starts anew removes the checkpoint of the one before: it was told to.
-    anew = partial(Fault, may_go=(_CHECKPOINT,))
+    # A new fit removes the checkpoint of the previous one, as --overwrite says.
+    overwriting = partial(Fault, may_go=(_CHECKPOINT,))
     short = {f"{limit} MB of memory": limit for limit in (1, 4, 16, 24, 32)}
     return [
         *(
-            anew(f"file limit of {size} bytes: {name}", command(file_size=size))
+            overwriting(f"file limit of {size} bytes: {name}", command(file_size=size))
             for size in (1500, 3000)
             for name, command in (("fit", fit), ("fit --resume", resume), ("render", render))
         ),
-        anew("full disk: fit", fit(), _lose_checkpoint, disk=1),
-        anew("full disk: fit --resume", resume(), disk=1),
+        overwriting("full disk: fit", fit(), _delete_checkpoint, disk=1),
+        overwriting("full disk: fit --resume", resume(), disk=1),
         Fault("full disk: render", render(), disk=1),
         Fault("read-only disk: fit", fit(), disk=1, read_only=True),
         Fault("read-only disk: render", render(), disk=1, read_only=True),
-        Fault("source vanished: fit", fit(), _lose_picture),
-        Fault("source vanished: fit --resume", resume(), _lose_picture),
-        Fault("field vanished: render", render(), _lose_field),
-        *(anew(f"{what}: fit", fit(steps=2, memory=limit), _enlarge) for what, limit in short.items()),
+        Fault("source vanished: fit", fit(), _delete_image),
+        Fault("source vanished: fit --resume", resume(), _delete_image),
+        Fault("field vanished: render", render(), _delete_field),
+        *(overwriting(f"{what}: fit", fit(steps=2, memory=limit), _enlarge) for what, limit in short.items()),
         *(Fault(f"{what}: render", eoren(*_RENDER_WIDE, memory=limit)) for what, limit in short.items()),
     ]
 
 
-def _lose_picture(folder: Path) -> None:
-    (folder / PICTURE).unlink()
+def _delete_image(folder: Path) -> None:
+    (folder / IMAGE).unlink()
 
 
-def _lose_field(folder: Path) -> None:
+def _delete_field(folder: Path) -> None:
     (folder / OUTPUT).unlink()
 
 
-def _lose_checkpoint(folder: Path) -> None:
-    (folder / _CHECKPOINT).unlink()  # a fit that starts anew would have its room
+def _delete_checkpoint(folder: Path) -> None:
+    (folder / _CHECKPOINT).unlink()  # a new fit would use the space of the old checkpoint
 
 
 def _enlarge(folder: Path) -> None:
-    np.save(folder / PICTURE, np.random.default_rng(0).random((1500, 1500), dtype=np.float32))
+    np.save(folder / IMAGE, np.random.default_rng(0).random((1500, 1500), dtype=np.float32))

@@ -1,4 +1,4 @@
-"""A command where it cannot do its work: it says so in lines of its own, and takes nothing from anybody."""
+"""Commands that cannot succeed: they must print an error in lines of their own, and lose no file."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.faults.survival import Stage, Work, contents, lay
 
 REFUSED = 2
-# Of glibc, where a new thread has no room for what is its own.
+# Message of glibc, when there is no memory for the local data of a new thread.
 _LIBRARY = "cannot allocate memory for thread-local data: ABORT"
 
 
@@ -20,20 +20,20 @@ def _nothing(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """A machine or a folder in which a command cannot do its work.
+    """A condition in which a command cannot succeed.
 
     Attributes:
-        name: for the table.
+        name: name in the table.
         work: the command.
-        spoil: what goes wrong beforehand.
-        disk: megabytes of a disk of its own, and full; none for the usual one.
-        room: kilobytes that are left on it.
-        read_only: that disk.
-        status: that the command ends with.
-        check: raises AssertionError unless what is new in the folder may be there; by default nothing may.
-        starved: of memory so much that the C library may end the process itself, in words of its own.
-        has: which of a user's files are there; all by default.
-        may_go: how paths of files begin that the command was told to replace or remove, whatever comes of it.
+        spoil: change of the folder before the command.
+        disk: size of a separate, full disk in megabytes; ``None`` for the usual disk.
+        room: free kilobytes of that disk.
+        read_only: whether that disk is read-only.
+        status: expected exit status.
+        check: raises AssertionError if the folder contains invalid new files; by default there may be none.
+        starved: whether the C library may abort the process itself, for lack of memory.
+        has: selects the user's files that exist; all by default.
+        may_go: prefixes of the paths that the command may replace or remove even if it fails.
     """
 
     name: str
@@ -50,18 +50,18 @@ class Fault:
 
 
 def endure(fault: Fault, before: Mapping[str, bytes], *, stage: Stage) -> str | None:
-    """Let something go wrong; AssertionError unless it is said as documented, and nothing is lost.
+    """Run a command that must fail; AssertionError unless its message is as documented, and no file is lost.
 
     Args:
-        fault: what goes wrong.
-        before: what a user has.
-        stage: where it happens.
+        fault: the condition.
+        before: files of the user, by path.
+        stage: runner of the processes.
 
     Returns:
-        What was said last, or none where such a disk cannot be had here.
+        The last line of output, or ``None`` if such a disk cannot be mounted here.
     """
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place, "folder")
+    with tempfile.TemporaryDirectory() as root:
+        folder = Path(root, "folder")
         folder.mkdir()
         if fault.disk is not None and not _mounted("-t", "tmpfs", "-o", f"size={fault.disk}m", "none", folder):
             return None
@@ -71,21 +71,21 @@ def endure(fault: Fault, before: Mapping[str, bytes], *, stage: Stage) -> str | 
             if fault.read_only:
                 assert _mounted("-o", "remount,ro", folder)
             elif fault.disk is not None:
-                _fill(folder / "others", fault.room)
+                _fill(folder / "filler", fault.room)
             kept = contents(folder)
             ended = stage.run(fault.work, folder)
-            lines = ended.said.splitlines()
-            if not (fault.starved and _LIBRARY in ended.said):
+            lines = ended.output.splitlines()
+            if not (fault.starved and _LIBRARY in ended.output):
                 assert ended.status == fault.status, (fault.name, ended)
                 assert lines, (fault.name, ended)
-                assert all(line.startswith("eoren: ") for line in lines), (fault.name, ended.said)
-            there = contents(folder)
+                assert all(line.startswith("eoren: ") for line in lines), (fault.name, ended.output)
+            after = contents(folder)
             lost = [
-                name for name, data in kept.items() if not name.startswith(fault.may_go) and there.get(name) != data
+                name for name, data in kept.items() if not name.startswith(fault.may_go) and after.get(name) != data
             ]
             assert not lost, (fault.name, lost)
             if fault.check is None:
-                new = [name for name in there.keys() - kept.keys() if not name.startswith(fault.may_go)]
+                new = [name for name in after.keys() - kept.keys() if not name.startswith(fault.may_go)]
                 assert not new, (fault.name, new)
             else:
                 fault.check(folder)

@@ -1,9 +1,9 @@
-"""Work that is killed, finished, and looked at.
+"""Run work in separate processes, kill it at random moments, finish it, and compare the results.
 
-A scene is some work in a folder, and a way to finish it. It is done once in peace, which says how long it takes and
-what comes out. Then it is killed (SIGKILL) at moments drawn over that time, finished, and everything that lies in
-the folder is looked at: every file whole, and what comes out the same byte for byte. Work runs in processes forked
-from one that has loaded PyTorch already, so that a trial takes as long as its work. POSIX only.
+A scene is work in a folder and a way to finish it. It runs once without kills, for its duration and its result. Then
+it is killed (SIGKILL) at random moments within that time and finished: every file must be complete, and the result
+the same byte for byte. Processes are forked from one that has imported PyTorch, so that a run takes as long as its
+work. POSIX only.
 """
 
 import faulthandler
@@ -22,7 +22,7 @@ from typing import Any
 
 Work = Callable[[Path], None]
 
-# The command line first: it says how threads wait, which has to be said before PyTorch is loaded.
+# The command line first: it says how threads wait, which has to be output before PyTorch is loaded.
 _LOADED = (
     *(
         "eoren.cli",
@@ -34,20 +34,20 @@ _LOADED = (
     *("rich.progress", "filelock", "pydantic", "PIL.PngImagePlugin", "pyarrow.parquet", "pyarrow.compute"),
 )
 
-# Kills fall a little after the end, too.
+# Some kills come shortly after the end.
 _BEYOND = 1.1
-# What takes so many seconds, hangs.
+# Seconds after which a process counts as hanging.
 _PATIENCE = 300.0
 
 
 def eoren(*arguments: str, keep_every: float = 0.0, memory: int | None = None, file_size: int | None = None) -> Work:
-    """A command of eoren, inside the folder.
+    """Build a run of an eoren command in a folder.
 
     Args:
-        arguments: of the command line.
-        keep_every: seconds between checkpoints; those of users are 30 s apart.
-        memory: megabytes of address space beyond what is in use; none for no limit.
-        file_size: bytes of the largest file that can be written; none for no limit.
+        arguments: arguments of the command line.
+        keep_every: seconds between checkpoints; 30 s by default for users.
+        memory: limit of the address space in megabytes beyond what is in use; ``None`` for no limit.
+        file_size: limit of the size of a file in bytes; ``None`` for no limit.
     """
     return partial(_command, arguments, keep_every, memory, file_size)
 
@@ -72,7 +72,7 @@ def _command(
 
 
 def lay(files: Mapping[str, bytes]) -> Work:
-    """Put files into the folder."""
+    """Build the work that writes files into a folder."""
     return partial(_lay, files)
 
 
@@ -83,13 +83,13 @@ def _lay(files: Mapping[str, bytes], folder: Path) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, by its path inside."""
-    found = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+    """Read every file below a folder, by its relative path."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
 def is_scrap(name: str) -> bool:
-    """Whether a path is that of a hidden file, which a kill leaves of the writing, or of a lock that nobody holds."""
+    """Whether a path is a temporary file that a kill leaves, or a stale lock."""
     return Path(name).name.startswith(".eoren-") or name.endswith(".lock")
 
 
@@ -99,12 +99,12 @@ class Ended:
 
     Attributes:
         status: exit status; negative for a signal.
-        said: on stdout and stderr.
-        seconds: that it took.
+        output: text on stdout and stderr.
+        seconds: run time.
     """
 
     status: int
-    said: str
+    output: str
     seconds: float
 
 
@@ -112,33 +112,33 @@ class Stage:
     """Runs work in forked processes."""
 
     def __init__(self) -> None:
-        """Load once what every process needs."""
+        """Start a server of processes with the common modules imported."""
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([*_LOADED, __name__])
 
     def run(self, work: Work, folder: Path, *, kill_after: float | None = None) -> Ended:
-        """Do some work in a folder, to its end or until it is killed, seconds after it began."""
-        said = folder.parent / f"{folder.name}.said"
+        """Run work in a folder, to its end or until a kill, seconds after its start."""
+        output = folder.parent / f"{folder.name}.output"
         ready, begin = self._context.Pipe()
-        process = self._context.Process(target=_begin, args=(work, folder, said, begin))
+        process = self._context.Process(target=_begin, args=(work, folder, output, begin))
         process.start()
         begin.close()
-        ready.recv()  # the process is there, and about to begin
+        ready.recv()  # the process is about to start the work
         start = monotonic()
         if kill_after is not None:
             sleep(kill_after)
             process.kill()
         process.join(_PATIENCE)
         if process.is_alive():
-            os.kill(process.pid or 0, signal.SIGABRT)  # it says where all its threads are
+            os.kill(process.pid or 0, signal.SIGABRT)  # prints the stacks of all threads
             process.join()
         status = process.exitcode
-        assert status not in (None, -signal.SIGABRT), f"no end after {_PATIENCE} s: {said.read_text()}"
-        return Ended(status, said.read_text(), monotonic() - start)
+        assert status not in (None, -signal.SIGABRT), f"no end after {_PATIENCE} s: {output.read_text()}"
+        return Ended(status, output.read_text(), monotonic() - start)
 
 
-def _begin(work: Work, folder: Path, said: Path, ready: Any) -> None:
-    handle = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+def _begin(work: Work, folder: Path, output: Path, ready: Any) -> None:
+    handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     faulthandler.enable(all_threads=True)
@@ -152,12 +152,12 @@ class Scene:
     """Work that is killed.
 
     Attributes:
-        name: for the table.
-        prepare: what is in the folder beforehand.
-        work: what is killed.
-        finish: what a user does afterwards, given what lies there.
-        check: raises AssertionError unless what lies there after a kill is whole.
-        result: what has to be the same as in peace.
+        name: name in the table.
+        prepare: writes the files of the user.
+        work: the work that is killed.
+        finish: chooses the work that the user does after a kill, given the folder.
+        check: raises AssertionError if a file in the folder is incomplete.
+        result: reads the part of the folder that must be the same as without kills.
     """
 
     name: str
@@ -170,12 +170,12 @@ class Scene:
 
 @dataclass(frozen=True)
 class Survival:
-    """What became of a scene.
+    """The outcome of a scene.
 
     Attributes:
-        kills: that hit it while it was at work.
-        unfinished: kills after which there was work left to finish.
-        seconds: for all of it.
+        kills: number of kills during the work.
+        unfinished: number of kills that left work to finish.
+        seconds: time for all runs.
     """
 
     kills: int
@@ -184,31 +184,31 @@ class Survival:
 
 
 def survive(scene: Scene, moments: int, *, stage: Stage, seed: int = 0) -> Survival:
-    """Kill a scene at random moments; AssertionError says what was lost."""
+    """Kill a scene at random moments; AssertionError if a file is lost."""
     start, drawn = monotonic(), random.Random(seed)
     kills = unfinished = 0
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as root:
 
-        def play(name: str) -> Path:
-            folder = Path(place, name)
+        def prepare(name: str) -> Path:
+            folder = Path(root, name)
             folder.mkdir()
             scene.prepare(folder)
             return folder
 
-        peace = play("peace")
-        whole = stage.run(scene.work, peace)
-        assert whole.status == 0, whole.said
-        expected = scene.result(peace)
+        reference = prepare("reference")
+        whole = stage.run(scene.work, reference)
+        assert whole.status == 0, whole.output
+        expected = scene.result(reference)
         for moment in range(moments):
-            folder = play(str(moment))
+            folder = prepare(str(moment))
             ended = stage.run(scene.work, folder, kill_after=drawn.uniform(0, _BEYOND * whole.seconds))
             kills += ended.status == -signal.SIGKILL
-            assert ended.status in (0, -signal.SIGKILL), ended.said
+            assert ended.status in (0, -signal.SIGKILL), ended.output
             scene.check(folder)
             if ended.status != 0:
                 unfinished += 1
                 ended = stage.run(scene.finish(folder), folder)
-                assert ended.status == 0, f"{[each.name for each in folder.iterdir()]}: {ended.said}"
+                assert ended.status == 0, f"{[each.name for each in folder.iterdir()]}: {ended.output}"
                 scene.check(folder)
-            assert scene.result(folder) == expected, "not what comes out in peace"
+            assert scene.result(folder) == expected, "not the result without kills"
     return Survival(kills, unfinished, monotonic() - start)

@@ -41,62 +41,62 @@ def elsewhere(monkeypatch, tmp_path, server):
         sums[f"two/{name}"] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
     monkeypatch.setattr(datasets, "_SOURCES", {"two": datasets._Source("two", url)})
     monkeypatch.setattr(datasets, "_checksums", lambda: sums)
-    monkeypatch.setattr(datasets, "PICTURES", ("two",))
+    monkeypatch.setattr(datasets, "IMAGE_DATASETS", ("two",))
     return folder
 
 
-def test_pictures_are_downloaded_once(elsewhere):
-    first = dict(datasets.pictures("two"))
+def test_images_are_downloaded_once(elsewhere):
+    first = dict(datasets.images("two"))
     assert {name: float(image[0, 0, 0]) * 255 for name, image in first.items()} == pytest.approx({"a": 10, "b": 200})
     for path in elsewhere.iterdir():
         path.unlink()
-    assert [name for name, _ in datasets.pictures("two")] == ["a", "b"]
+    assert [name for name, _ in datasets.images("two")] == ["a", "b"]
 
 
 def test_another_content_is_refused(elsewhere, tmp_path):
     (elsewhere / "a.png").write_bytes((elsewhere / "b.png").read_bytes())
     with pytest.raises(EorenError, match=r"two/a.png: .*SHA-256 differs.*EOREN_DATA"):
-        list(datasets.pictures("two"))
+        list(datasets.images("two"))
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
-def test_offline_the_error_says_both_ways(elsewhere, monkeypatch):
+def test_the_error_when_offline_names_both_remedies(elsewhere, monkeypatch):
     monkeypatch.setattr(datasets, "_SOURCES", {"two": datasets._Source("two", "http://127.0.0.1:9")})
     with pytest.raises(EorenError, match="ConnectionError") as raised:
-        list(datasets.pictures("two"))
-    assert "set EOREN_DATA to a folder that has it, or connect to the network" in str(raised.value)
+        list(datasets.images("two"))
+    assert "set EOREN_DATA to a folder that contains the file, or connect to the network" in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
-def test_a_folder_of_ones_own_comes_first_and_is_checked(elsewhere, monkeypatch, tmp_path):
+def test_eoren_data_comes_first_and_is_checked(elsewhere, monkeypatch, tmp_path):
     own = tmp_path / "own" / "two"
     own.mkdir(parents=True)
     monkeypatch.setenv("EOREN_DATA", str(own.parent))
     (own / "a.png").write_bytes((elsewhere / "a.png").read_bytes())
-    assert datasets.file("two", "a.png") == own / "a.png"
-    assert datasets.file("two", "b.png") == tmp_path / "cache" / "two" / "b.png"
+    assert datasets.dataset_path("two", "a.png") == own / "a.png"
+    assert datasets.dataset_path("two", "b.png") == tmp_path / "cache" / "two" / "b.png"
     (own / "b.png").write_bytes(b"another")
     with pytest.raises(EorenError, match="not the published file"):
-        datasets.file("two", "b.png")
+        datasets.dataset_path("two", "b.png")
 
 
-def test_without_pooch_the_error_says_what_to_install(elsewhere, monkeypatch):
+def test_the_error_without_pooch_says_what_to_install(elsewhere, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pooch", None)
     with pytest.raises(EorenError, match=r"eoren\[experiments\].*EOREN_DATA"):
-        list(datasets.pictures("two"))
+        list(datasets.images("two"))
 
 
 def test_unknown_names():
-    with pytest.raises(EorenError, match="'set6' is unknown; choose one of set5, set14, kodak, div2k"):
-        list(datasets.pictures("set6"))
+    with pytest.raises(EorenError, match="data set must be one of set5, set14, kodak, div2k, got 'set6'"):
+        list(datasets.images("set6"))
 
 
 @pytest.mark.parametrize(("name", "count"), [("set5", 5), ("set14", 14), ("kodak", 24), ("div2k", 10)])
-def test_real_pictures(data, name, count):
-    first, image = next(datasets.pictures(name))
+def test_real_images(data, name, count):
+    first, image = next(datasets.images(name))
     assert image.ndim == 3
     assert first == {"set5": "baby", "set14": "baboon", "kodak": "kodim01", "div2k": "0801"}[name]
-    assert len(datasets.names(name)) == count
+    assert len(datasets.file_names(name)) == count
 
 
 def test_real_digits(data):

@@ -3,10 +3,9 @@ import re
 import numpy as np
 import pytest
 import torch
-from scipy.integrate import cumulative_trapezoid
 
 from eoren.experiments.methods import methods
-from eoren.experiments.panels import ZOOM, Panels, Said, curves, decibels, running_sum
+from eoren.experiments.panels import ZOOM, Panels, Prediction, curves, format_decibels
 from eoren.experiments.trials import Sample, Trial
 from eoren.field.field import Field
 from eoren.field.mosaic import SirenMosaic
@@ -25,9 +24,9 @@ def trial(width, height, channels, method=METHOD, psnr=30.0):
     return Trial(method, Field(SirenMosaic(siren, tuning, Tiling.single(width, height))), samples, 0)
 
 
-def said(image, **options):
+def predict(image, **options):
     height, width, channels = image.shape
-    return Said.of(trial(width, height, channels, **options))
+    return Prediction.of(trial(width, height, channels, **options))
 
 
 def step(rows=20, columns=60, at=45):
@@ -36,9 +35,9 @@ def step(rows=20, columns=60, at=45):
     return image.clip(0, 1)
 
 
-def test_what_is_said_is_what_the_field_says():
+def test_prediction_is_the_output_of_the_field():
     image = step()
-    found = said(image)
+    found = predict(image)
     field = found.trial.field
     xy = np.array([(7.5 / 60, 3.5 / 20)])
     np.testing.assert_allclose(found.color[3, 7], field.color(xy)[0], atol=1e-6)
@@ -47,49 +46,49 @@ def test_what_is_said_is_what_the_field_says():
 
 def test_strongest_edge_and_the_crop_around_it():
     image = step()
-    panels = Panels(image, [[said(image)]])
+    panels = Panels(image, [predict(image)])
     assert panels.column in (44, 45)
     left, top, right, bottom = panels.box
     assert 0 <= left <= panels.column < right <= 60
     assert (top, bottom) == (0, 20)
     assert right - left == 48
-    assert 0.1 < panels.light < 0.5
+    assert 0.1 < panels.gradient_scale < 0.5
 
 
-def test_edges_within_the_picture_come_before_those_along_its_border():
+def test_edges_inside_the_image_come_before_those_along_its_border():
     """A slope at the very border may be steep, but has only half of an edge's surroundings."""
     image = np.zeros((40, 40, 1), np.float32)
     image[:, 20:] = 0.4
     image[-1, :12] = 0.28
-    panels = Panels(image, [[said(image)]])
+    panels = Panels(image, [predict(image)])
     assert panels.column in (19, 20)
     assert panels.row < 39
 
 
-def test_flat_and_tiny_pictures_have_scales():
+def test_flat_and_tiny_images_have_scales():
     for shape in ((1, 1, 1), (1, 9, 3), (3, 2, 4)):
         image = np.full(shape, 0.5, np.float32)
-        panels = Panels(image, [[said(image)]])
-        assert panels.light > 0
-        assert panels.hot > 0
+        panels = Panels(image, [predict(image)])
+        assert panels.gradient_scale > 0
+        assert panels.error_scale > 0
         for kind in ("reconstructions", "gradients", "errors", "crops", "profiles", "histograms"):
-            for figure in getattr(panels, kind)([said(image)]):
+            for figure in getattr(panels, kind)([predict(image)]):
                 assert "nan" not in figure.drawing
                 assert figure.source or figure.drawing
 
 
-def test_scale_of_the_errors_is_not_that_of_the_worst():
+def test_one_bad_method_does_not_set_the_error_scale():
     image = step()
-    good = said(image)
-    far = Said(good.trial, good.color + 100, good.gradient)
-    alone = Panels(image, [[good, good]])
-    assert Panels(image, [[good, good], [far]]).hot == alone.hot
+    good = predict(image)
+    far = Prediction(good.trial, good.color + 100, good.gradient)
+    alone = Panels(image, [good, good])
+    assert Panels(image, [good, good, far]).error_scale == alone.error_scale
 
 
 def test_figures_of_every_kind():
     image = step()
-    trials = [said(image, method=method) for method in methods("small").values()]
-    panels = Panels(image, [trials])
+    trials = [predict(image, method=method) for method in methods("small").values()]
+    panels = Panels(image, trials)
     keys = [method.key for method in methods("small").values()]
     for kind, others in (("reconstructions", 1), ("gradients", 1), ("errors", 0), ("crops", 2)):
         figures = list(getattr(panels, kind)(trials))
@@ -106,37 +105,37 @@ def test_figures_of_every_kind():
 
 def test_profile_shows_pixels_field_and_sum():
     image = step(rows=5)
-    panels = Panels(image, [[said(image)]])
-    row, column = panels.profiles([said(image)])
+    panels = Panels(image, [predict(image)])
+    row, column = panels.profiles([predict(image)])
     assert row.value.startswith("row: running sum off by ")
     assert column.value.startswith("column: ")
     styles = re.findall(r'<polyline class="([^"]*)"', row.drawing)
-    assert styles == ["picture", "sum eoren", "field eoren"]
+    assert styles == ["image", "sum eoren", "field eoren"]
     assert {len(points.split()) for points in re.findall(r'points="([^"]*)"', row.drawing)} == {60}
     assert {len(points.split()) for points in re.findall(r'points="([^"]*)"', column.drawing)} == {5}
 
 
-def test_drift_of_a_field_whose_slope_is_right_is_that_of_the_picture():
+def test_the_drift_of_an_exact_gradient_is_the_reference_drift():
     image = step()
-    found = said(image)
-    panels = Panels(image, [[found]])
-    right = Said(found.trial, image, panels.own_gradient)
-    own = [f"{drift:.3f}" for drift in panels.own_drifts()]
+    found = predict(image)
+    panels = Panels(image, [found])
+    right = Prediction(found.trial, image, panels.gradient)
+    own = [f"{drift:.3f}" for drift in panels.reference_drifts()]
     assert [figure.value.rsplit(" ", 1)[1] for figure in panels.profiles([right])] == own
-    shifted = Said(found.trial, image, panels.own_gradient + 0.01)
+    shifted = Prediction(found.trial, image, panels.gradient + 0.01)
     drifts = [float(figure.value.rsplit(" ", 1)[1]) for figure in panels.profiles([shifted])]
     # 0.01 a pixel, over 60 pixels: up to 0.59.
     assert drifts[0] == pytest.approx(0.59 / np.sqrt(3), abs=0.02)
 
 
-def test_histograms_of_the_picture_itself_are_in_common():
+def test_histograms_of_the_image_itself_are_in_common():
     image = step()
-    found = said(image)
-    panels = Panels(image, [[found]])
-    values, slopes = panels.histograms([Said(found.trial, image, panels.own_gradient)])
+    found = predict(image)
+    panels = Panels(image, [found])
+    values, slopes = panels.histograms([Prediction(found.trial, image, panels.gradient)])
     assert values.value == "values: 100 % in common"
     assert slopes.value in ("slopes: 100 % in common", "slopes: 99 % in common")
-    values, _ = panels.histograms([Said(found.trial, image * 0 + 7, panels.own_gradient)])
+    values, _ = panels.histograms([Prediction(found.trial, image * 0 + 7, panels.gradient)])
     assert values.value == "values: 0 % in common"
 
 
@@ -152,11 +151,5 @@ def test_curves(over, label):
     assert "At the end: SIREN + pixels 30, ours 30." in figures[0].drawing
 
 
-def test_running_sum_is_scipys():
-    slope = np.random.default_rng(0).normal(size=50)
-    np.testing.assert_allclose(running_sum(0.3, slope), 0.3 + cumulative_trapezoid(slope, initial=0))
-    assert running_sum(0.3, slope[:1]).tolist() == [0.3]
-
-
 def test_decibels():
-    assert [decibels(value) for value in (28.314, float("inf"))] == ["28.31 dB", "exact"]
+    assert [format_decibels(value) for value in (28.314, float("inf"))] == ["28.31 dB", "exact"]

@@ -59,7 +59,7 @@ def page(content):
     return Page(content)
 
 
-def test_it_needs_nothing_else(page, content):
+def test_the_report_is_self_contained(page, content):
     for tag, attributes in page.elements:
         assert tag not in ("script", "link", "iframe", "object")
         assert not any(name.startswith("on") for name in attributes)
@@ -70,12 +70,12 @@ def test_it_needs_nothing_else(page, content):
         assert address.startswith("#")
 
 
-def test_names_of_strangers_are_only_text(page):
-    assert f"{NAME}: four ways to fit a picture" in page.texts
+def test_file_names_are_escaped(page):
+    assert f"{NAME}: four ways to fit an image" in page.texts
     assert page.all("script") == []
 
 
-def test_links_and_labels_lead_somewhere(page):
+def test_links_and_labels_have_targets(page):
     names = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(set(names)) == len(names)
     wanted = {link["href"][1:] for link in page.all("a")}
@@ -83,7 +83,7 @@ def test_links_and_labels_lead_somewhere(page):
     assert wanted <= set(names)
 
 
-def test_every_picture_and_plot_has_words(page):
+def test_every_image_and_plot_has_a_description(page):
     assert len(page.all("img")) == 2 * (5 + 5 + 4 + 6 + 1)
     assert all(image["alt"].strip() and int(image["width"]) and int(image["height"]) for image in page.all("img"))
     plots = [drawing for drawing in page.all("svg") if drawing.get("class") == "plot"]
@@ -92,21 +92,21 @@ def test_every_picture_and_plot_has_words(page):
     assert all("aria-label" in drawing or drawing["aria-hidden"] == "true" for drawing in page.all("svg"))
 
 
-def test_headings_go_down_one_by_one(page):
+def test_headings_descend_one_level_at_a_time(page):
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in pairwise(levels))
 
 
-def test_what_scrolls_can_be_reached_by_keyboard(page):
+def test_scrolling_regions_are_reachable_by_keyboard(page):
     regions = [attributes for _, attributes in page.elements if attributes.get("class") == "scroll"]
     assert len(regions) == 2
     assert all(region["tabindex"] == "0" and region["aria-label"] for region in regions)
 
 
-def test_colours_of_plots_are_the_pages(content):
-    """Or they would be wrong in the dark."""
+def test_plots_take_the_colours_of_the_page(content):
+    """Otherwise they would be wrong in dark mode."""
     for drawing in re.findall(r"<svg.*?</svg>", content, re.DOTALL):
         ElementTree.fromstring(drawing)
         assert not re.search(r"(fill|stroke)=|style=|rgb", drawing)
@@ -134,7 +134,7 @@ def test_tables_hold_the_numbers(found, content):
 
 def test_it_says_what_was_done(found, page):
     said = " ".join(page.texts)
-    assert "brought down to 16 x 13" in said
+    assert "reduced to 16 x 13" in said
     assert "Every method saw every pixel 3 times" in said
     assert "--scale small --seed 7 --size 16 --epochs 3 --seconds 0.02" in said
     assert "f" * 64 in said
@@ -158,4 +158,4 @@ def test_small_pictures_are_shown_as_squares(height, width, coarse):
     pixels = np.random.default_rng(0).random((height, width, 1), np.float32)
     found = compare(SourceImage(pixels, 8, "", "a.png"), epochs=1.0, seconds=0.001)
     assert ('class="coarse"' in report(found)) == coarse
-    assert "fitted as it is" in report(found)
+    assert "fitted at its own size" in report(found)

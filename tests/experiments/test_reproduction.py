@@ -1,4 +1,4 @@
-"""Every experiment at the least scale: what it writes and concludes, and that it goes on where it was stopped."""
+"""Run every experiment at the smallest scale: its files and conclusions, and that it resumes when interrupted."""
 
 import csv
 import itertools
@@ -11,27 +11,22 @@ from PIL import Image
 
 import eoren
 from eoren.errors import EorenError
-from eoren.experiments import sweep as contest
-from eoren.experiments import trials
-from eoren.experiments.datasets import Digits
+from eoren.experiments import datasets, sweep, trials
+from eoren.experiments.datasets import IMAGE_DATASETS, Digits
 from eoren.experiments.methods import Networks
 from eoren.experiments.paper import composition, gma, mnist, natural, remedies
 
 TINY = Networks(width=16, depth=2, epochs=8, rate=1e-3)
-PROTOCOL = contest.Protocol(TINY, side=16, seeds=2, samples=2, batch=2)
+PROTOCOL = sweep.Protocol(TINY, side=16, seeds=2, samples=2, batch=2)
 
 
 @pytest.fixture(autouse=True)
 def small_data(monkeypatch):
-    """Two digits of two kinds, and an image a data set."""
+    """Two digits of two kinds, and one image per data set."""
     generator = np.random.default_rng(0)
     noise = generator.random((4, 28, 28, 1), np.float32)
-    monkeypatch.setattr(mnist, "mnist", lambda split: Digits(noise, np.array([0, 1, 1, 0])))
-    monkeypatch.setattr(remedies, "mnist", lambda split: Digits(noise, np.array([0, 1, 1, 0])))
-    for module in (natural, remedies):
-        monkeypatch.setattr(
-            module, "pictures", lambda name: iter([("one", generator.random((20, 24, 3), np.float32))])
-        )
+    monkeypatch.setattr(datasets, "mnist", lambda split: Digits(noise, np.array([0, 1, 1, 0])))
+    monkeypatch.setattr(datasets, "images", lambda name: iter([("one", generator.random((20, 24, 3), np.float32))]))
     monkeypatch.setattr(mnist, "_SIDES", (14,))
     waves = (0.5 + 0.4 * np.sin(np.add.outer(np.arange(30), np.arange(20)) / 4))[..., None].astype(np.float32)
     for module in (composition, gma):
@@ -62,28 +57,22 @@ def assert_figures(folder, *stems):
 
 @pytest.fixture
 def no_figures(monkeypatch):
-    for module, name in (
-        (mnist, "_draw_bars"),
-        (mnist, "_draw_curves"),
-        (mnist, "_draw_digits"),
-        (mnist, "_draw_sides"),
-    ):
-        monkeypatch.setattr(module, name, lambda *_: None)
+    monkeypatch.setattr(mnist, "EXPERIMENT", replace(mnist.EXPERIMENT, figures={}))
 
 
 def test_gma(tmp_path):
-    said = gma.reproduce(tmp_path, gma.Protocol(20), seed=0, watch=go, command="c").read_text()
+    text = gma.EXPERIMENT.reproduce(tmp_path, gma.Protocol(20), seed=0, watch=go, command="c").read_text()
     found = {(row["image"], row["filter"], row["method"]): float(row["scale"]) for row in table(tmp_path / "gma.csv")}
     assert found["ramp", "sobel", "bare"] == pytest.approx(8)
     assert found["ramp", "central", "bare"] == pytest.approx(2)
     assert [found["ramp", name, "adjusted"] for name in gma.STENCILS] == pytest.approx([1] * len(gma.STENCILS))
     assert found["camera", "sobel", "bare"] == pytest.approx(8 * found["camera", "sobel", "adjusted"])
-    assert "| sobel | 8.000 | 1.000 |" in said
+    assert "| sobel | 8.000 | 1.000 |" in text
     assert_figures(tmp_path, "gma", "gma-photograph")
 
 
 def test_mnist(tmp_path):
-    said = mnist.reproduce(tmp_path, PROTOCOL, seed=3, watch=go, command="the command").read_text()
+    text = mnist.EXPERIMENT.reproduce(tmp_path, PROTOCOL, seed=3, watch=go, command="the command").read_text()
     rows = table(tmp_path / "mnist.csv")
     key = [(row["image"], row["method"], row["seed"], row["budget"]) for row in rows]
     images = ("0-0000", "0-0003", "1-0001", "1-0002")
@@ -96,59 +85,60 @@ def test_mnist(tmp_path):
         m: np.mean([float(row["psnr"]) for row in rows if (row["method"], row["budget"]) == (m, "epochs")])
         for m in ("eoren", "pixel")
     }
-    line = next(line for line in said.splitlines() if line.startswith("| equal epochs | PSNR (dB) | SIREN + pixels"))
+    line = next(line for line in text.splitlines() if line.startswith("| equal epochs | PSNR (dB) | SIREN + pixels"))
     assert f"| {mean['eoren'] - mean['pixel']:+.2f} [" in line
-    assert f"| {mean['eoren'] + 48.13:.2f} |" in said
-    assert "`the command`" in said
+    assert f"| {mean['eoren'] + 48.13:.2f} |" in text
+    assert "`the command`" in text
     assert_figures(tmp_path, "mnist", "mnist-curves", "mnist-digits", "mnist-sides")
 
 
 def test_equal_time_is_the_time_of_eoren(tmp_path, monkeypatch, no_figures):
     ticks = itertools.count()
     monkeypatch.setattr("eoren.experiments.trials.perf_counter", lambda: float(next(ticks)))
-    mnist.reproduce(tmp_path, PROTOCOL, seed=0, watch=go, command="c")
+    mnist.EXPERIMENT.reproduce(tmp_path, PROTOCOL, seed=0, watch=go, command="c")
     rows = table(tmp_path / "mnist.csv")
-    # Every step takes a second, a batch has two images.
+    # Every step takes one second of the clock, and a batch has two images.
     assert {float(row["seconds"]) for row in rows if row["method"] in ("eoren", "gradient")} == {4.0}
     assert {float(row["seconds"]) for row in rows if row["budget"] == "time"} == {4.0}
 
 
-def test_an_interrupted_experiment_goes_on(tmp_path, no_figures):
+def test_an_interrupted_experiment_resumes(tmp_path, no_figures):
     def stop(_label, share):
-        return share > 0.4
+        if share > 0.4:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        mnist.reproduce(tmp_path, PROTOCOL, seed=0, watch=stop, command="c")
+        mnist.EXPERIMENT.reproduce(tmp_path, PROTOCOL, seed=0, watch=stop, command="c")
     first = table(tmp_path / "mnist.csv")
     assert 0 < len(first) < 48
     assert not (tmp_path / "mnist.md").exists()
-    mnist.reproduce(tmp_path, PROTOCOL, seed=0, watch=go, command="c")
+    mnist.EXPERIMENT.reproduce(tmp_path, PROTOCOL, seed=0, watch=go, command="c")
     then = table(tmp_path / "mnist.csv")
     assert len(then) == 48
     assert then[: len(first)] == first
     before = (tmp_path / "mnist.csv").stat().st_mtime_ns
-    mnist.reproduce(tmp_path, PROTOCOL, seed=0, watch=go, command="c")
+    mnist.EXPERIMENT.reproduce(tmp_path, PROTOCOL, seed=0, watch=go, command="c")
     assert (tmp_path / "mnist.csv").stat().st_mtime_ns == before
-    with pytest.raises(EorenError, match="another protocol"):
-        mnist.reproduce(tmp_path, replace(PROTOCOL, side=18), seed=0, watch=go, command="c")
+    with pytest.raises(EorenError, match="protocol must be"):
+        mnist.EXPERIMENT.reproduce(tmp_path, replace(PROTOCOL, side=18), seed=0, watch=go, command="c")
 
 
 def test_natural(tmp_path):
-    protocol = contest.Protocol(TINY, side=16, seeds=1, samples=2, batch=3)
-    said = natural.reproduce(tmp_path, protocol, seed=0, watch=go, command="c").read_text()
+    protocol = sweep.Protocol(TINY, side=16, seeds=1, samples=2, batch=3)
+    text = natural.EXPERIMENT.reproduce(tmp_path, protocol, seed=0, watch=go, command="c").read_text()
     rows = table(tmp_path / "natural.csv")
     assert {row["dataset"] for row in rows} == {"set5", "set14", "kodak", "div2k"}
     assert len(rows) == 4 * 6
     psnr = {(row["image"], row["method"]): float(row["psnr"]) for row in rows if row["budget"] == "epochs"}
-    gains = [psnr[f"{name}-one", "eoren"] - psnr[f"{name}-one", "pixel"] for name in natural.PICTURES]
+    gains = [psnr[f"{name}-one", "eoren"] - psnr[f"{name}-one", "pixel"] for name in IMAGE_DATASETS]
     assert all(5 < float(row["zoom_psnr"]) < 60 for row in rows)
-    assert f"| all | PSNR (dB) | {np.mean(gains):+.2f} [" in said
-    assert f"{sum(gain > 0 for gain in gains)} of 4 |" in said
+    assert f"| all | PSNR (dB) | {np.mean(gains):+.2f} [" in text
+    assert f"{sum(gain > 0 for gain in gains)} of 4 |" in text
     assert_figures(tmp_path, "natural", "natural-predictors", "natural-pictures")
 
 
 def test_between_the_pixels(tmp_path, monkeypatch):
-    """Fields that say one half everywhere are 6.02 dB from black, at any size."""
+    """The PSNR of constant gray against black is 6.02 dB, at any size."""
     gray = np.full((16, 16, 1), 0.5, np.float32)
     field = eoren.fit(gray, steps=1, width=8, depth=2).field
     sample = trials.Sample(1.0, 0.1, 60.0, 60.0, 1.0)
@@ -156,8 +146,8 @@ def test_between_the_pixels(tmp_path, monkeypatch):
     def found(images, group, *, seed, **_):
         return {m.key: [trials.Trial(m, field, (sample, sample), seed) for _ in images] for m in group}
 
-    monkeypatch.setattr(contest, "run_all", found)
-    held = contest.Contest(
+    monkeypatch.setattr(sweep, "run_trials", found)
+    gray_sweep = sweep.Sweep(
         tmp_path,
         "gray",
         PROTOCOL,
@@ -166,20 +156,20 @@ def test_between_the_pixels(tmp_path, monkeypatch):
         seed=0,
         doubled={"gray": np.zeros((32, 32, 1), np.float32)},
     )
-    held.hold(go)
-    assert [row["zoom_psnr"] for row in held.rows("ours", contest.EPOCHS)] == [pytest.approx(6.02, abs=0.01)] * 2
+    gray_sweep.run(go)
+    assert [row["zoom_psnr"] for row in gray_sweep.rows("ours", sweep.EPOCHS)] == [pytest.approx(6.02, abs=0.01)] * 2
 
 
 def test_remedies(tmp_path, monkeypatch):
     monkeypatch.setattr(remedies, "_DIGITS", 16)
-    protocol = contest.Protocol(TINY, side=16, seeds=1, samples=1, batch=3)
-    said = remedies.reproduce(tmp_path, protocol, seed=0, watch=go, command="c").read_text()
+    protocol = sweep.Protocol(TINY, side=16, seeds=1, samples=1, batch=3)
+    text = remedies.EXPERIMENT.reproduce(tmp_path, protocol, seed=0, watch=go, command="c").read_text()
     rows = table(tmp_path / "remedies.csv")
-    assert len(rows) == (4 + 2) * len(remedies.REMEDIES)
+    assert len(rows) == (4 + 2) * len(remedies.VARIANTS)
     found = {(row["image"], row["remedy"]): row for row in rows}
     assert {row["kind"] for row in rows} == {"natural", "digits"}
     for image in {row["image"] for row in rows}:
-        # More freedom, by least squares to the same pixels (clamping aside): never further from them.
+        # Least squares with more coefficients cannot have a larger error, except for clamping.
         base = float(found[image, "eoren"]["psnr"])
         assert all(float(found[image, key]["psnr"]) > base - 0.01 for key in ("smooth", "tiles"))
     parameters = {key: int(found["set5-one", key]["parameters"]) for key in ("eoren", "smooth", "tiles", "mixed")}
@@ -187,35 +177,34 @@ def test_remedies(tmp_path, monkeypatch):
     assert parameters["tiles"] - parameters["eoren"] == 2 * 64 - 2
     assert parameters["mixed"] == parameters["eoren"]
     gain = [
-        float(found[f"{d}-one", "smooth"]["psnr"]) - float(found[f"{d}-one", "eoren"]["psnr"])
-        for d in natural.PICTURES
+        float(found[f"{d}-one", "smooth"]["psnr"]) - float(found[f"{d}-one", "eoren"]["psnr"]) for d in IMAGE_DATASETS
     ]
-    line = next(line for line in said.splitlines() if line.startswith("| smooth field"))
+    line = next(line for line in text.splitlines() if line.startswith("| smooth field"))
     assert f"({np.mean(gain):+.2f} [" in line
     assert_figures(tmp_path, "remedies")
 
 
-def test_what_a_remedy_measures_is_what_the_metrics_say(tmp_path, monkeypatch):
-    """EoREN itself goes through the same numbers as eoren.evaluate."""
+def test_variants_are_measured_like_any_field(tmp_path, monkeypatch):
+    """The numbers of EoREN itself agree with eoren.evaluate."""
     monkeypatch.setattr(remedies, "_DIGITS", 16)
-    monkeypatch.setattr(remedies, "_draw", lambda *_: None)
+    monkeypatch.setattr(remedies, "EXPERIMENT", replace(remedies.EXPERIMENT, figures={}))
     kept = []
-    whole = remedies.run_all
-    monkeypatch.setattr(remedies, "run_all", lambda *a, **k: kept.append(whole(*a, **k)) or kept[-1])
-    protocol = contest.Protocol(TINY, side=16, seeds=1, samples=1, batch=9)
-    remedies.reproduce(tmp_path, protocol, seed=0, watch=go, command="c")
+    whole = remedies.run_trials
+    monkeypatch.setattr(remedies, "run_trials", lambda *a, **k: kept.append(whole(*a, **k)) or kept[-1])
+    protocol = sweep.Protocol(TINY, side=16, seeds=1, samples=1, batch=9)
+    remedies.EXPERIMENT.reproduce(tmp_path, protocol, seed=0, watch=go, command="c")
     rows = {row["image"]: row for row in table(tmp_path / "remedies.csv") if row["remedy"] == "eoren"}
-    for trial, name in zip(kept[1]["eoren"], [f"{d}-one" for d in natural.PICTURES], strict=True):
+    for trial, name in zip(kept[1]["eoren"], [f"{d}-one" for d in IMAGE_DATASETS], strict=True):
         assert float(rows[name]["psnr"]) == pytest.approx(trial.final.psnr, abs=1e-4)
         assert float(rows[name]["gradient_psnr"]) == pytest.approx(trial.final.gradient_psnr, abs=1e-4)
 
 
 def test_composition(tmp_path):
     protocol = composition.Protocol(TINY, side=16, seeds=2, steps=2)
-    said = composition.reproduce(tmp_path, protocol, seed=0, watch=go, command="c").read_text()
+    text = composition.EXPERIMENT.reproduce(tmp_path, protocol, seed=0, watch=go, command="c").read_text()
     rows = table(tmp_path / "composition.csv")
     assert len(rows) == 3 * 4 * 2
     found = [float(row["psnr"]) for row in rows if (row["mix"], row["method"]) == ("0.5", "eoren")]
-    line = next(line for line in said.splitlines() if line.startswith("| 0.5 |"))
+    line = next(line for line in text.splitlines() if line.startswith("| 0.5 |"))
     assert f"{np.mean(found):.2f}" in line
     assert_figures(tmp_path, "composition", "composition-pictures")

@@ -32,14 +32,14 @@ def test_a_key_measured_again_replaces_its_row(tmp_path):
     assert again.find(image="0801", seed=1)[0]["psnr"] == 40.5
 
 
-def test_rows_of_another_protocol_or_version_are_neither_mixed_in_nor_lost(tmp_path, monkeypatch):
+def test_a_table_of_another_protocol_or_version_is_refused_and_kept(tmp_path, monkeypatch):
     path = tmp_path / "t.csv"
     Table(path, key=KEY, protocol="p").add(rows())
     before = path.read_bytes()
-    with pytest.raises(EorenError, match="another protocol, 'p', here it is 'q'"):
+    with pytest.raises(EorenError, match="protocol must be 'q', got 'p'"):
         Table(path, key=KEY, protocol="q")
     monkeypatch.setattr("eoren.experiments.results.__version__", "9.9")
-    with pytest.raises(EorenError, match="another version"):
+    with pytest.raises(EorenError, match="version must be"):
         Table(path, key=KEY, protocol="p")
     assert path.read_bytes() == before
 
@@ -47,25 +47,25 @@ def test_rows_of_another_protocol_or_version_are_neither_mixed_in_nor_lost(tmp_p
 @pytest.mark.parametrize(
     "content", [b"a,b\n1,2\n", b"\xff\xfe", b'image,seed\n"x', b"image,seed,protocol,version\n1\n"]
 )
-def test_files_that_are_no_table(tmp_path, content):
+def test_invalid_tables(tmp_path, content):
     path = tmp_path / "t.csv"
     path.write_bytes(content)
     with pytest.raises(EorenError, match=r"t.csv: "):
         Table(path, key=KEY, protocol="p")
 
 
-def test_interval_is_about_that_of_the_bootstrap():
+def test_interval_agrees_with_the_bootstrap():
     values = np.random.default_rng(0).normal(1, 2, 200)
     found = interval(values.tolist())
     means = np.random.default_rng(1).choice(values, (9999, len(values))).mean(1)
     assert (found.low, found.high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.05)
-    assert found.mean == pytest.approx(values.mean())
+    assert found.estimate == pytest.approx(values.mean())
     assert interval([3.0]).high == float("inf")
 
 
-def test_pairs_are_pictures_not_seeds():
+def test_pairs_are_images_not_seeds():
     first = [{"image": name, "psnr": value} for name, value in (("a", 1.0), ("a", 3.0), ("b", 5.0), ("c", 0.0))]
     second = [{"image": name, "psnr": value} for name, value in (("b", 4.0), ("a", 0.0))]
     assert per_image(first, "psnr") == {"a": 2.0, "b": 5.0, "c": 0.0}
     found = paired(first, second, "psnr")
-    assert (found.mean, found.size) == (1.5, 2)
+    assert (found.estimate, found.size) == (1.5, 2)

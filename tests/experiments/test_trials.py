@@ -9,19 +9,18 @@ from skimage.metrics import peak_signal_noise_ratio
 from eoren.errors import EorenError
 from eoren.evaluation.metrics import evaluate
 from eoren.experiments.methods import METHODS, Networks, methods
-from eoren.experiments.trials import run_all
-from eoren.training.assembly import picture_seed
+from eoren.experiments.trials import run_trials
 from eoren.training.fit import fit
+from eoren.training.trainer import image_seed
 
 TINY = methods(Networks(width=16, depth=2, epochs=20, rate=1e-3))
 
 
 def run(images, method, **budget):
-    """By one method."""
-    return run_all(images, [method], **budget)[method.key]
+    return run_trials(images, [method], **budget)[method.key]
 
 
-def pictures(count=3, side=14):
+def images_of_waves(count=3, side=14):
     y, x = np.mgrid[:side, :side] / side
     return [(0.5 + 0.4 * np.sin(5 * x + k) * np.cos(4 * y))[..., None].astype(np.float32) for k in range(count)]
 
@@ -29,47 +28,38 @@ def pictures(count=3, side=14):
 def test_the_papers_methods_share_network_and_optimiser():
     paper = [METHODS[key].settings for key in ("pixel", "gradient", "eoren")]
     assert len({replace(each, objective="pixel") for each in paper}) == 1
-    assert (paper[0].width, paper[0].depth, paper[0].learning_rate, paper[0].steps) == (256, 5, 1e-4, 1000)
+    assert (paper[0].width, paper[0].depth, paper[0].rate, paper[0].steps) == (256, 5, 1e-4, 1000)
     assert [each.objective for each in paper] == ["pixel", "gradient", "gradient"]
     assert [method.tuned for method in METHODS.values()] == [False, False, True, True]
 
 
-def test_trials_measure_what_the_fields_say():
-    images = pictures()
+def test_samples_agree_with_the_metrics_of_the_field():
+    images = images_of_waves()
     for trial, image in zip(run(images, TINY["eoren"], epochs=20, samples=3), images, strict=True):
-        said = trial.field.render().clip(0, 1)
-        assert trial.final.psnr == pytest.approx(peak_signal_noise_ratio(image, said, data_range=1), abs=1e-3)
+        prediction = trial.field.render().clip(0, 1)
+        assert trial.final.psnr == pytest.approx(peak_signal_noise_ratio(image, prediction, data_range=1), abs=1e-3)
         found = evaluate(trial.field, image)
         assert (trial.final.gradient_psnr, trial.final.ssim) == pytest.approx((found.gradient_psnr, found.ssim))
         assert [sample.epoch for sample in trial.samples] == [3, 9, 20]
         assert all(a.seconds < b.seconds for a, b in itertools.pairwise(trial.samples))
 
 
-def test_many_at_once_are_as_one_alone():
-    images = pictures()
+def test_a_batch_is_trained_like_single_images():
+    images = images_of_waves()
     for method in TINY.values():
         together = run(images, method, epochs=20, seed=5)
         alone = run(images[1:2], method, epochs=20, seed=5)
         assert together[1].final.psnr == pytest.approx(alone[0].final.psnr, abs=0.02)
 
 
-def test_eoren_is_the_papers_fit():
-    """fit() by the paper's preset, with the seed of that image's network."""
-    image = pictures(1)[0]
+def test_eoren_is_a_fit_by_the_papers_preset():
+    """The same tensors as fit() with the seed of that image's network."""
+    image = images_of_waves(1)[0]
     (trial,) = run([image], TINY["eoren"], epochs=20, seed=2)
     result = fit(
-        image,
-        preset="paper",
-        width=16,
-        depth=2,
-        learning_rate=1e-3,
-        steps=20,
-        seed=picture_seed(image, 2),
-        device="cpu",
+        image, preset="paper", width=16, depth=2, rate=1e-3, steps=20, seed=image_seed(image, 2), device="cpu"
     )
-    for mine, theirs in zip(
-        trial.field.representation.siren.tensors(), result.field.representation.siren.tensors(), strict=True
-    ):
+    for mine, theirs in zip(trial.field.siren.tensors(), result.field.siren.tensors(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
     assert trial.final.psnr == pytest.approx(result.metrics.psnr, abs=1e-3)
 
@@ -81,46 +71,47 @@ def test_methods_that_differ_in_tuning_alone_share_a_training(monkeypatch):
 
     original = Trainer.step
     monkeypatch.setattr(step, lambda self, *rest: calls.append(1) or original(self, *rest))
-    found = run_all(pictures(), list(TINY.values())[1:3], epochs=20, samples=2)
+    found = run_trials(images_of_waves(), list(TINY.values())[1:3], epochs=20, samples=2)
     assert len(calls) == 20
     for bare, tuned in zip(found["gradient"], found["eoren"], strict=True):
-        assert bare.field.representation.siren.weights[0].equal(tuned.field.representation.siren.weights[0])
-        assert (bare.field.representation.tuning.alpha == 1).all()
-        assert (bare.field.representation.tuning.beta == 0.5).all()
+        assert bare.field.siren.weights[0].equal(tuned.field.siren.weights[0])
+        assert (bare.field.tuning.alpha == 1).all()
+        assert (bare.field.tuning.beta == 0.5).all()
         assert tuned.final.psnr > bare.final.psnr
 
 
-def test_a_mosaic_goes_picture_by_picture():
-    images = pictures(2, side=80)
+def test_tiled_images_are_trained_one_by_one():
+    images = images_of_waves(2, side=80)
     found = run(images, methods()["ours"], epochs=2, samples=1)
-    assert [trial.field.representation.tiling.count for trial in found] == [2, 2]
+    assert [trial.field.tiling.count for trial in found] == [2, 2]
     assert all(trial.final.psnr > 15 for trial in found)
 
 
-def test_a_budget_of_time_is_each_pictures_own(monkeypatch):
-    """A step takes a second on this clock: four seconds for each of three images are twelve steps."""
+def test_a_budget_of_time_applies_to_each_image(monkeypatch):
+    """A step takes one second of this clock: four seconds for each of three images are twelve steps."""
     now = itertools.count()
     monkeypatch.setattr("eoren.experiments.trials.perf_counter", lambda: float(next(now)))
-    found = run(pictures(), TINY["pixel"], seconds=4.0, samples=2)
+    found = run(images_of_waves(), TINY["pixel"], seconds=4.0, samples=2)
     assert [(s.epoch, s.seconds) for s in found[0].samples] == [(3, 1), (12, 4)]
 
 
-def test_giving_up():
+def test_an_exception_of_the_callback_stops_the_work():
     shares = []
 
-    def watch(done):
+    def watch(_label, done):
         shares.append(done)
-        return done > 0.4
+        if done > 0.4:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_all(pictures(), list(TINY.values()), epochs=10, watch=watch)
+        run_trials(images_of_waves(), list(TINY.values()), epochs=10, watch=watch)
     assert shares == sorted(shares)
     assert 0.4 < shares[-1] < 0.5
 
 
-def test_what_cannot_be_run():
-    for images in ([], [*pictures(1), *pictures(1, side=9)]):
-        with pytest.raises(EorenError, match="give at least one, and all of one size"):
+def test_invalid_arguments():
+    for images in ([], [*images_of_waves(1), *images_of_waves(1, side=9)]):
+        with pytest.raises(EorenError, match="images must be at least one, and all of one size"):
             run(images, TINY["pixel"], epochs=1)
     with pytest.raises(EorenError, match="give epochs or seconds"):
-        run(pictures(), TINY["pixel"])
+        run(images_of_waves(), TINY["pixel"])

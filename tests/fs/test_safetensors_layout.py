@@ -9,7 +9,7 @@ from safetensors.torch import save as save_tensors
 
 from eoren.errors import EorenError
 from eoren.field.serialization import loads
-from eoren.fs.safetensors_layout import MAX_HEADER, DamagedError, ForeignError, check_file, check_layout
+from eoren.fs.safetensors_layout import MAX_HEADER, DamagedError, ForeignError, parse_metadata, read_metadata
 
 
 def file(header, numbers=b""):
@@ -22,7 +22,7 @@ def tensor(begin, end, *, dtype="F32", shape=None):
 
 
 def check(data):
-    return check_layout(data, len(data))
+    return parse_metadata(data, len(data))
 
 
 def test_files_that_safetensors_writes_are_accepted():
@@ -158,11 +158,11 @@ def test_only_the_header_is_read(tmp_path):
     data = save_tensors({"a": torch.ones(1_000_000)})
     (tmp_path / "a").write_bytes(data)
     with (tmp_path / "a").open("rb", buffering=0) as opened:
-        assert check_file(opened, len(data)) == {}
+        assert read_metadata(opened, len(data)) == {}
         assert opened.tell() == 8 + int.from_bytes(data[:8], "little")
     with (tmp_path / "a").open("r+b", buffering=0) as opened:
         opened.write((10**15).to_bytes(8, "little"))
         opened.seek(0)
         with pytest.raises(DamagedError, match="at most 100 bytes, got 1000000000000000"):
-            check_file(opened, len(data), 100)
+            read_metadata(opened, len(data), 100)
         assert opened.tell() == 108

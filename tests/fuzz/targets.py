@@ -35,7 +35,7 @@ from eoren.dataset.tile_jobs import TileGroupResult
 from eoren.errors import EorenError
 from eoren.field.field import Field
 from eoren.field.serialization import dumps, loads
-from eoren.fs.safetensors_layout import DamagedError, ForeignError, check_layout
+from eoren.fs.safetensors_layout import DamagedError, ForeignError, parse_metadata
 from eoren.image.io import read_source_image
 from eoren.training.checkpoint import Checkpoint, CheckpointKey, LoopState, read_checkpoint, write_checkpoint
 from eoren.training.presets import make_settings
@@ -81,7 +81,7 @@ def checksums(text: str, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
 def sealed(data: bytes) -> bytes:
     """Replace the checksums of a field by valid ones if possible: they would hide the code behind them."""
     try:
-        text = check_layout(data, len(data))["eoren"]
+        text = parse_metadata(data, len(data))["eoren"]
         tensors = load_tensors(data)
         tensors["checksums"] = checksums(text, tensors)
         return save_tensors(tensors, {"eoren": text})

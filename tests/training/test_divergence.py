@@ -35,7 +35,7 @@ def picture(height=24, width=36, channels=1):
 
 def trainer(**changes):
     settings = make_settings("balanced", **{**MOSAIC, "steps": 200, **changes})
-    return Trainer.of_picture(picture(), settings, seed=0, device=CPU)
+    return Trainer.of_image(picture(), settings, seed=0, device=CPU)
 
 
 def blow_up(networks, which, factor=1e3):

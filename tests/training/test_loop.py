@@ -81,7 +81,7 @@ def test_a_group_is_trained_as_if_it_were_alone(few, objective):
     assert len(groups) > 4
     assert (result.ended, result.steps) == ("budget", 6)
     for group in groups:
-        trainer = Trainer.of_picture(image, chosen, seed=3, device=CPU, tiling=tiling, tiles=group)
+        trainer = Trainer.of_image(image, chosen, seed=3, device=CPU, tiling=tiling, tiles=group)
         for step in range(6):
             cosine = chosen.decay + (1 - chosen.decay) * (1 + np.cos(np.pi * step / 6)) / 2
             trainer.step(float(cosine * (1000 / 300) ** (1 / 3)))
@@ -282,7 +282,7 @@ def test_no_group_keeps_the_pixels_of_another(few):
     tiling = build_tiling(image, chosen)
     kept = []
     for group in tiling.groups(5):
-        trainer = Trainer.of_picture(image, chosen, seed=0, device=CPU, tiling=tiling, tiles=group)
+        trainer = Trainer.of_image(image, chosen, seed=0, device=CPU, tiling=tiling, tiles=group)
         kept.append(len(trainer.patches.color))
         assert len(trainer.gradient_target) == len(trainer.patches.color)
     assert max(kept) < 64 * 96 / 4

@@ -10,7 +10,7 @@ from eoren.errors import EorenError
 from eoren.image.gradients import adjusted_gradient
 from eoren.image.spline import reference_gradient
 from eoren.model.tiling import Tiling
-from eoren.training.assembly import assemble_field, build_tiling, picture_seed
+from eoren.training.assembly import assemble_field, build_tiling, image_seed
 from eoren.training.presets import make_settings
 from eoren.training.trainer import Trainer
 
@@ -45,7 +45,7 @@ def trainer_of(image, seed=0, device=CPU, **changes):
     """A trainer, with the tiling that it was given."""
     chosen = settings(**changes)
     tiling = build_tiling(image, chosen)
-    trainer = Trainer.of_picture(image, chosen, seed=seed, device=device, tiling=tiling)
+    trainer = Trainer.of_image(image, chosen, seed=seed, device=device, tiling=tiling)
     trainer.tiling = tiling
     return trainer
 
@@ -263,7 +263,7 @@ SHIFTS = pytest.mark.parametrize("shift", [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5)], 
 def test_local_coordinates_are_exact_far_out_in_a_large_picture(shift, upright):
     tiling = far_tiling(60_000, upright)
     image = np.zeros((tiling.height, tiling.width, 1), np.float32)
-    trainer = Trainer.of_picture(image, settings(objective="pixel", width=2), seed=0, device=CPU, tiling=tiling)
+    trainer = Trainer.of_image(image, settings(objective="pixel", width=2), seed=0, device=CPU, tiling=tiling)
     assert_far_points_are_exact(trainer, tiling, shift)
 
 
@@ -505,9 +505,9 @@ def test_the_first_layer_gets_the_frequency_that_suits_the_largest_tile():
         half = max(half for _, _, half in tile_geometry(trainer))
         assert half == 500 if trainer.tiling.count == 1 else 75 < half < 500
         assert trainer.siren.omegas == (pytest.approx(0.4 * half), 20.0, 20.0)
-    trainer = Trainer.of_picture(picture(3, 20, 1), settings("balanced", **by_tile), seed=0, device=CPU)
+    trainer = Trainer.of_image(picture(3, 20, 1), settings("balanced", **by_tile), seed=0, device=CPU)
     assert trainer.siren.omegas == (30.0, 20.0, 20.0)
-    trainer = Trainer.of_picture(picture(3, 200, 1), settings("balanced", omega_first=7.0), seed=0, device=CPU)
+    trainer = Trainer.of_image(picture(3, 200, 1), settings("balanced", omega_first=7.0), seed=0, device=CPU)
     assert trainer.siren.omegas == (7.0, 20.0, 20.0)
 
 
@@ -600,7 +600,7 @@ def test_a_step_propagates_the_derivatives_it_compares_and_no_others(calls, chan
 def test_training_lowers_what_it_minimises(device, changes):
     x, y = np.meshgrid(np.linspace(0, 1, 16), np.linspace(0, 1, 12))
     image = (0.5 + 0.3 * np.sin(4 * x + 3 * y))[..., None].astype(np.float32)
-    trainer = Trainer.of_picture(image, settings("balanced", width=16, **changes), seed=0, device=device)
+    trainer = Trainer.of_image(image, settings("balanced", width=16, **changes), seed=0, device=device)
     first = trainer.step(1.0)
     for step in range(100):
         last = trainer.step(1 - step / 100)
@@ -690,8 +690,8 @@ def test_constant_pictures_are_met_and_stay_finite(objective):
 def test_pictures_of_a_batch_are_fitted_as_if_alone(preset):
     images = np.stack([picture(9, 12, 2, seed=k) * 10.0**-k for k in range(3)])
     chosen = settings(preset, width=16, tile=None, batch=None)
-    batch = Trainer.of_pictures(images, chosen, seed=4, device=CPU)
-    alone = [Trainer.of_picture(image, chosen, seed=picture_seed(image, 4), device=CPU) for image in images]
+    batch = Trainer.of_images(images, chosen, seed=4, device=CPU)
+    alone = [Trainer.of_image(image, chosen, seed=image_seed(image, 4), device=CPU) for image in images]
     for trainer in (batch, *alone):
         run(trainer, 30)
     assert len(alone) == batch.siren.batch
@@ -702,18 +702,18 @@ def test_pictures_of_a_batch_are_fitted_as_if_alone(preset):
 
 def test_a_pictures_network_depends_neither_on_the_others_nor_on_its_place():
     images = np.stack([picture(8, 8, 1, seed=k) for k in range(4)])
-    drawn = Trainer.of_pictures(images, settings(), seed=1, device=CPU).siren.weights[0]
-    turned = Trainer.of_pictures(images[[3, 1]], settings(), seed=1, device=CPU).siren.weights[0]
+    drawn = Trainer.of_images(images, settings(), seed=1, device=CPU).siren.weights[0]
+    turned = Trainer.of_images(images[[3, 1]], settings(), seed=1, device=CPU).siren.weights[0]
     assert torch.equal(drawn[[3, 1]], turned)
     assert len({float(weight[0, 0]) for weight in drawn}) == 4
-    assert not torch.equal(Trainer.of_pictures(images, settings(), seed=2, device=CPU).siren.weights[0], drawn)
+    assert not torch.equal(Trainer.of_images(images, settings(), seed=2, device=CPU).siren.weights[0], drawn)
 
 
 def test_a_pictures_target_ends_at_its_border():
     """White beside black in the stack, flat by themselves."""
     images = np.stack([np.full((6, 5, 1), value, np.float32) for value in (0, 1, 0)])
     for filter in ("central", "spline"):
-        trainer = Trainer.of_pictures(images, settings(filter=filter), seed=0, device=CPU)
+        trainer = Trainer.of_images(images, settings(filter=filter), seed=0, device=CPU)
         assert float(trainer.gradient_target.abs().max()) < 1e-6
 
 

@@ -13,8 +13,8 @@ from PIL import Image as Pillow
 from eoren.errors import EorenError
 from eoren.field.field import Field
 from eoren.field.serialization import dumps, load
-from eoren.image.decoders import most_pixels
-from eoren.image.io import SourceImage, as_image, digest_of, read_source_image
+from eoren.image.decoders import max_pixels
+from eoren.image.io import SourceImage, as_image, hash_pixels, read_source_image
 
 Operand = ArrayLike | str | PathLike[str] | SourceImage | Field
 """An image in any form that :func:`eoren.fit` accepts, a field, or the path of an ``.eoren`` file."""
@@ -66,7 +66,7 @@ def open_operand(operand: Operand) -> LoadedOperand:
     if isinstance(operand, Field):
         data = dumps(operand)
         width, height = operand.size
-        if width * height > most_pixels(len(data)):
+        if width * height > max_pixels(len(data)):
             raise EorenError(
                 f"a field of {width} x {height} pixels in {len(data)} bytes is too large to be rendered whole; "
                 "render it with 'eoren render --size' and give that image"
@@ -76,7 +76,7 @@ def open_operand(operand: Operand) -> LoadedOperand:
     if isinstance(operand, SourceImage):
         return LoadedOperand(operand.pixels, operand.sha256, operand.notes)
     pixels = as_image(operand)
-    return LoadedOperand(pixels, digest_of(pixels))
+    return LoadedOperand(pixels, hash_pixels(pixels))
 
 
 def mask_weights(mask: LoadedOperand, image: LoadedOperand, name: str) -> Plane:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, TypeVar, cast
 
 from eoren.errors import EorenError, format_error
-from eoren.fs.decompression import damaged_archive, is_packed, most_unpacked, open_decompressed
+from eoren.fs.decompression import damaged_archive, is_compressed, max_decompressed_size, open_decompressed
 
 _Content = TypeVar("_Content")
 Member = tuple[str, Callable[[], bytes | EorenError]]
@@ -41,7 +41,7 @@ def is_tar(start: bytes) -> bool:
     try:
         tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
     except (tarfile.HeaderError, ValueError):
-        return is_packed(start)
+        return is_compressed(start)
     return True
 
 
@@ -60,7 +60,7 @@ def zip_members(path: Path, is_wanted: Callable[[str], bool]) -> list[Member]:
     except _ZIP_ERRORS as error:
         raise damaged_archive(path, error) from None
     members = [member for member in archive.infolist() if is_wanted(member.filename) and not member.is_dir()]
-    limit = most_unpacked(path.stat().st_size)
+    limit = max_decompressed_size(path.stat().st_size)
     # The sum counts, because members may share compressed bytes.
     if (size := sum(member.file_size for member in members)) > limit:
         raise EorenError(
@@ -96,7 +96,7 @@ def tar_members(path: Path, is_wanted: Callable[[str], bool]) -> Iterator[Member
     """
     with open_decompressed(path) as plain:
         try:
-            header = _strict_header(most_unpacked(path.stat().st_size) // _EXTENDED_SHARE)
+            header = _strict_header(max_decompressed_size(path.stat().st_size) // _EXTENDED_SHARE)
             with tarfile.open(fileobj=cast("IO[bytes]", plain), mode="r:", tarinfo=header) as archive:
                 while (member := archive.next()) is not None:
                     archive.members.clear()  # type: ignore[attr-defined] # it would keep them all in memory

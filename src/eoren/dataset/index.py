@@ -13,7 +13,7 @@ import numpy as np
 from eoren.dataset.parquet import MAX_FOOTER, check_pages
 from eoren.errors import EorenError
 from eoren.evaluation.metrics import METRICS
-from eoren.fs.decompression import FREE_BYTES, most_unpacked
+from eoren.fs.decompression import FREE_BYTES, max_decompressed_size
 from eoren.fs.files import atomic_path, open_regular
 from eoren.image.decoders import MAX_PIXELS
 
@@ -121,7 +121,7 @@ def _decode(data: bytes, max_rows: int) -> "pyarrow.Table":
     """Decode all rows of a file within bounds of memory."""
     import pyarrow
 
-    max_bytes = most_unpacked(len(data))
+    max_bytes = max_decompressed_size(len(data))
     dictionary = check_pages(data, len(COLUMNS), max_rows, max_bytes)
     file = import_parquet().ParquetFile(
         pyarrow.BufferReader(data),

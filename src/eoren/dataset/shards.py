@@ -20,12 +20,12 @@ from eoren.field.field import Field
 from eoren.field.mosaic import SirenMosaic
 from eoren.field.provenance import Provenance
 from eoren.image.cell_averages import point_values
-from eoren.image.io import SourceImage, digest_of
+from eoren.image.io import SourceImage, hash_pixels
 from eoren.model.channel_tuning import Moments
 from eoren.model.devices import choose_device
 from eoren.model.quantization import rounded
 from eoren.model.tiling import Tiling
-from eoren.training.assembly import picture_seed
+from eoren.training.assembly import image_seed
 from eoren.training.budget import Budget, train
 from eoren.training.fit import FitTarget, fit_target
 from eoren.training.settings import Settings
@@ -61,7 +61,7 @@ class Work:
 
     def seed_of(self, image: Image) -> int:
         """Return the seed of the networks of an image."""
-        return self.seed if self.same_start else picture_seed(image, self.seed)
+        return self.seed if self.same_start else image_seed(image, self.seed)
 
     def tile_count(self, shape: tuple[int, ...]) -> int:
         """Return how many networks represent an image of shape ``(H, W, C)``."""
@@ -207,7 +207,7 @@ def _fit_group(
 
 def _fit_tiled(image: Image, row: Row, work: Work, watch: Watch) -> SirenMosaic:
     result = fit_target(
-        FitTarget(image, digest_of(image)),
+        FitTarget(image, hash_pixels(image)),
         work.settings,
         seed=row["seed"],
         device=work.device,
@@ -229,7 +229,7 @@ def _fit_batch(images: Images, rows: Sequence[Row], work: Work, watch: Watch) ->
     points = np.stack([point_values(image) for image in images]) if averaged else images
     _, height, width, _ = images.shape
     seconds = settings.time_limit(width, height)
-    trainer = Trainer.of_pictures(
+    trainer = Trainer.of_images(
         points, settings, seed=work.seed, device=choose_device(work.device), same_start=work.same_start
     )
     train(trainer, Budget(settings.steps, None if seconds is None else seconds * len(images)), watch)

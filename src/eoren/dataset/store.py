@@ -40,7 +40,7 @@ from eoren.fs.files import (
     remove_stale_temporaries,
     write_text,
 )
-from eoren.fs.safetensors_layout import check_file
+from eoren.fs.safetensors_layout import read_metadata
 from eoren.training.presets import make_settings
 from eoren.training.settings import MAX_SEED, Settings, current_names
 
@@ -205,7 +205,7 @@ class Store:
         path = self.shard_path(shard)
         try:
             with open_regular(path) as (file, size):
-                texts = check_file(file, size, _MAX_HEADER)
+                texts = read_metadata(file, size, _MAX_HEADER)
             header = json.loads(texts[_KEY])
             if header["format_version"] != FORMAT_VERSION:
                 raise ValueError(f"format version {header['format_version']!r:.40}")

@@ -22,7 +22,7 @@ from eoren.evaluation.metrics import METRICS, evaluate
 from eoren.field.mosaic import SirenMosaic
 from eoren.field.provenance import Provenance
 from eoren.field.schema import whole_number
-from eoren.fs.safetensors_layout import check_layout
+from eoren.fs.safetensors_layout import parse_metadata
 from eoren.image.cell_averages import point_values
 from eoren.image.gradients import crop_with_margin
 from eoren.image.io import SourceImage
@@ -73,7 +73,7 @@ class TileGroupResult:
             EorenError: the data are damaged.
         """
         try:
-            header = json.loads(check_layout(data, len(data))[_KEY])
+            header = json.loads(parse_metadata(data, len(data))[_KEY])
             omegas = header.pop("omegas")
             tensors = load_tensors(data)
             for name in ("shard", "group", "steps"):
@@ -122,7 +122,7 @@ class TileGroupJob:
         Raises:
             Cancelled: ``watch`` returned true.
         """
-        trainer = Trainer.of_picture(
+        trainer = Trainer.of_image(
             self.pixels,
             work.settings,
             seed=self.seed,

@@ -1,8 +1,8 @@
 """Public images by name: MNIST, Set5, Set14, Kodak, and crops of DIV2K.
 
-They are taken from the folder that the environment variable ``EOREN_DATA`` names, else downloaded into the user's
-cache. Either way their SHA-256 has to be that of ``datasets.sha256``, which ``sha256sum -c`` understands, so that
-numbers are about the same pixels everywhere.
+Files come from the folder that the environment variable ``EOREN_DATA`` names, else they are downloaded into the
+user's cache. Their SHA-256 must be that of ``datasets.sha256`` (readable by ``sha256sum -c``), so that results always
+refer to the same pixels.
 """
 
 import os
@@ -24,6 +24,9 @@ from eoren.image.io import read_image
 
 Image = Float[np.ndarray, "height width channels"]
 
+IMAGE_DATASETS = ("set5", "set14", "kodak", "div2k")
+"""The data sets of photographs and drawings."""
+
 _GITHUB = "https://raw.githubusercontent.com"
 _DENOISING = f"{_GITHUB}/majedelhelou/denoising_datasets/58234876fef6f1b56306705c78dfd40cdb837b86"
 _SCNET = f"{_GITHUB}/Guaishou74851/SCNet/ce50ef4266c99ab68e7edf8e8657c362a9f4f5cf"
@@ -31,25 +34,22 @@ _SCNET = f"{_GITHUB}/Guaishou74851/SCNet/ce50ef4266c99ab68e7edf8e8657c362a9f4f5c
 
 class _Source(NamedTuple):
     folder: str  # below EOREN_DATA and the cache
-    url: str  # of the folder that holds the files
+    url: str  # of the folder that contains the files
 
 
 _SOURCES: Mapping[str, _Source] = MappingProxyType(
     {
-        # The checksums are those that several projects publish for this mirror.
+        # Several projects publish the same checksums for this mirror.
         "mnist": _Source("mnist", "https://ossci-datasets.s3.amazonaws.com/mnist"),
-        # Commits of repositories, whose files' SHA-256 were compared: all of Set5 and Set14, two of the crops.
+        # Fixed commits; SHA-256 verified against other copies for all of Set5 and Set14 and two of the crops.
         "set5": _Source("set5", f"{_DENOISING}/CSet5"),
         "set14": _Source("set14", f"{_DENOISING}/CSet14"),
-        # The checksums are those that several projects publish for this site.
+        # Several projects publish the same checksums for this site.
         "kodak": _Source("kodak", "https://r0k.us/graphics/kodak/kodak"),
-        # Central crops of 256 x 256 of the first ten images for validation.
+        # Central crops of 256 x 256 of the first ten validation images.
         "div2k": _Source("div2k/center256", f"{_SCNET}/data/DIV2K"),
     }
 )
-
-PICTURES = ("set5", "set14", "kodak", "div2k")
-"""The data sets of photographs and drawings."""
 
 
 class Digits(NamedTuple):
@@ -65,57 +65,80 @@ class Digits(NamedTuple):
 
 
 def mnist(split: Literal["train", "test"] = "test") -> Digits:
-    """Handwritten digits (LeCun, Cortes and Burges): 60,000 to train on, 10,000 to test on, in their usual order.
+    """Load handwritten digits (LeCun, Cortes and Burges) in their usual order, 60,000 to train on and 10,000 to test.
 
     Raises:
-        EorenError: they are neither in ``EOREN_DATA`` nor can be downloaded, or are damaged.
+        EorenError: the files are damaged, or neither in ``EOREN_DATA`` nor downloadable.
     """
     stem = {"train": "train", "test": "t10k"}[split]
-    images = read_idx(file("mnist", f"{stem}-images-idx3-ubyte.gz"))
-    labels = read_idx(file("mnist", f"{stem}-labels-idx1-ubyte.gz"))
+    images = read_idx(dataset_path("mnist", f"{stem}-images-idx3-ubyte.gz"))
+    labels = read_idx(dataset_path("mnist", f"{stem}-labels-idx1-ubyte.gz"))
     return Digits(images[..., None].astype(np.float32) / 255, labels.astype(np.int64))
 
 
-def pictures(name: str) -> Iterator[tuple[str, Image]]:
-    """The images of a data set, in the order of their names, each read when its turn comes.
+def first_digits(count: int) -> Iterator[tuple[int, int, Image]]:
+    """Iterate over the first samples of every digit in the test set of MNIST: label, index, image ``(28, 28, 1)``.
 
     Args:
-        name: ``set5`` (5), ``set14`` (14), ``kodak`` (24) or ``div2k`` (10 crops).
+        count: samples of every digit.
+    """
+    images, labels = mnist("test")
+    for label in range(10):
+        for index in np.flatnonzero(labels == label)[:count].tolist():
+            yield label, index, images[index]
+
+
+def images(dataset: str) -> Iterator[tuple[str, Image]]:
+    """Iterate over the images of a data set in the order of their names, reading each when it is due.
+
+    Args:
+        dataset: ``set5`` (5), ``set14`` (14), ``kodak`` (24) or ``div2k`` (10 crops).
 
     Yields:
-        Name without suffix, and ``(H, W, C)`` with values in [0, 1]; one of Set14 is gray, the others are RGB.
+        Name without suffix, and ``(H, W, C)`` with values in [0, 1]; one image of Set14 is gray, the others are RGB.
 
     Raises:
-        EorenError: an unknown name, or files that are neither in ``EOREN_DATA`` nor can be downloaded.
+        EorenError: the name is unknown, or a file is neither in ``EOREN_DATA`` nor downloadable.
     """
-    if name not in PICTURES:
-        raise EorenError(f"data set {name!r} is unknown; choose one of {', '.join(PICTURES)}")
-    for each in names(name):
-        yield Path(each).stem, read_image(file(name, each))
+    if dataset not in IMAGE_DATASETS:
+        raise EorenError(f"data set must be one of {', '.join(IMAGE_DATASETS)}, got {dataset!r}")
+    for name in file_names(dataset):
+        yield Path(name).stem, read_image(dataset_path(dataset, name))
 
 
-def names(dataset: str) -> list[str]:
-    """The names of a data set's files, for :func:`file`.
+def square_images(side: int) -> Iterator[tuple[str, str, Image, Image]]:
+    """Iterate over the images of all data sets as gray squares: data set, name, image, image at twice the side.
+
+    Args:
+        side: side of the image, in pixels.
+    """
+    for dataset in IMAGE_DATASETS:
+        for name, image in images(dataset):
+            yield dataset, f"{dataset}-{name}", square(image, side), square(image, 2 * side)
+
+
+def file_names(dataset: str) -> list[str]:
+    """List the files of a data set, for :func:`dataset_path`.
 
     Example:
-        >>> names("set5")
+        >>> file_names("set5")
         ['baby.png', 'bird.png', 'butterfly.png', 'head.png', 'woman.png']
     """
     folder = f"{_SOURCES[dataset].folder}/"
     return [name.removeprefix(folder) for name in _checksums() if name.startswith(folder)]
 
 
-def file(dataset: str, name: str) -> Path:
-    """One file of a data set, from ``EOREN_DATA`` or downloaded, its checksum verified.
+def dataset_path(dataset: str, name: str) -> Path:
+    """Locate one file of a data set in ``EOREN_DATA``, else download it, and verify its checksum.
 
     Raises:
-        EorenError: it is in neither place, or its content is another.
+        EorenError: the file cannot be found or downloaded, or its SHA-256 differs.
     """
     folder, url = _SOURCES[dataset]
     expected = _checksums()[f"{folder}/{name}"]
-    own = os.environ.get("EOREN_DATA")
-    path = Path(own or "", folder, name)
-    if own and path.exists():
+    root = os.environ.get("EOREN_DATA")
+    path = Path(root or "", folder, name)
+    if root and path.exists():
         if sha256(path) != expected:
             raise EorenError(f"{path}: is not the published file, its SHA-256 differs; replace it or delete it")
         return path
@@ -123,13 +146,13 @@ def file(dataset: str, name: str) -> Path:
 
 
 def square(image: Image, side: int) -> Float[np.ndarray, "side side 1"]:
-    """The middle of an image as a gray square, as the paper fits it.
+    """Crop the middle of an image to a gray square, as the paper fits it.
 
-    Colours become luma (ITU-R BT.601). The size is changed bilinearly, smoothed beforehand where it shrinks.
+    Colours become luma (ITU-R BT.601). The crop is resized bilinearly, with a low-pass filter where it shrinks.
 
     Args:
-        image: ``(H, W, C)``, values in [0, 1], gray or RGB; alpha is left out.
-        side: of the square, in pixels.
+        image: ``(H, W, C)``, values in [0, 1], gray or RGB; alpha is ignored.
+        side: side of the square, in pixels.
 
     Example:
         >>> square(np.full((20, 30, 3), 0.5, np.float32), 8)[4, 4].round(3).tolist()
@@ -137,9 +160,9 @@ def square(image: Image, side: int) -> Float[np.ndarray, "side side 1"]:
     """
     height, width, channels = image.shape
     gray = image[..., :3] @ np.array([0.299, 0.587, 0.114], np.float32) if channels > 2 else image[..., 0]
-    most = min(height, width)
-    top, left = (height - most) // 2, (width - most) // 2
-    middle = Pillow.fromarray(np.ascontiguousarray(gray[top : top + most, left : left + most], np.float32))
+    crop = min(height, width)
+    top, left = (height - crop) // 2, (width - crop) // 2
+    middle = Pillow.fromarray(np.ascontiguousarray(gray[top : top + crop, left : left + crop], np.float32))
     return np.asarray(middle.resize((side, side), Pillow.Resampling.BILINEAR)).clip(0, 1)[..., None]
 
 
@@ -149,23 +172,22 @@ def _download(url: str, expected: str, folder: str, name: str) -> Path:
     except ImportError:
         raise EorenError(
             f"{folder}/{name}: is not in EOREN_DATA, and downloading it needs pooch; "
-            "pip install 'eoren[experiments]', or set EOREN_DATA to a folder that has it"
+            "pip install 'eoren[experiments]', or set EOREN_DATA to a folder that contains the file"
         ) from None
     pooch.get_logger().setLevel("ERROR")
-    cache_folder = Path(pooch.os_cache("eoren"), folder)
     try:
-        return Path(pooch.retrieve(url, expected, fname=name, path=cache_folder))
-    # Whatever the network, its protocols and a full disk raise; ValueError is another checksum.
+        return Path(pooch.retrieve(url, expected, fname=name, path=Path(pooch.os_cache("eoren"), folder)))
+    # OSError covers network failures and a full disk; pooch raises ValueError when the checksum differs.
     except (OSError, ValueError) as error:
         reason = "its SHA-256 differs" if isinstance(error, ValueError) else type(error).__name__
         raise EorenError(
             f"{folder}/{name}: is not in EOREN_DATA and cannot be downloaded from {url} ({reason}); "
-            "set EOREN_DATA to a folder that has it, or connect to the network and try again"
+            "set EOREN_DATA to a folder that contains the file, or connect to the network and try again"
         ) from None
 
 
 @cache
 def _checksums() -> Mapping[str, str]:
-    """SHA-256 by path."""
+    """Read the SHA-256 of every file, by path."""
     lines = package_files("eoren.experiments").joinpath("datasets.sha256").read_text("utf-8").splitlines()
     return {path: digest for digest, path in (line.split("  ") for line in lines)}

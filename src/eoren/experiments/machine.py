@@ -1,4 +1,4 @@
-"""What a number was measured on: without it no time means anything."""
+"""The hardware and software versions that a measurement belongs to."""
 
 import platform
 from pathlib import Path
@@ -10,26 +10,26 @@ from eoren.backends.dispatch import backend_info
 
 
 def machine() -> dict[str, str | int]:
-    """Versions, processor, threads and engine, under the names that reports and tables use.
+    """Describe versions, processor, threads and backend, under the names that reports and tables use.
 
     Example:
         >>> list(machine())
         ['eoren', 'python', 'pytorch', 'system', 'processor', 'threads', 'engine']
     """
-    found = backend_info()
+    backend = backend_info()
     return {
         "eoren": __version__,
         "python": platform.python_version(),
         "pytorch": str(torch.__version__),
         "system": platform.system(),
         "processor": _processor(),
-        "threads": found.threads,
-        "engine": f"native, {found.target}" if found.backend == "native" else found.backend,
+        "threads": backend.threads,
+        "engine": f"native, {backend.target}" if backend.backend == "native" else backend.backend,
     }
 
 
 def _processor() -> str:
-    """The name that Linux gives it; other systems have less to say."""
+    """Read the model name on Linux; elsewhere use what the ``platform`` module reports."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,7 +1,7 @@
 """The four ways of fitting that the experiments compare.
 
-The paper's three share network, optimiser and protocol (arXiv 2209.11697, section 4), so that what differs is what
-they are asked to get right; the fourth is this library's default.
+The paper's three methods share network, optimiser and protocol (arXiv 2209.11697, section 4), so that they differ
+only in the objective and in channel tuning. The fourth method is the default of this library.
 """
 
 from collections.abc import Mapping
@@ -14,16 +14,19 @@ from eoren.training.settings import Settings
 
 Scale = Literal["small", "paper"]
 
+TRAINING_GROUPS = (("gradient", "eoren"), ("pixel",), ("ours",))
+"""Keys of the methods, grouped by the training that they share."""
+
 
 @dataclass(frozen=True)
 class Method:
     """One way of fitting.
 
     Attributes:
-        key: ``pixel``, ``gradient``, ``eoren`` or ``ours``: as tables call it.
-        label: as people read it.
-        settings: of the fit.
-        tuned: whether channel tuning follows; without it the colours are what the networks say.
+        key: ``pixel``, ``gradient``, ``eoren`` or ``ours``, the name in tables.
+        label: name in figures and reports.
+        settings: settings of the fit.
+        tuned: whether channel tuning follows the training; without it the network output is the colour.
     """
 
     key: str
@@ -34,12 +37,12 @@ class Method:
 
 @dataclass(frozen=True)
 class Networks:
-    """What the paper's three methods share.
+    """Network and training that the paper's three methods share.
 
     Attributes:
         width: units of a hidden layer.
-        depth: sine layers.
-        epochs: of the protocol.
+        depth: number of sine layers.
+        epochs: training epochs.
         rate: learning rate of Adam.
     """
 
@@ -58,17 +61,18 @@ NETWORKS: Mapping[Scale, Networks] = MappingProxyType(
         "paper": Networks(width=256, depth=5, epochs=1000, rate=1e-4),
     }
 )
-"""The paper's, and one that two cores train in minutes: its rate is larger as its layers are narrower."""
+"""The paper's network, and one that two cores train in minutes; narrower layers take a higher learning rate."""
 
 
 def methods(networks: Scale | Networks = "paper") -> Mapping[str, Method]:
-    """The four methods, by key.
+    """Build the four methods, by key.
 
-    EoREN trains for all the epochs of the protocol, as the others do: the 50 that the paper spends on channel tuning
-    become one pass over the pixels, see :mod:`eoren.model.channel_tuning`.
+    EoREN trains for all epochs, like the others: the 50 epochs that the paper spends on channel tuning become one
+    pass over the pixels, see :mod:`eoren.model.channel_tuning`.
 
     Args:
-        networks: of the paper's three methods; ``ours`` is the default of :func:`eoren.fit` whatever they are.
+        networks: network and training of the paper's three methods; ``ours`` is always the default of
+            :func:`eoren.fit`.
 
     Example:
         >>> [method.label for method in methods("small").values()]
@@ -88,8 +92,5 @@ def methods(networks: Scale | Networks = "paper") -> Mapping[str, Method]:
     return MappingProxyType({method.key: method for method in every})
 
 
-TOGETHER = (("gradient", "eoren"), ("pixel",), ("ours",))
-"""Keys of the methods, those that share a training together."""
-
 METHODS = methods()
-"""By the paper's protocol."""
+"""The four methods at the paper's scale."""

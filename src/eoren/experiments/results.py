@@ -1,11 +1,11 @@
-"""Raw numbers as CSV, from which an interrupted experiment goes on, and what is concluded from them as Markdown."""
+"""Results: resumable CSV tables, confidence intervals and Markdown summaries."""
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import t as student
@@ -16,22 +16,19 @@ from eoren.experiments.machine import machine
 from eoren.fs.files import write_text
 
 Value = str | float | int
-Item = TypeVar("Item")
 Row = Mapping[str, Value]
-Watch = Callable[[str, float], bool | None]
-"""Called with what is being done and the share of the whole that is done; returns true to stop."""
 
 
 class Table:
-    """A CSV file of measurements that grows row by row and is whole at any time.
+    """A CSV file of measurements that grows row by row and is complete at any time.
 
-    Rows are kept from run to run: what a row's key names is not measured again. They all belong to one protocol and
-    one version of the library; a file of another one is refused, not mixed in and not replaced.
+    Rows are kept from run to run, so that an interrupted experiment skips what it has measured. All rows belong to
+    one protocol and one version of the library; a file of another one is rejected and left untouched.
 
     Args:
-        path: of the file, which may exist.
-        key: columns that tell measurements apart.
-        protocol: what the measurements have in common, in words and numbers.
+        path: path of the file; an existing file is read.
+        key: columns that identify a measurement.
+        protocol: description of what the measurements have in common.
 
     Raises:
         EorenError: the file is no such table, or of another protocol or version.
@@ -47,51 +44,50 @@ class Table:
     """
 
     def __init__(self, path: Path, *, key: Sequence[str], protocol: str) -> None:
-        """Read what there is."""
         self.path, self._key = path, tuple(key)
         self._common = {"protocol": protocol, "version": __version__}
         self.rows: list[Row] = self._read() if path.exists() else []
 
-    def find(self, **values: Value) -> list[Row]:
-        """Rows that have these values, in the order in which they came."""
-        return [row for row in self.rows if all(row[name] == value for name, value in values.items())]
+    def find(self, **values: Value | Container[Value]) -> list[Row]:
+        """Return the rows with these values, or one of several values, in the order in which they were added."""
+        choices = {name: [value] if isinstance(value, Value) else value for name, value in values.items()}
+        return [row for row in self.rows if all(row[name] in choice for name, choice in choices.items())]
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Append rows to the file; those of a key that is there already replace it."""
+        """Append rows to the file; a row replaces an older one of the same key."""
         rows = [{**row, **self._common} for row in rows]
-        new = {self._identity(row) for row in rows}
-        self.rows = [row for row in self.rows if self._identity(row) not in new] + rows
+        new = {self._row_key(row) for row in rows}
+        self.rows = [row for row in self.rows if self._row_key(row) not in new] + rows
         text = io.StringIO()
         writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         write_text(self.path, text.getvalue())
 
-    def _identity(self, row: Row) -> tuple[Value, ...]:
+    def _row_key(self, row: Row) -> tuple[Value, ...]:
         return tuple(row[name] for name in self._key)
 
     def _read(self) -> list[Row]:
         try:
             with self.path.open(newline="", encoding="utf-8") as file:
-                rows = [
-                    {name: _value(text) for name, text in row.items()} for row in csv.DictReader(file, strict=True)
-                ]
+                lines = csv.DictReader(file, strict=True)
+                rows: list[Row] = [{name: _value(text) for name, text in line.items()} for line in lines]
         except (OSError, UnicodeDecodeError, csv.Error, AttributeError, TypeError) as error:
-            raise EorenError(f"{self.path}: cannot be read ({error}); delete it to start anew") from None
+            raise EorenError(f"{self.path}: cannot be read ({error}); delete it to start again") from None
         for row in rows:
             if not {*self._key, *self._common} <= row.keys():
                 raise EorenError(f"{self.path}: is not a table of this experiment; choose another --output")
-            for name, mine in self._common.items():
-                if str(row[name]) != mine:
+            for name, expected in self._common.items():
+                if str(row[name]) != expected:
                     raise EorenError(
-                        f"{self.path}: has rows of another {name}, {row[name]!r}, here it is {mine!r}; "
-                        "choose another --output, or delete it to start anew"
+                        f"{self.path}: {name} must be {expected!r}, got {row[name]!r}; "
+                        "choose another --output, or delete the file to start again"
                     )
-        return list(rows)
+        return rows
 
 
 def _value(text: str) -> Value:
-    """A number where the text is one as it would be written here: names such as 0801 stay names."""
+    """Convert text to a number if the number prints as the same text: names such as 0801 stay text."""
     kinds: tuple[type[int] | type[float], ...] = (int, float)
     for kind in kinds:
         with suppress(ValueError):
@@ -100,59 +96,32 @@ def _value(text: str) -> Value:
     return text
 
 
-def in_turn(
-    rounds: Sequence[tuple[str, Item]], watch: Watch
-) -> Iterator[tuple[Item, Callable[[float], bool | None]]]:
-    """One round after the other, with what to call as it goes on: the progress of each is a part of the whole.
-
-    Args:
-        rounds: what watchers see of each, and what it is.
-        watch: see :data:`Watch`.
-
-    Yields:
-        What a round is, and what watches it, given the share of the round that is done.
-
-    Raises:
-        KeyboardInterrupt: ``watch`` said so before a round.
-
-    Example:
-        >>> said = []
-        >>> for item, show in in_turn([("first", 1), ("second", 2)], lambda *now: said.append(now)):
-        ...     _ = show(0.5)
-        >>> said
-        [('first', 0.0), ('first', 0.25), ('second', 0.5), ('second', 0.75)]
-    """
-    for index, (label, item) in enumerate(rounds):
-
-        def show(done: float, index: int = index, label: str = label) -> bool | None:
-            return watch(label, (index + done) / len(rounds))
-
-        if show(0.0):
-            raise KeyboardInterrupt
-        yield item, show
-
-
 class Interval(NamedTuple):
-    """A mean with its confidence interval.
+    """An estimate with its confidence interval.
 
     Attributes:
-        mean: of the sample.
-        low: end of the interval.
-        high: likewise.
-        size: how many values there are.
+        estimate: estimated value, such as the mean of a sample.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        size: number of values in the sample.
     """
 
-    mean: float
+    estimate: float
     low: float
     high: float
     size: int
 
+    @property
+    def error(self) -> float:
+        """Length of the error bar above the estimate, 0 for a single value."""
+        return self.high - self.estimate if self.size > 1 else 0.0
+
     def __str__(self) -> str:
-        return f"{self.mean:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
+        return f"{self.estimate:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
 
 
-def interval(values: Sequence[float], level: float = 0.95) -> Interval:
-    """Student's t interval of the mean of independent values; endless for one value alone.
+def interval(values: Sequence[float]) -> Interval:
+    """Compute Student's 95 % interval of the mean of independent values; infinite for a single value.
 
     Example:
         >>> str(interval([1.0, 2.0, 3.0]))
@@ -162,26 +131,36 @@ def interval(values: Sequence[float], level: float = 0.95) -> Interval:
     mean = float(np.mean(values))
     if count < 2:
         return Interval(mean, float("-inf"), float("inf"), count)
-    half = float(student.ppf((1 + level) / 2, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
+    half = float(student.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
     return Interval(mean, mean - half, mean + half, count)
 
 
-def per_image(rows: Iterable[Row], column: str, image: str = "image") -> dict[Value, float]:
-    """Each image's mean over seeds: images are what is independent, seeds of one image are not."""
-    found: dict[Value, list[float]] = {}
+def per_image(rows: Iterable[Row], column: str) -> dict[Value, float]:
+    """Average a column over the seeds of every image: images are independent, seeds of one image are not."""
+    values: dict[Value, list[float]] = {}
     for row in rows:
-        found.setdefault(row[image], []).append(float(row[column]))
-    return {name: float(np.mean(values)) for name, values in found.items()}
+        values.setdefault(row["image"], []).append(float(row[column]))
+    return {name: float(np.mean(numbers)) for name, numbers in values.items()}
+
+
+def mean_over_images(rows: Iterable[Row], column: str) -> float:
+    """Average a column over the images, seeds of every image first."""
+    return float(np.mean([*per_image(rows, column).values()]))
+
+
+def paired_differences(first: Iterable[Row], second: Iterable[Row], column: str) -> dict[Value, float]:
+    """Subtract the second rows from the first ones, for every image that both have."""
+    minuend, subtrahend = per_image(first, column), per_image(second, column)
+    return {name: value - subtrahend[name] for name, value in minuend.items() if name in subtrahend}
 
 
 def paired(first: Iterable[Row], second: Iterable[Row], column: str) -> Interval:
-    """By how much the first rows are above the second ones, over the images that both have."""
-    mine, theirs = per_image(first, column), per_image(second, column)
-    return interval([mine[name] - theirs[name] for name in mine if name in theirs])
+    """Compute the confidence interval of the mean paired difference, first rows minus second ones."""
+    return interval([*paired_differences(first, second, column).values()])
 
 
 def counted(number: int, noun: str) -> str:
-    """In words.
+    """Format a count with its noun.
 
     Example:
         >>> counted(1, "seed"), counted(3, "seed")
@@ -191,10 +170,10 @@ def counted(number: int, noun: str) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Cells as they print; floats with two digits.
+    """Format a Markdown table; floats get two digits.
 
     Example:
-        >>> print(markdown_table(["picture", "dB"], [["baby", 31.234]]))
+        >>> print(markdown_table(["image", "dB"], [["baby", 31.234]]))
         | image | dB |
         |---|---|
         | baby | 31.23 |
@@ -205,7 +184,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> s
 
 
 def summary(title: str, command: str, protocol: str, parts: Sequence[str]) -> str:
-    """A Markdown page: title, parts, and what they were measured with."""
+    """Format a Markdown page: title, parts, and the conditions of the measurements."""
     conditions = [f"- command: `{command}`", f"- protocol: {protocol}"]
     conditions += [f"- {name}: {value}" for name, value in machine().items()]
     return "\n\n".join([f"# {title}", *parts, "## Conditions", "\n".join(conditions)]) + "\n"

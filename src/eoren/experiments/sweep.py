@@ -1,7 +1,7 @@
-"""Many images fitted by every method, at equal epochs and at equal time, every measurement kept once it is made.
+"""Many images fitted by every method, at equal epochs and at equal time, resumable after an interruption.
 
-The time is what EoREN takes for the epochs: it is the slower of the paper's two. So EoREN and SIREN + gradients have
-the same numbers in both rounds.
+Equal time is the time that EoREN takes for the epochs, the slower of the paper's two trainings. So EoREN and SIREN +
+gradients have the same measurements under both budgets.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,32 +12,34 @@ import numpy as np
 from jaxtyping import Float
 
 from eoren.evaluation.metrics import psnr
-from eoren.experiments.methods import TOGETHER, Networks, methods
-from eoren.experiments.results import Row, Table, Value, Watch, counted, in_turn
-from eoren.experiments.trials import Image, Trial, run_all
+from eoren.experiments.datasets import Image
+from eoren.experiments.methods import TRAINING_GROUPS, Networks, methods
+from eoren.experiments.progress import ProgressCallback, subtasks
+from eoren.experiments.results import Interval, Row, Table, Value, counted, paired, paired_differences, per_image
+from eoren.experiments.trials import Trial, run_trials
 from eoren.fs.files import make_folder
 from eoren.image.io import read_image, write_image
 
 EPOCHS, TIME = "epochs", "time"
 """The two budgets, as tables name them."""
 
-_KEY = ("image", "method", "seed", "budget")
+METHOD_ORDER = ("gradient", "pixel", "eoren", "ours")
+"""Order of the methods in figures and tables, as in the paper."""
 
-ORDER = ("gradient", "pixel", "eoren", "ours")
-"""Of the methods in figures and tables: the paper's own, which has SIREN + gradients first."""
+_KEY = ("image", "method", "seed", "budget")
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a contest is held.
+    """Conditions of a sweep.
 
     Attributes:
-        networks: of the paper's methods, with their epochs.
-        side: of the square images, in pixels.
-        seeds: how many.
+        networks: network and epochs of the paper's methods.
+        side: side of the square images, in pixels.
+        seeds: number of seeds.
         samples: measurements along every training.
-        batch: images that are fitted at once: twenty cost each no more than a hundred do. An interruption loses the
-            batch under way.
+        batch: images that are fitted at once. An interruption loses the current batch; beyond twenty images, larger
+            batches do not make an image cheaper.
     """
 
     networks: Networks
@@ -53,18 +55,21 @@ class Protocol:
         )
 
 
-class Contest:
+class Sweep:
     """Measurements of images, methods, seeds and budgets, in two tables and a folder of reconstructions.
 
     Args:
-        folder: for ``NAME.csv``, ``NAME-curves.csv`` and ``NAME/``, the first seed's reconstructions.
-        name: of the experiment.
-        protocol: how it is held.
-        images: by name, ``(S, S, 1)``.
-        columns: what the tables say of every image beside its name.
-        seed: the first; the others follow.
-        doubled: the images at twice the size, ``(2S, 2S, 1)``: what fields say between the pixels is compared with
-            them, and kept as ``zoom_psnr``.
+        folder: folder of ``NAME.csv``, ``NAME-curves.csv`` and ``NAME/``, the reconstructions of the first seed.
+        name: name of the experiment.
+        protocol: conditions of the sweep.
+        images: ``(S, S, 1)`` by name.
+        columns: additional columns of every image.
+        seed: first seed; the others follow.
+        doubled: images at twice the size, ``(2S, 2S, 1)``, to compare the fields with between the pixels
+            (``zoom_psnr``).
+
+    Raises:
+        EorenError: a table in the folder belongs to another protocol or version.
     """
 
     def __init__(
@@ -78,101 +83,88 @@ class Contest:
         seed: int,
         doubled: Mapping[str, Float[np.ndarray, "twice twice 1"]] | None = None,
     ) -> None:
-        """Read what was measured before."""
-        self.protocol, self.images, self._doubled = protocol, images, doubled
+        self.protocol, self.images, self.columns, self._doubled = protocol, images, columns, doubled
         self.seeds = range(seed, seed + protocol.seeds)
         self.methods = methods(protocol.networks)
-        self.table = Table(folder / f"{name}.csv", key=_KEY, protocol=str(protocol))
-        self.curves = Table(folder / f"{name}-curves.csv", key=(*_KEY, "sample"), protocol=str(protocol))
-        self._folder, self._columns = folder / name, columns
+        self._table = Table(folder / f"{name}.csv", key=_KEY, protocol=str(protocol))
+        self._curves = Table(folder / f"{name}-curves.csv", key=(*_KEY, "sample"), protocol=str(protocol))
+        self._folder = folder / name
 
-    def hold(self, watch: Watch) -> None:
-        """Measure what is missing.
-
-        Args:
-            watch: see :data:`eoren.experiments.results.Watch`.
-
-        Raises:
-            KeyboardInterrupt: ``watch`` said so. What was measured is kept.
-        """
+    def run(self, watch: ProgressCallback) -> None:
+        """Measure what is missing in the tables, and save every batch when it is done."""
         make_folder(self._folder)
-        names = list(self.images)
-        batches = [names[k : k + self.protocol.batch] for k in range(0, len(names), self.protocol.batch)]
-        rounds = [
-            (self._label(number, keys, budget), (number, batch, budget, keys))
-            for number in self.seeds
+        names, size = list(self.images), self.protocol.batch
+        batches = [names[start : start + size] for start in range(0, len(names), size)]
+        tasks = [
+            (f"seed {seed}, equal {budget}", (seed, batch, budget, keys))
+            for seed in self.seeds
             for batch in batches
             for budget in (EPOCHS, TIME)
-            for keys in TOGETHER
+            for keys in TRAINING_GROUPS
             if budget == EPOCHS or "eoren" not in keys
         ]
-        for (number, batch, budget, keys), show in in_turn(rounds, watch):
-            if not all(self.table.find(image=i, method=k, seed=number, budget=budget) for i in batch for k in keys):
-                trials = run_all(
+        for (seed, batch, budget, keys), report in subtasks(tasks, watch):
+            if not all(self._table.find(image=i, method=k, seed=seed, budget=budget) for i in batch for k in keys):
+                trials = run_trials(
                     [self.images[name] for name in batch],
                     [self.methods[key] for key in keys],
                     epochs=self.protocol.networks.epochs if budget == EPOCHS else None,
-                    seconds=self._seconds(batch, number) if budget == TIME else None,
-                    seed=number,
+                    seconds=self._seconds(batch, seed) if budget == TIME else None,
+                    seed=seed,
                     samples=self.protocol.samples,
-                    watch=show,
+                    watch=report,
                 )
-                self._keep(batch, trials, number, budget)
-
-    def _label(self, seed: int, keys: Sequence[str], budget: str) -> str:
-        return f"seed {seed}, {' and '.join(self.methods[key].label for key in keys)}, equal {budget}"
+                self._save(batch, trials, seed, budget)
 
     def rows(self, method: str, budget: str, **values: Value) -> list[Row]:
-        """Measurements of a method; EoREN's and SIREN + gradients' time is their epochs'."""
-        return self._find(self.table, method, budget, **values)
+        """Return the final measurements of a method."""
+        return self._find(self._table, method, budget, **values)
 
-    def curve(self, method: str, budget: str, column: str) -> Float[np.ndarray, "pictures samples"]:
-        """What was measured along the trainings, a row for every image, mean over seeds."""
-        found = self._find(self.curves, method, budget)
-        sizes = {name: k for k, name in enumerate(self.images)}
-        sums = np.zeros((len(sizes), self.protocol.samples))
-        counts = np.zeros_like(sums)
-        for row in found:
-            at = sizes[str(row["image"])], int(row["sample"])
-            sums[at] += float(row[column])
-            counts[at] += 1
-        mean: np.ndarray = sums / counts
-        return mean
+    def curve(self, method: str, budget: str, column: str) -> Float[np.ndarray, "images samples"]:
+        """Return the measurements along the trainings, a row for every image, averaged over the seeds."""
+        rows = self._find(self._curves, method, budget)
+        samples = range(self.protocol.samples)
+        means = [per_image((row for row in rows if row["sample"] == sample), column) for sample in samples]
+        return np.array([[mean[name] for mean in means] for name in self.images])
 
-    def reconstruction(self, image: str, method: str, budget: str = EPOCHS) -> Image:
-        """What the field of the first seed shows at the pixels, in 8 bits."""
-        return read_image(self._picture(image, method, _as_measured(method, budget)))
+    def gains(self, budget: str, column: str, baseline: str = "pixel") -> dict[Value, float]:
+        """Compute EoREN minus another method, by image."""
+        return paired_differences(self.rows("eoren", budget), self.rows(baseline, budget), column)
+
+    def mean_gain(self, budget: str, column: str, baseline: str = "pixel") -> Interval:
+        """Compute EoREN minus another method, averaged over the images."""
+        return paired(self.rows("eoren", budget), self.rows(baseline, budget), column)
+
+    def reconstruction(self, image: str, method: str) -> Image:
+        """Read the reconstruction of the first seed at equal epochs, in 8 bits."""
+        return read_image(self._reconstruction_path(image, method, EPOCHS))
 
     def _find(self, table: Table, method: str, budget: str, **values: Value) -> list[Row]:
-        """Of the images and seeds at hand: the file may have more."""
-        found = table.find(method=method, budget=_as_measured(method, budget), **values)
-        return [row for row in found if row["image"] in self.images and row["seed"] in self.seeds]
+        """Find the rows of this sweep's images and seeds: the file may contain more."""
+        measured = EPOCHS if method in ("gradient", "eoren") else budget
+        return table.find(method=method, budget=measured, **{"image": self.images, "seed": self.seeds, **values})
 
     def _seconds(self, batch: Sequence[str], seed: int) -> float:
-        rows = [row for row in self.table.find(method="eoren", seed=seed, budget=EPOCHS) if row["image"] in batch]
+        rows = self._table.find(method="eoren", seed=seed, budget=EPOCHS, image=batch)
         return float(np.mean([float(row["seconds"]) for row in rows]))
 
-    def _keep(self, batch: Sequence[str], trials: Mapping[str, Sequence[Trial]], seed: int, budget: str) -> None:
+    def _save(self, batch: Sequence[str], trials: Mapping[str, Sequence[Trial]], seed: int, budget: str) -> None:
         results: list[Row] = []
         curves: list[Row] = []
-        for key, found in trials.items():
-            for name, trial in zip(batch, found, strict=True):
-                about = {"image": name, "method": key, "seed": seed, "budget": budget, **self._columns[name]}
-                result = {**about, **vars(trial.final), "parameters": trial.field.parameters}
+        for key, method_trials in trials.items():
+            for name, trial in zip(batch, method_trials, strict=True):
+                labels = {"image": name, "method": key, "seed": seed, "budget": budget, **self.columns[name]}
+                result = {**labels, **vars(trial.final), "parameters": trial.field.parameters}
                 if self._doubled is not None:
                     side = 2 * self.protocol.side
                     result["zoom_psnr"] = psnr(trial.field.render(side, side), self._doubled[name])
                 results.append(result)
-                curves += [{**about, "sample": k, **vars(each)} for k, each in enumerate(trial.samples)]
+                curves += [{**labels, "sample": k, **vars(sample)} for k, sample in enumerate(trial.samples)]
                 if seed == self.seeds[0]:
-                    write_image(self._picture(name, key, budget), trial.field.render())
-        # The results say what is done, so they come last.
-        self.curves.add(curves)
-        self.table.add(results)
+                    write_image(self._reconstruction_path(name, key, budget), trial.field.render())
+        # The results decide what is skipped after an interruption, so they are written last.
+        self._curves.add(curves)
+        self._table.add(results)
 
-    def _picture(self, image: str, method: str, budget: str) -> Path:
+    def _reconstruction_path(self, image: str, method: str, budget: str) -> Path:
         return self._folder / f"{image}_{method}_{budget}_{self.seeds[0]}.png"
-
-
-def _as_measured(method: str, budget: str) -> str:
-    return EPOCHS if method in ("gradient", "eoren") else budget

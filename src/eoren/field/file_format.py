@@ -28,7 +28,7 @@ from eoren.errors import EorenError, format_error
 from eoren.field.mosaic import SirenMosaic
 from eoren.field.provenance import Provenance
 from eoren.field.representation import Representation
-from eoren.fs.safetensors_layout import DamagedError, ForeignError, check_layout
+from eoren.fs.safetensors_layout import DamagedError, ForeignError, parse_metadata
 
 FORMAT_VERSION = 2
 
@@ -60,7 +60,7 @@ def decode(data: bytes) -> tuple[Representation, Provenance]:
         EorenError: the bytes are damaged, not an .eoren file, or of a newer version.
     """
     with refusing_damage():
-        text = check_layout(data, len(data)).get(_KEY, "")
+        text = parse_metadata(data, len(data)).get(_KEY, "")
         header = _parse_header(text)
         tensors = load_tensors(data)
         kind = KINDS[header.get(_KIND, SirenMosaic.kind)]

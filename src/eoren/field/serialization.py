@@ -9,7 +9,7 @@ from eoren.errors import EorenError
 from eoren.field.field import Field
 from eoren.field.file_format import decode, encode, refusing_damage
 from eoren.fs.files import open_regular
-from eoren.fs.safetensors_layout import check_file
+from eoren.fs.safetensors_layout import read_metadata
 
 
 def save(field: Field, path: str | PathLike[str]) -> None:
@@ -35,7 +35,7 @@ def load(path: str | PathLike[str], *, device: torch.device | str = "cpu") -> Fi
     with open_regular(path) as (file, size):
         try:
             with refusing_damage():
-                check_file(file, size)
+                read_metadata(file, size)
             file.seek(0)
             return loads(file.read(size)).to(device)
         except EorenError as error:

@@ -21,7 +21,7 @@ GZIP = b"\x1f\x8b"
 """First bytes of a gzip file."""
 
 
-def most_unpacked(size: int) -> int:
+def max_decompressed_size(size: int) -> int:
     """Return the limit on the decompressed size of a file of `size` bytes: 64 times as many beyond `FREE_BYTES`."""
     return max(FREE_BYTES, _MAX_RATIO * size)
 
@@ -102,10 +102,10 @@ def open_decompressed(path: Path) -> Iterator[DecompressedFile]:
         start = file.read(max(map(len, _OPENERS)))
         file.seek(0)
         opener = next((opener for magic, opener in _OPENERS.items() if start.startswith(magic)), None)
-        yield DecompressedFile(path, opener(file) if opener else file, most_unpacked(size))
+        yield DecompressedFile(path, opener(file) if opener else file, max_decompressed_size(size))
 
 
-def is_packed(start: bytes) -> bool:
+def is_compressed(start: bytes) -> bool:
     """Whether :func:`open_decompressed` decompresses files that start with these bytes."""
     return start.startswith(tuple(_OPENERS))
 

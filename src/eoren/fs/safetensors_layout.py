@@ -30,13 +30,13 @@ class DamagedError(ValueError):
     """The file is a safetensors file with an invalid header."""
 
 
-def check_file(file: BinaryIO, size: int, limit: int = MAX_HEADER) -> dict[str, str]:
-    """Check the header at the current position of a file, and return its metadata; see :func:`check_layout`."""
+def read_metadata(file: BinaryIO, size: int, limit: int = MAX_HEADER) -> dict[str, str]:
+    """Check the header at the current position of a file, and return its metadata; see :func:`parse_metadata`."""
     start = file.read(_START)
-    return check_layout(start + file.read(min(int.from_bytes(start, "little"), limit)), size, limit)
+    return parse_metadata(start + file.read(min(int.from_bytes(start, "little"), limit)), size, limit)
 
 
-def check_layout(start: bytes, size: int, limit: int = MAX_HEADER) -> dict[str, str]:
+def parse_metadata(start: bytes, size: int, limit: int = MAX_HEADER) -> dict[str, str]:
     """Check the header of a safetensors file against the limits, and return its metadata.
 
     Args:
@@ -52,7 +52,7 @@ def check_layout(start: bytes, size: int, limit: int = MAX_HEADER) -> dict[str, 
         >>> import torch
         >>> from safetensors.torch import save
         >>> data = save({"a": torch.ones(3)}, {"title": "three"})
-        >>> check_layout(data, len(data))
+        >>> parse_metadata(data, len(data))
         {'title': 'three'}
     """
     length = int.from_bytes(start[:_START], "little")

@@ -140,15 +140,15 @@ def _decode(path: Path) -> Decoded:
         width, height = struct.unpack("<HH", magic[6:])
         _check_size(path, height, width)
         # Pillow allocates frames that reach beyond the image; it raises an error at twice its limit.
-        Image.MAX_IMAGE_PIXELS = most_pixels(path.stat().st_size) // 2
+        Image.MAX_IMAGE_PIXELS = max_pixels(path.stat().st_size) // 2
     return _decode_pillow(path)
 
 
-def most_pixels(size: int) -> int:
+def max_pixels(size: int) -> int:
     """Return the limit on the pixels of an image in a file of `size` bytes.
 
     Example:
-        >>> most_pixels(1000), most_pixels(1_000_000)
+        >>> max_pixels(1000), max_pixels(1_000_000)
         (16777216, 256000000)
     """
     return max(FREE_PIXELS, PIXELS_PER_BYTE * size)
@@ -164,7 +164,7 @@ def _check_size(path: Path, height: int, width: int, *, times: int = 1) -> None:
     """Check the size in a header before anything is allocated; `times` is how often the image is drawn."""
     check_pixels(str(path), height, width)
     size = path.stat().st_size
-    if height * width * times > most_pixels(size):
+    if height * width * times > max_pixels(size):
         repeated = f" drawn {times} times" if times > 1 else ""
         raise EorenError(
             f"{path}: {width} x {height} pixels{repeated} from {size} bytes look like a decompression bomb; "

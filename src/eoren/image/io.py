@@ -88,7 +88,7 @@ def read_source_image(source: str | Path) -> SourceImage:
     return SourceImage(pixels, bit_depth, digest, path.name, notes)
 
 
-def digest_of(pixels: Shaped[np.ndarray, "height width channels"]) -> str:
+def hash_pixels(pixels: Shaped[np.ndarray, "height width channels"]) -> str:
     """Compute the SHA-256 digest of an array's shape and values, as 64 hexadecimal digits."""
     return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
 

@@ -71,12 +71,12 @@ def init_networks(settings: Settings, tiling: Tiling, channels: int, *, count: i
     )
 
 
-def picture_seed(image: Float[np.ndarray, "height width channels"], seed: int) -> int:
+def image_seed(image: Float[np.ndarray, "height width channels"], seed: int) -> int:
     """Derive the seed of one image of many from its pixels and the common seed.
 
     Example:
         >>> black, gray = np.zeros((4, 4, 1), np.float32), np.full((4, 4, 1), 0.5, np.float32)
-        >>> len({picture_seed(black, 0), picture_seed(gray, 0), picture_seed(black, 1)})
+        >>> len({image_seed(black, 0), image_seed(gray, 0), image_seed(black, 1)})
         3
     """
     return int.from_bytes(sha256(seed.to_bytes(8, "little") + image.tobytes()).digest()[:4], "little")

@@ -13,7 +13,7 @@ from safetensors.torch import save as save_tensors
 from eoren._version import __version__
 from eoren.errors import EorenError
 from eoren.fs.files import atomic_path, open_regular
-from eoren.fs.safetensors_layout import check_file
+from eoren.fs.safetensors_layout import read_metadata
 from eoren.training.settings import Settings, current_names
 
 _KEY = "eoren-checkpoint"
@@ -105,7 +105,7 @@ def read_checkpoint(path: Path, key: CheckpointKey) -> Checkpoint:
     """
     try:
         with open_regular(path) as (file, size):
-            check_file(file, size)
+            read_metadata(file, size)
         with safe_open(path, framework="pt") as stored:
             header = json.loads(stored.metadata()[_KEY])
             _check_key(path, key.as_dict(), dict(header["identity"]))

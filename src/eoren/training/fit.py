@@ -21,7 +21,7 @@ from eoren.field.provenance import Provenance
 from eoren.field.serialization import dumps, loads
 from eoren.fs.files import locked
 from eoren.image.cell_averages import point_values
-from eoren.image.io import SourceImage, as_image, digest_of, read_source_image
+from eoren.image.io import SourceImage, as_image, hash_pixels, read_source_image
 from eoren.model.devices import choose_device
 from eoren.training.assembly import assemble_field, build_tiling
 from eoren.training.checkpoint import CheckpointKey
@@ -217,4 +217,4 @@ def _pixels_and_digest(
     if isinstance(image, SourceImage):
         return image.pixels, image.sha256
     pixels = as_image(image)
-    return pixels, digest_of(pixels)
+    return pixels, hash_pixels(pixels)

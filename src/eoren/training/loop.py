@@ -86,7 +86,7 @@ class FitLoop:
         watch: function that is called after every chunk of work; returns true to stop.
         checkpoint: path of a file to store the state in, and to resume from if it exists.
         gradient: gradient field to fit instead of the image's own, see
-            :meth:`eoren.training.trainer.Trainer.of_picture`.
+            :meth:`eoren.training.trainer.Trainer.of_image`.
 
     Attributes:
         siren: networks of all tiles. Those of groups that were not trained yet are zero.
@@ -208,7 +208,7 @@ class FitLoop:
         self._worth_measuring = state.worth_measuring or self._settings.until_psnr
         self._measure_at = state.measure_at
         tiles = self._groups[state.group]
-        self._trainer = Trainer.of_picture(
+        self._trainer = Trainer.of_image(
             self._image,
             self._settings,
             seed=self._key.seed,

@@ -25,7 +25,7 @@ from eoren.model.quantization import rounded
 from eoren.model.siren import Siren
 from eoren.model.tile_pixels import TilePixels
 from eoren.model.tiling import Tiling
-from eoren.training.assembly import build_tiling, init_networks, picture_seed
+from eoren.training.assembly import build_tiling, image_seed, init_networks
 from eoren.training.divergence import CHECK_EVERY, DivergenceMonitor
 from eoren.training.settings import Settings
 from eoren.training.tile_scheduler import TileScheduler
@@ -103,7 +103,7 @@ class Trainer:
         self.tuning = self._initial_tuning()
 
     @classmethod
-    def of_picture(
+    def of_image(
         cls,
         image: Float[np.ndarray, "height width channels"],
         settings: Settings,
@@ -142,7 +142,7 @@ class Trainer:
         return cls(settings, patches, siren, target, seed=seed)
 
     @classmethod
-    def of_pictures(
+    def of_images(
         cls,
         images: Float[np.ndarray, "images height width channels"],
         settings: Settings,
@@ -153,8 +153,8 @@ class Trainer:
     ) -> "Trainer":
         """Prepare the training of many images of one size, one network each; ``settings.tile`` is ignored.
 
-        Every image is fitted as if it were alone: its initial network is the one that :meth:`of_picture` draws for
-        :func:`picture_seed`, so that it depends neither on the other images nor on their order; its target gradient
+        Every image is fitted as if it were alone: its initial network is the one that :meth:`of_image` draws for
+        :func:`image_seed`, so that it depends neither on the other images nor on their order; its target gradient
         ends at its border; and it takes part in every step. All images see their pixels in the same order.
 
         Args:
@@ -167,7 +167,7 @@ class Trainer:
         _, height, width, channels = images.shape
         single = Tiling.single(width, height)
         untiled = replace(settings, tile=None)
-        seeds = [seed if same_start else picture_seed(image, seed) for image in images]
+        seeds = [seed if same_start else image_seed(image, seed) for image in images]
         networks = [init_networks(untiled, single, channels, count=1, seed=each) for each in seeds]
         tensors = zip(*(siren.tensors() for siren in networks), strict=True)
         siren = networks[0].with_tensors([torch.cat(parts) for parts in tensors]).to(device)

@@ -1,7 +1,7 @@
 import json
 import re
 
-from eoren.experiments.paper import gma
+from eoren.experiments.paper.experiment import Experiment
 
 
 def test_gma(eoren, folder):
@@ -31,7 +31,7 @@ def test_ctrl_c(eoren, folder, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(gma, "reproduce", interrupted)
+    monkeypatch.setattr(Experiment, "reproduce", interrupted)
     status, out, err = eoren("reproduce", "gma", "-o", "out")
     assert (status, out) == (130, "")
     assert err == "eoren: interrupted; out keeps the measurements, and the same command continues\n"

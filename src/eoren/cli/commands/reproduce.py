@@ -37,24 +37,24 @@ def reproduce(
 
     from importlib import import_module
 
-    from eoren.experiments.paper.figures import check
+    from eoren.experiments.paper.figures import check_matplotlib
     from eoren.fs.files import check_writable, make_folder
 
     make_folder(output)
     check_writable(output / f"{names[0]}.csv")
-    check()
+    check_matplotlib()
     command = f"eoren reproduce {experiment} --scale {scale} --seed {seed}"
-    modules = {name: import_module(f"eoren.experiments.paper.{name}") for name in names}
+    experiments = {name: import_module(f"eoren.experiments.paper.{name}").EXPERIMENT for name in names}
     summaries = []
     with signals.explain_interruption(f"{output} keeps the measurements, and the same command continues"):
-        _download([dataset for module in modules.values() for dataset in module.DATASETS], quiet)
-        for name, module in modules.items():
+        _download([dataset for chosen in experiments.values() for dataset in chosen.datasets], quiet)
+        for name, chosen in experiments.items():
             with console.progress(quiet) as show:
 
                 def watch(label: str, share: float, name: str = name) -> None:
                     show(f"{name}: {label}", share)
 
-                summary = module.reproduce(output, module.PROTOCOLS[scale], seed=seed, watch=watch, command=command)
+                summary = chosen.reproduce(output, chosen.protocols[scale], seed=seed, watch=watch, command=command)
             summaries.append(str(summary))
             if not (quiet or as_json):
                 typer.echo(summary)
@@ -64,10 +64,10 @@ def reproduce(
 
 def _download(datasets: list[str], quiet: bool) -> None:
     """Download the files of data sets that EOREN_DATA does not hold, before any work."""
-    from eoren.experiments.datasets import file, names
+    from eoren.experiments.datasets import dataset_path, file_names
 
-    files = [(dataset, name) for dataset in datasets for name in names(dataset)]
+    files = [(dataset, name) for dataset in datasets for name in file_names(dataset)]
     with console.progress(quiet) as show:
         for number, (dataset, name) in enumerate(files):
             show(f"{dataset}: {name}", number / len(files))
-            file(dataset, name)
+            dataset_path(dataset, name)

@@ -1,4 +1,4 @@
-"""One look for all figures: readable in print and by the colour-blind, with units on every axis."""
+"""Style and elements of the figures: readable in print and with colour blindness, units on every axis."""
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,19 +16,19 @@ from eoren.fs.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 COLORS: Mapping[str, str] = MappingProxyType(
     {"gradient": "#999999", "pixel": "#0072B2", "eoren": "#D55E00", "ours": "#009E73"}
 )
-"""Of the methods: from the palette of Okabe and Ito (2008), made to be told apart by everyone."""
+"""Colours of the methods, from the colour-blind safe palette of Okabe and Ito (2008)."""
 
 MARKERS: Mapping[str, str] = MappingProxyType({"gradient": "v", "pixel": "s", "eoren": "o", "ours": "D"})
-"""Likewise, where colour is not enough."""
+"""Markers of the methods."""
 
 _STYLE: dict[str, Any] = {
     "font.size": 9,
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same figure everywhere
+    "font.family": "DejaVu Sans",  # included in matplotlib, so figures are the same everywhere
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
     "axes.spines.top": False,
@@ -48,34 +48,34 @@ _STYLE: dict[str, Any] = {
 
 @contextmanager
 def figure(stem: Path, size: tuple[float, float]) -> Iterator["Figure"]:
-    """A figure that is written as ``stem.png`` and ``stem.svg`` at the end.
+    """Create a figure, and write it as ``stem.png`` and ``stem.svg`` at the end.
 
     Args:
         stem: path without suffix.
         size: width and height in inches.
 
     Raises:
-        EorenError: matplotlib is missing, or the place cannot be written to.
+        EorenError: matplotlib is missing, or the files cannot be written.
     """
-    check()
+    check_matplotlib()
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context(cast("Any", _STYLE)):
-        drawn = Figure(figsize=size)
-        yield drawn
+        drawing = Figure(figsize=size)
+        yield drawing
         for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
-            data = io.BytesIO()  # what encodes PNG does not notice when a disk is full
-            drawn.savefig(data, format=suffix[1:], dpi=200, metadata=metadata)
+            data = io.BytesIO()  # the PNG encoder does not report a full disk
+            drawing.savefig(data, format=suffix[1:], dpi=200, metadata=metadata)
             with atomic_path(stem.with_name(stem.name + suffix)) as path:
                 path.write_bytes(data.getbuffer())
 
 
-def check() -> None:
-    """Say now if matplotlib is missing, before hours of work.
+def check_matplotlib() -> None:
+    """Check that matplotlib is installed, before hours of work.
 
     Raises:
-        EorenError: so.
+        EorenError: matplotlib is missing.
     """
     try:
         import matplotlib  # noqa: F401
@@ -83,20 +83,35 @@ def check() -> None:
         raise EorenError("figures need matplotlib; pip install 'eoren[experiments]'") from None
 
 
-def picture(axes: "Axes", image: np.ndarray, title: str = "", note: str = "") -> None:
-    """A gray or RGB image, 0 black and 1 white, with a title above and a note below."""
+def show_image(axes: "Axes", image: np.ndarray, title: str = "", note: str = "") -> None:
+    """Show a gray or RGB image, 0 black and 1 white, with a title above and a note below."""
     axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, vmin=0, vmax=1)
-    bare(axes)
+    hide_axes(axes)
     axes.set_title(title)
     axes.set_xlabel(note)
 
 
-def bare(axes: "Axes") -> None:
-    """No ticks, no grid, no frame: for images."""
+def hide_axes(axes: "Axes") -> None:
+    """Remove ticks, grid and frame, for images."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
+
+
+def label_row(axes: "Axes", label: str) -> None:
+    """Label a row of images at its left, in two lines if the label contains " + "."""
+    axes.set_ylabel(label.replace(" + ", "\n+ "), rotation=0, ha="right", va="center")
+
+
+def legend_below(drawing: "Figure | SubFigure", axes: "Axes", columns: int = 4) -> None:
+    """Draw the legend of some axes below the whole figure."""
+    drawing.legend(*axes.get_legend_handles_labels(), ncols=columns, loc="outside lower center")
+
+
+def zero_line(axes: "Axes") -> None:
+    """Draw a horizontal line at zero."""
+    axes.axhline(0, color="#333333", linewidth=0.8)
 
 
 def curve(
@@ -108,20 +123,19 @@ def curve(
     *,
     band: Literal["interval", "range"] = "interval",
 ) -> None:
-    """A mean with a band around it.
+    """Draw a mean with a band around it.
 
     Args:
-        axes: where to draw.
-        x: of the points.
-        values: whose mean over repeats is drawn.
-        key: of the method, for its colour and marker.
-        label: for the legend.
-        band: the mean's 95 % confidence interval; or, where repeats are few, from the least to the greatest.
+        axes: axes to draw in.
+        x: positions of the points.
+        values: values whose mean over the repeats is drawn.
+        key: key of the method, for colour and marker.
+        label: label in the legend.
+        band: the mean's 95 % confidence interval, or, for few repeats, the range from minimum to maximum.
     """
     axes.plot(x, values.mean(0), color=COLORS[key], marker=MARKERS[key], markersize=4, label=label)
     if len(values) > 1:
-        found = [interval(column.tolist()) for column in values.T]
         low, high = values.min(0), values.max(0)
         if band == "interval":
-            low, high = np.array([each.low for each in found]), np.array([each.high for each in found])
+            _, low, high, _ = np.transpose([interval(column.tolist()) for column in values.T])
         axes.fill_between(x, low, high, color=COLORS[key], alpha=0.2, linewidth=0)

@@ -1,192 +1,169 @@
-"""Fig. 7 of the paper: photographs, where pixel fitting wins and where EoREN does, and what would have told it."""
+"""Fig. 7 of the paper: photographs on which pixel fitting or EoREN wins, and image statistics that may predict it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
-from eoren.experiments.datasets import PICTURES, pictures, square
-from eoren.experiments.methods import NETWORKS, Scale
-from eoren.experiments.paper.figures import figure, picture
+from eoren.experiments.datasets import IMAGE_DATASETS, Image, square_images
+from eoren.experiments.methods import NETWORKS
+from eoren.experiments.paper.experiment import Experiment
+from eoren.experiments.paper.figures import figure, label_row, legend_below, show_image, zero_line
 from eoren.experiments.paper.predictors import PREDICTORS, correlation
-from eoren.experiments.results import Row, Watch, interval, markdown_table, per_image, summary
-from eoren.experiments.sweep import EPOCHS, ORDER, TIME, Contest, Protocol
-from eoren.experiments.trials import METRICS, Image
-from eoren.fs.files import write_text
-
-PROTOCOLS: Mapping[Scale, Protocol] = MappingProxyType(
-    {
-        "small": Protocol(NETWORKS["small"], side=96, seeds=1, samples=6, batch=20),
-        "paper": Protocol(NETWORKS["paper"], side=256, seeds=1, samples=12, batch=1),
-    }
-)
-
-DATASETS = PICTURES
-"""What has to be at hand."""
+from eoren.experiments.progress import ProgressCallback
+from eoren.experiments.results import Row, Value, interval, markdown_table, per_image
+from eoren.experiments.sweep import EPOCHS, METHOD_ORDER, TIME, Protocol, Sweep
+from eoren.experiments.trials import METRICS
 
 _METRICS = {**METRICS, "zoom_psnr": "PSNR at twice the size (dB)"}
 _COMPARED = ("psnr", "gradient_psnr", "zoom_psnr")
 _LABELS = {"set5": "Set5", "set14": "Set14", "kodak": "Kodak", "div2k": "DIV2K"}
-# Of Okabe and Ito, other than the methods'.
+# Colours of Okabe and Ito that the methods do not use.
 _COLORS = {"set5": "#E69F00", "set14": "#56B4E9", "kodak": "#CC79A7", "div2k": "#000000"}
 _MARKERS = {"set5": "^", "set14": "s", "kodak": "o", "div2k": "x"}
 _EXTREMES = 3
 
 
-def reproduce(
-    folder: Path, protocol: Protocol, *, seed: int, watch: Watch, command: str, most: int | None = None
-) -> Path:
-    """Measure, draw ``natural.png``, ``natural-predictors.png`` and ``natural-pictures.png`` (and SVG), and conclude.
-
-    Args:
-        folder: where everything is written; what is there already is not measured again.
-        protocol: of :data:`PROTOCOLS`, or one's own.
-        seed: the first of the protocol's seeds.
-        watch: see :data:`eoren.experiments.results.Watch`.
-        command: that was given, for the record.
-        most: images of every data set; all by default.
-
-    Returns:
-        The Markdown file.
-    """
+def _measure(folder: Path, protocol: Protocol, seed: int, watch: ProgressCallback) -> Sweep:
     images: dict[str, Image] = {}
     doubled: dict[str, Image] = {}
     columns: dict[str, Row] = {}
-    for dataset in PICTURES:
-        for name, image in list(pictures(dataset))[:most]:
-            shown = square(image, protocol.side)
-            images[f"{dataset}-{name}"] = shown
-            doubled[f"{dataset}-{name}"] = square(image, 2 * protocol.side)
-            found = {label: measure(shown) for label, measure in PREDICTORS.items()}
-            columns[f"{dataset}-{name}"] = {"dataset": dataset, **found}
-    contest = Contest(folder, "natural", protocol, images, columns, seed=seed, doubled=doubled)
-    contest.hold(watch)
-    _draw_differences(contest, columns, folder / "natural")
-    _draw_predictors(contest, columns, folder / "natural-predictors")
-    _draw_pictures(contest, folder / "natural-pictures")
-    path = folder / "natural.md"
-    write_text(path, _concluded(contest, columns, command))
-    return path
+    for dataset, name, image, large in square_images(protocol.side):
+        images[name], doubled[name] = image, large
+        columns[name] = {"dataset": dataset, **{label: measure(image) for label, measure in PREDICTORS.items()}}
+    sweep = Sweep(folder, "natural", protocol, images, columns, seed=seed, doubled=doubled)
+    sweep.run(watch)
+    return sweep
 
 
-def _gain(contest: Contest, budget: str, column: str, over: str = "pixel") -> dict[str, float]:
-    """EoREN minus another method, by image."""
-    mine, theirs = (per_image(contest.rows(key, budget), column) for key in ("eoren", over))
-    return {name: mine[name] - theirs[name] for name in contest.images}
-
-
-def _draw_differences(contest: Contest, columns: Mapping[str, Row], stem: Path) -> None:
-    with figure(stem, (8.0, 5.4)) as drawn:
-        rows = drawn.subplots(2, 1)
+def _draw_differences(sweep: Sweep, stem: Path) -> None:
+    with figure(stem, (8.0, 5.4)) as drawing:
+        rows = drawing.subplots(2, 1)
         for axes, column in zip(rows, ("psnr", "gradient_psnr"), strict=True):
-            gains = _gain(contest, EPOCHS, column)
+            gains = sweep.gains(EPOCHS, column)
             order = sorted(gains, key=gains.__getitem__)
             for dataset, label in _LABELS.items():
-                at = [k for k, name in enumerate(order) if columns[name]["dataset"] == dataset]
-                axes.bar(at, [gains[order[k]] for k in at], color=_COLORS[dataset], label=label)
-            axes.axhline(0, color="#333333", linewidth=0.8)
+                names = _names(sweep, dataset)
+                positions = [k for k, name in enumerate(order) if name in names]
+                heights = [gains[order[k]] for k in positions]
+                axes.bar(positions, heights, color=_COLORS[dataset], label=label)
+            zero_line(axes)
             axes.set_ylabel(f"EoREN minus pixels,\n{_METRICS[column]}")
-            axes.set_xlabel("pictures, in the order of the difference")
+            axes.set_xlabel("images, in the order of the difference")
             axes.set_xticks([])
             axes.grid(visible=False, axis="x")
-        rows[0].set_title(f"Above zero EoREN is better: {contest.protocol.networks.epochs} epochs of both")
-        drawn.legend(*rows[0].get_legend_handles_labels(), ncols=4, loc="outside lower center")
+        rows[0].set_title(f"Above zero EoREN is better: {sweep.protocol.networks.epochs} epochs of both")
+        legend_below(drawing, rows[0])
 
 
-def _draw_predictors(contest: Contest, columns: Mapping[str, Row], stem: Path) -> None:
-    with figure(stem, (9.0, 5.2)) as drawn:
-        grid = drawn.subplots(2, len(PREDICTORS), sharex="col", sharey="row")
+def _draw_predictors(sweep: Sweep, stem: Path) -> None:
+    with figure(stem, (9.0, 5.2)) as drawing:
+        grid = drawing.subplots(2, len(PREDICTORS), sharex="col", sharey="row")
         for row, column in zip(grid, ("psnr", "gradient_psnr"), strict=True):
-            gains = _gain(contest, EPOCHS, column)
+            gains = sweep.gains(EPOCHS, column)
             for axes, predictor in zip(row, PREDICTORS, strict=True):
-                values = {name: float(columns[name][predictor]) for name in gains}
+                values = _predictor_values(sweep, predictor)
                 for dataset, label in _LABELS.items():
-                    names = [name for name in gains if columns[name]["dataset"] == dataset]
+                    names = _names(sweep, dataset)
                     x, y = [values[name] for name in names], [gains[name] for name in names]
                     axes.scatter(x, y, s=14, color=_COLORS[dataset], marker=_MARKERS[dataset], label=label)
-                axes.axhline(0, color="#333333", linewidth=0.8)
-                found = correlation([*values.values()], [*gains.values()])
-                axes.set_title(f"rank correlation {found.rho:+.2f}", fontsize=9)
+                zero_line(axes)
+                rank = correlation([*values.values()], [*gains.values()])
+                axes.set_title(f"rank correlation {rank.estimate:+.2f}", fontsize=9)
             row[0].set_ylabel(f"EoREN minus pixels,\n{_METRICS[column]}")
         for axes, predictor in zip(grid[-1], PREDICTORS, strict=True):
             axes.set_xlabel(predictor)
-        drawn.legend(*grid[0, 0].get_legend_handles_labels(), ncols=4, loc="outside lower center")
+        legend_below(drawing, grid[0, 0])
 
 
-def _draw_pictures(contest: Contest, stem: Path) -> None:
-    """Fig. 7: where each wins most."""
-    gains = _gain(contest, EPOCHS, "psnr")
+def _draw_images(sweep: Sweep, stem: Path) -> None:
+    """Draw Fig. 7: the images on which either method wins by the largest margin."""
+    gains = sweep.gains(EPOCHS, "psnr")
     order = sorted(gains, key=gains.__getitem__)
-    shown = list(dict.fromkeys(order[:_EXTREMES] + order[-_EXTREMES:]))
+    extremes = [str(name) for name in dict.fromkeys(order[:_EXTREMES] + order[-_EXTREMES:])]
     methods = ("pixel", "eoren", "ours")
-    with figure(stem, (1.6 * len(shown) + 0.8, 7.2)) as drawn:
-        grid = drawn.subplots(1 + len(methods), len(shown), squeeze=False)
-        for column, name in enumerate(shown):
-            picture(grid[0, column], contest.images[name], note=f"EoREN {gains[name]:+.1f} dB")
+    with figure(stem, (1.6 * len(extremes) + 0.8, 7.2)) as drawing:
+        grid = drawing.subplots(1 + len(methods), len(extremes), squeeze=False)
+        for column, name in enumerate(extremes):
+            show_image(grid[0, column], sweep.images[name], note=f"EoREN {gains[name]:+.1f} dB")
             grid[0, column].set_title(name, fontsize=8)
             for row, key in enumerate(methods, 1):
-                found = per_image(contest.rows(key, EPOCHS, image=name), "psnr")[name]
-                picture(grid[row, column], contest.reconstruction(name, key), note=f"{found:.1f} dB")
-        for row, label in enumerate(["original", *(contest.methods[key].label for key in methods)]):
-            grid[row, 0].set_ylabel(label.replace(" + ", "\n+ "), rotation=0, ha="right", va="center")
+                psnr = per_image(sweep.rows(key, EPOCHS, image=name), "psnr")[name]
+                show_image(grid[row, column], sweep.reconstruction(name, key), note=f"{psnr:.1f} dB")
+        for row, label in enumerate(["original", *(sweep.methods[key].label for key in methods)]):
+            label_row(grid[row, 0], label)
 
 
-def _concluded(contest: Contest, columns: Mapping[str, Row], command: str) -> str:
+def _conclude(sweep: Sweep) -> list[str]:
     parts = []
     for budget in (EPOCHS, TIME):
-        parts += [f"## At equal {budget}", _scores(contest, columns, budget), _wins(contest, columns, budget)]
-    parts += ["## What predicts it", _predicted(contest, columns)]
-    parts += [
+        parts += [f"## At equal {budget}", _scores(sweep, budget), _wins(sweep, budget)]
+    return [
+        *parts,
+        "## Predictors of the difference",
+        _correlations(sweep),
         "![EoREN minus pixels](natural.png)",
         "![Predictors](natural-predictors.png)",
-        "![Where each wins most](natural-pictures.png)",
+        "![Images with the largest differences](natural-pictures.png)",
     ]
-    return summary("Natural images: Fig. 7", command, str(contest.protocol), parts)
 
 
-def _scores(contest: Contest, columns: Mapping[str, Row], budget: str) -> str:
-    """Means of every method by data set: PSNR / gradient PSNR / SSIM / PSNR at twice the size."""
+def _scores(sweep: Sweep, budget: str) -> str:
+    """Tabulate the means of every method by data set."""
     lines = []
     for dataset, label in _LABELS.items():
-        names = _names(columns, dataset)
+        names = _names(sweep, dataset)
         cells = []
-        for key in ORDER:
-            found = [per_image(contest.rows(key, budget), column) for column in _METRICS]
-            psnr, slope, ssim, zoom = (float(np.mean([each[name] for name in names])) for each in found)
+        for key in METHOD_ORDER:
+            scores = [per_image(sweep.rows(key, budget), column) for column in _METRICS]
+            psnr, slope, ssim, zoom = (float(np.mean([score[name] for name in names])) for score in scores)
             cells.append(f"{psnr:.2f} / {slope:.2f} / {ssim:.4f} / {zoom:.2f}")
         lines.append([f"{label} ({len(names)})", *cells])
-    header = ["PSNR / gradient PSNR / SSIM / PSNR at twice the size", *(contest.methods[key].label for key in ORDER)]
-    return markdown_table(header, lines)
+    labels = (sweep.methods[key].label for key in METHOD_ORDER)
+    return markdown_table(["PSNR / gradient PSNR / SSIM / PSNR at twice the size", *labels], lines)
 
 
-def _wins(contest: Contest, columns: Mapping[str, Row], budget: str) -> str:
-    """EoREN minus pixels."""
+def _wins(sweep: Sweep, budget: str) -> str:
+    """Tabulate EoREN minus pixels by metric and data set."""
     lines = []
     for column in _COMPARED:
-        gains = _gain(contest, budget, column)
-        for dataset in (*_LABELS, None):
-            values = [gains[name] for name in _names(columns, dataset)]
+        gains = sweep.gains(budget, column)
+        for label, names in [*((label, _names(sweep, key)) for key, label in _LABELS.items()), ("all", sweep.images)]:
+            values = [gains[name] for name in names]
             wins = sum(value > 0 for value in values)
-            who = "all" if dataset is None else _LABELS[dataset]
-            lines.append([who, _METRICS[column], str(interval(values)), f"{wins} of {len(values)}"])
+            lines.append([label, _METRICS[column], str(interval(values)), f"{wins} of {len(values)}"])
     return markdown_table(["EoREN minus pixels", "metric", "mean [95 %]", "EoREN wins"], lines)
 
 
-def _predicted(contest: Contest, columns: Mapping[str, Row]) -> str:
+def _correlations(sweep: Sweep) -> str:
+    outcomes = [(budget, column) for budget in (EPOCHS, TIME) for column in _COMPARED]
     lines = []
     for predictor in PREDICTORS:
-        cells = []
-        for budget in (EPOCHS, TIME):
-            for column in _COMPARED:
-                gains = _gain(contest, budget, column)
-                values = [float(columns[name][predictor]) for name in gains]
-                cells.append(str(correlation(values, [*gains.values()])))
-        lines.append([predictor, *cells])
+        values = [*_predictor_values(sweep, predictor).values()]
+        gains = [[*sweep.gains(budget, column).values()] for budget, column in outcomes]
+        lines.append([predictor, *(str(correlation(values, gain)) for gain in gains)])
     header = ["rank correlation [95 %] with EoREN minus pixels in"]
-    header += [f"{_METRICS[column]}, equal {budget}" for budget in (EPOCHS, TIME) for column in _COMPARED]
+    header += [f"{_METRICS[column]}, equal {budget}" for budget, column in outcomes]
     return markdown_table(header, lines)
 
 
-def _names(columns: Mapping[str, Row], dataset: str | None) -> Sequence[str]:
-    return [name for name, row in columns.items() if dataset in (None, row["dataset"])]
+def _names(sweep: Sweep, dataset: str) -> Sequence[Value]:
+    return [name for name, row in sweep.columns.items() if row["dataset"] == dataset]
+
+
+def _predictor_values(sweep: Sweep, predictor: str) -> dict[Value, float]:
+    return {name: float(row[predictor]) for name, row in sweep.columns.items()}
+
+
+EXPERIMENT = Experiment(
+    name="natural",
+    title="Natural images: Fig. 7",
+    datasets=IMAGE_DATASETS,
+    protocols={
+        "small": Protocol(NETWORKS["small"], side=96, seeds=1, samples=6, batch=20),
+        "paper": Protocol(NETWORKS["paper"], side=256, seeds=1, samples=12, batch=1),
+    },
+    measure=_measure,
+    figures={"": _draw_differences, "-predictors": _draw_predictors, "-pictures": _draw_images},
+    conclude=_conclude,
+)

@@ -1,51 +1,50 @@
-"""Numbers of an image that are cheap to measure and might say which way of fitting suits it."""
+"""Image statistics that are cheap to compute and may predict which method suits an image."""
 
 from collections.abc import Callable, Mapping, Sequence
-from math import atanh, sqrt, tanh
+from math import atanh, nan, sqrt, tanh
 from types import MappingProxyType
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from scipy.stats import norm, spearmanr
 
 from eoren.evaluation.metrics import decibel
+from eoren.experiments.datasets import Image
+from eoren.experiments.results import Interval
 from eoren.image.gradients import pixel_gradient
 
-Image = Float[np.ndarray, "height width channels"]
-
-# Intensity per pixel: what the eye takes for an edge in an image of 8 bits.
+# Slope of a visible edge in an image of 8 bits, intensity per pixel.
 _EDGE = 0.1
 
 
 def edge_density(image: Image) -> float:
-    """Share of the pixels whose slope is above 0.1 per pixel.
+    """Compute the share of the pixels whose slope is above 0.1 per pixel.
 
     Example:
         >>> step = np.zeros((16, 16, 1)); step[:, 8:] = 1
         >>> edge_density(step)
         0.25
     """
-    return float(np.mean(_magnitude(image) > _EDGE))
+    return float(np.mean(_gradient_magnitude(image) > _EDGE))
 
 
 def gradient_sparsity(image: Image) -> float:
-    """Hoyer's measure of the gradient's magnitude: 0 where it is everywhere the same, 1 if one pixel has it all.
+    """Compute Hoyer's sparsity of the gradient magnitude: 0 if it is constant, 1 if a single pixel has all of it.
 
     ``(sqrt(n) - |m|_1 / |m|_2) / (sqrt(n) - 1)`` (Hoyer, "Non-negative matrix factorization with sparseness
     constraints", 2004).
     """
-    magnitude = _magnitude(image).ravel()
+    magnitude = _gradient_magnitude(image).ravel()
     length = float(np.linalg.norm(magnitude))
     root = sqrt(magnitude.size)
     return (root - float(magnitude.sum()) / length) / (root - 1) if length else 0.0
 
 
 def spectral_slope(image: Image) -> float:
-    """The exponent a in power ~ frequency^a, from a straight line through the logarithms; about -2 in photographs.
+    """Fit the exponent a in power ~ frequency^a, by a straight line through the logarithms; about -2 in photographs.
 
-    Power is averaged over rings one cycle an image wide, of the image's mean channel times a Hann window, from two
-    cycles an image to the Nyquist frequency.
+    Power is averaged over rings one cycle per image wide, of the image's mean channel times a Hann window, from two
+    cycles per image to the Nyquist frequency.
     """
     gray = image.mean(-1)
     height, width = gray.shape
@@ -61,7 +60,7 @@ def spectral_slope(image: Image) -> float:
 
 
 def target_psnr(image: Image) -> float:
-    """PSNR in dB of central differences against the reference gradient: how well target and pixels agree."""
+    """Compute the PSNR in dB of central differences against the reference gradient."""
     return decibel(float(np.mean(np.square(pixel_gradient(image, "central") - pixel_gradient(image)))))
 
 
@@ -75,32 +74,27 @@ PREDICTORS: Mapping[str, Callable[[Image], float]] = MappingProxyType(
 )
 
 
-class Correlation(NamedTuple):
-    """Spearman's rank correlation with its 95 % confidence interval: Fisher's z, with Fieller's 1.06 / (n - 3)."""
+def correlation(first: Sequence[float], second: Sequence[float]) -> Interval:
+    """Compute Spearman's rank correlation with its 95 % confidence interval.
 
-    rho: float
-    low: float
-    high: float
+    The interval is that of Fisher's z, with Fieller's variance of 1.06 / (n - 3).
 
-    def __str__(self) -> str:
-        return f"{self.rho:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
-
-
-def correlation(first: Sequence[float], second: Sequence[float]) -> Correlation:
-    """How well the order of one tells the order of the other.
+    Returns:
+        The correlation; NaN for fewer than four pairs, or if either sequence is constant.
 
     Example:
         >>> str(correlation([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0, 2.0, 3.0, 4.0, 6.0, 5.0]))
         '+0.94 [+0.54, +0.99]'
     """
-    if len(first) < 4 or len(set(first)) < 2 or len(set(second)) < 2:
-        return Correlation(float("nan"), -1.0, 1.0)
+    size = len(first)
+    if size < 4 or len(set(first)) < 2 or len(set(second)) < 2:
+        return Interval(nan, -1.0, 1.0, size)
     rho = float(spearmanr(first, second).statistic)
     centre = atanh(min(max(rho, -0.999999), 0.999999))
-    half = float(norm.ppf(0.975)) * sqrt(1.06 / (len(first) - 3))
-    return Correlation(rho, tanh(centre - half), tanh(centre + half))
+    half = float(norm.ppf(0.975)) * sqrt(1.06 / (size - 3))
+    return Interval(rho, tanh(centre - half), tanh(centre + half), size)
 
 
-def _magnitude(image: Image) -> Float[np.ndarray, "height width"]:
+def _gradient_magnitude(image: Image) -> Float[np.ndarray, "height width"]:
     magnitude: np.ndarray = np.sqrt(np.square(pixel_gradient(image)).sum(-1).mean(-1))
     return magnitude
