@@ -301,7 +301,8 @@ def test_folders_of_others_are_left_alone(tmp_path):
 def test_seconds_are_every_pictures(store):
     start = time.monotonic()
     fit_many(IMAGES, store=store, seconds=0.05, workers=1)
-    assert 0.4 < time.monotonic() - start < 5
+    # Nine images of 0.05 s each; the upper limit leaves a busy machine time, and is no preset's.
+    assert 0.45 <= time.monotonic() - start < 60
 
 
 @pytest.mark.parametrize("side", [8, 15])

@@ -145,10 +145,10 @@ def test_seconds_before_the_interruption_count(tmp_path):
     first = fit(picture(), **SMALL, watch=Stop(5), checkpoint=path)
     header, tensors = opened(path.read_bytes())
     standing = header["standing"]
-    assert 0 < standing["seconds"] == pytest.approx(first.seconds, abs=0.2)
+    assert 0 < standing["seconds"] <= first.seconds
     path.write_bytes(closed(header | {"standing": standing | {"seconds": 1000.0}}, tensors))
     second = fit(picture(), **SMALL, checkpoint=path)
-    assert 1000 < second.seconds < 1010
+    assert 1000 < second.seconds < 1100
     assert second.history[0].steps == 5
     assert second.history[0].seconds > 1000
 

@@ -16,7 +16,7 @@ def shown(monkeypatch):
     def wait(message):
         from urllib.request import urlopen
 
-        seen["gallery"] = urlopen(seen["address"] + "api/gallery", timeout=30).read().decode()
+        seen["gallery"] = urlopen(seen["address"] + "api/gallery", timeout=60).read().decode()
 
     monkeypatch.setattr(terminal, "show_page", lambda address, no_browser: seen.update(address=address))
     monkeypatch.setattr(terminal, "wait_for_interruption", wait)
