@@ -35,5 +35,5 @@ def test_threads_see_the_cancellation():
     thread = Thread(target=work)
     thread.start()
     token.cancel()
-    thread.join(timeout=10)
+    thread.join(timeout=60)
     assert not thread.is_alive()

@@ -136,10 +136,10 @@ from tests.fuzz.targets import TARGETS
 target = TARGETS[sys.argv[1]]
 for seed in target.seeds().values():
     target.read(seed)
-data, start, before = sys.stdin.buffer.read(), time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+data, start, before = sys.stdin.buffer.read(), time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 outcome = target.read(data)
 grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-print(outcome, grown / 1024, time.monotonic() - start)
+print(outcome, grown / 1024, time.process_time() - start)
 """
 
 
@@ -259,7 +259,7 @@ def test_bombs_are_refused_at_little_cost(name):
     command = [sys.executable, "-W", "ignore", "-c", f"import sys; sys.path[:] = {[str(ROOT), *sys.path]!r}\n{BOMB}"]
     assert len(BOMBS[name]) < 200_000
     done = subprocess.run(
-        [*command, name.split("-")[0]], input=BOMBS[name], capture_output=True, check=False, timeout=120,
+        [*command, name.split("-")[0]], input=BOMBS[name], capture_output=True, check=False, timeout=300,
         preexec_fn=limited,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.sparse import diags, identity, kron, vstack
 from scipy.sparse.linalg import spsolve
+from tests.fields import with_parts
 
 from eoren import EorenError, clone, fill, fit, load, mix, save
 from eoren.composition.multigrid import TOLERANCE
@@ -359,7 +360,10 @@ def test_operands_may_be_fields(scene, tmp_path):
 def test_a_field_that_claims_a_huge_size_is_not_rendered(scene, tmp_path):
     target, source, mask, offset = scene
     field = fit(source, steps=1, **TINY).field
-    save(replace(field, tiling=replace(field.tiling, width=2**15, height=2**15)), tmp_path / "a.eoren")
+    save(
+        with_parts(field, tiling=replace(field.representation.tiling, width=2**15, height=2**15)),
+        tmp_path / "a.eoren",
+    )
     with pytest.raises(EorenError, match=r"a field of 32768 x 32768 pixels in \d+ bytes"):
         clone(tmp_path / "a.eoren", target, mask, offset=offset)
 
@@ -369,7 +373,7 @@ def test_the_networks_way_follows_the_guidance_and_is_tuned_to_what_is_known():
     composition = mix(a, b, weight=0.6)
     result = composition.fit(solver="network", steps=400, width=24, depth=2, seed=1)
     assert result.settings.objective == "gradient"
-    assert result.field.tiling.count == 1
+    assert result.field.representation.tiling.count == 1
     assert result.metrics.psnr > 29
     known = clone(a, b, np.pad(np.ones((6, 6)), ((5, 5), (6, 6))))
     field = known.fit(solver="network", steps=30, width=8, depth=2).field

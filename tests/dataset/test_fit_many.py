@@ -47,8 +47,23 @@ def test_every_image_has_a_correct_row(store):
     for row, field, image in zip(found, collection, IMAGES, strict=True):
         measured = eoren.evaluate(field, image)
         assert row["parameters"] == measured.parameters
-        for name in ("psnr", "psnr_8bit", "gradient_psnr", "ssim"):
-            assert row[name] == pytest.approx(getattr(measured, name), abs=2e-4)
+        # Training and evaluation run different code, so colours differ by some roundings of float32, at most 4e-6.
+        # That is at most 20 / ln 10 * 4e-6 / 0.08 = 4e-4 dB here, where root mean square errors are 0.08 or more.
+        for name in ("psnr", "gradient_psnr", "ssim"):
+            assert row[name] == pytest.approx(getattr(measured, name), abs=5e-4)
+        assert row["psnr_8bit"] == pytest.approx(measured.psnr_8bit, abs=5e-4 + decibels_of_ties(field, image))
+
+
+def decibels_of_ties(field, image, error=4e-6):
+    """Compute how much the 8-bit PSNR moves if all pixels within ``error`` of a rounding tie round the other way.
+
+    A tie is half a step of 1/255 from both its neighbours, so where the error is e its square moves by 2e/255.
+    """
+    height, width, _ = image.shape
+    color = field.sample(width, height, "color")[0].clip(0, 1)
+    errors = np.abs(color - image)
+    tied = np.abs(color * 255 % 1 - 0.5) < 255 * error
+    return 10 / np.log(10) * (2 / 255 * errors[tied]).sum() / np.square(errors).sum()
 
 
 @pytest.mark.parametrize("objective", ["gradient", "pixel", "sobolev"])
@@ -314,7 +329,8 @@ def test_other_folders_are_not_touched(tmp_path):
 def test_seconds_are_per_image(store):
     start = time.monotonic()
     fit_many(IMAGES, store=store, seconds=0.05, workers=1)
-    assert 0.4 < time.monotonic() - start < 5
+    # Nine images of 0.05 s each; the upper limit leaves a busy machine time, and is no preset's.
+    assert 0.45 <= time.monotonic() - start < 60
 
 
 @pytest.mark.parametrize("side", [8, 15])

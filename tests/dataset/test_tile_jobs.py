@@ -58,8 +58,10 @@ def test_the_field_is_that_of_one_fit(store, executor, objective):
     assert sum(job.share for job in executor.jobs) == pytest.approx(1)
     field = eoren.Collection(store)[0]
     alone = eoren.fit(IMAGE, preset="small", tile=6, steps=4, objective=objective, seed=field.provenance.seed)
-    assert field.tiling.count == alone.field.tiling.count > 256
-    for mine, theirs in zip(field.siren.tensors(), alone.field.siren.tensors(), strict=True):
+    assert field.representation.tiling.count == alone.field.representation.tiling.count > 256
+    for mine, theirs in zip(
+        field.representation.siren.tensors(), alone.field.representation.siren.tensors(), strict=True
+    ):
         np.testing.assert_array_equal(mine, theirs)
     row = eoren.Collection(store).index.to_pylist()[0]
     for name in ("psnr", "psnr_8bit", "gradient_psnr", "ssim", "parameters"):

@@ -59,7 +59,9 @@ def test_eoren_is_a_fit_by_the_papers_preset():
     result = fit(
         image, preset="paper", width=16, depth=2, rate=1e-3, steps=20, seed=image_seed(image, 2), device="cpu"
     )
-    for mine, theirs in zip(trial.field.siren.tensors(), result.field.siren.tensors(), strict=True):
+    for mine, theirs in zip(
+        trial.field.representation.siren.tensors(), result.field.representation.siren.tensors(), strict=True
+    ):
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
     assert trial.final.psnr == pytest.approx(result.metrics.psnr, abs=1e-3)
 
@@ -74,16 +76,16 @@ def test_methods_that_differ_in_tuning_alone_share_a_training(monkeypatch):
     found = run_trials(images_of_waves(), list(TINY.values())[1:3], epochs=20, samples=2)
     assert len(calls) == 20
     for bare, tuned in zip(found["gradient"], found["eoren"], strict=True):
-        assert bare.field.siren.weights[0].equal(tuned.field.siren.weights[0])
-        assert (bare.field.tuning.alpha == 1).all()
-        assert (bare.field.tuning.beta == 0.5).all()
+        assert bare.field.representation.siren.weights[0].equal(tuned.field.representation.siren.weights[0])
+        assert (bare.field.representation.tuning.alpha == 1).all()
+        assert (bare.field.representation.tuning.beta == 0.5).all()
         assert tuned.final.psnr > bare.final.psnr
 
 
 def test_tiled_images_are_trained_one_by_one():
     images = images_of_waves(2, side=80)
     found = run(images, methods()["ours"], epochs=2, samples=1)
-    assert [trial.field.tiling.count for trial in found] == [2, 2]
+    assert [trial.field.representation.tiling.count for trial in found] == [2, 2]
     assert all(trial.final.psnr > 15 for trial in found)
 
 

@@ -133,7 +133,7 @@ def test_answers_do_not_depend_on_chunks(monkeypatch, tiling, chunk_bytes, point
     field = doubled(field_of(tiling))
     points = some_points(tiling, 20)[:100]
     expected = plain_answers(field, points)
-    monkeypatch.setattr("eoren.model.siren._CHUNK_BYTES", {"cpu": chunk_bytes})
+    monkeypatch.setattr("eoren.backends.base._CHUNK_BYTES", {"cpu": chunk_bytes})
     monkeypatch.setattr(field_module, "_POINTS_AT_ONCE", points_at_once)
     found = field.color(points), field.gradient(points), field.laplacian(points)
     for one, other in zip(found, expected, strict=True):

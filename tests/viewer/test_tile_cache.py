@@ -43,7 +43,7 @@ def test_concurrent_requests_share_one_drawing():
 
     def render(_):
         drawn.append(1)
-        assert go.wait(10)
+        assert go.wait(60)
         return b"a"
 
     async def work(cache):

@@ -16,7 +16,7 @@ def shown(monkeypatch):
     def wait(message):
         from urllib.request import urlopen
 
-        seen["catalog"] = urlopen(seen["address"] + "api/catalog", timeout=30).read().decode()
+        seen["catalog"] = urlopen(seen["address"] + "api/catalog", timeout=60).read().decode()
 
     monkeypatch.setattr(page, "show_page", lambda address, no_browser: seen.update(address=address))
     monkeypatch.setattr(signals, "wait_for_interruption", wait)
