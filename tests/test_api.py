@@ -1,7 +1,9 @@
 import inspect
+import re
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -60,7 +62,7 @@ def test_public_methods_are_explained():
 
 
 def test_names_are_listed_once_and_few():
-    assert len(set(eoren.__all__)) == len(eoren.__all__) <= 18
+    assert len(set(eoren.__all__)) == len(eoren.__all__) <= 22
     assert dir(eoren) == sorted(eoren.__all__)
     assert "__version__" in eoren.__all__
 
@@ -79,3 +81,9 @@ def test_one_exception_is_enough_for_callers():
     assert issubclass(eoren.EorenError, Exception)
     with pytest.raises(eoren.EorenError):
         eoren.load("/nowhere/at/all.eoren")
+
+
+def test_public_names_are_on_the_reference_page():
+    page = (Path(__file__).parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"auto\w+:: eoren\.(\w+)$", page, re.MULTILINE))
+    assert documented == {*eoren.__all__} - {"__version__"}

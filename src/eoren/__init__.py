@@ -27,7 +27,7 @@ from eoren._version import __version__
 
 if TYPE_CHECKING:  # types and completion; at run time names are imported on first use
     from eoren.composition.operations import clone, fill, mix
-    from eoren.composition.retouching import retouch
+    from eoren.composition.retouching import boost_detail, denoise, flatten_light, retouch
     from eoren.dataset.collection import Collection
     from eoren.dataset.fit_many import fit_many
     from eoren.errors import EorenError
@@ -47,11 +47,14 @@ else:
         "FitResult": "training.fit",
         "Settings": "training.settings",
         "adjusted_gradient": "image.gradients",
+        "boost_detail": "composition.retouching",
         "clone": "composition.operations",
+        "denoise": "composition.retouching",
         "evaluate": "evaluation.metrics",
         "fill": "composition.operations",
         "fit": "training.fit",
         "fit_many": "dataset.fit_many",
+        "flatten_light": "composition.retouching",
         "load": "field.serialization",
         "mix": "composition.operations",
         "read_image": "image.io",
@@ -61,13 +64,13 @@ else:
         "write_image": "image.io",
     }
 
-    def __getattr__(name):
+    def __getattr__(name: str) -> object:
         """Import a public name on first use: torch takes seconds, and ``eoren --help`` must not wait for it."""
         if name not in _MODULES:
             raise AttributeError(f"module 'eoren' has no attribute {name!r}")
         return getattr(import_module(f"eoren.{_MODULES[name]}"), name)
 
-    def __dir__():
+    def __dir__() -> list[str]:
         return sorted(__all__)
 
 
@@ -79,11 +82,14 @@ __all__ = [
     "Settings",
     "__version__",
     "adjusted_gradient",
+    "boost_detail",
     "clone",
+    "denoise",
     "evaluate",
     "fill",
     "fit",
     "fit_many",
+    "flatten_light",
     "load",
     "mix",
     "read_image",

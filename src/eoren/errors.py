@@ -30,10 +30,10 @@ class DivergenceWarning(FitWarning):
 
 
 def format_error(error: object) -> str:
-    """Format an exception or a message as one line of at most 200 characters: some quote a whole file.
+    r"""Format an exception or a message as one line of at most 200 characters: some quote a whole file.
 
     Example:
-        >>> format_error(ValueError("two\\n  lines")), format_error(EOFError())
+        >>> format_error(ValueError("two\n  lines")), format_error(EOFError())
         ('two lines', 'EOFError')
     """
     return f"{' '.join(str(error).split()):.200}" or type(error).__name__

@@ -118,8 +118,8 @@ class ShardResult:
 
     Attributes:
         shard: number of the shard.
-        groups: one :class:`eoren.field.mosaic.SirenMosaic` for each group of images of one size. It holds the networks of all images of
-            the group, one image after the other, with the tiling of a single image.
+        groups: one :class:`eoren.field.mosaic.SirenMosaic` per group of images of one size, with the networks of all
+            of its images, one image after the other, and the tiling of a single image.
         rows: one row for each image, in order, with the columns of :data:`eoren.dataset.index.COLUMNS`.
     """
 
