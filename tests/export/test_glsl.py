@@ -68,7 +68,7 @@ def test_the_shader_equals_the_field_on_every_tiling(draw_shader, tiling):
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-@pytest.mark.parametrize(("width", "depth"), [(5, 1), (16, 3)])
+@pytest.mark.parametrize(("width", "depth"), [(2, 2), (5, 1), (16, 3)])
 def test_the_shader_equals_the_field_for_every_shape(draw_shader, channels, width, depth):
     field = field_of(TILINGS["grid"], channels, width=width, depth=depth)
     color, by_x, by_y = reference(field, GRID)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from tests.fields import TILINGS, field_of, with_parts
 
-from eoren.export.html import field_page, write_html
+from eoren.export.html import write_html
 from eoren.model.quantization import rounded
 
 WINDOW = {"width": 420, "height": 240}
@@ -166,10 +166,11 @@ def test_a_missing_webgl_is_reported(browser, tmp_path):
     page.close()
 
 
-def test_the_page_is_small_and_self_contained():
+def test_the_page_is_small_and_self_contained(tmp_path):
     field = field_of(TILINGS["found"], width=48, depth=4)
     field = with_parts(field, siren=rounded(field.representation.siren, 16), bits=16)
-    page = field_page(field, title="</title><script>")
+    write_html(tmp_path / "a.html", field, title="</title><script>")
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
     # Two bytes per parameter, in base64, and the page itself.
     assert len(page) < field.parameters * 2 * 4 / 3 * 1.1 + 40_000
     assert "<title>&lt;/title&gt;&lt;script&gt;</title>" in page

@@ -71,7 +71,7 @@ class Server:
         self.address = address
         self.netloc = urlsplit(address).netloc
 
-    def ask(self, path, method="GET", **headers):
+    def request(self, path, method="GET", **headers):
         """Send a request with this exact path; redirects are not followed."""
         with contextlib.closing(http.client.HTTPConnection(self.netloc, timeout=60)) as connection:
             connection.putrequest(method, path, skip_host="Host" in headers, skip_accept_encoding=True)

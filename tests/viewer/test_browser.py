@@ -65,14 +65,14 @@ class Page:
 
     def at(self, x, y):
         """Position on the page of a point of the unit square."""
-        place = self.page.evaluate(
+        position = self.page.evaluate(
             """([x, y]) => { const size = items.left.getContentSize(), box = $("stage").getBoundingClientRect();
             const p = viewer.viewport.pixelFromPoint(
               items.left.imageToViewportCoordinates(x * size.x, y * size.y), true);
             return [p.x + box.x, p.y + box.y]; }""",
             [x, y],
         )
-        return tuple(place)
+        return tuple(position)
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_every_layer_shows_the_image_of_the_server(page, server, layer):
     page.settled()
     seen = page.pixels()
     box = page.page.locator("#stage").bounding_box()
-    response = server.ask(f"/iiif/small~{layer}~64x/full/600,400/0/default.png")
+    response = server.request(f"/iiif/small~{layer}~64x/full/600,400/0/default.png")
     expected = np.asarray(Image.open(io.BytesIO(response.content)).convert("RGB")).astype(float)
     differences = []
     for x, y in np.random.default_rng(0).uniform(0.05, 0.95, (60, 2)):
@@ -267,8 +267,8 @@ def test_few_frames_are_drawn_while_nothing_moves(page):
 
 def test_values_and_the_arrow_under_the_pointer(page, field, image):
     x, y = 7.3 / 30, 12.6 / 20
-    place = page.at(x, y)
-    page.page.mouse.move(*place)
+    position = page.at(x, y)
+    page.page.mouse.move(*position)
     page.until("!$('pointer').hasAttribute('hidden')")
     page.until("document.querySelector('#readout').textContent.includes('7, 12')")
     box = page.page.locator("#stage").bounding_box()
@@ -285,7 +285,7 @@ def test_values_and_the_arrow_under_the_pointer(page, field, image):
     turn = float(re.search(r"rotate\((.*)\)", page.page.get_attribute("#shaft", "transform"))[1])
     assert turn == pytest.approx(np.degrees(np.arctan2(d_dy, d_dx)), abs=4)
     at = re.search(r"translate\((\S+) (\S+)\)", page.page.get_attribute("#pointer", "transform"))
-    assert [float(at[1]), float(at[2])] == pytest.approx([place[0] - box["x"], place[1] - box["y"]], abs=2)
+    assert [float(at[1]), float(at[2])] == pytest.approx([position[0] - box["x"], position[1] - box["y"]], abs=2)
     # Outside the image there is no arrow.
     page.page.mouse.move(box["x"] + 2, box["y"] + 2)
     page.until("$('pointer').hasAttribute('hidden')")

@@ -67,7 +67,7 @@ def test_reduced_layers_are_means(entry, field, name):
     assert_close(draw(view(entry, name), Region(0, 0, 30, 20), 15, 10), bits(means))
 
 
-def test_the_direction_of_a_reduced_picture_is_that_of_the_mean_gradient(entry, field):
+def test_the_direction_of_a_reduced_layer_is_that_of_the_mean_gradient(entry, field):
     fine = field.sample(30, 20, "gradient", extent=(30.0, 20.0))[0]
     means = direction_image(fine.reshape(10, 2, 15, 2, 3, 2).mean((1, 3)), 0.25)
     assert_close(draw(view(entry, "direction"), Region(0, 0, 30, 20), 15, 10), bits(means))

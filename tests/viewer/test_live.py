@@ -194,17 +194,17 @@ def test_over_the_web(image, clock, connect):
     live = LiveFit(catalog, "a", image, lambda: cache.render_seconds)
     with serve(catalog, cache, live=live) as address:
         server = connect(address)
-        assert json.loads(server.ask("/api/catalog").content) == {"entries": [], "live": True}
+        assert json.loads(server.request("/api/catalog").content) == {"entries": [], "live": True}
         result = []
         fitting = threading.Thread(target=lambda: result.append(fit_with(live, image, clock, steps=300)))
         fitting.start()
         while fitting.is_alive():
-            name = json.loads(server.ask("/api/live").content)["entry"]
+            name = json.loads(server.request("/api/live").content)["entry"]
             if name:
-                assert server.ask(f"/iiif/{name}/full/max/0/default.png").status in (200, 404)
+                assert server.request(f"/iiif/{name}/full/max/0/default.png").status in (200, 404)
         live.finish(result[0].field, "budget")
-        status = json.loads(server.ask("/api/live").content)
+        status = json.loads(server.request("/api/live").content)
         assert status["ended"] == "budget"
-        assert server.ask(f"/iiif/{status['entry']}/full/max/0/default.png").status == 200
+        assert server.request(f"/iiif/{status['entry']}/full/max/0/default.png").status == 200
     with serve(catalog, TileCache(1)) as address:
-        assert connect(address).ask("/api/live").status == 404
+        assert connect(address).request("/api/live").status == 404

@@ -32,54 +32,54 @@ def opened(response):
 
 
 def test_images_show_the_field(server, field):
-    response = server.ask("/iiif/small/full/max/0/default.png")
+    response = server.request("/iiif/small/full/max/0/default.png")
     assert (response.status, response.headers["content-type"]) == (200, "image/png")
     expected = np.floor(field.render().clip(0, 1) * 255 + 0.5)
     assert np.abs(np.asarray(opened(response)).astype(float) - expected).max() <= 1
 
 
 def test_all_parameters_together(server):
-    response = server.ask("/iiif/small~gradient~64x/pct:10,10,50,50/!64,64/90/gray.webp")
+    response = server.request("/iiif/small~gradient~64x/pct:10,10,50,50/!64,64/90/gray.webp")
     assert (response.status, response.headers["content-type"]) == (200, "image/webp")
     assert opened(response).size == (43, 64)
 
 
 def test_link_and_cors_headers(server):
-    response = server.ask("/iiif/small/0,0,30,20/30,20/0/default.jpg", Origin="https://viewer.example")
+    response = server.request("/iiif/small/0,0,30,20/30,20/0/default.jpg", Origin="https://viewer.example")
     assert response.headers["access-control-allow-origin"] == "*"
     base = f"http://{server.netloc}/iiif/small"
     assert f'<{base}/full/max/0/default.jpg>;rel="canonical"' in response.headers["link"]
     assert '<http://iiif.io/api/image/3/level2.json>;rel="profile"' in response.headers["link"]
-    preflight = server.ask("/iiif/small/info.json", "OPTIONS", Origin="https://viewer.example")
+    preflight = server.request("/iiif/small/info.json", "OPTIONS", Origin="https://viewer.example")
     assert (preflight.status, preflight.headers["access-control-allow-origin"]) == (204, "*")
 
 
 def test_unchanged_images_are_not_sent_again(server):
     path = "/iiif/small/full/10,/0/default.png"
-    response = server.ask(path)
-    again = server.ask(path, If_None_Match=response.headers["etag"])
+    response = server.request(path)
+    again = server.request(path, If_None_Match=response.headers["etag"])
     assert (again.status, again.content) == (304, b"")
-    other = server.ask("/iiif/small/full/11,/0/default.png", If_None_Match=response.headers["etag"])
+    other = server.request("/iiif/small/full/11,/0/default.png", If_None_Match=response.headers["etag"])
     assert other.status == 200
     # The same region of another field.
-    assert server.ask("/iiif/a-b/full/10,/0/default.png").headers["etag"] != response.headers["etag"]
+    assert server.request("/iiif/a-b/full/10,/0/default.png").headers["etag"] != response.headers["etag"]
 
 
 def test_information(server):
-    response = server.ask("/iiif/small~gradient~64x/info.json")
+    response = server.request("/iiif/small~gradient~64x/info.json")
     info = json.loads(response.content)
     assert (info["width"], info["height"]) == (1920, 1280)
     assert info["id"] == f"http://{server.netloc}/iiif/small~gradient~64x"
     assert response.headers["content-type"] == "application/json"
-    linked = server.ask("/iiif/small/info.json", Accept="application/ld+json")
+    linked = server.request("/iiif/small/info.json", Accept="application/ld+json")
     assert linked.headers["content-type"].startswith("application/ld+json;profile=")
-    base = server.ask("/iiif/small")
+    base = server.request("/iiif/small")
     assert (base.status, base.headers["location"]) == (303, f"http://{server.netloc}/iiif/small/info.json")
 
 
 @pytest.mark.parametrize("form", ["small~original", "small%7Eoriginal", "%73mall~original"])
 def test_identifiers_may_be_escaped(server, form):
-    assert server.ask(f"/iiif/{form}/full/max/0/default.png").status == 200
+    assert server.request(f"/iiif/{form}/full/max/0/default.png").status == 200
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_identifiers_may_be_escaped(server, form):
     ],
 )
 def test_missing_images(server, path):
-    response = server.ask(path)
+    response = server.request(path)
     assert response.status == 404
     assert response.headers["access-control-allow-origin"] == "*"
 
@@ -105,7 +105,7 @@ def test_absurd_sizes_are_refused_before_any_work(server, size, monkeypatch):
         raise AssertionError("the size was not checked first")
 
     monkeypatch.setattr("eoren.viewer.server.render", render)
-    response = server.ask(f"/iiif/small/full/{size}/0/default.png")
+    response = server.request(f"/iiif/small/full/{size}/0/default.png")
     assert response.status == 400
     assert response.content
 
@@ -122,7 +122,7 @@ def test_max_keeps_to_the_limits(server):
 
 
 @pytest.mark.parametrize(
-    ("header", "host", "own"),
+    ("header", "host", "accepted"),
     [
         ("127.0.0.1:8000", "127.0.0.1", True),
         ("127.0.0.1", "127.0.0.1", True),
@@ -145,8 +145,8 @@ def test_max_keeps_to_the_limits(server):
         (":80", "127.0.0.1", False),
     ],
 )
-def test_hosts_of_requests(header, host, own):
-    assert is_own_host(header, host) == own
+def test_hosts_of_requests(header, host, accepted):
+    assert is_own_host(header, host) == accepted
 
 
 def test_the_name_of_this_machine_if_the_server_is_open_to_others(monkeypatch):
@@ -159,8 +159,8 @@ def test_the_name_of_this_machine_if_the_server_is_open_to_others(monkeypatch):
 
 @pytest.mark.parametrize("path", ["/", "/api/catalog", "/iiif/small/info.json", "/static/page.js", "/none"])
 def test_other_hosts_are_refused_for_every_path(server, path):
-    assert server.ask(path, Host="evil.example").status == 421
-    assert server.ask(path, Host=f"localhost:{server.netloc.rpartition(':')[2]}").status in (200, 404)
+    assert server.request(path, Host="evil.example").status == 421
+    assert server.request(path, Host=f"localhost:{server.netloc.rpartition(':')[2]}").status in (200, 404)
 
 
 @pytest.mark.parametrize(
@@ -173,15 +173,15 @@ def test_other_hosts_are_refused_for_every_path(server, path):
     ],
 )
 def test_no_path_leads_to_other_files(server, path):
-    assert server.ask(path).status == 404
+    assert server.request(path).status == 404
 
 
 def test_other_pages_can_read_only_images(server):
     for path in ("/", "/api/catalog", "/api/probe/small?x=0.5&y=0.5"):
-        response = server.ask(path, Origin="https://evil.example")
+        response = server.request(path, Origin="https://evil.example")
         assert response.status == 200
         assert "access-control-allow-origin" not in response.headers
-    assert "frame-ancestors 'none'" in server.ask("/").headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in server.request("/").headers["content-security-policy"]
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_other_pages_can_read_only_images(server):
     ],
 )
 def test_points(server, entry, query, status):
-    response = server.ask(f"/api/probe/small?{query}")
+    response = server.request(f"/api/probe/small?{query}")
     assert response.status == status
     if status == 200:
         assert json.loads(response.content) == entry.probe(0.5, 0.5)
@@ -205,7 +205,7 @@ def test_points(server, entry, query, status):
 def test_only_reading_is_allowed(server):
     for method in ("POST", "PUT", "DELETE"):
         for path in ("/", "/api/catalog", "/iiif/small/info.json"):
-            assert server.ask(path, method).status == 405
+            assert server.request(path, method).status == 405
 
 
 def test_the_server_listens_only_at_its_address_while_it_runs(catalog):
@@ -233,7 +233,7 @@ def test_ten_clients_at_once(server):
         for _ in range(12):
             x, y = random.integers(0, 1920 - 256), random.integers(0, 1280 - 256)
             layer = random.choice(["color", "gradient", "spline", "original"])
-            response = server.ask(f"/iiif/small~{layer}~64x/{x},{y},256,256/256,256/0/default.png")
+            response = server.request(f"/iiif/small~{layer}~64x/{x},{y},256,256/256,256/0/default.png")
             assert response.status == 200
             assert opened(response).size == (256, 256)
         return True
@@ -255,10 +255,10 @@ def test_a_slow_drawing_does_not_delay_others(server, monkeypatch):
 
     monkeypatch.setattr(module, "render", slow)
     with ThreadPoolExecutor(1) as other:
-        waiting = other.submit(server.ask, "/iiif/small/full/29,/0/default.png")
+        waiting = other.submit(server.request, "/iiif/small/full/29,/0/default.png")
         assert started.wait(60)
-        assert server.ask("/iiif/small/full/28,/0/default.png").status == 200
-        assert server.ask("/api/catalog").status == 200
+        assert server.request("/iiif/small/full/28,/0/default.png").status == 200
+        assert server.request("/api/catalog").status == 200
         assert not waiting.done()
         go.set()
         assert waiting.result(20).status == 200
@@ -286,11 +286,11 @@ def test_queued_tiles_of_disconnected_clients_are_not_drawn(server, monkeypatch)
         while len(drawn) < min(2, len(connections)) and time.monotonic() < deadline:
             time.sleep(0.01)
     # An answer to a later request shows that the server has read the events before it.
-    assert server.ask("/").status == 200
+    assert server.request("/").status == 200
     connections[2].close()
-    assert server.ask("/").status == 200
+    assert server.request("/").status == 200
     go.set()
-    assert server.ask("/iiif/small/full/24,/0/default.png").status == 200
+    assert server.request("/iiif/small/full/24,/0/default.png").status == 200
     assert drawn == [21, 22, 24]
     for connection in connections[:2]:
         connection.close()
@@ -323,7 +323,7 @@ def test_drawing_ends_once_all_clients_have_disconnected(server, monkeypatch):
     assert not ended.wait(1)  # the other client still waits
     connections[1].close()
     assert ended.wait(60)
-    assert server.ask("/iiif/small/full/22,/0/default.png").status == 200
+    assert server.request("/iiif/small/full/22,/0/default.png").status == 200
 
 
 def test_the_server_can_stop_during_a_drawing(catalog, connect, monkeypatch, capfd):
@@ -342,7 +342,7 @@ def test_the_server_can_stop_during_a_drawing(catalog, connect, monkeypatch, cap
         cache = TileCache(1 << 20)
         with serve(catalog, cache) as address:
             paths = [f"/iiif/small/full/{width},/0/default.png" for width in (21, 22, 23)]
-            waiting = [others.submit(connect(address).ask, path) for path in paths]
+            waiting = [others.submit(connect(address).request, path) for path in paths]
             assert started.wait(60)
             deadline = time.monotonic() + 60
             while len(cache._jobs) < 3 and time.monotonic() < deadline:
@@ -356,7 +356,7 @@ def test_internal_errors_are_logged(server, monkeypatch, caplog):
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr("eoren.viewer.server.render", fault)
-    assert server.ask("/iiif/small/full/21,/0/default.png").status == 500
+    assert server.request("/iiif/small/full/21,/0/default.png").status == 500
     deadline = time.monotonic() + 60  # the response is sent first
     while "a bug" not in caplog.text and time.monotonic() < deadline:
         time.sleep(0.01)

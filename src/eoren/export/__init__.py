@@ -1,15 +1,18 @@
 """Export of fields to formats that run without eoren.
 
-onnx  ONNX graph from points to colours and gradients
-glsl  WebGL 2 fragment shader with two textures
-html  self-contained page that draws the field with that shader
-mosaic  the mosaic of SIRENs of a field, which is what these formats hold
+onnx    ONNX graph from points to colours and gradients
+glsl    WebGL 2 fragment shader with two textures
+html    self-contained page that draws the field with that shader
+common  the mosaic of a field, and templates
 """
 
 from os import PathLike
 from pathlib import Path
 
 from eoren.errors import EorenError
+from eoren.export.glsl import data_path, write_glsl
+from eoren.export.html import write_html
+from eoren.export.onnx import write_onnx
 from eoren.field.field import Field
 from eoren.fs.files import check_writable
 
@@ -46,23 +49,15 @@ def export(
     form = to or path.suffix.lower().removeprefix(".")
     if form not in FORMATS:
         raise EorenError(f"{path}: suffix must be one of .{', .'.join(FORMATS)}, got {path.suffix!r}; or give to=")
-    paths = [path]
-    if form == "glsl":
-        from eoren.export.glsl import data_path, write_glsl
-
-        paths.append(data_path(path))
+    paths = [path, data_path(path)] if form == "glsl" else [path]
     for output in paths:
         check_writable(output)
         if output.exists() and not overwrite:
             raise EorenError(f"{output}: exists; give overwrite=True to replace it, or another path")
     if form == "onnx":
-        from eoren.export.onnx import write_onnx
-
         write_onnx(path, field)
     elif form == "glsl":
         write_glsl(path, field)
     else:
-        from eoren.export.html import write_html
-
         write_html(path, field, title=path.stem if title is None else title)
     return paths

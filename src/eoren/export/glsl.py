@@ -5,7 +5,6 @@ overlap there, and blends them and their derivatives. Computations are in float3
 positions are split into whole pixels and a remainder, so that precision does not limit the zoom.
 """
 
-from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from eoren.errors import EorenError
-from eoren.export.mosaic import mosaic_of
+from eoren.export.common import mosaic_of, render_template
 from eoren.field.field import Field
 from eoren.fs.files import atomic_path
 from eoren.model.channel_tuning import Tuning
@@ -31,17 +30,11 @@ _MAX_LEVELS = 64  # size of the stack in the shader: enough for a balanced tree 
 
 
 class Shader(NamedTuple):
-    """A field for the GPU.
+    """A field for the GPU."""
 
-    Attributes:
-        source: GLSL ES 3.00.
-        tiles: ``(rows, 2048, 4)``, the texture ``eoren_tiles``: tree of cuts, and position and tuning of every tile.
-        networks: ``(rows, 2048, 4)``, the texture ``eoren_networks``: weights and biases.
-    """
-
-    source: str
-    tiles: Float[np.ndarray, "rows 2048 4"]
-    networks: Float[np.ndarray, "rows 2048 4"]
+    source: str  # GLSL ES 3.00
+    tiles: Float[np.ndarray, "rows 2048 4"]  # texture eoren_tiles: tree of cuts, position and tuning of every tile
+    networks: Float[np.ndarray, "rows 2048 4"]  # texture eoren_networks: weights and biases
 
 
 def write_glsl(path: str | Path, field: Field) -> Path:
@@ -66,8 +59,7 @@ def write_glsl(path: str | Path, field: Field) -> Path:
 
 def data_path(path: str | Path) -> Path:
     """Return the path of a shader's texture file: ``field.glsl.bin`` for ``field.glsl``."""
-    path = Path(path)
-    return path.with_name(f"{path.name}.bin")
+    return Path(f"{Path(path)}.bin")
 
 
 def field_shader(field: Field) -> Shader:
@@ -86,53 +78,45 @@ def field_shader(field: Field) -> Shader:
         >>> shader.source.splitlines()[0], shader.networks.shape
         ('#version 300 es', (1, 2048, 4))
     """
-    mosaic = mosaic_of(field, "GLSL").to("cpu")
+    mosaic = mosaic_of(field, "GLSL")
     siren, tuning, tiling = mosaic.siren, mosaic.tuning, mosaic.tiling
     if tiling.tree.depth >= _MAX_LEVELS:
         raise EorenError(
             f"the tree of tiles must be less than {_MAX_LEVELS} cuts deep for a shader, got {tiling.tree.depth}; fit "
             "with fewer tiles"
         )
-    networks = network_texels(siren)
-    tiles, weights = _texture(tile_texels(tuning, tiling)), _texture(networks.flatten(0, 1))
-    if max(len(tiles), len(weights)) > _MAX_ROWS:
+    texels = network_texels(siren)
+    tiles, networks = _texture(tile_texels(tuning, tiling)), _texture(texels.flatten(0, 1))
+    if max(len(tiles), len(networks)) > _MAX_ROWS:
         raise EorenError(f"{field.parameters:,} parameters do not fit into a texture; fit with fewer parameters")
-    constants = {
-        "TEXTURE_WIDTH": TEXTURE_WIDTH,
-        "TEXTURE_SHIFT": TEXTURE_WIDTH.bit_length() - 1,
-        "CHANNELS": field.channels,
-        "DEPTH": siren.depth,
-        "GROUPS": -(-siren.width // 4),
-        "TEXELS_PER_NETWORK": networks.shape[1],
-        "NODES": len(tiling.tree.axis),
-        "LEVELS": tiling.tree.depth + 2,
-    }
-    source = [
-        "#version 300 es",
-        f"// An image of {field.size[0]} x {field.size[1]} pixels. Textures, RGBA32F, {TEXTURE_WIDTH} texels wide:",
-        f"// eoren_tiles has {len(tiles)} rows, eoren_networks {len(weights)}.",
-        *(f"#define {name} {value}" for name, value in constants.items()),
-        f"#define HALO {tiling.halo or 1.0!r}",
-        f"#define OMEGAS float[]({', '.join(map(repr, map(float, siren.omegas)))})",
-        files(__package__).joinpath("field.frag").read_text("utf-8"),
-    ]
-    return Shader("\n".join(source), tiles, weights)
+    source = render_template(
+        "field.frag",
+        siren=siren,
+        tiling=tiling,
+        tiles=tiles,
+        networks=networks,
+        texture_width=TEXTURE_WIDTH,
+        texels_per_network=texels.shape[1],
+    )
+    return Shader(source, tiles, networks)
 
 
 def network_texels(siren: Siren) -> Float[Tensor, "batch texels 4"]:
-    """Arrange networks on the CPU as the shader reads them.
+    """Arrange networks as the shader reads them.
 
     For each layer and group of four outputs: their biases, then for every input its weights to the four. Widths are
     padded to a multiple of four with zeros, which do not affect the result.
     """
-    layers = []
-    for weight, bias in zip(siren.weights, siren.biases, strict=True):
-        batch, inputs, outputs = weight.shape
-        more_inputs = 0 if inputs == 2 else -inputs % 4
-        rows = torch.cat([bias, pad(weight, (0, 0, 0, more_inputs))], 1)
-        rows = pad(rows, (0, -outputs % 4))
-        layers.append(rows.unflatten(2, (-1, 4)).movedim(2, 1).reshape(batch, -1, 4))
-    return torch.cat(layers, 1)
+    first, *others = siren.weights
+    weights = [first, *(pad(weight, (0, 0, 0, -weight.shape[1] % 4)) for weight in others)]
+    layers = zip(siren.biases, weights, strict=True)
+    return torch.cat([groups_of_four(torch.cat([bias, weight], 1)) for bias, weight in layers], 1)
+
+
+def groups_of_four(rows: Float[Tensor, "batch rows outputs"]) -> Float[Tensor, "batch texels 4"]:
+    """Arrange all rows of the first four outputs, then those of the next four, padded with zeros."""
+    groups: Tensor = pad(rows, (0, -rows.shape[2] % 4)).unflatten(2, (-1, 4))
+    return groups.movedim(2, 1).flatten(1, 2)
 
 
 def tile_texels(tuning: Tuning, tiling: Tiling) -> Float[Tensor, "texels 4"]:
@@ -146,6 +130,5 @@ def tile_texels(tuning: Tuning, tiling: Tiling) -> Float[Tensor, "texels 4"]:
 
 
 def _texture(texels: Float[Tensor, "texels 4"]) -> Float[np.ndarray, "rows 2048 4"]:
-    """Arrange texels in rows, the last padded with zeros."""
     texture: np.ndarray = pad(texels, (0, 0, 0, -len(texels) % TEXTURE_WIDTH)).view(-1, TEXTURE_WIDTH, 4).numpy()
     return texture

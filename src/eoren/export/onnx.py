@@ -13,23 +13,18 @@ the cost of a point depends only on the tiles that cover it. Positions are float
 :class:`eoren.Field`. Weights keep the bits of the .eoren file, and are converted to float32 where they are used.
 """
 
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jinja2 import Environment
 
-from eoren._version import __version__
 from eoren.errors import EorenError
-from eoren.export.mosaic import mosaic_of
+from eoren.export.common import mosaic_of, render_template
 from eoren.field.field import Field
+from eoren.field.mosaic import SirenMosaic
 from eoren.fs.files import atomic_path
-from eoren.model.channel_tuning import Tuning
 from eoren.model.quantization import pack
-from eoren.model.siren import Siren
-from eoren.model.tiling import Tiling
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -71,16 +66,11 @@ def onnx_model(field: Field) -> "ModelProto":
         from onnx import numpy_helper, parser
     except ModuleNotFoundError:
         raise EorenError("ONNX export needs the onnx package; pip install 'eoren[onnx]'") from None
-    mosaic = mosaic_of(field, "ONNX").to("cpu")
-    siren, tuning, tiling = mosaic.siren, mosaic.tuning, mosaic.tiling
-    tensors = {**_tree_tensors(tiling), **_network_tensors(siren, tuning, tiling, mosaic.bits)}
+    mosaic = mosaic_of(field, "ONNX")
+    tensors = _tensors(mosaic)
     if sum(tensor.nbytes for tensor in tensors.values()) > 0.99 * _MAX_BYTES:
         raise EorenError(f"{field.parameters:,} parameters do not fit into the 2 GiB of an ONNX file; fit with fewer")
-    template = Environment().from_string(files(__package__).joinpath("field.onnxtxt").read_text("utf-8"))
-    text = template.render(
-        version=__version__, channels=field.channels, layers=siren.depth + 1, scaled=mosaic.bits == 8
-    )
-    model = parser.parse_model(text)
+    model = parser.parse_model(render_template("field.onnxtxt", siren=mosaic.siren, bits=mosaic.bits))
     model.graph.initializer.extend(
         numpy_helper.from_array(np.asarray(tensor, order="C"), name) for name, tensor in tensors.items()
     )
@@ -90,26 +80,19 @@ def onnx_model(field: Field) -> "ModelProto":
     return model
 
 
-def _tree_tensors(tiling: Tiling) -> dict[str, np.ndarray]:
-    """The nodes of the tree of cuts. A leaf is a node whose children are itself."""
-    tree = tiling.tree
-    nodes = np.arange(len(tree.axis))
-    leaf = tree.tile >= 0
-    return {
+def _tensors(mosaic: SirenMosaic) -> dict[str, Any]:
+    """Arrange the tree of cuts, and position, tuning and network of every tile, as NumPy or PyTorch arrays."""
+    tiling, tuning, tree = mosaic.tiling, mosaic.tuning, mosaic.tiling.tree
+    nodes, leaf = np.arange(len(tree.axis)), tree.tile >= 0
+    tensors = {
         "size": np.array([tiling.width, tiling.height], np.float64),
         "halo": np.array(tiling.halo or 1.0, np.float64),
         "levels": np.array(tree.depth, np.int64),
         "node_across": np.stack([(tree.axis == 0) | leaf, tree.axis == 1], 1),
         "node_cut": np.where(leaf, _BEYOND_ALL_POINTS, tree.cut)[:, None],
-        "node_lower": np.where(leaf, nodes, tree.lower),
+        "node_lower": np.where(leaf, nodes, tree.lower),  # the children of a leaf are itself
         "node_upper": np.where(leaf, nodes, tree.upper),
         "node_tile": tree.tile,
-    }
-
-
-def _network_tensors(siren: Siren, tuning: Tuning, tiling: Tiling, bits: int) -> dict[str, np.ndarray]:
-    """Position, tuning and network of every tile, and the frequency factors."""
-    tensors = {
         "tile_centre": tiling.centres,
         "tile_half": tiling.half_extents,
         # The streams of the derivatives start as (du/dx, 0) and (0, dv/dy).
@@ -117,11 +100,11 @@ def _network_tensors(siren: Siren, tuning: Tuning, tiling: Tiling, bits: int) ->
         "tile_alpha": tuning.alpha,
         "tile_beta": tuning.beta,
     }
-    packed = pack(siren, bits)
-    for layer, omega in enumerate((*siren.omegas, 1.0)):
+    packed = pack(mosaic.siren, mosaic.bits)
+    for layer, omega in enumerate((*mosaic.siren.omegas, 1.0)):
         tensors[f"weight_{layer}"] = packed[f"weight.{layer}"]
         tensors[f"bias_{layer}"] = packed[f"bias.{layer}"]
         tensors[f"omega_{layer}"] = torch.tensor(omega)
         scale = packed.get(f"scale.{layer}")
         tensors[f"factors_{layer}"] = torch.tensor([omega]) if scale is None else scale * omega
-    return {name: tensor.numpy() for name, tensor in tensors.items()}
+    return tensors

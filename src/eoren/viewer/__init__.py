@@ -2,8 +2,7 @@
 
 catalog     fields on display, their layers, and the identifiers of both
 layers      drawing a region of a layer as 8-bit pixels, at any zoom
-iiif        parsing IIIF image requests and building ``info.json``
-encoding    rotation, quality and file format of a drawn region
+iiif        parsing IIIF image requests, building ``info.json``, encoding images
 tile_cache  encoded tiles in memory, each drawn once however many clients request it
 live        progress of a running fit
 server      the web application and the thread that runs it

@@ -21,24 +21,16 @@ from eoren.visualization.resampling import CubicSpline
 
 Pixels = Float[np.ndarray, "height width channels"]
 
-MAX_MAGNIFICATION = 64
-"""Largest factor by which a layer is offered enlarged."""
+MAX_MAGNIFICATION = 64  # largest factor by which a layer is offered enlarged
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One way to display a field.
+    """One way to display a field."""
 
-    Attributes:
-        name: name in addresses.
-        label: name on the page.
-        description: meaning of the colours, shown on the page.
-        needs_image: whether the layer needs the image that the field was fitted to.
-    """
-
-    name: str
-    label: str
-    description: str
+    name: str  # in addresses
+    label: str  # on the page
+    description: str  # meaning of the colours, shown on the page
     needs_image: bool = False
 
 
@@ -68,23 +60,12 @@ LAYERS = {
 
 @dataclass(frozen=True, eq=False)
 class FieldEntry:
-    """A field on display.
+    """A field on display, and the image that it was fitted to, if known."""
 
-    Attributes:
-        name: name in addresses, without ``~``.
-        title: name on the page.
-        field: the field itself.
-        digest: string that changes when the field or the image changes; part of cache keys.
-        image: ``(H, W, C)`` that the field was fitted to, or None if unknown.
-
-    Raises:
-        EorenError: the image differs from the field in size or channels.
-    """
-
-    name: str
-    title: str
+    name: str  # in addresses, without ~
+    title: str  # on the page
     field: Field
-    digest: str
+    digest: str  # changes with the field or the image; part of cache keys
     image: Pixels | None = None
 
     def __post_init__(self) -> None:
@@ -100,7 +81,7 @@ class FieldEntry:
 
     @property
     def layers(self) -> list[Layer]:
-        """Layers available for this entry."""
+        """The layers available for this entry."""
         return [layer for layer in LAYERS.values() if self.image is not None or not layer.needs_image]
 
     @cached_property
@@ -120,13 +101,7 @@ class FieldEntry:
         return CubicSpline(self._known_image)
 
     def probe(self, x: float, y: float) -> dict[str, Any]:
-        """Evaluate field and image at a point of the unit square.
-
-        Returns:
-            ``pixel`` as ``[column, row]``, ``color`` per channel, ``gradient`` as ``[d/dx, d/dy]`` per channel in
-            intensity per pixel, and ``laplacian`` per pixel squared; if the image is known, also its value ``image``
-            in that pixel and the ``spline`` at the point.
-        """
+        """Evaluate field, and image if known, at a point of the unit square; derivatives are per pixel."""
         width, height = self.field.size
         # A grid of one point takes the same code path as a tile.
         half = 1e-9
@@ -136,16 +111,11 @@ class FieldEntry:
             extent=(float(width), float(height)),
         )
         column, row = min(int(x * width), width - 1), min(int(y * height), height - 1)
-        values: dict[str, Any] = {
-            "pixel": [column, row],
-            "color": color[0, 0].tolist(),
-            "gradient": gradient[0, 0].tolist(),
-            "laplacian": laplacian[0, 0].tolist(),
-        }
+        values = {"color": color[0, 0], "gradient": gradient[0, 0], "laplacian": laplacian[0, 0]}
         if self.image is not None:
-            values["image"] = self.image[row, column].tolist()
-            values["spline"] = self.spline(np.array([y * height - 0.5]), np.array([x * width - 0.5]))[0, 0].tolist()
-        return values
+            values["image"] = self.image[row, column]
+            values["spline"] = self.spline(np.array([y * height - 0.5]), np.array([x * width - 0.5]))[0, 0]
+        return {"pixel": [column, row], **{name: value.tolist() for name, value in values.items()}}
 
     @property
     def _known_image(self) -> Pixels:
@@ -164,7 +134,7 @@ class View:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the magnified image in pixels."""
+        """Width and height in pixels, magnified."""
         width, height = self.entry.field.size
         return width * self.magnification, height * self.magnification
 
@@ -177,7 +147,7 @@ class View:
 
 
 class FieldCatalog:
-    """The entries by name, in the order in which they were added. Thread-safe."""
+    """The entries by name, in the order of their addition. Thread-safe."""
 
     def __init__(self) -> None:
         self._entries: dict[str, FieldEntry] = {}
@@ -186,13 +156,7 @@ class FieldCatalog:
     def add(
         self, title: str, field: Field, *, digest: str, image: Pixels | None = None, name: str | None = None
     ) -> FieldEntry:
-        """Display a field; see :class:`FieldEntry` for the arguments.
-
-        The name is made unique by :func:`free_name`; by default it is derived from the title.
-
-        Raises:
-            EorenError: the image differs from the field in size or channels.
-        """
+        """Display a field, under a name that is made unique and by default derived from the title."""
         with self._lock:
             entry = FieldEntry(free_name(name or title, self._entries), title, field, digest, image)
             self._entries[entry.name] = entry
@@ -209,29 +173,25 @@ class FieldCatalog:
             return list(self._entries.values())
 
     def find(self, name: str) -> FieldEntry | None:
-        """Return the entry of a name, None if there is none."""
+        """Return the entry of a name, or None."""
         with self._lock:
             return self._entries.get(name)
 
     def view(self, identifier: str) -> View | None:
-        """Return the view of an identifier (see :attr:`View.identifier`), None if there is none."""
+        """Return the view of an identifier (see :attr:`View.identifier`), or None."""
         match = re.fullmatch("([^~]*)(?:~([^~]*)(?:~([1-9][0-9]{0,3})x)?)?", identifier, re.ASCII)
         entry = self.find(match[1]) if match else None
         if match is None or entry is None:
             return None
-        layer, magnification = LAYERS.get(match[2] or "color"), int(match[3] or 1)
-        if match[2] == "" or layer not in entry.layers or layer is None or magnification > MAX_MAGNIFICATION:
+        name, magnification = "color" if match[2] is None else match[2], int(match[3] or 1)
+        layer = next((layer for layer in entry.layers if layer.name == name), None)
+        if layer is None or magnification > MAX_MAGNIFICATION:
             return None
         return View(entry, layer, magnification)
 
 
 def free_name(title: str, taken: Container[str]) -> str:
-    """Derive an unused name for addresses from a title: letters, digits, ``_``, ``.`` and ``-``.
-
-    Example:
-        >>> free_name("kodim04", {"kodim04"}), free_name("a~b", set())
-        ('kodim04-2', 'a-b')
-    """
+    """Derive an unused name for addresses from a title: letters, digits, ``_``, ``.`` and ``-``."""
     plain = re.sub(r"[^\w.-]+|~", "-", title).strip("-.") or "field"
     names = (plain if number == 1 else f"{plain}-{number}" for number in count(1))
     return next(name for name in names if name not in taken)

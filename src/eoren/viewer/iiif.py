@@ -1,20 +1,20 @@
-"""IIIF Image API 3.0 (https://iiif.io/api/image/3.0/), level 2: parsing of requests and ``info.json``. No networking.
+"""IIIF Image API 3.0 (https://iiif.io/api/image/3.0/), level 2: requests, ``info.json`` and image files.
 
 The path of an image request is ``/{identifier}/{region}/{size}/{rotation}/{quality}.{format}``.
 """
 
+import io
 import re
 from dataclasses import dataclass
 from typing import Any
 
-MAX_AREA = 1 << 24
-"""Largest number of pixels of one response: 4096 x 4096."""
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
 
-MAX_SIDE = (1 << 14) - 1
-"""Longest side of one response in pixels; the limit of WebP, the lowest of all formats."""
-
-TILE = 256
-"""Side of the tiles that ``info.json`` recommends, in pixels."""
+MAX_AREA = 1 << 24  # pixels of one response: 4096 x 4096
+MAX_SIDE = (1 << 14) - 1  # pixels per side of one response: the limit of WebP, the lowest of all formats
+TILE = 256  # side of the tiles that info.json recommends, in pixels
 
 QUALITIES = ("default", "color", "gray", "bitonal")
 FORMATS = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
@@ -22,6 +22,13 @@ FORMATS = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 CONTEXT = "http://iiif.io/api/image/3/context.json"
 PROFILE = "http://iiif.io/api/image/3/level2.json"
 
+_ROTATIONS = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
+# Lossy formats are set to near-lossless quality; PNG compression is set for speed, as most clients are local.
+_SAVE_OPTIONS: dict[str, dict[str, Any]] = {
+    "jpg": {"format": "JPEG", "quality": 92, "subsampling": 0},
+    "png": {"format": "PNG", "compress_level": 1},
+    "webp": {"format": "WEBP", "quality": 92, "method": 1},
+}
 # Enough digits for every image; converting a number of a million digits takes minutes.
 _WHOLE = r"(\d{1,9})"
 _NUMBER = r"(\d{1,9}(?:\.\d{0,18})?|\.\d{1,18})"
@@ -43,37 +50,19 @@ class Region:
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """A parsed image request.
-
-    Attributes:
-        region: part of the image.
-        width: width of the scaled region before rotation, in pixels.
-        height: height of the scaled region before rotation, in pixels.
-        rotation: clockwise rotation in degrees: 0, 90, 180 or 270.
-        quality: one of `QUALITIES`.
-        format: one of `FORMATS`.
-        canonical: canonical form of the request, ``region/size/rotation/quality.format``.
-    """
+    """A parsed image request."""
 
     region: Region
-    width: int
+    width: int  # of the scaled region before rotation, in pixels
     height: int
-    rotation: int
+    rotation: int  # clockwise, in degrees
     quality: str
     format: str
-    canonical: str
+    canonical: str  # region/size/rotation/quality.format
 
 
 def parse(region: str, size: str, rotation: str, last: str, *, width: int, height: int) -> ImageRequest:
-    """Parse the last four parts of an image request's path, after percent-decoding.
-
-    Args:
-        region: ``full``, ``square``, ``x,y,w,h`` or ``pct:x,y,w,h``.
-        size: ``max``, ``w,``, ``,h``, ``pct:n``, ``w,h`` or ``!w,h``; with ``^`` in front, enlarging is allowed.
-        rotation: ``0``, ``90``, ``180`` or ``270``.
-        last: ``quality.format``.
-        width: width of the image in pixels.
-        height: height of the image in pixels.
+    """Parse the last four parts of an image request's path, after percent-decoding, for an image of a size.
 
     Raises:
         BadRequest: a part is malformed, unsupported or beyond the limits.
@@ -101,17 +90,7 @@ def parse(region: str, size: str, rotation: str, last: str, *, width: int, heigh
 
 
 def information(address: str, width: int, height: int) -> dict[str, Any]:
-    """Build the ``info.json`` of an image.
-
-    Args:
-        address: address of the image, without ``/info.json``.
-        width: width of the image in pixels.
-        height: height of the image in pixels.
-
-    Example:
-        >>> information("http://127.0.0.1/iiif/a", 768, 512)["tiles"]
-        [{'width': 256, 'scaleFactors': [1, 2, 4]}]
-    """
+    """Build the ``info.json`` of an image; ``address`` is that of the image, without ``/info.json``."""
     factors = [1]
     while factors[-1] * TILE < max(width, height):
         factors.append(2 * factors[-1])
@@ -134,6 +113,22 @@ def information(address: str, width: int, height: int) -> dict[str, Any]:
         "extraQualities": ["color", "gray", "bitonal"],
         "extraFeatures": ["canonicalLinkHeader", "profileLinkHeader", "sizeUpscaling"],
     }
+
+
+def encode(pixels: UInt8[np.ndarray, "height width channels"], request: ImageRequest) -> bytes:
+    """Rotate a drawn region, convert it to the requested quality and encode it in the requested format."""
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    if request.rotation:
+        image = image.transpose(_ROTATIONS[request.rotation])
+    if image.has_transparency_data and (request.format == "jpg" or request.quality == "bitonal"):
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
+    if request.quality in ("gray", "bitonal") or pixels.shape[2] < 3:
+        image = image.convert("LA" if image.has_transparency_data else "L")
+    if request.quality == "bitonal":
+        image = image.point([0] * 128 + [255] * 128, "1")
+    file = io.BytesIO()
+    image.save(file, **_SAVE_OPTIONS[request.format])
+    return file.getvalue()
 
 
 def _region(text: str, width: int, height: int) -> Region:
@@ -187,8 +182,7 @@ def _size(text: str, region: Region) -> tuple[int, int]:
         )
     if not _within_limits(columns, rows):
         raise BadRequest(
-            f"size must be at most {MAX_AREA} pixels and {MAX_SIDE} per side, got {text!r}, which is {columns} x "
-            f"{rows}"
+            f"size must be at most {MAX_AREA} pixels and {MAX_SIDE} per side, got {text!r}: {columns} x {rows}"
         )
     return columns, rows
 
@@ -209,9 +203,6 @@ def _within_limits(columns: int, rows: int) -> bool:
 
 
 def _canonical_size(columns: int, rows: int, region: Region) -> str:
-    enlarged = columns > region.width or rows > region.height
-    if (columns, rows) == _size("max", region):
-        return "max"
-    if enlarged and (columns, rows) == _size("^max", region):
-        return "^max"
-    return f"{'^' * enlarged}{columns},{rows}"
+    upscaling = "^" if columns > region.width or rows > region.height else ""
+    is_largest = (columns, rows) == _size(f"{upscaling}max", region)
+    return f"{upscaling}max" if is_largest else f"{upscaling}{columns},{rows}"

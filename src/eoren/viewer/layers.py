@@ -12,9 +12,10 @@ from PIL import Image
 
 from eoren.cancellation import CancelToken
 from eoren.field.representation import Quantity
+from eoren.image.writers import to_unsigned
 from eoren.viewer.catalog import FieldEntry, View
-from eoren.viewer.iiif import Region
-from eoren.visualization.colormaps import color_channels, direction_image, error_image, error_map, quantize_8bit
+from eoren.viewer.iiif import ImageRequest, Region, encode
+from eoren.visualization.colormaps import color_channels, direction_image, error_image, error_map
 from eoren.visualization.derivatives import laplacian_image, magnitude_image
 
 Pixels = UInt8[np.ndarray, "height width channels"]
@@ -30,19 +31,13 @@ _FULL_GRADIENT = 0.25
 _FULL_ERROR = 0.05
 
 
+def render(view: View, request: ImageRequest, token: CancelToken) -> bytes:
+    """Draw and encode the image of a request."""
+    return encode(draw(view, request.region, request.width, request.height, token=token), request)
+
+
 def draw(view: View, region: Region, width: int, height: int, *, token: CancelToken | None = None) -> Pixels:
-    """Draw part of a layer.
-
-    Args:
-        view: layer to draw.
-        region: part of it, in pixels of the magnified layer.
-        width: width of the drawing in pixels.
-        height: height of the drawing in pixels.
-        token: checked before every strip of rows.
-
-    Raises:
-        Cancelled: the token was cancelled.
-    """
+    """Draw a region, in pixels of the magnified layer. The token is checked before every strip of rows."""
     token = token or CancelToken()
     right, bottom = region.x + region.width, region.y + region.height
     box = (region.x / view.size[0], region.y / view.size[1], right / view.size[0], bottom / view.size[1])
@@ -50,8 +45,7 @@ def draw(view: View, region: Region, width: int, height: int, *, token: CancelTo
         return _resize(view.entry.image_8bit, _in_pixels(view.entry, box), width, height)
     if view.layer.name == "difference":
         return _draw_difference(view.entry, box, width, height, token)
-    image_width, image_height = view.entry.field.size
-    pixels_per_point = max((box[2] - box[0]) * image_width / width, (box[3] - box[1]) * image_height / height)
+    pixels_per_point = max(region.width / width, region.height / height) / view.magnification
     is_derivative = view.layer.name in ("gradient", "direction", "laplacian")
     most = _MAX_DERIVATIVE_POINTS if is_derivative else _MAX_COLOR_POINTS
     factor = min(most, max(1, ceil(pixels_per_point - 1e-9)))
@@ -65,7 +59,7 @@ def draw(view: View, region: Region, width: int, height: int, *, token: CancelTo
             pixels = direction_image(_reduce(samples, factor), _FULL_GRADIENT)
         else:
             pixels = _reduce(samples.clip(0, 1), factor)
-        strips.append(quantize_8bit(pixels))
+        strips.append(to_unsigned(pixels))
     return np.concatenate(strips)
 
 
@@ -90,7 +84,7 @@ def _sample(
 
 
 def _draw_difference(entry: FieldEntry, box: Box, width: int, height: int, token: CancelToken) -> Pixels:
-    """Draw the error at the pixel centres: of every pixel, or of every n-th where drawn pixels cover many."""
+    """Draw the error at the centre of every pixel, or of every n-th where drawn pixels cover many."""
     image_width, image_height = entry.field.size
     x0, y0, x1, y1 = _in_pixels(entry, box)
     step = max(1, int(min((x1 - x0) / width, (y1 - y0) / height) / _MAX_COLOR_POINTS))
@@ -108,7 +102,7 @@ def _draw_difference(entry: FieldEntry, box: Box, width: int, height: int, token
         token.raise_if_cancelled()
         part = slice(first, min(rows, first + strip))
         color = entry.field.sample(columns, rows, "color", region=grid, rows=part)[0]
-        strips.append(quantize_8bit(error_image(error_map(color, expected[part]), _FULL_ERROR)))
+        strips.append(to_unsigned(error_image(error_map(color, expected[part]), _FULL_ERROR)))
     crop = ((x0 - left) / step, (y0 - top) / step, min((x1 - left) / step, columns), min((y1 - top) / step, rows))
     return _resize(Image.fromarray(np.concatenate(strips)), crop, width, height)
 

@@ -25,7 +25,7 @@ from eoren.visualization.plots import Axis, Line, plot
 _SHORTEST_INTERVAL, _LONGEST_INTERVAL = 2.0, 6.0
 # The next copy waits for this multiple of the time that copying and drawing the last one took.
 _COST_FACTOR = 100
-# A page that has not polled for so many seconds counts as closed; hidden pages poll half as often.
+# A page that has not polled for this time, in seconds, counts as closed; hidden pages poll half as often.
 _PAGE_TIMEOUT = 2.5 * _LONGEST_INTERVAL
 _ACTIVITY_INTERVAL = 0.1
 _CURVE_INTERVAL = 0.5
@@ -33,14 +33,7 @@ _MAX_CURVE_POINTS = 240
 
 
 class LiveFit:
-    """State of a running fit. The fit's thread calls :meth:`watch`, the server's threads call :meth:`status`.
-
-    Args:
-        catalog: catalog that displays the field.
-        title: title of the entry.
-        image: ``(H, W, C)`` that is fitted.
-        render_seconds: returns the time spent on drawing so far, in seconds.
-    """
+    """State of a running fit. The fit's thread calls :meth:`watch`, the server's threads call :meth:`status`."""
 
     def __init__(self, catalog: FieldCatalog, title: str, image: Pixels, render_seconds: Callable[[], float]) -> None:
         self._catalog, self._title, self._image, self._render_seconds = catalog, title, image, render_seconds
@@ -101,8 +94,8 @@ class LiveFit:
         if not self._boxes:
             self._boxes = run.tiling.boxes.tolist()
             self._activity = np.zeros(len(self._boxes))
-        awake = run.selected_tiles() if progress.steps else np.zeros(len(self._boxes), bool)
-        self._activity += 0.2 * (awake - self._activity)
+        is_trained = run.selected_tiles() if progress.steps else np.zeros(len(self._boxes), bool)
+        self._activity += 0.2 * (is_trained - self._activity)
         self._progress = replace(progress, loop=None)
         if not self._curve or progress.seconds - self._curve[-1].seconds >= _CURVE_INTERVAL:
             self._curve.append(self._progress)
@@ -117,13 +110,8 @@ class LiveFit:
 
     def _display(self, field: Field) -> None:
         self._version += 1
-        entry = self._catalog.add(
-            self._title,
-            field,
-            digest=f"{self._digest} {self._version}",
-            image=self._image,
-            name=f"{self._title}-{self._version}",
-        )
+        name, digest = f"{self._title}-{self._version}", f"{self._digest} {self._version}"
+        entry = self._catalog.add(self._title, field, digest=digest, image=self._image, name=name)
         with self._lock:
             self._entries.append(entry)
             # A page may still request tiles of the last entry, until its next poll.
@@ -139,9 +127,7 @@ def _interval(progress: Progress) -> float:
 
 def _seconds_to_next_poll(progress: Progress) -> float:
     """Like :func:`_interval`, but soon after the expected end of the fit."""
-    if progress.done >= 1:
-        return _SHORTEST_INTERVAL
-    left = progress.seconds_left
+    left = 0.0 if progress.done >= 1 else progress.seconds_left
     return _interval(progress) if left is None else min(_interval(progress), max(_SHORTEST_INTERVAL, left))
 
 

@@ -27,7 +27,7 @@ from eoren.cancellation import Cancelled
 from eoren.errors import EorenError
 from eoren.viewer import iiif
 from eoren.viewer.catalog import MAX_MAGNIFICATION, FieldCatalog, FieldEntry, View
-from eoren.viewer.encoding import render
+from eoren.viewer.layers import render
 from eoren.viewer.live import LiveFit
 from eoren.viewer.tile_cache import TileCache
 
@@ -43,13 +43,11 @@ _PAGE_FILES = {
     "openseadragon.min.js": "text/javascript; charset=utf-8",
     "openseadragon.LICENSE.txt": "text/plain; charset=utf-8",
 }
+_POLICY = "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 _SECURITY_HEADERS = [
-    (
-        b"content-security-policy",
-        b"default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'",
-    ),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
+    ("content-security-policy", _POLICY),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
 ]
 # The IIIF protocol lets every web page read the images.
 _CORS = {"Access-Control-Allow-Origin": "*"}
@@ -107,20 +105,9 @@ def _make_app(catalog: FieldCatalog, cache: TileCache, host: str, live: LiveFit 
 def serve(
     catalog: FieldCatalog, cache: TileCache, *, host: str = LOOPBACK, port: int = 0, live: LiveFit | None = None
 ) -> Iterator[str]:
-    """Serve from another thread while the ``with`` block runs.
+    """Serve from another thread while the ``with`` block runs, and yield the address of the page.
 
-    Args:
-        catalog: fields on display.
-        cache: cache of drawn tiles; closed at the end.
-        host: address of this machine to listen on.
-        port: port to listen on, 0 for any free one.
-        live: a running fit to follow.
-
-    Yields:
-        The address of the page.
-
-    Raises:
-        EorenError: the server cannot listen on this host and port.
+    Port 0 selects a free one. The cache is closed at the end.
     """
     import uvicorn
 
@@ -132,6 +119,7 @@ def serve(
             lifespan="off",
             ws="none",
             server_header=False,
+            headers=_SECURITY_HEADERS,
             timeout_graceful_shutdown=3,
         )
         server = uvicorn.Server(config)
@@ -152,18 +140,9 @@ def is_own_host(header: str, host: str) -> bool:
     """Check whether a request's ``Host`` names this server, to prevent DNS rebinding.
 
     A malicious page can make its own domain name resolve to this machine, and then read responses as its own. It
-    cannot do so with an IP address or with ``localhost``.
-
-    Args:
-        header: ``Host`` header of the request.
-        host: address that the server listens on.
-
-    Example:
-        >>> is_own_host("127.0.0.1:8000", "127.0.0.1"), is_own_host("evil.example:8000", "127.0.0.1")
-        (True, False)
+    cannot do so with an IP address or with ``localhost``. ``host`` is the address that the server listens on.
     """
-    name = re.sub(r":\d*$", "", header, flags=re.ASCII) if not header.endswith("]") else header
-    name = name.removeprefix("[").removesuffix("]").lower().rstrip(".")
+    name = re.sub(r":\d*$", "", header, flags=re.ASCII).removeprefix("[").removesuffix("]").lower().rstrip(".")
     if name in ("localhost", host.lower()):
         return True
     try:
@@ -182,24 +161,16 @@ def _is_loopback(host: str) -> bool:
 
 
 def _guard(app: App, host: str) -> App:
-    """Reject requests to other hosts, add security headers to every response, and log errors."""
+    """Reject requests to other hosts, and log errors."""
 
     async def guarded(scope: Scope, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            return
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
         if len(hosts) != 1 or not is_own_host(hosts[0], host):
             refusal = PlainTextResponse("the host of the request must be the address of this server", 421)
             await refusal(scope, receive, send)
             return
-
-        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_SECURITY_HEADERS]
-            await send(message)
-
         try:
-            await app(scope, receive, send_with_headers)
+            await app(scope, receive, send)
         except Exception:  # already answered with status 500
             _log.exception("cannot answer %s", scope["path"])
 
@@ -287,11 +258,9 @@ def _listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server((str(address[0]), port), family=family)
     except (OSError, OverflowError) as error:
-        number = getattr(error, "errno", None)
-        is_name_error = isinstance(error, socket.gaierror)  # has error numbers of its own
-        reason = (
-            os.strerror(number) if number and not is_name_error else getattr(error, "strerror", None) or str(error)
-        )
+        # The numbers of gaierror are not those of the system.
+        number = None if isinstance(error, socket.gaierror) else getattr(error, "errno", None)
+        reason = os.strerror(number) if number else getattr(error, "strerror", None) or str(error)
         raise EorenError(
             f"cannot listen at {host or '(no address)'}, port {port} ({reason}); choose another --host or --port"
         ) from None

@@ -5,7 +5,10 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
+
+import torch
 
 from eoren.cancellation import Cancelled, CancelToken
 
@@ -33,39 +36,26 @@ class _Job:
 class TileCache:
     """Least-recently-used cache of encoded tiles.
 
-    All members but ``render_seconds``, ``stop`` and ``close`` belong to one event loop.
-
-    Args:
-        max_bytes: memory limit for all cached tiles together.
-        single_threaded: draw each tile on one thread instead of all. For use beside a fit: OpenMP threads that two
-            parts of a program start wait less actively for each other ever after, and each parallel operation of
-            the fit takes some 25 us longer.
-
-    Attributes:
-        render_seconds: time spent on drawing so far; never decreases.
-        bytes: size of all cached tiles together.
+    All members but ``render_seconds``, ``stop`` and ``close`` belong to one event loop. ``max_bytes`` limits the size
+    of all tiles together. ``single_threaded`` draws with one thread instead of all, for use beside a fit: OpenMP
+    threads that two parts of a program start wait less actively for each other ever after, and each parallel
+    operation of the fit takes some 25 us longer.
     """
 
     def __init__(self, max_bytes: int = 256 << 20, *, single_threaded: bool = False) -> None:
-        self.render_seconds = 0.0
-        self.bytes = 0
+        self.render_seconds = 0.0  # time spent on drawing so far
+        self.bytes = 0  # size of all cached tiles together
         self._max_bytes = max_bytes
         self._tiles: OrderedDict[str, bytes] = OrderedDict()
         self._jobs: dict[str, _Job] = {}
-        self._threads = ThreadPoolExecutor(
-            _THREADS, "eoren-tiles", initializer=_limit_threads if single_threaded else None
-        )
+        # Limits the threads of the thread that calls it, and of those started later.
+        limit_threads = partial(torch.set_num_threads, 1) if single_threaded else None
+        self._threads = ThreadPoolExecutor(_THREADS, "eoren-tiles", initializer=limit_threads)
         self._free_threads = asyncio.Semaphore(_THREADS)
         self._session = CancelToken()
 
     async def get(self, key: str, render: Render, is_connected: IsConnected) -> bytes:
-        """Return a cached tile, or draw it.
-
-        Args:
-            key: unique key of the tile.
-            render: function that draws and encodes the tile; called in another thread with a token that is
-                cancelled once every client has disconnected.
-            is_connected: tells whether the client of this request still waits.
+        """Return a cached tile, or draw it in another thread.
 
         Raises:
             Cancelled: every client of the tile has disconnected, or the cache was stopped.
@@ -120,12 +110,6 @@ class TileCache:
         self.bytes += len(tile)
         while self.bytes > self._max_bytes:
             self.bytes -= len(self._tiles.popitem(last=False)[1])
-
-
-def _limit_threads() -> None:
-    import torch
-
-    torch.set_num_threads(1)  # of this thread, and of threads started later
 
 
 def _timed(render: Render, token: CancelToken) -> tuple[bytes, float]:

@@ -4,8 +4,10 @@ import base64
 import io
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from PIL import Image
+
+from eoren.image.writers import to_unsigned
 
 Pixels = Float[np.ndarray, "height width channels"]
 
@@ -19,12 +21,7 @@ _SATURATION = 0.75
 
 
 def color_channels(pixels: np.ndarray) -> slice:
-    """Return the colour channels of ``(H, W, C, ...)``: all but an alpha channel.
-
-    Example:
-        >>> color_channels(np.zeros((2, 2, 4)))
-        slice(0, 3, None)
-    """
+    """Return the colour channels of ``(H, W, C, ...)``: all but an alpha channel."""
     return slice(0, 1 if pixels.shape[2] < 3 else 3)
 
 
@@ -36,19 +33,10 @@ def brightness(pixels: Float[np.ndarray, "height width channels *more"]) -> Floa
 def direction_image(
     gradient: Float[np.ndarray, "height width channels 2"], full: float
 ) -> Float[np.ndarray, "height width 3"]:
-    """Show the gradient of the brightness: its direction as hue, its magnitude as lightness.
+    """Show the gradient of the brightness: its direction as hue, its magnitude, up to ``full``, as lightness.
 
-    Args:
-        gradient: ``(H, W, C, 2)``, last axis (d/dx, d/dy).
-        full: magnitude shown at full lightness, in the units of the gradient, above zero.
-
-    Returns:
-        RGB in [0, 1]. Red where brightness increases to the right; through yellow, green and blue as the direction
-        turns clockwise; black where the image is flat.
-
-    Example:
-        >>> direction_image(np.array([[[[2.0, 0.0]], [[0.0, 0.0]]]]), full=1.0).tolist()
-        [[[1.0, 0.25, 0.25], [0.0, 0.0, 0.0]]]
+    RGB in [0, 1]. Red where brightness increases to the right; through yellow, green and blue as the direction turns
+    clockwise; black where the image is flat.
     """
     d_dx, d_dy = np.moveaxis(brightness(gradient), -1, 0)
     hue = np.arctan2(d_dy, d_dx)[..., None] * (3 / np.pi)  # in sixths of the circle
@@ -73,12 +61,7 @@ def error_map(prediction: Pixels, image: Pixels) -> Float[np.ndarray, "height wi
 
 
 def error_image(error: Float[np.ndarray, "height width"], full: float) -> Float[np.ndarray, "height width 3"]:
-    """Show errors as colours from black (none) to pale yellow (``full`` or more). RGB in [0, 1].
-
-    Example:
-        >>> error_image(np.array([[0.0, 0.5]]), full=0.5).round(2).tolist()
-        [[[0.0, 0.0, 0.02], [0.99, 0.99, 0.75]]]
-    """
+    """Show errors as colours from black (none) to pale yellow (``full`` or more). RGB in [0, 1]."""
     positions = np.linspace(0, full, len(_HEAT))
     return np.stack([np.interp(error, positions, stops) for stops in (_HEAT / 255).T], -1)
 
@@ -88,14 +71,9 @@ def heat_stops() -> list[str]:
     return [f"rgb({red:.0f} {green:.0f} {blue:.0f})" for red, green, blue in _HEAT]
 
 
-def quantize_8bit(pixels: Pixels) -> UInt8[np.ndarray, "height width channels"]:
-    """Convert [0, 1], clamped, to 0..255, rounding half up."""
-    return np.asarray(np.floor(np.clip(pixels, 0, 1) * 255 + 0.5), np.uint8)
-
-
 def as_8bit_image(pixels: Pixels) -> Image.Image:
     """Convert pixels in [0, 1], clamped, to a Pillow image of 8 bits per channel."""
-    quantized = quantize_8bit(pixels)
+    quantized = to_unsigned(pixels)
     return Image.fromarray(quantized[..., 0] if quantized.shape[2] == 1 else quantized)
 
 

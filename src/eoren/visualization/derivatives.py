@@ -20,13 +20,9 @@ _STRIP = 256
 
 
 def magnitude_image(gradient: Float[np.ndarray, "height width channels 2"]) -> Float[np.ndarray, "height width 1"]:
-    """Show the magnitude of a gradient in gray.
+    """Show a gradient per pixel in gray: the root of the mean over channels of its squared norm.
 
-    Args:
-        gradient: intensity per pixel.
-
-    Returns:
-        Root of the mean over channels of the squared norm; 1, white, at half the intensity range per pixel.
+    1, white, at half the intensity range per pixel.
     """
     squared = np.square(gradient).sum(-1).mean(-1, keepdims=True)
     magnitude: np.ndarray = np.sqrt(squared) / np.float32(_GRADIENT_WHITE)
@@ -36,14 +32,7 @@ def magnitude_image(gradient: Float[np.ndarray, "height width channels 2"]) -> F
 def laplacian_image(
     laplacian: Float[np.ndarray, "height width channels"],
 ) -> Float[np.ndarray, "height width channels"]:
-    """Show a Laplacian around mid gray.
-
-    Args:
-        laplacian: intensity per pixel squared.
-
-    Returns:
-        0.5 where it is zero; 0 and 1 at minus and plus half the intensity range per pixel squared.
-    """
+    """Show a Laplacian per pixel squared: 0.5 is zero, 0 and 1 are minus and plus half the intensity range."""
     return 0.5 + laplacian / np.float32(2 * _LAPLACIAN_WHITE)
 
 
@@ -52,13 +41,7 @@ def write_gradient(
 ) -> None:
     """Write a gradient: values as ``.npy`` ``(H, W, C, 2)`` or float ``.tiff`` ``(H, W, 2C)``, else its magnitude.
 
-    Args:
-        path: output file; the suffix chooses the format.
-        gradient: intensity per unit-square side, or per pixel.
-        per_pixel: whether the gradient is per pixel.
-
-    Raises:
-        EorenError: the format is unknown, or the file cannot be written.
+    The gradient is intensity per unit-square side, or with ``per_pixel`` intensity per pixel.
     """
     height, width, channels, _ = gradient.shape
     size = np.array([1, 1] if per_pixel else [width, height], gradient.dtype)
@@ -82,18 +65,8 @@ def write_field(
 ) -> None:
     """Sample a field on a grid and write it strip by strip, in bounded memory.
 
-    Args:
-        path: output file; the suffix chooses the format. ``.npy`` and float ``.tiff`` hold derivatives as values per
-            unit-square side (squared), other formats as an image.
-        field: field to sample.
-        width: columns of the grid.
-        height: rows of the grid.
-        region: ``(x0, y0, x1, y1)`` in the unit square that the grid covers.
-        show: quantity to sample: colour, gradient or Laplacian.
-        bit_depth: bits per channel of PNG and TIFF colours: 8, 16, or 32 for floats.
-
-    Raises:
-        EorenError: the format cannot hold the data, or the file cannot be written.
+    ``.npy`` and float ``.tiff`` hold derivatives as values per unit-square side (squared), other formats hold them as
+    an image. The region is ``(x0, y0, x1, y1)`` in the unit square; ``bit_depth`` is that of PNG and TIFF colours.
     """
     as_values = holds_values(path)
     extent = (1.0, 1.0) if as_values else (float(field.size[0]), float(field.size[1]))
@@ -109,5 +82,5 @@ def write_field(
 
 
 def holds_values(path: Path) -> bool:
-    """Check whether the format of a file holds values of any size and sign: ``.npy`` and TIFF."""
+    """Whether the format of a file holds values of any size and sign: ``.npy`` and TIFF."""
     return path.suffix.lower() in (".npy", ".tif", ".tiff")

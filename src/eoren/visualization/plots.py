@@ -22,29 +22,16 @@ _clip_numbers = count()
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of a plot.
+    """One axis of a plot."""
 
-    Attributes:
-        label: quantity and unit.
-        low: value at the start.
-        high: value at the end, above ``low``.
-        logarithmic: whether the scale is logarithmic, with ticks at powers of ten; requires ``low`` above zero, and
-            lower values are drawn at ``low``.
-    """
-
-    label: str
+    label: str  # quantity and unit
     low: float
     high: float
-    logarithmic: bool = False
+    logarithmic: bool = False  # requires low > 0; lower values are drawn at low
 
     @classmethod
     def covering(cls, label: str, values: Iterable[float]) -> "Axis":
-        """Make an axis that covers all finite values, with a margin.
-
-        Example:
-            >>> Axis.covering("PSNR (dB)", [20.0, 30.0, float("inf")])
-            Axis(label='PSNR (dB)', low=19.5, high=30.5, logarithmic=False)
-        """
+        """Make an axis that covers all finite values, with a margin of 5 % at both ends."""
         finite = [value for value in values if isfinite(value)] or [0.0, 1.0]
         low, high = min(finite), max(finite)
         margin = 0.05 * (high - low) or 0.5
@@ -68,38 +55,19 @@ class Axis:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a plot.
+    """One line of a plot."""
 
-    Attributes:
-        style: CSS classes.
-        x: positions.
-        y: values; those that are not finite leave a gap.
-        area: whether to fill the area below the line instead of drawing it.
-    """
-
-    style: str
+    style: str  # CSS classes
     x: Sequence[float]
-    y: Sequence[float]
-    area: bool = False
+    y: Sequence[float]  # values that are not finite leave a gap
+    area: bool = False  # fill the area below the line instead
 
 
 def plot(lines: Sequence[Line], x: Axis, y: Axis, *, description: str) -> str:
     """Draw a plot as an SVG element that scales with its column.
 
-    Args:
-        lines: lines in drawing order; clipped to the area between the axes.
-        x: horizontal axis.
-        y: vertical axis.
-        description: text alternative for screen readers.
-
-    Returns:
-        ``<svg>...</svg>``.
-
-    Example:
-        >>> X, Y = Axis("seconds", 0.0, 1.0), Axis("SSIM", 0.0, 1.0)
-        >>> svg = plot([Line("ours", [0.0, 1.0], [0.2, 0.4])], X, Y, description="A line.")
-        >>> svg.startswith("<svg"), svg.count("<polyline")
-        (True, 1)
+    Lines are clipped to the area between the axes; later ones cover earlier ones. The description is the text
+    alternative for screen readers.
     """
     return _template().render(
         **{"width": _WIDTH, "height": _HEIGHT, "left": _LEFT, "right": _RIGHT, "top": _TOP, "bottom": _BOTTOM},
@@ -116,12 +84,7 @@ def _template() -> Template:
 
 
 def nice_step(step: float) -> float:
-    """Round a positive step up to 1, 2 or 5 times a power of ten.
-
-    Example:
-        >>> nice_step(0.03), nice_step(20.0), nice_step(51.0)
-        (0.05, 20.0, 100.0)
-    """
+    """Round a positive step up to 1, 2 or 5 times a power of ten."""
     power = floor(log10(step) + 1e-9)
     mantissa = next(m for m in (1, 2, 5, 10) if m * 10.0**power >= step * (1 - 1e-9))
     # The quotient is exact where the product is not: 5 * 10**-2 differs from 0.05.

@@ -11,16 +11,7 @@ Pixels = Float[np.ndarray, "height width channels"]
 
 
 class CubicSpline:
-    """Cubic spline through the pixels of an image, which is mirrored at the centres of its border pixels.
-
-    Args:
-        image: ``(H, W, C)``.
-
-    Example:
-        >>> ramp = np.linspace(0, 1, 9)[None, :, None]
-        >>> CubicSpline(ramp)(np.array([0.0]), np.array([2.0, 4.0])).round(3)[0, :, 0].tolist()
-        [0.25, 0.5]
-    """
+    """Cubic spline through the pixels of an image, which is mirrored at the centres of its border pixels."""
 
     def __init__(self, image: Pixels) -> None:
         self._height, self._width, channels = image.shape
@@ -30,12 +21,7 @@ class CubicSpline:
     def __call__(
         self, y: Float[np.ndarray, " rows"], x: Float[np.ndarray, " columns"]
     ) -> Float[np.ndarray, "rows columns channels"]:
-        """Evaluate the spline on a grid.
-
-        Args:
-            y: ascending positions of the rows, in pixels from the centre of the image's first row.
-            x: ascending positions of the columns, in pixels from the centre of the image's first column.
-        """
+        """Evaluate the spline on a grid of ascending positions, in pixels from the centre of the first pixel."""
         top, along_y = _basis(y, self._height)
         left, along_x = _basis(x, self._width)
         part = self._coefficients[top : top + along_y.shape[1], left : left + along_x.shape[1]]
@@ -54,16 +40,7 @@ def _basis(positions: Float[np.ndarray, " n"], side: int) -> tuple[int, csr_arra
 def enlarge_by_spline(
     image: Pixels, box: tuple[int, int, int, int], scale: int
 ) -> Float[np.ndarray, "rows columns channels"]:
-    """Enlarge part of an image by the cubic spline through its pixels.
-
-    Args:
-        image: ``(H, W, C)``.
-        box: ``(column0, row0, column1, row1)`` in pixels, ends excluded.
-        scale: enlargement factor.
-
-    Returns:
-        ``(scale * rows, scale * columns, C)``.
-    """
+    """Enlarge the box ``(column0, row0, column1, row1)`` of an image by the cubic spline through all its pixels."""
     left, top, right, bottom = box
     rows = top + (np.arange(scale * (bottom - top)) + 0.5) / scale - 0.5
     columns = left + (np.arange(scale * (right - left)) + 0.5) / scale - 0.5
@@ -71,12 +48,7 @@ def enlarge_by_spline(
 
 
 def downsample(image: Pixels, side: int) -> Float[np.ndarray, "rows columns channels"]:
-    """Reduce an image by a Lanczos filter until its longer side has at most so many pixels; clamped to [0, 1].
-
-    Example:
-        >>> downsample(np.zeros((40, 100, 3), np.float32), 50).shape
-        (20, 50, 3)
-    """
+    """Reduce an image by a Lanczos filter so that its longer side has at most ``side`` pixels; clamped to [0, 1]."""
     height, width, channels = image.shape
     if max(height, width) <= side:
         return image
