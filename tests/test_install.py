@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from eoren.backends import native
+from eoren.backends import native_library
 
 SOURCES = Path(__file__).parent.parent / "src" / "native"
-LIBRARY = native.library()
+LIBRARY = native_library.library()
 INTERFACE = set(re.findall(r"^EOREN_API .*?(\w+)\(", (SOURCES / "eoren.h").read_text(), re.MULTILINE))
 KERNELS = re.findall(r"^ *add_kernel\((\w+)(.*)\)", (SOURCES / "CMakeLists.txt").read_text(), re.MULTILINE)
 ON_X86 = platform.machine() == "x86_64"

@@ -59,23 +59,23 @@ def remedy(word):
 
 @pytest.mark.parametrize("path", [*MODULES, *NATIVE, *DOCUMENTS], ids=lambda path: str(path.relative_to(ROOT)))
 def test_words_are_plain(path):
-    found = [
+    violations = [
         f'{path.relative_to(ROOT)}:{number}: "{match[0]}" -> {remedy(match[0])}'
         for number, line in prose(path)
         for match in BANNED.finditer(line)
     ]
-    assert not found, "\n".join(found)
+    assert not violations, "\n".join(violations)
 
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_names_of_tests_are_plain(path):
     names = re.findall(r"^ *(?:async )?def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
-    found = [
+    violations = [
         f"{path.relative_to(ROOT)}: {name} -> {remedy(match[0])}"
         for name in names
         for match in BANNED.finditer(name.replace("_", " "))
     ]
-    assert not found, "\n".join(found)
+    assert not violations, "\n".join(violations)
 
 
 def documented(tree):

@@ -8,24 +8,13 @@ class Cancelled(Exception):
 
 
 class CancelToken:
-    """A thread-safe flag that long work polls and that anything may set.
-
-    Args:
-        parent: token whose cancellation also cancels this one.
-
-    Example:
-        >>> session = CancelToken()
-        >>> task = CancelToken(parent=session)
-        >>> session.cancel()
-        >>> task.is_cancelled()
-        True
-    """
+    """A thread-safe flag that long work polls. A cancelled parent also cancels this token."""
 
     def __init__(self, parent: "CancelToken | None" = None) -> None:
         self._event, self._parent = Event(), parent
 
     def cancel(self) -> None:
-        """Ask the work to stop. Calling it again has no effect."""
+        """Cancel the work. Calling it again has no effect."""
         self._event.set()
 
     def is_cancelled(self) -> bool:
@@ -33,10 +22,6 @@ class CancelToken:
         return self._event.is_set() or (self._parent is not None and self._parent.is_cancelled())
 
     def raise_if_cancelled(self) -> None:
-        """Stop here if the token was cancelled.
-
-        Raises:
-            Cancelled: the token or one of its parents was cancelled.
-        """
+        """Raise :class:`Cancelled` if this token or one of its parents was cancelled."""
         if self.is_cancelled():
             raise Cancelled

@@ -38,11 +38,11 @@ def test_averages_of_the_spline_are_the_pixels(shape):
 @pytest.mark.parametrize(("wave", "error"), [(0.2, 3e-9), (0.8, 2e-5), (2.0, 2e-2)])
 def test_smooth_waves_get_their_values_back(wave, error):
     blurred, true = averages(120, wave)
-    found = point_values(blurred[None, :, None])[0, :, 0]
+    values = point_values(blurred[None, :, None])[0, :, 0]
     inside = np.s_[30:-30]
-    assert np.abs(found - true)[inside].max() < error
+    assert np.abs(values - true)[inside].max() < error
     # Without the correction, the error is the blur.
-    assert np.abs(blurred - true)[inside].max() > 20 * np.abs(found - true)[inside].max()
+    assert np.abs(blurred - true)[inside].max() > 20 * np.abs(values - true)[inside].max()
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 2, 1), (2, 7, 4), (40, 3, 2)])
@@ -50,9 +50,9 @@ def test_smooth_waves_get_their_values_back(wave, error):
 def test_planes_stay_as_they_are(shape, dtype):
     y, x, c = np.meshgrid(*map(np.arange, shape), indexing="ij")
     plane = (0.3 + 0.01 * x - 0.02 * y + 0.1 * c).astype(dtype)
-    found = point_values(plane)
-    assert found.dtype == dtype
-    assert np.allclose(found, plane, rtol=0, atol=1e-6 if dtype == np.float32 else 1e-13)
+    values = point_values(plane)
+    assert values.dtype == dtype
+    assert np.allclose(values, plane, rtol=0, atol=1e-6 if dtype == np.float32 else 1e-13)
 
 
 def test_the_image_is_not_modified_and_the_size_of_blocks_has_no_effect(monkeypatch):

@@ -35,13 +35,7 @@ _OPENERS: Mapping[bytes, Callable[[BufferedReader], BufferedIOBase]] = {
 
 
 class DecompressedFile:
-    """The decompressed content of a file, read forwards, with the methods that tarfile needs.
-
-    Args:
-        path: path of the file, for messages.
-        file: file object that yields the decompressed content.
-        limit: largest position that may be reached, in bytes.
-    """
+    """The decompressed content of a file, up to `limit` bytes, read forwards, with the methods that tarfile needs."""
 
     def __init__(self, path: Path, file: BufferedIOBase, limit: int) -> None:
         self._path, self._file, self._limit = path, file, limit
@@ -51,11 +45,7 @@ class DecompressedFile:
         return self._file.tell()
 
     def read(self, size: int = -1) -> bytes:
-        """Read `size` bytes, or all that follow, in blocks: a false size in a header allocates no memory.
-
-        Raises:
-            EorenError: the content exceeds the limit, or the file is damaged.
-        """
+        """Read `size` bytes, or all that follow, in blocks: a false size in a header allocates no memory."""
         blocks, left = [], self._limit + 1 if size < 0 else size
         with self._errors():
             while left > 0 and (block := self._file.read(min(left, _BLOCK))):
@@ -65,11 +55,7 @@ class DecompressedFile:
         return b"".join(blocks)
 
     def seek(self, position: int) -> None:
-        """Skip the content before `position`.
-
-        Raises:
-            EorenError: the position exceeds the limit or lies behind the current one, or the file is damaged.
-        """
+        """Skip the content before `position`, which must not lie behind the current one."""
         with self._errors():
             self._check(position)
             if position < self.tell():
@@ -93,11 +79,7 @@ class DecompressedFile:
 
 @contextmanager
 def open_decompressed(path: Path) -> Iterator[DecompressedFile]:
-    """Open a regular file, decompressing it if it is a gzip, bzip2 or xz file.
-
-    Raises:
-        EorenError: the file is missing, cannot be read, or is not a regular file.
-    """
+    """Open a regular file, decompressing it if it is a gzip, bzip2 or xz file."""
     with open_regular(path) as (file, size):
         start = file.read(max(map(len, _OPENERS)))
         file.seek(0)

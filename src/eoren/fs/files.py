@@ -21,11 +21,7 @@ _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 def sha256(path: str | Path) -> str:
-    """Compute the SHA-256 digest of a regular file, as 64 hexadecimal digits.
-
-    Raises:
-        EorenError: the file is missing, cannot be read, or is not a regular file.
-    """
+    """Compute the SHA-256 digest of a regular file, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
     with open_regular(path) as (file, _):
         while block := file.read(1 << 20):
@@ -35,13 +31,9 @@ def sha256(path: str | Path) -> str:
 
 @contextmanager
 def open_regular(path: str | Path) -> Iterator[tuple[BufferedReader, int]]:
-    """Open a regular file for reading. Others are refused: a named pipe would block, /dev/zero would never end.
+    """Open a regular file for reading, and yield it with its size in bytes.
 
-    Yields:
-        The file, and its size in bytes.
-
-    Raises:
-        EorenError: the file is missing, cannot be read, or is not a regular file.
+    Other files are refused: a named pipe would block, /dev/zero would never end.
     """
     path = Path(path)
     try:
@@ -58,19 +50,12 @@ def open_regular(path: str | Path) -> Iterator[tuple[BufferedReader, int]]:
 
 
 def is_folder(path: str | Path) -> bool:
-    """Whether a folder exists at this path. Unlike pathlib, it raises no error for a name that is too long."""
+    """Whether a folder exists at this path; unlike pathlib, without an error for a name that is too long."""
     return os.path.isdir(path)  # noqa: PTH112
 
 
 def check_writable(target: str | Path) -> None:
-    """Check that a file can be written, before minutes of work are spent on its content. Nothing is created.
-
-    Args:
-        target: path of the file to be written later; it may exist.
-
-    Raises:
-        EorenError: the folder is missing or not writable, or `target` is write-protected or not a regular file.
-    """
+    """Check that a file can be written or replaced, before minutes of work are spent on its content."""
     target = Path(target)
     try:
         folder = _destination(target).parent
@@ -91,26 +76,10 @@ def check_writable(target: str | Path) -> None:
 def atomic_path(target: str | Path) -> Iterator[Path]:
     """Write a file atomically: it appears complete or not at all.
 
-    The body writes to the temporary path it is given. If it succeeds, that file is flushed to the disk and
-    renamed over `target`, keeping the permission bits `target` had. If it raises anything, KeyboardInterrupt
-    included, the temporary file is removed and `target` stays as it was. A symbolic link is written through.
-
-    Args:
-        target: path of the file to write; it may exist.
-
-    Yields:
-        Path of a new empty file in the same folder: hidden, with the same suffix and a unique name.
-
-    Raises:
-        EorenError: `target` cannot be written (see `check_writable`), or the disk is full or fails.
-
-    Example:
-        >>> import tempfile
-        >>> target = Path(tempfile.mkdtemp(), "answer.txt")
-        >>> with atomic_path(target) as path:
-        ...     _ = path.write_text("42")
-        >>> target.read_text()
-        '42'
+    Yields the path of a new empty file in the same folder: hidden, with the same suffix and a unique name. If the
+    body succeeds, this file is flushed to the disk and renamed over `target`, keeping the permission bits `target`
+    had. If the body raises anything, KeyboardInterrupt included, this file is removed and `target` stays as it was.
+    Errors of the disk become EorenErrors. A symbolic link is written through.
     """
     target = Path(target)
     check_writable(target)
@@ -145,21 +114,6 @@ def locked(target: str | Path) -> Iterator[None]:
 
     The operating system holds the lock on a file beside `target` with the suffix `.lock`, and releases it when the
     process ends, however it ends: a stale lock file is harmless.
-
-    Args:
-        target: path of the file that this process will write; it need not exist.
-
-    Raises:
-        EorenError: another process holds the lock, or `target` cannot be written (see `check_writable`).
-
-    Example:
-        >>> import tempfile
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> with locked(folder / "a.eoren"):
-        ...     [path.name for path in folder.iterdir()]
-        ['a.eoren.lock']
-        >>> [*folder.iterdir()]
-        []
     """
     target = Path(target)
     check_writable(target)
@@ -172,14 +126,9 @@ def locked(target: str | Path) -> Iterator[None]:
 
 @contextmanager
 def hold_lock(lock_file: Path, busy: str) -> Iterator[None]:
-    """Hold an exclusive lock on a file; the operating system releases it when the process ends.
+    """Hold an exclusive lock on an empty file, which is created, and removed at the end.
 
-    Args:
-        lock_file: path of the empty file to lock; it is created, and removed at the end.
-        busy: error message if another process holds the lock.
-
-    Raises:
-        EorenError: another process holds the lock, or the file cannot be created or is not empty.
+    `busy` is the error message if another process holds the lock.
     """
     from filelock import FileLock, Timeout
 
@@ -209,11 +158,9 @@ def is_temporary(name: str) -> bool:
 
 
 def remove_stale_temporaries(folder: Path, destination: Path | None = None) -> None:
-    """Remove the temporary files that killed processes left in a folder.
+    """Remove the temporary files that killed processes left in a folder, of one file or of all.
 
-    Args:
-        folder: folder that no process is writing to, or, with `destination`, no process but this one.
-        destination: file whose temporary files are removed; by default those of all files in the folder.
+    No other process may be writing to that file, or to the folder.
     """
     prefix = "" if destination is None else _prefix(destination)
     for path in folder.iterdir():
@@ -224,7 +171,7 @@ def remove_stale_temporaries(folder: Path, destination: Path | None = None) -> N
 
 
 def _prefix(destination: Path) -> str:
-    """Return the start of a file's temporary names: a digest, because the file's own name may be too long."""
+    # A digest, because the name of the file may be too long.
     return f".eoren-{hashlib.sha256(os.fsencode(destination.name)).hexdigest()[:16]}-"
 
 
@@ -235,11 +182,7 @@ def write_text(target: str | Path, text: str) -> None:
 
 
 def make_folder(folder: Path, *, parents: bool = False) -> None:
-    """Create a folder unless it exists, with its parents if `parents` is set.
-
-    Raises:
-        EorenError: the folder cannot be created, or is a file.
-    """
+    """Create a folder unless it exists."""
     try:
         if folder.exists() and not folder.is_dir():
             raise EorenError(f"{folder}: is a file; choose a folder")
@@ -249,7 +192,7 @@ def make_folder(folder: Path, *, parents: bool = False) -> None:
 
 
 def _destination(target: Path) -> Path:
-    """Return the file behind a symbolic link, which renaming would replace by a file."""
+    # The file behind a symbolic link: renaming would replace the link.
     return Path(os.path.realpath(target))
 
 

@@ -47,13 +47,6 @@ def parse_metadata(start: bytes, size: int, limit: int = MAX_HEADER) -> dict[str
     Raises:
         ForeignError: the bytes are not a safetensors file.
         DamagedError: the header is too long or incomplete, or a tensor in it has no shape or too many axes.
-
-    Example:
-        >>> import torch
-        >>> from safetensors.torch import save
-        >>> data = save({"a": torch.ones(3)}, {"title": "three"})
-        >>> parse_metadata(data, len(data))
-        {'title': 'three'}
     """
     length = int.from_bytes(start[:_START], "little")
     if start[_START : _START + 1] != b"{":

@@ -53,7 +53,7 @@ _SCAN = b"\xff\xda"
 _DEFLATE = (8, 32946)  # the two TIFF codes of deflate
 _BLOCK = 1 << 20
 
-# Pillow's size limit, Python's warning filters and log handlers are global to the process.
+# Pillow's size limit, Python's warning filters and the filters of logs are global to the process.
 _DECODING = threading.RLock()
 _LOG = logging.getLogger(__name__)
 
@@ -66,11 +66,7 @@ class Decoded(NamedTuple):
 
 
 def decode(path: Path) -> Decoded:
-    """Decode a PNG, JPEG, TIFF, WebP, GIF or .npy file, recognised by its content.
-
-    Raises:
-        EorenError: the file has another format, is damaged or too large, or is a decompression bomb.
-    """
+    """Decode a PNG, JPEG, TIFF, WebP, GIF or .npy file, recognised by its content."""
     with _isolated(path) as messages:
         samples, notes = _decode(path)
     return Decoded(samples, notes + tuple(dict.fromkeys(messages)))
@@ -86,30 +82,24 @@ def convert_pillow(image: Image.Image, name: str) -> Shaped[np.ndarray, "..."]:
         return _upright(samples, _orientation(image)).samples
 
 
-class _Collector(logging.Handler):
-    """Log handler that collects warnings, and raises errors, which tifffile logs instead of raising."""
-
-    def __init__(self, messages: list[str]) -> None:
-        super().__init__(logging.WARNING)
-        self._messages = messages
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno >= logging.ERROR:
-            raise ValueError(record.getMessage())
-        self._messages.append(format_error(record.getMessage()))
-
-
 @contextmanager
 def _isolated(name: str | Path) -> Iterator[list[str]]:
     """Turn every exception of a decoder into an EorenError; yield a list of its warnings, filled on exit."""
     messages: list[str] = []
-    log, collector = logging.getLogger("tifffile"), _Collector(messages)
+    log = logging.getLogger("tifffile")
+
+    def collect(record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.ERROR:  # tifffile logs some errors instead of raising them
+            raise ValueError(record.getMessage())
+        if record.levelno >= logging.WARNING:
+            messages.append(format_error(record.getMessage()))
+        return False
+
     with _DECODING, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # MAX_PIXELS is ours
-        propagate, log.propagate = log.propagate, False
-        log.addHandler(collector)
+        log.addFilter(collect)
         try:
             yield messages
         except EorenError:
@@ -124,8 +114,7 @@ def _isolated(name: str | Path) -> Iterator[list[str]]:
             raise EorenError(f"{name}: damaged or not supported ({format_error(error)}); use {_KNOWN}") from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit
-            log.removeHandler(collector)
-            log.propagate = propagate
+            log.removeFilter(collect)
         messages[:0] = [format_error(warning.message) for warning in caught]
 
 
@@ -145,12 +134,7 @@ def _decode(path: Path) -> Decoded:
 
 
 def max_pixels(size: int) -> int:
-    """Return the limit on the pixels of an image in a file of `size` bytes.
-
-    Example:
-        >>> max_pixels(1000), max_pixels(1_000_000)
-        (16777216, 256000000)
-    """
+    """Return the limit on the pixels of an image in a file of `size` bytes."""
     return max(FREE_PIXELS, PIXELS_PER_BYTE * size)
 
 
@@ -190,8 +174,7 @@ def _decode_tiff(path: Path) -> Decoded:
         bits, white_is_zero = page.bitspersample, page.photometric == 0
         if bits not in (1, 2, 4, 8, 16, 32, 64):
             raise EorenError(f"{path}: must have 8, 16 or 32 bits per sample, got {bits}; convert it")
-        tag = page.tags.get(_ORIENTATION)
-        orientation = tag.value if tag else 1
+        orientation = page.tags.valueof(_ORIENTATION, 1)
         # Whole bytes, gray or RGB (photometric 0 to 2), uncompressed or deflated.
         if bits >= 8 and page.photometric in (0, 1, 2) and page.compression in (1, *_DEFLATE):
             _check_strips(path, page)
@@ -226,8 +209,8 @@ def _check_strips(path: Path, page: Any) -> None:
     """Refuse deflated strips that are longer than their pixels: tifffile inflates them whole."""
     if page.compression not in _DEFLATE:
         return
-    rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
-    rows = rows if page.is_tiled else min(rows, page.imagelength)
+    strip = (min(page.rowsperstrip, page.imagelength), page.imagewidth)
+    rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else strip
     samples = page.samplesperpixel if page.planarconfig == 1 else 1
     limit = rows * columns * samples * page.tiledepth * page.bitspersample // 8
     with path.open("rb") as file:
@@ -317,7 +300,7 @@ def _load(path: Path, formats: tuple[str, ...], layout: str = "") -> Image.Image
 def _load_both_bytes(
     path: Path, formats: tuple[str, ...], layout: str
 ) -> tuple[Image.Image, Shaped[np.ndarray, "height width channels"]]:
-    """Decode 16-bit colour, of which Pillow itself keeps only one byte of every sample, in two passes.
+    """Decode 16-bit colour, of which Pillow keeps only one byte of every sample, in two passes.
 
     Layout ``;16B`` keeps the first byte of every sample, ``;16L`` the second. Two 16-bit channels need one pass,
     because they fill four bytes, as 8-bit RGBA does. PNG is big-endian, libtiff native.

@@ -29,15 +29,9 @@ SPLINE = "spline"
 class Stencil:
     """Separable derivative filter: a derivative along one axis, a smoothing along the other.
 
-    Taps are odd in number, centred on the pixel, and correlated, not convolved: an image that rises to the
-    right has a positive d/dx.
-
-    Attributes:
-        derivative: taps along the axis of the derivative.
-        smoothing: taps along the other axis.
-        offset: distance of the point that the response belongs to from the pixel centre, in pixels along the axis
-            of the derivative. In the unit square d/dx of pixel (i, j) belongs at
-            ``((j + 0.5 + offset) / W, (i + 0.5) / H)``, d/dy at ``((j + 0.5) / W, (i + 0.5 + offset) / H)``.
+    Taps are odd in number, centred on the pixel, and correlated, not convolved: an image that rises to the right has
+    a positive d/dx. The response belongs to the point `offset` pixels from the pixel centre along the axis of the
+    derivative: d/dx of pixel (i, j) to ``((j + 0.5 + offset) / W, (i + 0.5) / H)`` of the unit square.
     """
 
     derivative: tuple[float, ...]
@@ -124,13 +118,13 @@ def adjusted_gradient(
     if filter not in STENCILS:
         raise EorenError(f"filter must be one of {', '.join(STENCILS)}, got {filter!r}")
     stencil = STENCILS[filter]
+    if adjust not in ("ramp", "magnitude", None):
+        raise EorenError(f"adjust must be 'ramp', 'magnitude' or None, got {adjust!r}")
     if adjust is None:
         scales = (1.0, 1.0)
-    elif adjust in ("ramp", "magnitude"):
+    else:
         divisor = stencil.ramp_response if adjust == "ramp" else stencil.magnitude
         scales = (scales[0] / divisor, scales[1] / divisor)
-    else:
-        raise EorenError(f"adjust must be 'ramp', 'magnitude' or None, got {adjust!r}")
 
     margin = stencil.radius
     # NumPy reflects again if an axis is shorter than the margin, and repeats the pixel if it is the only one.
@@ -151,22 +145,10 @@ def pixel_gradient(
     *,
     box: tuple[int, int, int, int] | None = None,
 ) -> Float[np.ndarray, "rows columns channels 2"]:
-    """Compute the gradient of an image in intensity per pixel, inside a box.
+    """Compute the gradient of an image in intensity per pixel, inside a box ``(column0, row0, column1, row1)``.
 
-    Args:
-        image: array ``(H, W, C)``, float32 or float64: the whole image.
-        filter: ``spline`` for :func:`reference_gradient`, or a key of `STENCILS` for :func:`adjusted_gradient`.
-        box: ``(column0, row0, column1, row1)``, ends excluded; the whole image by default.
-
-    Returns:
-        ``(rows, columns, C, 2)`` in the dtype of the image: that part of the gradient of the whole image, to
-        rounding. Memory grows with the box, not with the image.
-
-    Example:
-        >>> image = np.random.default_rng(0).random((90, 120, 1))
-        >>> part = pixel_gradient(image, box=(60, 10, 63, 12))
-        >>> np.allclose(part, pixel_gradient(image)[10:12, 60:63], rtol=0, atol=1e-12)
-        True
+    The filter is `SPLINE` or a key of `STENCILS`. The result is the part of the gradient of the whole image, to
+    rounding. Memory grows with the box, not with the image.
     """
     height, width, _ = image.shape
     x0, y0, x1, y1 = box or (0, 0, width, height)
@@ -182,19 +164,9 @@ def pixel_gradient(
 def crop_with_margin(
     image: Float[np.ndarray, "height width channels"], box: tuple[int, int, int, int]
 ) -> tuple[Float[np.ndarray, "rows columns channels"], tuple[int, int]]:
-    """Crop an image to the pixels that gradients inside a box depend on.
+    """Crop an image to the pixels that gradients inside a box ``(column0, row0, column1, row1)`` depend on.
 
-    Args:
-        image: array ``(H, W, C)``: the whole image.
-        box: ``(column0, row0, column1, row1)``, ends excluded.
-
-    Returns:
-        A view of the image, and column and row of its first pixel.
-
-    Example:
-        >>> crop, corner = crop_with_margin(np.zeros((90, 120, 1)), (60, 10, 63, 12))
-        >>> crop.shape, corner
-        ((52, 83, 1), (20, 0))
+    Returns a view of the image, and column and row of its first pixel.
     """
     x0, y0, x1, y1 = box
     left, top = max(0, x0 - REACH), max(0, y0 - REACH)

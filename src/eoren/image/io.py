@@ -1,7 +1,4 @@
-"""Images as arrays: float32, shape (height, width, channels), values in [0, 1] as stored.
-
-`SourceImage.notes` names everything in a file that was changed or left out.
-"""
+"""Images as arrays: float32, shape (height, width, channels), values in [0, 1] as stored."""
 
 import hashlib
 import importlib.resources
@@ -30,34 +27,31 @@ SAMPLES = {
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value
 class SourceImage:
-    """Image read from a file.
-
-    Attributes:
-        pixels: values in [0, 1], float32. Channels: 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
-        bit_depth: bits per channel in the file: 8 (also for fewer), 16, or 32 for floating point.
-        sha256: digest of the file's bytes, or empty if there is no file.
-        name: name of the file, without folders.
-        notes: changes and omissions in reading, such as "first of 31 frames".
-    """
+    """Image read from a file."""
 
     pixels: Float32[np.ndarray, "height width channels"]
-    bit_depth: int
-    sha256: str
-    name: str
-    notes: tuple[str, ...] = ()
+    bit_depth: int  # per channel in the file: 8 (also for fewer), 16, or 32 for floating point
+    sha256: str  # digest of the file's bytes, or empty if there is no file
+    name: str  # without folders
+    notes: tuple[str, ...] = ()  # changes and omissions in reading, such as "first of 31 frames"
 
 
 def read_image(source: str | Path) -> Float32[np.ndarray, "height width channels"]:
     """Read the pixels of an image.
 
+    8 and 16 bits per channel are read exactly. Palettes become colours, CMYK becomes RGB, EXIF orientation is
+    applied, and of an animation the first frame is read. Colour profiles and gamma are ignored.
+
     Args:
-        source: PNG, JPEG, TIFF, WebP, GIF or .npy file, or ``"sample:NAME"`` (see `read_source_image`).
+        source: PNG, JPEG, TIFF, WebP, GIF or .npy file, recognised by its content; or ``"sample:NAME"`` for a
+            photograph of scikit-image: astronaut, camera, chelsea, coffee or rocket.
 
     Returns:
         Values in [0, 1] as stored, with 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha) channels.
 
     Raises:
-        EorenError: see `read_source_image`.
+        EorenError: the file is missing, unreadable, damaged, empty or not an image, or the image is larger than
+            2**30 pixels, is a decompression bomb, has more than four channels or holds floats outside [0, 1].
 
     Example:
         >>> read_image("sample:astronaut").shape
@@ -67,19 +61,7 @@ def read_image(source: str | Path) -> Float32[np.ndarray, "height width channels
 
 
 def read_source_image(source: str | Path) -> SourceImage:
-    """Read an image with the digest, bit depth and name of its file.
-
-    8 and 16 bits per channel are read exactly. Palettes become colours, CMYK becomes RGB, EXIF orientation is
-    applied, and of an animation the first frame is read. Colour profiles and gamma are ignored.
-
-    Args:
-        source: PNG, JPEG, TIFF, WebP, GIF or .npy file, recognised by its content; or ``"sample:NAME"`` for a
-            photograph of scikit-image: astronaut, camera, chelsea, coffee or rocket.
-
-    Raises:
-        EorenError: the file is missing, unreadable, damaged, empty or not an image, or the image is larger than
-            2**30 pixels, is a decompression bomb, has more than four channels or holds floats outside [0, 1].
-    """
+    """Read an image, as :func:`read_image` does, with the digest, bit depth and name of its file."""
     path = _sample(source[7:]) if isinstance(source, str) and source.startswith("sample:") else Path(source)
     digest = sha256(path)
     samples, notes = decode(path)
@@ -96,25 +78,9 @@ def hash_pixels(pixels: Shaped[np.ndarray, "height width channels"]) -> str:
 def as_image(array: Any) -> Float32[np.ndarray, "height width channels"]:
     """Convert an array, nested lists or a Pillow image to float32 of shape (height, width, channels).
 
-    A Pillow image is converted as `read_source_image` converts that of a file: palettes become colours, CMYK
-    becomes RGB, a transparent colour becomes alpha, EXIF orientation is applied. Pillow keeps 16 bits of gray only.
-
-    Args:
-        array: Pillow image, or anything that `numpy.asarray` accepts, of shape (H, W) or (H, W, C) with C from 1
-            to 4. Floats must lie in [0, 1]; uint8, uint16 and bool are scaled from their full range.
-
-    Returns:
-        A new contiguous array with values in [0, 1].
-
-    Raises:
-        EorenError: another shape, type or mode, an empty image or one of more than 2**30 pixels, NaN or infinity,
-            or floats outside [0, 1].
-
-    Example:
-        >>> as_image(np.array([[0, 51, 255]], np.uint8))[..., 0].tolist()
-        [[0.0, 0.20000000298023224, 1.0]]
-        >>> as_image(Image.new("RGB", (3, 2), "red"))[0, 0].tolist()
-        [1.0, 0.0, 0.0]
+    The shape is (H, W) or (H, W, C) with C from 1 to 4. Floats must lie in [0, 1]; uint8, uint16 and bool are scaled
+    from their full range. A Pillow image is converted as :func:`read_image` converts that of a file; Pillow keeps 16
+    bits of gray only. The result is a new contiguous array.
     """
     samples = _with_channels(_as_array(array, "image"), "image")
     check_pixels("image", *samples.shape[:2])  # its file could not be read
@@ -127,7 +93,8 @@ def write_image(path: str | Path, pixels: Any, *, bit_depth: int = 8) -> None:
     Args:
         path: path of the file. The suffix selects the format: ``.png``, ``.tif``, ``.tiff``, ``.npy``, ``.jpg``,
             ``.jpeg`` or ``.webp``.
-        pixels: image as for `as_image`, but floats outside [0, 1] are clamped, or kept in ``.npy`` and 32 bits.
+        pixels: Pillow image or array of shape (H, W) or (H, W, C). Integers and bool are scaled from their full
+            range; floats outside [0, 1] are clamped, or kept in ``.npy`` and 32 bits.
         bit_depth: 8 or 16 (PNG, TIFF), or 32 for floats (TIFF). ``.npy`` always holds float32.
 
     Raises:

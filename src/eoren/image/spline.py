@@ -51,24 +51,15 @@ def reference_gradient(
     return gradient
 
 
-def line_blocks(
-    lines: Float[np.ndarray, "length count channels"],
-) -> Iterator[tuple[slice, slice]]:
-    """Iterate over index expressions of blocks of whole lines, small enough for the processor's cache.
-
-    Example:
-        >>> [(block[1].start, block[1].stop) for block in line_blocks(np.zeros((1 << 16, 5, 1)))]
-        [(0, 2), (2, 4), (4, 6)]
-    """
+def line_blocks(lines: Float[np.ndarray, "length count channels"]) -> Iterator[tuple[slice, slice]]:
+    """Iterate over index expressions of blocks of whole lines, small enough for the processor's cache."""
     length, count, channels = lines.shape
     step = max(1, _BLOCK_SAMPLES // (length * channels))
     for start in range(0, count, step):
         yield np.s_[:, start : start + step]
 
 
-def _spline_slopes(
-    lines: Float[np.ndarray, "length count channels"],
-) -> Float[np.ndarray, "length count channels"]:
+def _spline_slopes(lines: Float[np.ndarray, "length count channels"]) -> Float[np.ndarray, "length count channels"]:
     """Differentiate the interpolating spline along the first axis, in intensity per pixel."""
     length = len(lines)
     if length == 1:

@@ -19,10 +19,10 @@ _STRIP_ROWS = 64  # rows processed at once
 _TILE = 256  # side of a TIFF tile
 
 MAX_ROW = 2**24
-"""Most pixels of a row. Writing a row of so many takes 1.3 GB of memory."""
+"""Most pixels of a row, which take 1.3 GB of memory to write."""
 
 MAX_WRITTEN = 2**40
-"""Most pixels of an image. Writing so many takes days."""
+"""Most pixels of an image, which take days to write."""
 
 Strip = Float32[np.ndarray, "rows width channels"]
 
@@ -57,22 +57,10 @@ def write_rows(
 ) -> None:
     """Write an image from strips of rows, top to bottom. The file appears complete or not at all.
 
-    Memory does not grow with the height, except for JPEG and WebP, whose encoders need the whole image.
-
-    Args:
-        path: path of the file. The suffix selects the format: ``.png``, ``.tif``, ``.tiff``, ``.npy``, ``.jpg``,
-            ``.jpeg`` or ``.webp``. PNG, TIFF and WebP are lossless; JPEG is written at quality 95.
-        rows: floating-point arrays of shape (h, width, channels), whose heights h sum to `height`. Values lie
-            in [0, 1]; integer formats clamp the others and round half up.
-        height: rows of the image.
-        width: columns of the image.
-        channels: 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha. Or several axes, such as (3, 2) for the
-            gradient of RGB: ``.npy`` keeps them apart, a float TIFF flattens them.
-        bit_depth: 8 or 16 (PNG, TIFF), or 32 for floats (TIFF). ``.npy`` always holds float32.
-
-    Raises:
-        EorenError: the format cannot hold such an image, a strip has another shape or is not finite, the
-            strips do not sum to `height`, or the file cannot be written.
+    Memory does not grow with the height, except for JPEG and WebP, whose encoders need the whole image. Integer
+    formats clamp values to [0, 1] and round half up. `channels` may be several axes, such as (3, 2) for the gradient
+    of RGB: ``.npy`` keeps them apart, a float TIFF flattens them. `bit_depth` is 8 or 16 (PNG, TIFF), or 32 for
+    floats (TIFF); ``.npy`` always holds float32.
     """
     path = Path(path)
     check_format(path, height=height, width=width, channels=channels, bit_depth=bit_depth)
@@ -87,24 +75,7 @@ def write_rows(
 def check_format(
     path: str | Path, *, height: int, width: int, channels: int | tuple[int, ...], bit_depth: int = 8
 ) -> None:
-    """Check that `write_rows` can write such an image, before the work of rendering it.
-
-    Args:
-        path: path of the file; only the suffix matters here.
-        height: rows of the image.
-        width: columns of the image.
-        channels: 1 to 4, or several axes.
-        bit_depth: 8, 16 or 32 (floats).
-
-    Raises:
-        EorenError: the suffix is unknown, or the format cannot hold the channels, the bit depth or the size.
-
-    Example:
-        >>> check_format("photo.png", height=480, width=640, channels=3, bit_depth=16)
-        >>> check_format("photo.jpg", height=480, width=640, channels=4)
-        Traceback (most recent call last):
-        eoren.errors.EorenError: photo.jpg: .jpg holds 1 or 3 channels, not 4; use .png, .tif, .npy or .webp
-    """
+    """Check that a file with this suffix can hold such an image, before the work of rendering it."""
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in _FORMATS:
@@ -127,12 +98,7 @@ def check_format(
 
 
 def to_unsigned(pixels: Float[np.ndarray, "*shape"], bit_depth: int = 8) -> UInt[np.ndarray, "*shape"]:
-    """Round values in [0, 1] to unsigned integers, half up. Other values are clamped. The exact inverse of reading.
-
-    Example:
-        >>> to_unsigned(np.float32([-1, 0.2, 0.5, 1])).tolist()
-        [0, 51, 128, 255]
-    """
+    """Round values in [0, 1] to unsigned integers, half up, clamping others: the exact inverse of reading."""
     peak = 2**bit_depth - 1
     scaled: np.ndarray = np.floor(np.clip(pixels, 0, 1) * np.float32(peak) + np.float32(0.5))
     return scaled.astype(f"u{bit_depth // 8}")
