@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
+from jaxtyping import Float
 
 from eoren.evaluation.metrics import decibel, psnr
 from eoren.experiments.datasets import IMAGE_DATASETS, Image, first_digits, square, square_images
@@ -24,6 +25,7 @@ from eoren.experiments.sweep import Protocol
 from eoren.experiments.trials import Trial, run_trials
 from eoren.image.gradients import SPLINE, pixel_gradient
 
+_Doubled = Float[np.ndarray, "twice twice 1"] | None  # an image at twice the size, where it is known
 _DIGITS = 28
 _LABELS = {"natural": "photographs", "digits": f"digits at {_DIGITS} pixels"}
 _METRICS = {"psnr": "PSNR (dB)", "gradient_psnr": "gradient PSNR (dB)", "zoom_psnr": "PSNR at twice the size (dB)"}
@@ -86,8 +88,8 @@ class _Measurements(NamedTuple):
 def _measure(folder: Path, protocol: Protocol, seed: int, watch: ProgressCallback) -> _Measurements:
     table = Table(folder / "remedies.csv", key=("image", "remedy", "seed"), protocol=str(protocol))
     seeds = range(seed, seed + protocol.seeds)
-    # Images, and the same at twice the size where it is known, by kind and name.
-    sets: dict[str, dict[str, tuple[Image, Image | None]]] = {
+    # By kind and name.
+    sets: dict[str, dict[str, tuple[Image, _Doubled]]] = {
         "natural": {name: (image, doubled) for _, name, image, doubled in square_images(protocol.side)},
         "digits": {f"digit-{k}-{i:04}": (square(image, _DIGITS), None) for k, i, image in first_digits(1)},
     }
@@ -114,7 +116,7 @@ def _measure(folder: Path, protocol: Protocol, seed: int, watch: ProgressCallbac
     return _Measurements(table, {kind: list(images) for kind, images in sets.items()}, seeds)
 
 
-def _evaluate(variant: Variant, trial: Trial, image: Image, doubled: Image | None) -> Row:
+def _evaluate(variant: Variant, trial: Trial, image: Image, doubled: _Doubled) -> Row:
     field = trial.field
     height, width, channels = image.shape
     sizes = [(width, height)] if doubled is None else [(width, height), (2 * width, 2 * height)]
