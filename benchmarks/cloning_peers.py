@@ -1,4 +1,4 @@
-"""Cloning by OpenCV and fpie: their own results, and exact solutions under their conventions.
+"""Cloning by OpenCV and fpie: their colours, and exact solutions under their conventions.
 
 OpenCV (``seamlessClone``) uses the source's gradients in the mask without its outermost three pixels and the target's
 elsewhere, but solves for all colours inside the bounding box of the mask; ``mixed`` is chosen per pixel, by
@@ -31,7 +31,7 @@ def opencv(scene: Scene) -> np.ndarray:
     x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
     middle = (x + width // 2 + offset[0], y + height // 2 + offset[1])
     kind = cv2.NORMAL_CLONE if mode == "import" else cv2.MIXED_CLONE
-    taken, under, shape = (_bytes(each) for each in (source, target, mask))
+    taken, under, shape = (_bytes(image) for image in (source, target, mask))
     result: np.ndarray = np.asarray(cv2.seamlessClone(taken, under, shape, middle, kind)) / 255
     return result
 
@@ -43,18 +43,18 @@ def as_opencv(scene: Scene) -> np.ndarray:
     there = np.s_[y + offset[1] : y + offset[1] + height, x + offset[0] : x + offset[0] + width]
     # In levels of 8 bits, where integers can be equal.
     under = _bytes(target)[there].astype(np.float32)
-    own, of_source = (
+    of_target, of_source = (
         forward_differences(under),
         forward_differences(_bytes(source)[y : y + height, x : x + width].astype(np.float32)),
     )
     chosen = cv2.erode(mask, np.ones((3, 3)), iterations=3)[y : y + height, x : x + width, None, None] > 0
     if mode == "mixed":
-        strong, weak = (np.abs(each[..., :1] - each[..., 1:]) for each in (of_source, own))
+        strong, weak = (np.abs(image[..., :1] - image[..., 1:]) for image in (of_source, of_target))
         chosen = chosen & (strong > weak)
     unknown = np.zeros((height, width), bool)
     unknown[1:-1, 1:-1] = True
     colors = _bytes(target) / 255
-    colors[there] = solve_mask(unknown, np.where(chosen, of_source, own) / 255, under / 255)
+    colors[there] = solve_mask(unknown, np.where(chosen, of_source, of_target) / 255, under / 255)
     return truncate(colors)
 
 

@@ -39,7 +39,7 @@ def scene(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Load source, target and mask; the JPEG mask in black and white, the only kind that OpenCV and fpie accept."""
     folder = data() / "cloning" / name
     names = ("fg.jpg", "bg.jpg", "mask.jpg") if name == "jet" else ("source.png", "target.png", "mask.png")
-    source, target, mask = (eoren.read_image(folder / each) for each in names)
+    source, target, mask = (eoren.read_image(folder / name) for name in names)
     share = mask_weights(open_operand(mask), open_operand(source), "source")
     return source, target, (share > 0.5).astype(np.float32)
 
@@ -59,15 +59,15 @@ def exact(composition: Composition, target: np.ndarray) -> np.ndarray:
     ):
         step = guidance[here][..., axis].astype(np.float64)
         for a, b, sign in ((here, there, -1.0), (there, here, 1.0)):
-            own, other = number[a], number[b]
-            inner = own >= 0
-            np.add.at(diagonal, own[inner], 1.0)
-            np.add.at(right, own[inner], sign * step[inner])
-            both = inner & (other >= 0)
-            rows.append(own[both])
-            columns.append(other[both])
-            edge = inner & (other < 0)
-            np.add.at(right, own[edge], colors[b][edge])
+            inside, neighbour = number[a], number[b]
+            inner = inside >= 0
+            np.add.at(diagonal, inside[inner], 1.0)
+            np.add.at(right, inside[inner], sign * step[inner])
+            both = inner & (neighbour >= 0)
+            rows.append(inside[both])
+            columns.append(neighbour[both])
+            edge = inner & (neighbour < 0)
+            np.add.at(right, inside[edge], colors[b][edge])
     row = np.concatenate([*rows, np.arange(len(diagonal))])
     column = np.concatenate([*columns, np.arange(len(diagonal))])
     values = np.concatenate([-np.ones(len(row) - len(diagonal)), diagonal])
@@ -107,14 +107,14 @@ def solver(options: argparse.Namespace) -> list[dict[str, Any]]:
     for name, offset in OFFSETS.items():
         source, target, mask = scene(name)
         for mode in MODES:
-            place = (source, target, mask, offset, mode)
+            arguments = (source, target, mask, offset, mode)
             composition = clone(source, target, mask, offset=offset, mode=mode)
-            unknown, limit = ~composition.known, fpie_limit(place)
+            unknown, limit = ~composition.known, fpie_limit(arguments)
             # Library, its colours, its seconds, and EoREN's colours under its conventions.
-            results = [("eoren", *timed(partial(ours, *place)), composition.colors)]
+            results = [("eoren", *timed(partial(ours, *arguments)), composition.colors)]
             if mode != "average":
-                results.append(("opencv", *timed(partial(opencv, place)), as_opencv(place)))
-            for label, run in fpie(place, options.iterations):
+                results.append(("opencv", *timed(partial(opencv, arguments)), as_opencv(arguments)))
+            for label, run in fpie(arguments, options.iterations):
                 run()  # compiles
                 results.append((label, *timed(run, 1), truncate(composition.colors)))
             if limit is not None:
@@ -179,7 +179,7 @@ def memory(options: argparse.Namespace) -> list[dict[str, Any]]:
         for share, radius in (("third", 0.28), ("everything but the corners", 0.6)):
             eoren.write_image(folder / "mask.png", (np.hypot(x - 0.5, y - 0.375) < radius).astype(np.float32))
             start = perf_counter()
-            files = [str(folder / each) for each in ("source.png", "target.png", "mask.png", "result.png")]
+            files = [str(folder / name) for name in ("source.png", "target.png", "mask.png", "result.png")]
             _, peak = run_eoren("clone", *files[:2], "--mask", files[2], "-o", files[3], "--overwrite")
             rows.append({"mask": share, "peak_memory_mib": peak, "seconds": perf_counter() - start})
     return rows

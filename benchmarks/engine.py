@@ -42,10 +42,10 @@ def main() -> None:
         for repeat in range(REPEATS + 1):
             peaks.append(sgemm_peak(repeats=5) * 1e9)
             for name, trainer in trainers.items():
-                found = timed(lambda t=trainer: differentiate(t)), timed(lambda t=trainer: t.step(1.0))  # type: ignore[misc]
+                durations = timed(lambda t=trainer: differentiate(t)), timed(lambda t=trainer: t.step(1.0))  # type: ignore[misc]
                 if repeat:  # the first one warms up
-                    seconds[f"{name} gradient"].append(found[0])
-                    seconds[f"{name} step"].append(found[1])
+                    seconds[f"{name} gradient"].append(durations[0])
+                    seconds[f"{name} step"].append(durations[1])
         trainer = trainers["native"]
         work = training_flops(trainer.siren, 3) * trainer.points_per_step * trainer.siren.batch
         for name, times in seconds.items():

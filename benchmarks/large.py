@@ -100,7 +100,7 @@ def main() -> None:
             peak = run_eoren("render", str(largest), "-o", str(folder / target), *options)[1]
             what = f"render {' '.join(options) or 'at its own size'}, {target[2:]}"
             rows.append({**dict.fromkeys(rows[0]), "what": what, "peak_memory_mib": peak})
-    costs = [each["seconds_per_megapixel"] for each in rows[: len(SIZES)]]
+    costs = [line["seconds_per_megapixel"] for line in rows[: len(SIZES)]]
     notes = [f"seconds per megapixel from 0.4 to 8 megapixels: {min(costs):.2f} to {max(costs):.2f}"]
     write_table("large", rows, notes)
 

@@ -63,13 +63,13 @@ epochs = [draw.permutation(len(grid))[:a_step * points].reshape(a_step, points) 
 order = jnp.asarray(np.concatenate(epochs)[:steps])
 
 def start(key):
-    found = []
+    parameters = []
     for layer, (n, m) in enumerate(zip(sizes, sizes[1:])):
         key, a, b = jax.random.split(key, 3)
         bound = 1 / n if layer == 0 else (6 / n) ** 0.5 / hidden
-        found.append((jax.random.uniform(a, (n, m), minval=-bound, maxval=bound),
-                      jax.random.uniform(b, (m,), minval=-(n ** -0.5), maxval=n ** -0.5)))
-    return found
+        parameters.append((jax.random.uniform(a, (n, m), minval=-bound, maxval=bound),
+                           jax.random.uniform(b, (m,), minval=-(n ** -0.5), maxval=n ** -0.5)))
+    return parameters
 
 def siren(parameters, xy):
     for layer, (w, b) in enumerate(parameters[:-1]):
@@ -93,8 +93,8 @@ def fit(keys, images):
         parameters = start(key)
         carry = parameters, optimizer.init(parameters)
         carry = jax.lax.fori_loop(0, steps, lambda k, c: step(k, c, image), carry)
-        said = (siren(carry[0], grid)[:, 0] + 1) / 2
-        return -10 * jnp.log10(jnp.mean((said.clip(0, 1) - image) ** 2))
+        colors = (siren(carry[0], grid)[:, 0] + 1) / 2
+        return -10 * jnp.log10(jnp.mean((colors.clip(0, 1) - image) ** 2))
     return jax.vmap(one)(keys, images)
 
 keys = jax.random.split(jax.random.PRNGKey(0), count)
@@ -114,14 +114,14 @@ def ours(sets: tuple[Set, ...], count: int, *options: str) -> Row:
         start = perf_counter()
         _, peak = run_eoren("fit-many", *files, "-o", str(store), "--quiet", *options)
         seconds = perf_counter() - start
-        found = eoren.Collection(store).summary()
-        bits = found["settings"]["bits"]
+        summary = eoren.Collection(store).summary()
+        bits = summary["settings"]["bits"]
         extra = {
             "steady": _steady(store),
             "memory_mib": peak,
-            "store_per_weight": found["bytes"] / (found["parameters"] * bits / 8),
+            "store_per_weight": summary["bytes"] / (summary["parameters"] * bits / 8),
         }
-    return _row(" ".join(["eoren", *options]), found["pictures"], seconds, found["psnr"]) | extra
+    return _row(" ".join(["eoren", *options]), summary["pictures"], seconds, summary["psnr"]) | extra
 
 
 def _file(folder: Path, name: Set, count: int) -> str:
@@ -150,9 +150,12 @@ def jax(python: str, count: int, points: int, rate: float) -> Row:
         np.save(path, mnist("test").images[:count, ..., 0])
         arguments = [str(x) for x in (path, STEPS, points, rate, WIDTH, OMEGA_FIRST, OMEGA, min(count, 250))]
         done = subprocess.run([python, "-c", JAX, *arguments], stdout=subprocess.PIPE, text=True, check=True)
-    found = json.loads(done.stdout)
+    summary = json.loads(done.stdout)
     return _row(
-        f"{found['version']}, vmap, {points} pixels a step, Adam {rate:g}", count, found["seconds"], found["psnr"]
+        f"{summary['version']}, vmap, {points} pixels a step, Adam {rate:g}",
+        count,
+        summary["seconds"],
+        summary["psnr"],
     )
 
 
@@ -227,17 +230,17 @@ def main() -> None:
         "jax": lambda: [jax(args.jax, args.some, *pair) for pair in pairs],
         "siren-pytorch": lambda: [siren_pytorch(max(1, args.some // 10), *pair) for pair in pairs],
         "ray": lambda: [
-            ours(("train",), 3 * args.digits, "--engine", engine, "--workers", workers)
+            ours(("train",), 3 * args.digits, "--executor", executor, "--workers", workers)
             for workers in ("2", "1")
-            for engine in ("local", "ray")
+            for executor in ("local", "ray")
         ],
         "everything": lambda: [ours(("train", "test"), 70_000)],
     }
     for part in args.parts:
         measure(part, parts[part], again=args.again)
-    for _, own in rates("ours"):
+    for _, our_rate in rates("ours"):
         for what, rate in rates("jax") + rates("siren-pytorch"):
-            print(f"{own / rate:.1f} times {what}")
+            print(f"{our_rate / rate:.1f} times {what}")
 
 
 if __name__ == "__main__":

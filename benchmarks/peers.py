@@ -64,7 +64,7 @@ def siren_pytorch(image: torch.Tensor, seconds: float, rate: float = SIREN_PYTOR
 
 
 class PlainSiren(nn.Module):
-    """The official network for images: four sine layers of 256, the last layer linear, omega 30."""
+    """The official network for images: four sine layers of 256, a linear last layer, omega 30."""
 
     def __init__(self, channels: int, width: int = 256, hidden: int = 3, omega: float = 30.0) -> None:
         super().__init__()
@@ -80,8 +80,8 @@ class PlainSiren(nn.Module):
         *sines, last = self.layers
         for layer in sines:
             points = torch.sin(self.omega * layer(points))
-        said: torch.Tensor = last(points)
-        return said
+        colors: torch.Tensor = last(points)
+        return colors
 
 
 def plain_siren(

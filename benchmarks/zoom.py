@@ -87,12 +87,11 @@ def main() -> None:
         for path in sorted((data() / name).glob("*.png")):
             dataset_rows.append(row(name, path, options))
             print(*dataset_rows[-1].values(), sep="\t", file=sys.stderr)
-        means = {
-            key: mean(each[key] for each in dataset_rows) for key in dataset_rows[0] if key not in ("set", "picture")
-        }
+        keys = [key for key in dataset_rows[0] if key not in ("set", "picture")]
+        means = {key: mean(line[key] for line in dataset_rows) for key in keys}
         rows += [*dataset_rows, {"set": name, "picture": "mean", **means}]
-    every = [each for each in rows if each["picture"] != "mean"]
-    rows.append({"set": "all", "picture": "mean", **{key: mean(each[key] for each in every) for key in means}})
+    every = [line for line in rows if line["picture"] != "mean"]
+    rows.append({"set": "all", "picture": "mean", **{key: mean(line[key] for line in every) for key in means}})
     write_table(result, rows)
 
 

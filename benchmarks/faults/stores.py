@@ -34,8 +34,9 @@ _KNOWN = re.compile(
 
 
 def prepare_files() -> dict[str, bytes]:
-    """Make the files of a user: images in folders, a large image, interrupted stores of both (``many``, ``cut``), and
-    a complete store (``whole``).
+    """Make the files of a user: images in folders, a large image, and stores.
+
+    ``many`` and ``cut`` are interrupted stores of both, ``whole`` is a complete one.
     """
     from eoren.dataset.fit_many import fit_many
 
@@ -135,7 +136,7 @@ def check_store(folder: Path) -> None:
     for name in files:
         if name.startswith("shards/") and not is_scrap(name):
             with safe_open(store / name, framework="pt") as file:
-                assert all(file.get_tensor(each).isfinite().all() for each in file.keys())  # noqa: SIM118
+                assert all(file.get_tensor(key).isfinite().all() for key in file.keys())  # noqa: SIM118
     if not is_store(store):
         assert all(is_scrap(name) for name in files), [*files]
         return

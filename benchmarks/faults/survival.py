@@ -22,7 +22,7 @@ from typing import Any
 
 Work = Callable[[Path], None]
 
-# The command line first: it says how threads wait, which has to be output before PyTorch is loaded.
+# The command line first: it sets how threads wait, which must happen before PyTorch is loaded.
 _LOADED = (
     *(
         "eoren.cli",
@@ -89,13 +89,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def is_scrap(name: str) -> bool:
-    """Whether a path is a temporary file that a kill leaves, or a stale lock."""
+    """Check whether a path is a temporary file that a kill leaves, or a stale lock."""
     return Path(name).name.startswith(".eoren-") or name.endswith(".lock")
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended.
+    """The end of a process.
 
     Attributes:
         status: exit status; negative for a signal.
@@ -208,7 +208,7 @@ def survive(scene: Scene, moments: int, *, stage: Stage, seed: int = 0) -> Survi
             if ended.status != 0:
                 unfinished += 1
                 ended = stage.run(scene.finish(folder), folder)
-                assert ended.status == 0, f"{[each.name for each in folder.iterdir()]}: {ended.output}"
+                assert ended.status == 0, f"{[path.name for path in folder.iterdir()]}: {ended.output}"
                 scene.check(folder)
             assert scene.result(folder) == expected, "not the result without kills"
     return Survival(kills, unfinished, monotonic() - start)

@@ -116,3 +116,7 @@ def test_a_square_is_the_middle_in_gray():
     ramp = np.linspace(0, 1, 64, dtype=np.float32)[None, :, None].repeat(64, 0)
     expected = ramp[::2].reshape(32, 32, 2).mean(-1)
     np.testing.assert_allclose(datasets.square(ramp, 32)[:, 2:-2, 0], expected[:, 2:-2], atol=1e-4)
+
+
+def test_files_are_listed_in_order():
+    assert datasets.file_names("set5") == ["baby.png", "bird.png", "butterfly.png", "head.png", "woman.png"]

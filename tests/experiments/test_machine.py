@@ -7,13 +7,14 @@ from eoren.experiments.machine import machine
 
 
 def test_machine():
-    found = machine()
-    assert found["eoren"] == eoren.__version__
-    assert found["python"] == platform.python_version()
-    assert found["pytorch"] == torch.__version__
-    assert found["threads"] == torch.get_num_threads()
-    assert found["processor"]
-    assert str(found["engine"]).split(",")[0] in ("native", "torch")
+    hardware = machine()
+    assert list(hardware) == ["eoren", "python", "pytorch", "system", "processor", "threads", "engine"]
+    assert hardware["eoren"] == eoren.__version__
+    assert hardware["python"] == platform.python_version()
+    assert hardware["pytorch"] == torch.__version__
+    assert hardware["threads"] == torch.get_num_threads()
+    assert hardware["processor"]
+    assert str(hardware["engine"]).split(",")[0] in ("native", "torch")
 
 
 def test_engine_is_the_one_in_use(monkeypatch):

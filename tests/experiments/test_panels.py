@@ -21,7 +21,7 @@ def trial(width, height, channels, method=METHOD, psnr=30.0):
     siren = Siren.init(1, width=5, depth=2, channels=channels, omega_first=5.0, omega_hidden=5.0, generator=generator)
     tuning = Tuning(torch.full((1, 1, channels), 0.3), torch.full((1, 1, channels), 0.5))
     samples = tuple(Sample(float(k), k / 4, psnr - 4 + k, 20.0 + k, 0.8 + k / 40) for k in range(5))
-    return Trial(method, Field(SirenMosaic(siren, tuning, Tiling.single(width, height))), samples, 0)
+    return Trial(method, Field(SirenMosaic(siren, tuning, Tiling.single(width, height))), samples)
 
 
 def predict(image, **options):

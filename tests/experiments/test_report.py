@@ -44,14 +44,14 @@ class Page(html.parser.HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def found():
+def comparison():
     pixels = np.random.default_rng(0).random((24, 30, 3), np.float32)
     return compare(SourceImage(pixels, 8, "f" * 64, NAME), epochs=3.0, seconds=0.02, side=16, seed=7)
 
 
 @pytest.fixture(scope="module")
-def content(found):
-    return report(found)
+def content(comparison):
+    return report(comparison)
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +78,9 @@ def test_file_names_are_escaped(page):
 def test_links_and_labels_have_targets(page):
     names = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(set(names)) == len(names)
-    wanted = {link["href"][1:] for link in page.all("a")}
-    wanted |= {attributes["aria-labelledby"] for _, attributes in page.elements if "aria-labelledby" in attributes}
-    assert wanted <= set(names)
+    targets = {link["href"][1:] for link in page.all("a")}
+    targets |= {attributes["aria-labelledby"] for _, attributes in page.elements if "aria-labelledby" in attributes}
+    assert targets <= set(names)
 
 
 def test_every_image_and_plot_has_a_description(page):
@@ -117,9 +117,9 @@ def test_plots_take_the_colours_of_the_page(content):
     assert set(re.findall(r"var\((--[a-z]+)", style)) <= light | {"--own"}
 
 
-def test_tables_hold_the_numbers(found, content):
+def test_tables_hold_the_numbers(comparison, content):
     tables = re.findall(r"<table>(.*?)</table>", content, re.DOTALL)
-    for table, trials in zip(tables, (found.equal_epochs, found.equal_time), strict=True):
+    for table, trials in zip(tables, (comparison.equal_epochs, comparison.equal_time), strict=True):
         rows = re.findall(r'<tr class="(\w+)">(.*?)</tr>', table, re.DOTALL)
         assert [key for key, _ in rows] == [trial.method.key for trial in trials]
         for (_, row), trial in zip(rows, trials, strict=True):
@@ -132,30 +132,30 @@ def test_tables_hold_the_numbers(found, content):
         assert f"<b>{best.final.psnr:.2f}</b>" in dict(rows)[best.method.key]
 
 
-def test_it_says_what_was_done(found, page):
-    said = " ".join(page.texts)
-    assert "reduced to 16 x 13" in said
-    assert "Every method saw every pixel 3 times" in said
-    assert "--scale small --seed 7 --size 16 --epochs 3 --seconds 0.02" in said
-    assert "f" * 64 in said
-    for value in found.machine.values():
-        assert str(value) in said
-    best = max(found.equal_epochs, key=lambda trial: trial.final.psnr)
-    assert f"After 3 epochs each, {best.method.label} has the best colours" in said
+def test_the_conditions_are_stated(comparison, page):
+    text = " ".join(page.texts)
+    assert "reduced to 16 x 13" in text
+    assert "Every method saw every pixel 3 times" in text
+    assert "--scale small --seed 7 --size 16 --epochs 3 --seconds 0.02" in text
+    assert "f" * 64 in text
+    for value in comparison.machine.values():
+        assert str(value) in text
+    best = max(comparison.equal_epochs, key=lambda trial: trial.final.psnr)
+    assert f"After 3 epochs each, {best.method.label} has the best colours" in text
 
 
-def test_exact_and_unknown_numbers(found):
-    first, *rest = found.equal_epochs
+def test_exact_and_unknown_numbers(comparison):
+    first, *rest = comparison.equal_epochs
     exact = replace(first.samples[-1], psnr=float("inf"), ssim=float("nan"))
-    odd = replace(found, equal_epochs=(replace(first, samples=(*first.samples[:-1], exact)), *rest))
+    odd = replace(comparison, equal_epochs=(replace(first, samples=(*first.samples[:-1], exact)), *rest))
     cells = re.findall(r"<td>(.*?)</td>", report(odd))
     assert cells[0] == "<b>exact</b>"
     assert cells[2] == "–"
 
 
 @pytest.mark.parametrize(("height", "width", "coarse"), [(9, 12, True), (3, 200, False)])
-def test_small_pictures_are_shown_as_squares(height, width, coarse):
+def test_small_images_are_shown_as_squares(height, width, coarse):
     pixels = np.random.default_rng(0).random((height, width, 1), np.float32)
-    found = compare(SourceImage(pixels, 8, "", "a.png"), epochs=1.0, seconds=0.001)
-    assert ('class="coarse"' in report(found)) == coarse
-    assert "fitted at its own size" in report(found)
+    comparison = compare(SourceImage(pixels, 8, "", "a.png"), epochs=1.0, seconds=0.001)
+    assert ('class="coarse"' in report(comparison)) == coarse
+    assert "fitted at its own size" in report(comparison)

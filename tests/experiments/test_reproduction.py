@@ -62,11 +62,12 @@ def no_figures(monkeypatch):
 
 def test_gma(tmp_path):
     text = gma.EXPERIMENT.reproduce(tmp_path, gma.Protocol(20), seed=0, watch=go, command="c").read_text()
-    found = {(row["image"], row["filter"], row["method"]): float(row["scale"]) for row in table(tmp_path / "gma.csv")}
-    assert found["ramp", "sobel", "bare"] == pytest.approx(8)
-    assert found["ramp", "central", "bare"] == pytest.approx(2)
-    assert [found["ramp", name, "adjusted"] for name in gma.STENCILS] == pytest.approx([1] * len(gma.STENCILS))
-    assert found["camera", "sobel", "bare"] == pytest.approx(8 * found["camera", "sobel", "adjusted"])
+    rows = table(tmp_path / "gma.csv")
+    scales = {(row["image"], row["filter"], row["method"]): float(row["scale"]) for row in rows}
+    assert scales["ramp", "sobel", "bare"] == pytest.approx(8)
+    assert scales["ramp", "central", "bare"] == pytest.approx(2)
+    assert [scales["ramp", name, "adjusted"] for name in gma.STENCILS] == pytest.approx([1] * len(gma.STENCILS))
+    assert scales["camera", "sobel", "bare"] == pytest.approx(8 * scales["camera", "sobel", "adjusted"])
     assert "| sobel | 8.000 | 1.000 |" in text
     assert_figures(tmp_path, "gma", "gma-photograph")
 
@@ -143,10 +144,10 @@ def test_between_the_pixels(tmp_path, monkeypatch):
     field = eoren.fit(gray, steps=1, width=8, depth=2).field
     sample = trials.Sample(1.0, 0.1, 60.0, 60.0, 1.0)
 
-    def found(images, group, *, seed, **_):
-        return {m.key: [trials.Trial(m, field, (sample, sample), seed) for _ in images] for m in group}
+    def constant(images, group, **_):
+        return {m.key: [trials.Trial(m, field, (sample, sample)) for _ in images] for m in group}
 
-    monkeypatch.setattr(sweep, "run_trials", found)
+    monkeypatch.setattr(sweep, "run_trials", constant)
     gray_sweep = sweep.Sweep(
         tmp_path,
         "gray",
@@ -166,22 +167,31 @@ def test_remedies(tmp_path, monkeypatch):
     text = remedies.EXPERIMENT.reproduce(tmp_path, protocol, seed=0, watch=go, command="c").read_text()
     rows = table(tmp_path / "remedies.csv")
     assert len(rows) == (4 + 2) * len(remedies.VARIANTS)
-    found = {(row["image"], row["remedy"]): row for row in rows}
+    by_key = {(row["image"], row["remedy"]): row for row in rows}
     assert {row["kind"] for row in rows} == {"natural", "digits"}
     for image in {row["image"] for row in rows}:
         # Least squares with more coefficients cannot have a larger error, except for clamping.
-        base = float(found[image, "eoren"]["psnr"])
-        assert all(float(found[image, key]["psnr"]) > base - 0.01 for key in ("smooth", "tiles"))
-    parameters = {key: int(found["set5-one", key]["parameters"]) for key in ("eoren", "smooth", "tiles", "mixed")}
+        base = float(by_key[image, "eoren"]["psnr"])
+        assert all(float(by_key[image, key]["psnr"]) > base - 0.01 for key in ("smooth", "tiles"))
+    parameters = {key: int(by_key["set5-one", key]["parameters"]) for key in ("eoren", "smooth", "tiles", "mixed")}
     assert parameters["smooth"] - parameters["eoren"] == 64 + 1 - 2
     assert parameters["tiles"] - parameters["eoren"] == 2 * 64 - 2
     assert parameters["mixed"] == parameters["eoren"]
     gain = [
-        float(found[f"{d}-one", "smooth"]["psnr"]) - float(found[f"{d}-one", "eoren"]["psnr"]) for d in IMAGE_DATASETS
+        float(by_key[f"{d}-one", "smooth"]["psnr"]) - float(by_key[f"{d}-one", "eoren"]["psnr"])
+        for d in IMAGE_DATASETS
     ]
     line = next(line for line in text.splitlines() if line.startswith("| smooth field"))
     assert f"({np.mean(gain):+.2f} [" in line
     assert_figures(tmp_path, "remedies")
+
+
+def test_variants_differ_from_eoren_in_target_and_objective():
+    targets = {key: (t.settings.objective, t.settings.filter) for key, t in remedies.trainings(TINY).items()}
+    assert targets["eoren"] == ("gradient", "central")
+    assert targets["spline"] == ("gradient", "spline")
+    assert targets["mixed"] == ("sobolev", "central")
+    assert targets["mixed-spline"] == ("sobolev", "spline")
 
 
 def test_variants_are_measured_like_any_field(tmp_path, monkeypatch):
@@ -204,7 +214,7 @@ def test_composition(tmp_path):
     text = composition.EXPERIMENT.reproduce(tmp_path, protocol, seed=0, watch=go, command="c").read_text()
     rows = table(tmp_path / "composition.csv")
     assert len(rows) == 3 * 4 * 2
-    found = [float(row["psnr"]) for row in rows if (row["mix"], row["method"]) == ("0.5", "eoren")]
+    psnrs = [float(row["psnr"]) for row in rows if (row["mix"], row["method"]) == ("0.5", "eoren")]
     line = next(line for line in text.splitlines() if line.startswith("| 0.5 |"))
-    assert f"{np.mean(found):.2f}" in line
+    assert f"{np.mean(psnrs):.2f}" in line
     assert_figures(tmp_path, "composition", "composition-pictures")

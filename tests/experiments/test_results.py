@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eoren.errors import EorenError
-from eoren.experiments.results import Table, interval, paired, per_image
+from eoren.experiments.results import Table, counted, interval, paired, per_image
 
 KEY = ("image", "seed")
 
@@ -19,6 +19,7 @@ def test_rows_come_back_as_they_were(tmp_path):
     table = Table(path, key=KEY, protocol="p")
     assert [{name: row[name] for name in ("image", "seed", "psnr")} for row in table.rows] == rows()
     assert table.find(image="0801", seed=1)[0]["psnr"] == 31.0
+    assert table.find(image="bird") == []
     with path.open() as file:
         assert next(csv.reader(file))[:3] == ["image", "seed", "psnr"]
 
@@ -56,16 +57,21 @@ def test_invalid_tables(tmp_path, content):
 
 def test_interval_agrees_with_the_bootstrap():
     values = np.random.default_rng(0).normal(1, 2, 200)
-    found = interval(values.tolist())
+    mean = interval(values.tolist())
     means = np.random.default_rng(1).choice(values, (9999, len(values))).mean(1)
-    assert (found.low, found.high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.05)
-    assert found.estimate == pytest.approx(values.mean())
+    assert (mean.low, mean.high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.05)
+    assert mean.estimate == pytest.approx(values.mean())
     assert interval([3.0]).high == float("inf")
+    assert str(interval([1.0, 2.0, 3.0])) == "+2.00 [-0.48, +4.48]"
 
 
 def test_pairs_are_images_not_seeds():
     first = [{"image": name, "psnr": value} for name, value in (("a", 1.0), ("a", 3.0), ("b", 5.0), ("c", 0.0))]
     second = [{"image": name, "psnr": value} for name, value in (("b", 4.0), ("a", 0.0))]
     assert per_image(first, "psnr") == {"a": 2.0, "b": 5.0, "c": 0.0}
-    found = paired(first, second, "psnr")
-    assert (found.estimate, found.size) == (1.5, 2)
+    gain = paired(first, second, "psnr")
+    assert (gain.estimate, gain.size) == (1.5, 2)
+
+
+def test_counts_have_the_noun_in_the_right_number():
+    assert (counted(1, "seed"), counted(3, "seed")) == ("1 seed", "3 seeds")

@@ -27,9 +27,10 @@ def images_of_waves(count=3, side=14):
 
 def test_the_papers_methods_share_network_and_optimiser():
     paper = [METHODS[key].settings for key in ("pixel", "gradient", "eoren")]
-    assert len({replace(each, objective="pixel") for each in paper}) == 1
-    assert (paper[0].width, paper[0].depth, paper[0].rate, paper[0].steps) == (256, 5, 1e-4, 1000)
-    assert [each.objective for each in paper] == ["pixel", "gradient", "gradient"]
+    assert len({replace(settings, objective="pixel") for settings in paper}) == 1
+    assert (paper[0].width, paper[0].depth, paper[0].learning_rate, paper[0].steps) == (256, 5, 1e-4, 1000)
+    assert [settings.objective for settings in paper] == ["pixel", "gradient", "gradient"]
+    assert [method.label for method in METHODS.values()] == ["SIREN + pixels", "SIREN + gradients", "EoREN", "ours"]
     assert [method.tuned for method in METHODS.values()] == [False, False, True, True]
 
 
@@ -38,8 +39,8 @@ def test_samples_agree_with_the_metrics_of_the_field():
     for trial, image in zip(run(images, TINY["eoren"], epochs=20, samples=3), images, strict=True):
         prediction = trial.field.render().clip(0, 1)
         assert trial.final.psnr == pytest.approx(peak_signal_noise_ratio(image, prediction, data_range=1), abs=1e-3)
-        found = evaluate(trial.field, image)
-        assert (trial.final.gradient_psnr, trial.final.ssim) == pytest.approx((found.gradient_psnr, found.ssim))
+        metrics = evaluate(trial.field, image)
+        assert (trial.final.gradient_psnr, trial.final.ssim) == pytest.approx((metrics.gradient_psnr, metrics.ssim))
         assert [sample.epoch for sample in trial.samples] == [3, 9, 20]
         assert all(a.seconds < b.seconds for a, b in itertools.pairwise(trial.samples))
 
@@ -57,7 +58,14 @@ def test_eoren_is_a_fit_by_the_papers_preset():
     image = images_of_waves(1)[0]
     (trial,) = run([image], TINY["eoren"], epochs=20, seed=2)
     result = fit(
-        image, preset="paper", width=16, depth=2, rate=1e-3, steps=20, seed=image_seed(image, 2), device="cpu"
+        image,
+        preset="paper",
+        width=16,
+        depth=2,
+        learning_rate=1e-3,
+        steps=20,
+        seed=image_seed(image, 2),
+        device="cpu",
     )
     for mine, theirs in zip(
         trial.field.representation.siren.tensors(), result.field.representation.siren.tensors(), strict=True
@@ -73,9 +81,9 @@ def test_methods_that_differ_in_tuning_alone_share_a_training(monkeypatch):
 
     original = Trainer.step
     monkeypatch.setattr(step, lambda self, *rest: calls.append(1) or original(self, *rest))
-    found = run_trials(images_of_waves(), list(TINY.values())[1:3], epochs=20, samples=2)
+    trials = run_trials(images_of_waves(), list(TINY.values())[1:3], epochs=20, samples=2)
     assert len(calls) == 20
-    for bare, tuned in zip(found["gradient"], found["eoren"], strict=True):
+    for bare, tuned in zip(trials["gradient"], trials["eoren"], strict=True):
         assert bare.field.representation.siren.weights[0].equal(tuned.field.representation.siren.weights[0])
         assert (bare.field.representation.tuning.alpha == 1).all()
         assert (bare.field.representation.tuning.beta == 0.5).all()
@@ -84,17 +92,17 @@ def test_methods_that_differ_in_tuning_alone_share_a_training(monkeypatch):
 
 def test_tiled_images_are_trained_one_by_one():
     images = images_of_waves(2, side=80)
-    found = run(images, methods()["ours"], epochs=2, samples=1)
-    assert [trial.field.representation.tiling.count for trial in found] == [2, 2]
-    assert all(trial.final.psnr > 15 for trial in found)
+    trials = run(images, methods()["ours"], epochs=2, samples=1)
+    assert [trial.field.representation.tiling.count for trial in trials] == [2, 2]
+    assert all(trial.final.psnr > 15 for trial in trials)
 
 
 def test_a_budget_of_time_applies_to_each_image(monkeypatch):
     """A step takes one second of this clock: four seconds for each of three images are twelve steps."""
     now = itertools.count()
     monkeypatch.setattr("eoren.experiments.trials.perf_counter", lambda: float(next(now)))
-    found = run(images_of_waves(), TINY["pixel"], seconds=4.0, samples=2)
-    assert [(s.epoch, s.seconds) for s in found[0].samples] == [(3, 1), (12, 4)]
+    trials = run(images_of_waves(), TINY["pixel"], seconds=4.0, samples=2)
+    assert [(s.epoch, s.seconds) for s in trials[0].samples] == [(3, 1), (12, 4)]
 
 
 def test_an_exception_of_the_callback_stops_the_work():

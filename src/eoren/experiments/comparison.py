@@ -4,11 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float
-
 from eoren.errors import EorenError
 from eoren.evaluation.metrics import finite
+from eoren.experiments.datasets import Image
 from eoren.experiments.machine import machine
 from eoren.experiments.methods import NETWORKS, Scale, methods
 from eoren.experiments.progress import ProgressCallback, subtasks
@@ -17,48 +15,25 @@ from eoren.field.serialization import dumps
 from eoren.image.io import SourceImage
 from eoren.visualization.resampling import downsample
 
-SIDE = 256
-"""Longer side of the paper's images, in pixels."""
+SIDE = 256  # longer side of the paper's images, in pixels
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """The results behind the report and its JSON.
-
-    Attributes:
-        source: the image as it was read.
-        image: ``(H, W, C)``, the image that the networks were fitted to, reduced if the source was larger.
-        scale: size of the paper's networks, ``small`` or ``paper``.
-        seed: seed of every trial.
-        epochs: budget of every method in ``equal_epochs``; an epoch is every pixel seen once.
-        seconds: budget of training time of every method in ``equal_time``.
-        equal_epochs: one trial per method.
-        equal_time: one trial per method, in the same order.
-        machine: hardware and versions, see :func:`eoren.experiments.machine.machine`.
-    """
+    """The results behind the report and its JSON."""
 
     source: SourceImage
-    image: Float[np.ndarray, "height width channels"]
+    image: Image  # that the networks were fitted to, reduced if the source was larger
     scale: Scale
     seed: int
-    epochs: float
-    seconds: float
-    equal_epochs: Sequence[Trial]
-    equal_time: Sequence[Trial]
+    epochs: float  # budget of every method in equal_epochs
+    seconds: float  # budget of training time of every method in equal_time
+    equal_epochs: Sequence[Trial]  # one per method
+    equal_time: Sequence[Trial]  # one per method, in the same order
     machine: Mapping[str, str | int] = field(default_factory=machine)
 
     def as_dict(self) -> dict[str, Any]:
-        """Convert to JSON types: all numbers of the report, and the curves.
-
-        Returns:
-            ``picture``: name, sha256, width and height of the file, ``fitted_width`` and ``fitted_height``, channels.
-            ``scale``, ``seed``; ``epochs`` and ``seconds``, the two budgets; ``machine``.
-            ``methods``: key, label, tuned and settings of each.
-            ``equal_epochs`` and ``equal_time``: one object per method: ``method``, its key; ``psnr``,
-            ``gradient_psnr`` (dB) and ``ssim`` at the end; ``epochs`` and ``seconds`` used; ``parameters`` and
-            ``bytes``; ``samples``, a list of epoch, seconds, psnr, gradient_psnr and ssim. Infinity and NaN become
-            null.
-        """
+        """Convert to JSON types: all numbers of the report, and the curves; infinity and NaN become null."""
         height, width, channels = self.image.shape
         return {
             "picture": {
@@ -70,10 +45,7 @@ class Comparison:
                 "fitted_height": height,
                 "channels": channels,
             },
-            "scale": self.scale,
-            "seed": self.seed,
-            "epochs": self.epochs,
-            "seconds": self.seconds,
+            **{name: getattr(self, name) for name in ("scale", "seed", "epochs", "seconds")},
             "machine": dict(self.machine),
             "methods": [
                 {**asdict(trial.method), "settings": trial.method.settings.as_dict()} for trial in self.equal_epochs
@@ -95,44 +67,23 @@ def compare(
 ) -> Comparison:
     """Fit one image by SIREN + pixels, SIREN + gradients, EoREN and the default of this library, twice.
 
-    Args:
-        source: image, see :func:`eoren.image.io.read_source_image`.
-        epochs: budget of the first round; by default that of the scale.
-        seconds: budget of training time per method in the second round; by default what EoREN took in the first.
-        scale: size of the paper's networks.
-        side: longer side, in pixels, to which a larger image is reduced for all methods.
-        seed: seed of the random generator.
-        watch: progress callback; its label is the name of the round.
-
-    Raises:
-        EorenError: a budget or the side is not positive.
-
-    Example:
-        >>> from eoren.image.io import read_source_image
-        >>> comparison = compare(read_source_image("sample:camera"), epochs=1.0, seconds=0.1, side=16)
-        >>> [trial.method.key for trial in comparison.equal_time]
-        ['pixel', 'gradient', 'eoren', 'ours']
+    The first round ends after ``epochs``, by default those of the scale; the second after ``seconds`` of training per
+    method, by default what EoREN took in the first. An image whose longer side is above ``side`` is reduced to it.
     """
     for name, value in (("epochs", epochs), ("seconds", seconds), ("size", side)):
         if value is not None and not 0 < value < float("inf"):
             raise EorenError(f"{name} must be a positive number, got {value}")
     image = downsample(source.pixels, side)
     epochs = float(NETWORKS[scale].epochs) if epochs is None else epochs
-    rounds: list[list[Trial]] = []
+    compared = list(methods(scale).values())
+    rounds: list[dict[str, list[Trial]]] = []
     for is_first, report in subtasks([("equal epochs", True), ("equal time", False)], watch):
         if not is_first and seconds is None:
-            seconds = next(trial.final.seconds for trial in rounds[0] if trial.method.key == "eoren")
-        trials = run_trials(
-            [image],
-            list(methods(scale).values()),
-            epochs=epochs if is_first else None,
-            seconds=None if is_first else seconds,
-            seed=seed,
-            watch=report,
-        )
-        rounds.append([trial for (trial,) in trials.values()])
+            seconds = rounds[0]["eoren"][0].final.seconds
+        budgets = (epochs, None) if is_first else (None, seconds)
+        rounds.append(run_trials([image], compared, epochs=budgets[0], seconds=budgets[1], seed=seed, watch=report))
     assert seconds is not None
-    equal_epochs, equal_time = rounds
+    equal_epochs, equal_time = ([trial for (trial,) in trials.values()] for trials in rounds)
     return Comparison(source, image, scale, seed, epochs, seconds, equal_epochs, equal_time)
 
 

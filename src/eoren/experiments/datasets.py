@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files as package_files
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -24,8 +23,7 @@ from eoren.image.io import read_image
 
 Image = Float[np.ndarray, "height width channels"]
 
-IMAGE_DATASETS = ("set5", "set14", "kodak", "div2k")
-"""The data sets of photographs and drawings."""
+IMAGE_DATASETS = ("set5", "set14", "kodak", "div2k")  # photographs and drawings
 
 _GITHUB = "https://raw.githubusercontent.com"
 _DENOISING = f"{_GITHUB}/majedelhelou/denoising_datasets/58234876fef6f1b56306705c78dfd40cdb837b86"
@@ -37,39 +35,27 @@ class _Source(NamedTuple):
     url: str  # of the folder that contains the files
 
 
-_SOURCES: Mapping[str, _Source] = MappingProxyType(
-    {
-        # Several projects publish the same checksums for this mirror.
-        "mnist": _Source("mnist", "https://ossci-datasets.s3.amazonaws.com/mnist"),
-        # Fixed commits; SHA-256 verified against other copies for all of Set5 and Set14 and two of the crops.
-        "set5": _Source("set5", f"{_DENOISING}/CSet5"),
-        "set14": _Source("set14", f"{_DENOISING}/CSet14"),
-        # Several projects publish the same checksums for this site.
-        "kodak": _Source("kodak", "https://r0k.us/graphics/kodak/kodak"),
-        # Central crops of 256 x 256 of the first ten validation images.
-        "div2k": _Source("div2k/center256", f"{_SCNET}/data/DIV2K"),
-    }
-)
+_SOURCES: Mapping[str, _Source] = {
+    # Several projects publish the same checksums for this mirror, and for Kodak's site.
+    "mnist": _Source("mnist", "https://ossci-datasets.s3.amazonaws.com/mnist"),
+    # Fixed commits; SHA-256 verified against other copies for all of Set5 and Set14 and two of the crops.
+    "set5": _Source("set5", f"{_DENOISING}/CSet5"),
+    "set14": _Source("set14", f"{_DENOISING}/CSet14"),
+    "kodak": _Source("kodak", "https://r0k.us/graphics/kodak/kodak"),
+    # Central crops of 256 x 256 of the first ten validation images.
+    "div2k": _Source("div2k/center256", f"{_SCNET}/data/DIV2K"),
+}
 
 
 class Digits(NamedTuple):
-    """MNIST.
-
-    Attributes:
-        images: ``(N, 28, 28, 1)``, white on black, values in [0, 1].
-        labels: ``(N,)``, 0 to 9.
-    """
+    """MNIST: images, white on black with values in [0, 1], and labels, 0 to 9."""
 
     images: Float[np.ndarray, "digits 28 28 1"]
     labels: Int[np.ndarray, " digits"]
 
 
 def mnist(split: Literal["train", "test"] = "test") -> Digits:
-    """Load handwritten digits (LeCun, Cortes and Burges) in their usual order, 60,000 to train on and 10,000 to test.
-
-    Raises:
-        EorenError: the files are damaged, or neither in ``EOREN_DATA`` nor downloadable.
-    """
+    """Load the digits of LeCun, Cortes and Burges in their usual order: 60,000 for training, 10,000 for tests."""
     stem = {"train": "train", "test": "t10k"}[split]
     images = read_idx(dataset_path("mnist", f"{stem}-images-idx3-ubyte.gz"))
     labels = read_idx(dataset_path("mnist", f"{stem}-labels-idx1-ubyte.gz"))
@@ -77,11 +63,7 @@ def mnist(split: Literal["train", "test"] = "test") -> Digits:
 
 
 def first_digits(count: int) -> Iterator[tuple[int, int, Image]]:
-    """Iterate over the first samples of every digit in the test set of MNIST: label, index, image ``(28, 28, 1)``.
-
-    Args:
-        count: samples of every digit.
-    """
+    """Iterate over the first ``count`` samples of every digit in the test set of MNIST: label, index and image."""
     images, labels = mnist("test")
     for label in range(10):
         for index in np.flatnonzero(labels == label)[:count].tolist():
@@ -89,16 +71,9 @@ def first_digits(count: int) -> Iterator[tuple[int, int, Image]]:
 
 
 def images(dataset: str) -> Iterator[tuple[str, Image]]:
-    """Iterate over the images of a data set in the order of their names, reading each when it is due.
+    """Iterate over the names (without suffix) and images of a data set, and read an image when it is due.
 
-    Args:
-        dataset: ``set5`` (5), ``set14`` (14), ``kodak`` (24) or ``div2k`` (10 crops).
-
-    Yields:
-        Name without suffix, and ``(H, W, C)`` with values in [0, 1]; one image of Set14 is gray, the others are RGB.
-
-    Raises:
-        EorenError: the name is unknown, or a file is neither in ``EOREN_DATA`` nor downloadable.
+    One image of Set14 is gray, the others are RGB.
     """
     if dataset not in IMAGE_DATASETS:
         raise EorenError(f"data set must be one of {', '.join(IMAGE_DATASETS)}, got {dataset!r}")
@@ -107,33 +82,20 @@ def images(dataset: str) -> Iterator[tuple[str, Image]]:
 
 
 def square_images(side: int) -> Iterator[tuple[str, str, Image, Image]]:
-    """Iterate over the images of all data sets as gray squares: data set, name, image, image at twice the side.
-
-    Args:
-        side: side of the image, in pixels.
-    """
+    """Iterate over the images of all data sets as gray squares: data set, name, image, image at twice the side."""
     for dataset in IMAGE_DATASETS:
         for name, image in images(dataset):
             yield dataset, f"{dataset}-{name}", square(image, side), square(image, 2 * side)
 
 
 def file_names(dataset: str) -> list[str]:
-    """List the files of a data set, for :func:`dataset_path`.
-
-    Example:
-        >>> file_names("set5")
-        ['baby.png', 'bird.png', 'butterfly.png', 'head.png', 'woman.png']
-    """
+    """List the files of a data set, for :func:`dataset_path`."""
     folder = f"{_SOURCES[dataset].folder}/"
     return [name.removeprefix(folder) for name in _checksums() if name.startswith(folder)]
 
 
 def dataset_path(dataset: str, name: str) -> Path:
-    """Locate one file of a data set in ``EOREN_DATA``, else download it, and verify its checksum.
-
-    Raises:
-        EorenError: the file cannot be found or downloaded, or its SHA-256 differs.
-    """
+    """Locate one file of a data set in ``EOREN_DATA``, else download it, and verify its checksum."""
     folder, url = _SOURCES[dataset]
     expected = _checksums()[f"{folder}/{name}"]
     root = os.environ.get("EOREN_DATA")
@@ -148,15 +110,8 @@ def dataset_path(dataset: str, name: str) -> Path:
 def square(image: Image, side: int) -> Float[np.ndarray, "side side 1"]:
     """Crop the middle of an image to a gray square, as the paper fits it.
 
-    Colours become luma (ITU-R BT.601). The crop is resized bilinearly, with a low-pass filter where it shrinks.
-
-    Args:
-        image: ``(H, W, C)``, values in [0, 1], gray or RGB; alpha is ignored.
-        side: side of the square, in pixels.
-
-    Example:
-        >>> square(np.full((20, 30, 3), 0.5, np.float32), 8)[4, 4].round(3).tolist()
-        [0.5]
+    Colours become luma (ITU-R BT.601), alpha is ignored. The crop is resized bilinearly, with a low-pass filter where
+    it shrinks.
     """
     height, width, channels = image.shape
     gray = image[..., :3] @ np.array([0.299, 0.587, 0.114], np.float32) if channels > 2 else image[..., 0]

@@ -10,12 +10,7 @@ from eoren.backends.dispatch import backend_info
 
 
 def machine() -> dict[str, str | int]:
-    """Describe versions, processor, threads and backend, under the names that reports and tables use.
-
-    Example:
-        >>> list(machine())
-        ['eoren', 'python', 'pytorch', 'system', 'processor', 'threads', 'engine']
-    """
+    """Describe versions, processor, threads and backend, under the names that reports and tables use."""
     backend = backend_info()
     return {
         "eoren": __version__,

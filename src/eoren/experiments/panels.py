@@ -26,9 +26,7 @@ from eoren.visualization.resampling import enlarge_by_spline
 
 Gradient = Float[np.ndarray, "height width channels 2"]
 
-ZOOM = 4
-"""Magnification of the crop at an edge."""
-
+ZOOM = 4  # magnification of the crop at an edge
 _CROP = 48
 # Quantiles of the image's slopes at the ends of the scales of gradient maps and of histograms.
 _GRADIENT_QUANTILE, _SLOPE_QUANTILE = 0.97, 0.999
@@ -39,23 +37,12 @@ _LOWEST, _HIGHEST = -0.5, 1.5
 
 
 class Figure(NamedTuple):
-    """A figure of a method, or of the image itself.
+    """A figure of a method, or of the image itself: an image with description and size in pixels, or an SVG."""
 
-    Attributes:
-        style: CSS class, the key of the method.
-        label: name of the method.
-        value: a number or two, as text.
-        source: URI of an image; empty for a drawing.
-        alt: description of the image.
-        width: width of the image, in pixels.
-        height: height of the image, in pixels.
-        drawing: SVG of a drawing.
-    """
-
-    style: str
-    label: str
-    value: str = ""
-    source: str = ""
+    style: str  # CSS class, the key of the method
+    label: str  # name of the method
+    value: str = ""  # a number or two, as text
+    source: str = ""  # URI of an image; empty for a drawing
     alt: str = ""
     width: int = 0
     height: int = 0
@@ -64,17 +51,11 @@ class Figure(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """A trial, and the output of its field at the pixel centres.
-
-    Attributes:
-        trial: the trial.
-        color: ``(H, W, C)``, not clamped.
-        gradient: ``(H, W, C, 2)``, intensity per pixel.
-    """
+    """A trial, and the output of its field at the pixel centres."""
 
     trial: Trial
-    color: Image
-    gradient: Gradient
+    color: Image  # not clamped
+    gradient: Gradient  # intensity per pixel
 
     @classmethod
     def of(cls, trial: Trial) -> "Prediction":
@@ -85,19 +66,11 @@ class Prediction:
 
 
 class Panels:
-    """Draws the figures of trials on one image.
+    """The figures of trials on one image, on scales that all predictions share.
 
-    Args:
-        image: ``(H, W, C)``, the fitted image.
-        predictions: all predictions, so that all figures share their scales.
-
-    Attributes:
-        gradient: ``(H, W, C, 2)``, the image's reference gradient, intensity per pixel.
-        gradient_scale: gradient magnitude at full lightness, intensity per pixel.
-        error_scale: error at the end of the colour scale.
-        row: row of the image's strongest edge.
-        column: column of the image's strongest edge.
-        box: ``(column0, row0, column1, row1)`` of the crop around it, in pixels, ends excluded.
+    ``gradient_scale`` is the magnitude at full lightness, in intensity per pixel, ``error_scale`` the error at the
+    end of the colour scale. ``row`` and ``column`` belong to the image's strongest edge, and ``box`` to the crop
+    around it, ``(column0, row0, column1, row1)`` with the ends excluded.
     """
 
     def __init__(self, image: Image, predictions: Sequence[Prediction]) -> None:
@@ -181,10 +154,8 @@ class Panels:
 
     def reference_drifts(self) -> list[float]:
         """Compute the root mean square errors of the running sums of the image's gradient, along row and column."""
-        return [
-            _root_mean_square(self._running_sum(axis, self.gradient) - self._along(axis, self._image))
-            for axis in (0, 1)
-        ]
+        sums = [self._running_sum(axis, self.gradient) for axis in (0, 1)]
+        return [_root_mean_square(total - self._along(axis, self._image)) for axis, total in enumerate(sums)]
 
     def _along(self, axis: int, values: np.ndarray) -> np.ndarray:
         """Extract brightness, or its gradient, along row (axis 0 is x) or column (1 is y) of the strongest edge."""
@@ -210,12 +181,7 @@ class Panels:
 
 
 def curves(trials: Sequence[Trial], over: str) -> Iterator[Figure]:
-    """Draw PSNR, gradient PSNR and SSIM during training.
-
-    Args:
-        trials: one line each.
-        over: ``epoch`` or ``seconds``.
-    """
+    """Draw PSNR, gradient PSNR and SSIM over ``epoch`` or ``seconds``, one line per trial."""
     positions = [[getattr(sample, over) for sample in trial.samples] for trial in trials]
     end = max(max(line) for line in positions) or 1.0
     x = Axis("epochs" if over == "epoch" else "seconds of training", 0.0, end)

@@ -9,14 +9,7 @@ ProgressCallback = Callable[[str, float], object]
 
 
 def subtasks(tasks: Sequence[tuple[str, Task]], watch: ProgressCallback) -> Iterator[tuple[Task, ProgressCallback]]:
-    """Iterate over tasks of equal weight and report the progress of each as a part of the whole.
-
-    Args:
-        tasks: label and value of each task.
-        watch: progress callback of the whole.
-
-    Yields:
-        The value of a task, and the progress callback of that task alone.
+    """Iterate over labelled tasks of equal weight, and yield each with a callback for its own progress.
 
     Example:
         >>> for number, report in subtasks([("first", 1), ("second", 2)], print):

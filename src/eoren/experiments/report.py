@@ -41,13 +41,11 @@ _COLUMNS = (
 def report(comparison: Comparison) -> str:
     """Render the report of a comparison as an HTML document."""
     image = comparison.image
-    rounds = [
-        [Prediction.of(trial) for trial in trials] for trials in (comparison.equal_epochs, comparison.equal_time)
-    ]
+    budgets = (comparison.equal_epochs, comparison.equal_time)
+    rounds = [[Prediction.of(trial) for trial in trials] for trials in budgets]
     panels = Panels(image, [*rounds[0], *rounds[1]])
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    undefined = jinja2.StrictUndefined
+    environment = jinja2.Environment(autoescape=True, undefined=undefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(resources.files(__package__).joinpath("report.html").read_text("utf-8"))
     epochs, seconds = _format_count(comparison.epochs), f"{comparison.seconds:.3g}"
     introductions = (
@@ -134,10 +132,9 @@ def _best(trials: Sequence[Trial]) -> str:
 
 
 def _method(trial: Trial) -> dict[str, Any]:
-    method = trial.method
-    settings = [(name, value) for name, value in method.settings.as_dict().items() if value is not None]
-    explanation = _EXPLANATIONS[method.key]
-    return {"key": method.key, "label": method.label, "explanation": explanation, "settings": settings}
+    key, settings = trial.method.key, trial.method.settings.as_dict()
+    chosen = [(name, value) for name, value in settings.items() if value is not None]
+    return {"key": key, "label": trial.method.label, "explanation": _EXPLANATIONS[key], "settings": chosen}
 
 
 def _size_note(comparison: Comparison) -> str:

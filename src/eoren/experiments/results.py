@@ -1,4 +1,4 @@
-"""Results: resumable CSV tables, confidence intervals and Markdown summaries."""
+"""Results: resumable CSV tables, confidence intervals and Markdown tables."""
 
 import csv
 import io
@@ -12,7 +12,6 @@ from scipy.stats import t as student
 
 from eoren._version import __version__
 from eoren.errors import EorenError
-from eoren.experiments.machine import machine
 from eoren.fs.files import write_text
 
 Value = str | float | int
@@ -20,27 +19,10 @@ Row = Mapping[str, Value]
 
 
 class Table:
-    """A CSV file of measurements that grows row by row and is complete at any time.
+    """A CSV file of measurements, identified by the columns of ``key``, that is complete at any time.
 
     Rows are kept from run to run, so that an interrupted experiment skips what it has measured. All rows belong to
     one protocol and one version of the library; a file of another one is rejected and left untouched.
-
-    Args:
-        path: path of the file; an existing file is read.
-        key: columns that identify a measurement.
-        protocol: description of what the measurements have in common.
-
-    Raises:
-        EorenError: the file is no such table, or of another protocol or version.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp(), "rows.csv")
-        >>> table = Table(path, key=("image", "seed"), protocol="10 epochs")
-        >>> table.add([{"image": "baby", "seed": 0, "psnr": 31.5}])
-        >>> again = Table(path, key=("image", "seed"), protocol="10 epochs")
-        >>> again.find(image="baby", seed=0)[0]["psnr"], again.find(image="bird")
-        (31.5, [])
     """
 
     def __init__(self, path: Path, *, key: Sequence[str], protocol: str) -> None:
@@ -97,19 +79,12 @@ def _value(text: str) -> Value:
 
 
 class Interval(NamedTuple):
-    """An estimate with its confidence interval.
-
-    Attributes:
-        estimate: estimated value, such as the mean of a sample.
-        low: lower end of the interval.
-        high: upper end of the interval.
-        size: number of values in the sample.
-    """
+    """An estimate with its confidence interval."""
 
     estimate: float
     low: float
     high: float
-    size: int
+    size: int  # number of values in the sample
 
     @property
     def error(self) -> float:
@@ -121,12 +96,7 @@ class Interval(NamedTuple):
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """Compute Student's 95 % interval of the mean of independent values; infinite for a single value.
-
-    Example:
-        >>> str(interval([1.0, 2.0, 3.0]))
-        '+2.00 [-0.48, +4.48]'
-    """
+    """Compute Student's 95 % interval of the mean of independent values; infinite for a single value."""
     count = len(values)
     mean = float(np.mean(values))
     if count < 2:
@@ -160,12 +130,7 @@ def paired(first: Iterable[Row], second: Iterable[Row], column: str) -> Interval
 
 
 def counted(number: int, noun: str) -> str:
-    """Format a count with its noun.
-
-    Example:
-        >>> counted(1, "seed"), counted(3, "seed")
-        ('1 seed', '3 seeds')
-    """
+    """Format a count with its noun, in the plural unless it is 1."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
@@ -181,10 +146,3 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> s
     lines = [header, ["---"] * len(header)]
     lines += [[f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines).replace("| --- ", "|---").replace("---| ", "---|")
-
-
-def summary(title: str, command: str, protocol: str, parts: Sequence[str]) -> str:
-    """Format a Markdown page: title, parts, and the conditions of the measurements."""
-    conditions = [f"- command: `{command}`", f"- protocol: {protocol}"]
-    conditions += [f"- {name}: {value}" for name, value in machine().items()]
-    return "\n\n".join([f"# {title}", *parts, "## Conditions", "\n".join(conditions)]) + "\n"

@@ -15,17 +15,13 @@ from eoren.evaluation.metrics import psnr
 from eoren.experiments.datasets import Image
 from eoren.experiments.methods import TRAINING_GROUPS, Networks, methods
 from eoren.experiments.progress import ProgressCallback, subtasks
-from eoren.experiments.results import Interval, Row, Table, Value, counted, paired, paired_differences, per_image
+from eoren.experiments.results import Interval, Row, Table, Value, counted, interval, paired_differences, per_image
 from eoren.experiments.trials import Trial, run_trials
 from eoren.fs.files import make_folder
 from eoren.image.io import read_image, write_image
 
-EPOCHS, TIME = "epochs", "time"
-"""The two budgets, as tables name them."""
-
-METHOD_ORDER = ("gradient", "pixel", "eoren", "ours")
-"""Order of the methods in figures and tables, as in the paper."""
-
+EPOCHS, TIME = "epochs", "time"  # the two budgets, as tables name them
+METHOD_ORDER = ("gradient", "pixel", "eoren", "ours")  # in figures and tables, as in the paper
 _KEY = ("image", "method", "seed", "budget")
 
 
@@ -33,43 +29,26 @@ _KEY = ("image", "method", "seed", "budget")
 class Protocol:
     """Conditions of a sweep.
 
-    Attributes:
-        networks: network and epochs of the paper's methods.
-        side: side of the square images, in pixels.
-        seeds: number of seeds.
-        samples: measurements along every training.
-        batch: images that are fitted at once. An interruption loses the current batch; beyond twenty images, larger
-            batches do not make an image cheaper.
+    An interruption loses the current batch; beyond twenty images, larger batches do not make an image cheaper.
     """
 
     networks: Networks
-    side: int
+    side: int  # of the square images, in pixels
     seeds: int
-    samples: int
-    batch: int
+    samples: int  # measurements along every training
+    batch: int  # images that are fitted at once
 
     def __str__(self) -> str:
-        return (
-            f"{self.side} x {self.side} pixels, {self.networks}, {counted(self.seeds, 'seed')}, "
-            "channel tuning in closed form"
-        )
+        seeds = counted(self.seeds, "seed")
+        return f"{self.side} x {self.side} pixels, {self.networks}, {seeds}, channel tuning in closed form"
 
 
 class Sweep:
-    """Measurements of images, methods, seeds and budgets, in two tables and a folder of reconstructions.
+    """Measurements of images, methods, seeds and budgets.
 
-    Args:
-        folder: folder of ``NAME.csv``, ``NAME-curves.csv`` and ``NAME/``, the reconstructions of the first seed.
-        name: name of the experiment.
-        protocol: conditions of the sweep.
-        images: ``(S, S, 1)`` by name.
-        columns: additional columns of every image.
-        seed: first seed; the others follow.
-        doubled: images at twice the size, ``(2S, 2S, 1)``, to compare the fields with between the pixels
-            (``zoom_psnr``).
-
-    Raises:
-        EorenError: a table in the folder belongs to another protocol or version.
+    They lie in ``NAME.csv``, with additional ``columns`` of every image, ``NAME-curves.csv`` and ``NAME/``, the
+    reconstructions of the first seed. ``doubled`` has the images at twice the size, to compare the fields with
+    between the pixels (``zoom_psnr``).
     """
 
     def __init__(
@@ -133,7 +112,7 @@ class Sweep:
 
     def mean_gain(self, budget: str, column: str, baseline: str = "pixel") -> Interval:
         """Compute EoREN minus another method, averaged over the images."""
-        return paired(self.rows("eoren", budget), self.rows(baseline, budget), column)
+        return interval([*self.gains(budget, column, baseline).values()])
 
     def reconstruction(self, image: str, method: str) -> Image:
         """Read the reconstruction of the first seed at equal epochs, in 8 bits."""

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -25,29 +24,19 @@ from eoren.training.budget import Budget
 from eoren.training.settings import Settings
 from eoren.training.trainer import Trainer
 
+Number = float | int
 _CPU = torch.device("cpu")
 
-METRICS: Mapping[str, str] = MappingProxyType(
-    {"psnr": "PSNR (dB)", "gradient_psnr": "gradient PSNR (dB)", "ssim": "SSIM"}
-)
-"""Metrics of a sample, with their labels in plots and tables."""
+# Metrics of a sample, with their labels in plots and tables.
+METRICS: Mapping[str, str] = {"psnr": "PSNR (dB)", "gradient_psnr": "gradient PSNR (dB)", "ssim": "SSIM"}
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Quality of a field at one moment of its training, see :class:`eoren.evaluation.metrics.Metrics`.
+    """Quality of a field at one moment of its training, see :class:`eoren.evaluation.metrics.Metrics`."""
 
-    Attributes:
-        epoch: how often every pixel was seen; tiles that skip a step are counted as if they had not.
-        seconds: training time, without targets, channel tuning and measurements; images that are trained together get
-            equal shares.
-        psnr: dB, peak 1.
-        gradient_psnr: dB, against the reference gradient, per pixel.
-        ssim: structural similarity; NaN for images with a side below 11 pixels.
-    """
-
-    epoch: float
-    seconds: float
+    epoch: float  # tiles that skip a step are counted as if they had not
+    seconds: float  # without targets, channel tuning and measurements; images trained together get equal shares
     psnr: float
     gradient_psnr: float
     ssim: float
@@ -55,23 +44,15 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One image, fitted by one method.
-
-    Attributes:
-        method: the method.
-        field: the field, as read back from its file format.
-        samples: measurements during training; the last one belongs to ``field``.
-        seed: seed of the run, see :func:`eoren.training.trainer.image_seed`.
-    """
+    """One image, fitted by one method."""
 
     method: Method
-    field: Field
-    samples: tuple[Sample, ...]
-    seed: int
+    field: Field  # as read back from its file format
+    samples: tuple[Sample, ...]  # during training; the last one belongs to the field
 
     @property
     def final(self) -> Sample:
-        """The measurement of the field."""
+        """Measurement of the field."""
         return self.samples[-1]
 
 
@@ -79,40 +60,18 @@ def run_trials(
     images: Sequence[Image],
     methods: Sequence[Method],
     *,
-    epochs: float | int | None = None,
-    seconds: float | int | None = None,
+    epochs: Number | None = None,
+    seconds: Number | None = None,
     seed: int = 0,
     samples: int = 12,
     watch: ProgressCallback = lambda label, share: None,
 ) -> dict[str, list[Trial]]:
-    """Fit images by several methods, on the CPU.
+    """Fit images of one size by several methods, on the CPU; return a trial for every image, by key of the method.
 
     Images that get a single network are trained as one batch, tiled ones one after the other. Methods that differ in
-    channel tuning alone share one training. A budget of epochs gives reproducible results, one of seconds does not.
-
-    Args:
-        images: images of one size, ``(H, W, C)`` each, values in [0, 1].
-        methods: methods, see :func:`eoren.experiments.methods.methods`.
-        epochs: budget of every image; an epoch is every pixel seen once.
-        seconds: budget of training time of every image. With both, the first budget used up ends the training.
-        seed: seed of the random generator.
-        samples: number of measurements: at the end, and before at quadratically growing shares of the budget, so that
-            a curve is dense where it is steep.
-        watch: progress callback, called after every step with the labels of the methods.
-
-    Returns:
-        A trial for every image, by key of the method.
-
-    Raises:
-        EorenError: there are no images, sizes differ, or there is no budget.
-
-    Example:
-        >>> from eoren.experiments.methods import Networks, methods
-        >>> tiny = methods(Networks(width=16, depth=2, epochs=5, rate=1e-3))
-        >>> images = list(np.random.default_rng(0).random((2, 12, 12, 1), np.float32))
-        >>> trials = run_trials(images, [tiny["gradient"], tiny["eoren"]], epochs=5, samples=2)
-        >>> [sample.epoch for sample in trials["eoren"][1].samples]
-        [2.0, 5.0]
+    channel tuning alone share one training. Epochs and seconds are the budget of every image, and the first that is
+    used up ends its training. The measurements lie at quadratically growing shares of the budget, so that a curve is
+    dense where it is steep.
     """
     if len(images) == 0 or len({image.shape for image in images}) != 1:
         raise EorenError(f"images must be at least one, and all of one size, got {len(images)} images")
@@ -121,11 +80,12 @@ def run_trials(
     by_settings: dict[Settings, list[Method]] = {}
     for method in methods:
         by_settings.setdefault(method.settings, []).append(method)
-    tasks = [
-        (" and ".join(method.label for method in group), (group, batch))
-        for group in by_settings.values()
-        for batch in _batches(images, group[0].settings)
-    ]
+    height, width, channels = images[0].shape
+    tasks: list[tuple[str, tuple[list[Method], Sequence[Image]]]] = []
+    for settings, group in by_settings.items():
+        is_tiled = settings.architecture(width, height, channels)[0] > 1
+        label = " and ".join(method.label for method in group)
+        tasks += [(label, (group, batch)) for batch in ([[image] for image in images] if is_tiled else [images])]
     shares = [((k + 1) / samples) ** 2 for k in range(samples)]
     trials: dict[str, list[Trial]] = {method.key: [] for method in methods}
     for (group, batch), report in subtasks(tasks, watch):
@@ -135,30 +95,15 @@ def run_trials(
     return trials
 
 
-def _batches(images: Sequence[Image], settings: Settings) -> list[Sequence[Image]]:
-    """Split images into those that are trained at once: all of them, or one image in tiles."""
-    return [images[k : k + 1] for k in range(len(images))] if _is_tiled(images[0], settings) else [images]
-
-
-def _is_tiled(image: Image, settings: Settings) -> bool:
-    height, width, channels = image.shape
-    return settings.architecture(width, height, channels)[0] > 1
-
-
 class _Training:
     """The training of one batch of images with the same settings."""
 
     def __init__(
-        self,
-        images: Sequence[Image],
-        settings: Settings,
-        seed: int,
-        epochs: float | int | None,
-        seconds: float | int | None,
+        self, images: Sequence[Image], settings: Settings, seed: int, epochs: Number | None, seconds: Number | None
     ) -> None:
         self._images, self._settings, self._seed = images, settings, seed
         self._tiling = build_tiling(images[0], settings)
-        if _is_tiled(images[0], settings):
+        if self._tiling.count > 1:
             self._trainer = Trainer.of_image(images[0], settings, seed=seed, device=_CPU, tiling=self._tiling)
         else:
             self._trainer = Trainer.of_images(np.stack(images), settings, seed=seed, device=_CPU)
@@ -181,7 +126,7 @@ class _Training:
                 measured[method.key].append([(field, self._sample(field, image)) for field, image in fields])
         return {
             method.key: [
-                Trial(method, series[-1][0], tuple(sample for _, sample in series), self._seed)
+                Trial(method, series[-1][0], tuple(sample for _, sample in series))
                 for series in zip(*measured[method.key], strict=True)
             ]
             for method in methods
@@ -189,11 +134,8 @@ class _Training:
 
     def _sample(self, field: Field, image: Image) -> Sample:
         metrics = evaluate(field, image)
-        return Sample(self._epoch, self._seconds_per_image, metrics.psnr, metrics.gradient_psnr, metrics.ssim)
-
-    @property
-    def _epoch(self) -> float:
-        return self._trainer.steps_done / self._steps_per_epoch
+        epoch = self._trainer.steps_done / self._steps_per_epoch
+        return Sample(epoch, self._seconds_per_image, metrics.psnr, metrics.gradient_psnr, metrics.ssim)
 
     @property
     def _seconds_per_image(self) -> float:

@@ -1,6 +1,6 @@
 """The figures and tables of arXiv 2209.11697.
 
-- ``experiment``: what every experiment consists of, and how it is run.
+- ``experiment``: the parts of an experiment, and how it is run.
 - ``gma``: Fig. 2, gradients with magnitude adjustment.
 - ``natural``: Fig. 7, photographs; ``predictors``: image statistics that may predict which method wins.
 - ``mnist``: Fig. 8 and 9, handwritten digits.

@@ -15,7 +15,7 @@ import numpy as np
 from eoren.experiments.datasets import Image, square
 from eoren.experiments.methods import METHODS, NETWORKS, TRAINING_GROUPS, Networks, methods
 from eoren.experiments.paper.experiment import Experiment
-from eoren.experiments.paper.figures import curve, figure, hide_axes, label_row, legend_below, show_image
+from eoren.experiments.paper.figures import curve, figure, hide_axes, label_rows, legend_below, show_image
 from eoren.experiments.progress import ProgressCallback, subtasks
 from eoren.experiments.results import Row, Table, counted, markdown_table
 from eoren.experiments.trials import METRICS, run_trials
@@ -23,34 +23,23 @@ from eoren.fs.files import make_folder
 from eoren.image.gradients import adjusted_gradient
 from eoren.image.io import read_image, write_image
 
-PAIR = ("camera", "chelsea")
-"""Photographs of scikit-image, so that nothing is downloaded."""
-
+PAIR = ("camera", "chelsea")  # photographs of scikit-image, so that nothing is downloaded
 _SHOWN = (0.2, 0.6, 0.9)
 _KEYS = ("gradient", "eoren", "pixel", "ours")
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How images are mixed and fitted.
-
-    Attributes:
-        networks: network and epochs of the paper's methods.
-        side: side of the square images, in pixels.
-        seeds: number of seeds.
-        steps: number of equal steps of lambda from 0 to 1.
-    """
+    """Conditions of the mixes and their fits."""
 
     networks: Networks
-    side: int
+    side: int  # of the square images, in pixels
     seeds: int
-    steps: int = 10
+    steps: int = 10  # equal steps of lambda from 0 to 1
 
     def __str__(self) -> str:
-        return (
-            f"{PAIR[0]} and {PAIR[1]}, {self.side} x {self.side} pixels, {self.networks}, "
-            f"{counted(self.seeds, 'seed')}"
-        )
+        seeds = counted(self.seeds, "seed")
+        return f"{PAIR[0]} and {PAIR[1]}, {self.side} x {self.side} pixels, {self.networks}, {seeds}"
 
 
 class _Measurements(NamedTuple):
@@ -80,14 +69,8 @@ def _measure(folder: Path, protocol: Protocol, seed: int, watch: ProgressCallbac
     for (seed, keys), report in subtasks(tasks, watch):
         if all(table.find(mix=share, method=key, seed=seed) for share in mixes for key in keys):
             continue
-        trials = run_trials(
-            [*mixes.values()],
-            [every[key] for key in keys],
-            epochs=protocol.networks.epochs,
-            seed=seed,
-            samples=1,
-            watch=report,
-        )
+        epochs, group = protocol.networks.epochs, [every[key] for key in keys]
+        trials = run_trials([*mixes.values()], group, epochs=epochs, seed=seed, samples=1, watch=report)
         rows: list[Row] = []
         for key in keys:
             for share, trial in zip(mixes, trials[key], strict=True):
@@ -106,8 +89,8 @@ def _draw_curve(measurements: _Measurements, stem: Path) -> None:
             for key in _KEYS:
                 values = np.array([measurements.values(share, key, column) for share in shares]).T
                 curve(axes, shares, values, key, METHODS[key].label, band="range")
-            axes.set_xlabel(f"lambda: 0 is {PAIR[1]}, 1 is {PAIR[0]}")
-            axes.set_ylabel(f"{METRICS[column]} against\nthe pixel mix")
+            label = f"lambda: 0 is {PAIR[1]}, 1 is {PAIR[0]}"
+            axes.set(xlabel=label, ylabel=f"{METRICS[column]} against\nthe pixel mix")
         if len(measurements.seeds) > 1:
             drawing.suptitle("line: mean over the seeds; band: from minimum to maximum", fontsize=9)
         legend_below(drawing, sides[0])
@@ -126,19 +109,15 @@ def _draw_images(measurements: _Measurements, stem: Path) -> None:
             difference = (reconstruction - mixes[share])[..., 0]
             error = grid[2, column].imshow(difference, cmap="RdBu_r", vmin=-0.1, vmax=0.1)
             hide_axes(grid[2, column])
-        for row, label in enumerate(("pixel mix", "EoREN from\nmixed gradients", "EoREN minus\npixel mix")):
-            label_row(grid[row, 0], label)
+        label_rows(grid[:, 0], ("pixel mix", "EoREN from\nmixed gradients", "EoREN minus\npixel mix"))
         drawing.colorbar(error, ax=grid[2, :], label="intensity", shrink=0.8)
 
 
 def _conclude(measurements: _Measurements) -> list[str]:
-    means = {
-        share: [float(np.mean(measurements.values(share, key))) for key in _KEYS] for share in measurements.mixes
-    }
+    mixes, pair = measurements.mixes, measurements.pair
+    means = {share: [float(np.mean(measurements.values(share, key))) for key in _KEYS] for share in mixes}
     eoren = [mean[_KEYS.index("eoren")] for mean in means.values()]
-    difference = max(
-        _gradient_difference(share, *measurements.pair, mix) for share, mix in measurements.mixes.items()
-    )
+    difference = max(_gradient_difference(share, *pair, mix) for share, mix in mixes.items())
     text = (
         f"EoREN, fitted to the mixed gradients, is {np.mean(eoren):.2f} dB from the pixel mix in the mean over "
         f"lambda (lowest {min(eoren):.2f}, highest {max(eoren):.2f}). The mix of the adjusted gradients and the "

@@ -1,10 +1,9 @@
 """Style and elements of the figures: readable in print and with colour blindness, units on every axis."""
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -18,14 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-COLORS: Mapping[str, str] = MappingProxyType(
-    {"gradient": "#999999", "pixel": "#0072B2", "eoren": "#D55E00", "ours": "#009E73"}
-)
-"""Colours of the methods, from the colour-blind safe palette of Okabe and Ito (2008)."""
-
-MARKERS: Mapping[str, str] = MappingProxyType({"gradient": "v", "pixel": "s", "eoren": "o", "ours": "D"})
-"""Markers of the methods."""
-
+# Colours and markers of the methods; the palette of Okabe and Ito (2008) is safe with colour blindness.
+COLORS: Mapping[str, str] = {"gradient": "#999999", "pixel": "#0072B2", "eoren": "#D55E00", "ours": "#009E73"}
+ZERO_LINE: Mapping[str, Any] = {"color": "#333333", "linewidth": 0.8}
+_MARKERS = {"gradient": "v", "pixel": "s", "eoren": "o", "ours": "D"}
 _STYLE: dict[str, Any] = {
     "font.size": 9,
     "font.family": "DejaVu Sans",  # included in matplotlib, so figures are the same everywhere
@@ -48,15 +43,7 @@ _STYLE: dict[str, Any] = {
 
 @contextmanager
 def figure(stem: Path, size: tuple[float, float]) -> Iterator["Figure"]:
-    """Create a figure, and write it as ``stem.png`` and ``stem.svg`` at the end.
-
-    Args:
-        stem: path without suffix.
-        size: width and height in inches.
-
-    Raises:
-        EorenError: matplotlib is missing, or the files cannot be written.
-    """
+    """Create a figure of a size in inches, and write it as ``stem.png`` and ``stem.svg`` at the end."""
     check_matplotlib()
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -72,11 +59,7 @@ def figure(stem: Path, size: tuple[float, float]) -> Iterator["Figure"]:
 
 
 def check_matplotlib() -> None:
-    """Check that matplotlib is installed, before hours of work.
-
-    Raises:
-        EorenError: matplotlib is missing.
-    """
+    """Check that matplotlib is installed, before hours of work."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -87,31 +70,25 @@ def show_image(axes: "Axes", image: np.ndarray, title: str = "", note: str = "")
     """Show a gray or RGB image, 0 black and 1 white, with a title above and a note below."""
     axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, vmin=0, vmax=1)
     hide_axes(axes)
-    axes.set_title(title)
-    axes.set_xlabel(note)
+    axes.set(title=title, xlabel=note)
 
 
 def hide_axes(axes: "Axes") -> None:
     """Remove ticks, grid and frame, for images."""
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
 
 
-def label_row(axes: "Axes", label: str) -> None:
-    """Label a row of images at its left, in two lines if the label contains " + "."""
-    axes.set_ylabel(label.replace(" + ", "\n+ "), rotation=0, ha="right", va="center")
+def label_rows(column: Iterable["Axes"], labels: Iterable[str]) -> None:
+    """Label rows of images at the left of their first column, in two lines if a label contains " + "."""
+    for axes, label in zip(column, labels, strict=True):
+        axes.set_ylabel(label.replace(" + ", "\n+ "), rotation=0, ha="right", va="center")
 
 
 def legend_below(drawing: "Figure | SubFigure", axes: "Axes", columns: int = 4) -> None:
     """Draw the legend of some axes below the whole figure."""
     drawing.legend(*axes.get_legend_handles_labels(), ncols=columns, loc="outside lower center")
-
-
-def zero_line(axes: "Axes") -> None:
-    """Draw a horizontal line at zero."""
-    axes.axhline(0, color="#333333", linewidth=0.8)
 
 
 def curve(
@@ -123,17 +100,11 @@ def curve(
     *,
     band: Literal["interval", "range"] = "interval",
 ) -> None:
-    """Draw a mean with a band around it.
+    """Draw the mean over the repeats in the style of a method.
 
-    Args:
-        axes: axes to draw in.
-        x: positions of the points.
-        values: values whose mean over the repeats is drawn.
-        key: key of the method, for colour and marker.
-        label: label in the legend.
-        band: the mean's 95 % confidence interval, or, for few repeats, the range from minimum to maximum.
+    The band is the mean's 95 % confidence interval, or, for few repeats, the range from minimum to maximum.
     """
-    axes.plot(x, values.mean(0), color=COLORS[key], marker=MARKERS[key], markersize=4, label=label)
+    axes.plot(x, values.mean(0), color=COLORS[key], marker=_MARKERS[key], markersize=4, label=label)
     if len(values) > 1:
         low, high = values.min(0), values.max(0)
         if band == "interval":

@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 
 Gradient = Float[np.ndarray, "height width 1 2"]
 
-PHOTOGRAPH = "camera"
-"""An image of scikit-image, so that nothing is downloaded."""
-
+PHOTOGRAPH = "camera"  # of scikit-image, so that nothing is downloaded
 _RAMP = (0.1, 0.2)
 _BARE, _ADJUSTED, _TRUE = "#D55E00", "#0072B2", "#000000"
 
@@ -106,8 +104,7 @@ def _draw_ramp(measurements: _Measurements, stem: Path) -> None:
                 color = "white" if value > 0.6 else "black"
                 axes.text(column, row, f"{value:.1f}", ha="center", va="center", color=color)
             hide_axes(axes)
-            axes.set_title(title)
-            axes.set_xlabel("intensity" if title.startswith("pixels") else "intensity per pixel")
+            axes.set(title=title, xlabel="intensity" if title.startswith("pixels") else "intensity per pixel")
 
 
 def _draw_photograph(measurements: _Measurements, stem: Path) -> None:
@@ -135,8 +132,7 @@ def _draw_photograph(measurements: _Measurements, stem: Path) -> None:
         for name, (gradient, color) in gradients.items():
             scatter.plot(truth.ravel(), gradient.ravel(), ".", color=color, markersize=1, rasterized=True, label=name)
         scatter.axline((0, 0), slope=1, color=_TRUE, linewidth=0.8)
-        scatter.set_xlabel("derivative, intensity per pixel")
-        scatter.set_ylabel("filter, intensity per pixel")
+        scatter.set(xlabel="derivative, intensity per pixel", ylabel="filter, intensity per pixel")
         scatter.set_title("every pixel; black line: equal")
         legend_below(lower, sums, 3)
 
@@ -147,8 +143,7 @@ def _draw_row(
     """Draw the marked row, and the running sums of the filters' responses along x."""
     for axes in (line, sums):
         axes.plot(values, color=_TRUE, label="pixels")
-        axes.set_xlabel("column (pixels)")
-        axes.set_ylabel("intensity")
+        axes.set(xlabel="column (pixels)", ylabel="intensity")
     for name, (slope, color) in slopes.items():
         total = values[0] + cumulative_trapezoid(slope, initial=0)
         sums.plot(total, color=color, label=f"running sum: {name}")
@@ -159,12 +154,12 @@ def _draw_row(
 
 
 def _conclude(measurements: _Measurements) -> list[str]:
-    found = {(row["image"], row["method"], row["filter"]): row for row in measurements.rows}
+    by_key = {(row["image"], row["method"], row["filter"]): row for row in measurements.rows}
     lines = []
     for filter in STENCILS:
-        cells = [f"{float(found['ramp', method, filter]['scale']):.3f}" for method in ("bare", "adjusted")]
+        cells = [f"{float(by_key['ramp', method, filter]['scale']):.3f}" for method in ("bare", "adjusted")]
         for method in ("bare", "adjusted"):
-            row = found[PHOTOGRAPH, method, filter]
+            row = by_key[PHOTOGRAPH, method, filter]
             cells += [f"{float(row['scale']):.3f}", f"{float(row['gradient_psnr']):.1f}"]
         lines.append([filter, *cells])
     header = ["filter", "ramp, bare", "ramp, adjusted", "photograph, bare", "dB", "photograph, adjusted", "dB"]

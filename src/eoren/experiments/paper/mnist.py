@@ -16,16 +16,14 @@ import numpy as np
 from eoren.experiments.datasets import first_digits, square
 from eoren.experiments.methods import NETWORKS
 from eoren.experiments.paper.experiment import Experiment
-from eoren.experiments.paper.figures import COLORS, curve, figure, label_row, legend_below, show_image, zero_line
+from eoren.experiments.paper.figures import COLORS, ZERO_LINE, curve, figure, label_rows, legend_below, show_image
 from eoren.experiments.paper.predictors import target_psnr
 from eoren.experiments.progress import ProgressCallback, subtasks
 from eoren.experiments.results import counted, interval, markdown_table, mean_over_images, per_image
 from eoren.experiments.sweep import EPOCHS, METHOD_ORDER, TIME, Protocol, Sweep
 from eoren.experiments.trials import METRICS
 
-PAPER_OFFSET = 48.13
-"""Excess of the paper's PSNR in dB: its values span 1, but its peak is 255."""
-
+PAPER_OFFSET = 48.13  # excess of the paper's PSNR in dB: its values span 1, but its peak is 255
 _SAMPLES_PER_DIGIT = 10
 _SIDES = (28, 64)
 
@@ -82,8 +80,8 @@ def _draw_bars(sweeps: _Sweeps, stem: Path) -> None:
             axes.set_ylabel(label)
             axes.set_ylim(bottom=0)
             axes.grid(visible=False, axis="x")
-        rows[-1].set_xticks(digits)
-        rows[-1].set_xlabel("digit (bars: mean over its samples; whiskers: 95 % confidence interval)")
+        label = "digit (bars: mean over its samples; whiskers: 95 % confidence interval)"
+        rows[-1].set(xticks=digits, xlabel=label)
         rows[0].set_title(f"MNIST after {sweep.protocol.networks.epochs} epochs of every method")
         legend_below(drawing, rows[0])
 
@@ -98,8 +96,7 @@ def _draw_curves(sweeps: _Sweeps, stem: Path) -> None:
                 for key in METHOD_ORDER:
                     positions = sweep.curve(key, budget, x).mean(0).tolist()
                     curve(axes, positions, sweep.curve(key, budget, column), key, sweep.methods[key].label)
-                axes.set_xlabel(label)
-                axes.set_ylabel(name)
+                axes.set(xlabel=label, ylabel=name)
             row[0].set_title(f"at equal {budget}")
         drawing.suptitle("line: mean over the digits; band: its 95 % confidence interval", fontsize=9)
         legend_below(drawing, grid[0, 0])
@@ -116,9 +113,8 @@ def _draw_digits(sweeps: _Sweeps, stem: Path) -> None:
             for axes, (key, sweep) in zip(grid[1:, column], rows, strict=True):
                 (first, *_) = sweep.rows(key, EPOCHS, image=name)
                 show_image(axes, sweep.reconstruction(name, key), note=f"{float(first['psnr']):.1f} dB")
-        label_row(grid[0, 0], "original")
-        for axes, (key, sweep) in zip(grid[1:, 0], rows, strict=True):
-            label_row(axes, f"{sweep.methods[key].label}\n{counted(sweep.protocol.networks.epochs, 'epoch')}")
+        fits = [f"{s.methods[key].label}\n{counted(s.protocol.networks.epochs, 'epoch')}" for key, s in rows]
+        label_rows(grid[:, 0], ["original", *fits])
 
 
 def _draw_sides(sweeps: _Sweeps, stem: Path) -> None:
@@ -138,9 +134,8 @@ def _draw_sides(sweeps: _Sweeps, stem: Path) -> None:
                     capsize=2,
                     label=f"equal {budget}",
                 )
-            zero_line(axes)
-            axes.set_xlabel("side of the image (pixels)")
-            axes.set_ylabel(label)
+            axes.axhline(0, **ZERO_LINE)
+            axes.set(xlabel="side of the image (pixels)", ylabel=label)
         grid[0].set_title("EoREN minus pixels, mean and 95 % interval")
         legend_below(drawing, grid[0], 2)
 
@@ -198,10 +193,10 @@ def _claim(sweep: Sweep) -> str:
         for column, label in METRICS.items():
             for key in ("pixel", "ours"):
                 gain = sweep.mean_gain(budget, column, key)
-                digits = 4 if column == "ssim" else 2
                 verdict = "higher" if gain.low > 0 else "lower" if gain.high < 0 else "undecided"
-                ends = f"{gain.estimate:+.{digits}f} [{gain.low:+.{digits}f}, {gain.high:+.{digits}f}]"
-                lines.append([f"equal {budget}", label, sweep.methods[key].label, ends, verdict])
+                estimate, low, high = (f"{value:+.{4 if column == 'ssim' else 2}f}" for value in gain[:3])
+                row = [f"equal {budget}", label, sweep.methods[key].label, f"{estimate} [{low}, {high}]", verdict]
+                lines.append(row)
     gain = sweep.mean_gain(EPOCHS, "psnr")
     verdict = "confirmed" if gain.low > 0 else "refuted" if gain.high < 0 else "neither confirmed nor refuted"
     text = (

@@ -8,7 +8,7 @@ import numpy as np
 from eoren.experiments.datasets import IMAGE_DATASETS, Image, square_images
 from eoren.experiments.methods import NETWORKS
 from eoren.experiments.paper.experiment import Experiment
-from eoren.experiments.paper.figures import figure, label_row, legend_below, show_image, zero_line
+from eoren.experiments.paper.figures import ZERO_LINE, figure, label_rows, legend_below, show_image
 from eoren.experiments.paper.predictors import PREDICTORS, correlation
 from eoren.experiments.progress import ProgressCallback
 from eoren.experiments.results import Row, Value, interval, markdown_table, per_image
@@ -47,10 +47,9 @@ def _draw_differences(sweep: Sweep, stem: Path) -> None:
                 positions = [k for k, name in enumerate(order) if name in names]
                 heights = [gains[order[k]] for k in positions]
                 axes.bar(positions, heights, color=_COLORS[dataset], label=label)
-            zero_line(axes)
+            axes.axhline(0, **ZERO_LINE)
             axes.set_ylabel(f"EoREN minus pixels,\n{_METRICS[column]}")
-            axes.set_xlabel("images, in the order of the difference")
-            axes.set_xticks([])
+            axes.set(xlabel="images, in the order of the difference", xticks=[])
             axes.grid(visible=False, axis="x")
         rows[0].set_title(f"Above zero EoREN is better: {sweep.protocol.networks.epochs} epochs of both")
         legend_below(drawing, rows[0])
@@ -67,7 +66,7 @@ def _draw_predictors(sweep: Sweep, stem: Path) -> None:
                     names = _names(sweep, dataset)
                     x, y = [values[name] for name in names], [gains[name] for name in names]
                     axes.scatter(x, y, s=14, color=_COLORS[dataset], marker=_MARKERS[dataset], label=label)
-                zero_line(axes)
+                axes.axhline(0, **ZERO_LINE)
                 rank = correlation([*values.values()], [*gains.values()])
                 axes.set_title(f"rank correlation {rank.estimate:+.2f}", fontsize=9)
             row[0].set_ylabel(f"EoREN minus pixels,\n{_METRICS[column]}")
@@ -90,8 +89,7 @@ def _draw_images(sweep: Sweep, stem: Path) -> None:
             for row, key in enumerate(methods, 1):
                 psnr = per_image(sweep.rows(key, EPOCHS, image=name), "psnr")[name]
                 show_image(grid[row, column], sweep.reconstruction(name, key), note=f"{psnr:.1f} dB")
-        for row, label in enumerate(["original", *(sweep.methods[key].label for key in methods)]):
-            label_row(grid[row, 0], label)
+        label_rows(grid[:, 0], ["original", *(sweep.methods[key].label for key in methods)])
 
 
 def _conclude(sweep: Sweep) -> list[str]:

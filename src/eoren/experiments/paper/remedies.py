@@ -8,7 +8,6 @@ colours in the objective. All variants share network, optimiser and epochs with 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -18,7 +17,7 @@ from eoren.evaluation.metrics import decibel, psnr
 from eoren.experiments.datasets import IMAGE_DATASETS, Image, first_digits, square, square_images
 from eoren.experiments.methods import NETWORKS, Method, Networks, methods
 from eoren.experiments.paper.experiment import Experiment
-from eoren.experiments.paper.figures import figure
+from eoren.experiments.paper.figures import ZERO_LINE, figure
 from eoren.experiments.paper.spatial_tuning import FieldSamples, SpatialTuning, cosine_basis, window_basis
 from eoren.experiments.progress import ProgressCallback, subtasks
 from eoren.experiments.results import Row, Table, markdown_table, mean_over_images, paired
@@ -26,36 +25,26 @@ from eoren.experiments.sweep import Protocol
 from eoren.experiments.trials import Trial, run_trials
 from eoren.image.gradients import SPLINE, pixel_gradient
 
+_Doubled = Float[np.ndarray, "twice twice 1"] | None  # an image at twice the size, where it is known
 _DIGITS = 28
 _LABELS = {"natural": "photographs", "digits": f"digits at {_DIGITS} pixels"}
 _METRICS = {"psnr": "PSNR (dB)", "gradient_psnr": "gradient PSNR (dB)", "zoom_psnr": "PSNR at twice the size (dB)"}
 
 
-class _TestImage(NamedTuple):
-    image: Image
-    doubled: Float[np.ndarray, "twice twice 1"] | None  # at twice the size, where it is known
-
-
 @dataclass(frozen=True)
 class Variant:
-    """A variant of EoREN.
+    """A variant of EoREN."""
 
-    Attributes:
-        key: name in tables.
-        label: name in figures and reports.
-        training: key in :func:`trainings`.
-        tuning: tuning in place of the paper's; ``None`` for the tuning of the training itself.
-    """
-
-    key: str
-    label: str
-    training: str
-    tuning: SpatialTuning | None = None
+    key: str  # name in tables
+    label: str  # name in figures and reports
+    training: str  # key in trainings()
+    tuning: SpatialTuning | None = None  # in place of the training's
 
 
 _SMOOTH = SpatialTuning(cosine_basis, 8, varies_scale=False)
 _BY_TILE = SpatialTuning(window_basis, 8, varies_scale=True)
 
+# The two baselines, then the variants.
 VARIANTS = (
     Variant("pixel", "SIREN + pixels", "pixel"),
     Variant("eoren", "EoREN", "eoren"),
@@ -66,17 +55,10 @@ VARIANTS = (
     Variant("mixed", "colours beside the gradients", "mixed"),
     Variant("mixed-spline", "spline targets, colours beside them", "mixed-spline"),
 )
-"""The two baselines, then the variants."""
 
 
 def trainings(networks: Networks) -> Mapping[str, Method]:
-    """Build the trainings that the variants need, all with the same network.
-
-    Example:
-        >>> found = trainings(NETWORKS["small"]).items()
-        >>> [(key, training.settings.objective, training.settings.filter) for key, training in found][2:4]
-        [('spline', 'gradient', 'spline'), ('mixed', 'sobolev', 'central')]
-    """
+    """Build the trainings that the variants need, all with the same network."""
     every = methods(networks)
     eoren = every["eoren"]
 
@@ -90,7 +72,7 @@ def trainings(networks: Networks) -> Mapping[str, Method]:
         changed("mixed", objective="sobolev"),
         changed("mixed-spline", objective="sobolev", filter=SPLINE),
     )
-    return MappingProxyType({method.key: method for method in selected})
+    return {method.key: method for method in selected}
 
 
 class _Measurements(NamedTuple):
@@ -106,12 +88,11 @@ class _Measurements(NamedTuple):
 def _measure(folder: Path, protocol: Protocol, seed: int, watch: ProgressCallback) -> _Measurements:
     table = Table(folder / "remedies.csv", key=("image", "remedy", "seed"), protocol=str(protocol))
     seeds = range(seed, seed + protocol.seeds)
-    photographs = {name: _TestImage(image, doubled) for _, name, image, doubled in square_images(protocol.side)}
-    digits = {
-        f"digit-{label}-{index:04}": _TestImage(square(image, _DIGITS), None)
-        for label, index, image in first_digits(1)
+    # By kind and name.
+    sets: dict[str, dict[str, tuple[Image, _Doubled]]] = {
+        "natural": {name: (image, doubled) for _, name, image, doubled in square_images(protocol.side)},
+        "digits": {f"digit-{k}-{i:04}": (square(image, _DIGITS), None) for k, i, image in first_digits(1)},
     }
-    sets = {"natural": photographs, "digits": digits}
     tasks = [
         (f"{_LABELS[kind]}, seed {seed}, {method.key}", (seed, kind, [*images][k : k + protocol.batch], method))
         for seed in seeds
@@ -123,21 +104,20 @@ def _measure(folder: Path, protocol: Protocol, seed: int, watch: ProgressCallbac
         variants = [variant for variant in VARIANTS if variant.training == method.key]
         if all(table.find(image=name, remedy=variant.key, seed=seed) for name in names for variant in variants):
             continue
-        images = [sets[kind][name].image for name in names]
-        [trials] = run_trials(
-            images, [method], epochs=protocol.networks.epochs, seed=seed, samples=1, watch=report
-        ).values()
+        images = [sets[kind][name][0] for name in names]
+        epochs = protocol.networks.epochs
+        [trials] = run_trials(images, [method], epochs=epochs, seed=seed, samples=1, watch=report).values()
         rows = []
         for name, trial in zip(names, trials, strict=True):
             for variant in variants:
-                numbers = _evaluate(variant, trial, sets[kind][name])
+                numbers = _evaluate(variant, trial, *sets[kind][name])
                 rows.append({"image": name, "kind": kind, "remedy": variant.key, "seed": seed, **numbers})
         table.add(rows)
     return _Measurements(table, {kind: list(images) for kind, images in sets.items()}, seeds)
 
 
-def _evaluate(variant: Variant, trial: Trial, test: _TestImage) -> Row:
-    field, (image, doubled) = trial.field, test
+def _evaluate(variant: Variant, trial: Trial, image: Image, doubled: _Doubled) -> Row:
+    field = trial.field
     height, width, channels = image.shape
     sizes = [(width, height)] if doubled is None else [(width, height), (2 * width, 2 * height)]
     if variant.tuning is None:
@@ -169,7 +149,7 @@ def _draw(measurements: _Measurements, stem: Path) -> None:
                 gains = [paired(measurements.rows(variant.key, kind), base, column) for variant in others]
                 means, errors = [gain.estimate for gain in gains], [gain.error for gain in gains]
                 axes.barh(positions, means, color=colors, xerr=errors, error_kw={"elinewidth": 0.8})
-                axes.axvline(0, color="#333333", linewidth=0.8)
+                axes.axvline(0, **ZERO_LINE)
                 axes.set_yticks(positions, [variant.label for variant in others])
                 axes.grid(visible=False, axis="y")
                 axes.set_xlabel(f"minus EoREN, {_METRICS[column]}")

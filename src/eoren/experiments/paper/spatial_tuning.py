@@ -20,31 +20,21 @@ from eoren.model.tiling import smooth_step
 
 
 class FieldSamples(NamedTuple):
-    """A function sampled at the pixel centres of a grid.
-
-    Attributes:
-        color: ``(H, W, C)``, intensity.
-        gradient: ``(H, W, C, 2)``, along x and y, per unit of the image's sides.
-    """
+    """A function sampled at the pixel centres of a grid."""
 
     color: Image
-    gradient: Float[np.ndarray, "height width channels 2"]
+    gradient: Float[np.ndarray, "height width channels 2"]  # along x and y, per unit of the image's sides
 
 
 class Basis(NamedTuple):
-    """Functions of one variable: values and derivatives, ``(points, K)`` each."""
+    """Functions of one variable."""
 
     value: Float[np.ndarray, "points terms"]
     derivative: Float[np.ndarray, "points terms"]
 
 
 def cosine_basis(at: Float[np.ndarray, " points"], terms: int) -> Basis:
-    """Evaluate ``cos(pi k x)`` for k from 0, whose derivatives vanish at the borders of [0, 1].
-
-    Example:
-        >>> cosine_basis(np.array([0.0, 1.0]), 2).value.tolist()
-        [[1.0, 1.0], [1.0, -1.0]]
-    """
+    """Evaluate ``cos(pi k x)`` for k from 0, whose derivatives vanish at the borders of [0, 1]."""
     waves = np.pi * np.arange(terms)
     return Basis(np.cos(at[:, None] * waves), -np.sin(at[:, None] * waves) * waves)
 
@@ -54,10 +44,6 @@ def window_basis(at: Float[np.ndarray, " points"], terms: int) -> Basis:
 
     Neighbouring windows blend between their middles, with the transition of the tiling,
     :func:`eoren.model.tiling.smooth_step`.
-
-    Example:
-        >>> window_basis(np.array([0.0, 0.25, 0.5, 1.0]), 2).value[:, 0].tolist()
-        [1.0, 1.0, 0.5, 0.0]
     """
     cuts = np.arange(1, terms) / terms
     step, slope, _ = (part.numpy() for part in smooth_step(torch.from_numpy((at[:, None] - cuts) * 2 * terms)))
@@ -68,17 +54,11 @@ def window_basis(at: Float[np.ndarray, " points"], terms: int) -> Basis:
 
 @dataclass(frozen=True)
 class SpatialTuning:
-    """``Phi = a g + b``, where a and b are sums of products of basis functions of x and of y.
-
-    Attributes:
-        basis: basis functions of one variable.
-        terms: number of basis functions along each axis.
-        varies_scale: whether a varies over the image, as b does; without it a is one number.
-    """
+    """``Phi = a g + b``, where a and b are sums of products of basis functions of x and of y."""
 
     basis: Callable[[Float[np.ndarray, " points"], int], Basis]
-    terms: int
-    varies_scale: bool
+    terms: int  # basis functions along each axis
+    varies_scale: bool  # whether a varies over the image, as b does; without it a is one number
 
     @property
     def coefficients(self) -> int:
@@ -86,35 +66,15 @@ class SpatialTuning:
         return self.terms**2 * (2 if self.varies_scale else 1) + (0 if self.varies_scale else 1)
 
     def tune(self, field: Field, image: Image, sizes: Sequence[tuple[int, int]]) -> list[FieldSamples]:
-        """Fit a and b to the colours of an image, by least squares over its pixels, and sample the result.
-
-        Args:
-            field: the field g.
-            image: ``(H, W, C)``, of any size.
-            sizes: grids to sample, width and height each.
-
-        Raises:
-            EorenError: there are more coefficients than pixels.
-
-        Example:
-            >>> import eoren
-            >>> image = np.random.default_rng(0).random((12, 12, 1), np.float32)
-            >>> field = eoren.fit(image, steps=1, width=8, depth=2).field
-            >>> tuning = SpatialTuning(cosine_basis, 12, varies_scale=False)  # as many waves as pixels
-            >>> bool(np.abs(tuning.tune(field, image, [(12, 12)])[0].color - image).max() < 1e-4)
-            True
-        """
+        """Fit a and b to an image, by least squares over its pixels, and sample on grids of width and height."""
         height, width, channels = image.shape
         if self.coefficients > height * width + 1:
             raise EorenError(f"{self.coefficients} coefficients for {width}x{height} pixels; use fewer terms")
         color, _ = self._terms(field, width, height)
-        weights = np.stack(
-            [
-                np.linalg.lstsq(color[..., c].reshape(height * width, -1), image[..., c].ravel(), rcond=1e-10)[0]
-                for c in range(channels)
-            ],
-            -1,
-        )
+        factors = np.moveaxis(color, -1, 0).reshape(channels, height * width, -1)
+        pixels = image.reshape(-1, channels).T
+        columns = [np.linalg.lstsq(a, b, rcond=1e-10)[0] for a, b in zip(factors, pixels, strict=True)]
+        weights = np.stack(columns, -1)
         return [
             FieldSamples(np.einsum("yxkc,kc->yxc", color, weights), np.einsum("yxkcd,kc->yxcd", gradient, weights))
             for color, gradient in (self._terms(field, *size) for size in sizes)
