@@ -35,13 +35,13 @@ class RecordingExecutor(LocalExecutor):
         super().__init__(workers)
         self.jobs = []
 
-    def run(self, work, jobs, on_progress):
+    def run(self, plan, jobs, on_progress):
         def recorded():
             for job in jobs:
                 self.jobs.append(job)
                 yield job
 
-        return super().run(work, recorded(), on_progress)
+        return super().run(plan, recorded(), on_progress)
 
 
 @pytest.fixture

@@ -33,36 +33,21 @@ _IMAGE_KEYS, _LABEL_KEYS = ("image", "img"), ("label", "labels", "fine_label")
 
 
 class Content(NamedTuple):
-    """An image before it is decoded.
+    """An image before it is decoded."""
 
-    Attributes:
-        data: bytes of a file, an array, or the error that prevented reading.
-        label: class of the image, or None.
-    """
-
-    data: bytes | np.ndarray | EorenError
+    data: bytes | np.ndarray | EorenError  # bytes of a file, an array, or the error that prevented reading
     label: str | None = None
 
 
 class Item(NamedTuple):
-    """One image of a source.
+    """One image of a source."""
 
-    Attributes:
-        name: path in a folder or an archive, otherwise the number of the image.
-        load: reads the image.
-    """
-
-    name: str
+    name: str  # path in a folder or an archive, otherwise the number of the image
     load: Callable[[], Content]
 
 
 class Source:
-    """A sequence of images in a fixed order.
-
-    Args:
-        items: the images; they are iterated once.
-        count: number of images, or None if it is unknown.
-    """
+    """A sequence of images in a fixed order, which is iterated once; ``count`` is None if its length is unknown."""
 
     def __init__(self, items: Iterable[Item], count: int | None) -> None:
         self._items, self.count = items, count
@@ -72,12 +57,7 @@ class Source:
 
 
 def printable(text: str) -> str:
-    r"""Escape characters that UTF-8 cannot encode: file names may contain them, text columns of Parquet may not.
-
-    Example:
-        >>> print(printable(b"p\xe9.png".decode("utf-8", "surrogateescape")))
-        p\udce9.png
-    """
+    """Escape characters that UTF-8 cannot encode: file names may contain them, text columns of Parquet may not."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -109,12 +89,7 @@ def open_source(*sources: Any) -> Source:
 
 
 def decode_content(name: str, content: Content) -> SourceImage:
-    """Decode an image.
-
-    Raises:
-        ImageError: the image is damaged or not an image. The message does not repeat the name.
-        EorenError: A temporary file cannot be written.
-    """
+    """Decode an image; raise :class:`ImageError` without the name of the image if it is damaged or not an image."""
     data = content.data
     if isinstance(data, EorenError):
         raise ImageError(str(data))
