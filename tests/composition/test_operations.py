@@ -222,7 +222,7 @@ def test_masks_are_the_mean_of_their_colours_times_their_alpha(scene):
         ({"mode": "paste"}, "mode must be one of import, mixed, average, got 'paste'"),
         ({"keep_color": -1.0}, "keep_color must be a finite number, 0 or above, got -1.0"),
         ({"keep_color": float("nan")}, "keep_color must be a finite number, 0 or above, got nan"),
-        ({"source": np.full((14, 16), 2.0)}, "values range from 2.0 to 2.0"),
+        ({"source": np.full((14, 16), 2.0)}, "values must lie in [0, 1], got 2.0 to 2.0"),
         ({"source": "missing.png"}, "missing.png: cannot be read"),
         ({"target": "missing.eoren"}, "missing.eoren: cannot be read"),
     ],
@@ -387,7 +387,7 @@ def test_the_networks_way_follows_the_guidance_and_is_tuned_to_what_is_known():
     [
         ({"seed": -1}, "seed must be an integer from 0 to 4294967295, got -1"),
         ({"checkpoint": "missing/a.resume"}, "there is no folder"),
-        ({"device": "tpu"}, "device 'tpu' is unknown"),
+        ({"device": "tpu"}, "device must be one of auto, cpu, cuda, mps, got 'tpu'"),
         ({"steps": -3}, "steps must be zero or a positive number, got -3"),
     ],
 )

@@ -140,7 +140,7 @@ def test_sizes_may_differ_and_large_images_are_tiled(store):
         ((14, 12), 1),
         ((60, 50), 3),
     ]
-    assert collection[3].tiling.count > 1
+    assert collection[3].representation.tiling.count > 1
     assert eoren.evaluate(collection[3], images[3].astype(np.float32)).psnr == pytest.approx(
         rows(store)[3]["psnr"], abs=1e-4
     )
@@ -262,11 +262,11 @@ def test_the_second_of_two_first_runs_writes_no_manifest(store):
 
 def test_an_unusable_backend_does_not_fail_images(store, monkeypatch):
     """They would stay failed in later runs."""
-    monkeypatch.setenv("EOREN_ENGINE", "steam")
-    with pytest.raises(EorenError, match="EOREN_ENGINE is 'steam'"):
+    monkeypatch.setenv("EOREN_BACKEND", "steam")
+    with pytest.raises(EorenError, match="EOREN_BACKEND must be one of native, torch, got 'steam'"):
         fit_many(IMAGES[:2], store=store, steps=1)
     assert Store(store).shards() == []
-    monkeypatch.delenv("EOREN_ENGINE")
+    monkeypatch.delenv("EOREN_BACKEND")
     assert fit_many(IMAGES[:2], store=store, steps=1).failed == 0
 
 

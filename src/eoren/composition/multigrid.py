@@ -26,7 +26,7 @@ _MAX_ITERATIONS = 200
 _REDUCTION = 1e-4
 # Damping of the Jacobi method that is best for the upper half of the frequencies of the five-point Laplacian.
 _DAMPING = 0.8
-# Grids of at most so many pixels are solved by the inverse matrix.
+# Largest number of pixels of a grid that is solved by the inverse matrix.
 _MAX_INVERTED = 100
 
 Step = tuple[int, int]

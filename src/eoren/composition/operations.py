@@ -152,7 +152,7 @@ def mix(
         weight: weight w of the first image, 0 to 1.
         keep_edges: take the stronger difference of the two between each pair of neighbouring pixels, channel by
             channel, instead of their weighted sum.
-        sizes: how to match images of different sizes: ``crop`` both around their centres to the smaller extent,
+        sizes: treatment of images of different sizes: ``crop`` both around their centres to the smaller extent,
             ``pad`` both to the larger extent by repeating border pixels, or ``resize`` B to the size of A (a field
             is rendered at it).
 

@@ -22,7 +22,7 @@ from scipy.sparse.linalg import splu
 from eoren.composition.multigrid import VCycle, build_grid, solve
 from eoren.errors import EorenError
 
-# The factorisation of so many unknowns takes about two gigabytes.
+# The factorisation of this number of unknowns takes about two gigabytes.
 _MAX_FACTORED = 400_000
 
 Image = Float[np.ndarray, "height width channels"]

@@ -141,7 +141,7 @@ def _fit(
     large_images: dict[int, LargeImageJob] = {}
 
     def missing_jobs() -> Iterator[Job]:
-        """Read shards that are not in the store when an executor asks for them."""
+        """Read the shards that are not in the store, one by one as an executor takes them."""
         nonlocal done, failed, earlier
         for number in count():
             if not (shard := list(islice(items, size))):

@@ -206,31 +206,30 @@ def _open_idx(path: Path) -> Source:
 def _open_dataset(source: Any) -> Source:
     if isinstance(source, Mapping) or not (isinstance(source, Iterable) or hasattr(source, "__getitem__")):
         raise EorenError(f"a {type(source).__name__} is not a source of images; give a path, data set or iterable")
-    if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
+    is_indexed = hasattr(source, "__len__") and hasattr(source, "__getitem__")
+    # Elements of a sequence are in memory; a data set would have to read them for their names.
+    if isinstance(source, Sequence) or not is_indexed:
         elements = (_parse_element(element, number) for number, element in enumerate(source))
-        return Source((Item(name, constant(content)) for name, content in elements), None)
+        return Source(elements, len(source) if is_indexed else None)
 
     def load(number: int) -> Content:
         try:
-            return _parse_element(source[number], number)[1]
+            return _parse_element(source[number], number).load()
         except Exception as error:  # a foreign data set may raise anything
             return Content(EorenError(f"cannot be read ({type(error).__name__}: {format_error(error)})"))
 
-    def name(number: int) -> str:
-        # Elements of a sequence are in memory; a data set would have to read them for their names.
-        return _parse_element(source[number], number)[0] if isinstance(source, Sequence) else str(number)
-
-    return Source((Item(name(number), partial(load, number)) for number in range(len(source))), len(source))
+    return Source((Item(str(number), partial(load, number)) for number in range(len(source))), len(source))
 
 
-def _parse_element(element: Any, number: int) -> tuple[str, Content]:
+def _parse_element(element: Any, number: int) -> Item:
     """Split an element of a data set into its name and its content."""
     name, label = str(number), None
     if isinstance(element, Mapping):
         label = next((element[key] for key in _LABEL_KEYS if key in element), None)
         image = next((element[key] for key in _IMAGE_KEYS if key in element), None)
         if image is None:
-            return name, Content(EorenError(f"has no key 'image', only {', '.join(map(str, element))}"))
+            error = EorenError(f"has no key 'image', only {', '.join(map(str, element))}")
+            return Item(name, constant(Content(error)))
     elif isinstance(element, tuple) and len(element) == 3:
         name, image, label = str(element[0]), element[1], element[2]
     elif isinstance(element, tuple) and len(element) == 2:
@@ -238,7 +237,7 @@ def _parse_element(element: Any, number: int) -> tuple[str, Content]:
     else:
         image = element
     label = None if label is None else printable(str(label.item() if hasattr(label, "item") else label))
-    return name, Content(_as_array(image), label)
+    return Item(name, constant(Content(_as_array(image), label)))
 
 
 def _as_array(image: Any) -> np.ndarray | EorenError:
