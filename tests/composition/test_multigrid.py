@@ -46,8 +46,8 @@ def test_the_matrix_is_the_graph_laplacian_of_the_unknown_pixels(name):
         joined[a, b] = joined[b, a] = 1
     keep = np.diag(unknown.ravel().astype(float))
     expected = keep @ (np.diag(joined.sum(1) + weight.ravel()) - joined) @ keep
-    found = dense(build_grid(unknown, weight).multiply, unknown.shape)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    matrix = dense(build_grid(unknown, weight).multiply, unknown.shape)
+    np.testing.assert_allclose(matrix, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", MASKS)
@@ -82,9 +82,9 @@ def test_a_cycle_is_symmetric_and_its_eigenvalues_are_bounded(name):
     cycle, matrix, free = dense(VCycle(grid), unknown.shape), dense(grid.multiply, unknown.shape), unknown.ravel()
     cycle, matrix = cycle[free][:, free], matrix[free][:, free]
     np.testing.assert_allclose(cycle, cycle.T, atol=1e-5)
-    found = eigvals(cycle @ matrix).real
-    assert found.max() < 1 + 1e-5
-    assert found.min() > 0.5
+    eigenvalues = eigvals(cycle @ matrix).real
+    assert eigenvalues.max() < 1 + 1e-5
+    assert eigenvalues.min() > 0.5
 
 
 def test_the_number_of_iterations_does_not_grow_with_the_size(monkeypatch):
@@ -94,9 +94,9 @@ def test_the_number_of_iterations_does_not_grow_with_the_size(monkeypatch):
         y, x = np.mgrid[:size, :size]
         unknown = np.hypot(x - size / 2, y - size / 2) < 0.45 * size
         cycle = VCycle(build_grid(unknown, None))
-        wanted = np.random.default_rng(0).random((size, size)) * unknown
-        right = cycle.grid.multiply(torch.from_numpy(wanted)).numpy()
-        np.testing.assert_allclose(solve(cycle, right), wanted, atol=1e-5)
+        solution = np.random.default_rng(0).random((size, size)) * unknown
+        right = cycle.grid.multiply(torch.from_numpy(solution)).numpy()
+        np.testing.assert_allclose(solve(cycle, right), solution, atol=1e-5)
 
 
 def test_divergence_and_nan_raise(monkeypatch):

@@ -25,7 +25,7 @@ def equations(height, width):
     return vstack([kron(identity(height), along(width)), kron(along(height), identity(width))]).tocsr()
 
 
-def wanted(guidance, c):
+def differences(guidance, c):
     return np.concatenate([guidance[:, :-1, c, 0].ravel(), guidance[:-1, :, c, 1].ravel()])
 
 
@@ -35,14 +35,14 @@ def exact(unknown, guidance, colors, weight=None, pull=None):
     rows = rows[np.asarray(abs(rows)[:, free].sum(1)).ravel() > 0]
     every = equations(*unknown.shape)
     touch = np.asarray(abs(every)[:, free].sum(1)).ravel() > 0
-    found = colors.astype(np.float64)
+    solved = colors.astype(np.float64)
     extra = np.zeros(free.sum()) if weight is None else weight[unknown]
     for c in range(colors.shape[2]):
-        right = wanted(guidance, c)[touch] - rows[:, ~free] @ colors[:, :, c].ravel()[~free]
+        right = differences(guidance, c)[touch] - rows[:, ~free] @ colors[:, :, c].ravel()[~free]
         matrix = (rows[:, free].T @ rows[:, free] + diags(extra)).tocsc()
         added = 0 if pull is None else extra * pull[:, :, c][unknown]
-        found[:, :, c][unknown] = spsolve(matrix, rows[:, free].T @ right + added)
-    return found
+        solved[:, :, c][unknown] = spsolve(matrix, rows[:, free].T @ right + added)
+    return solved
 
 
 def masks(height=37, width=45):
@@ -64,32 +64,34 @@ def masks(height=37, width=45):
 def test_rectangle_is_the_least_squares_solution(size, weight):
     height, width = size
     guidance, colors, mean = random(height, width, 2, 2) - 0.5, random(height, width, 2), np.array([0.3, 0.6])
-    found = solve_rectangle(guidance, mean=mean, colors=colors, weight=weight)
+    solved = solve_rectangle(guidance, mean=mean, colors=colors, weight=weight)
     rows = equations(height, width)
     for c in range(2):
-        normal, right = rows.T @ rows, rows.T @ wanted(guidance, c)
+        normal, right = rows.T @ rows, rows.T @ differences(guidance, c)
         if weight:
             normal, right = normal + weight * identity(height * width), right + weight * colors[:, :, c].ravel()
             expected = spsolve(normal.tocsc(), right)
         else:
-            expected = lsqr(rows, wanted(guidance, c), atol=1e-14, btol=1e-14)[0] if rows.shape[0] else np.zeros(1)
+            expected = (
+                lsqr(rows, differences(guidance, c), atol=1e-14, btol=1e-14)[0] if rows.shape[0] else np.zeros(1)
+            )
             expected = expected - expected.mean() + mean[c]
-        np.testing.assert_allclose(found[:, :, c].ravel(), np.ravel(expected), atol=2e-6)
+        np.testing.assert_allclose(solved[:, :, c].ravel(), np.ravel(expected), atol=2e-6)
 
 
 def test_the_differences_of_an_image_restore_it():
     image = random(23, 29, 3)
-    found = solve_rectangle(forward_differences(image), mean=image.mean((0, 1)))
-    np.testing.assert_allclose(found, image, atol=1e-6)
+    solved = solve_rectangle(forward_differences(image), mean=image.mean((0, 1)))
+    np.testing.assert_allclose(solved, image, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", masks())
 def test_mask_is_the_least_squares_solution(name):
     unknown = masks()[name]
     guidance, colors = random(*unknown.shape, 2, 2, seed=1) - 0.5, random(*unknown.shape, 2, seed=2)
-    found = solve_mask(unknown, guidance, colors)
-    np.testing.assert_allclose(found, exact(unknown, guidance, colors), atol=TOLERANCE)
-    np.testing.assert_array_equal(found[~unknown], colors[~unknown].astype(np.float32))
+    solved = solve_mask(unknown, guidance, colors)
+    np.testing.assert_allclose(solved, exact(unknown, guidance, colors), atol=TOLERANCE)
+    np.testing.assert_array_equal(solved[~unknown], colors[~unknown].astype(np.float32))
 
 
 @pytest.mark.parametrize("depth", [0.01, 1.0, 100.0])
@@ -122,22 +124,22 @@ def test_weights_pull_towards_colours():
     unknown = masks()["disc"]
     guidance, colors, pull = (random(*unknown.shape, *more, seed=k) for k, more in enumerate([(1, 2), (1,), (1,)]))
     weight = random(*unknown.shape, seed=5)
-    found = solve_mask(unknown, guidance, colors, weight=weight, pull=pull)
-    np.testing.assert_allclose(found, exact(unknown, guidance, colors, weight, pull), atol=TOLERANCE)
+    solved = solve_mask(unknown, guidance, colors, weight=weight, pull=pull)
+    np.testing.assert_allclose(solved, exact(unknown, guidance, colors, weight, pull), atol=TOLERANCE)
 
 
 def test_weights_suffice_for_a_mask_of_everything():
     unknown = np.ones((12, 17), bool)
     guidance, pull, weight = random(12, 17, 1, 2), random(12, 17, 1), np.full((12, 17), 0.02)
-    found = solve_mask(unknown, guidance, np.zeros((12, 17, 1)), weight=weight, pull=pull)
-    np.testing.assert_allclose(found, solve_rectangle(guidance, colors=pull, weight=0.02), atol=TOLERANCE)
+    solved = solve_mask(unknown, guidance, np.zeros((12, 17, 1)), weight=weight, pull=pull)
+    np.testing.assert_allclose(solved, solve_rectangle(guidance, colors=pull, weight=0.02), atol=TOLERANCE)
 
 
 def test_membrane_obeys_the_maximum_principle():
     unknown, colors = masks()["disc"], random(37, 45, 1)
-    found = solve_mask(unknown, np.zeros((37, 45, 1, 2)), colors)
-    assert found[unknown].min() > colors.min()
-    assert found[unknown].max() < colors.max()
+    solved = solve_mask(unknown, np.zeros((37, 45, 1, 2)), colors)
+    assert solved[unknown].min() > colors.min()
+    assert solved[unknown].max() < colors.max()
 
 
 def test_inputs_are_not_modified():
@@ -156,8 +158,8 @@ def test_biharmonic_restores_cubics(power):
     y, x = np.mgrid[:24, :30] / 30
     image = (x ** power[0] * y ** power[1])[..., None]
     hole = (np.hypot(x - 0.5, y - 0.4) < 0.25) & (x > 0.1)
-    found = fill_biharmonic(hole, np.where(hole[..., None], 9.0, image))
-    np.testing.assert_allclose(found, image, atol=1e-6)
+    solved = fill_biharmonic(hole, np.where(hole[..., None], 9.0, image))
+    np.testing.assert_allclose(solved, image, atol=1e-6)
 
 
 def test_biharmonic_is_the_least_squares_solution_at_the_border():

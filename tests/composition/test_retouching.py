@@ -23,10 +23,10 @@ def strength(image, count):
 
 def test_flatten_light_removes_only_long_waves():
     image = 0.5 + 0.1 * wave(2, 16) + 0.1 * wave(40, 16)
-    found = flatten_light(image).colors
-    assert strength(found, 2) == pytest.approx(0.05, rel=0.01)
-    assert strength(found, 40) == pytest.approx(0.1, rel=0.01)
-    assert found.mean() == pytest.approx(image.mean(), abs=1e-5)
+    retouched = flatten_light(image).colors
+    assert strength(retouched, 2) == pytest.approx(0.05, rel=0.01)
+    assert strength(retouched, 40) == pytest.approx(0.1, rel=0.01)
+    assert retouched.mean() == pytest.approx(image.mean(), abs=1e-5)
 
 
 def test_flatten_light_subtracts_the_same_from_every_channel():
@@ -37,11 +37,13 @@ def test_flatten_light_subtracts_the_same_from_every_channel():
 
 def test_boost_detail_amplifies_only_short_waves():
     image = 0.5 + 0.1 * wave(1, 16) + 0.02 * wave(100, 16)
-    found = boost_detail(image, 3.0).colors
+    retouched = boost_detail(image, 3.0).colors
     weight = (2 * np.pi / (128 / 16)) ** 2
     for count, before in ((1, 0.1), (100, 0.02)):
-        wanted = 2 - 2 * np.cos(np.pi * count / 128)
-        assert strength(found, count) == pytest.approx(before * (3 * wanted + weight) / (wanted + weight), rel=0.001)
+        eigenvalue = 2 - 2 * np.cos(np.pi * count / 128)
+        assert strength(retouched, count) == pytest.approx(
+            before * (3 * eigenvalue + weight) / (eigenvalue + weight), rel=0.001
+        )
     np.testing.assert_allclose(boost_detail(image, 1.0).colors, image, atol=1e-5)
 
 
@@ -69,9 +71,9 @@ def test_denoising_minimizes_total_variation():
 
 def test_denoising_reduces_the_error_and_keeps_edges():
     clean, image = noisy(channels=3)
-    found = denoise(image).colors
-    assert np.mean((found - clean) ** 2) < np.mean((image - clean) ** 2) / 4
-    assert (found[15:25, 22] - found[15:25, 18]).mean() > 0.3
+    retouched = denoise(image).colors
+    assert np.mean((retouched - clean) ** 2) < np.mean((image - clean) ** 2) / 4
+    assert (retouched[15:25, 22] - retouched[15:25, 18]).mean() > 0.3
 
 
 def test_denoising_leaves_a_clean_image_unchanged():

@@ -39,8 +39,8 @@ def tarred(contents=CONTENTS, **options):
 def sealed(data, at, **fields):
     """Replace bytes in a header of a tar archive and correct its checksum."""
     data = bytearray(data)
-    for place, value in fields.items():
-        start = at + int(place[1:])
+    for name, value in fields.items():
+        start = at + int(name[1:])
         data[start : start + len(value)] = value
     data[at + 148 : at + 156] = b" " * 8
     data[at + 148 : at + 156] = b"%06o\0 " % sum(data[at : at + 512])
@@ -150,9 +150,9 @@ def test_negative_member_sizes_are_refused(refuses):
 
 def test_a_sparse_member_affects_no_other(read):
     data = sealed(tarred(), 1536, _156=b"S", _386=b"%011o\0%011o\0" % (2**36, 0), _483=b"77777777777\0")
-    found = read(data)
-    assert "sparse" in str(found.pop("x/1.png"))
-    assert found == {name: content for name, content in CONTENTS.items() if name != "x/1.png"}
+    contents = read(data)
+    assert "sparse" in str(contents.pop("x/1.png"))
+    assert contents == {name: content for name, content in CONTENTS.items() if name != "x/1.png"}
 
 
 @packers
@@ -194,11 +194,11 @@ def changed(data, record, offset, value):
     ids=["deflate", "method", "encrypted", "header", "size", "checksum"],
 )
 def test_a_damaged_member_of_a_zip_affects_no_other(read, bad):
-    found = read(bad)
-    error = found.pop("x/0.png")
+    contents = read(bad)
+    error = contents.pop("x/0.png")
     assert str(error).startswith("cannot be unpacked (")
     assert "\n" not in str(error)
-    assert found == {name: content for name, content in CONTENTS.items() if name != "x/0.png"}
+    assert contents == {name: content for name, content in CONTENTS.items() if name != "x/0.png"}
 
 
 @pytest.mark.parametrize(

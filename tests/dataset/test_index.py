@@ -13,16 +13,16 @@ from eoren.errors import EorenError
 SHARD, SIZE = 4, 100
 
 
-def row(place, **other):
-    values = {"number": SHARD * SIZE + place, "name": f"image {place}", "label": str(place % 3), "width": 28}
+def row(number, **other):
+    values = {"number": SHARD * SIZE + number, "name": f"image {number}", "label": str(number % 3), "width": 28}
     values |= {"height": 27, "channels": 3, "sha256": "ab" * 32, "seed": 7, "status": "done", "error": None}
     values |= {"networks": 1, "parameters": 609, "steps": 130, "psnr": 30.5, "psnr_8bit": 30.25, "gradient_psnr": inf}
-    return values | {"ssim": None, "shard": SHARD, "group": place // 10, "offset": place % 10} | other
+    return values | {"ssim": None, "shard": SHARD, "group": number // 10, "offset": number % 10} | other
 
 
-def failed(place):
+def failed(number):
     kept = ("number", "name", "shard")
-    return {name: value if name in kept else None for name, value in row(place).items()} | {
+    return {name: value if name in kept else None for name, value in row(number).items()} | {
         "status": "failed",
         "error": "not an image",
     }
@@ -31,9 +31,9 @@ def failed(place):
 GOOD = [*map(row, range(30)), failed(30)]
 
 
-def stored(rows=GOOD, own=None, **options):
+def stored(rows=GOOD, columns=None, **options):
     buffer = io.BytesIO()
-    table = pyarrow.Table.from_pylist(rows, own or schema())
+    table = pyarrow.Table.from_pylist(rows, columns or schema())
     pyarrow.parquet.write_table(table, buffer, **{"compression": "zstd"} | options)
     return buffer.getvalue()
 
@@ -81,11 +81,11 @@ def without(name):
         (b"PAR1" + bytes(20) + b"PARE", "does not begin and end"),
         (b"PAR1" + bytes(20) + (10**6).to_bytes(4, "little") + b"PAR1", "its footer claims 1000000 bytes"),
         (stored(compression="gzip"), "unsupported compression"),
-        (stored([{k: v for k, v in each.items() if k != "ssim"} for each in GOOD], without("ssim")), "20 columns"),
-        (stored(own=schema().set(0, pyarrow.field("number", "int32"))), "other columns"),
-        (stored(own=schema().set(1, pyarrow.field("name", pyarrow.large_string()))), "other columns"),
+        (stored([{k: v for k, v in entry.items() if k != "ssim"} for entry in GOOD], without("ssim")), "20 columns"),
+        (stored(columns=schema().set(0, pyarrow.field("number", "int32"))), "other columns"),
+        (stored(columns=schema().set(1, pyarrow.field("name", pyarrow.large_string()))), "other columns"),
         (stored([]), "no valid first page"),
-        (stored([row(place % 100) for place in range(101)]), "1 to 100 rows, got 101"),
+        (stored([row(number % 100) for number in range(101)]), "1 to 100 rows, got 101"),
         (stored(column_encoding={"name": "DELTA_BYTE_ARRAY"}, use_dictionary=False), "unsupported encoding"),
         (stored([row(0, name=None)]), "no number, name, status or shard"),
         (stored([row(1)]), "belong to another shard"),
@@ -127,11 +127,11 @@ def test_damage_is_detected(tmp_path):
 def test_dictionaries_are_decoded_within_bounds(tmp_path):
     """A dictionary with one long name repeated by all rows: megabytes of text from a few bytes."""
     name = "a" * 30_000
-    data = stored([row(place, name=name) for place in range(90)])
+    data = stored([row(number, name=name) for number in range(90)])
     assert read(tmp_path, data)["name"].to_pylist() == [name] * 90
     name = "a" * 2_000_000
     with pytest.raises(ValueError, match="would decode to more than 67108864 bytes"):
-        read(tmp_path, stored([row(place, name=name) for place in range(90)]))
+        read(tmp_path, stored([row(number, name=name) for number in range(90)]))
     with pytest.raises(ValueError, match="a dictionary must have at most 4194304 bytes"):
         read(tmp_path, stored([row(0, name="a" * 5_000_000)]))
 

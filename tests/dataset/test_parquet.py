@@ -25,9 +25,9 @@ def stored(**options):
 
 def column(data, name):
     metadata = pyarrow.parquet.ParquetFile(io.BytesIO(data)).metadata
-    found = metadata.row_group(0).column([*COLUMNS].index(name))
-    start = found.dictionary_page_offset if found.has_dictionary_page else found.data_page_offset
-    return start, start + found.total_compressed_size, found
+    chunk = metadata.row_group(0).column([*COLUMNS].index(name))
+    start = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
+    return start, start + chunk.total_compressed_size, chunk
 
 
 def test_page_headers_agree_with_pyarrow():
@@ -35,24 +35,24 @@ def test_page_headers_agree_with_pyarrow():
         data = stored(write_statistics=False, **options)
         for name in COLUMNS:
             start, end, metadata = column(data, name)
-            found = [*read_pages(data, start, end)]
-            assert [page.is_dictionary for page in found] == [True, False][not metadata.has_dictionary_page :]
-            assert found[-1].values == COUNT
+            pages = [*read_pages(data, start, end)]
+            assert [page.is_dictionary for page in pages] == [True, False][not metadata.has_dictionary_page :]
+            assert pages[-1].values == COUNT
             # The size in the metadata includes the headers.
-            assert 0 < metadata.total_uncompressed_size - sum(page.size for page in found) < 120
+            assert 0 < metadata.total_uncompressed_size - sum(page.size for page in pages) < 120
 
 
 def header(kind=0, size=5, packed=5, values=1, encoding=0, more=b""):
     """A page's header in Thrift's compact protocol, built by hand, and five bytes behind it."""
 
     def number(value):
-        value, found = (value << 1) ^ (value >> 63), b""
+        value, encoded = (value << 1) ^ (value >> 63), b""
         while value > 127:
-            found, value = found + bytes([value & 127 | 128]), value >> 7
-        return found + bytes([value])
+            encoded, value = encoded + bytes([value & 127 | 128]), value >> 7
+        return encoded + bytes([value])
 
-    own = b"\x15" + number(values) + b"\x15" + number(encoding) + b"\x00"
-    place = {0: b"\x2c", 2: b"\x4c"}.get(kind, b"\x2c")
+    details = b"\x15" + number(values) + b"\x15" + number(encoding) + b"\x00"
+    field = {0: b"\x2c", 2: b"\x4c"}.get(kind, b"\x2c")
     return (
         b"\x15"
         + number(kind)
@@ -60,8 +60,8 @@ def header(kind=0, size=5, packed=5, values=1, encoding=0, more=b""):
         + number(size)
         + b"\x15"
         + number(packed)
-        + place
-        + own
+        + field
+        + details
         + more
         + b"\0"
         + bytes(5)
@@ -107,17 +107,17 @@ def test_footers_agree_with_pyarrow(options):
     expected = []
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         columns = [group.column(number) for number in range(group.num_columns)]
-        starts = [each.dictionary_page_offset or each.data_page_offset for each in columns]
+        starts = [chunk.dictionary_page_offset or chunk.data_page_offset for chunk in columns]
         expected.append(
             [
                 Chunk(
                     group.num_rows,
-                    each.num_values,
+                    chunk.num_values,
                     start,
-                    each.total_compressed_size,
+                    chunk.total_compressed_size,
                     0 if options.get("compression") else 6,
                 )
-                for each, start in zip(columns, starts, strict=True)
+                for chunk, start in zip(columns, starts, strict=True)
             ]
         )
     assert read_footer(footer(data)) == (COUNT, expected)

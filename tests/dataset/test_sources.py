@@ -25,14 +25,14 @@ def png(array):
 def read(*sources):
     """Read name, label and pixels of all images."""
     items = list(open_source(*sources))
-    found = [(item.name, item.load()) for item in items]
-    return [(name, content.label, decode_content(name, content).pixels) for name, content in found]
+    contents = [(item.name, item.load()) for item in items]
+    return [(name, content.label, decode_content(name, content).pixels) for name, content in contents]
 
 
-def assert_digits(found, names, labels):
-    assert [name for name, _, _ in found] == names
-    assert [label for _, label, _ in found] == labels
-    np.testing.assert_allclose(np.stack([image for *_, image in found])[..., 0], PIXELS / np.float32(255))
+def assert_digits(images, names, labels):
+    assert [name for name, _, _ in images] == names
+    assert [label for _, label, _ in images] == labels
+    np.testing.assert_allclose(np.stack([image for *_, image in images])[..., 0], PIXELS / np.float32(255))
 
 
 NAMES = ["a/0.png", "b/1.png", "b/2.png"]
@@ -164,13 +164,13 @@ def test_impossible_file_names_are_refused(tmp_path, name):
 def test_names_that_are_not_utf8_are_escaped(tmp_path):
     folder = tmp_path / os.fsdecode(b"\xe9")
     folder.mkdir()
-    for each in (b"\xfe.png", b"\xff.png"):
-        (folder / os.fsdecode(each)).write_bytes(png(PIXELS[0]))
+    for name in (b"\xfe.png", b"\xff.png"):
+        (folder / os.fsdecode(name)).write_bytes(png(PIXELS[0]))
     with tarfile.open(tmp_path / "some.tar", "w") as archive:
         archive.add(folder, folder.name)
     names = ["\\udce9/\\udcfe.png", "\\udce9/\\udcff.png"]
     for source in (tmp_path, tmp_path / "some.tar"):
-        found = read(source)
-        assert sorted(name for name, *_ in found) == names
-        assert {label for _, label, _ in found} == {"\\udce9"}
-        np.testing.assert_allclose(found[0][2][..., 0], PIXELS[0] / np.float32(255))
+        images = read(source)
+        assert sorted(name for name, *_ in images) == names
+        assert {label for _, label, _ in images} == {"\\udce9"}
+        np.testing.assert_allclose(images[0][2][..., 0], PIXELS[0] / np.float32(255))

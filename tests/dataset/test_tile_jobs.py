@@ -35,13 +35,13 @@ class RecordingExecutor(LocalExecutor):
         super().__init__(workers)
         self.jobs = []
 
-    def run(self, work, jobs, on_progress):
+    def run(self, plan, jobs, on_progress):
         def recorded():
             for job in jobs:
                 self.jobs.append(job)
                 yield job
 
-        return super().run(work, recorded(), on_progress)
+        return super().run(plan, recorded(), on_progress)
 
 
 @pytest.fixture
@@ -152,10 +152,10 @@ def test_results_survive_serialization():
     tensor = np.random.default_rng(0).normal(size=(3, 2, 16)).astype(np.float32)
     weight, bias = torch.from_numpy(tensor), torch.from_numpy(tensor[:, :1].copy())
     siren = Siren((weight, torch.ones(3, 16, 1)), (bias, torch.zeros(3, 1, 1)), (30.0,))
-    found = TileGroupResult.loads(TileGroupResult(3, 4, "abc", 5, siren).dumps())
-    assert (found.shard, found.group, found.digest, found.steps, found.error) == (3, 4, "abc", 5, "")
-    assert found.siren.omegas == (30.0,)
-    for mine, theirs in zip(siren.tensors(), found.siren.tensors(), strict=True):
+    result = TileGroupResult.loads(TileGroupResult(3, 4, "abc", 5, siren).dumps())
+    assert (result.shard, result.group, result.digest, result.steps, result.error) == (3, 4, "abc", 5, "")
+    assert result.siren.omegas == (30.0,)
+    for mine, theirs in zip(siren.tensors(), result.siren.tensors(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     assert TileGroupResult.loads(TileGroupResult(3, 4, "abc", 5, None, "why").dumps()).error == "why"
 

@@ -13,6 +13,7 @@ from eoren.evaluation import metrics
 from eoren.evaluation.metrics import METRICS, Metrics, decibel, evaluate, evaluate_batch, psnr
 from eoren.field.field import Field
 from eoren.field.mosaic import SirenMosaic
+from eoren.image.spline import reference_gradient
 from eoren.model.channel_tuning import Tuning
 from eoren.model.siren import Siren
 from eoren.model.tiling import Tiling
@@ -257,3 +258,23 @@ def test_batches_are_measured_like_single_fields():
     single = evaluate(field, image)
     for name in METRICS:
         assert batch[name][0] == pytest.approx(getattr(single, name), rel=1e-3), name
+
+
+@pytest.mark.parametrize("side", [8, 15])
+def test_batch_metrics_agree_with_those_of_single_images(side):
+    generator = np.random.default_rng(0)
+    images = generator.random((3, side, side + 3, 2)).astype(np.float32)
+    prediction = generator.normal(0.5, 0.4, (3, 3, side * (side + 3), 2)).astype(np.float32)
+    measured = evaluate_batch(prediction, images)
+    for k, image in enumerate(images):
+        color = prediction[k, 0].reshape(image.shape).clip(0, 1)
+        gradient = reference_gradient(image, extent=(side + 3.0, float(side)))
+        error = np.moveaxis(prediction[k, 1:], 0, -1).reshape(gradient.shape) - gradient
+        assert measured["psnr"][k] == pytest.approx(-10 * np.log10(np.mean((color - image) ** 2)), abs=1e-4)
+        assert measured["gradient_psnr"][k] == pytest.approx(-10 * np.log10(np.mean(error**2)), abs=1e-4)
+        if side > 11:
+            options = {"gaussian_weights": True, "data_range": 1.0, "channel_axis": -1}
+            expected = structural_similarity(image.astype(float), color.astype(float), **options)
+            assert measured["ssim"][k] == pytest.approx(expected, abs=1e-6)
+        else:
+            assert np.isnan(measured["ssim"][k])

@@ -210,7 +210,7 @@ def index_seeds() -> dict[str, bytes]:
     """Return an index as EoREN writes it, and others: without checksums, with dictionaries, with small pages."""
     good = _good_store()["index/0000000.parquet"]
     table = pyarrow.parquet.read_table(io.BytesIO(good))
-    found = {"ours": good}
+    inputs = {"ours": good}
     for name, options in {
         "plain": {"compression": "none", "use_dictionary": False, "store_schema": False},
         "packed": {"compression": "zstd", "use_dictionary": False, "store_schema": False, "write_statistics": False},
@@ -219,8 +219,8 @@ def index_seeds() -> dict[str, bytes]:
     }.items():
         buffer = io.BytesIO()
         pyarrow.parquet.write_table(table, buffer, **options)
-        found[name] = buffer.getvalue()
-    return found
+        inputs[name] = buffer.getvalue()
+    return inputs
 
 
 def shard_seeds() -> dict[str, bytes]:
@@ -360,7 +360,7 @@ def tiff_seeds() -> dict[str, bytes]:
 
 def npy_seeds() -> dict[str, bytes]:
     """Return bytes, floats in Fortran order, and objects, which are refused."""
-    found = {}
+    inputs = {}
     for name, array in {
         "bytes": _colours(),
         "floats": np.asfortranarray(_colours() / 255.0),
@@ -369,8 +369,8 @@ def npy_seeds() -> dict[str, bytes]:
     }.items():
         buffer = io.BytesIO()
         np.save(buffer, array)
-        found[name] = buffer.getvalue()
-    return found
+        inputs[name] = buffer.getvalue()
+    return inputs
 
 
 # Archives of images.
@@ -411,7 +411,7 @@ def _members() -> dict[str, bytes]:
 
 def zip_seeds() -> dict[str, bytes]:
     """Return stored and deflated archives, with members in compressions that are refused."""
-    found = {}
+    inputs = {}
     for name, method in {"stored": zipfile.ZIP_STORED, "deflated": zipfile.ZIP_DEFLATED}.items():
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", method) as archive:
@@ -420,13 +420,13 @@ def zip_seeds() -> dict[str, bytes]:
             archive.writestr("a/é.png", b"a name that is not ASCII", zipfile.ZIP_BZIP2)
             with archive.open("a/3.png", "w", force_zip64=True) as large:
                 large.write(b"sizes of 64 bits")
-        found[name] = buffer.getvalue()
-    return found
+        inputs[name] = buffer.getvalue()
+    return inputs
 
 
 def tar_seeds() -> dict[str, bytes]:
     """Return archives of three kinds with long names, uncompressed and compressed."""
-    found = {}
+    inputs = {}
     for name, kind in {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}.items():
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w", format=kind) as archive:
@@ -435,9 +435,9 @@ def tar_seeds() -> dict[str, bytes]:
                 header = tarfile.TarInfo(long + member)
                 header.size = len(content)
                 archive.addfile(header, io.BytesIO(content))
-        found[name] = buffer.getvalue()
-    found |= {"gzip": gzip.compress(found["pax"]), "bzip2": bz2.compress(found["gnu"])}
-    return found | {"xz": lzma.compress(found["gnu"])}
+        inputs[name] = buffer.getvalue()
+    inputs |= {"gzip": gzip.compress(inputs["pax"]), "bzip2": bz2.compress(inputs["gnu"])}
+    return inputs | {"xz": lzma.compress(inputs["gnu"])}
 
 
 def idx_seeds() -> dict[str, bytes]:

@@ -26,7 +26,7 @@ _MAX_ITERATIONS = 200
 _REDUCTION = 1e-4
 # Damping of the Jacobi method that is best for the upper half of the frequencies of the five-point Laplacian.
 _DAMPING = 0.8
-# Grids of at most so many pixels are solved by the inverse matrix.
+# Largest number of pixels of a grid that is solved by the inverse matrix.
 _MAX_INVERTED = 100
 
 Step = tuple[int, int]
@@ -36,17 +36,13 @@ _STEPS: tuple[Step, ...] = ((0, 1), (1, -1), (1, 0), (1, 1))
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """The symmetric matrix A of one grid.
+    """The symmetric matrix A of one grid."""
 
-    Attributes:
-        diagonal: diagonal of the matrix; zero where nothing is unknown.
-        couplings: negated off-diagonal elements by the step between the two pixels, one for each pair of pixels.
-        ends: weights, at the bottom and at the right, of the last coarse row or column in a fine one beyond it: 1, or
-            1/2 if the pixels beyond are known.
-    """
-
-    diagonal: Float[Tensor, "height width"]
+    diagonal: Float[Tensor, "height width"]  # zero where nothing is unknown
+    # Negated off-diagonal elements by the step between the two pixels, one for each pair of pixels.
     couplings: dict[Step, Float[Tensor, "_ _"]]
+    # Weights, at the bottom and at the right, of the last coarse row or column in a fine one beyond it: 1, or 1/2 if
+    # the pixels beyond are known.
     ends: tuple[float, float]
 
     def multiply(self, u: Tensor, out: Tensor | None = None) -> Tensor:
@@ -91,8 +87,7 @@ class Grid:
 class VCycle:
     """A symmetric V-cycle from zero: one damped Jacobi step before and after the correction by the coarser grid.
 
-    Args:
-        grid: finest grid; all coarser ones and the work space are allocated here.
+    All coarser grids and the work space are allocated at construction.
     """
 
     def __init__(self, grid: Grid) -> None:
@@ -140,11 +135,7 @@ def build_grid(unknown: Bool[np.ndarray, "height width"], weight: Float[np.ndarr
 
 
 def solve(cycle: VCycle, right: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
-    """Compute ``A^-1 right`` to within about ``TOLERANCE``, in float64.
-
-    Raises:
-        EorenError: the iteration does not converge, or a number is not finite.
-    """
+    """Compute ``A^-1 right`` to within about ``TOLERANCE``, in float64."""
     grid, target = cycle.grid, torch.from_numpy(right)
     solution, residual, iterations = torch.zeros_like(target), target.float(), 0
     direction, correction, change = (torch.empty_like(residual) for _ in range(3))

@@ -27,37 +27,24 @@ Plane = Float[np.ndarray, "_ _"]
 
 @dataclass(frozen=True, eq=False)
 class LoadedOperand:
-    """Pixels of an image, or of a field rendered at the size of its image.
+    """Pixels of an image, or of a field rendered at the size of its image."""
 
-    Attributes:
-        pixels: ``(H, W, C)``, in [0, 1].
-        sha256: digest of the file, the array or the serialized field.
-        notes: changes that were made in reading.
-        field: the field, or None if the operand is an image.
-    """
-
-    pixels: Image
-    sha256: str
-    notes: tuple[str, ...] = ()
+    pixels: Image  # in [0, 1]
+    sha256: str  # of the file, the array or the serialized field
+    notes: tuple[str, ...] = ()  # changes that were made in reading
     field: Field | None = None
 
     def resized(self, width: int, height: int) -> Image:
         """Return the pixels at another size: a field is rendered at it, an image is resampled."""
         if self.field is not None:
-            rendered: Image = self.field.render(width, height).clip(0, 1)
-            return rendered
+            return self.field.render(width, height).clip(0, 1)
         channels = np.moveaxis(self.pixels, 2, 0)
         scaled = [Pillow.fromarray(c).resize((width, height), Pillow.Resampling.BICUBIC) for c in channels]
-        resampled: Image = np.stack([np.asarray(c) for c in scaled], 2).clip(0, 1)
-        return resampled
+        return np.stack([np.asarray(c) for c in scaled], 2).clip(0, 1)
 
 
 def open_operand(operand: Operand) -> LoadedOperand:
-    """Read an operand.
-
-    Raises:
-        EorenError: the operand cannot be read, or is a field whose pixels would take too much memory.
-    """
+    """Read an operand; refuse a field whose pixels would take too much memory."""
     if isinstance(operand, str | PathLike):
         if Path(operand).suffix == ".eoren":
             operand = load(operand)
@@ -80,16 +67,7 @@ def open_operand(operand: Operand) -> LoadedOperand:
 
 
 def mask_weights(mask: LoadedOperand, image: LoadedOperand, name: str) -> Plane:
-    """Compute the weights of a mask, 0 to 1: the mean of its colours, times its alpha.
-
-    Args:
-        mask: the mask.
-        image: the image that it belongs to.
-        name: role of that image, for the error message.
-
-    Raises:
-        EorenError: the mask and the image differ in size.
-    """
+    """Compute the weights of the mask of an image, 0 to 1: the mean of its colours, times its alpha."""
     if mask.pixels.shape[:2] != image.pixels.shape[:2]:
         raise EorenError(
             f"the mask must have the size of the {name}, {size_text(image.pixels)}, got {size_text(mask.pixels)}; "
@@ -136,13 +114,12 @@ def match_channels(first: Image, second: Image) -> tuple[Image, Image]:
 def match_sizes(first: LoadedOperand, second: LoadedOperand, how: str) -> tuple[Image, Image]:
     """Bring two operands to one size: ``crop`` or ``pad`` both around their centres, or ``resize`` the second."""
     a, b = first.pixels, second.pixels
-    height, width, _ = a.shape
-    if (height, width) == b.shape[:2]:
+    if a.shape[:2] == b.shape[:2]:
         return a, b
     if how == "resize":
-        return a, second.resized(width, height)
+        return a, second.resized(a.shape[1], a.shape[0])
     bound = min if how == "crop" else max
-    height, width = bound(height, b.shape[0]), bound(width, b.shape[1])
+    height, width = bound(a.shape[0], b.shape[0]), bound(a.shape[1], b.shape[1])
     return _crop_or_pad(a, height, width), _crop_or_pad(b, height, width)
 
 

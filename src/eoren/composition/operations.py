@@ -65,9 +65,9 @@ class Composition:
         rough: ``(H, W, C)``, colours before any solver, such as the mix of the pixels or the plain paste.
         known: ``(H, W)``, True where those colours are kept. If it is False everywhere, their mean is kept.
         origin: the operation, the digests of its operands and its options, as stored in an ``.eoren`` file.
-        notes: remarks for the user, such as how images of different sizes were matched.
         solve: computes the least-squares colours, not clamped.
         guide: computes the target gradient field v: ``(H, W, C, 2)``, forward differences in intensity per pixel.
+        notes: remarks for the user, such as how images of different sizes were matched.
 
     Example:
         >>> image = np.linspace(0, 1, 12, dtype=np.float32)[None, :, None].repeat(9, 0)
@@ -87,8 +87,7 @@ class Composition:
     @cached_property
     def colors(self) -> Float[np.ndarray, "height width channels"]:
         """The exact least-squares colours, ``(H, W, C)``, clamped to [0, 1]."""
-        clamped: Image = np.clip(self.solve(), 0, 1)
-        return clamped
+        return self.solve().clip(0, 1)
 
     @property
     def digest(self) -> str:
@@ -153,7 +152,7 @@ def mix(
         weight: weight w of the first image, 0 to 1.
         keep_edges: take the stronger difference of the two between each pair of neighbouring pixels, channel by
             channel, instead of their weighted sum.
-        sizes: how to match images of different sizes: ``crop`` both around their centres to the smaller extent,
+        sizes: treatment of images of different sizes: ``crop`` both around their centres to the smaller extent,
             ``pad`` both to the larger extent by repeating border pixels, or ``resize`` B to the size of A (a field
             is rendered at it).
 
@@ -236,11 +235,8 @@ def clone(
     _check_choice("mode", mode, Mode)
     if not 0 <= keep_color < float("inf"):
         raise EorenError(f"keep_color must be a finite number, 0 or above, got {keep_color}")
-    operands = source_operand, target_operand, mask_operand = (
-        open_operand(source),
-        open_operand(target),
-        open_operand(mask),
-    )
+    operands = tuple(open_operand(operand) for operand in (source, target, mask))
+    source_operand, target_operand, mask_operand = operands
     weights = mask_weights(mask_operand, source_operand, "source")
     colors, alpha = split_alpha(source_operand.pixels)
     if alpha is not None:
@@ -277,9 +273,8 @@ def clone(
 
     def guide() -> Guidance:
         guidance = forward_differences(join_alpha(base, base_alpha))
-        np.copyto(
-            guidance[box][:, :, : base.shape[2]], guide_box(), where=_unknown_differences(unknown)[box][:, :, None]
-        )
+        inside = _larger_end(unknown)[box][:, :, None]
+        np.copyto(guidance[box][:, :, : base.shape[2]], guide_box(), where=inside)
         return guidance
 
     rough = base.copy()
@@ -322,7 +317,7 @@ def fill(image: Operand, mask: Operand, *, method: Method = "membrane") -> Compo
     def guide() -> Guidance:
         if method == "biharmonic":
             raise EorenError("biharmonic filling has no gradient field; use the exact solver, or the membrane")
-        return np.where(_unknown_differences(unknown)[:, :, None], np.float32(0), forward_differences(rough))
+        return np.where(_larger_end(unknown)[:, :, None], np.float32(0), forward_differences(rough))
 
     def solve() -> Image:
         return fill_biharmonic(unknown, rough) if method == "biharmonic" else solve_mask(unknown, guide(), rough)
@@ -362,12 +357,12 @@ def _place_mask(
     return placed, notes if outside else ()
 
 
-def _unknown_differences(unknown: Mask) -> Shaped[np.ndarray, "height width 2"]:
-    """Mark the forward differences that have a pixel of the mask at either end."""
-    marked = np.stack([unknown, unknown], 2)
-    marked[:, :-1, 0] |= unknown[:, 1:]
-    marked[:-1, :, 1] |= unknown[1:]
-    return marked
+def _larger_end(values: Shaped[np.ndarray, "height width"]) -> Shaped[np.ndarray, "height width 2"]:
+    """Return the larger value of the two pixels of every forward difference; of a mask, whether either is in it."""
+    larger = np.stack([values, values], 2)
+    np.maximum(values[:, :-1], values[:, 1:], out=larger[:, :-1, 0])
+    np.maximum(values[:-1], values[1:], out=larger[:-1, :, 1])
+    return larger
 
 
 def _replace_weaker(guidance: Guidance, other: Guidance) -> None:
@@ -386,8 +381,5 @@ def _cloning_guidance(source: Image, target: Image, share: Float[np.ndarray, "he
     elif mode == "average":
         guidance = (guidance + under) / 2
     if soft:
-        blend = np.stack([share, share], 2)
-        blend[:, :-1, 0] = np.maximum(share[:, :-1], share[:, 1:])
-        blend[:-1, :, 1] = np.maximum(share[:-1], share[1:])
-        guidance = under + blend[:, :, None] * (guidance - under)
+        guidance = under + _larger_end(share)[:, :, None] * (guidance - under)
     return guidance

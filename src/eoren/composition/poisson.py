@@ -22,7 +22,7 @@ from scipy.sparse.linalg import splu
 from eoren.composition.multigrid import VCycle, build_grid, solve
 from eoren.errors import EorenError
 
-# The factorisation of so many unknowns takes about two gigabytes.
+# The factorisation of this number of unknowns takes about two gigabytes.
 _MAX_FACTORED = 400_000
 
 Image = Float[np.ndarray, "height width channels"]
@@ -31,18 +31,10 @@ Mask = Bool[np.ndarray, "height width"]
 
 
 def forward_differences(image: Image) -> Guidance:
-    """Compute the forward differences of an image, in intensity per pixel.
+    """Compute the forward differences of an image, in intensity per pixel; last axis (to the right, down).
 
-    Args:
-        image: ``(H, W, C)``.
-
-    Returns:
-        ``(H, W, C, 2)``, last axis (to the right, down). The last column and row, which have no next pixel, repeat
-        the previous difference; along an axis of one pixel all are zero.
-
-    Example:
-        >>> forward_differences(np.array([[0.0, 1.0, 3.0]])[..., None])[0, :, 0, 0].tolist()
-        [1.0, 2.0, 2.0]
+    The last column and row, which have no next pixel, repeat the previous difference. Along an axis of one pixel all
+    differences are zero.
     """
     differences = np.zeros((*image.shape, 2), image.dtype)
     if image.shape[1] > 1:
@@ -61,23 +53,10 @@ def solve_rectangle(
     colors: Image | None = None,
     weight: float = 0.0,
 ) -> Float[np.ndarray, "height width channels"]:
-    """Compute the image whose differences are closest to a guidance field, without known pixels.
+    """Compute the image whose differences are closest to a guidance field, without known pixels, in float32.
 
-    Args:
-        guidance: ``(H, W, C, 2)`` as from :func:`forward_differences`; the last column and row are ignored.
-        mean: mean of each channel of the result, zero by default; used only without a weight.
-        colors: ``(H, W, C)``, colours to stay near; used only with a weight.
-        weight: weight w of the squared distance from the colours. Waves longer than ``2 pi / sqrt(w)`` pixels follow
-            the colours rather than the guidance.
-
-    Returns:
-        ``(H, W, C)``, float32, not clamped.
-
-    Example:
-        >>> image = np.random.default_rng(0).random((5, 7, 1))
-        >>> solved = solve_rectangle(forward_differences(image), mean=image.mean((0, 1)))
-        >>> bool(np.abs(solved - image).max() < 1e-6)
-        True
+    Without a weight, ``mean`` is the mean of the result, zero by default. With a weight w of the squared distance
+    from ``colors``, waves longer than ``2 pi / sqrt(w)`` pixels follow the colours rather than the guidance.
     """
     height, width, channels, _ = guidance.shape
     result = np.empty((height, width, channels), np.float32)
@@ -102,30 +81,11 @@ def solve_mask(
     weight: Float[np.ndarray, "height width"] | None = None,
     pull: Image | None = None,
 ) -> Float[np.ndarray, "height width channels"]:
-    """Fill a mask so that differences are closest to a guidance field, with the colours around it fixed.
+    """Fill a mask so that differences are closest to a guidance field, with the colours around it fixed, in float32.
 
-    Differences between two known pixels do not count. Cost and memory are those of the bounding box of the mask.
-
-    Args:
-        unknown: ``(H, W)``, True where to fill; without a weight at least one pixel must be known.
-        guidance: ``(H, W, C, 2)`` as from :func:`forward_differences`.
-        colors: ``(H, W, C)``, known colours, and starting values inside the mask.
-        weight: ``(H, W)``, weight of the squared distance from ``pull`` inside the mask, zero by default.
-        pull: ``(H, W, C)``, colours to stay near.
-
-    Returns:
-        ``(H, W, C)``, float32, not clamped; to within about ``TOLERANCE`` of the exact solution.
-
-    Raises:
-        EorenError: no colour is known, or a number is not finite.
-
-    Example:
-        >>> ramp = np.linspace(0, 1, 9)[None, :, None].repeat(9, 0)
-        >>> hole = np.zeros((9, 9), bool)
-        >>> hole[2:7, 2:7] = True
-        >>> filled = solve_mask(hole, np.zeros((9, 9, 1, 2)), np.where(hole[..., None], 0.0, ramp))
-        >>> bool(np.abs(filled - ramp).max() < 1e-5)  # a membrane over a planar frame
-        True
+    Differences between two known pixels do not count. Colours inside the mask are starting values; with a weight, the
+    squared distance from ``pull`` counts, too. The result is within about ``TOLERANCE`` of the exact solution. Cost
+    and memory are those of the bounding box of the mask.
     """
     if weight is None:
         _check_known(unknown)
@@ -148,18 +108,7 @@ def solve_mask(
 
 
 def fill_biharmonic(unknown: Mask, colors: Image) -> Float[np.ndarray, "height width channels"]:
-    """Fill a mask with the smallest sum of squared Laplacians, which continues colours and slopes into it.
-
-    Args:
-        unknown: ``(H, W)``, True where to fill; at least one pixel must be known.
-        colors: ``(H, W, C)``; values inside the mask are ignored.
-
-    Returns:
-        ``(H, W, C)``, float32, not clamped.
-
-    Raises:
-        EorenError: no colour is known, or the mask is too large for a factorisation.
-    """
+    """Fill a mask with the smallest sum of squared Laplacians, which continues colours and slopes into it."""
     _check_known(unknown)
     result = colors.astype(np.float32)
     if not unknown.any():

@@ -60,8 +60,7 @@ def boost_detail(image: Operand, factor: float | int) -> Composition:
     operand = open_operand(image)
 
     def guide(colors: Image) -> Guidance:
-        stronger: Guidance = np.float32(factor) * forward_differences(colors)
-        return stronger
+        return np.float32(factor) * forward_differences(colors)
 
     return _retouching(operand, guide, _color_weight(operand, _DETAIL_FRACTION), boost_detail=factor)
 
@@ -138,7 +137,7 @@ def _color_weight(operand: LoadedOperand, fraction: int) -> float:
 
 
 def _estimate_noise(colors: Image) -> float:
-    """Standard deviation of the noise, from second differences along both axes, which edges hardly affect."""
+    """Estimate the standard deviation of the noise from second differences, which edges hardly affect."""
     if min(colors.shape[:2]) < 3:
         return 0.0
     rows = colors[2:] - 2 * colors[1:-1] + colors[:-2]

@@ -5,10 +5,9 @@ archives.py    members of zip and tar archives
 fit_many.py    fit_many(): fit all images of a source, and continue after an interruption
 shards.py      images that are trained together
 tile_jobs.py   one very large image as many jobs
-metrics.py     image metrics of a whole batch
 executors.py   threads of this machine, or a Ray cluster
 store.py       the files of a store: networks in shards, and their index
 index.py       the index: one row per image, in Parquet
-parquet.py     bounds check of an index before it is decoded
+parquet.py     bounds check of a Parquet file before it is decoded
 collection.py  Collection: read access to a store
 """

@@ -34,7 +34,7 @@ _EXTENDED_SHARE = 8
 
 
 def is_tar(start: bytes) -> bool:
-    """Check whether a file may be a tar archive, compressed or not, by its first block.
+    """Check the first block of a file for a tar archive or a compressed file.
 
     ``tarfile.is_tarfile`` tries every decompressor, and LZMA allocates what a header claims.
     """
@@ -45,21 +45,16 @@ def is_tar(start: bytes) -> bool:
     return True
 
 
-def zip_members(path: Path, is_wanted: Callable[[str], bool]) -> list[Member]:
-    """List the members of a zip archive in the order of their names.
+def zip_members(path: Path, select: Callable[[str], bool]) -> list[Member]:
+    """List the selected members of a zip archive in the order of their names.
 
-    Args:
-        path: path of the archive.
-        is_wanted: whether to include a member of a given name.
-
-    Raises:
-        EorenError: the list of members is damaged, or their decompressed size is too large.
+    Raises EorenError if the list of members is damaged, or their decompressed size is too large.
     """
     try:
         archive = zipfile.ZipFile(path)
     except _ZIP_ERRORS as error:
         raise damaged_archive(path, error) from None
-    members = [member for member in archive.infolist() if is_wanted(member.filename) and not member.is_dir()]
+    members = [member for member in archive.infolist() if select(member.filename) and not member.is_dir()]
     limit = max_decompressed_size(path.stat().st_size)
     # The sum counts, because members may share compressed bytes.
     if (size := sum(member.file_size for member in members)) > limit:
@@ -82,17 +77,11 @@ def zip_members(path: Path, is_wanted: Callable[[str], bool]) -> list[Member]:
     return [(member.filename, partial(read, member)) for member in members]
 
 
-def tar_members(path: Path, is_wanted: Callable[[str], bool]) -> Iterator[Member]:
-    """Read the members of a tar archive, compressed or not, in its order.
+def tar_members(path: Path, select: Callable[[str], bool]) -> Iterator[Member]:
+    """Read the selected members of a tar archive, compressed or not, in its order.
 
-    Each is read on the way, because a compressed archive cannot be rewound cheaply.
-
-    Args:
-        path: path of the archive.
-        is_wanted: whether to include a member of a given name.
-
-    Raises:
-        EorenError: the archive is damaged, even after its last member, or its decompressed size is too large.
+    All are read on the way, because a compressed archive cannot be rewound cheaply. Raises EorenError if the archive
+    is damaged, even after its last member, or its decompressed size is too large.
     """
     with open_decompressed(path) as plain:
         try:
@@ -102,7 +91,7 @@ def tar_members(path: Path, is_wanted: Callable[[str], bool]) -> Iterator[Member
                     archive.members.clear()  # type: ignore[attr-defined] # it would keep them all in memory
                     if member.size < 0:  # possible in an extended header
                         raise tarfile.ReadError(f"a member of {member.size} bytes")
-                    if member.isfile() and is_wanted(member.name):
+                    if member.isfile() and select(member.name):
                         # A sparse member may claim any number of zeros in a few bytes.
                         file = None if member.issparse() else archive.extractfile(member)
                         content = EorenError("cannot be unpacked (it is sparse)") if file is None else file.read()
@@ -122,8 +111,7 @@ def constant(content: _Content) -> Callable[[], _Content]:
 def _strict_header(max_extended: int) -> type[tarfile.TarInfo]:
     """Create a header class that raises for a damaged header, which tarfile takes for the end of the archive.
 
-    Args:
-        max_extended: largest size of all extended headers together, in bytes.
+    All extended headers together may have ``max_extended`` bytes.
     """
     left, left_global = max_extended, _MAX_GLOBAL
 

@@ -63,9 +63,7 @@ class Collection:
             raise EorenError(f"{store}: has no images yet; run the same 'eoren fit-many' again")
         self.index: pyarrow.Table = pyarrow.concat_tables([self.store.rows(shard) for shard in shards])
         self._done = self.index.filter(pyarrow.compute.equal(self.index["status"], "done"))
-        self._places = list(
-            zip(*(self._done[name].to_pylist() for name in ("shard", "group", "offset")), strict=True)
-        )
+        self._locations = self._columns("shard", "group", "offset")
         # The group of weights that was read last, by its shard and number.
         self._cached: tuple[tuple[int, int], Tensor] | None = None
 
@@ -76,22 +74,21 @@ class Collection:
         return f"Collection({str(self.store.folder)!r}, {len(self):,} image{'s' * (len(self) != 1)}, {size})"
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._locations)
 
     def __getitem__(self, number: int) -> Field:
         """Read the field of one image."""
         number = self._checked(number)
-        shard, group, offset = self._places[number]
+        shard, group, offset = self._locations[number]
         mosaic = self.store.networks(shard, group, offset, count=1)
         row = self._done.slice(number, 1).to_pylist()[0]
         manifest = self.store.manifest
-        metrics = {name: row[name] if row[name] not in (None, float("inf")) else None for name in METRICS}
         provenance = Provenance(
             manifest.settings.as_dict(),
             row["seed"],
             row["steps"],
             source_sha256=row["sha256"],
-            metrics=metrics,
+            metrics={name: None if row[name] == float("inf") else row[name] for name in METRICS},
             version=manifest.version,
         )
         return Field(mosaic, provenance)
@@ -127,7 +124,7 @@ class Collection:
         Args:
             number: number of the image in the collection.
         """
-        shard, group, offset = self._places[self._checked(number)]
+        shard, group, offset = self._locations[self._checked(number)]
         if self._cached is not None and self._cached[0] == (shard, group):
             return self._cached[1][offset].numpy()
         return _flatten(self.store.networks(shard, group, offset, count=1))[0].numpy()
@@ -174,12 +171,15 @@ class Collection:
         }
 
     def _sizes(self) -> Counter[tuple[int, int, int]]:
-        columns = (self._done[name].to_pylist() for name in ("width", "height", "channels"))
-        return Counter(zip(*columns, strict=True))
+        return Counter(self._columns("width", "height", "channels"))
+
+    def _columns(self, *names: str) -> list[Any]:
+        """Return the values of some columns, one tuple for each fitted image."""
+        return list(zip(*(self._done[name].to_pylist() for name in names), strict=True))
 
     def _row(self, number: int) -> Tensor:
         """Return weights, and cache their group, because neighbours usually follow."""
-        shard, group, offset = self._places[number]
+        shard, group, offset = self._locations[number]
         if self._cached is None or self._cached[0] != (shard, group):
             self._cached = (shard, group), _flatten(self.store.networks(shard, group))
         return self._cached[1][offset]
@@ -193,11 +193,8 @@ class Collection:
 class WeightDataset(Dataset[tuple[Tensor, int]]):
     """The weights of labelled images as a PyTorch data set of ``(weights, class)``.
 
-    All rows are in memory, because shuffled access would read whole groups again and again.
-
-    Attributes:
-        weights: ``(images, parameters)``, float32.
-        labels: ``(images,)``, indices into :attr:`Collection.classes`.
+    All rows are in memory, because shuffled access would read whole groups again and again: ``weights`` of shape
+    ``(images, parameters)``, and ``labels``, indices into :attr:`Collection.classes`.
     """
 
     def __init__(self, collection: Collection) -> None:

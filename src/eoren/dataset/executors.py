@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from eoren.cancellation import Cancelled, CancelToken
-from eoren.dataset.shards import Job, Work
+from eoren.dataset.shards import FitPlan, Job
 from eoren.errors import EorenError, format_error
 from eoren.model.devices import choose_device
 
@@ -30,9 +30,9 @@ _RETRIES = 3
 
 @runtime_checkable
 class Executor(Protocol):
-    """Runs several jobs at a time."""
+    """Interface of an executor, which runs several jobs at a time."""
 
-    def run(self, work: Work, jobs: Iterator[Job], on_progress: ProgressCallback) -> Iterator[Any]:
+    def run(self, plan: FitPlan, jobs: Iterator[Job], on_progress: ProgressCallback) -> Iterator[Any]:
         """Run jobs and yield their results in the order of completion.
 
         Jobs are taken from the iterator when a worker is free. Closing the returned iterator, or an exception in
@@ -43,19 +43,17 @@ class Executor(Protocol):
 class LocalExecutor:
     """An executor with one thread per core: the native engine and PyTorch release the interpreter lock.
 
-    Each thread fits a shard of its own. If there are fewer shards than cores, a shard uses several cores.
-
-    Args:
-        workers: largest number of concurrent shards; by default the number of threads of PyTorch, or 1 on a GPU.
+    By default it runs as many jobs at a time as PyTorch has threads, or one on a GPU. If there are fewer jobs than
+    cores, a job uses several cores.
     """
 
     def __init__(self, workers: int | None = None) -> None:
         self._workers = workers
 
-    def run(self, work: Work, jobs: Iterator[Job], on_progress: ProgressCallback) -> Iterator[Any]:
-        """Run jobs, see :class:`Executor`."""
+    def run(self, plan: FitPlan, jobs: Iterator[Job], on_progress: ProgressCallback) -> Iterator[Any]:
+        """Run jobs in threads."""
         threads = torch.get_num_threads()
-        on_cpu = choose_device(work.device).type == "cpu"
+        on_cpu = choose_device(plan.device).type == "cpu"
         workers = self._workers or (threads if on_cpu else 1)
         ready = [*islice(jobs, workers)]
         workers = max(1, len(ready))
@@ -70,7 +68,7 @@ class LocalExecutor:
                 shares[id(job)] = share * job.share
                 return token.is_cancelled()
 
-            return job.run(work, watch)
+            return job.run(plan, watch)
 
         try:
             # A thread that runs out of memory at its start dies silently and is waited for without end. So memory is
@@ -112,37 +110,34 @@ class RayExecutor:
     """An executor on a Ray cluster: each job is a Ray task, which is retried elsewhere if its worker is lost.
 
     Images travel with the task and networks with its result, so workers need no access to the images or the store. A
-    task takes one core, or one GPU.
-
-    Args:
-        address: address of the cluster; by default a cluster is started on this machine while the work lasts.
-        workers: cores of the cluster on this machine, all by default.
-
-    Raises:
-        EorenError: Ray is not installed. The cluster is joined in :meth:`run`.
+    task takes one core, or one GPU. Without an address, :meth:`run` starts a cluster on this machine, with all cores
+    or as many as ``workers``.
     """
 
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
-        self._ray = _import_ray()
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            import ray
+            import ray.exceptions
+        except ImportError:
+            raise EorenError("the executor 'ray' needs Ray; pip install 'eoren[ray]'") from None
+        self._ray: Any = ray
         self._address, self._workers = address, workers
 
-    def run(self, work: Work, jobs: Iterator[Job], on_progress: ProgressCallback) -> Iterator[Any]:
-        """Run jobs, see :class:`Executor`.
-
-        Raises:
-            EorenError: the cluster cannot be joined, or a job failed on several workers.
-        """
+    def run(self, plan: FitPlan, jobs: Iterator[Job], on_progress: ProgressCallback) -> Iterator[Any]:
+        """Run jobs as tasks of the cluster, which is joined first."""
         ray = self._ray
         self._connect()
         try:
-            on_gpu = work.device == "cuda"
+            on_gpu = plan.device == "cuda"
             # Ray replaces lost workers; exceptions of a job are not retried.
             remote = ray.remote(num_cpus=1, num_gpus=int(on_gpu), max_retries=_RETRIES)(_run_alone)
             capacity = int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 1)) + _WAITING
             running: list[Any] = []
             while True:
                 while len(running) < capacity and (job := next(jobs, None)) is not None:
-                    running.append(remote.remote(job, work))
+                    running.append(remote.remote(job, plan))
                 if not running:
                     return
                 done, running = ray.wait(running, timeout=_TICK_SECONDS)
@@ -154,10 +149,8 @@ class RayExecutor:
 
     def _connect(self) -> None:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-        if self._address:
-            options["address"] = self._address
-        else:
-            options |= {"include_dashboard": False, "num_cpus": self._workers}
+        local = {"include_dashboard": False, "num_cpus": self._workers}
+        options |= {"address": self._address} if self._address else local
         # A new cluster may start too slowly on a busy machine, so a second attempt is made.
         for is_last in (bool(self._address), True):
             try:
@@ -166,8 +159,8 @@ class RayExecutor:
             except Exception as error:
                 self._ray.shutdown()
                 if is_last:
-                    where = self._address or "on this machine"
-                    raise EorenError(f"the Ray cluster {where} cannot be joined ({format_error(error)})") from None
+                    cluster = self._address or "on this machine"
+                    raise EorenError(f"the Ray cluster {cluster} cannot be joined ({format_error(error)})") from None
 
     def _result(self, reference: Any) -> Any:
         exceptions = self._ray.exceptions
@@ -181,11 +174,7 @@ class RayExecutor:
 
 
 def make_executor(name: str, *, address: str | None = None, workers: int | None = None) -> Executor:
-    """Create an executor by its name, ``local`` or ``ray``.
-
-    Raises:
-        EorenError: the name is unknown, an argument does not suit it, or Ray is not installed.
-    """
+    """Create an executor by its name; raise :class:`EorenError` for invalid arguments or if Ray is not installed."""
     if name not in EXECUTORS:
         raise EorenError(f"executor must be one of {', '.join(EXECUTORS)}, got {name!r}")
     if address is not None and name != "ray":
@@ -195,18 +184,7 @@ def make_executor(name: str, *, address: str | None = None, workers: int | None 
     return RayExecutor(address, workers) if name == "ray" else LocalExecutor(workers)
 
 
-def _run_alone(job: Job, work: Work) -> Any:
-    """Run a job with one thread, which is what Ray reserves."""
+def _run_alone(job: Job, plan: FitPlan) -> Any:
+    """Run a job with one thread, the number that Ray reserves."""
     torch.set_num_threads(1)
-    return job.run(work, lambda share: False)
-
-
-def _import_ray() -> Any:
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-        import ray.exceptions
-    except ImportError:
-        raise EorenError("the executor 'ray' needs Ray; pip install 'eoren[ray]'") from None
-    return ray
+    return job.run(plan, lambda share: False)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from eoren.dataset.executors import Executor, make_executor
-from eoren.dataset.shards import Job, ShardJob, ShardResult, Work
+from eoren.dataset.index import MAX_ROWS
+from eoren.dataset.shards import FitPlan, Job, ShardJob, ShardResult
 from eoren.dataset.sources import Item, decode_content, open_source
 from eoren.dataset.store import Manifest, Store, is_store
 from eoren.dataset.tile_jobs import LargeImageJob, TileGroupResult, split_large_image
@@ -30,34 +31,21 @@ _MAX_SHARD = 1024
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of :func:`fit_many`.
+    """Progress of :func:`fit_many`, in images."""
 
-    Attributes:
-        pictures: completed images, including those of earlier runs; running ones count in part.
-        total: number of images, or None if the source does not tell.
-        failed: number of images that could not be fitted.
-        earlier: number of images that earlier runs completed.
-    """
-
-    pictures: float
-    total: int | None
-    failed: int
-    earlier: int
+    pictures: float  # completed, also by earlier runs; running ones count in part
+    total: int | None  # None if the length of the source is unknown
+    failed: int  # could not be fitted
+    earlier: int  # completed by earlier runs
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Result of :func:`fit_many`.
+    """Result of :func:`fit_many`, in images."""
 
-    Attributes:
-        pictures: number of images in the store, failed ones included.
-        failed: number of images that could not be read or fitted; the index has the reasons.
-        earlier: number of images that earlier runs completed.
-    """
-
-    pictures: int
-    failed: int
-    earlier: int
+    pictures: int  # in the store, failed ones included
+    failed: int  # could not be read or fitted; the index has the reasons
+    earlier: int  # completed by earlier runs
 
 
 def fit_many(
@@ -124,7 +112,7 @@ def fit_many(
         raise EorenError("until_psnr is for one image; give many images steps or seconds")
     choose_device(device)
     runner = make_executor(executor, address=address, workers=workers)
-    work = Work(chosen, check_seed(seed), same_start, device)
+    plan = FitPlan(chosen, check_seed(seed), same_start, device)
     source = open_source(*sources)
     folder = Path(store)
     items = iter(source)
@@ -132,16 +120,16 @@ def fit_many(
     if first is None:
         raise EorenError("the source has no images; give another one")
     if shard is not None:
-        size = _check_whole("shard", shard, 1, 2**20)
+        size = _check_shard(shard)
     else:
         size = Store(folder).manifest.shard if is_store(folder) else _shard_size(first, chosen)
-    with Store.open_locked(folder, Manifest(chosen, work.seed, same_start, size)) as opened:
-        return _fit(opened, work, source.count, chain([first], items), runner, watch)
+    with Store.open_locked(folder, Manifest(chosen, plan.seed, same_start, size)) as opened:
+        return _fit(opened, plan, source.count, chain([first], items), runner, watch)
 
 
 def _fit(
     store: Store,
-    work: Work,
+    plan: FitPlan,
     total: int | None,
     items: Iterator[Item],
     executor: Executor,
@@ -153,7 +141,7 @@ def _fit(
     large_images: dict[int, LargeImageJob] = {}
 
     def missing_jobs() -> Iterator[Job]:
-        """Read shards that are not in the store when an executor asks for them."""
+        """Read the shards that are not in the store, one by one as an executor takes them."""
         nonlocal done, failed, earlier
         for number in count():
             if not (shard := list(islice(items, size))):
@@ -169,7 +157,7 @@ def _fit(
                     continue
             job = ShardJob(number, number * size, names, [item.load() for item in shard])
             _logger.info("%s: shard %d of %d images started", store.folder, number, len(shard))
-            if (large_image := split_large_image(job, work)) is None:
+            if (large_image := split_large_image(job, plan)) is None:
                 yield job
                 continue
             for result in store.tile_groups(number):
@@ -194,7 +182,7 @@ def _fit(
         if watch is not None and watch(Progress(done + running * size, total, failed, earlier)):
             raise KeyboardInterrupt
 
-    for result in executor.run(work, missing_jobs(), report):
+    for result in executor.run(plan, missing_jobs(), report):
         if isinstance(result, TileGroupResult):
             store.save_tile_group(result)
             large_images[result.shard].add(result)
@@ -208,9 +196,9 @@ def _fit(
 def _is_complete(store: Store, number: int, stored: list[str], names: list[str]) -> bool:
     """Compare a stored shard with the source, and return False if the source has more images for it now."""
     first = number * store.manifest.shard
-    for place, (old, new) in enumerate(zip(stored, names, strict=False)):
+    for number_of_image, (old, new) in enumerate(zip(stored, names, strict=False), first):
         if old != new:
-            raise _other_source(store, f"image {first + place} was {old!r} and is {new!r}")
+            raise _other_source(store, f"image {number_of_image} was {old!r} and is {new!r}")
     if len(stored) > len(names):
         raise _other_source(store, f"it has {first + len(stored)} images, the source fewer")
     return len(stored) == len(names)
@@ -237,11 +225,11 @@ def _shard_size(first: Item, settings: Settings) -> int:
     return max(1, min(_MAX_SHARD, int(_SHARD_OPERATIONS / operations)))
 
 
-def _check_whole(name: str, value: int, minimum: int, maximum: int) -> int:
+def _check_shard(size: int) -> int:
     try:
-        number = minimum - 1 if isinstance(value, bool) else index(value)
+        number = 0 if isinstance(size, bool) else index(size)
     except TypeError:
-        number = minimum - 1
-    if not minimum <= number <= maximum:
-        raise EorenError(f"{name} must be a whole number from {minimum} to {maximum}, got {value!r}")
+        number = 0
+    if not 1 <= number <= MAX_ROWS:
+        raise EorenError(f"shard must be a whole number from 1 to {MAX_ROWS}, got {size!r}")
     return number

@@ -56,11 +56,7 @@ _MINIMUM |= {"steps": 0, "group": 0, "offset": 0}
 
 
 def import_parquet() -> Any:
-    """Import ``pyarrow.parquet``.
-
-    Raises:
-        EorenError: pyarrow is not installed.
-    """
+    """Import ``pyarrow.parquet``; raise :class:`EorenError` if pyarrow is not installed."""
     try:
         import pyarrow.parquet
     except ImportError:
@@ -76,11 +72,7 @@ def schema() -> "pyarrow.Schema":
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the rows of a shard atomically, replacing an existing file. NaN becomes null.
-
-    Raises:
-        EorenError: the file cannot be written.
-    """
+    """Write the rows of a shard atomically, replacing an existing file. NaN becomes null."""
     import pyarrow
 
     plain = [{name: None if value != value else value for name, value in row.items()} for row in rows]
@@ -92,16 +84,9 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_rows(path: Path, shard: int, size: int) -> "pyarrow.Table":
-    """Read the rows of a shard.
+    """Read the rows of a shard; ``size`` is the number of images in a full shard.
 
-    Args:
-        path: path of the file.
-        shard: number of the shard.
-        size: number of images in a full shard.
-
-    Raises:
-        EorenError: the file cannot be read.
-        ValueError: the file is damaged.
+    Raises EorenError if the file cannot be read, ValueError if it is damaged.
     """
     import pyarrow
 
@@ -163,8 +148,8 @@ def _check_rows(table: "pyarrow.Table", shard: int, size: int) -> None:
     width, height, channels = (done[name].to_numpy().astype(np.int64) for name in ("width", "height", "channels"))
     if bool((width * height > MAX_PIXELS).any()) or bool((channels > 4).any()):
         raise ValueError("a row has an image that is too large")
-    places = np.stack([done[name].to_numpy() for name in ("group", "offset")], 1)
-    if len(np.unique(places, axis=0)) != len(places):
+    locations = np.stack([done[name].to_numpy() for name in ("group", "offset")], 1)
+    if len(np.unique(locations, axis=0)) != len(locations):
         raise ValueError("two rows refer to the same networks")
     for name in METRICS:
         values = table[name].drop_null().to_numpy()

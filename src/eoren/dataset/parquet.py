@@ -7,6 +7,7 @@ are parsed here first; both are in the compact protocol of Thrift
 """
 
 from collections.abc import Iterator
+from io import SEEK_CUR, BytesIO
 from typing import Any, NamedTuple
 
 MAX_FOOTER = 1 << 20
@@ -49,17 +50,8 @@ class Page(NamedTuple):
 def check_pages(data: bytes, columns: int, max_rows: int, max_bytes: int) -> int:
     """Check that the pages of a Parquet file are where the footer places them, and bounded in size.
 
-    Args:
-        data: the whole file.
-        columns: number of columns of each row group.
-        max_rows: largest number of rows.
-        max_bytes: largest decompressed size of all pages together.
-
-    Returns:
-        Size of the largest dictionary in bytes, at least 1.
-
-    Raises:
-        ValueError: the file is damaged, exceeds a limit, or uses a codec or an encoding that is not supported.
+    All pages together may decompress to ``max_bytes``. Returns the size of the largest dictionary in bytes, at least
+    1. Raises ValueError if the file is damaged, exceeds a limit, or uses an unsupported codec or encoding.
     """
     footer_size = int.from_bytes(data[-8:-4], "little")
     if len(data) < 12 or data[:4] != _MAGIC or data[-4:] != _MAGIC:
@@ -93,14 +85,7 @@ def check_pages(data: bytes, columns: int, max_rows: int, max_bytes: int) -> int
 
 
 def read_footer(footer: bytes) -> tuple[int, list[list[Chunk]]]:
-    """Parse the footer of a file.
-
-    Returns:
-        The number of rows, and the columns of each row group.
-
-    Raises:
-        ValueError: the footer is damaged, or has features that a simple table does not need.
-    """
+    """Parse the footer of a file: the number of rows, and the columns of each row group."""
     fields, size = _parse(footer)
     if size != len(footer):
         raise ValueError("its footer has bytes after its end")
@@ -118,26 +103,17 @@ def _chunk(chunk: Any, rows: int) -> Chunk:
 
 
 def read_pages(data: bytes, start: int, end: int) -> Iterator[Page]:
-    """Parse the page headers of one column.
-
-    Args:
-        data: the whole file.
-        start: position of the first page.
-        end: position after the last page.
-
-    Raises:
-        ValueError: the pages do not fill the range, or are of another type or encoding than a simple table has.
-    """
+    """Parse the page headers of one column, which its pages must fill from ``start`` to ``end``."""
     while start < end:
         header, header_size = _parse(data[start : min(start + _MAX_HEADER, end)])
         kind, size, packed = (_field(header, number, int) for number in (1, 2, 3))
         if kind not in _HEADERS:
             raise ValueError(f"it has a page of type {kind}")
-        own = _field(header, _HEADERS[kind], dict)
-        if _field(own, _ENCODING[kind], int) not in _PLAIN:
+        details = _field(header, _HEADERS[kind], dict)
+        if _field(details, _ENCODING[kind], int) not in _PLAIN:
             raise ValueError("a page has an unsupported encoding")
         start += header_size + packed
-        yield Page(max(size, packed), _field(own, 1, int), kind == _DICTIONARY_PAGE)
+        yield Page(max(size, packed), _field(details, 1, int), kind == _DICTIONARY_PAGE)
     if start != end:
         raise ValueError("a page reaches beyond its column")
 
@@ -157,58 +133,52 @@ def _field(fields: dict[int, Any], number: int, kind: type) -> Any:
 
 def _parse(data: bytes) -> tuple[dict[int, Any], int]:
     """Parse a Thrift struct at the start of some bytes, and return its size, too."""
-    reader = _Reader(data)
+    stream = BytesIO(data)
     try:
-        return reader.value(12), reader.position
+        return _read_value(stream, 12), stream.tell()
     except IndexError:
         raise ValueError("its footer or a page header is incomplete") from None
 
 
-class _Reader:
-    """Thrift's compact protocol: https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md."""
+def _read_value(stream: BytesIO, kind: int, depth: int = 0) -> Any:
+    """Read a value: integers, structs as {field: value} and lists; other types are skipped.
 
-    def __init__(self, data: bytes) -> None:
-        self.data, self.position = data, 0
+    https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
+    """
+    if depth > _MAX_DEPTH:
+        raise ValueError("its footer or a page header is nested too deeply")
+    if kind in (4, 5, 6):
+        number = _read_varint(stream)
+        return number >> 1 ^ -(number & 1)
+    if kind == 9:
+        start = stream.read(1)[0]
+        count = _read_varint(stream) if start >> 4 == 15 else start >> 4
+        if count > len(stream.getbuffer()) - stream.tell():  # each takes a byte at least
+            raise ValueError("its footer or a page header has too long a list")
+        return [_read_value(stream, start & 15, depth + 1) for _ in range(count)]
+    if kind == 12:
+        fields: dict[int, Any] = {}
+        field = 0
+        while start := stream.read(1)[0]:
+            field = field + (start >> 4) if start >> 4 else _read_value(stream, 4)
+            if field in fields:
+                raise ValueError("its footer or a page header repeats a field")
+            fields[field] = start & 15 == 1 if start & 15 in (1, 2) else _read_value(stream, start & 15, depth + 1)
+        return fields
+    if kind not in (1, 2, 3, 7, 8):
+        raise ValueError("its footer or a page header has an unsupported type")
+    size = _read_varint(stream) if kind == 8 else 8 if kind == 7 else 1
+    if size > len(stream.getbuffer()) - stream.tell():
+        raise IndexError
+    stream.seek(size, SEEK_CUR)
+    return None
 
-    def value(self, kind: int, depth: int = 0) -> Any:
-        """Read a value: integers, structs as {field: value} and lists; other types are skipped."""
-        if depth > _MAX_DEPTH:
-            raise ValueError("its footer or a page header is nested too deeply")
-        if kind in (4, 5, 6):
-            number = self._varint()
-            return number >> 1 ^ -(number & 1)
-        if kind == 9:
-            start = self._byte()
-            count = self._varint() if start >> 4 == 15 else start >> 4
-            if count > len(self.data) - self.position:  # each takes a byte at least
-                raise ValueError("its footer or a page header has too long a list")
-            return [self.value(start & 15, depth + 1) for _ in range(count)]
-        if kind == 12:
-            fields: dict[int, Any] = {}
-            field = 0
-            while start := self._byte():
-                field = field + (start >> 4) if start >> 4 else self.value(4)
-                if field in fields:
-                    raise ValueError("its footer or a page header repeats a field")
-                fields[field] = start & 15 == 1 if start & 15 in (1, 2) else self.value(start & 15, depth + 1)
-            return fields
-        if kind not in (1, 2, 3, 7, 8):
-            raise ValueError("its footer or a page header has an unsupported type")
-        size = self._varint() if kind == 8 else 8 if kind == 7 else 1
-        self.position += size
-        if self.position > len(self.data):
-            raise IndexError
-        return None
 
-    def _byte(self) -> int:
-        self.position += 1
-        return self.data[self.position - 1]
-
-    def _varint(self) -> int:
-        value = 0
-        for shift in range(0, 70, 7):
-            byte = self._byte()
-            value |= (byte & 127) << shift
-            if byte < 128:
-                return value
-        raise ValueError("its footer or a page header has too long a number")
+def _read_varint(stream: BytesIO) -> int:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = stream.read(1)[0]
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value
+    raise ValueError("its footer or a page header has too long a number")

@@ -9,13 +9,12 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
 
 from eoren.backends.tile_evaluation import predict_all_pixels
 from eoren.cancellation import Cancelled
 from eoren.dataset.sources import Content, decode_content
 from eoren.errors import ImageError
-from eoren.evaluation.metrics import METRICS, Metrics, evaluate, evaluate_batch
+from eoren.evaluation.metrics import METRICS, Image, Images, evaluate, evaluate_batch
 from eoren.field.field import Field
 from eoren.field.mosaic import SirenMosaic
 from eoren.field.provenance import Provenance
@@ -31,8 +30,6 @@ from eoren.training.fit import FitTarget, fit_target
 from eoren.training.settings import Settings
 from eoren.training.trainer import Trainer
 
-Image = Float[np.ndarray, "height width channels"]
-Images = Float[np.ndarray, "pictures height width channels"]
 Row = dict[str, Any]
 """A row of the index; see :data:`eoren.dataset.index.COLUMNS`."""
 Watch = Callable[[float], bool]
@@ -44,19 +41,12 @@ _MAX_BATCH = 512
 
 
 @dataclass(frozen=True)
-class Work:
-    """What all shards of a store have in common.
-
-    Attributes:
-        settings: settings of every fit.
-        seed: seed from which, together with its pixels, the seed of each image is derived.
-        same_start: initialise all images with the network of ``seed`` instead.
-        device: device to train on.
-    """
+class FitPlan:
+    """The settings, seed and device that all shards of a store have in common."""
 
     settings: Settings
-    seed: int = 0
-    same_start: bool = False
+    seed: int = 0  # the seed of each image is derived from it and the pixels
+    same_start: bool = False  # initialise all images with the network of `seed` instead
     device: str = "auto"
 
     def seed_of(self, image: Image) -> int:
@@ -64,7 +54,7 @@ class Work:
         return self.seed if self.same_start else image_seed(image, self.seed)
 
     def tile_count(self, shape: tuple[int, ...]) -> int:
-        """Return how many networks represent an image of shape ``(H, W, C)``."""
+        """Return the number of networks that represent an image of shape ``(H, W, C)``."""
         height, width, channels = shape
         return self.settings.architecture(width, height, channels)[0]
 
@@ -77,35 +67,59 @@ class Job(Protocol):
     def share(self) -> float:
         """Size of the job relative to its shard, 0 to 1."""
 
-    def run(self, work: Work, watch: Watch) -> Any:
-        """Do the work and return its result."""
+    def run(self, plan: FitPlan, watch: Watch) -> Any:
+        """Run the job and return its result; raise :class:`Cancelled` when ``watch`` returns True."""
 
 
 @dataclass(frozen=True)
 class ShardJob:
-    """A shard to fit.
-
-    Attributes:
-        shard: number of the shard.
-        first: number of its first image.
-        names: names of the images.
-        contents: the images, not decoded yet.
-    """
+    """A shard to fit."""
 
     shard: int
-    first: int
+    first: int  # number of its first image
     names: Sequence[str]
-    contents: Sequence[Content]
+    contents: Sequence[Content]  # not decoded yet
     share: ClassVar[float] = 1.0
 
-    def run(self, work: Work, watch: Watch) -> "ShardResult":
-        """Fit every image, see :func:`fit_shard`."""
-        return fit_shard(self, work, watch)
+    def run(self, plan: FitPlan, watch: Watch) -> "ShardResult":
+        """Fit every image of the shard.
 
-    def row(self, place: int, image: SourceImage | None = None, seed: int | None = None) -> Row:
-        """Create the row of the image at a place in the shard, with its properties if it could be decoded."""
-        row = {"number": self.first + place, "name": self.names[place], "label": self.contents[place].label}
-        row["shard"] = self.shard
+        An image that cannot be read or fitted gets a row with the reason and does not affect the others.
+        """
+        rows: list[Row] = []
+        positions_by_shape: dict[tuple[int, ...], list[int]] = {}
+        images: dict[int, Image] = {}
+        for position, (name, content) in enumerate(zip(self.names, self.contents, strict=True)):
+            try:
+                image = decode_content(name, content)
+                plan.tile_count(image.pixels.shape)  # refuses settings that do not suit the size
+            except ImageError as error:
+                rows.append(self.row(position) | failure(error))
+                continue
+            rows.append(self.row(position, image, plan.seed_of(image.pixels)))
+            images[position] = image.pixels
+            positions_by_shape.setdefault(image.pixels.shape, []).append(position)
+        total = sum(image.size for image in images.values())
+        groups: list[SirenMosaic] = []
+        done = 0.0
+        for positions in (batch for alike in positions_by_shape.items() for batch in _batches(*alike, plan)):
+            batch = [images[position] for position in positions]
+            share = sum(image.size for image in batch) / total
+
+            def watch_batch(within: float, done: float = done, share: float = share) -> bool:
+                return watch(done + share * within)
+
+            for mosaic, fitted in _fit_group(batch, [rows[position] for position in positions], plan, watch_batch):
+                for offset, row in enumerate(fitted):
+                    row |= {"status": "done", "group": len(groups), "offset": offset}
+                groups.append(mosaic)
+            done += share
+        return ShardResult(self.shard, groups, rows)
+
+    def row(self, position: int, image: SourceImage | None = None, seed: int | None = None) -> Row:
+        """Create the row of an image of the shard, with its properties if it could be decoded."""
+        row = {"number": self.first + position, "name": self.names[position], "shard": self.shard}
+        row["label"] = self.contents[position].label
         if image is not None:
             height, width, channels = image.pixels.shape
             row |= {"width": width, "height": height, "channels": channels, "sha256": image.sha256, "seed": seed}
@@ -116,56 +130,12 @@ class ShardJob:
 class ShardResult:
     """A fitted shard.
 
-    Attributes:
-        shard: number of the shard.
-        groups: one :class:`eoren.field.mosaic.SirenMosaic` per group of images of one size, with the networks of all
-            of its images, one image after the other, and the tiling of a single image.
-        rows: one row for each image, in order, with the columns of :data:`eoren.dataset.index.COLUMNS`.
+    A group holds the networks of several images of one size, one image after the other, and the tiling of one image.
     """
 
     shard: int
     groups: Sequence[SirenMosaic]
-    rows: Sequence[Row]
-
-
-def fit_shard(job: ShardJob, work: Work, watch: Watch = lambda share: False) -> ShardResult:
-    """Fit every image of a shard.
-
-    An image that cannot be read or fitted gets a row with the reason and does not affect the others.
-
-    Raises:
-        Cancelled: ``watch`` returned true.
-    """
-    rows: list[Row] = []
-    places_by_shape: dict[tuple[int, ...], list[int]] = {}
-    images: dict[int, Image] = {}
-    for place, (name, content) in enumerate(zip(job.names, job.contents, strict=True)):
-        try:
-            image = decode_content(name, content)
-            work.tile_count(image.pixels.shape)  # refuses settings that do not suit the size
-        except ImageError as error:
-            rows.append(job.row(place) | failure(error))
-            continue
-        rows.append(job.row(place, image, work.seed_of(image.pixels)))
-        images[place] = image.pixels
-        places_by_shape.setdefault(image.pixels.shape, []).append(place)
-    total = sum(image.size for image in images.values())
-    groups: list[SirenMosaic] = []
-    done = 0.0
-    batches = (places for shape, alike in places_by_shape.items() for places in _batches(shape, alike, work))
-    for places in batches:
-        batch = [images[place] for place in places]
-        share = sum(image.size for image in batch) / total
-
-        def watch_batch(within: float, done: float = done, share: float = share) -> bool:
-            return watch(done + share * within)
-
-        for field, fitted_rows in _fit_group(batch, [rows[place] for place in places], work, watch_batch):
-            for offset, row in enumerate(fitted_rows):
-                row |= {"status": "done", "group": len(groups), "offset": offset}
-            groups.append(field)
-        done += share
-    return ShardResult(job.shard, groups, rows)
+    rows: Sequence[Row]  # one for each image, in order
 
 
 def failure(error: object) -> Row:
@@ -173,26 +143,26 @@ def failure(error: object) -> Row:
     return {"status": "failed", "error": " ".join(str(error).split())}
 
 
-def _batches(shape: tuple[int, ...], places: list[int], work: Work) -> Iterator[list[int]]:
+def _batches(shape: tuple[int, ...], positions: list[int], plan: FitPlan) -> Iterator[list[int]]:
     """Split images of one size into batches that fit into memory; tiled images are fitted one by one."""
     height, width, channels = shape
-    settings = work.settings
+    settings = plan.settings
     count, hidden = settings.architecture(width, height, channels)
     # Parameters, gradients and optimizer state; pixels, targets and their metrics.
     numbers = 4 * (settings.depth * hidden**2 + 4 * hidden) + 12 * height * width * channels
     size = max(1, min(_MAX_BATCH, _MAX_NUMBERS // numbers)) if count == 1 else 1
-    for start in range(0, len(places), size):
-        yield places[start : start + size]
+    for start in range(0, len(positions), size):
+        yield positions[start : start + size]
 
 
 def _fit_group(
-    images: Sequence[Image], rows: Sequence[Row], work: Work, watch: Watch
+    images: Sequence[Image], rows: Sequence[Row], plan: FitPlan, watch: Watch
 ) -> Iterable[tuple[SirenMosaic, Sequence[Row]]]:
-    """Fit images of one size, fill in their rows, and return fields with the rows of their images."""
+    """Fit images of one size, fill in their rows, and return mosaics with the rows of their images."""
     try:
-        if work.tile_count(images[0].shape) == 1:
-            return [(_fit_batch(np.stack(images), rows, work, watch), rows)]
-        return [(_fit_tiled(images[0], rows[0], work, watch), rows)]
+        if plan.tile_count(images[0].shape) == 1:
+            return [(_fit_batch(np.stack(images), rows, plan, watch), rows)]
+        return [(_fit_tiled(images[0], rows[0], plan, watch), rows)]
     except ImageError as error:
         if len(images) == 1:
             rows[0].update(failure(error))
@@ -201,16 +171,16 @@ def _fit_group(
     return [
         group
         for image, row in zip(images, rows, strict=True)
-        for group in _fit_group([image], [row], work, lambda share: watch(0.0))
+        for group in _fit_group([image], [row], plan, lambda share: watch(0.0))
     ]
 
 
-def _fit_tiled(image: Image, row: Row, work: Work, watch: Watch) -> SirenMosaic:
+def _fit_tiled(image: Image, row: Row, plan: FitPlan, watch: Watch) -> SirenMosaic:
     result = fit_target(
         FitTarget(image, hash_pixels(image)),
-        work.settings,
+        plan.settings,
         seed=row["seed"],
-        device=work.device,
+        device=plan.device,
         watch=lambda progress: watch(progress.done),
     )
     if result.ended == "interrupted":
@@ -222,15 +192,15 @@ def _fit_tiled(image: Image, row: Row, work: Work, watch: Watch) -> SirenMosaic:
     return mosaic
 
 
-def _fit_batch(images: Images, rows: Sequence[Row], work: Work, watch: Watch) -> SirenMosaic:
+def _fit_batch(images: Images, rows: Sequence[Row], plan: FitPlan, watch: Watch) -> SirenMosaic:
     """Fit one network per image in one batch: train, round as in the file, tune and measure."""
-    settings = work.settings
+    settings = plan.settings
     averaged = settings.pixel_model == "cell_average"
     points = np.stack([point_values(image) for image in images]) if averaged else images
     _, height, width, _ = images.shape
     seconds = settings.time_limit(width, height)
     trainer = Trainer.of_images(
-        points, settings, seed=work.seed, device=choose_device(work.device), same_start=work.same_start
+        points, settings, seed=plan.seed, device=choose_device(plan.device), same_start=plan.same_start
     )
     train(trainer, Budget(settings.steps, None if seconds is None else seconds * len(images)), watch)
     siren = rounded(trainer.networks(), settings.bits)
@@ -240,9 +210,13 @@ def _fit_batch(images: Images, rows: Sequence[Row], work: Work, watch: Watch) ->
     tuning = moments.tuning()
     mosaic = SirenMosaic(siren, tuning, Tiling.single(width, height), settings.bits).to("cpu")
     if averaged:
-        # Averages over the pixels are rare, so that these fields are measured one by one.
-        metrics = [_evaluate_one(mosaic, number, image, settings) for number, image in enumerate(images)]
-        measured = {name: [getattr(each, name) for each in metrics] for name in METRICS}
+        # Averages over the pixels are rare, so these fields are measured one by one.
+        metrics = []
+        for number, image in enumerate(images):
+            one = slice(number, number + 1)
+            network = replace(mosaic, siren=mosaic.siren.select(one), tuning=mosaic.tuning.select(one))
+            metrics.append(evaluate(Field(network, Provenance(settings=settings.as_dict())), image))
+        measured = {name: [getattr(values, name) for values in metrics] for name in METRICS}
     else:
         batch = evaluate_batch(tuning.apply(prediction).cpu().numpy(), images)
         measured = {name: values.tolist() for name, values in batch.items()}
@@ -250,9 +224,3 @@ def _fit_batch(images: Images, rows: Sequence[Row], work: Work, watch: Watch) ->
         row |= {"networks": 1, "parameters": mosaic.parameters // siren.batch, "steps": trainer.steps_done}
         row |= {name: values[number] for name, values in measured.items()}
     return mosaic
-
-
-def _evaluate_one(mosaic: SirenMosaic, number: int, image: Image, settings: Settings) -> Metrics:
-    one = slice(number, number + 1)
-    network = replace(mosaic, siren=mosaic.siren.select(one), tuning=mosaic.tuning.select(one))
-    return evaluate(Field(network, Provenance(settings=settings.as_dict())), image)

@@ -33,36 +33,21 @@ _IMAGE_KEYS, _LABEL_KEYS = ("image", "img"), ("label", "labels", "fine_label")
 
 
 class Content(NamedTuple):
-    """An image before it is decoded.
+    """An image before it is decoded."""
 
-    Attributes:
-        data: bytes of a file, an array, or the error that prevented reading.
-        label: class of the image, or None.
-    """
-
-    data: bytes | np.ndarray | EorenError
+    data: bytes | np.ndarray | EorenError  # bytes of a file, an array, or the error that prevented reading
     label: str | None = None
 
 
 class Item(NamedTuple):
-    """One image of a source.
+    """One image of a source."""
 
-    Attributes:
-        name: path in a folder or an archive, otherwise the number of the image.
-        load: reads the image.
-    """
-
-    name: str
+    name: str  # path in a folder or an archive, otherwise the number of the image
     load: Callable[[], Content]
 
 
 class Source:
-    """A sequence of images in a fixed order.
-
-    Args:
-        items: the images; they are iterated once.
-        count: number of images, or None if it is unknown.
-    """
+    """A sequence of images in a fixed order, which is iterated once; ``count`` is None if its length is unknown."""
 
     def __init__(self, items: Iterable[Item], count: int | None) -> None:
         self._items, self.count = items, count
@@ -72,12 +57,7 @@ class Source:
 
 
 def printable(text: str) -> str:
-    r"""Escape characters that UTF-8 cannot encode: file names may contain them, text columns of Parquet may not.
-
-    Example:
-        >>> print(printable(b"p\xe9.png".decode("utf-8", "surrogateescape")))
-        p\udce9.png
-    """
+    """Escape characters that UTF-8 cannot encode: file names may contain them, text columns of Parquet may not."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -109,12 +89,7 @@ def open_source(*sources: Any) -> Source:
 
 
 def decode_content(name: str, content: Content) -> SourceImage:
-    """Decode an image.
-
-    Raises:
-        ImageError: the image is damaged or not an image. The message does not repeat the name.
-        EorenError: A temporary file cannot be written.
-    """
+    """Decode an image; raise :class:`ImageError` without the name of the image if it is damaged or not an image."""
     data = content.data
     if isinstance(data, EorenError):
         raise ImageError(str(data))
@@ -231,31 +206,30 @@ def _open_idx(path: Path) -> Source:
 def _open_dataset(source: Any) -> Source:
     if isinstance(source, Mapping) or not (isinstance(source, Iterable) or hasattr(source, "__getitem__")):
         raise EorenError(f"a {type(source).__name__} is not a source of images; give a path, data set or iterable")
-    if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
+    is_indexed = hasattr(source, "__len__") and hasattr(source, "__getitem__")
+    # Elements of a sequence are in memory; a data set would have to read them for their names.
+    if isinstance(source, Sequence) or not is_indexed:
         elements = (_parse_element(element, number) for number, element in enumerate(source))
-        return Source((Item(name, constant(content)) for name, content in elements), None)
+        return Source(elements, len(source) if is_indexed else None)
 
     def load(number: int) -> Content:
         try:
-            return _parse_element(source[number], number)[1]
+            return _parse_element(source[number], number).load()
         except Exception as error:  # a foreign data set may raise anything
             return Content(EorenError(f"cannot be read ({type(error).__name__}: {format_error(error)})"))
 
-    def name(number: int) -> str:
-        # Elements of a sequence are in memory; a data set would have to read them for their names.
-        return _parse_element(source[number], number)[0] if isinstance(source, Sequence) else str(number)
-
-    return Source((Item(name(number), partial(load, number)) for number in range(len(source))), len(source))
+    return Source((Item(str(number), partial(load, number)) for number in range(len(source))), len(source))
 
 
-def _parse_element(element: Any, number: int) -> tuple[str, Content]:
+def _parse_element(element: Any, number: int) -> Item:
     """Split an element of a data set into its name and its content."""
     name, label = str(number), None
     if isinstance(element, Mapping):
         label = next((element[key] for key in _LABEL_KEYS if key in element), None)
         image = next((element[key] for key in _IMAGE_KEYS if key in element), None)
         if image is None:
-            return name, Content(EorenError(f"has no key 'image', only {', '.join(map(str, element))}"))
+            error = EorenError(f"has no key 'image', only {', '.join(map(str, element))}")
+            return Item(name, constant(Content(error)))
     elif isinstance(element, tuple) and len(element) == 3:
         name, image, label = str(element[0]), element[1], element[2]
     elif isinstance(element, tuple) and len(element) == 2:
@@ -263,7 +237,7 @@ def _parse_element(element: Any, number: int) -> tuple[str, Content]:
     else:
         image = element
     label = None if label is None else printable(str(label.item() if hasattr(label, "item") else label))
-    return name, Content(_as_array(image), label)
+    return Item(name, constant(Content(_as_array(image), label)))
 
 
 def _as_array(image: Any) -> np.ndarray | EorenError:

@@ -14,7 +14,7 @@ exist, and images without a row are fitted again after a kill. docs/file-format.
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -59,35 +59,17 @@ _MAX_VERSION = 40
 
 @dataclass(frozen=True)
 class Manifest:
-    """What all shards of a store have in common.
-
-    Attributes:
-        settings: settings of every fit.
-        seed: seed from which the seeds of the images are derived.
-        same_start: whether all images were initialised with the same network.
-        shard: number of images in a shard.
-        version: version of eoren.
-    """
+    """The content of ``store.json``: what all shards of a store have in common."""
 
     settings: Settings
-    seed: int
-    same_start: bool
-    shard: int
+    seed: int  # the seeds of the images are derived from it
+    same_start: bool  # whether all images were initialised with the same network
+    shard: int  # number of images in a shard
     version: str = __version__
 
 
 class Store:
-    """The files of a store.
-
-    Args:
-        folder: folder of the store.
-
-    Attributes:
-        manifest: what its shards have in common.
-
-    Raises:
-        EorenError: the folder is not a store, the store is damaged, or pyarrow is not installed.
-    """
+    """The files of a store, which must exist."""
 
     def __init__(self, folder: Path) -> None:
         import_parquet()
@@ -99,8 +81,7 @@ class Store:
     def open_locked(cls, folder: Path, manifest: Manifest) -> Iterator["Store"]:
         """Create or open a store, remove the leftovers of a killed run, and lock it against other writers.
 
-        Raises:
-            EorenError: the folder is not a store, has other settings, or is locked by another run.
+        Raises EorenError if the folder is not a store, has another manifest, or is locked by another run.
         """
         import_parquet()
         is_new = not os.path.exists(folder)  # noqa: PTH110  pathlib raises for too long a name
@@ -151,11 +132,7 @@ class Store:
         return [number for number in numbers if self.shard_path(number).exists()]
 
     def rows(self, shard: int) -> "pyarrow.Table":
-        """Read the rows of a shard.
-
-        Raises:
-            EorenError: the index is damaged.
-        """
+        """Read the rows of a shard."""
         path = self.index_path(shard)
         try:
             return read_rows(path, shard, self.manifest.shard)
@@ -164,7 +141,11 @@ class Store:
 
     def write(self, result: ShardResult) -> None:
         """Add or replace a shard. After a kill it is either complete or absent."""
-        data = dump_groups(result.groups)
+        tensors: dict[str, torch.Tensor] = {}
+        for number, mosaic in enumerate(result.groups):
+            tensors |= {f"{number}.{name}": tensor for name, tensor in mosaic.tensors().items()}
+        header = {"format_version": FORMAT_VERSION, "groups": [mosaic.header() for mosaic in result.groups]}
+        data = save_tensors(tensors, {_KEY: json.dumps(header)})
         with atomic_path(self.shard_path(result.shard)) as temporary:
             temporary.write_bytes(data)
         write_rows(self.index_path(result.shard), result.rows)
@@ -191,17 +172,7 @@ class Store:
                 path.unlink()
 
     def networks(self, shard: int, group: int, offset: int = 0, count: int | None = None) -> SirenMosaic:
-        """Read images of a group as one field, see :class:`eoren.dataset.shards.ShardResult`.
-
-        Args:
-            shard: number of the shard.
-            group: number of the group in the shard.
-            offset: place of the first image in the group.
-            count: number of images, by default all that follow.
-
-        Raises:
-            EorenError: the file is missing or damaged.
-        """
+        """Read the networks of ``count`` images of a group, by default all from ``offset`` on."""
         path = self.shard_path(shard)
         try:
             with open_regular(path) as (file, size):
@@ -245,16 +216,6 @@ class Store:
 def is_store(folder: Path) -> bool:
     """Check whether a folder is a store."""
     return os.path.isfile(folder / _MANIFEST)  # noqa: PTH113  pathlib raises for too long a name
-
-
-def dump_groups(groups: Sequence[SirenMosaic]) -> bytes:
-    """Serialize the groups of a shard."""
-    tensors: dict[str, torch.Tensor] = {}
-    headers = []
-    for number, mosaic in enumerate(groups):
-        tensors |= {f"{number}.{name}": tensor for name, tensor in mosaic.tensors().items()}
-        headers.append(mosaic.header())
-    return bytes(save_tensors(tensors, {_KEY: json.dumps({"format_version": FORMAT_VERSION, "groups": headers})}))
 
 
 def _is_leftover(path: Path) -> bool:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from eoren.dataset.shards import ShardJob, ShardResult, Watch, Work, failure
+from eoren.dataset.shards import FitPlan, ShardJob, ShardResult, Watch, failure
 from eoren.dataset.sources import decode_content
 from eoren.errors import EorenError, ImageError
 from eoren.evaluation.metrics import METRICS, evaluate
@@ -40,22 +40,13 @@ _MAX_NUMBER = 2**53
 
 @dataclass(frozen=True, eq=False)
 class TileGroupResult:
-    """The networks of a group of tiles.
+    """The networks of a group of tiles."""
 
-    Attributes:
-        shard: number of the shard that the image is.
-        group: number of the group.
-        digest: SHA-256 of the image.
-        steps: number of steps.
-        siren: the networks on the CPU, or None if they diverged.
-        error: the reason why there are none.
-    """
-
-    shard: int
+    shard: int  # the image is the whole shard
     group: int
-    digest: str
+    digest: str  # SHA-256 of the image
     steps: int
-    siren: Siren | None
+    siren: Siren | None  # on the CPU; None if the networks diverged
     error: str = ""
 
     def dumps(self) -> bytes:
@@ -67,11 +58,7 @@ class TileGroupResult:
 
     @classmethod
     def loads(cls, data: bytes) -> "TileGroupResult":
-        """Deserialize a result.
-
-        Raises:
-            EorenError: the data are damaged.
-        """
+        """Deserialize a result; raise :class:`EorenError` if the data are damaged."""
         try:
             header = json.loads(parse_metadata(data, len(data))[_KEY])
             omegas = header.pop("omegas")
@@ -89,26 +76,15 @@ class TileGroupResult:
 
 @dataclass(frozen=True, eq=False)
 class TileGroupJob:
-    """A group of tiles to fit.
-
-    Attributes:
-        shard: number of the shard that the image is.
-        group: number of the group.
-        digest: SHA-256 of the image.
-        pixels: pixels of the image around the tiles.
-        at: column and row of the first of these pixels.
-        tiling: tiling of the whole image.
-        tiles: range of the tiles of the group.
-        seed: seed of the networks of the image.
-    """
+    """A group of tiles to fit; see :class:`TileGroupResult`."""
 
     shard: int
     group: int
     digest: str
-    pixels: Float[np.ndarray, "rows columns channels"]
-    at: tuple[int, int]
-    tiling: Tiling
-    tiles: slice
+    pixels: Float[np.ndarray, "rows columns channels"]  # around the tiles
+    at: tuple[int, int]  # column and row of the first of these pixels
+    tiling: Tiling  # of the whole image
+    tiles: slice  # tiles of the group
     seed: int
 
     @property
@@ -116,24 +92,20 @@ class TileGroupJob:
         """Share of the tiles of the image, 0 to 1."""
         return float(self.tiles.stop - self.tiles.start) / self.tiling.count
 
-    def run(self, work: Work, watch: Watch) -> TileGroupResult:
-        """Train the group.
-
-        Raises:
-            Cancelled: ``watch`` returned true.
-        """
+    def run(self, plan: FitPlan, watch: Watch) -> TileGroupResult:
+        """Train the group."""
         trainer = Trainer.of_image(
             self.pixels,
-            work.settings,
+            plan.settings,
             seed=self.seed,
-            device=choose_device(work.device),
+            device=choose_device(plan.device),
             tiling=self.tiling,
             tiles=self.tiles,
             at=self.at,
         )
-        limit = work.settings.time_limit(self.tiling.width, self.tiling.height)
+        limit = plan.settings.time_limit(self.tiling.width, self.tiling.height)
         try:
-            train(trainer, Budget(work.settings.steps, None if limit is None else limit * self.share), watch)
+            train(trainer, Budget(plan.settings.steps, None if limit is None else limit * self.share), watch)
             siren = trainer.networks().to(torch.device("cpu"))
         except ImageError as error:
             return TileGroupResult(self.shard, self.group, self.digest, trainer.steps_done, None, str(error))
@@ -141,26 +113,17 @@ class TileGroupJob:
 
 
 class LargeImageJob:
-    """An image whose groups of tiles are being fitted.
+    """An image, the whole of its shard, whose groups of tiles are being fitted; ``share`` of it, 0 to 1, is done."""
 
-    Args:
-        job: shard that consists of this image.
-        image: the image.
-        work: what all shards have in common.
-
-    Attributes:
-        share: fitted share of the image, 0 to 1.
-    """
-
-    def __init__(self, job: ShardJob, image: SourceImage, work: Work) -> None:
+    def __init__(self, job: ShardJob, image: SourceImage, plan: FitPlan) -> None:
         self.share = 0.0
-        self._job, self._image, self._work = job, image, work
+        self._job, self._image, self._plan = job, image, plan
         pixels = image.pixels
-        self._points = point_values(pixels) if work.settings.pixel_model == "cell_average" else pixels
-        self._tiling = build_tiling(self._points, work.settings)
+        self._points = point_values(pixels) if plan.settings.pixel_model == "cell_average" else pixels
+        self._tiling = build_tiling(self._points, plan.settings)
         self._groups = self._tiling.groups(TILES_AT_ONCE)
-        self._seed = work.seed_of(pixels)
-        self._template = init_networks(work.settings, self._tiling, pixels.shape[2], count=1, seed=0)
+        self._seed = plan.seed_of(pixels)
+        self._template = init_networks(plan.settings, self._tiling, pixels.shape[2], count=1, seed=0)
         self._results: dict[int, TileGroupResult] = {}
 
     def missing_jobs(self) -> Iterator[TileGroupJob]:
@@ -183,7 +146,7 @@ class LargeImageJob:
         return True
 
     def _is_compatible(self, siren: Siren, count: int) -> bool:
-        """Check whether networks, which may come from a file, are finite and of the shape of this fit."""
+        """Check whether networks, possibly from a file, are finite and of the shape of this fit."""
         shapes = [(count, *t.shape[1:]) for t in self._template.tensors()]
         same = siren.omegas == self._template.omegas and [t.shape for t in siren.tensors()] == shapes
         return same and all(bool(t.isfinite().all()) for t in siren.tensors())
@@ -195,7 +158,7 @@ class LargeImageJob:
 
     def assemble(self) -> ShardResult:
         """Assemble and measure the field of the whole image."""
-        work, tiling = self._work, self._tiling
+        plan, tiling = self._plan, self._tiling
         row = self._job.row(0, self._image, self._seed)
         results = [self._results[group] for group in range(len(self._groups))]
         sirens = [result.siren.tensors() for result in results if result.siren is not None]
@@ -204,11 +167,11 @@ class LargeImageJob:
                 if result.siren is None:
                     raise ImageError(result.error)
             siren = self._template.with_tensors([torch.cat(tensors) for tensors in zip(*sirens, strict=True)])
-            field = assemble_field(siren, tiling, self._points, bits=work.settings.bits)
+            field = assemble_field(siren, tiling, self._points, bits=plan.settings.bits)
         except ImageError as error:  # networks diverged, or weights are too large for their bits
             return ShardResult(self._job.shard, [], [row | failure(error)])
         steps = max(result.steps for result in results)
-        provenance = Provenance(work.settings.as_dict(), self._seed, steps, 0.0, self._image.sha256)
+        provenance = Provenance(plan.settings.as_dict(), self._seed, steps, 0.0, self._image.sha256)
         metrics = evaluate(replace(field, provenance=provenance), self._image.pixels)
         row |= {"networks": tiling.count, "parameters": field.parameters, "steps": steps}
         row |= {name: getattr(metrics, name) for name in METRICS}
@@ -218,14 +181,14 @@ class LargeImageJob:
         )
 
 
-def split_large_image(job: ShardJob, work: Work) -> LargeImageJob | None:
+def split_large_image(job: ShardJob, plan: FitPlan) -> LargeImageJob | None:
     """Split a shard of one image with too many tiles to be trained at once; return None for any other shard."""
     if len(job.contents) > 1:
         return None
     try:
         image = decode_content(job.names[0], job.contents[0])
-        if work.tile_count(image.pixels.shape) <= TILES_AT_ONCE:
+        if plan.tile_count(image.pixels.shape) <= TILES_AT_ONCE:
             return None
     except ImageError:
-        return None  # fit_shard writes the row with the reason
-    return LargeImageJob(job, image, work)
+        return None  # ShardJob.run() writes the row with the reason
+    return LargeImageJob(job, image, plan)
