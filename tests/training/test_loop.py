@@ -285,8 +285,8 @@ def test_no_group_keeps_the_pixels_of_another(few):
     kept = []
     for group in tiling.groups(5):
         trainer = Trainer.of_image(image, chosen, seed=0, device=CPU, tiling=tiling, tiles=group)
-        kept.append(len(trainer.patches.color))
-        assert len(trainer.gradient_target) == len(trainer.patches.color)
+        kept.append(len(trainer.tile_pixels.color))
+        assert len(trainer.gradient_target) == len(trainer.tile_pixels.color)
     assert max(kept) < 64 * 96 / 4
     assert sum(kept) < 2 * 64 * 96
 

@@ -248,7 +248,7 @@ def assert_far_points_are_exact(trainer, tiling, shift):
     """To the rounding of the quotient alone: float64's quotient rounded to float32 is the same number."""
     x0, y0, x1, y1 = tiling.pixel_boxes[2].tolist()
     positions = torch.tensor([[[j, i] for i in range(y0, y1) for j in range(x0, x1)]])
-    found = trainer.patches.local(positions, slice(2, 3), shift)
+    found = trainer.tile_pixels.local(positions, slice(2, 3), shift)
     assert found.dtype == torch.float32
     numerator = positions.double() + 0.5 + torch.tensor(shift).double() - tiling.centres[2]
     assert torch.equal(found, (numerator / tiling.half_extents[2]).float())
@@ -272,7 +272,10 @@ def test_local_coordinates_are_exact_far_out_in_a_large_picture(shift, upright):
 def test_local_coordinates_are_exact_far_out_in_a_huge_picture(shift, upright):
     tiling = far_tiling(8_000_000, upright)
     trainer = trainer_of(picture(4, 4), objective="pixel", width=2)
-    trainer.patches.centres, trainer.patches.half_extents = tiling.centres.float(), tiling.half_extents.float()
+    trainer.tile_pixels.centres, trainer.tile_pixels.half_extents = (
+        tiling.centres.float(),
+        tiling.half_extents.float(),
+    )
     assert_far_points_are_exact(trainer, tiling, shift)
 
 

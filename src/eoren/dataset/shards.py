@@ -234,7 +234,7 @@ def _fit_batch(images: Images, rows: Sequence[Row], work: Work, watch: Watch) ->
     )
     train(trainer, Budget(settings.steps, None if seconds is None else seconds * len(images)), watch)
     siren = rounded(trainer.networks(), settings.bits)
-    prediction = predict_all_pixels(siren, trainer.patches)
+    prediction = predict_all_pixels(siren, trainer.tile_pixels)
     moments = Moments(siren.batch, siren.channels, siren.device)
     moments.add(slice(None), prediction[:, 0], torch.from_numpy(points).flatten(1, 2).to(siren.device))
     tuning = moments.tuning()

@@ -121,5 +121,5 @@ def tuning_of(
     siren: Siren, tiling: Tiling, image: Float[np.ndarray, "height width channels"], tiles: slice
 ) -> Tuning:
     """Compute the channel tuning of the networks of some tiles over all their pixels."""
-    patches = TilePixels.of_tiles(image, tiling, tiles, device=siren.device)
-    return tuning_moments(siren.select(tiles), patches).tuning()
+    pixels = TilePixels.of_tiles(image, tiling, tiles, device=siren.device)
+    return tuning_moments(siren.select(tiles), pixels).tuning()

@@ -57,9 +57,9 @@ class Trainer:
 
     Args:
         settings: settings of the fit.
-        patches: pixels of every network.
+        tile_pixels: pixels of every network.
         siren: networks, untrained.
-        gradient_target: gradients at the pixels of ``patches``, in intensity per pixel; None if only colours are
+        gradient_target: gradients at these pixels, in intensity per pixel; None if only colours are
             fitted.
         seed: seed of the order of the pixels, which is the same for all networks.
         schedule_tiles: leave networks with small errors out of some steps, in favour of the others.
@@ -72,7 +72,7 @@ class Trainer:
     def __init__(
         self,
         settings: Settings,
-        patches: TilePixels,
+        tile_pixels: TilePixels,
         siren: Siren,
         gradient_target: Float[Tensor, "pixels channels 2"] | None,
         *,
@@ -82,19 +82,19 @@ class Trainer:
         self.settings = settings
         self.objective = settings.loss
         self.device = siren.device
-        self.patches = patches
+        self.tile_pixels = tile_pixels
         self.siren = siren
         self.gradient_target = gradient_target
         self.steps_done = 0
         self._seed = seed
-        self._scheduler, self._schedule_tiles = TileScheduler(patches.areas), schedule_tiles
+        self._scheduler, self._schedule_tiles = TileScheduler(tile_pixels.areas), schedule_tiles
         # Of each network's last step: mean squared error of colour (tuned) and of gradient (sum over axes).
         self._errors = torch.zeros(siren.batch, 2, device=self.device)
-        self._shares = (patches.areas / patches.areas.sum())[:, None]
+        self._shares = (tile_pixels.areas / tile_pixels.areas.sum())[:, None]
         self._epoch: tuple[int, Tensor] | None = None
         self._parameters = self.siren.tensors()
         self._backend = choose_backend(self.siren, warn=True)
-        self._loss_gradient = self._backend.loss_gradient(self.siren, self.patches, self.gradient_target)
+        self._loss_gradient = self._backend.loss_gradient(self.siren, self.tile_pixels, self.gradient_target)
         _log.debug("%d networks are trained by the %s backend", siren.batch, self._backend.name)
         self._optimizers = self._choose_optimizers()
         # The optimisers' step counters belong to no single network.
@@ -132,14 +132,14 @@ class Trainer:
         tiling = tiling or build_tiling(image, settings)
         x0, y0, x1, y1 = tiling.box(tiles)
         box = (x0 - at[0], y0 - at[1], x1 - at[0], y1 - at[1])
-        patches = TilePixels.of_tiles(image, tiling, tiles, at=at, device=device)
-        siren = init_networks(settings, tiling, image.shape[2], count=len(patches.boxes), seed=seed).to(device)
+        tile_pixels = TilePixels.of_tiles(image, tiling, tiles, at=at, device=device)
+        siren = init_networks(settings, tiling, image.shape[2], count=len(tile_pixels.boxes), seed=seed).to(device)
         target = None
         if settings.loss.gradient:
             x0, y0, x1, y1 = box
             cropped = pixel_gradient(image, settings.filter, box=box) if gradient is None else gradient[y0:y1, x0:x1]
             target = torch.from_numpy(cropped).flatten(0, 1).to(device)
-        return cls(settings, patches, siren, target, seed=seed)
+        return cls(settings, tile_pixels, siren, target, seed=seed)
 
     @classmethod
     def of_images(
@@ -175,8 +175,8 @@ class Trainer:
         if settings.loss.gradient:
             gradients = np.concatenate([pixel_gradient(image, settings.filter) for image in images])
             target = torch.from_numpy(gradients).flatten(0, 1).to(device)
-        patches = TilePixels.of_images(images, device=device)
-        return cls(settings, patches, siren, target, seed=seed, schedule_tiles=False)
+        tile_pixels = TilePixels.of_images(images, device=device)
+        return cls(settings, tile_pixels, siren, target, seed=seed, schedule_tiles=False)
 
     def _choose_optimizers(self) -> list[tuple[Optimizer, list[int], float]]:
         """Create the optimisers, each with the indices of its parameters and its learning rate."""
@@ -200,8 +200,8 @@ class Trainer:
             ones = torch.ones(batch, 1, channels, device=self.device)
             return Tuning(ones, 0.5 * ones)
         moments = Moments(batch, channels, self.device)
-        for tile, points in self.patches.every_pixel(chunk_points(self.siren, streams=1)):
-            color = self.patches.color[self.patches.pixels(tile, points)[0]]
+        for tile, points in self.tile_pixels.every_pixel(chunk_points(self.siren, streams=1)):
+            color = self.tile_pixels.color[self.tile_pixels.pixels(tile, points)[0]]
             moments.add(tile, color, color)
         mean, deviation = moments.target_mean_and_deviation()
         return Tuning(deviation.clamp(min=_FLAT), mean)
@@ -214,7 +214,7 @@ class Trainer:
     @property
     def points_per_step(self) -> int:
         """Largest number of points that a network sees in one step."""
-        return min(self.settings.batch or self.patches.most, self.patches.most)
+        return min(self.settings.batch or self.tile_pixels.most, self.tile_pixels.most)
 
     def step(self, lr_scale: float, should_stop: Callable[[], bool] = lambda: False) -> StepErrors | None:
         """Train the networks that :mod:`eoren.training.tile_scheduler` selects for one step.
@@ -285,15 +285,15 @@ class Trainer:
 
         The order depends on seed and epoch alone, so that resuming a fit needs no generator state.
         """
-        pixels = self.patches.most
-        steps = -(-pixels // self.points_per_step)
+        count = self.tile_pixels.most
+        steps = -(-count // self.points_per_step)
         epoch, part = divmod(step, steps)
         if self._epoch is None or self._epoch[0] != epoch:
             if steps == 1:
-                order = torch.arange(pixels)
+                order = torch.arange(count)
             else:
                 generator = torch.Generator().manual_seed((self._seed + 1) * 1_000_003 + epoch)
-                order = torch.randperm(pixels, generator=generator)
+                order = torch.randperm(count, generator=generator)
             self._epoch = epoch, order.to(self.device)
         # Slices of equal size: a short one would move the networks as far for a few points.
         return self._epoch[1].tensor_split(steps)[part]
@@ -309,15 +309,15 @@ class Trainer:
 
     def current_tuning(self) -> Tuning:
         """Return the tuning for the current networks: the closed form if the loss has no colour term."""
-        return self.tuning if self.objective.color else tuning_moments(self.siren, self.patches).tuning()
+        return self.tuning if self.objective.color else tuning_moments(self.siren, self.tile_pixels).tuning()
 
     def color_error(self) -> float:
         """Compute the mean squared colour error over all pixels of the networks as the file will store them.
 
         Each network is measured by itself; where tiles blend, the field's error is about as large or smaller.
         """
-        error = tuning_moments(rounded(self.networks(), self.settings.bits), self.patches).squared_errors()
-        areas = self.patches.areas.to(error)
+        error = tuning_moments(rounded(self.networks(), self.settings.bits), self.tile_pixels).squared_errors()
+        areas = self.tile_pixels.areas.to(error)
         return float((error.mean((1, 2)) * areas).sum() / areas.sum())
 
     def state(self) -> list[Tensor]:
