@@ -219,6 +219,40 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(tmp_path):
     assert calls == []
 
 
+def numbered(data, names):
+    """A checkpoint with the names that its tensors had at first: numbers, for those of a trainer."""
+    header, tensors = opened(data)
+    numbers = {name: str(number) for number, name in enumerate(names)}
+    assert numbers.keys() <= tensors.keys()
+    return closed(header, {numbers.get(name, name): tensor for name, tensor in tensors.items()})
+
+
+@pytest.mark.parametrize("case", ["muon", "adam", "mosaic"])
+def test_checkpoints_with_numbers_for_names_are_resumed(tmp_path, monkeypatch, case):
+    monkeypatch.setattr(running, "TILES_AT_ONCE", 1)
+    path, names = tmp_path / "a.checkpoint", []
+    case = SMALL | CASES[case] | {"bits": 32, "steps": 30}
+
+    def watch(progress):
+        names[:] = progress.loop._trainer.state_dict()
+        return progress.done >= 0.7
+
+    whole = fit(picture(), **case)
+    fit(picture(), **case, checkpoint=path, watch=watch)
+    old = numbered(path.read_bytes(), names)
+    path.write_bytes(old)
+    assert same(fit(picture(), **case, checkpoint=path), whole)
+    _, tensors = opened(path.read_bytes())
+    assert tensors.keys() >= {"parameters.0", "errors", "scheduler.steps", "monitor.best"}
+    assert ("finished.0" in tensors) == ("tile" in case)
+    header, tensors = opened(old)
+    one_less = {name: tensor for name, tensor in tensors.items() if name != str(len(names) - 1)}
+    for wrong in (one_less, tensors | {"1": tensors["0"].clone()}, tensors | {"more": torch.ones(1)}):
+        path.write_bytes(closed(header, wrong))
+        with pytest.raises(EorenError, match="delete it to start anew"):
+            fit(picture(), **case, checkpoint=path)
+
+
 # Checkpoints of other fits.
 
 
@@ -319,7 +353,7 @@ def broken(data):
         return {key: value for key, value in header.items() if key != name}
 
     def with_first(change):
-        return closed(header, tensors | {"0": change(tensors["0"].clone())})
+        return closed(header, tensors | {"parameters.0": change(tensors["parameters.0"].clone())})
 
     return {
         "empty": b"",
@@ -339,7 +373,7 @@ def broken(data):
             for value in (None, "x", float("nan"))
         },
         "no seconds": closed(header | {"standing": {}}, tensors),
-        "no first tensor": closed(header, {name: t for name, t in tensors.items() if name != "0"}),
+        "no first tensor": closed(header, {name: t for name, t in tensors.items() if name != "parameters.0"}),
         "narrower tensor": with_first(lambda t: t[:, :, :4].contiguous()),
         "tensor that would broadcast": with_first(lambda t: t[:, :, :1].contiguous()),
         "a number for a tensor": with_first(lambda t: t[0, 0, 0].clone()),

@@ -148,7 +148,7 @@ def test_a_network_that_blows_up_comes_back_and_the_others_go_on(engine, case, h
         assert all(error is None or np.isfinite(error) for error in vars(hit.step(1.0)).values())
     assert (hit._scheduler.errors < 1.2 * before).all()
     assert all(own.isfinite().all() for own in hit.networks().tensors())
-    assert hit._monitor.state()[1].tolist() == [1.0, 0.25, *[1.0] * (count - 2)]
+    assert hit._monitor.state_dict()["lr_scale"].tolist() == [1.0, 0.25, *[1.0] * (count - 2)]
 
 
 def test_the_step_of_a_slowed_network_is_a_quarter(engine):
@@ -156,7 +156,7 @@ def test_the_step_of_a_slowed_network_is_a_quarter(engine):
     for each in (one, other):
         for _ in range(3):
             each.step(1.0)
-    other._monitor.state()[1][2] = 0.25
+    other._monitor.state_dict()["lr_scale"][2] = 0.25
     other._monitor.find_slowed()
     before = [p.clone() for p in one.siren.tensors()]
     one.step(1.0)

@@ -284,7 +284,7 @@ def test_metrics_are_those_of_the_reloaded_file(tmp_path, bits, options):
     }
     points = np.random.default_rng(0).random((30, 2))
     np.testing.assert_array_equal(found.color(points), result.field.color(points))
-    assert found.bits == bits
+    assert found.representation.bits == bits
 
 
 def test_fewer_bits_cost_little_after_tuning():
@@ -496,7 +496,7 @@ CALLS = {
     "seconds=0": "seconds must be a positive number, got 0",
     "seconds=float('nan')": "seconds must be a positive number, got nan",
     "until_psnr='high'": "until_psnr must be of type float, got 'high'",
-    "device='abacus'": "device 'abacus' is unknown",
+    "device='abacus'": "device must be one of ",
     "bits=7": "bits 7 is unknown",
     "seed='x'": "seed",
     "seed=1.5": "seed",

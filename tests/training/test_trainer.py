@@ -76,7 +76,7 @@ def calls(monkeypatch):
 
 
 def snapshot(trainer):
-    return [t.clone() for t in trainer.state()]
+    return {name: t.clone() for name, t in trainer.state_dict().items()}
 
 
 def same(one, other):
@@ -430,7 +430,7 @@ def test_the_seed_decides_everything(changes):
     image = picture(10, 13)
     one, same_seed = (run(trainer_of(image, seed=5, **changes), 5) for _ in range(2))
     other = run(trainer_of(image, seed=6, **changes), 5)
-    assert same(one.state(), same_seed.state())
+    assert same(one.state_dict().values(), same_seed.state_dict().values())
     assert not torch.equal(one.siren.weights[0], other.siren.weights[0])
 
 
@@ -463,11 +463,11 @@ def test_an_abandoned_step_changes_nothing(small_chunks, changes, after):
 
     assert trainer.step(1.0, stop) is None
     assert len(asked) == after + 1
-    assert same(trainer.state(), before)
+    assert same(trainer.state_dict().values(), before.values())
     assert trainer.steps_done == 3
     assert trainer.step(1.0) == twin.step(1.0)
     assert trainer.step(1.0) == twin.step(1.0)
-    assert same(trainer.state(), twin.state())
+    assert same(trainer.state_dict().values(), twin.state_dict().values())
 
 
 def test_a_step_that_is_not_stopped_asks_before_every_chunk(small_chunks, calls):
@@ -488,14 +488,35 @@ def test_a_restored_run_goes_on_bit_for_bit(changes, stopped_at):
     assert resumed.steps_done == stopped_at
     for _ in range(4):  # through the end of an epoch
         assert straight.step(0.5) == resumed.step(0.5)
-    assert same(straight.state(), resumed.state())
+    assert same(straight.state_dict().values(), resumed.state_dict().values())
     assert same(straight.siren.tensors(), resumed.siren.tensors())
 
 
-def test_a_state_of_other_shape_is_noticed():
+def test_a_state_without_a_tensor_is_refused():
     trainer = trainer_of(picture(5, 6))
-    with pytest.raises(ValueError, match="zip"):
-        trainer.restore(trainer.state()[:-1], 1)
+    state = snapshot(trainer)
+    del state["scheduler.steps"]
+    with pytest.raises(KeyError, match=r"scheduler\.steps"):
+        trainer.restore(state, 1)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adam"])
+def test_the_state_has_names_in_the_order_of_earlier_checkpoints(optimizer):
+    trainer = trainer_of(picture(5, 6), optimizer=optimizer, depth=2)
+    names = [*trainer.state_dict()]
+    parameters = [f"parameters.{k}" for k in range(6)]
+    if optimizer == "muon":
+        adam, own = "optimizer.1", ["optimizer.0.momentum_buffer.0"]
+    else:
+        adam, own = "optimizer.0", []
+    moved = range(6 - len(own))
+    own += [f"{adam}.step", *(f"{adam}.exp_avg.{k}" for k in moved), *(f"{adam}.exp_avg_sq.{k}" for k in moved)]
+    # The monitor keeps what belongs to single networks: all but the count of steps.
+    kept = [f"monitor.good.{k}" for k in range(len(parameters) + len(own) - 1 + 2)]
+    assert names == [
+        *parameters, *own, "monitor.best", "monitor.lr_scale", *kept, "errors",
+        "scheduler.errors", "scheduler.credit", "scheduler.selected", "scheduler.steps",
+    ]  # fmt: skip
 
 
 # Optimisers and their rates.
@@ -617,12 +638,13 @@ def test_the_tuned_field_is_least_squares_over_all_pixels_of_the_rounded_network
     image = picture(9, 11)
     trainer = run(trainer_of(image, bits=bits), 2)
     found = tuned_field(trainer, image)
-    assert found.bits == bits
+    siren = found.representation.siren
+    assert found.representation.bits == bits
     assert found.size == (11, 9)
-    assert bits != 32 or same(found.siren.tensors(), trainer.siren.tensors())
+    assert bits != 32 or same(siren.tensors(), trainer.siren.tensors())
     rows, columns = np.mgrid[:9, :11]
     z = (np.stack([columns, rows], -1).reshape(-1, 2) + 0.5 - [5.5, 4.5]) / 5.5
-    weights, biases = ([t[0].double().numpy() for t in each] for each in (found.siren.weights, found.siren.biases))
+    weights, biases = ([t[0].double().numpy() for t in each] for each in (siren.weights, siren.biases))
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
         z = np.sin(30 * (z @ weight + bias))
     said = z @ weights[-1] + biases[-1]
@@ -636,18 +658,19 @@ def test_the_tuned_field_is_least_squares_over_all_pixels_of_the_rounded_network
 def test_a_tile_is_tuned_to_its_own_pixels():
     image = picture(12, 12, channels=1)
     trainer = trainer_of(image, tile=6, halo=1.0)
-    found = tuned_field(trainer, image)
+    representation = tuned_field(trainer, image).representation
+    siren, tuning = representation.siren, representation.tuning
     for tile, (pixels, middle, half) in enumerate(tile_geometry(trainer)):
         column, row = np.array(pixels).T
         z = (np.array(pixels) + 0.5 - middle) / half
         for layer in range(3):
-            weight, bias = (t[layer][tile].double().numpy() for t in (found.siren.weights, found.siren.biases))
+            weight, bias = (t[layer][tile].double().numpy() for t in (siren.weights, siren.biases))
             z = np.sin(30 * (z @ weight + bias))
-        said = z @ found.siren.weights[3][tile].double().numpy() + found.siren.biases[3][tile].double().numpy()
+        said = z @ siren.weights[3][tile].double().numpy() + siren.biases[3][tile].double().numpy()
         matrix = np.stack([said[:, 0], np.ones(len(said))], 1)
         alpha, beta = np.linalg.lstsq(matrix, image[row, column, 0], rcond=None)[0]
-        assert float(found.tuning.alpha[tile]) == pytest.approx(alpha, rel=1e-3, abs=1e-4)
-        assert float(found.tuning.beta[tile]) == pytest.approx(beta, rel=1e-3, abs=1e-4)
+        assert float(tuning.alpha[tile]) == pytest.approx(alpha, rel=1e-3, abs=1e-4)
+        assert float(tuning.beta[tile]) == pytest.approx(beta, rel=1e-3, abs=1e-4)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -668,7 +691,7 @@ def test_small_pictures_of_any_channels_are_trained(size, channels, changes):
     for _ in range(3):
         errors = trainer.step(1.0)
         assert all(e is None or np.isfinite(e) for e in (errors.color, errors.gradient))
-    assert all(t.isfinite().all() for t in trainer.state())
+    assert all(t.isfinite().all() for t in trainer.state_dict().values())
     rendered = tuned_field(trainer, image).render()
     assert rendered.shape == image.shape
     assert np.isfinite(rendered).all()
