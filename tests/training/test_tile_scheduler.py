@@ -46,7 +46,7 @@ def test_all_are_awake_until_something_is_known():
     assert not bool(seen[20:].all())
 
 
-def test_nobody_rests_where_little_is_saved():
+def test_all_tiles_are_trained_where_little_is_saved():
     assert bool(run(TileScheduler(torch.ones(50)), hardness(spread=0.3), 300).all())
 
 
