@@ -55,7 +55,7 @@ def share_of_peak(path: Path, settings: Settings) -> float:
     for _ in range(TIMED):
         trainer.step(1.0)
     seconds = (perf_counter() - start) / TIMED
-    points = trainer.patches.most / -(-trainer.patches.most // trainer.points_per_step)
+    points = trainer.tile_pixels.most / -(-trainer.tile_pixels.most // trainer.points_per_step)
     axes = 0 if trainer.objective.gradient == 0 else 1 if settings.alternate else 2
     work = points * trainer.siren.batch * training_flops(trainer.siren, 1 + axes)
     return work / seconds / sgemm_peak() / 1e9

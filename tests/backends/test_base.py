@@ -545,7 +545,7 @@ def trainer(seed=0, *, image=None, **changes):
 
 
 def snapshot(of):
-    return [t.clone() for t in of.state()]
+    return {name: t.clone() for name, t in of.state_dict().items()}
 
 
 def difference(one, other):
@@ -600,7 +600,7 @@ def test_one_engine_goes_on_where_the_other_stopped(forced, changes, order):
     state = snapshot(one)
     forced(second)
     other = trainer(seed=0, **changes)
-    assert [(t.shape, t.dtype) for t in other.state_dict().values()] == [(t.shape, t.dtype) for t in state]
+    assert [(t.shape, t.dtype) for t in other.state_dict().values()] == [(t.shape, t.dtype) for t in state.values()]
     other.restore(state, 3)
     assert difference(one, other) == 0
     for _ in range(3):
@@ -619,7 +619,7 @@ def test_threads_change_no_bit_of_training(forced, threads, optimizer):
         own = trainer(optimizer=optimizer)
         for _ in range(24):  # more than all tiles' first twenty
             own.step(1.0)
-        found.append(own.state())
+        found.append([*own.state_dict().values()])
     for others in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], others, strict=True))
 
@@ -630,9 +630,9 @@ def test_a_step_given_up_moves_nothing(monkeypatch, engine):
     own = trainer()
     own.step(1.0)
     before = snapshot(own)
-    assert own.step(1.0, stop=lambda: True) is None
+    assert own.step(1.0, should_stop=lambda: True) is None
     assert (own.steps_done, own.siren.batch > 1) == (1, True)
-    assert all(torch.equal(a, b) for a, b in zip(before, own.state(), strict=True))
+    assert all(torch.equal(before[name], tensor) for name, tensor in own.state_dict().items())
 
 
 LARGE = {
@@ -657,7 +657,7 @@ def test_a_large_step_is_given_up_in_the_midst_of_it(monkeypatch, threads, engin
     assert own.step(1.0, stop) is None
     assert len(asked) == 3
     assert own.steps_done == 0
-    assert all(torch.equal(a, b) for a, b in zip(before, own.state(), strict=True))
+    assert all(torch.equal(before[name], tensor) for name, tensor in own.state_dict().items())
 
 
 @pytest.mark.parametrize(

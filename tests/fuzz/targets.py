@@ -139,10 +139,11 @@ def read_state(data: bytes) -> str:
 
 def state_seeds() -> dict[str, bytes]:
     """Return a checkpoint."""
-    state = [torch.ones(2, 3, 4), torch.arange(5), torch.zeros(7, dtype=torch.uint8)]
+    tensors = {"parameters.0": torch.ones(2, 3, 4), "steps": torch.arange(5), "finished.0": torch.zeros(6)}
+    tensors["selected"] = torch.zeros(7, dtype=torch.uint8)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "a.resume")
-        write_checkpoint(path, _IDENTITY, Checkpoint(LoopState(1.5, 0.25, group=1), 4, state, [torch.zeros(6)]))
+        write_checkpoint(path, _IDENTITY, Checkpoint(LoopState(1.5, 0.25, group=1), 4, tensors))
         return {"checkpoint": path.read_bytes()}
 
 

@@ -16,7 +16,7 @@ from eoren.training.fit import fit
 SMALL = {"device": "cpu", "steps": 6, "width": 6, "depth": 2, "batch": 35, "seed": 3}
 
 
-def picture(height=9, width=12, channels=3, seed=0):
+def random_image(height=9, width=12, channels=3, seed=0):
     return np.random.default_rng(seed).random((height, width, channels)).astype(np.float32)
 
 
@@ -77,12 +77,12 @@ CASES = {
 def test_interrupted_and_taken_up_again_is_bit_identical(tmp_path, small_chunks, case):
     case = SMALL | case
     path = tmp_path / "a.checkpoint"
-    whole = fit(picture(), **case)
+    whole = fit(random_image(), **case)
     for stop in (Stop(2, 2), Stop(5)):  # amid a step, and between two
-        part = fit(picture(), **case, watch=stop, checkpoint=path)
+        part = fit(random_image(), **case, watch=stop, checkpoint=path)
         assert (part.ended, part.steps) == ("interrupted", stop.steps)
         assert not same(part, whole)
-    last = fit(picture(), **case, checkpoint=path)
+    last = fit(random_image(), **case, checkpoint=path)
     assert (last.ended, last.steps) == ("budget", 6)
     assert same(last, whole)
     if "tile" in case:
@@ -91,7 +91,7 @@ def test_interrupted_and_taken_up_again_is_bit_identical(tmp_path, small_chunks,
 
 def test_tiles_at_rest_come_back_as_they_were(tmp_path, small_chunks, monkeypatch):
     monkeypatch.setattr("eoren.training.tile_scheduler._WARM_UP", 2)
-    image = picture(24, 24)
+    image = random_image(24, 24)
     image[:, 8:] = 0.5
     case = {**SMALL, "tile": 6, "halo": 1.0, "steps": 14}
     path = tmp_path / "a.checkpoint"
@@ -105,18 +105,18 @@ def test_tiles_at_rest_come_back_as_they_were(tmp_path, small_chunks, monkeypatc
 
 def test_a_finished_fit_is_left_as_it_is(tmp_path):
     path = tmp_path / "a.checkpoint"
-    whole = fit(picture(), **SMALL, checkpoint=path)
-    again = fit(picture(), **SMALL, checkpoint=path)
+    whole = fit(random_image(), **SMALL, checkpoint=path)
+    again = fit(random_image(), **SMALL, checkpoint=path)
     assert (again.steps, again.ended) == (6, "budget")
     assert same(again, whole)
 
 
 def test_a_stop_amid_a_step_leaves_it_unmade(small_chunks):
-    one = fit(picture(), **SMALL, watch=Stop(4))
-    other = fit(picture(), **SMALL, watch=Stop(4, 2))
+    one = fit(random_image(), **SMALL, watch=Stop(4))
+    other = fit(random_image(), **SMALL, watch=Stop(4, 2))
     assert same(one, other)
     assert one.steps == other.steps == 4
-    assert not same(one, fit(picture(), **SMALL, watch=Stop(5)))
+    assert not same(one, fit(random_image(), **SMALL, watch=Stop(5)))
 
 
 def test_a_resumed_run_stops_at_its_target_where_it_would_have(tmp_path):
@@ -141,18 +141,18 @@ def test_a_resumed_run_stops_at_its_target_where_it_would_have(tmp_path):
 
 def test_bits_may_change_when_a_fit_is_taken_up_again(tmp_path):
     path = tmp_path / "a.checkpoint"
-    fit(picture(), **SMALL, watch=Stop(3), checkpoint=path)
-    assert same(fit(picture(), **SMALL, bits=8, checkpoint=path), fit(picture(), **SMALL, bits=8))
+    fit(random_image(), **SMALL, watch=Stop(3), checkpoint=path)
+    assert same(fit(random_image(), **SMALL, bits=8, checkpoint=path), fit(random_image(), **SMALL, bits=8))
 
 
 def test_seconds_before_the_interruption_count(tmp_path):
     path = tmp_path / "a.checkpoint"
-    first = fit(picture(), **SMALL, watch=Stop(5), checkpoint=path)
+    first = fit(random_image(), **SMALL, watch=Stop(5), checkpoint=path)
     header, tensors = opened(path.read_bytes())
     standing = header["standing"]
     assert 0 < standing["seconds"] <= first.seconds
     path.write_bytes(closed(header | {"standing": standing | {"seconds": 1000.0}}, tensors))
-    second = fit(picture(), **SMALL, checkpoint=path)
+    second = fit(random_image(), **SMALL, checkpoint=path)
     assert 1000 < second.seconds < 1100
     assert second.history[0].steps == 5
     assert second.history[0].seconds > 1000
@@ -162,8 +162,8 @@ def test_a_time_budget_that_is_used_up_is_not_exceeded(tmp_path):
     path = tmp_path / "a.checkpoint"
     case = {**SMALL, "steps": None, "seconds": 0.2}
     del case["steps"]
-    first = fit(picture(), **case, checkpoint=path)
-    second = fit(picture(), **case, checkpoint=path)
+    first = fit(random_image(), **case, checkpoint=path)
+    second = fit(random_image(), **case, checkpoint=path)
     assert second.steps == first.steps
     assert same(second, first)
 
@@ -171,7 +171,7 @@ def test_a_time_budget_that_is_used_up_is_not_exceeded(tmp_path):
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_an_exception_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch, small_chunks, error):
     path = tmp_path / "a.checkpoint"
-    whole = fit(picture(), **SMALL)
+    whole = fit(random_image(), **SMALL)
     monkeypatch.setattr(running, "CHECKPOINT_EVERY", 0.0)
     stop = Stop(5, 2)
 
@@ -180,11 +180,11 @@ def test_an_exception_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch, sm
             raise error
 
     with pytest.raises(error):
-        fit(picture(), **SMALL, watch=watch, checkpoint=path)
+        fit(random_image(), **SMALL, watch=watch, checkpoint=path)
     assert [each.name for each in tmp_path.iterdir()] == ["a.checkpoint"]
     header, _ = opened(path.read_bytes())
     assert header["steps"] == 5
-    again = fit(picture(), **SMALL, checkpoint=path)
+    again = fit(random_image(), **SMALL, checkpoint=path)
     assert same(again, whole)
     assert again.history[0].steps == 5
 
@@ -196,27 +196,66 @@ def test_checkpoints_are_kept_from_time_to_time(tmp_path, monkeypatch):
     def watch(progress):
         seen.append(opened(path.read_bytes())[0]["steps"] if path.exists() else None)
 
-    fit(picture(), **SMALL, watch=watch, checkpoint=path)
+    fit(random_image(), **SMALL, watch=watch, checkpoint=path)
     assert set(seen) == {None}  # not twice a minute yet
     seen.clear()
     path.unlink()
     monkeypatch.setattr(running, "CHECKPOINT_EVERY", 0.0)
-    fit(picture(), **SMALL, watch=watch, checkpoint=path)
+    fit(random_image(), **SMALL, watch=watch, checkpoint=path)
     assert [*dict.fromkeys(seen)] == [*range(7)]
 
 
 def test_without_a_path_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(running, "CHECKPOINT_EVERY", 0.0)
-    fit(picture(), **SMALL)
+    fit(random_image(), **SMALL)
     assert not any(tmp_path.iterdir())
 
 
 def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(tmp_path):
     calls = []
     with pytest.raises(EorenError, match="no folder"):
-        fit(picture(), **SMALL, watch=lambda progress: bool(calls.append(progress)), checkpoint=tmp_path / "no" / "a")
+        fit(
+            random_image(),
+            **SMALL,
+            watch=lambda progress: bool(calls.append(progress)),
+            checkpoint=tmp_path / "no" / "a",
+        )
     assert calls == []
+
+
+def numbered(data, names):
+    """A checkpoint with the names that its tensors had at first: numbers, for those of a trainer."""
+    header, tensors = opened(data)
+    numbers = {name: str(number) for number, name in enumerate(names)}
+    assert numbers.keys() <= tensors.keys()
+    return closed(header, {numbers.get(name, name): tensor for name, tensor in tensors.items()})
+
+
+@pytest.mark.parametrize("case", ["muon", "adam", "mosaic"])
+def test_checkpoints_with_numbers_for_names_are_resumed(tmp_path, monkeypatch, case):
+    monkeypatch.setattr(running, "TILES_AT_ONCE", 1)
+    path, names = tmp_path / "a.checkpoint", []
+    case = SMALL | CASES[case] | {"bits": 32, "steps": 30}
+
+    def watch(progress):
+        names[:] = progress.loop._trainer.state_dict()
+        return progress.done >= 0.7
+
+    whole = fit(random_image(), **case)
+    fit(random_image(), **case, checkpoint=path, watch=watch)
+    old = numbered(path.read_bytes(), names)
+    path.write_bytes(old)
+    assert same(fit(random_image(), **case, checkpoint=path), whole)
+    _, tensors = opened(path.read_bytes())
+    assert tensors.keys() >= {"parameters.0", "errors", "scheduler.steps", "monitor.best"}
+    assert ("finished.0" in tensors) == ("tile" in case)
+    header, tensors = opened(old)
+    one_less = {name: tensor for name, tensor in tensors.items() if name != str(len(names) - 1)}
+    for wrong in (one_less, tensors | {"1": tensors["0"].clone()}, tensors | {"more": torch.ones(1)}):
+        path.write_bytes(closed(header, wrong))
+        with pytest.raises(EorenError, match="delete it to start anew"):
+            fit(random_image(), **case, checkpoint=path)
 
 
 # Checkpoints of other fits.
@@ -226,7 +265,7 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(tmp_path):
 def finished(tmp_path_factory):
     """The bytes of a checkpoint, at its fit's end."""
     path = tmp_path_factory.mktemp("checkpoint") / "a.checkpoint"
-    fit(picture(), **SMALL, checkpoint=path)
+    fit(random_image(), **SMALL, checkpoint=path)
     return path.read_bytes()
 
 
@@ -253,7 +292,7 @@ def test_a_checkpoint_of_other_options_names_them(tmp_path, finished, change):
     path.write_bytes(finished)
     ((name, value),) = change.items()
     with pytest.raises(EorenError) as caught:
-        fit(picture(), **{**SMALL, **change}, checkpoint=path)
+        fit(random_image(), **{**SMALL, **change}, checkpoint=path)
     message = str(caught.value)
     assert message.startswith(f"{path}: belongs to another fit: its {name} is ")
     assert f"here it is {value!r}; " in message
@@ -261,8 +300,8 @@ def test_a_checkpoint_of_other_options_names_them(tmp_path, finished, change):
     assert path.read_bytes() == finished
 
 
-@pytest.mark.parametrize("other", [picture(seed=1), picture().transpose(1, 0, 2), picture()[..., :1]])
-def test_a_checkpoint_of_another_picture_says_so(tmp_path, finished, other):
+@pytest.mark.parametrize("other", [random_image(seed=1), random_image().transpose(1, 0, 2), random_image()[..., :1]])
+def test_a_checkpoint_of_another_image_says_so(tmp_path, finished, other):
     path = tmp_path / "a.checkpoint"
     path.write_bytes(finished)
     with pytest.raises(EorenError, match="belongs to another fit: its image is"):
@@ -319,7 +358,7 @@ def broken(data):
         return {key: value for key, value in header.items() if key != name}
 
     def with_first(change):
-        return closed(header, tensors | {"0": change(tensors["0"].clone())})
+        return closed(header, tensors | {"parameters.0": change(tensors["parameters.0"].clone())})
 
     return {
         "empty": b"",
@@ -339,7 +378,7 @@ def broken(data):
             for value in (None, "x", float("nan"))
         },
         "no seconds": closed(header | {"standing": {}}, tensors),
-        "no first tensor": closed(header, {name: t for name, t in tensors.items() if name != "0"}),
+        "no first tensor": closed(header, {name: t for name, t in tensors.items() if name != "parameters.0"}),
         "narrower tensor": with_first(lambda t: t[:, :, :4].contiguous()),
         "tensor that would broadcast": with_first(lambda t: t[:, :, :1].contiguous()),
         "a number for a tensor": with_first(lambda t: t[0, 0, 0].clone()),
@@ -394,8 +433,8 @@ def test_random_damage_is_refused_or_harmless(read):
 
 def test_a_kill_amid_a_checkpoint_leaves_the_last_one(tmp_path, monkeypatch):
     path = tmp_path / "a.checkpoint"
-    whole = fit(picture(), **SMALL)
-    fit(picture(), **SMALL, watch=Stop(3), checkpoint=path)
+    whole = fit(random_image(), **SMALL)
+    fit(random_image(), **SMALL, watch=Stop(3), checkpoint=path)
     before = path.read_bytes()
     write_bytes = Path.write_bytes
 
@@ -405,13 +444,13 @@ def test_a_kill_amid_a_checkpoint_leaves_the_last_one(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", killed)
     with pytest.raises(KeyboardInterrupt):
-        fit(picture(), **SMALL, watch=Stop(5), checkpoint=path)
+        fit(random_image(), **SMALL, watch=Stop(5), checkpoint=path)
     monkeypatch.undo()
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["a.checkpoint"]
-    assert same(fit(picture(), **SMALL, checkpoint=path), whole)
+    assert same(fit(random_image(), **SMALL, checkpoint=path), whole)
 
 
 def test_a_folder_is_no_checkpoint(tmp_path):
     with pytest.raises(EorenError):
-        fit(picture(), **SMALL, checkpoint=tmp_path)
+        fit(random_image(), **SMALL, checkpoint=tmp_path)

@@ -27,7 +27,7 @@ def engine(request, monkeypatch):
     return request.param
 
 
-def picture(height=24, width=36, channels=1):
+def random_image(height=24, width=36, channels=1):
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     waves = 0.5 + 0.3 * np.sin(columns / 3 + rows / 4)
     return np.repeat(waves[..., None], channels, 2).astype(np.float32)
@@ -35,7 +35,7 @@ def picture(height=24, width=36, channels=1):
 
 def trainer(**changes):
     settings = make_settings("balanced", **{**MOSAIC, "steps": 200, **changes})
-    return Trainer.of_image(picture(), settings, seed=0, device=CPU)
+    return Trainer.of_image(random_image(), settings, seed=0, device=CPU)
 
 
 def blow_up(networks, which, factor=1e3):
@@ -148,7 +148,7 @@ def test_a_network_that_blows_up_comes_back_and_the_others_go_on(engine, case, h
         assert all(error is None or np.isfinite(error) for error in vars(hit.step(1.0)).values())
     assert (hit._scheduler.errors < 1.2 * before).all()
     assert all(own.isfinite().all() for own in hit.networks().tensors())
-    assert hit._monitor.state()[1].tolist() == [1.0, 0.25, *[1.0] * (count - 2)]
+    assert hit._monitor.state_dict()["lr_scale"].tolist() == [1.0, 0.25, *[1.0] * (count - 2)]
 
 
 def test_the_step_of_a_slowed_network_is_a_quarter(engine):
@@ -156,7 +156,7 @@ def test_the_step_of_a_slowed_network_is_a_quarter(engine):
     for each in (one, other):
         for _ in range(3):
             each.step(1.0)
-    other._monitor.state()[1][2] = 0.25
+    other._monitor.state_dict()["lr_scale"][2] = 0.25
     other._monitor.find_slowed()
     before = [p.clone() for p in one.siren.tensors()]
     one.step(1.0)
@@ -167,11 +167,11 @@ def test_the_step_of_a_slowed_network_is_a_quarter(engine):
         assert torch.equal(quarter[:2], full[:2])
 
 
-def test_a_rate_that_is_far_too_large_ends_in_a_picture(engine):
+def test_a_rate_that_is_far_too_large_ends_in_a_image(engine):
     case = {**MOSAIC, "steps": 300, "learning_rate": 1.0, "adam_learning_rate": 1.0, "tile": None}
     with pytest.warns(DivergenceWarning, match="the fit diverged"):
-        result = fit(picture(), device="cpu", **case)
-    mean = -10 * np.log10(picture().var())
+        result = fit(random_image(), device="cpu", **case)
+    mean = -10 * np.log10(random_image().var())
     assert result.metrics.psnr >= mean - 0.01
 
 
@@ -179,9 +179,9 @@ def test_a_fit_too_short_to_be_taken_back_ends_all_the_same(engine):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         result = fit(
-            picture(), device="cpu", **{**MOSAIC, "steps": 3, "learning_rate": 1e6, "adam_learning_rate": 1e6}
+            random_image(), device="cpu", **{**MOSAIC, "steps": 3, "learning_rate": 1e6, "adam_learning_rate": 1e6}
         )
-    assert result.metrics.psnr >= -10 * np.log10(picture().var()) - 0.01
+    assert result.metrics.psnr >= -10 * np.log10(random_image().var()) - 0.01
     assert {each.category for each in said} <= {DivergenceWarning}
 
 
@@ -190,20 +190,20 @@ def test_a_diverging_fit_is_taken_up_bit_for_bit(engine, tmp_path):
     path = tmp_path / "a.checkpoint"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)
-        whole = fit(picture(), **case)
+        whole = fit(random_image(), **case)
         for stop in (30, 60):
-            fit(picture(), **case, checkpoint=path, watch=lambda at, stop=stop: at.steps >= stop)
-        again = fit(picture(), **case, checkpoint=path)
+            fit(random_image(), **case, checkpoint=path, watch=lambda at, stop=stop: at.steps >= stop)
+        again = fit(random_image(), **case, checkpoint=path)
     for own, other in zip(
         again.field.representation.siren.tensors(), whole.field.representation.siren.tensors(), strict=True
     ):
         assert torch.equal(own, other)
     with pytest.warns(DivergenceWarning):
-        fit(picture(), **case)
+        fit(random_image(), **case)
 
 
 @pytest.mark.parametrize("objective", ["sobolev", "pixel", "gradient"])
 def test_fits_that_do_well_are_left_alone(engine, objective):
     with warnings.catch_warnings():
         warnings.simplefilter("error", DivergenceWarning)
-        fit(picture(), **MOSAIC, objective=objective, steps=4 * CHECK_EVERY, device="cpu")
+        fit(random_image(), **MOSAIC, objective=objective, steps=4 * CHECK_EVERY, device="cpu")

@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 SMALL = {"device": "cpu", "steps": 6, "width": 6, "depth": 2, "batch": 35, "seed": 3, "tile": 8, "halo": 1.0}
 
 
-def picture(height=32, width=48, channels=3, seed=0):
+def random_image(height=32, width=48, channels=3, seed=0):
     return np.random.default_rng(seed).random((height, width, channels)).astype(np.float32)
 
 
@@ -74,7 +74,7 @@ class Stop:
 @pytest.mark.parametrize("objective", ["sobolev", "pixel", "gradient"])
 def test_a_group_is_trained_as_if_it_were_alone(few, objective):
     """Each group's networks are those of a trainer that knows no other group."""
-    image = picture()
+    image = random_image()
     settings = {key: value for key, value in SMALL.items() if key not in ("device", "seed")}
     chosen = make_settings("balanced", **settings, objective=objective)
     result = fit(image, **SMALL, objective=objective)
@@ -101,7 +101,7 @@ def test_rates_fall_as_steps_grow(monkeypatch, steps, factor):
         return step(self, rate, stop)
 
     monkeypatch.setattr(Trainer, "step", seen)
-    fit(picture(), **SMALL | {"steps": steps}, watch=lambda progress: progress.steps >= 2)
+    fit(random_image(), **SMALL | {"steps": steps}, watch=lambda progress: progress.steps >= 2)
     for k, rate in enumerate(rates):
         assert rate == pytest.approx(factor * (0.01 + 0.99 * (1 + np.cos(np.pi * k / steps)) / 2))
 
@@ -120,7 +120,7 @@ def test_rates_follow_the_pace_where_time_is_the_budget(monkeypatch):
     monkeypatch.setattr(running, "monotonic", lambda: now[0])
     monkeypatch.setattr("eoren.training.fit.monotonic", lambda: now[0])
     case = {key: value for key, value in SMALL.items() if key != "steps"}
-    fit(picture(), **case, seconds=1000.0, watch=lambda progress: progress.steps >= 20)
+    fit(random_image(), **case, seconds=1000.0, watch=lambda progress: progress.steps >= 20)
     cosine = 0.01 + 0.99 * (1 + np.cos(np.pi * 19 / 500)) / 2
     assert rates[19] == pytest.approx(2 ** (1 / 3) * cosine, rel=1e-6)
 
@@ -145,13 +145,13 @@ def test_groups_do_not_show_in_the_quality(monkeypatch):
 @pytest.mark.parametrize("shares", [(0.03,), (0.2, 0.5, 0.501), (0.9,)])
 def test_interrupted_in_any_group_and_taken_up_again_is_bit_identical(tmp_path, few, shares):
     path = tmp_path / "a.checkpoint"
-    whole = fit(picture(), **SMALL)
+    whole = fit(random_image(), **SMALL)
     for share in shares:
-        part = fit(picture(), **SMALL, watch=Stop(share), checkpoint=path)
+        part = fit(random_image(), **SMALL, watch=Stop(share), checkpoint=path)
         assert part.ended == "interrupted"
         assert part.steps <= 6
         assert not same(part, whole)
-    last = fit(picture(), **SMALL, checkpoint=path)
+    last = fit(random_image(), **SMALL, checkpoint=path)
     assert (last.ended, last.steps) == ("budget", 6)
     assert same(last, whole)
 
@@ -162,9 +162,9 @@ def test_bits_belong_to_a_fit_whose_size_or_end_follows_from_them(tmp_path, few,
         path = tmp_path / "a.checkpoint"
         path.unlink(missing_ok=True)
         case = {**SMALL, **more}
-        fit(picture(), **case, watch=Stop(0.3), checkpoint=path)
+        fit(random_image(), **case, watch=Stop(0.3), checkpoint=path)
         with pytest.raises(EorenError, match="its bits is 16, here it is"):
-            fit(picture(), **case, **change, checkpoint=path)
+            fit(random_image(), **case, **change, checkpoint=path)
 
 
 def test_time_that_is_over_leaves_the_rest_flat(few, monkeypatch):
@@ -210,7 +210,7 @@ def test_tiles_without_a_turn_are_the_mean_of_their_pixels(few):
 
 def test_progress_goes_through_all_groups(few, monkeypatch):
     monkeypatch.setattr(running, "_HISTORY_EVERY", 0.0)
-    history = fit(picture(), **SMALL).history
+    history = fit(random_image(), **SMALL).history
     for name in ("done", "steps", "seconds"):
         values = [getattr(progress, name) for progress in history]
         assert values == sorted(values), name
@@ -235,10 +235,10 @@ def test_time_is_shared_out_by_tiles(few, monkeypatch):
         begin(self, state)
 
     monkeypatch.setattr(FitLoop, "_begin_group", spy)
-    tiling = build_tiling(picture(), make_settings("balanced", tile=8, seconds=1.0))
+    tiling = build_tiling(random_image(), make_settings("balanced", tile=8, seconds=1.0))
     case = {key: value for key, value in SMALL.items() if key != "steps"}
     chosen = make_settings("balanced", seconds=4.0, **{k: v for k, v in case.items() if k not in ("device", "seed")})
-    run = FitLoop(picture(), tiling, CheckpointKey(chosen, 0, ""), device=CPU, start=0.0)
+    run = FitLoop(random_image(), tiling, CheckpointKey(chosen, 0, ""), device=CPU, start=0.0)
     assert run.run() == "budget"
     assert 4.0 <= run.elapsed() < 4.1
     groups = tiling.groups(5)
@@ -269,24 +269,24 @@ def test_a_target_is_reached_in_every_group(few):
 )
 def test_a_checkpoint_with_a_group_that_cannot_be_is_refused(tmp_path, few, change):
     path = tmp_path / "a.checkpoint"
-    fit(picture(), **SMALL, watch=Stop(0.5), checkpoint=path)
+    fit(random_image(), **SMALL, watch=Stop(0.5), checkpoint=path)
     header, tensors = opened(path.read_bytes())
     assert header["standing"]["group"] > 0
     changed = json.dumps(header | {"standing": header["standing"] | change})
     path.write_bytes(save_tensors(tensors, {"eoren-checkpoint": changed}))
     with pytest.raises(EorenError, match="damaged; delete it to start anew"):
-        fit(picture(), **SMALL, checkpoint=path)
+        fit(random_image(), **SMALL, checkpoint=path)
 
 
 def test_no_group_keeps_the_pixels_of_another(few):
-    image = picture(64, 96)
+    image = random_image(64, 96)
     chosen = make_settings("balanced", tile=8, steps=1, width=4)
     tiling = build_tiling(image, chosen)
     kept = []
     for group in tiling.groups(5):
         trainer = Trainer.of_image(image, chosen, seed=0, device=CPU, tiling=tiling, tiles=group)
-        kept.append(len(trainer.patches.color))
-        assert len(trainer.gradient_target) == len(trainer.patches.color)
+        kept.append(len(trainer.tile_pixels.color))
+        assert len(trainer.gradient_target) == len(trainer.tile_pixels.color)
     assert max(kept) < 64 * 96 / 4
     assert sum(kept) < 2 * 64 * 96
 
@@ -369,7 +369,7 @@ def looked_at(image, share, **settings):
 
 
 def test_the_field_so_far_has_what_is_done_and_gray_for_the_rest(few):
-    image = picture()
+    image = random_image()
     ((field, selected),), result = looked_at(image, 0.5)
     groups = result.field.representation.tiling.groups(5)
     at = next(number for number, group in enumerate(groups) if selected[group].any())
@@ -405,7 +405,7 @@ def test_the_field_at_the_end_is_the_fits(objective):
 
 
 def test_asking_for_the_field_changes_nothing(few):
-    image = picture()
+    image = random_image()
     plain = fit(image, **SMALL)
 
     def watch(progress):
@@ -423,11 +423,12 @@ def test_the_field_is_a_copy():
             fields.append(progress.loop.field())
 
     fit(waves(), **SMALL, watch=watch)
-    assert not torch.equal(fields[0].siren.tensors()[0], fields[-1].siren.tensors()[0])
+    first, last = (field.representation.siren.tensors()[0] for field in (fields[0], fields[-1]))
+    assert not torch.equal(first, last)
 
 
 def test_a_resumed_fit_knows_what_was_done_before(few, tmp_path):
-    image, checkpoint = picture(), tmp_path / "c"
+    image, checkpoint = random_image(), tmp_path / "c"
     fit(image, **SMALL, checkpoint=checkpoint, watch=Stop(0.6))
     ((field, _),), result = looked_at(image, 0.0, checkpoint=checkpoint)
     torch.testing.assert_close(

@@ -271,7 +271,7 @@ def test_a_function_beyond_all_memory_is_refused(preset, size):
     assert len(str(caught.value)) < 200
 
 
-def test_the_largest_function_has_as_many_numbers_as_the_largest_picture():
+def test_the_largest_function_has_as_many_numbers_as_the_largest_image():
     count, hidden = make_settings("single", parameters=2**32).architecture(1000, 1000, 3)
     assert count == 1
     assert 0.999 * 2**32 < parameter_count(hidden, 4, 3) <= 2**32
@@ -297,7 +297,7 @@ def test_settings_without_an_end_are_refused():
     ],
     ids=str,
 )
-def test_large_pictures_get_time_in_proportion_unless_it_is_given(given, small, large):
+def test_large_images_get_time_in_proportion_unless_it_is_given(given, small, large):
     found = make_settings(**given)
     assert found.time_limit(768, 512) == small
     assert found.time_limit(6000, 4000) == large

@@ -46,7 +46,7 @@ def test_all_are_awake_until_something_is_known():
     assert not bool(seen[20:].all())
 
 
-def test_nobody_rests_where_little_is_saved():
+def test_all_tiles_are_trained_where_little_is_saved():
     assert bool(run(TileScheduler(torch.ones(50)), hardness(spread=0.3), 300).all())
 
 
@@ -70,12 +70,12 @@ def test_state_brings_everything_back():
     for steps in (3, 24, 33):
         run(straight, errors, steps, 4)
         other = TileScheduler(torch.ones(50))
-        for own, stored in zip(other.state(), [t.clone() for t in straight.state()], strict=True):
-            own.copy_(stored)
-        stored = [t.clone() for t in straight.state()]
+        stored = {name: t.clone() for name, t in straight.state_dict().items()}
+        for name, tensor in other.state_dict().items():
+            tensor.copy_(stored[name])
         assert torch.equal(run(straight, errors, 20, 4), run(other, errors, 20, 4))
-        for own, before in zip(straight.state(), stored, strict=True):
-            own.copy_(before)
+        for name, tensor in straight.state_dict().items():
+            tensor.copy_(stored[name])
 
 
 def test_tiles_at_rest_do_not_move(monkeypatch):
@@ -92,7 +92,7 @@ def test_tiles_at_rest_do_not_move(monkeypatch):
         moved = torch.stack(
             [(a != b).flatten(1).any(1) for a, b in zip(before, trainer.siren.tensors(), strict=True)]
         )
-        selected = trainer.state()[-2]
+        selected = trainer.state_dict()["scheduler.selected"]
         assert selected.dtype == torch.bool
         assert not bool(moved[:, ~selected].any())
         assert bool(moved.any(0)[selected].all()), step

@@ -26,15 +26,15 @@ DEVICES = [
 CPU = torch.device("cpu")
 
 
-def picture(height, width, channels=3, seed=0):
+def random_image(height, width, channels=3, seed=0):
     return np.random.default_rng(seed).random((height, width, channels)).astype(np.float32)
 
 
-def uneven_picture(height, width, channels=3):
+def uneven_image(height, width, channels=3):
     """Busy at the upper left, the calmer the farther from there: tiles of many sizes."""
     y, x = np.mgrid[:height, :width]
     amplitude = np.exp(-(x + y) / 8).astype(np.float32)[..., None]
-    return 0.5 + amplitude * (picture(height, width, channels) - 0.5)
+    return 0.5 + amplitude * (random_image(height, width, channels) - 0.5)
 
 
 def settings(preset="paper", **changes):
@@ -76,7 +76,7 @@ def calls(monkeypatch):
 
 
 def snapshot(trainer):
-    return [t.clone() for t in trainer.state()]
+    return {name: t.clone() for name, t in trainer.state_dict().items()}
 
 
 def same(one, other):
@@ -206,7 +206,7 @@ OBJECTIVES = [
 def test_a_full_batch_step_is_autograds_on_the_plain_loss(
     small_chunks, calls, device, objective, axes_weights, tiles
 ):
-    image = picture(11, 14)
+    image = random_image(11, 14)
     trainer = trainer_of(image, device=device, **objective, **tiles)
     assert_step_is_plain(trainer, image, axes_weights)
     assert len(calls) >= 4
@@ -215,7 +215,7 @@ def test_a_full_batch_step_is_autograds_on_the_plain_loss(
 
 @pytest.mark.parametrize(("objective", "axes_weights"), OBJECTIVES)
 def test_tiles_of_unequal_sizes_each_see_their_own_pixels(small_chunks, calls, objective, axes_weights):
-    image = uneven_picture(24, 30)
+    image = uneven_image(24, 30)
     trainer = trainer_of(image, tile=8, halo=1.5, **objective)
     sides = (trainer.tiling.pixel_boxes[:, 2:] - trainer.tiling.pixel_boxes[:, :2]).tolist()
     assert trainer.tiling.count >= 5
@@ -227,7 +227,7 @@ def test_tiles_of_unequal_sizes_each_see_their_own_pixels(small_chunks, calls, o
 
 def test_a_batch_of_unequal_tiles_is_what_the_order_says(calls):
     """Pixel k of the order is pixel k modulo its own pixels for every tile."""
-    trainer = trainer_of(uneven_picture(24, 30), objective="pixel", tile=8, halo=1.5, batch=50)
+    trainer = trainer_of(uneven_image(24, 30), objective="pixel", tile=8, halo=1.5, batch=50)
     order = trainer._points_of_step(0).tolist()
     assert 40 <= len(set(order)) == len(order) <= 50
     assert max(order) >= 2 * min(len(pixels) for pixels, _, _ in tile_geometry(trainer))
@@ -248,7 +248,7 @@ def assert_far_points_are_exact(trainer, tiling, shift):
     """To the rounding of the quotient alone: float64's quotient rounded to float32 is the same number."""
     x0, y0, x1, y1 = tiling.pixel_boxes[2].tolist()
     positions = torch.tensor([[[j, i] for i in range(y0, y1) for j in range(x0, x1)]])
-    found = trainer.patches.local(positions, slice(2, 3), shift)
+    found = trainer.tile_pixels.local(positions, slice(2, 3), shift)
     assert found.dtype == torch.float32
     numerator = positions.double() + 0.5 + torch.tensor(shift).double() - tiling.centres[2]
     assert torch.equal(found, (numerator / tiling.half_extents[2]).float())
@@ -260,7 +260,7 @@ SHIFTS = pytest.mark.parametrize("shift", [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5)], 
 
 @SHIFTS
 @pytest.mark.parametrize("upright", [False, True])
-def test_local_coordinates_are_exact_far_out_in_a_large_picture(shift, upright):
+def test_local_coordinates_are_exact_far_out_in_a_large_image(shift, upright):
     tiling = far_tiling(60_000, upright)
     image = np.zeros((tiling.height, tiling.width, 1), np.float32)
     trainer = Trainer.of_image(image, settings(objective="pixel", width=2), seed=0, device=CPU, tiling=tiling)
@@ -269,16 +269,19 @@ def test_local_coordinates_are_exact_far_out_in_a_large_picture(shift, upright):
 
 @SHIFTS
 @pytest.mark.parametrize("upright", [False, True])
-def test_local_coordinates_are_exact_far_out_in_a_huge_picture(shift, upright):
+def test_local_coordinates_are_exact_far_out_in_a_huge_image(shift, upright):
     tiling = far_tiling(8_000_000, upright)
-    trainer = trainer_of(picture(4, 4), objective="pixel", width=2)
-    trainer.patches.centres, trainer.patches.half_extents = tiling.centres.float(), tiling.half_extents.float()
+    trainer = trainer_of(random_image(4, 4), objective="pixel", width=2)
+    trainer.tile_pixels.centres, trainer.tile_pixels.half_extents = (
+        tiling.centres.float(),
+        tiling.half_extents.float(),
+    )
     assert_far_points_are_exact(trainer, tiling, shift)
 
 
 @pytest.mark.parametrize("chunk_bytes", [1 << 11, 1 << 13, 1 << 20])
 def test_chunks_of_any_size_give_the_same_step(monkeypatch, calls, chunk_bytes):
-    image = picture(13, 16, channels=2)
+    image = random_image(13, 16, channels=2)
     monkeypatch.setattr("eoren.backends.base._CHUNK_BYTES", {"cpu": chunk_bytes})
     trainer = trainer_of(image, objective="sobolev", tile=5, halo=1.0)
     assert_step_is_plain(trainer, image, (1, 1))
@@ -288,7 +291,7 @@ def test_chunks_of_any_size_give_the_same_step(monkeypatch, calls, chunk_bytes):
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
 def test_batches_of_points_are_means_over_their_points(optimizer):
     """Over an epoch of batches of one size, the mean of the batches' gradients is the full batch's."""
-    image = picture(8, 12)
+    image = random_image(8, 12)
     trainer = trainer_of(image, optimizer=optimizer, batch=24, objective="sobolev")
     expected, *_ = plain_step(trainer, image, (1, 1))
     total = [torch.zeros_like(g) for g in expected]
@@ -305,7 +308,7 @@ def test_batches_of_points_are_means_over_their_points(optimizer):
 
 @pytest.mark.parametrize("tiles", TILES)
 def test_alternating_steps_fit_one_axis_at_a_time_for_both(small_chunks, calls, tiles):
-    image = picture(9, 14)
+    image = random_image(9, 14)
     trainer = trainer_of(image, objective="sobolev", alternate=True, **tiles)
     for axes_weights in ((2, 0), (0, 2), (2, 0)):
         calls.clear()
@@ -315,7 +318,7 @@ def test_alternating_steps_fit_one_axis_at_a_time_for_both(small_chunks, calls, 
 
 @pytest.mark.parametrize("tiles", TILES)
 def test_alternating_forward_differences_are_compared_half_a_pixel_off(small_chunks, tiles):
-    image = picture(9, 14)
+    image = random_image(9, 14)
     trainer = trainer_of(image, filter="forward", alternate=True, **tiles)
     assert_step_is_plain(trainer, image, (2, 0), shift=0.5)
     assert_step_is_plain(trainer, image, (0, 2), shift=0.5)
@@ -323,7 +326,7 @@ def test_alternating_forward_differences_are_compared_half_a_pixel_off(small_chu
 
 @pytest.mark.parametrize("tiles", TILES)
 def test_forward_differences_are_compared_half_a_pixel_off(small_chunks, tiles):
-    image = picture(9, 14)
+    image = random_image(9, 14)
     assert_step_is_plain(trainer_of(image, filter="forward", **tiles), image, (1, 1), shift=0.5)
 
 
@@ -336,7 +339,7 @@ def places(trainer, points):
 
 
 def test_the_points_of_forward_differences(calls):
-    trainer = trainer_of(picture(4, 7), filter="forward")
+    trainer = trainer_of(random_image(4, 7), filter="forward")
     trainer.step(1.0)
     rows, columns = np.mgrid[:4, :7]
     for (points, axes), axis in zip(calls, (0, 1), strict=True):
@@ -370,7 +373,7 @@ def test_a_quadratic_is_fitted_where_the_filter_measures(name, reach):
 
 @pytest.mark.parametrize("batch", [None, 1, 19, 21, 62, 63, 2048])
 def test_every_pixel_has_its_turn_once_an_epoch(calls, batch):
-    trainer = trainer_of(picture(7, 9), objective="pixel", batch=batch)
+    trainer = trainer_of(random_image(7, 9), objective="pixel", batch=batch)
     most = trainer.points_per_step
     assert most == min(batch or 63, 63)
     orders = []
@@ -391,7 +394,7 @@ def test_every_pixel_has_its_turn_once_an_epoch(calls, batch):
 
 
 def test_every_pixel_of_every_tile_has_its_turn_and_none_from_elsewhere(calls):
-    trainer = trainer_of(picture(11, 17), objective="pixel", batch=17, tile=6, halo=1.0)
+    trainer = trainer_of(random_image(11, 17), objective="pixel", batch=17, tile=6, halo=1.0)
     tiles = tile_geometry(trainer)
     most = max(len(pixels) for pixels, _, _ in tiles)
     assert len(tiles) > 4
@@ -424,16 +427,16 @@ VARIANTS = [
 
 @pytest.mark.parametrize("changes", VARIANTS)
 def test_the_seed_decides_everything(changes):
-    image = picture(10, 13)
+    image = random_image(10, 13)
     one, same_seed = (run(trainer_of(image, seed=5, **changes), 5) for _ in range(2))
     other = run(trainer_of(image, seed=6, **changes), 5)
-    assert same(one.state(), same_seed.state())
+    assert same(one.state_dict().values(), same_seed.state_dict().values())
     assert not torch.equal(one.siren.weights[0], other.siren.weights[0])
 
 
 def test_the_seed_decides_the_order_of_the_pixels(calls):
     for seed in (1, 1, 2):
-        trainer_of(picture(10, 13), seed=seed, batch=40).step(0.0)
+        trainer_of(random_image(10, 13), seed=seed, batch=40).step(0.0)
     (first, _), (again, _), (other, _) = calls
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -441,7 +444,7 @@ def test_the_seed_decides_the_order_of_the_pixels(calls):
 
 @pytest.mark.parametrize("device", DEVICES[1:], ids=str)
 def test_networks_are_drawn_alike_on_every_device(device):
-    image = picture(5, 6)
+    image = random_image(5, 6)
     here, there = trainer_of(image), trainer_of(image, device=device)
     assert same([t.cpu() for t in there.siren.tensors()], here.siren.tensors())
 
@@ -449,7 +452,7 @@ def test_networks_are_drawn_alike_on_every_device(device):
 @pytest.mark.parametrize("changes", VARIANTS)
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_an_abandoned_step_changes_nothing(small_chunks, changes, after):
-    image = picture(17, 20)
+    image = random_image(17, 20)
     trainer, twin = (run(trainer_of(image, **changes), 3) for _ in range(2))
     before = snapshot(trainer)
     asked = []
@@ -460,15 +463,15 @@ def test_an_abandoned_step_changes_nothing(small_chunks, changes, after):
 
     assert trainer.step(1.0, stop) is None
     assert len(asked) == after + 1
-    assert same(trainer.state(), before)
+    assert same(trainer.state_dict().values(), before.values())
     assert trainer.steps_done == 3
     assert trainer.step(1.0) == twin.step(1.0)
     assert trainer.step(1.0) == twin.step(1.0)
-    assert same(trainer.state(), twin.state())
+    assert same(trainer.state_dict().values(), twin.state_dict().values())
 
 
 def test_a_step_that_is_not_stopped_asks_before_every_chunk(small_chunks, calls):
-    trainer, asked = trainer_of(picture(10, 13)), []
+    trainer, asked = trainer_of(random_image(10, 13)), []
     assert trainer.step(1.0, lambda: asked.append(True)) is not None
     assert len(asked) == len(calls) > 4
     assert trainer.steps_done == 1
@@ -477,7 +480,7 @@ def test_a_step_that_is_not_stopped_asks_before_every_chunk(small_chunks, calls)
 @pytest.mark.parametrize("changes", VARIANTS)
 @pytest.mark.parametrize("stopped_at", [1, 4])
 def test_a_restored_run_goes_on_bit_for_bit(changes, stopped_at):
-    image = picture(10, 13)
+    image = random_image(10, 13)
     straight = run(trainer_of(image, **changes), stopped_at)
     stored = snapshot(straight)
     resumed = trainer_of(image, **changes)
@@ -485,14 +488,35 @@ def test_a_restored_run_goes_on_bit_for_bit(changes, stopped_at):
     assert resumed.steps_done == stopped_at
     for _ in range(4):  # through the end of an epoch
         assert straight.step(0.5) == resumed.step(0.5)
-    assert same(straight.state(), resumed.state())
+    assert same(straight.state_dict().values(), resumed.state_dict().values())
     assert same(straight.siren.tensors(), resumed.siren.tensors())
 
 
-def test_a_state_of_other_shape_is_noticed():
-    trainer = trainer_of(picture(5, 6))
-    with pytest.raises(ValueError, match="zip"):
-        trainer.restore(trainer.state()[:-1], 1)
+def test_a_state_without_a_tensor_is_refused():
+    trainer = trainer_of(random_image(5, 6))
+    state = snapshot(trainer)
+    del state["scheduler.steps"]
+    with pytest.raises(KeyError, match=r"scheduler\.steps"):
+        trainer.restore(state, 1)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adam"])
+def test_the_state_has_names_in_the_order_of_earlier_checkpoints(optimizer):
+    trainer = trainer_of(random_image(5, 6), optimizer=optimizer, depth=2)
+    names = [*trainer.state_dict()]
+    parameters = [f"parameters.{k}" for k in range(6)]
+    if optimizer == "muon":
+        adam, own = "optimizer.1", ["optimizer.0.momentum_buffer.0"]
+    else:
+        adam, own = "optimizer.0", []
+    moved = range(6 - len(own))
+    own += [f"{adam}.step", *(f"{adam}.exp_avg.{k}" for k in moved), *(f"{adam}.exp_avg_sq.{k}" for k in moved)]
+    # The monitor keeps what belongs to single networks: all but the count of steps.
+    kept = [f"monitor.good.{k}" for k in range(len(parameters) + len(own) - 1 + 2)]
+    assert names == [
+        *parameters, *own, "monitor.best", "monitor.lr_scale", *kept, "errors",
+        "scheduler.errors", "scheduler.credit", "scheduler.selected", "scheduler.steps",
+    ]  # fmt: skip
 
 
 # Optimisers and their rates.
@@ -501,23 +525,23 @@ def test_a_state_of_other_shape_is_noticed():
 def test_the_first_layer_gets_the_frequency_that_suits_the_largest_tile():
     by_tile = {"omega_first": None, "objective": "pixel", "width": 3, "seconds": 1.0, "steps": None, "tile": None}
     for changes in ({}, {"tile": 100, "halo": 4.0}):
-        trainer = trainer_of(picture(20, 1000, 1), preset="balanced", **(by_tile | changes))
+        trainer = trainer_of(random_image(20, 1000, 1), preset="balanced", **(by_tile | changes))
         half = max(half for _, _, half in tile_geometry(trainer))
         assert half == 500 if trainer.tiling.count == 1 else 75 < half < 500
         assert trainer.siren.omegas == (pytest.approx(0.4 * half), 20.0, 20.0)
-    trainer = Trainer.of_image(picture(3, 20, 1), settings("balanced", **by_tile), seed=0, device=CPU)
+    trainer = Trainer.of_image(random_image(3, 20, 1), settings("balanced", **by_tile), seed=0, device=CPU)
     assert trainer.siren.omegas == (30.0, 20.0, 20.0)
-    trainer = Trainer.of_image(picture(3, 200, 1), settings("balanced", omega_first=7.0), seed=0, device=CPU)
+    trainer = Trainer.of_image(random_image(3, 200, 1), settings("balanced", omega_first=7.0), seed=0, device=CPU)
     assert trainer.siren.omegas == (7.0, 20.0, 20.0)
 
 
 @pytest.mark.parametrize(("size", "tile", "count"), [((64, 96), 16, 24), ((64, 96), 32, 6), ((20, 20), 64, 1)])
 def test_tiles_are_as_many_as_their_average_size_says(size, tile, count):
-    trainer = trainer_of(picture(*size, 1), objective="pixel", tile=tile, halo=1.25)
+    trainer = trainer_of(random_image(*size, 1), objective="pixel", tile=tile, halo=1.25)
     assert trainer.tiling.count == trainer.siren.batch == count
     assert trainer.tiling.halo == (1.25 if count > 1 else 0)
     assert (trainer.tiling.boxes[:, 2:] - trainer.tiling.boxes[:, :2]).min() >= tile // 4
-    assert trainer_of(picture(*size, 1), objective="pixel").tiling.count == 1
+    assert trainer_of(random_image(*size, 1), objective="pixel").tiling.count == 1
 
 
 def test_tiles_have_equal_shares_of_the_gradients_magnitude():
@@ -536,7 +560,7 @@ def test_tiles_have_equal_shares_of_the_gradients_magnitude():
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_muon_moves_hidden_matrices_and_adam_the_rest(depth):
     trainer = trainer_of(
-        picture(6, 6),
+        random_image(6, 6),
         optimizer="muon",
         learning_rate=0.02,
         adam_learning_rate=0.003,
@@ -558,7 +582,7 @@ def test_muon_moves_hidden_matrices_and_adam_the_rest(depth):
 
 
 def test_the_rate_of_the_step_scales_that_of_the_settings():
-    trainer = trainer_of(picture(6, 6), learning_rate=1e-3)
+    trainer = trainer_of(random_image(6, 6), learning_rate=1e-3)
     before = [t.clone() for t in trainer.siren.tensors()]
     trainer.step(0.25)
     moved = max(float((b - a).abs().max()) for a, b in zip(before, trainer.siren.tensors(), strict=True))
@@ -578,7 +602,7 @@ def test_the_rate_of_the_step_scales_that_of_the_settings():
     ids=str,
 )
 def test_a_step_propagates_the_derivatives_it_compares_and_no_others(calls, changes, axes):
-    trainer = trainer_of(picture(4, 4), **changes)
+    trainer = trainer_of(random_image(4, 4), **changes)
     trainer.step(1.0)
     assert [found for _, found in calls] == axes
 
@@ -611,15 +635,16 @@ def test_training_lowers_what_it_minimises(device, changes):
 
 @pytest.mark.parametrize("bits", [32, 16, 8])
 def test_the_tuned_field_is_least_squares_over_all_pixels_of_the_rounded_networks(small_chunks, bits):
-    image = picture(9, 11)
+    image = random_image(9, 11)
     trainer = run(trainer_of(image, bits=bits), 2)
     found = tuned_field(trainer, image)
-    assert found.bits == bits
+    siren = found.representation.siren
+    assert found.representation.bits == bits
     assert found.size == (11, 9)
-    assert bits != 32 or same(found.siren.tensors(), trainer.siren.tensors())
+    assert bits != 32 or same(siren.tensors(), trainer.siren.tensors())
     rows, columns = np.mgrid[:9, :11]
     z = (np.stack([columns, rows], -1).reshape(-1, 2) + 0.5 - [5.5, 4.5]) / 5.5
-    weights, biases = ([t[0].double().numpy() for t in each] for each in (found.siren.weights, found.siren.biases))
+    weights, biases = ([t[0].double().numpy() for t in each] for each in (siren.weights, siren.biases))
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
         z = np.sin(30 * (z @ weight + bias))
     said = z @ weights[-1] + biases[-1]
@@ -631,20 +656,21 @@ def test_the_tuned_field_is_least_squares_over_all_pixels_of_the_rounded_network
 
 
 def test_a_tile_is_tuned_to_its_own_pixels():
-    image = picture(12, 12, channels=1)
+    image = random_image(12, 12, channels=1)
     trainer = trainer_of(image, tile=6, halo=1.0)
-    found = tuned_field(trainer, image)
+    representation = tuned_field(trainer, image).representation
+    siren, tuning = representation.siren, representation.tuning
     for tile, (pixels, middle, half) in enumerate(tile_geometry(trainer)):
         column, row = np.array(pixels).T
         z = (np.array(pixels) + 0.5 - middle) / half
         for layer in range(3):
-            weight, bias = (t[layer][tile].double().numpy() for t in (found.siren.weights, found.siren.biases))
+            weight, bias = (t[layer][tile].double().numpy() for t in (siren.weights, siren.biases))
             z = np.sin(30 * (z @ weight + bias))
-        said = z @ found.siren.weights[3][tile].double().numpy() + found.siren.biases[3][tile].double().numpy()
+        said = z @ siren.weights[3][tile].double().numpy() + siren.biases[3][tile].double().numpy()
         matrix = np.stack([said[:, 0], np.ones(len(said))], 1)
         alpha, beta = np.linalg.lstsq(matrix, image[row, column, 0], rcond=None)[0]
-        assert float(found.tuning.alpha[tile]) == pytest.approx(alpha, rel=1e-3, abs=1e-4)
-        assert float(found.tuning.beta[tile]) == pytest.approx(beta, rel=1e-3, abs=1e-4)
+        assert float(tuning.alpha[tile]) == pytest.approx(alpha, rel=1e-3, abs=1e-4)
+        assert float(tuning.beta[tile]) == pytest.approx(beta, rel=1e-3, abs=1e-4)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -659,13 +685,13 @@ def test_a_tile_is_tuned_to_its_own_pixels():
     ],
     ids=str,
 )
-def test_small_pictures_of_any_channels_are_trained(size, channels, changes):
-    image = picture(*size, channels)
+def test_small_images_of_any_channels_are_trained(size, channels, changes):
+    image = random_image(*size, channels)
     trainer = trainer_of(image, optimizer="muon", standardize=True, batch=2, **changes)
     for _ in range(3):
         errors = trainer.step(1.0)
         assert all(e is None or np.isfinite(e) for e in (errors.color, errors.gradient))
-    assert all(t.isfinite().all() for t in trainer.state())
+    assert all(t.isfinite().all() for t in trainer.state_dict().values())
     rendered = tuned_field(trainer, image).render()
     assert rendered.shape == image.shape
     assert np.isfinite(rendered).all()
@@ -674,9 +700,9 @@ def test_small_pictures_of_any_channels_are_trained(size, channels, changes):
 
 
 @pytest.mark.parametrize("objective", ["gradient", "pixel", "sobolev"])
-def test_constant_pictures_are_met_and_stay_finite(objective):
+def test_constant_images_are_met_and_stay_finite(objective):
     image = np.full((8, 8, 2), 0.3, np.float32)
-    image[..., 1] = picture(8, 8, 1)[..., 0]
+    image[..., 1] = random_image(8, 8, 1)[..., 0]
     trainer = run(trainer_of(image, objective=objective, optimizer="muon", standardize=True), 5)
     found = tuned_field(trainer, image)
     np.testing.assert_allclose(found.render()[..., 0], 0.3, atol=1e-5)
@@ -687,8 +713,8 @@ def test_constant_pictures_are_met_and_stay_finite(objective):
 
 
 @pytest.mark.parametrize("preset", ["paper", "balanced"])
-def test_pictures_of_a_batch_are_fitted_as_if_alone(preset):
-    images = np.stack([picture(9, 12, 2, seed=k) * 10.0**-k for k in range(3)])
+def test_images_of_a_batch_are_fitted_as_if_alone(preset):
+    images = np.stack([random_image(9, 12, 2, seed=k) * 10.0**-k for k in range(3)])
     chosen = settings(preset, width=16, tile=None, batch=None)
     batch = Trainer.of_images(images, chosen, seed=4, device=CPU)
     alone = [Trainer.of_image(image, chosen, seed=image_seed(image, 4), device=CPU) for image in images]
@@ -700,8 +726,8 @@ def test_pictures_of_a_batch_are_fitted_as_if_alone(preset):
             torch.testing.assert_close(whole[number], part[0], rtol=2e-4, atol=2e-5)
 
 
-def test_a_pictures_network_depends_neither_on_the_others_nor_on_its_place():
-    images = np.stack([picture(8, 8, 1, seed=k) for k in range(4)])
+def test_a_images_network_depends_neither_on_the_others_nor_on_its_place():
+    images = np.stack([random_image(8, 8, 1, seed=k) for k in range(4)])
     drawn = Trainer.of_images(images, settings(), seed=1, device=CPU).siren.weights[0]
     turned = Trainer.of_images(images[[3, 1]], settings(), seed=1, device=CPU).siren.weights[0]
     assert torch.equal(drawn[[3, 1]], turned)
@@ -709,7 +735,7 @@ def test_a_pictures_network_depends_neither_on_the_others_nor_on_its_place():
     assert not torch.equal(Trainer.of_images(images, settings(), seed=2, device=CPU).siren.weights[0], drawn)
 
 
-def test_a_pictures_target_ends_at_its_border():
+def test_a_images_target_ends_at_its_border():
     """White beside black in the stack, flat by themselves."""
     images = np.stack([np.full((6, 5, 1), value, np.float32) for value in (0, 1, 0)])
     for filter in ("central", "spline"):
@@ -720,5 +746,5 @@ def test_a_pictures_target_ends_at_its_border():
 def test_a_halo_far_wider_than_the_tiles_is_refused():
     wide = make_settings("balanced", tile=4, halo=40.0, steps=1)
     with pytest.raises(EorenError, match=r"at most 64 tiles may overlap at one point, got \d+ with halo 40"):
-        build_tiling(picture(40, 60), wide)
-    assert build_tiling(picture(40, 60), replace(wide, halo=4.0)).count > 64
+        build_tiling(random_image(40, 60), wide)
+    assert build_tiling(random_image(40, 60), replace(wide, halo=4.0)).count > 64

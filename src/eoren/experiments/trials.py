@@ -107,7 +107,7 @@ class _Training:
             self._trainer = Trainer.of_image(images[0], settings, seed=seed, device=_CPU, tiling=self._tiling)
         else:
             self._trainer = Trainer.of_images(np.stack(images), settings, seed=seed, device=_CPU)
-        self._steps_per_epoch = -(-self._trainer.patches.most // self._trainer.points_per_step)
+        self._steps_per_epoch = -(-self._trainer.tile_pixels.most // self._trainer.points_per_step)
         steps = None if epochs is None else epochs * self._steps_per_epoch
         self._budget = Budget(steps, seconds)
         self._elapsed = 0.0
@@ -151,7 +151,7 @@ class _Training:
         """Assemble the fields of all images as their files would store them now."""
         bits = self._settings.bits
         siren = rounded(self._trainer.networks(), bits)
-        tuning = tuning_moments(siren, self._trainer.patches).tuning() if method.tuned else self._trainer.tuning
+        tuning = tuning_moments(siren, self._trainer.tile_pixels).tuning() if method.tuned else self._trainer.tuning
         seconds = round(self._seconds_per_image, 3)
         origin = Provenance(
             self._settings.as_dict(), self._seed, self._trainer.steps_done, seconds, version=__version__

@@ -27,15 +27,7 @@ TILES_AT_ONCE = 256
 
 
 def build_tiling(image: Float[np.ndarray, "height width channels"], settings: Settings) -> Tiling:
-    """Divide an image into one tile, or into tiles with equal sums of gradient magnitude.
-
-    Args:
-        image: ``(H, W, C)``.
-        settings: settings with the number and the overlap of the tiles.
-
-    Raises:
-        EorenError: the halo is much larger than the tiles.
-    """
+    """Divide an image into one tile, or into tiles with equal sums of gradient magnitude."""
     height, width, channels = image.shape
     count, _ = settings.architecture(width, height, channels)
     if count == 1:
@@ -72,13 +64,7 @@ def init_networks(settings: Settings, tiling: Tiling, channels: int, *, count: i
 
 
 def image_seed(image: Float[np.ndarray, "height width channels"], seed: int) -> int:
-    """Derive the seed of one image of many from its pixels and the common seed.
-
-    Example:
-        >>> black, gray = np.zeros((4, 4, 1), np.float32), np.full((4, 4, 1), 0.5, np.float32)
-        >>> len({image_seed(black, 0), image_seed(gray, 0), image_seed(black, 1)})
-        3
-    """
+    """Derive the seed of one image of many from its pixels and the common seed."""
     return int.from_bytes(sha256(seed.to_bytes(8, "little") + image.tobytes()).digest()[:4], "little")
 
 
@@ -94,13 +80,8 @@ def assemble_field(
 
     Because tuning comes after rounding, it corrects what rounding did to mean and contrast. A network of zeros
     becomes the mean of its pixels.
-
-    Args:
-        siren: one network per tile.
-        tiling: tiles of the image.
-        image: ``(H, W, C)``, colours to tune to.
-        bits: bits of a weight in the file.
-        known: ``(H, W)``, pixels that count for the tuning of a single network; all if None or False everywhere.
+    ``known``, of shape ``(H, W)``, selects the pixels that count for the tuning of a single network; all do if it is
+    False everywhere.
     """
     siren = rounded(siren, bits)
     if known is None:
@@ -121,5 +102,5 @@ def tuning_of(
     siren: Siren, tiling: Tiling, image: Float[np.ndarray, "height width channels"], tiles: slice
 ) -> Tuning:
     """Compute the channel tuning of the networks of some tiles over all their pixels."""
-    patches = TilePixels.of_tiles(image, tiling, tiles, device=siren.device)
-    return tuning_moments(siren.select(tiles), patches).tuning()
+    pixels = TilePixels.of_tiles(image, tiling, tiles, device=siren.device)
+    return tuning_moments(siren.select(tiles), pixels).tuning()

@@ -18,19 +18,8 @@ _UNKNOWN_STEPS = 1000.0
 class Budget:
     """Limits of one training; the first limit that is reached ends it. At least one step is granted by time.
 
-    Attributes:
-        steps: number of steps, or None for no limit.
-        seconds: time in seconds, or None for no limit.
-        pace_origin: steps made and share used when the steps at hand began. The pace is measured from there, so
-            that the preparation of targets does not count as slow steps.
-
-    Example:
-        >>> budget = Budget(steps=200)
-        >>> budget.used(50, seconds=3.0), budget.total_steps(50, used=0.25)
-        (0.25, 200.0)
-        >>> timed = Budget(seconds=10.0)
-        >>> timed.used(0, seconds=60.0), timed.used(50, seconds=2.5), timed.total_steps(50, used=0.25)
-        (0.999, 0.25, 200.0)
+    ``steps`` and ``seconds`` are None for no limit. ``pace_origin`` holds the steps made and the share used from
+    which the pace is measured, so that the preparation of targets does not count as slow steps.
     """
 
     steps: float | int | None = None
@@ -54,12 +43,7 @@ class Budget:
         return replace(self, pace_origin=(steps, self.used(steps, seconds)))
 
     def total_steps(self, steps: int, used: float) -> float:
-        """Project how many steps the whole budget allows at the pace so far.
-
-        Args:
-            steps: steps made so far.
-            used: share of the budget that they used up, see :meth:`used`.
-        """
+        """Project how many steps the whole budget allows at the pace so far, from the steps and the share used."""
         if self.seconds is None:
             return float(self.steps or 1)
         first_step, first_used = self.pace_origin
@@ -69,16 +53,9 @@ class Budget:
 
 
 def train(trainer: Trainer, budget: Budget, should_stop: Callable[[float], bool] = lambda used: False) -> None:
-    """Make all steps of a budget.
+    """Make all steps of a budget, whose time starts with this call.
 
-    Args:
-        trainer: networks to train; its settings give the learning rate schedule.
-        budget: limits of the training. Its time starts with this call.
-        should_stop: called with the share of the budget that is used up before every chunk of work; return true to
-            cancel.
-
-    Raises:
-        Cancelled: ``should_stop`` returned true.
+    ``should_stop`` is called with the share used before every chunk of work; Cancelled is raised if it returns true.
     """
     start = monotonic()
     while (used := budget.used(trainer.steps_done, monotonic() - start)) < 1:

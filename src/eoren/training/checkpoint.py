@@ -1,7 +1,7 @@
 """Checkpoint files, from which a fit resumes bit for bit."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,7 @@ _MAX_NUMBER = 2**53
 
 @dataclass(frozen=True)
 class CheckpointKey:
-    """Properties that a fit must share with a checkpoint to resume from it.
-
-    Attributes:
-        settings: settings of the fit.
-        seed: seed of the fit.
-        source_sha256: digest of its image.
-    """
+    """Properties that a fit must share with a checkpoint to resume from it."""
 
     settings: Settings
     seed: int
@@ -44,65 +38,40 @@ class CheckpointKey:
         return {"eoren version": __version__, **settings, "seed": self.seed, "image": self.source_sha256, **bits}
 
 
-@dataclass(frozen=True)
+@dataclass
 class LoopState:
-    """State of a fit loop besides its networks.
+    """State of a fit loop besides its networks."""
 
-    Attributes:
-        seconds: duration of the fit so far.
-        color_error: running estimate of the squared colour error, or None.
-        gradient_error: running estimate of the squared gradient error, or None.
-        worth_measuring: estimated PSNR from which on the loop measures whether the target is reached, or None.
-        measure_at: step from which on the loop measures that if there is no estimate.
-        group: number of the group of tiles in training; the groups before it are finished.
-        group_started: seconds of the fit when this group began.
-        earlier_steps: sum over the groups before of their steps times their tiles.
-    """
-
-    seconds: float
-    color_error: float | None = None
+    seconds: float  # duration of the fit when the state was stored
+    color_error: float | None = None  # running mean squared errors
     gradient_error: float | None = None
-    worth_measuring: float | None = None
-    measure_at: int = 0
-    group: int = 0
-    group_started: float = 0.0
-    earlier_steps: int = 0
+    worth_measuring: float | None = None  # estimated PSNR from which on the loop measures the error
+    measure_at: int = 0  # step from which on it does so without an estimate
+    group: int = 0  # number of the group of tiles in training
+    group_started: float = 0.0  # seconds of the fit
+    earlier_steps: int = 0  # of the groups before: steps times tiles
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Contents of a checkpoint file.
-
-    Attributes:
-        state: state of the loop.
-        steps: number of steps of the group in training.
-        tensors: state of that group's trainer.
-        finished: parameters of the networks of all groups before.
-    """
+    """Contents of a checkpoint file: state of the loop, steps of the group in training, and tensors by name."""
 
     state: LoopState
     steps: int
-    tensors: Sequence[torch.Tensor]
-    finished: Sequence[torch.Tensor] = ()
+    tensors: Mapping[str, torch.Tensor]
 
 
 def write_checkpoint(path: Path, key: CheckpointKey, checkpoint: Checkpoint) -> None:
     """Store a checkpoint atomically: after a kill the file holds the previous checkpoint or this one."""
-    tensors = {str(i): t for i, t in enumerate(checkpoint.tensors)}
-    tensors |= {f"finished.{i}": t for i, t in enumerate(checkpoint.finished)}
     header = {"identity": key.as_dict(), "steps": checkpoint.steps, "standing": asdict(checkpoint.state)}
-    stored = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    stored = {name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}
     data = save_tensors(stored, {_KEY: json.dumps(header)})
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
 def read_checkpoint(path: Path, key: CheckpointKey) -> Checkpoint:
-    """Read a checkpoint of the same fit.
-
-    Raises:
-        EorenError: the file is damaged, or belongs to another fit; the message names the difference.
-    """
+    """Read a checkpoint; refuse one that is damaged or belongs to another fit."""
     try:
         with open_regular(path) as (file, size):
             read_metadata(file, size)
@@ -115,29 +84,28 @@ def read_checkpoint(path: Path, key: CheckpointKey) -> Checkpoint:
         raise damaged(path) from None
     if not (_is_number(int, steps) and _is_valid(state)):
         raise damaged(path)
-    return Checkpoint(state, steps, _series(tensors, ""), _series(tensors, "finished."))
+    return Checkpoint(state, steps, tensors)
 
 
-def check_like(path: Path, tensors: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> None:
-    """Check that the tensors of a checkpoint have the types and shapes of a fit's.
+def match_tensors(
+    path: Path, stored: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Check that the tensors of a checkpoint have the names, shapes and types of a fit's, and return them.
 
-    Raises:
-        EorenError: they differ.
+    Earlier checkpoints number a trainer's tensors, in the order of ``expected``.
     """
-    if [(t.shape, t.dtype) for t in tensors] != [(t.shape, t.dtype) for t in expected]:
+    numbers = {str(number): name for number, name in enumerate(expected)} if "0" in stored else {}
+    tensors = {numbers.get(name, name): t for name, t in stored.items()}
+    if {name: (t.shape, t.dtype) for name, t in tensors.items()} != {
+        name: (t.shape, t.dtype) for name, t in expected.items()
+    }:
         raise damaged(path)
+    return tensors
 
 
 def damaged(path: Path) -> EorenError:
     """Build the error for a file that is no valid checkpoint."""
     return EorenError(f"{path}: not a checkpoint of eoren, or damaged; delete it to start anew")
-
-
-def _series(tensors: Mapping[str, torch.Tensor], prefix: str) -> list[torch.Tensor]:
-    series: list[torch.Tensor] = []
-    while (name := f"{prefix}{len(series)}") in tensors:
-        series.append(tensors[name])
-    return series
 
 
 def _is_valid(state: LoopState) -> bool:
@@ -154,9 +122,9 @@ def _is_number(kind: type, value: object) -> bool:
     return type(value) in (kind, int) and 0 <= value < _MAX_NUMBER  # type: ignore[operator]
 
 
-def _check_key(path: Path, own: dict[str, Any], stored: dict[str, Any]) -> None:
+def _check_key(path: Path, key: dict[str, Any], stored: dict[str, Any]) -> None:
     stored = current_names({"image": stored.get("picture"), **stored})
-    for name, value in own.items():
+    for name, value in key.items():
         if value != stored.get(name):
             raise EorenError(
                 f"{path}: belongs to another fit: its {name} is {stored.get(name)!r}, here it is {value!r}; "

@@ -36,23 +36,8 @@ _MAX_ROLLBACKS = 20
 class DivergenceMonitor:
     """Last good state of every network of a batch, and the scale of its updates.
 
-    Args:
-        parameters: parameters of all networks, ``(B, ...)`` each; the optimisers move them in place.
-        others: other tensors with one entry per network, ``(B, ...)`` each: optimiser state, running errors.
-
-    Example:
-        >>> weights = torch.ones(3, 2)
-        >>> monitor = DivergenceMonitor([weights], [])
-        >>> monitor.check_and_rollback(torch.tensor([1.0, 1.0, 1.0]), step=0).tolist()
-        []
-        >>> weights.fill_(7.0)[0, 0].item()
-        7.0
-        >>> with warnings.catch_warnings(record=True) as caught:
-        ...     warnings.simplefilter("always")
-        ...     monitor.check_and_rollback(torch.tensor([1.0, torch.nan, 90.0]), step=8).tolist()
-        [1, 2]
-        >>> weights.tolist()
-        [[7.0, 7.0], [1.0, 1.0], [1.0, 1.0]]
+    Both arguments are tensors of shape ``(B, ...)``: the parameters, which the optimisers move in place, and others
+    with one entry per network, such as optimiser state and running errors.
     """
 
     def __init__(self, parameters: Sequence[Tensor], others: Sequence[Tensor]) -> None:
@@ -64,20 +49,10 @@ class DivergenceMonitor:
         self._slowed: Int[Tensor, " slowed"] | None = None
 
     def check_and_rollback(self, errors: Float[Tensor, " networks"], *, step: int) -> Int[Tensor, " diverged"]:
-        """Roll back the networks that diverged; if none did, keep the current state of the good ones.
+        """Roll back the networks that diverged and return their numbers; if none did, keep the good states.
 
-        Args:
-            errors: running error of every network with its current parameters.
-            step: step of the fit, for the message.
-
-        Returns:
-            The numbers of the networks that were rolled back.
-
-        Raises:
-            ImageError: a network diverges even with the smallest updates.
-
-        Warns:
-            DivergenceWarning: networks were rolled back.
+        ``errors`` are the running errors of the current parameters. ImageError is raised for a network that diverges
+        even with the smallest updates.
         """
         diverged = self._diverged(errors)
         numbers = diverged.nonzero()[:, 0]
@@ -132,12 +107,13 @@ class DivergenceMonitor:
             lr_scale = self._lr_scale[self._slowed].view(-1, *[1] * (p.ndim - 1))
             p[self._slowed] = start + lr_scale * (p[self._slowed] - start)
 
-    def state(self) -> list[Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         """Return the tensors that change from check to check, not copies."""
-        return [self._best, self._lr_scale, *self._good]
+        good = {f"good.{k}": tensor for k, tensor in enumerate(self._good)}
+        return {"best": self._best, "lr_scale": self._lr_scale, **good}
 
     def find_slowed(self) -> None:
-        """Find the networks with scaled updates; to be called after :meth:`state` was restored."""
+        """Find the networks with scaled updates; to be called after :meth:`state_dict` was restored."""
         slowed = (self._lr_scale < 1).nonzero()[:, 0]
         self._slowed = slowed if len(slowed) else None
 

@@ -76,24 +76,17 @@ class FitResult:
 
 @dataclass(frozen=True, eq=False)
 class FitTarget:
-    """The image or gradient field that a fit approximates.
-
-    Attributes:
-        image: ``(H, W, C)``, colours to fit and to tune the channels to, values in [0, 1].
-        sha256: digest by which a checkpoint recognises the target; stored in the field's file.
-        gradient: ``(H, W, C, 2)``, gradient field to fit instead of the image's own, in intensity per pixel at the
-            points of ``settings.filter``.
-        known: ``(H, W)``, pixels whose colours count for the channel tuning of a single network; all pixels by
-            default, and where it is False everywhere.
-        reference: ``(H, W, C)``, image to measure the field against; ``image`` by default.
-        composition: description of the operation that made the image, for the field's file.
-    """
+    """The image or gradient field that a fit approximates; the shape of ``image`` is ``(H, W, C)``."""
 
     image: Float[np.ndarray, "height width channels"]
-    sha256: str
+    sha256: str  # digest of the target, for the checkpoint and the field's file
+    # To fit instead of the image's own, in intensity per pixel at the points of settings.filter.
     gradient: Float[np.ndarray, "height width channels 2"] | None = None
+    # Pixels whose colours count for the channel tuning of a single network: all if None or False everywhere.
     known: Bool[np.ndarray, "height width"] | None = None
+    # To measure the field against, instead of the image.
     reference: Float[np.ndarray, "height width channels"] | None = None
+    # Description of the operation that made the image, for the field's file.
     composition: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -163,11 +156,7 @@ def fit_target(
     watch: Watch | None = None,
     checkpoint: str | PathLike[str] | None = None,
 ) -> FitResult:
-    """Fit a field to an image or a gradient field; :func:`fit` documents the arguments.
-
-    Raises:
-        EorenError: as :func:`fit`.
-    """
+    """Fit a field to an image or a gradient field; :func:`fit` documents the arguments."""
     seed, path = check_seed(seed), None if checkpoint is None else Path(checkpoint)
     with nullcontext() if path is None else locked(path):
         start = monotonic()
@@ -192,9 +181,8 @@ def fit_target(
         elapsed = loop.elapsed()
         # Without a time budget the file does not store the time, so that its bytes are reproducible.
         timed = settings.seconds is not None or settings.seconds_per_megapixel is not None
-        provenance = Provenance(
-            settings.as_dict(), seed, loop.steps, round(elapsed, 3) if timed else None, target.sha256
-        )
+        duration = round(elapsed, 3) if timed else None
+        provenance = Provenance(settings.as_dict(), seed, loop.steps, duration, target.sha256)
         provenance = replace(provenance, version=__version__, composition=dict(target.composition))
         history, steps = tuple(loop.history), loop.steps
         del loop  # releases the memory of the training before the field is measured

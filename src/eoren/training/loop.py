@@ -28,12 +28,12 @@ from eoren.training.checkpoint import (
     Checkpoint,
     CheckpointKey,
     LoopState,
-    check_like,
     damaged,
+    match_tensors,
     read_checkpoint,
     write_checkpoint,
 )
-from eoren.training.trainer import StepErrors, Trainer
+from eoren.training.trainer import Trainer
 
 _log = logging.getLogger(__name__)
 
@@ -77,21 +77,9 @@ class Progress:
 class FitLoop:
     """Training of one image from the first step, or from a checkpoint, to the last.
 
-    Args:
-        image: ``(H, W, C)``, colours to fit.
-        tiling: tiles of the image.
-        key: settings, seed and digest of the image.
-        device: device of the training.
-        start: start of the fit on the clock of :func:`time.monotonic`.
-        watch: function that is called after every chunk of work; returns true to stop.
-        checkpoint: path of a file to store the state in, and to resume from if it exists.
-        gradient: gradient field to fit instead of the image's own, see
-            :meth:`eoren.training.trainer.Trainer.of_image`.
-
-    Attributes:
-        siren: networks of all tiles. Those of groups that were not trained yet are zero.
-        history: running estimates, about two per second.
-        tiling: as given.
+    ``key`` holds settings, seed and digest of the image. ``start`` is the start of the fit on the clock of
+    :func:`time.monotonic`. The state is stored in ``checkpoint``, and resumed from it if it exists. ``gradient``
+    replaces the image's own, see :meth:`eoren.training.trainer.Trainer.of_image`.
     """
 
     def __init__(
@@ -106,15 +94,15 @@ class FitLoop:
         checkpoint: Path | None = None,
         gradient: Float[np.ndarray, "height width channels 2"] | None = None,
     ) -> None:
-        self.history: list[Progress] = []
+        self.history: list[Progress] = []  # about two per second
         self.tiling = tiling
-        self._gradient = gradient
-        self._image, self._key, self._device = image, key, device
+        self._image, self._gradient, self._key, self._device = image, gradient, key, device
         self._start, self._watch, self._checkpoint = start, watch, checkpoint
         self._settings = key.settings
         self._limit = self._settings.time_limit(tiling.width, tiling.height)
         self._groups = tiling.groups(TILES_AT_ONCE)
         one = init_networks(self._settings, tiling, image.shape[2], count=1, seed=0).to(device)
+        # The networks of all tiles; those of groups that were not trained yet are zero.
         self.siren = one.with_tensors([t.new_zeros(tiling.count, *t.shape[1:]) for t in one.tensors()])
         # Channel tuning of finished groups, computed when a watcher requests the field.
         self._tunings: dict[int, Tuning] = {}
@@ -140,11 +128,7 @@ class FitLoop:
         return monotonic() - self._start
 
     def field(self) -> Field:
-        """Copy the current field; tiles that were not trained yet are gray. The fit is not affected.
-
-        Raises:
-            EorenError: the fit diverged.
-        """
+        """Copy the current field; tiles that were not trained yet are gray. The fit is not affected."""
         self._collect()
         ones = torch.ones(self.tiling.count, 1, self.siren.channels, device=self._device)
         tuning = Tuning(ones, 0.5 * ones)
@@ -185,15 +169,8 @@ class FitLoop:
         """
         if self._checkpoint is None or not _all_finite(self._trainer.siren.tensors()):
             return
-        state = replace(
-            self._state,
-            seconds=self.elapsed(),
-            color_error=self._errors.color,
-            gradient_error=self._errors.gradient,
-            worth_measuring=self._worth_measuring,
-            measure_at=self._measure_at,
-        )
-        stored = Checkpoint(state, self._trainer.steps_done, self._trainer.state(), self._earlier(state.group))
+        state = replace(self._state, seconds=self.elapsed())
+        stored = Checkpoint(state, self._trainer.steps_done, self._trainer.state_dict() | self._finished())
         try:
             write_checkpoint(self._checkpoint, self._key, stored)
             _log.debug("checkpoint %s written at step %d", self._checkpoint, self._trainer.steps_done)
@@ -202,11 +179,7 @@ class FitLoop:
         self._saved_at = monotonic()
 
     def _begin_group(self, state: LoopState) -> None:
-        self._state = state
-        self._errors = StepErrors(state.color_error, state.gradient_error)
-        # Running estimate of the PSNR from which on it is worth measuring whether the target is reached.
-        self._worth_measuring = state.worth_measuring or self._settings.until_psnr
-        self._measure_at = state.measure_at
+        self._state = replace(state, worth_measuring=state.worth_measuring or self._settings.until_psnr)
         tiles = self._groups[state.group]
         self._trainer = Trainer.of_image(
             self._image,
@@ -233,24 +206,24 @@ class FitLoop:
             raise damaged(path)
         self._start -= stored.state.seconds
         self._begin_group(stored.state)
-        earlier = self._earlier(stored.state.group)
-        check_like(path, stored.tensors, self._trainer.state())
-        check_like(path, stored.finished, earlier)
-        if not _all_finite(stored.tensors[: len(self._trainer.siren.tensors())]):
+        finished = self._finished()
+        tensors = match_tensors(path, stored.tensors, self._trainer.state_dict() | finished)
+        # No trainer leaves parameters that are not finite, counters that disagree, or no selected tile.
+        if not _all_finite([t for name, t in tensors.items() if name.startswith("parameters.")]):
             raise damaged(path)
-        # No trainer leaves counters that disagree, or no selected tile.
-        for t in stored.tensors:
+        for t in tensors.values():
             if (t.dtype == torch.int64 and int(t) != stored.steps) or (t.dtype == torch.bool and not bool(t.any())):
                 raise damaged(path)
-        self._trainer.restore([*stored.tensors], stored.steps)
+        self._trainer.restore(tensors, stored.steps)
         self._budget = self._budget.paced_from(stored.steps, self._group_seconds())
-        for own, loaded in zip(earlier, stored.finished, strict=True):
-            own.copy_(loaded)
+        for name, parameters in finished.items():
+            parameters.copy_(tensors[name])
         _log.info("resumed from %s at step %d of group %d", path, stored.steps, stored.state.group + 1)
 
-    def _earlier(self, group: int) -> list[torch.Tensor]:
-        """Return the parameters, as views, of the networks of the groups before ``group``."""
-        return [t[: self._groups[group].start] for t in self.siren.tensors()] if group else []
+    def _finished(self) -> dict[str, torch.Tensor]:
+        """Return the parameters, as views, of the networks of the groups before the current one."""
+        count = self._groups[self._state.group].start
+        return {f"finished.{k}": t[:count] for k, t in enumerate(self.siren.tensors())} if count else {}
 
     def _group_tuning(self, number: int) -> Tuning:
         if number == self._state.group:
@@ -268,8 +241,11 @@ class FitLoop:
         while True:
             steps = self._trainer.steps_done
             used = self._budget.used(steps, self._group_seconds())
-            color, gradient = (None if e is None else decibel(e) for e in (self._errors.color, self._errors.gradient))
-            self._progress = Progress(self.steps, self.elapsed(), self._fit_share(min(used, 1.0)), color, gradient)
+            errors = self._state.color_error, self._state.gradient_error
+            color, gradient = (None if error is None else decibel(error) for error in errors)
+            finished: int = self._groups[self._state.group].start
+            done = (finished + min(used, 1.0) * self._trainer.siren.batch) / self.tiling.count
+            self._progress = Progress(self.steps, self.elapsed(), done, color, gradient)
             self._record()
             if self._watcher_stops(self._progress):
                 return "interrupted"
@@ -278,14 +254,10 @@ class FitLoop:
             if self._target_reached():
                 return "target"
             lr_scale = self._settings.schedule(used, self._budget.total_steps(steps, used))
-            errors = self._trainer.step(lr_scale, self._should_stop)
-            if errors is not None:
-                self._errors = _blend(self._errors, errors)
-
-    def _fit_share(self, used: float) -> float:
-        """Compute the share of the whole fit from the share of the group's budget."""
-        start: int = self._groups[self._state.group].start
-        return (start + used * self._trainer.siren.batch) / self.tiling.count
+            step_errors = self._trainer.step(lr_scale, self._should_stop)
+            if step_errors is not None:
+                self._state.color_error = _smooth(self._state.color_error, step_errors.color)
+                self._state.gradient_error = _smooth(self._state.gradient_error, step_errors.gradient)
 
     def _should_stop(self) -> bool:
         """Whether to abandon a step: the time is over or the watcher stops the fit."""
@@ -308,16 +280,16 @@ class FitLoop:
         target, estimate, steps = self._settings.until_psnr, self._progress.psnr, self._trainer.steps_done
         if target is None or steps == 0:
             return False
-        if estimate is not None and self._worth_measuring is not None and estimate < self._worth_measuring:
+        if estimate is None and steps < self._state.measure_at:
             return False
-        if estimate is None and steps < self._measure_at:
+        if estimate is not None and estimate < (self._state.worth_measuring or target):
             return False
         # Without an estimate the error is measured at growing intervals.
-        self._measure_at = steps + max(10, steps // 5)
+        self._state.measure_at = steps + max(10, steps // 5)
         measured = decibel(self._trainer.color_error())
         if estimate is not None and measured < target:
             # Measuring takes time: wait until the estimate has grown by the difference.
-            self._worth_measuring = estimate + max(0.1, target - measured)
+            self._state.worth_measuring = estimate + max(0.1, target - measured)
         return measured >= target
 
 
@@ -325,8 +297,5 @@ def _all_finite(tensors: Sequence[torch.Tensor]) -> bool:
     return all(bool(t.isfinite().all()) for t in tensors)
 
 
-def _blend(before: StepErrors, now: StepErrors) -> StepErrors:
-    def mix(old: float | None, new: float | None) -> float | None:
-        return new if old is None or new is None else old + _SMOOTHING * (new - old)
-
-    return StepErrors(mix(before.color, now.color), mix(before.gradient, now.gradient))
+def _smooth(old: float | None, new: float | None) -> float | None:
+    return new if old is None or new is None else old + _SMOOTHING * (new - old)

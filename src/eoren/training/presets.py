@@ -8,83 +8,64 @@ from typing import Any, get_type_hints
 from eoren.errors import EorenError
 from eoren.training.settings import Settings, check_choice, current_names
 
-PRESETS: Mapping[str, Settings] = MappingProxyType(
-    {
-        settings.preset: settings
-        for settings in (
-            Settings("fast", seconds=10.0, seconds_per_megapixel=25.0),
-            Settings("balanced", seconds=60.0, seconds_per_megapixel=150.0),
-            Settings("best", tile=40, batch=512, seconds=107.0, seconds_per_megapixel=270.0),
-            # For many images: docs/scaling.md. A budget in steps treats all images alike. A batch is a third of the
-            # pixels of a digit of MNIST: more steps of fewer pixels are better until the noise dominates.
-            Settings(
-                "small",
-                objective="pixel",
-                width=16,
-                tile=32,
-                omega_hidden=15.0,
-                learning_rate=0.008,
-                adam_learning_rate=0.008,
-                batch=264,
-                steps=130,
-            ),
-            # The best settings found for one network in a minute.
-            Settings(
-                "single",
-                gradient_weight=0.3,
-                width=256,
-                depth=4,
-                omega_hidden=30.0,
-                tile=None,
-                batch=2048,
-                learning_rate=0.002,
-                adam_learning_rate=0.0005,
-                seconds=60.0,
-            ),
-            # arXiv 2209.11697, section 4: 950 of 1000 epochs train the Edge-Oriented Module. The 50 of the Channel
-            # Tuning Module are replaced by the closed form of channel_tuning.py.
-            Settings(
-                "paper",
-                objective="gradient",
-                filter="central",
-                width=256,
-                depth=5,
-                tile=None,
-                optimizer="adam",
-                learning_rate=1e-4,
-                decay=1.0,
-                batch=None,
-                omega_first=30.0,
-                omega_hidden=30.0,
-                standardize=False,
-                alternate=False,
-                bits=32,
-                steps=950,
-            ),
-        )
-    }
+_PRESETS = (
+    Settings("fast", seconds=10.0, seconds_per_megapixel=25.0),
+    Settings("balanced", seconds=60.0, seconds_per_megapixel=150.0),
+    Settings("best", tile=40, batch=512, seconds=107.0, seconds_per_megapixel=270.0),
+    # For many images: docs/scaling.md. A budget in steps treats all images alike. A batch is a third of the
+    # pixels of a digit of MNIST: more steps of fewer pixels are better until the noise dominates.
+    Settings(
+        "small",
+        objective="pixel",
+        width=16,
+        tile=32,
+        omega_hidden=15.0,
+        learning_rate=0.008,
+        adam_learning_rate=0.008,
+        batch=264,
+        steps=130,
+    ),
+    # The best settings found for one network in a minute.
+    Settings(
+        "single",
+        gradient_weight=0.3,
+        width=256,
+        depth=4,
+        omega_hidden=30.0,
+        tile=None,
+        batch=2048,
+        learning_rate=0.002,
+        adam_learning_rate=0.0005,
+        seconds=60.0,
+    ),
+    # arXiv 2209.11697, section 4: 950 of 1000 epochs train the Edge-Oriented Module. The 50 of the Channel
+    # Tuning Module are replaced by the closed form of channel_tuning.py.
+    Settings(
+        "paper",
+        objective="gradient",
+        filter="central",
+        width=256,
+        depth=5,
+        tile=None,
+        optimizer="adam",
+        learning_rate=1e-4,
+        decay=1.0,
+        batch=None,
+        omega_first=30.0,
+        omega_hidden=30.0,
+        standardize=False,
+        alternate=False,
+        bits=32,
+        steps=950,
+    ),
 )
+PRESETS: Mapping[str, Settings] = MappingProxyType({settings.preset: settings for settings in _PRESETS})
 
 
 def make_settings(preset: str = "balanced", **changes: Any) -> Settings:
-    """Create the settings of a preset with some of them changed.
+    """Create the settings of a preset with some of them changed; names of earlier versions give a warning.
 
     ``steps`` or ``seconds`` replace the preset's budget, its seconds per megapixel included.
-
-    Args:
-        preset: name of the preset.
-        changes: new values of settings by name. Names of earlier versions are accepted with a warning.
-
-    Raises:
-        EorenError: the preset or a setting is unknown, or a value is invalid.
-
-    Warns:
-        DeprecatedSettingWarning: a name or value of an earlier version was given.
-
-    Example:
-        >>> settings = make_settings("paper", steps=10)
-        >>> settings.objective, settings.steps, settings.seconds
-        ('gradient', 10, None)
     """
     check_choice("preset", preset, [*PRESETS])
     types, names = get_type_hints(Settings), [field.name for field in fields(Settings)][1:]

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from math import cos, pi
 from operator import index
 from types import MappingProxyType
-from typing import Any
+from typing import Any, SupportsIndex
 
 from eoren.errors import DeprecatedSettingWarning, EorenError, ImageError
 from eoren.image.gradients import SPLINE, STENCILS
@@ -32,25 +32,13 @@ _NEW_VALUES: Mapping[object, str] = MappingProxyType({"points": "point_sample", 
 
 
 def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
-    """Check that a value is one of the allowed ones.
-
-    Raises:
-        EorenError: it is not.
-    """
+    """Check that a value is one of the allowed ones."""
     if value not in choices:
         raise EorenError(f"{name} {value!r} is unknown; choose one of {', '.join(map(str, choices))}")
 
 
-def check_seed(seed: int) -> int:
-    """Check that a seed is an integer from 0 to 2**32 - 1, and return it as an ``int``.
-
-    Raises:
-        EorenError: it is not.
-
-    Example:
-        >>> check_seed(7)
-        7
-    """
+def check_seed(seed: SupportsIndex) -> int:
+    """Check that a seed is an integer from 0 to 2**32 - 1, and return it as an ``int``."""
     try:
         number = -1 if isinstance(seed, bool) else index(seed)
     except TypeError:
@@ -61,16 +49,7 @@ def check_seed(seed: int) -> int:
 
 
 def current_names(settings: Mapping[str, Any], *, warn: bool = False) -> dict[str, Any]:
-    """Replace setting names and values of earlier versions by today's.
-
-    Args:
-        settings: settings by name, such as those stored in a file.
-        warn: emit one warning that gives the new names.
-
-    Example:
-        >>> current_names({"rate": 0.006, "pixels": "areas", "bits": 8})
-        {'learning_rate': 0.006, 'pixel_model': 'cell_average', 'bits': 8}
-    """
+    """Replace setting names and values of earlier versions by today's; ``warn`` emits one warning with all names."""
     renamed: dict[str, Any] = {}
     changes: list[str] = []
     for name, value in settings.items():
@@ -192,24 +171,18 @@ class Settings:
             )
 
     def architecture(self, width: int, height: int, channels: int) -> tuple[int, int]:
-        """Compute the number of networks for an image, and their width.
+        """Compute the number of networks for an image of a size in pixels, and their width.
 
         A size in parameters or bits is approached from below by the number of tiles while these stay larger than
         ``_SMALLEST_TILE`` pixels a side, and by the width of their networks beyond that.
-
-        Args:
-            width: width of the image in pixels.
-            height: height of the image in pixels.
-            channels: channels of the image.
 
         Raises:
             ImageError: the size is too small for any network, or larger than that of any image.
 
         Example:
-            >>> from eoren.training.presets import make_settings
-            >>> make_settings("balanced").architecture(768, 512, 3)
+            >>> Settings("balanced", steps=1000).architecture(768, 512, 3)
             (130, 32)
-            >>> make_settings("balanced", parameters=300_000).architecture(768, 512, 3)
+            >>> Settings("balanced", steps=1000, parameters=300_000).architecture(768, 512, 3)
             (129, 32)
         """
         count, hidden = self._unbounded(width, height, channels)
@@ -245,13 +218,7 @@ class Settings:
         return count, hidden
 
     def time_limit(self, width: int, height: int) -> float | None:
-        """Compute the time budget in seconds for an image of a size in pixels; None for no limit.
-
-        Example:
-            >>> from eoren.training.presets import make_settings
-            >>> make_settings("balanced").time_limit(768, 512), make_settings("balanced").time_limit(6000, 4000)
-            (60.0, 3600.0)
-        """
+        """Compute the time budget in seconds for an image of a size in pixels; None for no limit."""
         if self.seconds_per_megapixel is None:
             return self.seconds
         return max(self.seconds or 0.0, self.seconds_per_megapixel * width * height / 1e6)
@@ -276,8 +243,8 @@ class Settings:
         machine. The exponent was measured between 300 and 4,000 steps: docs/measurements.md.
 
         Example:
-            >>> from eoren.training.presets import make_settings
-            >>> make_settings("balanced").lr_scale(1000.0), round(make_settings("balanced").lr_scale(3375.0), 6)
+            >>> settings = Settings("balanced", steps=1000)
+            >>> settings.lr_scale(1000.0), round(settings.lr_scale(3375.0), 6)
             (1.0, 0.666667)
         """
         return float((1000 / max(steps, 300)) ** (1 / 3)) if self.optimizer == "muon" else 1.0
@@ -290,8 +257,7 @@ class Settings:
             steps: number of steps that the whole budget allows.
 
         Example:
-            >>> from eoren.training.presets import make_settings
-            >>> settings = make_settings("balanced")
+            >>> settings = Settings("balanced", steps=1000)
             >>> settings.schedule(0.0, 1000.0), round(settings.schedule(1.0, 1000.0), 6)
             (1.0, 0.01)
         """

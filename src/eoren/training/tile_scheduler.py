@@ -24,24 +24,7 @@ _HOLD = 2
 
 
 class TileScheduler:
-    """Assignment of training steps to tiles by their running errors.
-
-    Args:
-        areas: areas of the tiles in pixels.
-
-    Attributes:
-        errors: running mean squared error of every tile.
-        selected: whether each tile takes part in the current step.
-
-    Example:
-        >>> scheduler = TileScheduler(torch.ones(8))
-        >>> errors = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
-        >>> for step in range(24):
-        ...     tiles = scheduler.select(1)
-        ...     scheduler.update(tiles, errors[tiles])
-        >>> scheduler.select(1).tolist()
-        [0, 1, 2]
-    """
+    """Assignment of training steps to tiles by their running errors and their areas in pixels."""
 
     def __init__(self, areas: Float[Tensor, " tiles"]) -> None:
         self._areas = areas
@@ -54,9 +37,7 @@ class TileScheduler:
     def select(self, multiple: int) -> Int[Tensor, " selected"]:
         """Select the tiles of the next step and return their numbers in order.
 
-        Args:
-            multiple: number that the count of selected tiles is rounded up to a multiple of, so that the backend
-                works on full chunks.
+        Their count is rounded up to a multiple of ``multiple``, so that the backend works on full chunks.
         """
         if multiple < len(self._areas) and int(self._steps) >= _WARM_UP and int(self._steps) % _HOLD == 0:
             share = self._shares()
@@ -72,19 +53,14 @@ class TileScheduler:
         return self.selected.nonzero()[:, 0]
 
     def update(self, tiles: Int[Tensor, " selected"], errors: Float[Tensor, " selected"]) -> None:
-        """Record the errors of a step.
-
-        Args:
-            tiles: numbers of the tiles that took part.
-            errors: mean squared error of each.
-        """
+        """Record the mean squared errors of the tiles that took part in a step."""
         first = int(self._steps) == 0
         self._steps += 1
         self.errors[tiles] = errors if first else torch.lerp(self.errors[tiles], errors, _SMOOTHING)
 
-    def state(self) -> list[Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         """Return the tensors that change from step to step, not copies."""
-        return [self.errors, self._credit, self.selected, self._steps]
+        return {"errors": self.errors, "credit": self._credit, "selected": self.selected, "steps": self._steps}
 
     def _shares(self) -> Float[Tensor, " tiles"]:
         """Compute each tile's share of the steps from its difficulty."""

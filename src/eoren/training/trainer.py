@@ -5,7 +5,7 @@ One network on the whole image, the EoREN paper's case, is a batch of one. The g
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 
@@ -40,39 +40,26 @@ _FLAT = 1 / 255
 class StepErrors:
     """Mean squared errors over the points of one step, before it moved the networks.
 
-    Tiles count by their area; those that did not take part in the step, with the error of their last one.
-
-    Attributes:
-        color: error of the colours, after channel tuning if the loss has no colour term; None if the step computed
-            no colours at pixels.
-        gradient: error of the gradient in intensity per pixel, mean over axes; None if the step computed none.
+    Tiles count by their area; those that did not take part in the step, with the error of their last one. None stands
+    for an error that the step did not compute.
     """
 
-    color: float | None
-    gradient: float | None
+    color: float | None  # after channel tuning if the loss has no colour term
+    gradient: float | None  # in intensity per pixel, mean over axes
 
 
 class Trainer:
     """Networks in training, with the data for their steps and the state for resuming.
 
-    Args:
-        settings: settings of the fit.
-        patches: pixels of every network.
-        siren: networks, untrained.
-        gradient_target: gradients at the pixels of ``patches``, in intensity per pixel; None if only colours are
-            fitted.
-        seed: seed of the order of the pixels, which is the same for all networks.
-        schedule_tiles: leave networks with small errors out of some steps, in favour of the others.
-
-    Attributes:
-        steps_done: number of steps so far.
-        tuning: channel tuning, constant during the training.
+    ``gradient_target`` holds the gradients at ``tile_pixels`` in intensity per pixel; None if only colours are
+    fitted. ``seed`` gives the order of the pixels, the same for all networks. With ``schedule_tiles``, networks with
+    small errors are left out of some steps in favour of the others.
     """
 
     def __init__(
         self,
         settings: Settings,
-        patches: TilePixels,
+        tile_pixels: TilePixels,
         siren: Siren,
         gradient_target: Float[Tensor, "pixels channels 2"] | None,
         *,
@@ -82,23 +69,22 @@ class Trainer:
         self.settings = settings
         self.objective = settings.loss
         self.device = siren.device
-        self.patches = patches
-        self.siren = siren
-        self.gradient_target = gradient_target
+        self.siren, self.tile_pixels, self.gradient_target = siren, tile_pixels, gradient_target
         self.steps_done = 0
         self._seed = seed
-        self._scheduler, self._schedule_tiles = TileScheduler(patches.areas), schedule_tiles
+        self._scheduler, self._schedule_tiles = TileScheduler(tile_pixels.areas), schedule_tiles
         # Of each network's last step: mean squared error of colour (tuned) and of gradient (sum over axes).
         self._errors = torch.zeros(siren.batch, 2, device=self.device)
-        self._shares = (patches.areas / patches.areas.sum())[:, None]
+        self._shares = (tile_pixels.areas / tile_pixels.areas.sum())[:, None]
         self._epoch: tuple[int, Tensor] | None = None
         self._parameters = self.siren.tensors()
         self._backend = choose_backend(self.siren, warn=True)
-        self._loss_gradient = self._backend.loss_gradient(self.siren, self.patches, self.gradient_target)
+        self._loss_gradient = self._backend.loss_gradient(self.siren, self.tile_pixels, self.gradient_target)
+        self.gradients = self._loss_gradient.gradients
         _log.debug("%d networks are trained by the %s backend", siren.batch, self._backend.name)
         self._optimizers = self._choose_optimizers()
         # The optimisers' step counters belong to no single network.
-        per_network = [t for t in self._optimizer_state() if t.ndim]
+        per_network = [t for t in self._optimizer_state().values() if t.ndim]
         self._monitor = DivergenceMonitor(self._parameters, [*per_network, self._errors, self._scheduler.errors])
         self.tuning = self._initial_tuning()
 
@@ -115,31 +101,23 @@ class Trainer:
         gradient: Float[np.ndarray, "height width channels 2"] | None = None,
         at: tuple[int, int] = (0, 0),
     ) -> "Trainer":
-        """Prepare the training of one image with one network per tile.
+        """Prepare the training of one image with one network per tile of the range ``tiles``.
 
-        Args:
-            image: ``(H, W, C)``, values in [0, 1].
-            settings: settings of the fit.
-            seed: seed of the initial networks and of the order of the pixels.
-            device: device of the training.
-            tiling: tiles of the image; by default those of :func:`build_tiling`.
-            tiles: range of tiles to train; all by default. Pixels of other tiles are not kept.
-            gradient: gradient field to fit instead of the image's own, ``(H, W, C, 2)`` in intensity per pixel, at
-                the points of ``settings.filter``.
-            at: column and row of the first pixel of ``image`` in the whole image, if ``image`` is a crop by
-                :func:`eoren.image.gradients.around`.
+        Pixels of other tiles are not kept. ``gradient`` replaces the image's own, in intensity per pixel at the
+        points of ``settings.filter``. ``at`` is the column and row of the first pixel of ``image`` in the whole
+        image, if ``image`` is a crop by :func:`eoren.image.gradients.crop_with_margin`.
         """
         tiling = tiling or build_tiling(image, settings)
         x0, y0, x1, y1 = tiling.box(tiles)
         box = (x0 - at[0], y0 - at[1], x1 - at[0], y1 - at[1])
-        patches = TilePixels.of_tiles(image, tiling, tiles, at=at, device=device)
-        siren = init_networks(settings, tiling, image.shape[2], count=len(patches.boxes), seed=seed).to(device)
+        tile_pixels = TilePixels.of_tiles(image, tiling, tiles, at=at, device=device)
+        siren = init_networks(settings, tiling, image.shape[2], count=len(tile_pixels.boxes), seed=seed).to(device)
         target = None
         if settings.loss.gradient:
             x0, y0, x1, y1 = box
             cropped = pixel_gradient(image, settings.filter, box=box) if gradient is None else gradient[y0:y1, x0:x1]
             target = torch.from_numpy(cropped).flatten(0, 1).to(device)
-        return cls(settings, patches, siren, target, seed=seed)
+        return cls(settings, tile_pixels, siren, target, seed=seed)
 
     @classmethod
     def of_images(
@@ -157,26 +135,21 @@ class Trainer:
         :func:`image_seed`, so that it depends neither on the other images nor on their order; its target gradient
         ends at its border; and it takes part in every step. All images see their pixels in the same order.
 
-        Args:
-            images: ``(B, H, W, C)``, values in [0, 1].
-            settings: settings of the fits.
-            seed: seed of the initial networks and of the order of the pixels.
-            device: device of the training.
-            same_start: start from one network for all images, that of ``seed``, so that their weights are comparable.
+        With ``same_start`` all images start from one network, that of ``seed``, so that weights are comparable.
         """
         _, height, width, channels = images.shape
         single = Tiling.single(width, height)
         untiled = replace(settings, tile=None)
         seeds = [seed if same_start else image_seed(image, seed) for image in images]
-        networks = [init_networks(untiled, single, channels, count=1, seed=each) for each in seeds]
+        networks = [init_networks(untiled, single, channels, count=1, seed=number) for number in seeds]
         tensors = zip(*(siren.tensors() for siren in networks), strict=True)
         siren = networks[0].with_tensors([torch.cat(parts) for parts in tensors]).to(device)
         target = None
         if settings.loss.gradient:
             gradients = np.concatenate([pixel_gradient(image, settings.filter) for image in images])
             target = torch.from_numpy(gradients).flatten(0, 1).to(device)
-        patches = TilePixels.of_images(images, device=device)
-        return cls(settings, patches, siren, target, seed=seed, schedule_tiles=False)
+        tile_pixels = TilePixels.of_images(images, device=device)
+        return cls(settings, tile_pixels, siren, target, seed=seed, schedule_tiles=False)
 
     def _choose_optimizers(self) -> list[tuple[Optimizer, list[int], float]]:
         """Create the optimisers, each with the indices of its parameters and its learning rate."""
@@ -200,32 +173,22 @@ class Trainer:
             ones = torch.ones(batch, 1, channels, device=self.device)
             return Tuning(ones, 0.5 * ones)
         moments = Moments(batch, channels, self.device)
-        for tile, points in self.patches.every_pixel(chunk_points(self.siren, streams=1)):
-            color = self.patches.color[self.patches.pixels(tile, points)[0]]
+        for tile, points in self.tile_pixels.every_pixel(chunk_points(self.siren, streams=1)):
+            color = self.tile_pixels.color[self.tile_pixels.pixels(tile, points)[0]]
             moments.add(tile, color, color)
         mean, deviation = moments.target_mean_and_deviation()
         return Tuning(deviation.clamp(min=_FLAT), mean)
 
     @property
-    def gradients(self) -> list[Tensor]:
-        """Gradients of the loss by the parameters, from the last step."""
-        return self._loss_gradient.gradients
-
-    @property
     def points_per_step(self) -> int:
         """Largest number of points that a network sees in one step."""
-        return min(self.settings.batch or self.patches.most, self.patches.most)
+        return min(self.settings.batch or self.tile_pixels.most, self.tile_pixels.most)
 
     def step(self, lr_scale: float, should_stop: Callable[[], bool] = lambda: False) -> StepErrors | None:
-        """Train the networks that :mod:`eoren.training.tile_scheduler` selects for one step.
+        """Train the networks that :mod:`eoren.training.tile_scheduler` selects; return the errors before the step.
 
-        Args:
-            lr_scale: factor of the learning rates, 0..1.
-            should_stop: polled after every chunk of work. Once it returns true the step is abandoned, and the
-                networks have not moved.
-
-        Returns:
-            The errors before the step, or None if it was abandoned.
+        ``lr_scale`` is the factor of the learning rates, 0..1. ``should_stop`` is polled before every chunk of work.
+        Once it returns true the step is abandoned: the networks have not moved, and the result is None.
         """
         points, passes = self._points_of_step(self.steps_done), self._passes()
         multiple = self.siren.batch
@@ -237,7 +200,7 @@ class Trainer:
         squares = self._loss_gradient(StepBatch(selected, points, passes, self.tuning), moments, should_stop)
         if squares is None:
             return None
-        axes = sum(len(each.axes) for each in passes)
+        axes = sum(len(part.axes) for part in passes)
         self._errors[selected] = squares / (len(points) * self.siren.channels)
         if moments is not None:
             self._errors[selected, 0] = moments.squared_errors().mean((1, 2))[selected].to(squares)
@@ -245,11 +208,9 @@ class Trainer:
         self._scheduler.update(selected, (self._errors[selected] * weights).sum(1))
         color, gradient = ((self._shares * self._errors).sum(0)).tolist()
         # The errors belong to the current parameters, so the check comes before these move.
-        due = not isfinite(color + gradient) or self.steps_done % CHECK_EVERY == 0
-        if due:
+        diverged = selected[:0]
+        if not isfinite(color + gradient) or self.steps_done % CHECK_EVERY == 0:
             diverged = self._monitor.check_and_rollback(self._scheduler.errors, step=self.steps_done)
-        else:
-            diverged = selected[:0]
         if len(diverged):
             # The gradients of these networks are invalid, and so are the errors over all of them.
             selected = selected[~torch.isin(selected, diverged)]
@@ -257,7 +218,7 @@ class Trainer:
         self.steps_done += 1
         if len(diverged):
             return StepErrors(None, None)
-        between_pixels = any(each.offset != (0.0, 0.0) for each in passes)
+        between_pixels = any(part.offset != (0.0, 0.0) for part in passes)
         return StepErrors(None if between_pixels else color, gradient / axes if axes else None)
 
     def _update(self, lr_scale: float, selected: Int[Tensor, " selected"]) -> None:
@@ -285,15 +246,15 @@ class Trainer:
 
         The order depends on seed and epoch alone, so that resuming a fit needs no generator state.
         """
-        pixels = self.patches.most
-        steps = -(-pixels // self.points_per_step)
+        count = self.tile_pixels.most
+        steps = -(-count // self.points_per_step)
         epoch, part = divmod(step, steps)
         if self._epoch is None or self._epoch[0] != epoch:
             if steps == 1:
-                order = torch.arange(pixels)
+                order = torch.arange(count)
             else:
                 generator = torch.Generator().manual_seed((self._seed + 1) * 1_000_003 + epoch)
-                order = torch.randperm(pixels, generator=generator)
+                order = torch.randperm(count, generator=generator)
             self._epoch = epoch, order.to(self.device)
         # Slices of equal size: a short one would move the networks as far for a few points.
         return self._epoch[1].tensor_split(steps)[part]
@@ -309,33 +270,40 @@ class Trainer:
 
     def current_tuning(self) -> Tuning:
         """Return the tuning for the current networks: the closed form if the loss has no colour term."""
-        return self.tuning if self.objective.color else tuning_moments(self.siren, self.patches).tuning()
+        return self.tuning if self.objective.color else tuning_moments(self.siren, self.tile_pixels).tuning()
 
     def color_error(self) -> float:
         """Compute the mean squared colour error over all pixels of the networks as the file will store them.
 
         Each network is measured by itself; where tiles blend, the field's error is about as large or smaller.
         """
-        error = tuning_moments(rounded(self.networks(), self.settings.bits), self.patches).squared_errors()
-        areas = self.patches.areas.to(error)
+        error = tuning_moments(rounded(self.networks(), self.settings.bits), self.tile_pixels).squared_errors()
+        areas = self.tile_pixels.areas.to(error)
         return float((error.mean((1, 2)) * areas).sum() / areas.sum())
 
-    def state(self) -> list[Tensor]:
-        """Return the tensors that change from step to step, not copies; the parameters come first."""
-        return [
-            *self._parameters,
-            *self._optimizer_state(),
-            *self._monitor.state(),
-            self._errors,
-            *self._scheduler.state(),
-        ]
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the tensors that change from step to step, not copies.
 
-    def _optimizer_state(self) -> list[Tensor]:
-        return [t for optimizer, _, _ in self._optimizers for t in optimizer.state_dict().values()]
+        Earlier checkpoints have the tensors in this order and no names, so append new ones at the end.
+        """
+        return {
+            **{f"parameters.{k}": t for k, t in enumerate(self._parameters)},
+            **self._optimizer_state(),
+            **{f"monitor.{name}": t for name, t in self._monitor.state_dict().items()},
+            "errors": self._errors,
+            **{f"scheduler.{name}": t for name, t in self._scheduler.state_dict().items()},
+        }
 
-    def restore(self, state: list[Tensor], steps_done: int) -> None:
-        """Restore a :meth:`state` that was taken after ``steps_done`` steps."""
-        for own, stored in zip(self.state(), state, strict=True):
-            own.copy_(stored)
+    def _optimizer_state(self) -> dict[str, Tensor]:
+        return {
+            f"optimizer.{k}.{name}": t
+            for k, (optimizer, _, _) in enumerate(self._optimizers)
+            for name, t in optimizer.state_dict().items()
+        }
+
+    def restore(self, state: Mapping[str, Tensor], steps_done: int) -> None:
+        """Restore a :meth:`state_dict` that was taken after ``steps_done`` steps."""
+        for name, tensor in self.state_dict().items():
+            tensor.copy_(state[name])
         self.steps_done = steps_done
         self._monitor.find_slowed()
