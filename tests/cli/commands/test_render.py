@@ -169,7 +169,7 @@ def test_jpeg(rendered, field_file):
 def test_wrong_options(refused, field_file, folder, monkeypatch, options, message):
     (folder / "old.png").write_text("precious")
     (folder / "link.png").symlink_to(field_file)
-    monkeypatch.setattr("eoren.field.field.Field.jet", None)  # nothing may be computed
+    monkeypatch.setattr("eoren.field.field.Field.sample", None)  # nothing may be computed
     output = [] if "-o" in options else ["-o", "a.png"]
     assert message in refused("render", field_file, *output, *options)
 
@@ -187,7 +187,7 @@ def test_interruption_leaves_nothing(eoren, field_file, folder, monkeypatch):
         raise KeyboardInterrupt
 
     (folder / "a.png").write_text("precious")
-    monkeypatch.setattr("eoren.field.field.Field.jet", interrupt)
+    monkeypatch.setattr("eoren.field.field.Field.sample", interrupt)
     assert eoren("render", field_file, "-o", "a.png", "--overwrite") == (130, "", "")
     assert (folder / "a.png").read_text() == "precious"
     assert len([*folder.iterdir()]) == 2
