@@ -37,20 +37,7 @@ _COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "export, html": (("old.html",), ("export", _FIELD, "--to", "html", "-o", "old.html")),
     "compare": (
         ("old.html", "old.json"),
-        (
-            "compare",
-            _IMAGE,
-            "-o",
-            "old.html",
-            "--json",
-            "old.json",
-            "--epochs",
-            "1",
-            "--size",
-            "16",
-            "--seconds",
-            ".05",
-        ),
+        ("compare", _IMAGE, "-o", "old.html", "-o", "old.json", "--epochs=1", "--size=16", "--seconds=.05"),
     ),
 }
 

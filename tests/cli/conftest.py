@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eoren.cli import main
+from eoren.cli import console, main
 
 SMALL = ["--set", "width=8", "--set", "depth=2", "--set", "tile=none"]
 
@@ -20,8 +20,9 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def eoren(capsys):
-    """Call the command line; return (exit status, stdout, stderr)."""
+def eoren(capsys, monkeypatch):
+    """Call the command line, without lines of progress on a slow machine; return (exit status, stdout, stderr)."""
+    monkeypatch.setattr(console, "LINE_EVERY", float("inf"))
 
     def call(*arguments):
         capsys.readouterr()

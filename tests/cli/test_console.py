@@ -11,15 +11,15 @@ def test_notice_is_one_line_without_control_characters(capsys):
 
 
 def test_table_has_no_control_characters(capsys):
-    console.print_table({"file": "a\x1b]0;title\x07\n.eoren", "longer name": "é"})
+    console.print_result({}, {"file": "a\x1b]0;title\x07\n.eoren", "longer name": "é"}, as_json=False)
     assert capsys.readouterr() == ("file         a?]0;title??.eoren\nlonger name  é\n", "")
 
 
 def test_json_is_json(capsys):
-    console.print_json({"a": 1.5, "b": None, "c": "\udcff\n"})
+    console.print_result({"a": 1.5, "b": None, "c": "\udcff\n"}, as_json=True)
     assert json.loads(capsys.readouterr().out) == {"a": 1.5, "b": None, "c": "\udcff\n"}
     with pytest.raises(ValueError):
-        console.print_json({"a": float("nan")})
+        console.print_result({"a": float("nan")}, as_json=True)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,11 @@ def test_decibels():
         "exact",
         "exact",
     ]
+
+
+def test_metrics():
+    shown = [console.format_metric(name, value) for name, value in (("psnr", 30.126), ("psnr", None), ("ssim", 0.5))]
+    assert shown == ["30.13 dB", "exact", "0.5000"]
 
 
 def test_channel_names():

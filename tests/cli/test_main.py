@@ -165,10 +165,10 @@ def test_signal_handlers_are_restored(eoren, where):
     ids=str,
 )
 def test_out_of_memory_is_one_line(refused, picture, monkeypatch, error):
-    def lack(*_):
+    def exhaust(*_):
         raise error
 
-    monkeypatch.setattr("eoren.image.io.read_source_image", lack)
+    monkeypatch.setattr("eoren.image.io.read_source_image", exhaust)
     assert refused("fit", picture) == "not enough memory; close other programs, or reduce the size"
 
 

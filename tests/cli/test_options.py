@@ -5,7 +5,7 @@ import pytest
 from eoren.cli import options
 from eoren.errors import EorenError
 from eoren.model.loss import OBJECTIVES
-from eoren.training.settings import PRESETS
+from eoren.training.presets import PRESETS
 
 
 def test_names_are_those_of_the_library():
@@ -22,6 +22,10 @@ def test_seed(seed):
 def test_wrong_seed(seed):
     with pytest.raises(EorenError, match=f"--seed must be from 0 to 4294967295, got {seed}"):
         options.check_seed(seed)
+
+
+def test_settings():
+    assert options.parse_settings(["adam-rate=1e-3", "tile=none"]) == {"adam_rate": 0.001, "tile": None}
 
 
 def test_given():

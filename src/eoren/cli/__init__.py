@@ -16,6 +16,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -55,8 +56,7 @@ _IMAGE_COMMANDS = (gradient, mix, clone, fill, retouch)
 for _command in (*_FIELD_COMMANDS, *_IMAGE_COMMANDS, compare, reproduce):
     app.command()(_command)
 
-_session = ExitStack()
-"""Resources that the root options open for the command that follows."""
+_session = ExitStack()  # what the options before the command open for it
 
 
 def _print_version(requested: bool) -> bool:
@@ -71,26 +71,19 @@ def _root(
     version: Annotated[
         bool, Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
     ] = False,
-    verbose: Annotated[
-        int, Option("--verbose", "-v", count=True, help="Print log records to stderr; -vv includes DEBUG.")
-    ] = 0,
+    verbose: Annotated[int, Option("--verbose", "-v", count=True, help="Log to stderr; -vv includes DEBUG.")] = 0,
 ) -> None:
     _session.enter_context(console.log_to_stderr(verbose))
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line, and exit with a status that ``eoren --help`` explains.
-
-    Args:
-        arguments: arguments after the program's name; by default those of the process.
-    """
+    """Run the command line, and exit with a status that ``eoren --help`` explains."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         with warnings.catch_warnings(), signals.handle_signals(), _session:
-            warnings.showwarning = _notice_warnings(warnings.showwarning)
+            warnings.showwarning = partial(_show_warning, warnings.showwarning)
             status = app(arguments or ["--help"], prog_name="eoren", standalone_mode=False)
     except TyperException as error:
-        # A wrong option or a missing argument: one line, like every other error.
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "eoren"
         _fail(f"{error.format_message().rstrip('.')}; see {command} --help")
@@ -110,25 +103,20 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _is_out_of_memory(error: Exception) -> bool:
     """Recognise missing memory by its message: neither PyTorch nor the loader of libraries raises MemoryError."""
-    messages = {
-        RuntimeError: ("memory", "bad_alloc", "start new thread"),
-        ImportError: ("failed to map segment", "allocate memory"),
-    }
-    return isinstance(error, MemoryError) or any(
-        isinstance(error, kind) and any(part in str(error) for part in parts) for kind, parts in messages.items()
-    )
+    if isinstance(error, ImportError):
+        messages = ["failed to map segment", "allocate memory"]
+    else:
+        messages = ["memory", "bad_alloc", "start new thread"]
+    return isinstance(error, MemoryError) or any(message in str(error) for message in messages)
 
 
-def _notice_warnings(show_others: Callable[..., None]) -> Callable[..., None]:
-    """Return a ``warnings.showwarning`` that prints the warnings of the library as notices."""
-
-    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-        if issubclass(category, BackendWarning | FitWarning):
-            console.notice(str(message))
-        else:
-            show_others(message, category, *rest, **more)
-
-    return show
+def _show_warning(
+    show_other: Callable[..., None], message: Warning | str, category: type[Warning], *rest: Any, **more: Any
+) -> None:
+    if issubclass(category, BackendWarning | FitWarning):
+        console.notice(str(message))
+    else:
+        show_other(message, category, *rest, **more)
 
 
 def _fail(message: str) -> NoReturn:

@@ -9,8 +9,7 @@ from typing import Any
 
 import typer
 
-LINE_EVERY = 10.0
-"""Seconds between lines of progress where stderr is no terminal."""
+LINE_EVERY = 10.0  # seconds between lines of progress if stderr is not a terminal
 
 
 def notice(message: str) -> None:
@@ -18,36 +17,23 @@ def notice(message: str) -> None:
     print(f"eoren: {_printable(' '.join(message.split()))}", file=sys.stderr)
 
 
-def print_json(values: Mapping[str, Any]) -> None:
-    """Print one JSON object to stdout."""
-    typer.echo(json.dumps(values, allow_nan=False))
-
-
-def print_table(rows: Mapping[str, str]) -> None:
-    """Print names and values in two columns to stdout."""
-    width = max(len(name) for name in rows)
-    for name, value in rows.items():
-        typer.echo(f"{_printable(name):<{width}}  {_printable(value)}")
-
-
-def print_result(values: Mapping[str, Any], rows: Mapping[str, str], *, as_json: bool, quiet: bool = False) -> None:
-    """Print a result to stdout, as JSON or as a table; print no table if quiet."""
+def print_result(
+    values: Mapping[str, Any], rows: Mapping[str, str] | None = None, *, as_json: bool, quiet: bool = False
+) -> None:
+    """Print to stdout one JSON object or, unless quiet, a table of two columns."""
     if as_json:
-        print_json(values)
-    elif not quiet:
-        print_table(rows)
+        typer.echo(json.dumps(values, allow_nan=False))
+    elif rows and not quiet:
+        width = max(len(name) for name in rows)
+        for name, value in rows.items():
+            typer.echo(f"{_printable(name):<{width}}  {_printable(value)}")
 
 
 @contextmanager
 def progress(quiet: bool, *, percent: bool = True) -> Iterator[Callable[[str, float], None]]:
-    """Show progress on stderr: a bar on a terminal, a line every ten seconds elsewhere.
+    """Yield a function that shows a description and the completed share of the work, 0..1, on stderr.
 
-    Args:
-        quiet: whether to show nothing.
-        percent: whether to show the percentage, and on a terminal the remaining time, beside the description.
-
-    Yields:
-        Function of a description and of the share of the work that is done, 0..1.
+    A terminal shows a bar, other streams a line every ten seconds; ``percent`` adds percentage and remaining time.
     """
     if quiet:
         yield lambda description, share: None
@@ -77,11 +63,7 @@ def progress(quiet: bool, *, percent: bool = True) -> Iterator[Callable[[str, fl
 
 @contextmanager
 def log_to_stderr(verbosity: int) -> Iterator[None]:
-    """Print the log records of the library to stderr, one line each.
-
-    Args:
-        verbosity: 0 for none, 1 for the level INFO and above, 2 for DEBUG and above.
-    """
+    """Print the log records of the library to stderr: none for 0, from INFO for 1, from DEBUG for 2."""
     if not verbosity:
         yield
         return
@@ -109,22 +91,19 @@ def _printable(text: str) -> str:
 
 
 def decibels(value: float | None) -> str:
-    """Format decibels; a perfect match, None or infinity, is ``exact``.
-
-    Example:
-        >>> decibels(38.123), decibels(None)
-        ('38.12 dB', 'exact')
-    """
+    """Format decibels; a perfect match, None or infinity, is ``exact``."""
     return "exact" if value is None or value == float("inf") else f"{value:.2f} dB"
 
 
-def byte_size(count: int) -> str:
-    """Format a size in bytes with a decimal unit.
+def format_metric(name: str, value: float | None, missing: str = "exact") -> str:
+    """Format a measure of quality: SSIM as a number, the others in decibels."""
+    if value is None:
+        return missing
+    return f"{value:.4f}" if name == "ssim" else decibels(value)
 
-    Example:
-        >>> byte_size(1058828)
-        '1.06 MB'
-    """
+
+def byte_size(count: int) -> str:
+    """Format a size in bytes with a decimal unit, such as ``1.06 MB``."""
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= size:
             return f"{count / size:.3g} {unit}"

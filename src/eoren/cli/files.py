@@ -11,16 +11,7 @@ if TYPE_CHECKING:
 
 
 def check_output(path: Path, source: str | Path, overwrite: bool) -> None:
-    """Check, before any work, that an output can be written and replaces no file that the user wants to keep.
-
-    Args:
-        path: file to write.
-        source: input; it is never replaced.
-        overwrite: whether an existing output may be replaced.
-
-    Raises:
-        EorenError: the output cannot be written, is the source, or exists.
-    """
+    """Check, before any work, that an output can be written, and replaces neither the input nor a file to keep."""
     from eoren.fs.files import check_writable
 
     check_writable(path)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import eoren
 from eoren.cancellation import CancelToken
@@ -21,19 +21,7 @@ SUFFIX = ".eoren"
 
 @contextmanager
 def reserve_output(output: Path, image: str, fit_options: FitOptions) -> Iterator[Path]:
-    """Check that a field can be written, and keep other processes from fitting to the same file.
-
-    Args:
-        output: .eoren file to write.
-        image: input of the fit; it is never replaced.
-        fit_options: whether to resume, and whether the output and an interrupted fit may be replaced.
-
-    Yields:
-        Path of the checkpoint.
-
-    Raises:
-        EorenError: the field cannot be written, would replace another file, or is being fitted by another process.
-    """
+    """Check that a field can be written, lock its file against other processes, and yield the checkpoint's path."""
     if output.suffix != SUFFIX:
         raise EorenError(f"--output must end in {SUFFIX}, got {output}")
 
@@ -63,18 +51,12 @@ def run_fit(
 ) -> int:
     """Fit, write the field, print the result, and return the exit status.
 
-    Args:
-        fit: :func:`eoren.fit` or :meth:`eoren.composition.Composition.fit`, with all arguments but ``watch``.
-        output: .eoren file to write.
-        checkpoint: checkpoint of the fit, deleted once the output is complete.
-        fit_options: options of the command.
-        live: page that shows the fit. It stays until Ctrl-C once the output is written.
+    The checkpoint is deleted once the output is complete; the live page stays until Ctrl-C.
     """
-    quiet = fit_options.quiet
     if not fit_options.resume:
         checkpoint.unlink(missing_ok=True)
     token = CancelToken()
-    with signals.handle_signals(token), console.progress(quiet, percent=False) as show:
+    with signals.handle_signals(token), console.progress(fit_options.quiet, percent=False) as show:
 
         def watch(progress: "Progress") -> bool:
             show(describe_progress(progress), progress.done)
@@ -82,7 +64,7 @@ def run_fit(
                 live.watch(progress)
             return token.is_cancelled()
 
-        result = fit(watch=watch)
+        result = fit(seed=fit_options.seed, device=fit_options.device, checkpoint=checkpoint, watch=watch)
     interrupted = result.ended == "interrupted"
     if interrupted and result.steps == 0:
         console.notice(f"interrupted before the first step; {output} is not written")
@@ -94,10 +76,10 @@ def run_fit(
     else:
         checkpoint.unlink(missing_ok=True)
     target = result.settings.until_psnr
-    if target is not None and result.ended == "budget" and not quiet:
+    if target is not None and result.ended == "budget" and not fit_options.quiet:
         psnr = console.decibels(result.metrics.psnr)
         console.notice(f"the fit ended at {psnr}, below --until-psnr {target:g}; give more --seconds or --parameters")
-    console.print_result(_values(result, output), _rows(result, output), as_json=fit_options.as_json, quiet=quiet)
+    _print_result(result, output, fit_options)
     if interrupted:
         return signals.EXIT_STATUS
     if live is not None:
@@ -109,9 +91,7 @@ def run_fit(
 def describe_progress(progress: "Progress") -> str:
     """Describe the state of a fit at constant length, so that nothing moves on a terminal."""
     # 57 columns, 78 with the bar: what a terminal echoes for Ctrl-C must not wrap, or a line would stay behind.
-    psnr, gradient = (
-        "-" if value is None else f"{value:.1f} dB" for value in (progress.psnr, progress.gradient_psnr)
-    )
+    psnr, gradient = ("-" if db is None else f"{db:.1f} dB" for db in (progress.psnr, progress.gradient_psnr))
     left = "-" if progress.seconds_left is None else format_duration(progress.seconds_left)
     left = "measuring " if progress.done >= 1 else f"{left:>5} left"
     return f"step {progress.steps:>6,}, PSNR {psnr:>8}, gradient {gradient:>8}, {left}"
@@ -124,10 +104,11 @@ def format_duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _values(result: "FitResult", output: Path) -> dict[str, Any]:
-    return {
+def _print_result(result: "FitResult", output: Path, fit_options: FitOptions) -> None:
+    metrics, (width, height) = result.metrics, result.field.size
+    values = {
         "file": str(output),
-        **result.metrics.as_dict(),
+        **metrics.as_dict(),
         "bytes": result.bytes,
         "bits_per_pixel": result.bits_per_pixel,
         "steps": result.steps,
@@ -137,17 +118,11 @@ def _values(result: "FitResult", output: Path) -> dict[str, Any]:
         "settings": result.settings.as_dict(),
         "version": result.version,
     }
-
-
-def _rows(result: "FitResult", output: Path) -> dict[str, str]:
-    metrics = result.metrics
-    width, height = result.field.size
-    return {
+    rows = {
         "file": f"{output} ({console.byte_size(result.bytes)}, {result.bits_per_pixel:.2f} bits per pixel)",
         "picture": f"{width} x {height}, {console.channel_names(result.field.channels)}",
         "function": f"{metrics.parameters:,} parameters, {result.settings.bits} bits each",
-        "psnr": console.decibels(metrics.psnr),
-        "gradient_psnr": console.decibels(metrics.gradient_psnr),
-        "ssim": f"{metrics.ssim:.4f}",
+        **{name: console.format_metric(name, getattr(metrics, name)) for name in ("psnr", "gradient_psnr", "ssim")},
         "spent": f"{result.seconds:.1f} s, {result.steps:,} steps",
     }
+    console.print_result(values, rows, as_json=fit_options.as_json, quiet=fit_options.quiet)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
-from inspect import Parameter, signature
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,25 +12,27 @@ from typer import Argument, Option
 
 from eoren.errors import EorenError
 
-# Repeated from the library, because importing it would load PyTorch before `eoren --help` can answer.
+# Repeated from the library, which would load PyTorch before wrong options are refused.
 PresetName = Literal["fast", "balanced", "best", "small", "single", "paper"]
 ObjectiveName = Literal["gradient", "pixel", "sobolev"]
-
-_MAX_SEED = 2**32 - 1
+MAX_SEED = 2**32 - 1
 
 
 def check_seed(seed: int) -> int:
     """Check the range of a seed."""
-    if not 0 <= seed <= _MAX_SEED:
-        raise EorenError(f"--seed must be from 0 to {_MAX_SEED}, got {seed}")
+    if not 0 <= seed <= MAX_SEED:
+        raise EorenError(f"--seed must be from 0 to {MAX_SEED}, got {seed}")
     return seed
+
+
+def output_option(help: str, metavar: str = "PATH") -> Any:
+    """Return the option ``--output`` of a command."""
+    return Option("--output", "-o", metavar=metavar, help=help)
 
 
 FieldFile = Annotated[Path, Argument(metavar="FILE", help="An .eoren file.")]
 ImageFile = Annotated[str, Argument(metavar="IMAGE", help="An image file, or sample:astronaut.")]
-Output = Annotated[
-    Path, Option("--output", "-o", metavar="PATH", help="File to write; its suffix selects the format.")
-]
+Output = Annotated[Path, output_option("File to write; its suffix selects the format.")]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace the output if it exists.")]
 Json = Annotated[bool, Option("--json", help="Print one JSON object to stdout.")]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Print nothing but errors.")]
@@ -75,14 +77,14 @@ class FitOptions:
 def with_fit_options(command: Callable[..., int]) -> Callable[..., int]:
     """Replace the parameter ``fit_options`` of a command by one option for each field of :class:`FitOptions`."""
     shared = {name: p.replace(kind=Parameter.KEYWORD_ONLY) for name, p in signature(FitOptions).parameters.items()}
+    parameters = {name: p for name, p in signature(command).parameters.items() if name != "fit_options"} | shared
 
     @wraps(command)
     def run(**values: Any) -> int:
         fit_options = FitOptions(**{name: values.pop(name) for name in shared})
         return command(**values, fit_options=fit_options)
 
-    own = [p for name, p in signature(command).parameters.items() if name != "fit_options"]
-    run.__signature__ = signature(command).replace(parameters=[*own, *shared.values()])  # type: ignore[attr-defined]
+    run.__signature__ = Signature([*parameters.values()])  # type: ignore[attr-defined]
     return run
 
 
@@ -92,12 +94,7 @@ def given(**values: Any) -> dict[str, Any]:
 
 
 def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
-    """Parse the ``NAME=VALUE`` words of ``--set``.
-
-    Example:
-        >>> parse_settings(["adam-rate=1e-3", "tile=none"])
-        {'adam_rate': 0.001, 'tile': None}
-    """
+    """Parse the ``NAME=VALUE`` words of ``--set``; hyphens in names become underscores."""
     settings: dict[str, Any] = {}
     for pair in pairs or []:
         name, _, value = pair.partition("=")

@@ -9,17 +9,14 @@ from time import sleep
 from eoren.cancellation import CancelToken
 from eoren.cli import console
 
-EXIT_STATUS = 130
-"""Exit status after Ctrl-C or SIGTERM."""
+EXIT_STATUS = 130  # after Ctrl-C or SIGTERM
 
 
 @contextmanager
 def handle_signals(token: CancelToken | None = None) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into cancellation, and restore the previous handlers at the end.
+    """Let the first Ctrl-C or SIGTERM cancel the token, and the second raise KeyboardInterrupt.
 
-    Args:
-        token: token that the first signal cancels, so that the work ends in order; a second signal raises
-            KeyboardInterrupt. Without a token the first signal raises it.
+    Without a token the first one raises it. The previous handlers are restored at the end.
     """
 
     def handle(*_: object) -> None:

@@ -12,10 +12,10 @@ def test_report_and_numbers(eoren, picture, folder):
     status, out, err = eoren("compare", picture, "-o", "report.html", "-o", "numbers.json", *SHORT)
     assert (status, err) == (0, "")
     assert (folder / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
-    found = json.loads((folder / "numbers.json").read_text())
-    assert found["picture"]["name"] == "tiny.png"
-    assert (found["picture"]["fitted_width"], found["picture"]["fitted_height"]) == (12, 10)
-    assert (found["epochs"], found["seconds"], found["seed"], found["scale"]) == (2, 0.01, 0, "small")
+    numbers = json.loads((folder / "numbers.json").read_text())
+    assert numbers["picture"]["name"] == "tiny.png"
+    assert (numbers["picture"]["fitted_width"], numbers["picture"]["fitted_height"]) == (12, 10)
+    assert (numbers["epochs"], numbers["seconds"], numbers["seed"], numbers["scale"]) == (2, 0.01, 0, "small")
     rows = dict(line.split("  ", 1) for line in out.splitlines())
     assert "report.html" in rows["written"]
     assert "numbers.json" in rows["written"]
@@ -24,7 +24,7 @@ def test_report_and_numbers(eoren, picture, folder):
         for budget in ("2 epochs", "0.01 s")
         for method in ("SIREN + pixels", "SIREN + gradients", "EoREN", "ours")
     ]
-    assert f"psnr {found['equal_epochs'][3]['psnr']:.2f} dB" in rows["ours, 2 epochs"]
+    assert f"psnr {numbers['equal_epochs'][3]['psnr']:.2f} dB" in rows["ours, 2 epochs"]
 
 
 def test_numbers_alone_to_stdout(eoren, picture, folder):

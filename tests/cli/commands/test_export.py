@@ -23,6 +23,14 @@ def test_formats(eoren, field_file, folder, to):
         assert b"<title>tiny</title>" in text
 
 
+@pytest.mark.parametrize("to", KINDS)
+def test_the_suffix_selects_the_format(eoren, field_file, folder, to):
+    arguments = ("export", field_file, "-q", "-o")
+    assert eoren(*arguments, f"suffix.{to.upper()}") == (0, "", "")
+    assert eoren(*arguments, "option", "--to", to) == (0, "", "")
+    assert (folder / f"suffix.{to.upper()}").read_bytes() == (folder / "option").read_bytes()
+
+
 def test_json(eoren, field_file, folder):
     status, out, err = eoren("export", field_file, "--to", "glsl", "-o", "a.glsl", "--json")
     assert (status, err) == (0, "")

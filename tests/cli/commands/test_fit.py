@@ -165,8 +165,8 @@ def test_progress_lines_without_a_terminal(eoren, picture, monkeypatch):
     _, _, err = eoren("fit", picture, "--steps", 40, *SMALL)
     lines = err.splitlines()
     assert len(lines) >= 40
-    line = r"eoren: step \d+, PSNR (-|-?[\d.]+ dB), gradient (-|-?[\d.]+ dB), (-|\d+:\d\d) left"
-    assert all(re.fullmatch(line, each) for each in lines)
+    pattern = r"eoren: step \d+, PSNR (-|-?[\d.]+ dB), gradient (-|-?[\d.]+ dB), (-|\d+:\d\d) left"
+    assert all(re.fullmatch(pattern, line) for line in lines)
 
 
 # Errors.
@@ -297,7 +297,7 @@ def test_too_many_parameters(refused, picture, monkeypatch):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_resumed_fit_is_bit_identical(eoren, picture, folder, at_step, shown, number):
-    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     command = ["fit", picture, "--steps", 60, "--set", "batch=100", *SMALL]
     eoren(*command, "-o", "whole.eoren")
     at_step(17, lambda: signal.raise_signal(number))
@@ -307,7 +307,7 @@ def test_resumed_fit_is_bit_identical(eoren, picture, folder, at_step, shown, nu
     assert (json.loads(out)["ended"], json.loads(out)["steps"]) == ("interrupted", 17)
     assert metadata("a.eoren")["provenance"]["steps"] == 17
     assert (folder / "a.eoren.resume").exists()
-    assert handlers == [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
     shown.clear()
     status, out, err = eoren(*command, "-o", "a.eoren", "--resume", "--json")

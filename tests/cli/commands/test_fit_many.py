@@ -42,16 +42,16 @@ def test_export_of_a_store_as_json(eoren, pictures):
 @pytest.mark.parametrize("option", ["--executor", "--engine"])
 def test_executor(eoren, pictures, monkeypatch, option):
     """--engine is the old name of --executor."""
-    engines = []
+    executors = []
 
-    def fit_many(*_, engine, **__):
-        engines.append(engine)
+    def fit_many(*_, executor, **__):
+        executors.append(executor)
         raise EorenError("stopped")
 
     monkeypatch.setattr("eoren.dataset.fit_many.fit_many", fit_many)
     notice = "" if option == "--executor" else "eoren: --engine is deprecated; use --executor\n"
     assert eoren("fit-many", pictures, "-o", "store", option, "ray") == (2, "", f"{notice}eoren: stopped\n")
-    assert engines == ["ray"]
+    assert executors == ["ray"]
 
 
 def test_info_of_a_store(eoren, pictures):
@@ -130,8 +130,8 @@ def test_interruption(eoren, pictures, monkeypatch):
     [
         (["--set", "until-psnr=30"], "--set cannot change until_psnr, got 'until-psnr=30'"),
         (["--preset", "tiny"], "'tiny' is not one of"),
-        (["--address", "a:1"], "address 'a:1' is that of a Ray cluster"),
-        (["--workers", "0"], "workers is 0"),
+        (["--address", "a:1"], "address 'a:1' is for a Ray cluster"),
+        (["--workers", "0"], "workers must be 1 or more, got 0"),
         (["--seed", "-1"], "--seed must be from 0 to 4294967295, got -1"),
     ],
     ids=str,
@@ -142,9 +142,9 @@ def test_wrong_arguments(refused, pictures, options, message):
 
 def test_invalid_sources_and_stores(refused, pictures):
     assert "cannot be read" in refused("fit-many", "nowhere", "-o", "store")
-    assert "is no store" in refused("info", pictures)
-    assert "is no store" in refused("export", pictures, "-o", "out")
-    assert "exists and is no store" in refused("fit-many", pictures, "-o", pictures)
+    assert "is not a store" in refused("info", pictures)
+    assert "is not a store" in refused("export", pictures, "-o", "out")
+    assert "exists and is not a store" in refused("fit-many", pictures, "-o", pictures)
 
 
 def test_names_that_are_too_long(refused, pictures):

@@ -15,9 +15,9 @@ def test_gradient_of_a_ramp(eoren, name):
     y, x = np.mgrid[:20, :31]
     np.save("ramp.npy", 0.1 + 0.5 * (x + 0.5) / 31 + 0.3 * (y + 0.5) / 20)
     assert eoren("gradient", "ramp.npy", "--filter", name, "-o", "g.npy") == (0, "", "")
-    found = np.load("g.npy")
-    assert found.shape == (20, 31, 1, 2)
-    np.testing.assert_allclose(found, np.broadcast_to([0.5, 0.3], found.shape), atol=1e-4)
+    gradient = np.load("g.npy")
+    assert gradient.shape == (20, 31, 1, 2)
+    np.testing.assert_allclose(gradient, np.broadcast_to([0.5, 0.3], gradient.shape), atol=1e-4)
 
 
 @pytest.mark.parametrize(("name", "size"), [("sobel", 3), ("scharr", -1)])
@@ -45,9 +45,9 @@ def test_adjustment_by_magnitude(eoren, picture):
 def test_tiff_holds_the_same_floats(eoren, picture):
     eoren("gradient", picture, "-o", "g.npy")
     assert eoren("gradient", picture, "-o", "g.tiff") == (0, "", "")
-    found = tifffile.imread("g.tiff")
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, np.load("g.npy").reshape(20, 24, 6))
+    gradient = tifffile.imread("g.tiff")
+    assert gradient.dtype == np.float32
+    np.testing.assert_array_equal(gradient, np.load("g.npy").reshape(20, 24, 6))
 
 
 @pytest.mark.parametrize("adjust", ["--adjust", "--no-adjust"])

@@ -22,8 +22,8 @@ def rendered(eoren, field_file):
             return np.load(name)
         if name.endswith((".tif", ".tiff")):
             return tifffile.imread(name)
-        found = cv2.imread(name, cv2.IMREAD_UNCHANGED)
-        return found[..., ::-1] if found.ndim == 3 else found
+        image = cv2.imread(name, cv2.IMREAD_UNCHANGED)
+        return image[..., ::-1] if image.ndim == 3 else image
 
     return render
 
@@ -34,10 +34,10 @@ def quantised(pixels, peak=255):
 
 @pytest.mark.parametrize(("name", "bits"), [("a.png", 8), ("a.png", 16), ("a.tif", 8), ("a.tiff", 16), ("a.webp", 8)])
 def test_colours(rendered, field_file, name, bits):
-    found = rendered(name, "--bit-depth", bits)
+    image = rendered(name, "--bit-depth", bits)
     peak = 2**bits - 1
-    assert found.dtype == f"u{bits // 8}"
-    assert np.abs(found - quantised(load(field_file).render().astype(np.float64), peak)).max() <= 1 + bits // 16
+    assert image.dtype == f"u{bits // 8}"
+    assert np.abs(image - quantised(load(field_file).render().astype(np.float64), peak)).max() <= 1 + bits // 16
 
 
 def test_colours_as_numbers(rendered, field_file):
@@ -119,10 +119,10 @@ def test_derivatives_in_tiff_are_numbers(rendered):
 
 
 def test_jpeg(rendered, field_file):
-    found = rendered("a.jpg")
+    pixels = rendered("a.jpg")
     with Image.open("a.jpg") as image:
         assert image.format == "JPEG"
-    assert np.abs(found / 255 - load(field_file).render().clip(0, 1)).mean() < 0.02
+    assert np.abs(pixels / 255 - load(field_file).render().clip(0, 1)).mean() < 0.02
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_jpeg(rendered, field_file):
 def test_wrong_options(refused, field_file, folder, monkeypatch, options, message):
     (folder / "old.png").write_text("precious")
     (folder / "link.png").symlink_to(field_file)
-    monkeypatch.setattr("eoren.field.field.Field.jet", None)  # nothing may be computed
+    monkeypatch.setattr("eoren.field.field.Field.sample", None)  # nothing may be computed
     output = [] if "-o" in options else ["-o", "a.png"]
     assert message in refused("render", field_file, *output, *options)
 
@@ -187,7 +187,7 @@ def test_interruption_leaves_nothing(eoren, field_file, folder, monkeypatch):
         raise KeyboardInterrupt
 
     (folder / "a.png").write_text("precious")
-    monkeypatch.setattr("eoren.field.field.Field.jet", interrupt)
+    monkeypatch.setattr("eoren.field.field.Field.sample", interrupt)
     assert eoren("render", field_file, "-o", "a.png", "--overwrite") == (130, "", "")
     assert (folder / "a.png").read_text() == "precious"
     assert len([*folder.iterdir()]) == 2

@@ -43,8 +43,8 @@ def test_digest_depends_on_the_image(eoren, field_file, picture, folder, shown, 
         return entry
 
     monkeypatch.setattr(FieldCatalog, "add", record)
-    with Image.open(picture) as own:
-        Image.new(own.mode, own.size).save(folder / "black.png")
+    with Image.open(picture) as image:
+        Image.new(image.mode, image.size).save(folder / "black.png")
     for more in ((), ("--compare", picture), ("--compare", "black.png"), ("--compare", picture)):
         assert eoren("view", field_file, *more)[0] == 0
     assert len({*digests}) == 3
@@ -82,7 +82,7 @@ def test_missing_packages_are_reported_before_any_work(refused, field_file, pict
 
 
 @pytest.mark.parametrize(
-    ("platform", "variables", "wish", "opened"),
+    ("platform", "variables", "no_browser", "opened"),
     [
         ("linux", {}, False, False),
         ("linux", {"DISPLAY": ":0"}, False, True),
@@ -92,7 +92,7 @@ def test_missing_packages_are_reported_before_any_work(refused, field_file, pict
         ("win32", {}, True, False),
     ],
 )
-def test_browser_opens_only_with_a_screen(monkeypatch, capsys, platform, variables, wish, opened):
+def test_browser_opens_only_with_a_screen(monkeypatch, capsys, platform, variables, no_browser, opened):
     calls = []
     monkeypatch.setattr("webbrowser.open", calls.append)
     monkeypatch.setattr(sys, "platform", platform)
@@ -100,7 +100,7 @@ def test_browser_opens_only_with_a_screen(monkeypatch, capsys, platform, variabl
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    page.show_page("http://127.0.0.1:1/", wish)
+    page.show_page("http://127.0.0.1:1/", no_browser)
     assert calls == (["http://127.0.0.1:1/"] if opened else [])
     assert "http://127.0.0.1:1/" in capsys.readouterr().err
 

@@ -3,35 +3,23 @@
 import json
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from typer import Option
 
 from eoren.cli import console, files, options, signals
 from eoren.errors import EorenError
 
-if TYPE_CHECKING:
-    from eoren.experiments.comparison import Comparison
-
-_SUFFIXES = (".html", ".json")
-
 
 def compare(
     image: options.ImageFile,
     output: Annotated[
-        list[Path] | None,
-        Option("--output", "-o", metavar="PATH", help="Report (.html) or numbers (.json). May be repeated."),
+        list[Path] | None, options.output_option("Report (.html) or numbers (.json). May be repeated.")
     ] = None,
-    epochs: Annotated[
-        float | None, Option(metavar="N", help="Epochs of the first round; by default the scale's.")
-    ] = None,
-    seconds: Annotated[
-        float | None, Option(metavar="S", help="Seconds of the second round; by default EoREN's.")
-    ] = None,
+    epochs: Annotated[float | None, Option(metavar="N", help="Epochs of round one; by default the scale's.")] = None,
+    seconds: Annotated[float | None, Option(metavar="S", help="Seconds of round two; by default EoREN's.")] = None,
     size: Annotated[int, Option(metavar="N", help="Longer side, in pixels, that the image is reduced to.")] = 256,
-    scale: Annotated[
-        Literal["small", "paper"], Option(help="Size of the networks: small (minutes) or paper (hours).")
-    ] = "small",
+    scale: Annotated[Literal["small", "paper"], Option(help="Networks: small (minutes) or paper (hours).")] = "small",
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
@@ -41,7 +29,7 @@ def compare(
 
     SIREN + pixels, SIREN + gradients, EoREN and the default of eoren fit, at equal epochs and at equal time.
 
-    The report is one self-contained HTML file. The JSON object, printed or written, holds picture, scale, seed,
+    The report is one self-contained HTML file. The JSON object, printed or written, holds `picture`, scale, seed,
     epochs, seconds, machine, methods (with their settings), and for both rounds, equal_epochs and equal_time, one
     object per method: method, psnr, gradient_psnr, ssim, epochs, seconds, parameters, bytes and samples, the curves.
     """
@@ -52,7 +40,7 @@ def compare(
         if value is not None and not 0 < value < float("inf"):
             raise EorenError(f"--{name} must be above zero and finite, got {value:g}")
     for path in outputs:
-        if path.suffix not in _SUFFIXES:
+        if path.suffix not in (".html", ".json"):
             raise EorenError(f"--output must end in .html or .json, got {path}")
         files.check_output(path, image, overwrite)
 
@@ -62,29 +50,20 @@ def compare(
     source = files.read_source_image(image, quiet=quiet)
     with signals.explain_interruption("nothing is written"):
         with console.progress(quiet) as show:
-            found = comparison.compare(
+            result = comparison.compare(
                 source, epochs=epochs, seconds=seconds, scale=scale, side=size, seed=seed, watch=show
             )
-        values = found.as_dict()
+        values = result.as_dict()
         with ExitStack() as stack:  # all files are complete before the first replaces an old one
             for path in outputs:
                 numbers = json.dumps(values, allow_nan=False, indent=1) + "\n"
-                text = report.report(found) if path.suffix == ".html" else numbers
+                text = report.report(result) if path.suffix == ".html" else numbers
                 stack.enter_context(atomic_path(path)).write_text(text, encoding="utf-8")
-    console.print_result(values, _rows(found, outputs), as_json=as_json, quiet=quiet)
-
-
-def _rows(comparison: "Comparison", outputs: list[Path]) -> dict[str, str]:
     rows = {"written": ", ".join(f"{path} ({console.byte_size(path.stat().st_size)})" for path in outputs)}
-    rounds = {
-        f"{comparison.epochs:g} epochs": comparison.equal_epochs,
-        f"{comparison.seconds:.3g} s": comparison.equal_time,
-    }
+    rounds = {f"{result.epochs:g} epochs": result.equal_epochs, f"{result.seconds:.3g} s": result.equal_time}
+    names = ("psnr", "gradient_psnr", "ssim")
     for budget, trials in rounds.items():
         for trial in trials:
-            last = trial.final
-            psnr, gradient_psnr = console.decibels(last.psnr), console.decibels(last.gradient_psnr)
-            rows[f"{trial.method.label}, {budget}"] = (
-                f"psnr {psnr}, gradient_psnr {gradient_psnr}, ssim {last.ssim:.4f}"
-            )
-    return rows
+            metrics = [f"{name} {console.format_metric(name, getattr(trial.final, name))}" for name in names]
+            rows[f"{trial.method.label}, {budget}"] = ", ".join(metrics)
+    console.print_result(values, rows, as_json=as_json, quiet=quiet)

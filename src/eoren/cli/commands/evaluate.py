@@ -9,6 +9,7 @@ def evaluate(
     file: options.FieldFile, image: options.ImageFile, device: options.Device = "auto", as_json: options.Json = False
 ) -> None:
     """Measure a field against its image."""
+    from eoren.evaluation.metrics import METRICS
     from eoren.model.devices import choose_device
 
     field = eoren.load(file, device=choose_device(device))
@@ -19,14 +20,7 @@ def evaluate(
         raise EorenError(f"{image}: {error}") from None
     size, (width, height) = file.stat().st_size, field.size
     bits_per_pixel = 8 * size / (width * height)
-    rows = {
-        "psnr": console.decibels(metrics.psnr),
-        "psnr_8bit": console.decibels(metrics.psnr_8bit),
-        "gradient_psnr": console.decibels(metrics.gradient_psnr),
-        "ssim": f"{metrics.ssim:.4f}",
-        "parameters": f"{metrics.parameters:,}",
-        "bytes": f"{size:,}",
-        "bits_per_pixel": f"{bits_per_pixel:.3f}",
-    }
+    rows = {name: console.format_metric(name, getattr(metrics, name)) for name in METRICS}
+    rows |= {"parameters": f"{metrics.parameters:,}", "bytes": f"{size:,}", "bits_per_pixel": f"{bits_per_pixel:.3f}"}
     values = {**metrics.as_dict(), "bytes": size, "bits_per_pixel": bits_per_pixel}
     console.print_result(values, rows, as_json=as_json)

@@ -10,20 +10,16 @@ import eoren
 from eoren.cli import console, files, options, signals
 from eoren.errors import EorenError
 
-_FIELD_FORMATS, _STORE_FORMATS = ("onnx", "glsl", "html"), ("images", "fields")
-
 
 def export(
     source: Annotated[Path, Argument(metavar="SOURCE", help="An .eoren file, or a store of fit-many.")],
-    output: Annotated[
-        Path, Option("--output", "-o", metavar="PATH", help="File to write; a new or empty folder for a store.")
-    ],
+    output: Annotated[Path, options.output_option("File to write; a new or empty folder for a store.")],
     to: Annotated[
         Literal["onnx", "glsl", "html", "images", "fields"] | None,
         Option(
             metavar="FORMAT",
-            help="Format of a field: onnx (a graph), glsl (a shader) or html (a page to zoom in). Format of a store: "
-            "images (PNG), the default, or fields (.eoren).",
+            help="Format of a field: onnx (a graph), glsl (a shader) or html (a page to zoom in); by default that of "
+            "the output's suffix. Format of a store: images (PNG), the default, or fields (.eoren).",
         ),
     ] = None,
     overwrite: options.Overwrite = False,
@@ -38,37 +34,26 @@ def export(
     from eoren.fs.files import is_folder
 
     is_store = is_folder(source)
-    formats = _STORE_FORMATS if is_store else _FIELD_FORMATS
-    to = "images" if to is None and is_store else to
-    if to is None or to not in formats:
-        raise EorenError(f"{source}: --to must be one of {', '.join(formats)}, got {to or 'nothing'}")
+    formats = ("images", "fields") if is_store else ("onnx", "glsl", "html")
+    form = to or ("images" if is_store else output.suffix.lower().removeprefix("."))
+    if form not in formats:
+        raise EorenError(f"{source}: --to must be one of {', '.join(formats)}, got {form or 'nothing'}")
     if is_store:
-        count = _export_store(source, output, to, overwrite, quiet)
+        count = _export_store(source, output, form, overwrite, quiet)
         values, rows = {"folder": str(output), "count": count}, {"written": f"{count:,} files in {output}"}
     else:
-        written = [files.describe(path) for path in _export_field(source, output, to, overwrite)]
+        written = [files.describe(path) for path in _export_field(source, output, form, overwrite)]
         values, rows = {"files": written}, {file["file"]: console.byte_size(file["bytes"]) for file in written}
     console.print_result(values, rows, as_json=as_json, quiet=quiet)
 
 
 def _export_field(file: Path, output: Path, to: str, overwrite: bool) -> list[Path]:
-    files.check_output(output, file, overwrite)
-    if to == "glsl":
-        from eoren.export.glsl import data_path, write_glsl
+    from eoren.export import export
+    from eoren.export.glsl import data_path
 
-        files.check_output(data_path(output), file, overwrite)
-    field = eoren.load(file)
-    if to == "glsl":
-        return [output, write_glsl(output, field)]
-    if to == "onnx":
-        from eoren.export.onnx import write_onnx
-
-        write_onnx(output, field)
-    else:
-        from eoren.export.html import write_html
-
-        write_html(output, field, title=file.stem)
-    return [output]
+    for path in (output, data_path(output)) if to == "glsl" else (output,):
+        files.check_output(path, file, overwrite)
+    return export(eoren.load(file), output, to=to, title=file.stem, overwrite=True)
 
 
 def _export_store(store: Path, output: Path, to: str, overwrite: bool, quiet: bool) -> int:

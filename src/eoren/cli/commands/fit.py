@@ -13,22 +13,16 @@ from eoren.cli import files, fitting, options, page
 
 @options.with_fit_options
 def fit(
+    fit_options: options.FitOptions,
     image: options.ImageFile,
-    output: Annotated[
-        Path | None,
-        Option("--output", "-o", metavar="PATH", help="The .eoren file to write; by default IMAGE's name."),
-    ] = None,
+    output: Annotated[Path | None, options.output_option(".eoren file to write; by default IMAGE's name.")] = None,
     objective: options.Objective = None,
-    parameters: Annotated[int | None, Option(metavar="N", help="Size of the function, in stored numbers.")] = None,
-    bits_per_pixel: Annotated[
-        float | None, Option(metavar="B", help="Size of the function, in bits per pixel.")
-    ] = None,
+    parameters: Annotated[int | None, Option(metavar="N", help="Function size in stored numbers.")] = None,
+    bits_per_pixel: Annotated[float | None, Option(metavar="B", help="Function size in bits per pixel.")] = None,
     bits: options.Bits = None,
     setting: options.Set = None,
     watch: Annotated[bool, Option("--watch", help="Show the fit in a browser while it runs.")] = False,
     no_browser: options.NoBrowser = False,
-    *,
-    fit_options: options.FitOptions,
 ) -> int:
     """Turn an image into a small continuous function.
 
@@ -38,21 +32,17 @@ def fit(
     # Every check comes before any work, and if possible before torch is loaded.
     size = options.given(parameters=parameters, bits_per_pixel=bits_per_pixel, bits=bits)
     changes = options.parse_settings(setting) | options.given(objective=objective) | size | fit_options.budget
-    if output is None:
-        output = Path(Path(image.removeprefix("sample:")).stem + fitting.SUFFIX)
+    output = output or Path(Path(image.removeprefix("sample:")).stem + fitting.SUFFIX)
     if watch:
         page.check_viewer()
     with fitting.reserve_output(output, image, fit_options) as checkpoint:
         from eoren.model.devices import choose_device
         from eoren.training.presets import make_settings
 
-        preset, device = fit_options.preset or "balanced", fit_options.device
+        preset = fit_options.preset or "balanced"
         make_settings(preset, **changes)
-        choose_device(device)
+        choose_device(fit_options.device)
         source = files.read_source_image(image, quiet=fit_options.quiet)
-
-        run = partial(
-            eoren.fit, source, preset=preset, seed=fit_options.seed, device=device, checkpoint=checkpoint, **changes
-        )
+        run = partial(eoren.fit, source, preset=preset, **changes)
         with page.live_page(image, source, no_browser) if watch else nullcontext() as live:
             return fitting.run_fit(run, output, checkpoint, fit_options, live)

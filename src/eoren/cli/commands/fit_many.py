@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import redirect_stdout
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,36 +15,25 @@ from eoren.cli import console, options, signals
 if TYPE_CHECKING:
     from eoren.dataset.fit_many import Progress
 
-_SOME_FAILED = 3
-_FAILURES_SHOWN = 3
-
-Executor = Literal["local", "ray"]
-
 
 def fit_many(
     sources: Annotated[
         list[str], Argument(metavar="SOURCE...", help="Folder, pattern, zip, tar, IDX file (MNIST) or image files.")
     ],
-    output: Annotated[
-        Path, Option("--output", "-o", metavar="STORE", help="Folder to write; existing results are kept.")
-    ],
+    output: Annotated[Path, options.output_option("Folder to write; existing results are kept.", "STORE")],
     preset: Annotated[options.PresetName, Option(help="Named set of settings.")] = "small",
     steps: options.Steps = None,
     seconds: options.Seconds = None,
     objective: options.Objective = None,
     bits: options.Bits = None,
     seed: options.Seed = 0,
-    same_start: Annotated[
-        bool, Option("--same-start", help="Start all from one network, to compare weights.")
-    ] = False,
+    same_start: Annotated[bool, Option("--same-start", help="Start all networks alike, to compare weights.")] = False,
     setting: options.Set = None,
     shard: Annotated[int | None, Option(metavar="N", help="Images per file; a kill loses at most one file.")] = None,
     device: options.Device = "auto",
-    executor: Annotated[Executor, Option(help="Run shards on this machine or on Ray.")] = "local",
-    engine: Annotated[Executor | None, Option(hidden=True)] = None,
-    address: Annotated[
-        str | None, Option(metavar="HOST:PORT", help="Address of a Ray cluster; by default one is started.")
-    ] = None,
+    executor: Annotated[Literal["local", "ray"], Option(help="Run shards on this machine or on Ray.")] = "local",
+    engine: Annotated[Literal["local", "ray"] | None, Option(hidden=True)] = None,
+    address: Annotated[str | None, Option(metavar="HOST:PORT", help="Ray cluster; by default, start one.")] = None,
     workers: Annotated[int | None, Option(metavar="N", help="Shards at a time; by default one per core.")] = None,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -85,28 +75,17 @@ def fit_many(
             watch=watch,
             **changes,
         )
-    pictures, failed, earlier = summary.pictures, summary.failed, summary.earlier
-    values = {"store": str(output), "pictures": pictures, "failed": failed, "earlier": earlier}
-    rows = {"store": str(output), "pictures": f"{pictures:,}, {pictures - earlier:,} of them in this run"}
-    console.print_result(values, rows, as_json=as_json, quiet=quiet)
-    if not failed:
+    pictures = f"{summary.pictures:,}, {summary.pictures - summary.earlier:,} of them in this run"
+    values = {"store": str(output), **asdict(summary)}
+    console.print_result(values, {"store": str(output), "pictures": pictures}, as_json=as_json, quiet=quiet)
+    if not summary.failed:
         return 0
     if not quiet:
-        _print_failures(output)
-    console.notice(f"{failed:,} failed; column 'error' of {output / 'index'} gives the reasons")
-    return _SOME_FAILED
+        from eoren.dataset.store import Store
 
-
-def _print_failures(folder: Path) -> None:
-    from eoren.dataset.store import Store
-
-    store = Store(folder)
-    columns = ("name", "status", "error")
-    failures = (
-        (name, error)
-        for shard in store.shards()
-        for name, status, error in zip(*(store.rows(shard)[c].to_pylist() for c in columns), strict=True)
-        if status == "failed"
-    )
-    for name, error in islice(failures, _FAILURES_SHOWN):
-        console.notice(f"{name}: {error}")
+        store, columns = Store(output), ["name", "status", "error"]
+        rows = (row for shard in store.shards() for row in store.rows(shard).select(columns).to_pylist())
+        for row in islice((row for row in rows if row["status"] == "failed"), 3):  # more are in the index
+            console.notice(f"{row['name']}: {row['error']}")
+    console.notice(f"{summary.failed:,} failed; column 'error' of {output / 'index'} gives the reasons")
+    return 3

@@ -16,12 +16,8 @@ def gradient(
         Literal["forward", "central", "sobel", "scharr", "prewitt", "farid", "spline"],
         Option(help="A stencil, or the quintic spline through the pixels."),
     ] = "central",
-    adjust: Annotated[
-        bool, Option("--adjust/--no-adjust", help="Gradient with Magnitude Adjustment, or bare.")
-    ] = True,
-    by: Annotated[
-        Literal["ramp", "magnitude"], Option(help="By the response to a ramp, or by the paper's sum|F|.")
-    ] = "ramp",
+    adjust: Annotated[bool, Option("--adjust/--no-adjust", help="Gradient with Magnitude Adjustment or raw.")] = True,
+    by: Annotated[Literal["ramp", "magnitude"], Option(help="By the ramp response, or the paper's sum|F|.")] = "ramp",
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
 ) -> None:
@@ -47,5 +43,4 @@ def gradient(
     else:
         values = eoren.adjusted_gradient(pixels, filter, adjust=by if adjust else None)
     write_gradient(output, values, per_pixel=not adjust)
-    if as_json:
-        console.print_json(files.describe(output, width=width, height=height))
+    console.print_result(files.describe(output, width=width, height=height), as_json=as_json)

@@ -1,5 +1,6 @@
 """``eoren info``."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,14 +10,10 @@ import eoren
 from eoren.cli import console, options
 from eoren.errors import EorenError
 
-_METRICS = ("psnr", "psnr_8bit", "gradient_psnr", "ssim")
-
 
 def info(
     file: Annotated[Path | None, Argument(metavar="FILE", help="An .eoren file, or a store.")] = None,
-    backend: Annotated[
-        bool, Option("--backend", help="Show which backend computes on this machine, and why.")
-    ] = False,
+    backend: Annotated[bool, Option("--backend", help="Show the backend of this machine, and why.")] = False,
     engine: Annotated[bool, Option("--engine", hidden=True)] = False,
     as_json: options.Json = False,
 ) -> None:
@@ -34,25 +31,18 @@ def info(
     console.print_result(values, rows, as_json=as_json)
 
 
-Description = tuple[dict[str, Any], dict[str, str]]
-"""Values for JSON, and rows of a table."""
-
-
-def _describe_backend(deprecated: bool) -> Description:
+def _describe_backend(deprecated: bool) -> tuple[dict[str, Any], dict[str, str]]:
     from eoren.backends.dispatch import backend_info
 
     choice = backend_info()
-    name, target = choice.backend, choice.target
-    values = {"backend": name, "target": target, "threads": choice.threads, "reason": choice.reason}
-    rows = {
-        "backend": f"native, {target}" if target is not None and name == "native" else name,
-        "reason": choice.reason,
-        "threads": str(choice.threads),
-    }
-    return (values | {"engine": name, "why": choice.reason} if deprecated else values), rows
+    values = choice._asdict() | ({"engine": choice.backend, "why": choice.reason} if deprecated else {})
+    name = f"native, {choice.target}" if choice.target and choice.backend == "native" else choice.backend
+    return values, {"backend": name, "reason": choice.reason, "threads": str(choice.threads)}
 
 
-def _describe_store(folder: Path) -> Description:
+def _describe_store(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    from eoren.evaluation.metrics import METRICS
+
     values = eoren.Collection(folder).summary()
     sizes, settings = values["sizes"], values["settings"]
     failed = f", {values['failed']:,} of them failed" if values["failed"] else ""
@@ -64,7 +54,7 @@ def _describe_store(folder: Path) -> Description:
     rows["labels"] = str(values["labels"] or "-")
     rows["networks"] = f"{values['networks']:,}, {values['parameters']:,} parameters"
     rows["files"] = console.byte_size(values["bytes"])
-    rows |= {name: _format_metric(name, values[name]) for name in _METRICS}
+    rows |= {name: console.format_metric(name, values[name], "-") for name in METRICS}
     rows["psnr"] += ", mean over images" + (f"; {values['exact']:,} are exact" if values["exact"] else "")
     start = ", all from one start" if values["same_start"] else ""
     rows["fit"] = f"preset {settings['preset']}, objective {settings['objective']}, seed {values['seed']}{start}"
@@ -72,9 +62,7 @@ def _describe_store(folder: Path) -> Description:
     return values, rows
 
 
-def _describe_field(file: Path) -> Description:
-    from dataclasses import asdict
-
+def _describe_field(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
     field = eoren.load(file)
     representation, provenance = field.representation, field.provenance
     width, height = field.size
@@ -92,10 +80,10 @@ def _describe_field(file: Path) -> Description:
     }
     rows = {
         "picture": f"{width} x {height}, {console.channel_names(field.channels)}",
-        "function": representation.describe(),
+        "networks": representation.describe(),
         "parameters": f"{field.parameters:,}, {representation.bits} bits each",
         "file": f"{console.byte_size(size)}, {8 * size / (width * height):.2f} bits per pixel",
-        **{name: _format_metric(name, value) for name, value in provenance.metrics.items()},
+        **{name: console.format_metric(name, value, "-") for name, value in provenance.metrics.items()},
     }
     settings = provenance.settings
     if settings:
@@ -107,9 +95,3 @@ def _describe_field(file: Path) -> Description:
     if provenance.version:
         rows["written by"] = f"eoren {provenance.version}"
     return values, rows
-
-
-def _format_metric(name: str, value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4f}" if name == "ssim" else f"{value:.2f} dB"

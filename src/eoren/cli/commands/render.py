@@ -9,10 +9,7 @@ import eoren
 from eoren.cli import console, files, options
 from eoren.errors import EorenError
 
-# Larger than any file that could be written, and far below the largest float.
-_MAX_SCALE = 1e9
-
-Region = tuple[float, float, float, float]
+_MAX_SCALE = 1e9  # larger than any file that could be written, and far below the largest float
 
 
 def render(
@@ -20,9 +17,7 @@ def render(
     output: options.Output,
     scale: Annotated[float | None, Option(metavar="K", help="Factor on the image's own size.")] = None,
     size: Annotated[str | None, Option(metavar="WxH", help="Pixels of the output, such as 1024x768.")] = None,
-    crop: Annotated[
-        str | None, Option(metavar="X0,Y0,X1,Y1", help="Part of the unit square, such as 0,0,0.5,1.")
-    ] = None,
+    crop: Annotated[str | None, Option(metavar="X0,Y0,X1,Y1", help="Part of the unit square, e.g. 0,0,.5,1.")] = None,
     show: Annotated[Literal["color", "gradient", "laplacian"], Option(help="Colours or a derivative.")] = "color",
     bit_depth: Annotated[int, Option(metavar="BITS", help="Bits of PNG or TIFF: 8, 16, or 32 (float TIFF).")] = 8,
     device: options.Device = "auto",
@@ -48,11 +43,10 @@ def render(
     field = eoren.load(file, device=choose_device(device))
     width, height = pixels or _scale_size(field.size, region, 1.0 if scale is None else scale)
     write_field(output, field, width, height, region=region, show=show, bit_depth=bit_depth)
-    if as_json:
-        console.print_json(files.describe(output, width=width, height=height))
+    console.print_result(files.describe(output, width=width, height=height), as_json=as_json)
 
 
-def _scale_size(size: tuple[int, int], region: Region, scale: float) -> tuple[int, int]:
+def _scale_size(size: tuple[int, int], region: tuple[float, float, float, float], scale: float) -> tuple[int, int]:
     """Compute the pixels of a region of an image times a factor, at least one along each side."""
     x0, y0, x1, y1 = region
     return max(1, round(scale * size[0] * (x1 - x0))), max(1, round(scale * size[1] * (y1 - y0)))
@@ -65,7 +59,7 @@ def _parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _parse_region(text: str) -> Region:
+def _parse_region(text: str) -> tuple[float, float, float, float]:
     try:
         x0, y0, x1, y1 = (float(part) for part in text.split(","))
     except ValueError:

@@ -13,12 +13,10 @@ _Experiment = Literal["gma", "composition", "mnist", "natural", "remedies", "all
 
 def reproduce(
     experiment: Annotated[_Experiment, Argument(help="Experiment to run.")],
-    scale: Annotated[
-        Literal["small", "paper"], Option(help="Protocol: small (minutes) or the paper's (days).")
-    ] = "small",
-    output: Annotated[
-        Path, Option("--output", "-o", metavar="DIR", help="Folder to write; existing results are kept.")
-    ] = Path("reproduction"),
+    scale: Annotated[Literal["small", "paper"], Option(help="Protocol: small (minutes) or paper (days).")] = "small",
+    output: Annotated[Path, options.output_option("Folder to write; results are kept.", "DIR")] = Path(
+        "reproduction"
+    ),
     seed: options.Seed = 0,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -58,8 +56,7 @@ def reproduce(
             summaries.append(str(summary))
             if not (quiet or as_json):
                 typer.echo(summary)
-    if as_json:
-        console.print_json({"summaries": summaries})
+    console.print_result({"summaries": summaries}, as_json=as_json)
 
 
 def _download(datasets: list[str], quiet: bool) -> None:
