@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eoren.field.serialization import FORMAT_VERSION, dumps, load, loads
+from eoren.field.file_format import FORMAT_VERSION
+from eoren.field.serialization import dumps, load, loads
 
 GOLDEN = Path(__file__).parent / "golden"
 VERSIONS = {int(path.stem.removeprefix("v")): json.loads(path.read_text()) for path in GOLDEN.glob("v*.json")}

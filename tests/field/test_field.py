@@ -10,12 +10,16 @@ import torch
 from tests.fields import TILINGS, doubled, field_of, tiling_of, with_parts
 from torch.autograd.forward_ad import dual_level, make_dual, unpack_dual
 
-from eoren.backends import native
+from eoren.backends import blending
 from eoren.backends.blending import Jet
+from eoren.backends.native import NativeBackend
+from eoren.backends.native_library import library
+from eoren.backends.torch import TorchBackend
 from eoren.errors import EorenError
 from eoren.field import field as field_module
 from eoren.field.field import Field
 from eoren.field.provenance import Provenance
+from eoren.model.siren import Siren
 from eoren.model.tiling import MIN_HALO, Tiling
 
 SINGLE, GRID = TILINGS["single"], TILINGS["grid"]
@@ -134,7 +138,7 @@ def test_answers_do_not_depend_on_chunks(monkeypatch, tiling, chunk_bytes, point
     points = some_points(tiling, 20)[:100]
     expected = plain_answers(field, points)
     monkeypatch.setattr("eoren.backends.base._CHUNK_BYTES", {"cpu": chunk_bytes})
-    monkeypatch.setattr(field_module, "_POINTS_AT_ONCE", points_at_once)
+    monkeypatch.setattr(blending, "POINTS_PER_CALL", points_at_once)
     found = field.color(points), field.gradient(points), field.laplacian(points)
     for one, other in zip(found, expected, strict=True):
         assert_close(one, other, 1e-10)
@@ -144,23 +148,23 @@ CACHE = 2 << 20  # bytes of one layer's activations
 STREAMS = [("color", 1), ("gradient", 3), ("laplacian", 4)]
 
 
-def asked_of(monkeypatch, name):
-    """What the networks are asked from now on, call by call, by one of the functions that do it."""
-    asked, ask = [], getattr(field_module, name)
+def record_calls(monkeypatch, owner, name):
+    """Record the arguments of every call of a method from now on."""
+    calls, original = [], getattr(owner, name)
 
     def spy(*arguments, **options):
-        asked.append((arguments, options))
-        return ask(*arguments, **options)
+        calls.append((arguments, options))
+        return original(*arguments, **options)
 
-    monkeypatch.setattr(field_module, name, spy)
-    return asked
+    monkeypatch.setattr(owner, name, spy)
+    return calls
 
 
 @pytest.mark.parametrize(("show", "streams"), STREAMS)
-def test_one_network_is_asked_as_many_points_at_once_as_the_cache_holds(monkeypatch, show, streams):
-    asked = asked_of(monkeypatch, "propagate")
+def test_one_network_evaluates_as_many_points_together_as_the_cache_holds(monkeypatch, show, streams):
+    calls = record_calls(monkeypatch, Siren, "__call__")
     getattr(field_of(SINGLE, width=60), show)(np.random.default_rng(0).random((20_000, 2)))
-    counts = [points.shape[1] for (_, points), _ in asked]
+    counts = [points.shape[1] for (_, points), _ in calls]
     assert counts[0] * streams * 60 * 4 <= CACHE < (counts[0] + 1) * streams * 60 * 4
     assert counts[1:-1] == counts[:1] * (len(counts) - 2)
 
@@ -175,10 +179,10 @@ def test_tiles_with_as_many_points_each_are_one_batch_that_the_cache_holds(monke
         np.random.default_rng(tile).uniform(np.add(box[:2], 1.3), np.subtract(box[2:], 1.3), (count + tile % 2, 2))
         for tile, (box, _) in enumerate(cuts_of(GRID)[tiles])
     ]
-    asked = asked_of(monkeypatch, "propagate")
+    calls = record_calls(monkeypatch, Siren, "__call__")
     getattr(field, show)(np.concatenate(points) / [37, 23])
-    assert sum(siren.batch for (siren, _), _ in asked) == len(points)
-    sizes = [siren.batch * said.shape[1] * streams * 60 * 4 for (siren, said), _ in asked]
+    assert sum(siren.batch for (siren, _), _ in calls) == len(points)
+    sizes = [siren.batch * local.shape[1] * streams * 60 * 4 for (siren, local), _ in calls]
     assert max(sizes) <= CACHE
     assert all(one + other > CACHE for one, other in pairwise(sizes))
 
@@ -339,7 +343,7 @@ def test_order_of_points_does_not_matter(tiling):
 def test_wrong_points_are_refused(ask, shape):
     field = field_of(SINGLE)
     for points in (np.zeros(shape), torch.zeros(shape)):
-        with pytest.raises(EorenError, match=r"shape \(.*last axis must be \(x, y\)"):
+        with pytest.raises(EorenError, match=r"^points must have shape \(\.\.\., 2\) with \(x, y\) last, got \("):
             getattr(field, ask)(points)
 
 
@@ -408,7 +412,7 @@ def test_a_region_is_a_crop_of_the_whole(tiling):
 def test_strips_make_the_whole(monkeypatch, strip):
     field = field_of(GRID)
     whole = field.render(20, 17)
-    monkeypatch.setattr(field_module, "_POINTS_AT_ONCE", strip)
+    monkeypatch.setattr(field_module, "POINTS_PER_CALL", strip)
     strips = list(field.render_rows(20, 17))
     assert all(len(rows) == max(1, strip // 20) for rows in strips[:-1])
     assert_close(np.concatenate(strips), whole, 1e-6)
@@ -422,13 +426,7 @@ def test_strips_come_in_the_units_that_are_wanted():
 
 def test_memory_of_a_large_render_is_bounded(monkeypatch):
     field = field_of(Tiling.single(40, 40), channels=1, width=4, depth=1)
-    asked, jet = [], Field.jet
-
-    def spy(self, points, **wanted):
-        asked.append(len(points))
-        return jet(self, points, **wanted)
-
-    monkeypatch.setattr(Field, "jet", spy)
+    calls = record_calls(monkeypatch, Tiling, "blend")
     rows, side = 0, 2048
     tracemalloc.start()
     try:
@@ -439,13 +437,14 @@ def test_memory_of_a_large_render_is_bounded(monkeypatch):
     finally:
         tracemalloc.stop()
     assert rows == side
-    assert sum(asked) == side**2
-    assert max(asked) <= 1 << 18  # sixteen strips: what PyTorch allocates does not grow with the grid
+    counts = [len(points) for (_, points), _ in calls]
+    assert sum(counts) == side**2
+    assert max(counts) <= 1 << 18  # sixteen strips: what PyTorch allocates does not grow with the grid
     assert peak < 6 << 20  # the colours alone, kept, would be 16 MiB
 
 
-def test_fewer_points_are_asked_where_many_tiles_meet(monkeypatch):
-    """Memory does not grow with the halo, whoever made the field."""
+def test_fewer_points_are_evaluated_together_where_many_tiles_overlap(monkeypatch):
+    """Memory does not grow with the halo."""
     tiling = Tiling.by_detail(np.ones((60, 60)), count=100, halo=200.0, smallest=2)
     field, entries = field_of(tiling, channels=1, width=4, depth=1), []
     blend = Tiling.blend
@@ -456,7 +455,7 @@ def test_fewer_points_are_asked_where_many_tiles_meet(monkeypatch):
         return found
 
     monkeypatch.setattr(Tiling, "blend", spy)
-    monkeypatch.setattr(field_module, "_POINTS_AT_ONCE", 1000)
+    monkeypatch.setattr(blending, "POINTS_PER_CALL", 1000)
     field.color(np.random.default_rng(0).random((300, 2)))
     assert sum(entries) == 300 * 100
     assert max(entries) <= 1100
@@ -478,7 +477,7 @@ def test_fewer_points_are_asked_where_many_tiles_meet(monkeypatch):
 def test_grid_follows_the_pictures_own_pixels(wish, size):
     field = field_of(Tiling.single(40, 20), channels=1)
     if size is None:
-        with pytest.raises(EorenError, match=r"pixels; it needs at least one each way"):
+        with pytest.raises(EorenError, match=r"(width|height) must be at least 1 pixel, got"):
             field.render(*wish)
     else:
         assert field.grid(*wish, (0.0, 0.0, 1.0, 1.0)) == size
@@ -528,7 +527,7 @@ def test_a_field_tells_what_it_is():
 
 
 def test_a_field_moves_whole():
-    moved = field_of(GRID).to("meta")
+    moved = field_of(GRID).to("meta").representation
     assert {t.device.type for t in (*moved.siren.tensors(), moved.tuning.alpha, moved.tuning.beta)} == {"meta"}
 
 
@@ -540,7 +539,10 @@ def test_points_move_to_the_device_of_the_field(monkeypatch):
 def test_a_field_moves_to_a_device():
     field = field_of(GRID)
     same = field.to("cpu")
-    assert (same.bits, same.tiling) == (field.representation.bits, field.representation.tiling)
+    assert (same.representation.bits, same.representation.tiling) == (
+        field.representation.bits,
+        field.representation.tiling,
+    )
     points = some_points(field.representation.tiling)
     np.testing.assert_array_equal(same.color(points), field.color(points))
 
@@ -559,9 +561,7 @@ def test_answers_are_made_where_the_field_is(tiling, width):
 @pytest.mark.parametrize("point", [[np.nan, 0.5], [0.5, np.inf]])
 def test_points_that_are_not_numbers_are_refused(point):
     for tiling in (SINGLE, GRID):
-        with pytest.raises(
-            EorenError, match=r"^some points are not finite; give numbers \(x, y\) of the unit square$"
-        ):
+        with pytest.raises(EorenError, match=r"^points must be finite numbers \(x, y\) of the unit square; remove NaN"):
             field_of(tiling).color(np.array([point, [0.5, 0.5]]))
 
 
@@ -569,16 +569,16 @@ def test_points_that_are_not_numbers_are_refused(point):
 
 
 needs_library = pytest.mark.skipif(
-    native.library() is None or os.environ.get("EOREN_ENGINE") == "torch",
-    reason="the native engine is not built here, or not wanted",
+    library() is None or "torch" in (os.environ.get("EOREN_BACKEND"), os.environ.get("EOREN_ENGINE")),
+    reason="the native backend is not built here, or PyTorch is forced",
 )
 SHOWN = ("color", "gradient", "laplacian")
 
 
 def native_field(tiling, channels=3, **shape):
-    found = field_of(tiling, channels, **({"width": 16, "depth": 3} | shape))
-    assert native.is_native(found.siren)
-    return found
+    field = field_of(tiling, channels, **({"width": 16, "depth": 3} | shape))
+    assert NativeBackend.obstacle(field.representation.siren) is None
+    return field
 
 
 def plain_grid(field, points):
@@ -628,11 +628,13 @@ def test_both_engines_sample_the_same(monkeypatch, tiling, wanted):
     field, rows = native_field(tiling, channels=4, depth=2), slice(3, 60)
     given = {"region": (-0.1, 0.2, 0.8, 1.1), "rows": rows, "extent": (37.0, 5.0)}
     found = field.sample(70, 66, *wanted, **given)
-    monkeypatch.setenv("EOREN_ENGINE", "torch")
+    monkeypatch.setenv("EOREN_BACKEND", "torch")
     expected = field.sample(70, 66, *wanted, **given)
-    asked = field._query(centres(70, 66, given["region"])[rows], *wanted, extent=given["extent"])
-    for one, other, same in zip(found, expected, asked, strict=True):
-        np.testing.assert_array_equal(other, same)
+    points = torch.from_numpy(centres(70, 66, given["region"])[rows].reshape(-1, 2))
+    with torch.no_grad():
+        jet = field.jet(points, gradient=True, laplacian=True, extent=given["extent"])
+    for one, other, quantity in zip(found, expected, wanted, strict=True):
+        assert_close(other, getattr(jet, quantity).reshape(other.shape).numpy(), 1e-6)
         assert_close(one, other, 1e-5)
 
 
@@ -668,7 +670,7 @@ def test_native_gradients_are_differences_of_native_colours_across_seams(tiling)
 def test_native_strips_make_the_whole(monkeypatch, strip):
     field = native_field(GRID)
     whole = field.render(20, 17, show="gradient")
-    monkeypatch.setattr(field_module, "_POINTS_AT_ONCE", strip)
+    monkeypatch.setattr(field_module, "POINTS_PER_CALL", strip)
     strips = list(field.render_rows(20, 17, show="gradient"))
     assert len(strips) == -(-17 // max(1, strip // 20))
     assert_close(np.concatenate(strips), whole, 1e-6)
@@ -716,9 +718,11 @@ def test_neighbouring_pixels_of_a_gigapixel_picture_are_rendered_apart():
     assert np.abs(np.diff(found[0, :, 0])).min() > 1e-4
 
 
-@pytest.mark.parametrize(("name", "width"), [("propagate", 6), pytest.param("evaluate", 16, marks=needs_library)])
-def test_colours_alone_cost_no_derivatives(monkeypatch, name, width):
-    field, asked = field_of(GRID, width=width), asked_of(monkeypatch, name)
+@pytest.mark.parametrize(
+    ("backend", "width"), [(TorchBackend, 6), pytest.param(NativeBackend, 16, marks=needs_library)]
+)
+def test_colours_alone_cost_no_derivatives(monkeypatch, backend, width):
+    field, asked = field_of(GRID, width=width), record_calls(monkeypatch, backend, "evaluate")
     for ask in (field.color, field.gradient, field.laplacian):
         ask(np.zeros((1, 2)))
     wanted = [(options["axes"], options["laplacian"]) for _, options in asked]
@@ -741,7 +745,7 @@ def test_a_region_may_be_turned_round():
 @needs_library
 @pytest.mark.parametrize("region", [(np.nan, 0.0, 1.0, 1.0), (0.0, 0.0, 1.0, np.inf)], ids=str)
 def test_regions_that_are_not_numbers_are_refused(region):
-    with pytest.raises(EorenError, match="not finite"):
+    with pytest.raises(EorenError, match="^region must be finite numbers"):
         native_field(GRID).sample(3, 2, "color", region=region)
 
 
