@@ -600,7 +600,7 @@ def test_one_engine_goes_on_where_the_other_stopped(forced, changes, order):
     state = snapshot(one)
     forced(second)
     other = trainer(seed=0, **changes)
-    assert [(t.shape, t.dtype) for t in other.state_dict().values()] == [(t.shape, t.dtype) for t in state]
+    assert [(t.shape, t.dtype) for t in other.state()] == [(t.shape, t.dtype) for t in state]
     other.restore(state, 3)
     assert difference(one, other) == 0
     for _ in range(3):
@@ -630,7 +630,7 @@ def test_a_step_given_up_moves_nothing(monkeypatch, engine):
     own = trainer()
     own.step(1.0)
     before = snapshot(own)
-    assert own.step(1.0, stop=lambda: True) is None
+    assert own.step(1.0, should_stop=lambda: True) is None
     assert (own.steps_done, own.siren.batch > 1) == (1, True)
     assert all(torch.equal(a, b) for a, b in zip(before, own.state(), strict=True))
 

@@ -561,7 +561,9 @@ def test_answers_are_made_where_the_field_is(tiling, width):
 @pytest.mark.parametrize("point", [[np.nan, 0.5], [0.5, np.inf]])
 def test_points_that_are_not_numbers_are_refused(point):
     for tiling in (SINGLE, GRID):
-        with pytest.raises(EorenError, match=r"^points must be finite numbers \(x, y\) of the unit square; remove NaN"):
+        with pytest.raises(
+            EorenError, match=r"^points must be finite numbers \(x, y\) of the unit square; remove NaN"
+        ):
             field_of(tiling).color(np.array([point, [0.5, 0.5]]))
 
 
@@ -745,7 +747,7 @@ def test_a_region_may_be_turned_round():
 @needs_library
 @pytest.mark.parametrize("region", [(np.nan, 0.0, 1.0, 1.0), (0.0, 0.0, 1.0, np.inf)], ids=str)
 def test_regions_that_are_not_numbers_are_refused(region):
-    with pytest.raises(EorenError, match="^region must be finite numbers"):
+    with pytest.raises(EorenError, match=r"^region must be finite numbers"):
         native_field(GRID).sample(3, 2, "color", region=region)
 
 

@@ -111,14 +111,11 @@ class Field:
         """Evaluate the derivatives of the colours by x and y at any points, exactly: no finite differences.
 
         Args:
-            xy: ``(..., 2)``, points ``(x, y)`` of the unit square: array, nested lists or tensor.
+            xy: ``(..., 2)``, points as for :meth:`color`.
 
         Returns:
             ``(..., C, 2)``, intensity per unit-square side, last axis ``(d/dx, d/dy)``. Divide by ``(W, H)``
             for intensity per pixel.
-
-        Raises:
-            EorenError: the last axis is not ``(x, y)``, or a point is not finite.
         """
         return self._evaluate(xy, "gradient")[0]
 
@@ -130,13 +127,10 @@ class Field:
         """Evaluate the sums of the second derivatives by x and by y at any points, exactly.
 
         Args:
-            xy: ``(..., 2)``, points ``(x, y)`` of the unit square: array, nested lists or tensor.
+            xy: ``(..., 2)``, points as for :meth:`color`.
 
         Returns:
             ``(..., C)``, intensity per unit-square side squared.
-
-        Raises:
-            EorenError: the last axis is not ``(x, y)``, or a point is not finite.
         """
         return self._evaluate(xy, "laplacian")[0]
 
@@ -163,8 +157,7 @@ class Field:
             points: ``(N, 2)`` on the field's device, in its widest floating-point type.
             gradient: whether to compute the gradient.
             laplacian: whether to compute the Laplacian, and with it the gradient.
-            extent: width and height of the image in the units of the derivatives: its size in pixels for derivatives
-                per pixel.
+            extent: width and height of the image in the units of the derivatives, such as its size in pixels.
         """
         differentiable = torch.is_grad_enabled() or unpack_dual(points).tangent is not None
         return self.representation.jet(
@@ -199,31 +192,16 @@ class Field:
     def render_image(
         self, width: int | None = None, height: int | None = None, *, region: Region = WHOLE
     ) -> UInt8[np.ndarray, "height width *channels"]:
-        """Sample the colours as 8-bit pixels, ready for ``PIL.Image.fromarray``.
-
-        Args:
-            width: number of columns, see :meth:`render`.
-            height: number of rows, see :meth:`render`.
-            region: ``(x0, y0, x1, y1)`` of the unit square that the grid covers.
+        """Sample the colours as 8-bit pixels, ready for ``PIL.Image.fromarray``; for arguments see :meth:`render`.
 
         Returns:
             uint8 ``(height, width)`` for gray, else ``(height, width, C)``; values outside [0, 1] are clamped.
-
-        Example:
-            >>> import eoren
-            >>> field = eoren.fit(np.full((6, 5, 3), 0.5, np.float32), steps=1, width=8, depth=2).field
-            >>> Image.fromarray(field.render_image(10)).size
-            (10, 12)
         """
         pixels = np.floor(self.render(width, height, region=region).clip(0, 1) * 255 + 0.5).astype(np.uint8)
         return pixels[..., 0] if self.channels == 1 else pixels
 
     def grid(self, width: int | None, height: int | None, region: Region = WHOLE) -> tuple[int, int]:
-        """Complete the size of a grid as :meth:`render` does: a missing side follows from the other.
-
-        Raises:
-            EorenError: the grid or region is empty or invalid.
-        """
+        """Complete the size of a grid as :meth:`render` does: a missing side follows from the other."""
         return grid_size(self.size, width, height, region)
 
     def render_rows(
@@ -237,15 +215,8 @@ class Field:
     ) -> Iterator[Float[np.ndarray, "rows width *features"]]:
         """Sample a grid strip by strip, top to bottom, with memory bounded whatever its size.
 
-        Args:
-            width: number of columns.
-            height: number of rows.
-            region: ``(x0, y0, x1, y1)`` of the unit square that the grid covers.
-            show: quantity to sample.
-            extent: width and height of the image in the units of the derivatives.
-
-        Yields:
-            Strips of :meth:`render`.
+        Arguments are those of :meth:`render`; ``extent`` is the width and height of the image in the units of the
+        derivatives.
         """
         strip = max(1, POINTS_PER_CALL // width)
         for top in range(0, height, strip):
@@ -277,24 +248,17 @@ class Field:
         return tuple(sample.cpu().numpy() for sample in samples)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the field to an .eoren file; a kill at any moment leaves the earlier file or the new one, whole.
-
-        Raises:
-            EorenError: the file cannot be written.
-        """
+        """Write the field to an .eoren file; a kill at any moment leaves the earlier file or the new one, whole."""
         data = encode(self.representation, self.provenance)
         with atomic_path(Path(path)) as temporary:
             temporary.write_bytes(data)
 
     def export(self, path: str | PathLike[str], **options: Any) -> list[Path]:
-        """Write the field for use elsewhere, see :func:`eoren.export.export`.
+        """Write the field for use elsewhere, and return the files; see :func:`eoren.export.export`.
 
         Args:
             path: file to write; the suffix ``.onnx``, ``.glsl`` or ``.html`` chooses the format.
             options: options of :func:`eoren.export.export`, such as ``overwrite=True``.
-
-        Returns:
-            Files that were written.
 
         Raises:
             EorenError: the format is unknown or cannot hold the field, or the file cannot be written.

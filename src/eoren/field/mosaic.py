@@ -60,7 +60,7 @@ class SirenMosaic:
     @property
     def requires_grad(self) -> bool:
         """Whether PyTorch follows any of the parameters."""
-        return self.siren.requires_grad or self.tuning.alpha.requires_grad or self.tuning.beta.requires_grad
+        return any(t.requires_grad for t in (*self.siren.tensors(), self.tuning.alpha, self.tuning.beta))
 
     def to(self, *args: Any, **kwargs: Any) -> "SirenMosaic":
         """Return the same function on another device or in another precision, as ``Tensor.to``."""
@@ -78,16 +78,8 @@ class SirenMosaic:
     ) -> Jet:
         """Evaluate colour, and optionally gradient and Laplacian, at any points; see the protocol."""
         evaluate = choose_backend(self.siren, differentiable=differentiable).evaluate
-        return blend_tiles(
-            evaluate,
-            self.siren,
-            self.tuning,
-            self.tiling,
-            points,
-            gradient=gradient,
-            laplacian=laplacian,
-            extent=extent,
-        )
+        parts = self.siren, self.tuning, self.tiling
+        return blend_tiles(evaluate, *parts, points, gradient=gradient, laplacian=laplacian, extent=extent)
 
     def sample(
         self,
@@ -104,12 +96,7 @@ class SirenMosaic:
     def summary(self) -> dict[str, Any]:
         """Describe the architecture, for ``eoren info --json``."""
         siren = self.siren
-        return {
-            "networks": siren.batch,
-            "hidden_width": siren.width,
-            "depth": siren.depth,
-            "omegas": siren.omegas,
-        }
+        return {"networks": siren.batch, "hidden_width": siren.width, "depth": siren.depth, "omegas": siren.omegas}
 
     def describe(self) -> str:
         """Describe the architecture in a few words."""
@@ -145,5 +132,4 @@ class SirenMosaic:
         """Build the mosaic from checked tensors; see the protocol."""
         schema = MosaicSchema.from_header(header)
         tiling = schema.tiling(tensors["tiles"])
-        siren, tuning = schema.networks(tensors)
-        return cls(siren, tuning, tiling, schema.bits)
+        return cls(*schema.networks(tensors), tiling, schema.bits)

@@ -85,7 +85,7 @@ class Representation(Protocol):
         *quantities: Quantity,
         extent: tuple[float, float] = (1.0, 1.0),
     ) -> tuple[Tensor, ...]:
-        """Evaluate quantities on a grid.
+        """Evaluate quantities on a grid, see :meth:`jet`.
 
         Args:
             x: float64 positions of the columns in the unit square, ascending or descending.
@@ -111,10 +111,7 @@ class Representation(Protocol):
 
     @classmethod
     def check_stored(cls, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:
-        """Check names, types and shapes of stored tensors.
-
-        Returns:
-            Number of parts.
+        """Check names, types and shapes of stored tensors, and return the number of parts.
 
         Raises:
             KeyError, TypeError, ValueError, OverflowError: header or tensors are damaged.
@@ -126,8 +123,4 @@ class Representation(Protocol):
 
     @classmethod
     def from_stored(cls, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "Representation":
-        """Build the function from checked tensors.
-
-        Raises:
-            ValueError: a value is invalid.
-        """
+        """Build the function from checked tensors; a ValueError if a value is invalid."""

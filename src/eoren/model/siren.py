@@ -127,11 +127,6 @@ class Siren:
         return self.weights[0].device
 
     @property
-    def requires_grad(self) -> bool:
-        """Whether PyTorch follows any of the parameters."""
-        return any(tensor.requires_grad for tensor in self.tensors())
-
-    @property
     def parameters_per_network(self) -> int:
         """Number of parameters of one network."""
         return parameter_count(self.width, self.depth, self.channels)
