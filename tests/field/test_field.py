@@ -1,4 +1,6 @@
+import io
 import os
+import re
 import tracemalloc
 from dataclasses import replace
 from itertools import pairwise
@@ -7,6 +9,7 @@ from math import ceil, floor
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.fields import TILINGS, doubled, field_of, tiling_of, with_parts
 from torch.autograd.forward_ad import dual_level, make_dual, unpack_dual
 
@@ -19,6 +22,7 @@ from eoren.errors import EorenError
 from eoren.field import field as field_module
 from eoren.field.field import Field
 from eoren.field.provenance import Provenance
+from eoren.field.serialization import dumps
 from eoren.model.siren import Siren
 from eoren.model.tiling import MIN_HALO, Tiling
 
@@ -376,6 +380,66 @@ def test_nothing_is_recorded_unless_asked():
     assert_close(found.numpy(), field.gradient(single.detach()).sum(1).numpy(), 1e-5)
 
 
+def gradients_by(tensors, answer, weights):
+    gradients = torch.autograd.grad((answer * weights).sum(), tensors, retain_graph=True, allow_unused=True)
+    return [torch.zeros_like(t) if g is None else g for t, g in zip(tensors, gradients, strict=True)]
+
+
+@pytest.mark.parametrize("points_are_followed", [True, False])
+@one_and_many
+def test_parameters_that_require_gradients_are_followed(tiling, points_are_followed):
+    field = doubled(field_of(tiling, channels=2))
+    mosaic = field.representation
+    tensors = [t.requires_grad_() for t in (*mosaic.siren.tensors(), mosaic.tuning.alpha, mosaic.tuning.beta)]
+    xy = torch.from_numpy(some_points(tiling, 30)).requires_grad_()
+    color = plain_color(field, xy)
+    slopes = [torch.autograd.grad(color[:, c].sum(), xy, create_graph=True)[0] for c in range(2)]
+    bends = [
+        sum(torch.autograd.grad(slope[:, a].sum(), xy, create_graph=True)[0][:, a] for a in (0, 1))
+        for slope in slopes
+    ]
+    references = {"color": color, "gradient": torch.stack(slopes, 1), "laplacian": torch.stack(bends, 1)}
+    points = xy.detach().requires_grad_(points_are_followed)
+    for quantity, expected in references.items():
+        answer = getattr(field, quantity)(points)
+        weights = torch.rand(answer.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        found, wanted = gradients_by(tensors, answer, weights), gradients_by(tensors, expected, weights)
+        for one, other in zip(found, wanted, strict=True):
+            assert_close(one.numpy(), other.numpy(), 1e-9)
+    with torch.no_grad():
+        assert not field.color(points).requires_grad
+
+
+@pytest.mark.parametrize("width", [6, 16])  # 16: the native backend supports it, and cannot follow
+def test_arrays_stay_arrays_where_parameters_require_gradients(width):
+    field = field_of(GRID, width=width)
+    expected = field.color(np.array([[0.25, 0.5]]))
+    for tensor in field.representation.siren.tensors():
+        tensor.requires_grad_()
+    for ask in (field.color, field.gradient, field.laplacian):
+        assert isinstance(ask([[0.25, 0.5]]), np.ndarray)
+        assert ask(torch.tensor([[0.25, 0.5]])).requires_grad
+    np.testing.assert_allclose(field.color([[0.25, 0.5]]), expected, atol=1e-6)
+    assert isinstance(field.render(5, 4), np.ndarray)
+
+
+@one_and_many
+def test_jacrev_over_points_is_the_gradient(tiling):
+    field = doubled(field_of(tiling))
+    points = torch.from_numpy(some_points(tiling, 20))
+    jacobian = torch.func.jacrev(lambda xy: field.color(xy).sum(0))(points)
+    assert_close(jacobian.movedim(0, 1).numpy(), field.gradient(points).numpy(), 1e-11)
+
+
+def test_vmap_over_points_is_refused():
+    field = field_of(GRID)
+    for function in (field.color, torch.func.jacrev(field.gradient)):
+        with pytest.raises(
+            EorenError, match=r"^torch\.func\.vmap over points is not supported; evaluate .* \(N, 2\)$"
+        ):
+            torch.func.vmap(function)(torch.rand(3, 2))
+
+
 # Rendering.
 
 
@@ -515,7 +579,88 @@ def test_a_picture_of_one_pixel(channels):
     assert_close(field.render(show="gradient"), gradient[None], 1e-12)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_8_bit_images_are_the_colours_clamped_and_rounded(channels):
+    field = field_of(GRID, channels)
+    pixels = field.render_image(20, region=(0.0, 0.0, 0.5, 1.0))
+    colors = field.render(20, region=(0.0, 0.0, 0.5, 1.0))
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (colors.shape[:2] if channels == 1 else colors.shape)
+    assert colors.max() > 1
+    expected = np.floor(colors.clip(0, 1) * 255 + 0.5)
+    np.testing.assert_array_equal(pixels.reshape(expected.shape), expected)
+
+
 # Small things.
+
+
+@pytest.mark.parametrize(
+    ("tiling", "size"),
+    [(GRID, (37, 23)), (Tiling.single(2000, 500), (512, 128)), (Tiling.single(1, 900), (1, 512))],
+    ids=["small", "wide", "narrow"],
+)
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA")])
+def test_a_notebook_shows_the_field(tiling, size, channels, mode):
+    field = field_of(tiling, channels)
+    with Image.open(io.BytesIO(field._repr_png_())) as image:
+        assert (image.format, image.mode, image.size) == ("PNG", mode, size)
+        np.testing.assert_array_equal(np.asarray(image), field.render_image(*size))
+
+
+def test_the_description_names_size_channels_and_networks():
+    assert repr(field_of(GRID)) == "Field(37x23, 3 channels, 8 networks, 2 sine layers of 6)"
+    assert repr(field_of(SINGLE, 1, width=16)) == "Field(37x23, 1 channel, 1 network, 2 sine layers of 16)"
+
+
+def test_lists_of_points_are_evaluated():
+    field = field_of(GRID)
+    points = [[0.25, 0.5], [0, 1]]
+    for ask in (field.color, field.gradient, field.laplacian):
+        np.testing.assert_array_equal(ask(points), ask(np.array(points)))
+        np.testing.assert_array_equal(ask(tuple(points[0])), ask(np.array(points[0])))
+
+
+@pytest.mark.parametrize("points", ["abc", [[0.5, 0.5], [1]], [["a", "b"]], {}, 1j, None, 0.5])
+def test_points_of_another_kind_are_refused(points):
+    with pytest.raises(EorenError, match=r"^points must (be numbers of|have) shape \(\.\.\., 2\)"):
+        field_of(SINGLE).color(points)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"show": "hessian"}, "show must be one of color, gradient, laplacian, got 'hessian'"),
+        ({"show": None}, "show must be one of color, gradient, laplacian, got None"),
+        ({"region": (0, 0, 1)}, "region must be four numbers x0,y0,x1,y1, got (0, 0, 1)"),
+        ({"region": "whole"}, "region must be four numbers x0,y0,x1,y1, got 'whole'"),
+        ({"width": 2.5}, "width must be a whole number of pixels, got 2.5"),
+        ({"height": "9"}, "height must be a whole number of pixels, got '9'"),
+        ({"width": 0}, "width must be at least 1 pixel, got 0"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_of_render_are_refused_in_one_line(arguments, message):
+    field = field_of(GRID)
+    with pytest.raises(EorenError, match=f"^{re.escape(message)}$"):
+        field.render(**arguments)
+    if "show" not in arguments:
+        with pytest.raises(EorenError, match=f"^{re.escape(message)}$"):
+            field.render_image(**arguments)
+
+
+def test_a_field_writes_its_files(tmp_path):
+    field = field_of(GRID)
+    field.save(tmp_path / "a.eoren")
+    assert (tmp_path / "a.eoren").read_bytes() == dumps(field)
+    paths = field.export(tmp_path / "a.glsl")
+    assert paths[0] == tmp_path / "a.glsl"
+    assert all(path.stat().st_size for path in paths)
+    with pytest.raises(EorenError, match=r"a\.glsl: exists; give overwrite=True to replace it"):
+        field.export(tmp_path / "a.glsl")
+    field.export(tmp_path / "a.glsl", overwrite=True)
+    with pytest.raises(EorenError, match=r"suffix must be one of"):
+        field.export(tmp_path / "a.jpg")
 
 
 def test_a_field_tells_what_it_is():

@@ -36,7 +36,7 @@ def test_a_device_that_is_missing_is_refused_with_what_there_is(machine):
     with pytest.raises(EorenError, match=r"device 'cuda' is not available.*; choose from: mps, cpu$"):
         choose_device("cuda")
     machine()
-    with pytest.raises(EorenError, match=r"'mps' is not available.*there is: cpu$"):
+    with pytest.raises(EorenError, match=r"device 'mps' is not available.*; choose from: cpu$"):
         choose_device("mps")
     assert choose_device("cpu") == torch.device("cpu")
 
