@@ -1,7 +1,6 @@
 """The native backend: fused C++ kernels for float32 networks on the CPU, one tile per thread.
 
-ctypes releases the interpreter lock while the library works. Where the library was not built, or does not support a
-network, :mod:`eoren.backends.dispatch` chooses PyTorch, which does the same work.
+ctypes releases the interpreter lock while the library works.
 """
 
 from collections.abc import Callable, Sequence

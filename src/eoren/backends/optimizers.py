@@ -20,10 +20,7 @@ class Optimizer(Protocol):
     parameters: list[Tensor]  # with a leading axis of networks
 
     def step(self, gradients: Sequence[Tensor], lr: float, networks: slice | Tensor = slice(None)) -> None:
-        """Move some networks by their gradients, in the order of the parameters.
-
-        Networks are a slice, or distinct indices in ascending order.
-        """
+        """Move some networks, given by a slice or ascending indices, by gradients in the order of the parameters."""
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the state, by name, as the tensors themselves: copy into them to restore it."""

@@ -142,10 +142,7 @@ def psnr(prediction: Image, image: Image) -> float:
 
 
 def uses_cell_averages(settings: Mapping[str, Any]) -> bool:
-    """Whether a field with these settings in its provenance was fitted to averages over the pixels' squares.
-
-    Files of earlier versions name this setting ``pixels``.
-    """
+    """Whether a field with these settings, also of earlier versions, was fitted to averages over the pixels."""
     return settings.get("pixel_model", settings.get("pixels")) in ("cell_average", "areas")
 
 

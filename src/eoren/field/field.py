@@ -21,11 +21,9 @@ from eoren.errors import EorenError
 from eoren.field.file_format import encode
 from eoren.field.grid import WHOLE, Region, check_region, grid_lines, grid_size
 from eoren.field.provenance import Provenance
-from eoren.field.representation import QUANTITIES, Quantity, Representation
+from eoren.field.representation import QUANTITIES, UNIT, Extent, Quantity, Representation
 from eoren.fs.files import atomic_path
 from eoren.model.devices import widest_float_dtype
-
-_PREVIEW_SIDE = 512
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -149,15 +147,11 @@ class Field:
         *,
         gradient: bool = False,
         laplacian: bool = False,
-        extent: tuple[float, float] = (1.0, 1.0),
+        extent: Extent = UNIT,
     ) -> Jet:
-        """Evaluate colour, and optionally gradient and Laplacian, in one pass.
+        """Evaluate colour, and optionally gradient and Laplacian, in one pass, see :class:`Representation`.
 
-        Args:
-            points: ``(N, 2)`` on the field's device, in its widest floating-point type.
-            gradient: whether to compute the gradient.
-            laplacian: whether to compute the Laplacian, and with it the gradient.
-            extent: width and height of the image in the units of the derivatives, such as its size in pixels.
+        Points are on the field's device, in its widest floating-point type.
         """
         differentiable = torch.is_grad_enabled() or unpack_dual(points).tangent is not None
         return self.representation.jet(
@@ -165,12 +159,7 @@ class Field:
         )
 
     def render(
-        self,
-        width: int | None = None,
-        height: int | None = None,
-        *,
-        region: Region = WHOLE,
-        show: Quantity = "color",
+        self, width: int | None = None, height: int | None = None, *, region: Region = WHOLE, show: Quantity = "color"
     ) -> Float[np.ndarray, "height width *features"]:
         """Sample the field at the pixel centres of a grid.
 
@@ -205,13 +194,7 @@ class Field:
         return grid_size(self.size, width, height, region)
 
     def render_rows(
-        self,
-        width: int,
-        height: int,
-        *,
-        region: Region = WHOLE,
-        show: Quantity = "color",
-        extent: tuple[float, float] = (1.0, 1.0),
+        self, width: int, height: int, *, region: Region = WHOLE, show: Quantity = "color", extent: Extent = UNIT
     ) -> Iterator[Float[np.ndarray, "rows width *features"]]:
         """Sample a grid strip by strip, top to bottom, with memory bounded whatever its size.
 
@@ -230,7 +213,7 @@ class Field:
         *quantities: Quantity,
         region: Region = WHOLE,
         rows: slice = slice(None),
-        extent: tuple[float, float] = (1.0, 1.0),
+        extent: Extent = UNIT,
     ) -> tuple[np.ndarray, ...]:
         """Sample several quantities at some rows of a grid, in one pass; see :meth:`render_rows`.
 
@@ -269,7 +252,7 @@ class Field:
 
     def _repr_png_(self) -> bytes:
         """Show the field in a notebook, at most 512 pixels wide or high."""
-        scale = min(1.0, _PREVIEW_SIDE / max(self.size))
+        scale = min(1.0, 512 / max(self.size))
         width, height = (max(1, round(scale * side)) for side in self.size)
         png = io.BytesIO()
         Image.fromarray(self.render_image(width, height)).save(png, "PNG")
@@ -283,13 +266,10 @@ class Field:
         if xy.ndim < 1 or xy.shape[-1] != 2:
             raise EorenError(f"points must have shape (..., 2) with (x, y) last, got {tuple(xy.shape)}")
         if _is_batched(xy):
-            raise EorenError(
-                "torch.func.vmap over points is not supported; evaluate all points in one call, shape (N, 2)"
-            )
+            raise EorenError("torch.func.vmap over points is not supported; evaluate all in one call, shape (N, 2)")
         if not bool(xy.isfinite().all()):
             raise EorenError("points must be finite numbers (x, y) of the unit square; remove NaN and infinity")
-        device = self.device
-        points = xy.to(device, widest_float_dtype(device)).reshape(-1, 2)
+        points = xy.to(self.device, widest_float_dtype(self.device)).reshape(-1, 2)
         follows = torch.is_grad_enabled() and (xy.requires_grad or self.representation.requires_grad)
         with torch.set_grad_enabled(follows):
             jet = self.jet(points, gradient="gradient" in quantities, laplacian="laplacian" in quantities)

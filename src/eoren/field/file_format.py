@@ -1,10 +1,8 @@
 """The content of an .eoren file: safetensors with a JSON header. Nothing in it can execute.
 
 Tensors are those of the representation, and ``checksums``. One metadata entry, ``eoren``, holds JSON: format version,
-the header of the representation, provenance. Files of version 1 have no checksums.
-
-Files are untrusted: nothing is used before it was checked, and a checksum per part (per tile of a mosaic) locates
-damage.
+the header of the representation, provenance. Files of version 1 have no checksums. Files are untrusted: nothing is
+used before it was checked, and a checksum per part (per tile of a mosaic) locates damage.
 """
 
 import json

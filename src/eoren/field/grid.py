@@ -34,10 +34,7 @@ def grid_lines(
 
 
 def grid_size(size: tuple[int, int], width: Any, height: Any, region: Any) -> tuple[int, int]:
-    """Complete the size of a grid: a missing side follows from the other, or from the size of the image.
-
-    An empty region, or a side that is not a positive integer, raises an EorenError.
-    """
+    """Complete the size of a grid: a missing side follows from the other, or from the size of the image."""
     x0, y0, x1, y1 = check_region(region)
     if not (x0 < x1 and y0 < y1):
         raise EorenError(f"region must be x0,y0,x1,y1 with x0 < x1 and y0 < y1, got {tuple(region)}")

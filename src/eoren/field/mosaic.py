@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eoren.backends.blending import Jet, blend_tiles
 from eoren.backends.dispatch import choose_backend
-from eoren.field.representation import Quantity
+from eoren.field.representation import UNIT, Extent, Quantity
 from eoren.field.schema import MosaicSchema
 from eoren.model.channel_tuning import Tuning
 from eoren.model.quantization import pack
@@ -73,7 +73,7 @@ class SirenMosaic:
         *,
         gradient: bool = False,
         laplacian: bool = False,
-        extent: tuple[float, float] = (1.0, 1.0),
+        extent: Extent = UNIT,
         differentiable: bool = False,
     ) -> Jet:
         """Evaluate colour, and optionally gradient and Laplacian, at any points; see the protocol."""
@@ -82,11 +82,7 @@ class SirenMosaic:
         return blend_tiles(evaluate, *parts, points, gradient=gradient, laplacian=laplacian, extent=extent)
 
     def sample(
-        self,
-        x: Float[Tensor, " columns"],
-        y: Float[Tensor, " rows"],
-        *quantities: Quantity,
-        extent: tuple[float, float] = (1.0, 1.0),
+        self, x: Float[Tensor, " columns"], y: Float[Tensor, " rows"], *quantities: Quantity, extent: Extent = UNIT
     ) -> tuple[Tensor, ...]:
         """Evaluate quantities on a grid; see the protocol."""
         with torch.no_grad():
@@ -106,7 +102,9 @@ class SirenMosaic:
 
     def header(self) -> dict[str, Any]:
         """Return the description that a file stores as JSON."""
-        return MosaicSchema.of(self.tiling, self.siren, self.bits).header()
+        tiling, siren = self.tiling, self.siren
+        schema = MosaicSchema(tiling.width, tiling.height, tiling.halo, siren.channels, siren.omegas, self.bits)
+        return schema._asdict()
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors that a file stores, on the CPU."""

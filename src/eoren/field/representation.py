@@ -16,6 +16,10 @@ from eoren.backends.blending import Jet
 Quantity = Literal["color", "gradient", "laplacian"]
 QUANTITIES: tuple[Quantity, ...] = ("color", "gradient", "laplacian")
 
+Extent = tuple[float, float]
+"""Width and height of the image in the units of the derivatives: its size in pixels for derivatives per pixel."""
+UNIT: Extent = (1.0, 1.0)
+
 
 @runtime_checkable
 class Representation(Protocol):
@@ -65,7 +69,7 @@ class Representation(Protocol):
         *,
         gradient: bool = False,
         laplacian: bool = False,
-        extent: tuple[float, float] = (1.0, 1.0),
+        extent: Extent = UNIT,
         differentiable: bool = False,
     ) -> Jet:
         """Evaluate colour, and optionally gradient and Laplacian, at any points.
@@ -79,11 +83,7 @@ class Representation(Protocol):
         """
 
     def sample(
-        self,
-        x: Float[Tensor, " columns"],
-        y: Float[Tensor, " rows"],
-        *quantities: Quantity,
-        extent: tuple[float, float] = (1.0, 1.0),
+        self, x: Float[Tensor, " columns"], y: Float[Tensor, " rows"], *quantities: Quantity, extent: Extent = UNIT
     ) -> tuple[Tensor, ...]:
         """Evaluate quantities on a grid, see :meth:`jet`.
 

@@ -30,11 +30,6 @@ class MosaicSchema(NamedTuple):
     bits: int
 
     @classmethod
-    def of(cls, tiling: Tiling, siren: Siren, bits: int) -> "MosaicSchema":
-        """Describe networks that are to be stored."""
-        return cls(tiling.width, tiling.height, tiling.halo, siren.channels, siren.omegas, bits)
-
-    @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> "MosaicSchema":
         """Check and convert a stored header; invalid ones raise KeyError, TypeError, ValueError or OverflowError."""
         width, height = whole_number(header, "width", MAX_PIXELS), whole_number(header, "height", MAX_PIXELS)
@@ -53,15 +48,8 @@ class MosaicSchema(NamedTuple):
             raise ValueError(f"halo is {halo}")
         return cls(width, height, halo, channels, omegas, bits)
 
-    def header(self) -> dict[str, Any]:
-        """Return the header as JSON stores it."""
-        return self._asdict()
-
     def check(self, tensors: Mapping[str, Tensor], others: Mapping[str, tuple[int, ...]]) -> None:
-        """Check that the tensors are exactly those of such networks, by name, type and shape.
-
-        ``others`` are the shapes of further int32 tensors. Differences raise a KeyError or ValueError.
-        """
+        """Check names, types and shapes of the tensors of such networks; ``others`` are shapes of int32 tensors."""
         batch, _, width = tensors["weight.0"].shape
         sizes = [2, *[width] * len(self.omegas), self.channels]
         plain = torch.float32 if self.bits == 32 else torch.float16
