@@ -467,14 +467,14 @@ def test_without_the_library_there_is_no_engine(monkeypatch):
 
 
 @needs_library
-def test_another_version_of_the_library_is_none(monkeypatch):
+def test_a_library_of_another_version_is_not_used(monkeypatch):
     load = native.library.__wrapped__
     assert load() is not None
     monkeypatch.setattr(native, "_VERSION", 99)
     assert load() is None
 
 
-def test_a_library_of_another_processor_is_none(monkeypatch, tmp_path):
+def test_a_library_of_another_processor_is_not_used(monkeypatch, tmp_path):
     load = native.library.__wrapped__
     monkeypatch.setattr(native, "__file__", str(tmp_path / "backends" / "native_library.py"))
     assert load() is None

@@ -290,7 +290,7 @@ def test_points_of_any_float_type(dtype):
     assert (answer.dtype, answer.requires_grad) == (torch.float32, False)
 
 
-def test_neighbouring_points_of_a_gigapixel_picture_differ():
+def test_neighbouring_points_of_a_gigapixel_image_differ():
     """Float32 cannot hold their coordinates; what is near a tile's middle can be told apart all the same."""
     width = 1 << 27
     tiling = tiling_of(width, 8, 2.0, f"x{width - 8} . .")
@@ -538,7 +538,7 @@ def test_fewer_points_are_evaluated_together_where_many_tiles_overlap(monkeypatc
         ((4, 0), None),
     ],
 )
-def test_grid_follows_the_pictures_own_pixels(wish, size):
+def test_grid_follows_the_pixels_of_the_image(wish, size):
     field = field_of(Tiling.single(40, 20), channels=1)
     if size is None:
         with pytest.raises(EorenError, match=r"(width|height) must be at least 1 pixel, got"):
@@ -572,7 +572,7 @@ def test_empty_and_endless_regions_are_refused(region):
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_a_picture_of_one_pixel(channels):
+def test_an_image_of_one_pixel(channels):
     field = doubled(field_of(Tiling.single(1, 1), channels))
     color, gradient, _ = plain_answers(field, np.array([[0.5, 0.5]]))
     assert_close(field.render(), color[None], 1e-12)
@@ -848,7 +848,7 @@ def test_pytorch_differentiates_forward_what_the_native_engine_knows(tiling):
 
 
 @needs_library
-def test_a_native_picture_of_one_pixel():
+def test_a_native_image_of_one_pixel():
     field = native_field(Tiling.single(1, 1))
     color, gradient, _ = plain_grid(field, np.array([[[0.5, 0.5]]]))
     assert_close(field.render(), color, 1e-5)
@@ -856,7 +856,7 @@ def test_a_native_picture_of_one_pixel():
 
 
 @needs_library
-def test_neighbouring_pixels_of_a_gigapixel_picture_are_rendered_apart():
+def test_neighbouring_pixels_of_a_gigapixel_image_are_rendered_apart():
     width = 1 << 27
     field = native_field(tiling_of(width, 8, 2.0, f"x{width - 8} . ."), channels=1)
     region = ((width - 4) / width, 0.4, (width - 3) / width, 0.6)
@@ -877,7 +877,7 @@ def test_colours_alone_cost_no_derivatives(monkeypatch, backend, width):
 
 
 @needs_library
-def test_no_rows_are_none_of_the_grid():
+def test_rows_beyond_the_grid_are_empty():
     color, gradient = native_field(GRID).sample(7, 5, "color", "gradient", rows=slice(5, 9))
     assert (color.shape, gradient.shape) == ((0, 7, 3), (0, 7, 3, 2))
 

@@ -521,7 +521,7 @@ def test_all_damaged_tiles_are_counted():
         loads(bytes(data))
 
 
-def test_damage_to_what_tiles_share_is_told_apart():
+def test_damage_to_shared_data_has_its_own_message():
     data = dumps(field_of())
     begin, _ = numbers_of(data, "tiles")
     cut = bytearray(data)
@@ -563,7 +563,7 @@ def test_trees_are_no_deeper_than_ours_could_be():
         loads(dumps(chained(66)))
 
 
-def test_pictures_are_as_large_as_can_be_read():
+def test_images_are_as_large_as_can_be_read():
     assert loads(with_header(width=2**20, height=2**10)).size == (2**20, 2**10)
     for width, height in [(2**20, 2**10 + 1), (2**31, 1), (20, 2**30 + 1)]:
         with pytest.raises(EorenError, match=r"damaged"):

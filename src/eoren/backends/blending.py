@@ -58,7 +58,8 @@ def blend_tiles(
         options: Any = {"gradient": gradient, "laplacian": laplacian, "extent": extent}
         jets = [blend_tiles(evaluate, siren, tuning, tiling, p, **options) for p in points.split(per_call)]
         columns: Any = zip(*jets, strict=True)
-        return Jet(*(None if parts[0] is None else torch.cat(parts) for parts in columns))
+        joined: Any = (None if parts[0] is None else torch.cat(parts) for parts in columns)
+        return Jet(*joined)
     gradient = gradient or laplacian
     blend = tiling.blend(points)
     dtype = siren.weights[0].dtype

@@ -89,7 +89,7 @@ class Representation(Protocol):
 
         Args:
             x: float64 positions of the columns in the unit square, ascending or descending.
-            y: float64 positions of the rows, likewise.
+            y: float64 positions of the rows, ascending or descending.
             quantities: quantities to compute.
             extent: width and height of the image in the units of the derivatives.
 
