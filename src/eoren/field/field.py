@@ -149,9 +149,10 @@ class Field:
         laplacian: bool = False,
         extent: Extent = UNIT,
     ) -> Jet:
-        """Evaluate colour, and optionally gradient and Laplacian, in one pass, see :class:`Representation`.
+        """Evaluate colour, and optionally gradient and Laplacian, in one pass.
 
-        Points are on the field's device, in its widest floating-point type.
+        Points are on the field's device, in its widest floating-point type. For the other arguments see
+        :class:`eoren.field.representation.Representation`.
         """
         differentiable = torch.is_grad_enabled() or unpack_dual(points).tangent is not None
         return self.representation.jet(

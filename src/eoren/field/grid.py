@@ -16,8 +16,7 @@ from eoren.errors import EorenError
 
 Region = tuple[float, float, float, float]
 
-WHOLE: Region = (0.0, 0.0, 1.0, 1.0)
-"""The region of the whole image."""
+WHOLE: Region = (0.0, 0.0, 1.0, 1.0)  # the region of the whole image
 
 
 def grid_lines(
