@@ -1,7 +1,7 @@
-"""Files of every format version there has been are read for ever, and say what they said when they were written.
+"""Files of every earlier format version stay readable, with the same values.
 
-`golden/` holds, for each version, files in 32, 16 and 8 bits, written by the last eoren that wrote that version, and
-what it read from them. They are never written again. A new version adds its own.
+`golden/` holds, for each version, files in 32, 16 and 8 bits, written by the last release of that version, and
+the values that it read from them. They are never written again. A new version adds files of its own.
 """
 
 import json

@@ -65,7 +65,7 @@ def target():
 
 @pytest.fixture
 def threads():
-    """Compute with so many threads, until the end of the test."""
+    """Compute with a given number of threads until the end of the test."""
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
@@ -189,7 +189,7 @@ def passes_of(objective, way):
 
 @dataclass(frozen=True)
 class Case:
-    """Shape of the networks, how many points, which tiles of which, and what is asked of them."""
+    """Shape of the networks, number of points, selected tiles, and quantities."""
 
     width: int
     depth: int
@@ -784,7 +784,7 @@ def test_the_slower_engine_is_said_once(monkeypatch, forced):
     forced("torch")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        trainer(width=16)  # as it was asked for
+        trainer(width=16)  # as forced
 
 
 def test_the_command_line_says_it_in_one_line(monkeypatch, tmp_path, capsys):

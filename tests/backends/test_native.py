@@ -1,4 +1,4 @@
-"""The native engine's library and its bindings. What training makes of it: test_engines.py; fields: test_field.py."""
+"""The native library and its bindings. For training see test_base.py, for fields test_field.py."""
 
 import ctypes
 import os
@@ -49,7 +49,7 @@ def target():
 
 @pytest.fixture
 def threads():
-    """Compute with so many threads, until the end of the test."""
+    """Compute with a given number of threads until the end of the test."""
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)

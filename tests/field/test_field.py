@@ -59,7 +59,7 @@ def some_points(tiling, count=150, seed=0):
     return np.concatenate([np.random.default_rng(seed).uniform(-0.3, 1.3, (count, 2)), crossings])
 
 
-# The field as docs/file-format.md tells it, without blocks, lists of neighbours or forward derivatives.
+# The field as docs/file-format.md defines it, without blocks, lists of neighbours or forward derivatives.
 
 
 def quintic_step(t):
@@ -699,7 +699,7 @@ def test_answers_are_made_where_the_field_is(tiling, width):
     points = some_points(tiling)
     for ask in (field.color, field.gradient, field.laplacian):
         expected = ask(points)
-        with torch.device("meta"):  # not where PyTorch makes what it is told no place for
+        with torch.device("meta"):  # not the default device of PyTorch
             np.testing.assert_array_equal(ask(points), expected)
 
 
@@ -712,7 +712,7 @@ def test_points_that_are_not_numbers_are_refused(point):
             field_of(tiling).color(np.array([point, [0.5, 0.5]]))
 
 
-# The native engine, which knows no networks as narrow as those above.
+# The native backend, which does not support networks as narrow as those above.
 
 
 needs_library = pytest.mark.skipif(

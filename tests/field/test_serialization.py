@@ -214,7 +214,7 @@ def outcome(data):
 
 
 def with_header(**changes):
-    """A file whose JSON is changed; ``...`` leaves an entry away."""
+    """A file whose JSON is changed; ``...`` removes an entry."""
     data = dumps(field_of())
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["eoren"]) | changes
@@ -222,7 +222,7 @@ def with_header(**changes):
 
 
 def with_tensors(bits=32, **changes):
-    """A file whose tensors are changed: by name, ``.`` written ``_``; ``...`` leaves one away."""
+    """A file whose tensors are changed: by name, ``.`` written ``_``; ``...`` removes one."""
     data = dumps(field_of(bits=bits))
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["eoren"])
@@ -234,10 +234,10 @@ def with_tensors(bits=32, **changes):
 
 
 def as_file(header, tensors):
-    """A file with good checksums, as somebody would make who knows how: they are no defence against malice."""
+    """A file with valid checksums: they are no defence against malice."""
     text = header if isinstance(header, str) else json.dumps(header)
     tensors = {name: t.contiguous() for name, t in tensors.items()}
-    with suppress(KeyError, IndexError, TypeError):  # those without a tile, or of a type that NumPy lacks
+    with suppress(KeyError, IndexError, TypeError):  # files without a tile, or of a type that NumPy does not support
         tensors["checksums"] = checksums(text, tensors)
     return save_tensors(tensors, {"eoren": text})
 

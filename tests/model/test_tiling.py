@@ -268,7 +268,7 @@ def test_thousands_of_tiles():
     found = tiling.blend(points)
     weights = dense(tiling, found, points)[..., 0]
     np.testing.assert_allclose(weights, documented_weights(tiling, points), atol=1e-12)
-    assert len(found.point) < 5 * len(points)  # not every tile is asked
+    assert len(found.point) < 5 * len(points)  # not every tile is covered
 
 
 def test_deep_trees():
@@ -608,7 +608,7 @@ def test_no_more_tiles_meet_than_are_said_to(tiling):
     x, y = (np.linspace(0, side, 4 * side + 1) for side in (tiling.width, tiling.height))
     meeting = np.zeros((len(y), len(x)), int)
     for x0, y0, x1, y1 in boxes:
-        # What reaches beyond a border of the image meets nobody there.
+        # A halo beyond a border of the image overlaps no tile there.
         low, high = (x0 or -np.inf, y0 or -np.inf), (x1, y1)
         in_x = (x > low[0] - tiling.halo) & (x < high[0] + tiling.halo)
         in_y = (y > low[1] - tiling.halo) & (y < high[1] + tiling.halo)
