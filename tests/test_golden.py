@@ -1,7 +1,7 @@
-"""Files of every format version there has been are read for ever, and say what they said when they were written.
+"""Files of every earlier format version stay readable, with the same values.
 
-`golden/` holds, for each version, files in 32, 16 and 8 bits, written by the last eoren that wrote that version, and
-what it read from them. They are never written again. A new version adds its own.
+`golden/` holds, for each version, files in 32, 16 and 8 bits, written by the last release of that version, and
+the values that it read from them. They are never written again. A new version adds files of its own.
 """
 
 import json
@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eoren.field.serialization import FORMAT_VERSION, dumps, load, loads
+from eoren.field.file_format import FORMAT_VERSION
+from eoren.field.serialization import dumps, load, loads
 
 GOLDEN = Path(__file__).parent / "golden"
 VERSIONS = {int(path.stem.removeprefix("v")): json.loads(path.read_text()) for path in GOLDEN.glob("v*.json")}

@@ -157,9 +157,10 @@ def test_files_keep_fields(case, bits):
     once = loads(dumps(with_parts(field, bits=bits)))
     assert dumps(once) == dumps(with_parts(field, bits=bits))
     assert dumps(loads(dumps(once))) == dumps(once)
-    assert (once.size, once.channels, once.bits) == (field.size, field.channels, bits)
+    assert (once.size, once.channels, once.representation.bits) == (field.size, field.channels, bits)
     if bits == 32:
-        for loaded, original in zip(once.siren.tensors(), field.representation.siren.tensors(), strict=True):
+        networks, originals = once.representation.siren, field.representation.siren
+        for loaded, original in zip(networks.tensors(), originals.tensors(), strict=True):
             assert torch.equal(loaded, original)
 
 

@@ -1,4 +1,4 @@
-"""The native engine's library and its bindings. What training makes of it: test_engines.py; fields: test_field.py."""
+"""The native library and its bindings. For training see test_base.py, for fields test_field.py."""
 
 import ctypes
 import os
@@ -14,8 +14,7 @@ import torch
 
 from eoren.backends import native_library as native
 from eoren.backends.dispatch import choose_backend
-from eoren.backends.native import NativeBackend, sine_and_cosine
-from eoren.backends.native import sine as sine_alone
+from eoren.backends.native import NativeBackend
 from eoren.errors import EorenError
 from eoren.model.channel_tuning import Tuning
 from eoren.model.siren import Siren
@@ -50,7 +49,7 @@ def target():
 
 @pytest.fixture
 def threads():
-    """Compute with so many threads, until the end of the test."""
+    """Compute with a given number of threads until the end of the test."""
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
@@ -72,6 +71,19 @@ def test_the_best_target_is_taken_and_only_known_ones_can_be(target):
 
 
 # Sine and cosine.
+
+
+def sine_and_cosine(x):
+    sine, cosine = torch.empty_like(x), torch.empty_like(x)
+    native.library().eoren_sincos(x.data_ptr(), len(x), sine.data_ptr(), cosine.data_ptr())
+    return sine, cosine
+
+
+def sine_alone(x):
+    """The sine as the kernels compute it where no derivative is needed."""
+    sine = torch.empty_like(x)
+    native.library().eoren_sincos(x.data_ptr(), len(x), sine.data_ptr(), None)
+    return sine
 
 
 def both(x):
@@ -455,14 +467,14 @@ def test_without_the_library_there_is_no_engine(monkeypatch):
 
 
 @needs_library
-def test_another_version_of_the_library_is_none(monkeypatch):
+def test_a_library_of_another_version_is_not_used(monkeypatch):
     load = native.library.__wrapped__
     assert load() is not None
     monkeypatch.setattr(native, "_VERSION", 99)
     assert load() is None
 
 
-def test_a_library_of_another_processor_is_none(monkeypatch, tmp_path):
+def test_a_library_of_another_processor_is_not_used(monkeypatch, tmp_path):
     load = native.library.__wrapped__
     monkeypatch.setattr(native, "__file__", str(tmp_path / "backends" / "native_library.py"))
     assert load() is None

@@ -135,7 +135,7 @@ def wave(width, height):
 
 
 @pytest.mark.parametrize("size", [(48, 32), (31, 57)], ids=str)
-def test_a_field_that_is_the_picture_is_nearly_perfect(size):
+def test_a_field_that_is_the_image_is_nearly_perfect(size):
     field, image = wave(*size)
     found = evaluate(field, image)
     assert found.psnr > 125  # float32
@@ -215,7 +215,7 @@ def test_decibel():
 
 
 @pytest.mark.parametrize("shape", [(23, 31, 1), (31, 23, 3), (23, 32, 3), (22, 31, 3)], ids=str)
-def test_other_pictures_are_refused(shape):
+def test_other_images_are_refused(shape):
     field = field_of(Tiling.single(31, 23))
     height, width, channels = shape
     with pytest.raises(
@@ -225,7 +225,7 @@ def test_other_pictures_are_refused(shape):
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_pictures_of_other_types():
+def test_images_of_other_types():
     field = field_of(Tiling.single(31, 23))
     image = near(field)
     expected = evaluate(field, image)

@@ -33,17 +33,17 @@ def test_a_device_that_is_there_is_taken(machine, name):
 
 def test_a_device_that_is_missing_is_refused_with_what_there_is(machine):
     machine(mps=True)
-    with pytest.raises(EorenError, match=r"'cuda' is not available.*there is: mps, cpu$"):
+    with pytest.raises(EorenError, match=r"device 'cuda' is not available.*; choose from: mps, cpu$"):
         choose_device("cuda")
     machine()
-    with pytest.raises(EorenError, match=r"'mps' is not available.*there is: cpu$"):
+    with pytest.raises(EorenError, match=r"device 'mps' is not available.*; choose from: cpu$"):
         choose_device("mps")
     assert choose_device("cpu") == torch.device("cpu")
 
 
 @pytest.mark.parametrize("name", ["gpu", "CPU", "", "cuda:99", "auto "])
 def test_unknown_names_are_refused_with_those_that_are_known(name):
-    with pytest.raises(EorenError, match=rf"device {name!r} is unknown; choose one of {', '.join(DEVICES)}$"):
+    with pytest.raises(EorenError, match=rf"device must be one of {', '.join(DEVICES)}, got {name!r}$"):
         choose_device(name)
 
 

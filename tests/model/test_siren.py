@@ -312,7 +312,7 @@ def test_drawing_follows_from_the_generator_alone():
 
 
 def test_networks_are_drawn_where_the_generator_is():
-    with torch.device("meta"):  # not where PyTorch makes what it is told no device for
+    with torch.device("meta"):  # not the default device of PyTorch
         assert drawn().device == torch.device("cpu")
 
 

@@ -63,7 +63,7 @@ def test_a_small_tile_begins_again():
         assert index[tile, : patches.most - own].tolist() == index[tile, own:].tolist()
 
 
-def test_pictures_of_a_stack_are_as_if_alone():
+def test_images_of_a_stack_are_as_if_alone():
     images = np.random.default_rng(1).random((3, 5, 8, 2)).astype(np.float32)
     stack = TilePixels.of_images(images, device=CPU)
     points = torch.arange(40)

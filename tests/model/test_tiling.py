@@ -245,7 +245,7 @@ def test_uniform_detail_gives_an_even_grid(size, side, kind):
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (1, 50), (50, 1), (3, 2), (16, 31)], ids=str)
 @pytest.mark.parametrize("smallest", [1, 4, 16])
 @pytest.mark.parametrize("count", [1, 2, 900])
-def test_small_pictures_get_what_tiles_they_have_room_for(size, smallest, count):
+def test_small_images_have_as_many_tiles_as_fit(size, smallest, count):
     tiling = Tiling.by_detail(detail(*size), count=count, halo=2.0, smallest=smallest)
     assert 1 <= tiling.count <= min(count, size[0] * size[1])
     for low, high, side in ((0, 2, size[1]), (1, 3, size[0])):
@@ -268,7 +268,7 @@ def test_thousands_of_tiles():
     found = tiling.blend(points)
     weights = dense(tiling, found, points)[..., 0]
     np.testing.assert_allclose(weights, documented_weights(tiling, points), atol=1e-12)
-    assert len(found.point) < 5 * len(points)  # not every tile is asked
+    assert len(found.point) < 5 * len(points)  # not every tile is covered
 
 
 def test_deep_trees():
@@ -282,7 +282,7 @@ def test_deep_trees():
     assert torch.equal(found.weight, torch.ones(2000, dtype=torch.float64))
 
 
-def test_a_single_tile_is_the_picture():
+def test_a_single_tile_is_the_image():
     tiling = Tiling.single(30, 20)
     assert (tiling.count, tiling.halo) == (1, 0.0)
     assert tiling.boxes.tolist() == tiling.pixel_boxes.tolist() == [[0, 0, 30, 20]]
@@ -508,12 +508,12 @@ def test_cuts_need_a_halo(halo):
 
 
 @pytest.mark.parametrize(("width", "height"), [(0, 4), (4, 0), (-1, 4), (0, 0)])
-def test_pictures_without_pixels_are_refused(width, height):
+def test_images_without_pixels_are_refused(width, height):
     with pytest.raises(ValueError, match="at least one pixel"):
         Tiling.single(width, height)
 
 
-def test_gigapixel_pictures_find_their_tiles():
+def test_tiles_of_gigapixel_images_are_located():
     """A row of 100 tiles at the far end of a huge image, by hand."""
     width, height = 4_000_000, 3_000_000
     cuts = range(width - 99 * 50, width, 50)
@@ -608,7 +608,7 @@ def test_no_more_tiles_meet_than_are_said_to(tiling):
     x, y = (np.linspace(0, side, 4 * side + 1) for side in (tiling.width, tiling.height))
     meeting = np.zeros((len(y), len(x)), int)
     for x0, y0, x1, y1 in boxes:
-        # What reaches beyond a border of the image meets nobody there.
+        # A halo beyond a border of the image overlaps no tile there.
         low, high = (x0 or -np.inf, y0 or -np.inf), (x1, y1)
         in_x = (x > low[0] - tiling.halo) & (x < high[0] + tiling.halo)
         in_y = (y > low[1] - tiling.halo) & (y < high[1] + tiling.halo)

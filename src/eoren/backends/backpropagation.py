@@ -21,40 +21,18 @@ from eoren.model.siren import Siren
 
 @dataclass(frozen=True)
 class _Buffers:
-    """Results of the forward pass of one chunk that its backward pass needs, and space for gradients.
+    """Results of the forward pass of one chunk that its backward pass needs, and space for gradients."""
 
-    Attributes:
-        p: pre-activations of every sine layer; of the first the value alone, whose derivatives are constants.
-        z: activations of every sine layer.
-        cos: cosines of every layer's pre-activation.
-        prediction: output of the networks.
-        gradients: gradients by the activations, of one layer and the next, alternating.
-    """
-
+    # Pre-activations of every sine layer; of the first the value alone, whose derivatives are constants.
     p: list[Float[Tensor, "batch _ points width"]]
     z: list[Float[Tensor, "batch streams points width"]]
     cos: list[Float[Tensor, "batch 1 points width"]]
     prediction: Float[Tensor, "batch streams points channels"]
-    gradients: list[Float[Tensor, "batch streams points width"]]
+    gradients: list[Float[Tensor, "batch streams points width"]]  # by the activations of two layers, alternating
 
 
 class Backpropagation:
-    """Forward and backward passes of one batch of SIRENs, chunk after chunk.
-
-    Args:
-        siren: all networks; their parameters may move between steps.
-
-    Attributes:
-        gradients: accumulated gradients, in the order of ``siren.tensors()``.
-
-    Example:
-        >>> siren = Siren.init(2, width=8, depth=2, channels=1, generator=torch.Generator().manual_seed(0))
-        >>> passes = Backpropagation(siren)
-        >>> prediction = passes.forward(slice(0, 2), torch.rand(2, 5, 2), axes=(0,), scale=torch.ones(2, 2))
-        >>> passes.backward(prediction)  # the gradient of half the sum of squares
-        >>> [tuple(gradient.shape) for gradient in passes.gradients]
-        [(2, 2, 8), (2, 8, 8), (2, 8, 1), (2, 1, 8), (2, 1, 8), (2, 1, 1)]
-    """
+    """Forward and backward passes of one batch of SIRENs, whose parameters may move between steps."""
 
     def __init__(self, siren: Siren) -> None:
         self.gradients = [torch.zeros_like(tensor) for tensor in siren.tensors()]
@@ -74,11 +52,7 @@ class Backpropagation:
         axes: Sequence[int],
         scale: Float[Tensor, "batch 2"],
     ) -> Float[Tensor, "batch streams points channels"]:
-        """Evaluate some networks as :meth:`eoren.model.siren.Siren.__call__` does.
-
-        Returns:
-            A buffer that the next call overwrites.
-        """
+        """Evaluate some networks, see :class:`eoren.model.siren.Siren`, in a buffer that the next call overwrites."""
         siren = self._siren.select(networks)
         buffers = self._buffers(len(points), 1 + len(axes), points.shape[1])
         first, bias, omega = siren.weights[0], siren.biases[0], siren.omegas[0]
@@ -99,11 +73,7 @@ class Backpropagation:
         return buffers.prediction
 
     def backward(self, output_gradient: Float[Tensor, "batch streams points channels"]) -> None:
-        """Add the gradients of a scalar to :attr:`gradients`.
-
-        Args:
-            output_gradient: gradient of the scalar by the result of the last :meth:`forward`.
-        """
+        """Add to :attr:`gradients` those of a scalar, given its gradient by the result of :meth:`forward`."""
         networks, siren, points, tangents, axes, scale, buffers = self._last
         layers = siren.depth + 1
         weight_gradients = [gradient[networks] for gradient in self.gradients[:layers]]

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -32,29 +31,25 @@ def chunk_points(siren: Siren, streams: int) -> int:
     return max(16, size // (streams * siren.width * siren.weights[0].element_size()))
 
 
+# Target gradients of the pixels in intensity per pixel; None for a loss of colours alone.
+TargetGradient = Float[Tensor, "pixels channels 2"] | None
+
+
 @dataclass(frozen=True, eq=False)
 class StepBatch:
-    """The part of the training data that one step sees.
+    """The part of the training data that one step sees."""
 
-    Attributes:
-        networks: ``(n,)``, indices of the networks to train, ascending.
-        points: ``(m,)``, pixel numbers within a tile; a tile with fewer pixels starts again from its first.
-        passes: which derivatives to compare at these points, and with which weights.
-        tuning: channel tuning of all networks.
-    """
-
-    networks: Int[Tensor, " networks"]
-    points: Int[Tensor, " points"]
+    networks: Int[Tensor, " networks"]  # indices of the networks to train, ascending
+    points: Int[Tensor, " points"]  # pixel numbers within a tile, see TilePixels.pixels
     passes: Sequence[Pass]
-    tuning: Tuning
+    tuning: Tuning  # of all networks
 
 
 @runtime_checkable
 class LossGradient(Protocol):
     """The gradient of a training loss by the parameters of a batch of networks.
 
-    Attributes:
-        gradients: gradients of the last call, in the order of ``siren.tensors()``.
+    ``gradients`` are those of the last call, in the order of ``siren.tensors()``.
     """
 
     gradients: list[Tensor]
@@ -67,28 +62,17 @@ class LossGradient(Protocol):
     ) -> Float[Tensor, "networks 2"] | None:
         """Compute the gradient of the loss for one step.
 
-        Args:
-            batch: networks, pixels and loss terms of the step.
-            moments: running sums for channel tuning that receive prediction and target, or None.
-            should_stop: function that the backend polls; once it returns True the step is abandoned.
-
-        Returns:
-            Sums of squared errors of every network in the batch, of colour and of gradient (both axes); None if the
-            step was abandoned.
+        Moments receive prediction and target, for channel tuning. The backend polls ``should_stop``; once it returns
+        True, the step is abandoned and the result is None. Otherwise the result is the sum of squared errors of every
+        network in the batch, of colour and of gradient (both axes).
         """
 
 
 @runtime_checkable
 class Backend(Protocol):
-    """A way to compute with batches of SIRENs.
+    """A way to compute with batches of SIRENs, with optimizers for its tensors."""
 
-    Attributes:
-        name: ``native`` or ``torch``.
-        adam: Adam for the tensors of this backend.
-        muon: Muon for the tensors of this backend.
-    """
-
-    name: str
+    name: str  # native or torch
     adam: type[Adam]
     muon: type[Muon]
 
@@ -105,17 +89,8 @@ class Backend(Protocol):
     ) -> Float[Tensor, "points streams channels"]:
         """Evaluate every network at its own points, see :meth:`eoren.model.siren.Siren.__call__`.
 
-        Args:
-            siren: B networks.
-            points: ``(N, 2)``, local coordinates, sorted by network.
-            counts: ``(B,)``, number of points of each network.
-            tuning: channel tuning of each network; None leaves the predictions as they are.
-            axes: derivatives to compute, 0 for d/dx and 1 for d/dy.
-            scale: ``(B, 2)``, local coordinates per unit of x and y of each network; ones by default.
-            laplacian: whether to compute the Laplacian, too; needs ``axes=(0, 1)``.
-
-        Returns:
-            ``(N, 1 + len(axes) + laplacian, C)``.
+        Points are local coordinates, sorted by network, ``counts`` of them per network. Without tuning, predictions
+        are returned as they are. The streams are the value, derivatives along ``axes``, and the Laplacian.
         """
 
     def render(
@@ -130,31 +105,10 @@ class Backend(Protocol):
     ) -> tuple[Tensor, ...]:
         """Sample a mosaic on a grid, tiles blended.
 
-        Args:
-            siren: one network per tile.
-            tuning: channel tuning of each network.
-            tiling: places of the tiles.
-            x: float64 positions of the columns in the unit square, ascending or descending.
-            y: float64 positions of the rows, likewise.
-            quantities: any of ``color``, ``gradient`` and ``laplacian``.
-            extent: width and height of the image in the units of the derivatives.
-
-        Returns:
-            ``(rows, columns, C)`` per quantity, ``(rows, columns, C, 2)`` for the gradient.
+        Positions of columns and rows in the unit square are float64, ascending or descending. Quantities are any of
+        ``color``, ``gradient`` and ``laplacian``, derivatives in the units of an image of ``extent``. Returns
+        ``(rows, columns, C)`` per quantity, ``(rows, columns, C, 2)`` for the gradient.
         """
 
-    def loss_gradient(
-        self, siren: Siren, pixels: TilePixels, target_gradient: Float[Tensor, "pixels channels 2"] | None
-    ) -> LossGradient:
-        """Prepare the gradient of a training loss.
-
-        Args:
-            siren: networks whose parameters the optimizers move in place.
-            pixels: pixels of every network, with the target colours.
-            target_gradient: target gradients of the same pixels in intensity per pixel; None for colours alone.
-        """
-
-
-def network_indices(networks: slice | Tensor, like: Tensor) -> Int[Tensor, " networks"]:
-    """Return the indices that a slice or a tensor of indices selects along the first axis of a tensor."""
-    return networks if isinstance(networks, Tensor) else torch.arange(len(like))[networks]
+    def loss_gradient(self, siren: Siren, pixels: TilePixels, target_gradient: TargetGradient) -> LossGradient:
+        """Prepare the gradient of a training loss by parameters that the optimizers move in place."""

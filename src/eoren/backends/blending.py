@@ -8,7 +8,7 @@ With the weight w of each tile (:meth:`eoren.model.tiling.Tiling.blend`)::
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -48,26 +48,18 @@ def blend_tiles(
     laplacian: bool = False,
     extent: tuple[float, float] = (1.0, 1.0),
 ) -> Jet:
-    """Evaluate a mosaic at any points of the unit square.
+    """Evaluate a mosaic at any points of the unit square, in parts that bound memory.
 
-    Args:
-        evaluate: evaluation of the networks, see :meth:`eoren.backends.base.Backend.evaluate`.
-        siren: one network per tile.
-        tuning: channel tuning of each network.
-        tiling: places of the tiles.
-        points: ``(N, 2)``, points of the unit square on the device of the networks.
-        gradient: whether to compute the gradient.
-        laplacian: whether to compute the Laplacian, and with it the gradient.
-        extent: width and height of the image in the units of the derivatives.
+    ``evaluate`` is :meth:`eoren.backends.base.Backend.evaluate`. The Laplacian brings the gradient with it;
+    derivatives are in the units of an image of ``extent``.
     """
     per_call = max(1, POINTS_PER_CALL // max(1, tiling.max_overlap - _TILES_AT_A_CORNER + 1))
     if len(points) > per_call:
-        jets = [
-            blend_tiles(evaluate, siren, tuning, tiling, p, gradient=gradient, laplacian=laplacian, extent=extent)
-            for p in points.split(per_call)
-        ]
-        columns = ([part for part in parts if part is not None] for parts in zip(*jets, strict=True))
-        return Jet(*(torch.cat(parts) if parts else None for parts in columns))  # type: ignore[arg-type]
+        options: Any = {"gradient": gradient, "laplacian": laplacian, "extent": extent}
+        jets = [blend_tiles(evaluate, siren, tuning, tiling, p, **options) for p in points.split(per_call)]
+        columns: Any = zip(*jets, strict=True)
+        joined: Any = (None if parts[0] is None else torch.cat(parts) for parts in columns)
+        return Jet(*joined)
     gradient = gradient or laplacian
     blend = tiling.blend(points)
     dtype = siren.weights[0].dtype

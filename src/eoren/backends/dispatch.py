@@ -24,18 +24,10 @@ _NATIVE, _TORCH = NativeBackend(), TorchBackend()
 
 
 def choose_backend(siren: Siren, *, differentiable: bool = False, warn: bool = False) -> Backend:
-    """Choose the backend that computes with some networks.
+    """Choose the backend that computes with some networks; PyTorch where it has to differentiate the result.
 
-    Args:
-        siren: the networks.
-        differentiable: whether PyTorch has to differentiate the result; then the PyTorch backend is chosen.
-        warn: whether to warn, once per reason, where PyTorch replaces the native backend on a CPU.
-
-    Raises:
-        EorenError: the environment forces a backend that is unknown, or the native one where it cannot compute.
-
-    Warns:
-        BackendWarning: see ``warn``.
+    With ``warn``, warn once per reason where PyTorch replaces the native backend on a CPU. An environment that
+    forces a backend which is unknown, or cannot compute, raises an EorenError.
     """
     forced = _forced_backend()
     if differentiable or forced == "torch":
@@ -67,27 +59,16 @@ def _warn_once(message: str) -> None:
 
 
 class BackendInfo(NamedTuple):
-    """The backend that computes on the CPU here.
-
-    Attributes:
-        backend: ``native`` or ``torch``.
-        target: instruction set of the native library on this processor; None where it was not built.
-        threads: number of threads.
-        reason: why this backend, in words.
-    """
+    """The backend that computes on the CPU here, and the reason in words."""
 
     backend: str
-    target: str | None
+    target: str | None  # instruction set of the native library; None where it was not built
     threads: int
     reason: str
 
 
 def backend_info() -> BackendInfo:
-    """Describe the backend that computes with networks of a supported width on the CPU.
-
-    Raises:
-        EorenError: the environment forces a backend that is unknown or not available.
-    """
+    """Describe the backend that computes with networks of a supported width on the CPU."""
     example = Siren.init(1, width=16, depth=2, channels=1, generator=torch.Generator())
     backend, forced = choose_backend(example), _forced_backend()
     if forced:

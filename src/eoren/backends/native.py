@@ -1,16 +1,16 @@
 """The native backend: fused C++ kernels for float32 networks on the CPU, one tile per thread.
 
-ctypes releases the interpreter lock while the library works. Where the library was not built, or does not support a
-network, :mod:`eoren.backends.dispatch` chooses PyTorch, which does the same work.
+ctypes releases the interpreter lock while the library works.
 """
 
 from collections.abc import Callable, Sequence
+from ctypes import Structure
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eoren.backends.base import LossGradient, StepBatch, network_indices
+from eoren.backends.base import LossGradient, StepBatch, TargetGradient
 from eoren.backends.native_library import (
     MAX_CHANNELS,
     MAX_LAYERS,
@@ -19,7 +19,6 @@ from eoren.backends.native_library import (
     AdamStep,
     ChannelTuning,
     Grid,
-    LossPass,
     MuonStep,
     Networks,
     Query,
@@ -44,16 +43,10 @@ class FusedAdam(Adam):
 
     def _update(self, gradients: Sequence[Tensor], lr: float, denominator: float, networks: slice | Tensor) -> None:
         parameters = self.parameters
-        indices = network_indices(networks, parameters[0])
+        indices = _indices(networks, parameters[0])
         step = AdamStep(tiles=len(indices), tile=_data_ptr(indices, torch.int64), tensors=len(parameters))
         step.size[: len(parameters)] = [p[0].numel() for p in parameters]
-        for name, tensors in (
-            ("value", parameters),
-            ("gradient", gradients),
-            ("mean", self.exp_avg),
-            ("square", self.exp_avg_sq),
-        ):
-            getattr(step, name)[: len(tensors)] = [_data_ptr(t) for t in tensors]
+        _set_pointers(step, value=parameters, gradient=gradients, mean=self.exp_avg, square=self.exp_avg_sq)
         step.first, step.second = self.betas
         step.rate, step.scale, step.epsilon = lr, denominator, self.eps
         _check_status(loaded_library().eoren_adam_step(step, torch.get_num_threads()))
@@ -67,16 +60,11 @@ class FusedMuon(Muon):
         parameters = self.parameters
         if not parameters:
             return
-        indices = network_indices(networks, parameters[0])
-        step = MuonStep(
-            tiles=len(indices),
-            tile=_data_ptr(indices, torch.int64),
-            tensors=len(parameters),
-            n=parameters[0].shape[-1],
-        )
-        for name, tensors in (("value", parameters), ("gradient", gradients), ("mean", self.momentum_buffer)):
-            getattr(step, name)[: len(tensors)] = [_data_ptr(t) for t in tensors]
-        step.momentum, step.rate, step.iterations = self.momentum, lr, ITERATIONS
+        indices = _indices(networks, parameters[0])
+        step = MuonStep(tiles=len(indices), tile=_data_ptr(indices, torch.int64), tensors=len(parameters))
+        _set_pointers(step, value=parameters, gradient=gradients, mean=self.momentum_buffer)
+        step.n, step.iterations = parameters[0].shape[-1], ITERATIONS
+        step.momentum, step.rate = self.momentum, lr
         step.coefficient[:] = NEWTON_SCHULZ
         _check_status(loaded_library().eoren_muon_step(step, torch.get_num_threads()))
 
@@ -192,9 +180,7 @@ class NativeBackend:
         _check_status(loaded_library().eoren_render(grid, torch.get_num_threads()))
         return tuple(outputs[quantity] for quantity in quantities)
 
-    def loss_gradient(
-        self, siren: Siren, pixels: TilePixels, target_gradient: Float[Tensor, "pixels channels 2"] | None
-    ) -> LossGradient:
+    def loss_gradient(self, siren: Siren, pixels: TilePixels, target_gradient: TargetGradient) -> LossGradient:
         """Prepare the gradient of a training loss, see :class:`eoren.backends.base.Backend`."""
         return NativeLossGradient(siren, pixels, target_gradient)
 
@@ -202,23 +188,21 @@ class NativeBackend:
 class NativeLossGradient:
     """The gradient of a training loss, by the fused kernel."""
 
-    def __init__(
-        self, siren: Siren, pixels: TilePixels, target_gradient: Float[Tensor, "pixels channels 2"] | None
-    ) -> None:
+    def __init__(self, siren: Siren, pixels: TilePixels, target_gradient: TargetGradient) -> None:
         self.gradients = [torch.zeros_like(t) for t in siren.tensors()]
         self._channels = siren.channels
         # The structure has addresses alone: keep what they point to.
         self._tensors = (siren, self.gradients, pixels, target_gradient)
-        self._step = step = Step(
+        self._step = Step(
+            network=_networks(siren),
+            gradient=_networks(siren.with_tensors(self.gradients)),
             columns=pixels.columns,
             box=_data_ptr(pixels.boxes, torch.int64),
             centre=_data_ptr(pixels.centres),
             half=_data_ptr(pixels.half_extents),
+            color=_data_ptr(pixels.color),
+            slope=None if target_gradient is None else _data_ptr(target_gradient),
         )
-        step.network = _networks(siren)
-        step.gradient = _networks(siren.with_tensors(self.gradients))
-        step.color = _data_ptr(pixels.color)
-        step.slope = None if target_gradient is None else _data_ptr(target_gradient)
 
     def networks_per_chunk(self, points: int, passes: Sequence[Pass]) -> int:
         """Return 1: any number is as efficient as any other."""
@@ -239,7 +223,9 @@ class NativeLossGradient:
         step.points, step.point = len(points), _data_ptr(points, torch.int64)
         step.passes = len(passes)
         for struct, loss_pass in zip(step.pass_, passes, strict=False):
-            _fill_pass(struct, loss_pass)
+            axes, weights = loss_pass.axes, loss_pass.weights
+            struct.axes, struct.axis[: len(axes)] = len(axes), axes
+            struct.offset[:], struct.weight[: len(weights)] = loss_pass.offset, weights
         step.error = _data_ptr(errors, torch.float64)
         step.moments = None if sums is None else _data_ptr(sums, torch.float64)
         raised: list[BaseException] = []
@@ -262,34 +248,21 @@ class NativeLossGradient:
         return errors.float()
 
 
-def sine_and_cosine(x: Float[Tensor, " n"]) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-    """Compute sine and cosine as the kernels do: to 2.5 ulp for angles up to some thousands."""
-    x = x.contiguous()
-    sine, cosine = torch.empty_like(x), torch.empty_like(x)
-    loaded_library().eoren_sincos(_data_ptr(x), len(x), _data_ptr(sine), _data_ptr(cosine))
-    return sine, cosine
-
-
-def sine(x: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """Compute the sine alone, as the kernels do where no derivative is needed."""
-    x = x.contiguous()
-    output = torch.empty_like(x)
-    loaded_library().eoren_sincos(_data_ptr(x), len(x), _data_ptr(output), None)
-    return output
-
-
 def _networks(siren: Siren) -> Networks:
     struct = Networks(siren.width, siren.depth, siren.channels)
-    struct.weight[: siren.depth + 1] = [_data_ptr(t) for t in siren.weights]
-    struct.bias[: siren.depth + 1] = [_data_ptr(t) for t in siren.biases]
+    _set_pointers(struct, weight=siren.weights, bias=siren.biases)
     struct.omega[: siren.depth] = siren.omegas
     return struct
 
 
-def _fill_pass(struct: LossPass, loss_pass: Pass) -> None:
-    axes, weights = loss_pass.axes, loss_pass.weights
-    struct.axes, struct.axis[: len(axes)] = len(axes), axes
-    struct.offset[:], struct.weight[: len(weights)] = loss_pass.offset, weights
+def _indices(networks: slice | Tensor, like: Tensor) -> Int[Tensor, " networks"]:
+    return networks if isinstance(networks, Tensor) else torch.arange(len(like))[networks]
+
+
+def _set_pointers(struct: Structure, **tensors: Sequence[Tensor]) -> None:
+    """Fill arrays of a structure with the addresses of tensors."""
+    for name, sequence in tensors.items():
+        getattr(struct, name)[: len(sequence)] = [_data_ptr(t) for t in sequence]
 
 
 def _data_ptr(tensor: Tensor, dtype: torch.dtype = torch.float32) -> int:
@@ -303,11 +276,7 @@ def _data_ptr(tensor: Tensor, dtype: torch.dtype = torch.float32) -> int:
 
 
 def _check_status(status: int) -> bool:
-    """Return whether the work was completed.
-
-    Raises:
-        MemoryError: the library could not allocate its scratch memory.
-    """
+    """Return whether the work was completed; a negative status means that memory ran out."""
     if status < 0:
         raise MemoryError("the native backend could not allocate its working memory")
     return status == 1

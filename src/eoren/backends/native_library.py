@@ -9,6 +9,7 @@ import os
 from ctypes import POINTER, Structure, c_char_p, c_double, c_float, c_int, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from eoren.errors import EorenError
 
@@ -23,6 +24,10 @@ TARGETS = ("generic", "avx2", "avx512", "neon")
 """Instruction sets that a library may be compiled for."""
 
 StopCallback = ctypes.CFUNCTYPE(c_int)
+
+
+def _pointers(*names: str) -> list[tuple[str, Any]]:
+    return [(name, c_void_p) for name in names]
 
 
 class Networks(Structure):
@@ -41,7 +46,7 @@ class Networks(Structure):
 class ChannelTuning(Structure):
     """``eoren_tuning``."""
 
-    _fields_ = (("alpha", c_void_p), ("beta", c_void_p))
+    _fields_ = _pointers("alpha", "beta")
 
 
 class LossPass(Structure):
@@ -60,17 +65,12 @@ class Step(Structure):
         ("tiles", c_int64),
         ("tile", c_void_p),
         ("points", c_int64),
-        ("point", c_void_p),
-        ("box", c_void_p),
+        *_pointers("point", "box"),
         ("columns", c_int64),
-        ("centre", c_void_p),
-        ("half", c_void_p),
-        ("color", c_void_p),
-        ("slope", c_void_p),
+        *_pointers("centre", "half", "color", "slope"),
         ("passes", c_int64),
         ("pass_", LossPass * 2),
-        ("error", c_void_p),
-        ("moments", c_void_p),
+        *_pointers("error", "moments"),
     )
 
 
@@ -111,13 +111,11 @@ class Query(Structure):
         ("network", Networks),
         ("tuning", ChannelTuning),
         ("batch", c_int64),
-        ("first", c_void_p),
-        ("point", c_void_p),
+        *_pointers("first", "point"),
         ("axes", c_int64),
         ("axis", c_int64 * 2),
         ("laplacian", c_int64),
-        ("scale", c_void_p),
-        ("said", c_void_p),
+        *_pointers("scale", "said"),
     )
 
 
@@ -128,20 +126,14 @@ class Grid(Structure):
         ("network", Networks),
         ("tuning", ChannelTuning),
         ("batch", c_int64),
-        ("centre", c_void_p),
-        ("half", c_void_p),
-        ("first", c_void_p),
-        ("cut", c_void_p),
+        *_pointers("centre", "half", "first", "cut"),
         ("halo", c_double),
         ("unit", c_double * 2),
         ("columns", c_int64),
         ("rows", c_int64),
-        ("x", c_void_p),
-        ("y", c_void_p),
+        *_pointers("x", "y"),
         ("streams", c_int64),
-        ("color", c_void_p),
-        ("gradient", c_void_p),
-        ("laplacian", c_void_p),
+        *_pointers("color", "gradient", "laplacian"),
     )
 
 
@@ -151,13 +143,9 @@ _STRUCTURES = (Networks, ChannelTuning, LossPass, Step, AdamStep, MuonStep, Quer
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """Load the library, once per process.
+    """Load the library, once per process; None if it was not built, or has another interface or processor.
 
-    Returns:
-        The library, or None if it was not built, is for another processor, or has another interface.
-
-    Raises:
-        EorenError: ``EOREN_TARGET`` names an instruction set that this library or processor does not have.
+    An ``EOREN_TARGET`` that this library or processor does not support raises an EorenError.
     """
     for path in sorted(Path(__file__).parents[1].glob("eoren_native.*")):
         try:
@@ -174,7 +162,12 @@ def library() -> ctypes.CDLL | None:
         loaded.eoren_evaluate.argtypes = [POINTER(Query), c_int64]
         loaded.eoren_render.argtypes = [POINTER(Grid), c_int64]
         loaded.eoren_sincos.argtypes = [c_void_p, c_int64, c_void_p, c_void_p]
-        _apply_target(loaded)
+        forced = os.environ.get("EOREN_TARGET", "")
+        if forced and loaded.eoren_choose_target(forced.encode()) != 1:
+            raise EorenError(
+                f"EOREN_TARGET must be one of {', '.join(TARGETS)} that this processor supports, got {forced!r}; "
+                "set it to another one, or unset it"
+            )
         return loaded
     return None
 
@@ -187,17 +180,8 @@ def _has_our_interface(loaded: ctypes.CDLL) -> bool:
     return all(loaded.eoren_struct_size(k) == ctypes.sizeof(kind) for k, kind in enumerate(_STRUCTURES))
 
 
-def _apply_target(loaded: ctypes.CDLL) -> None:
-    wanted = os.environ.get("EOREN_TARGET", "")
-    if wanted and loaded.eoren_choose_target(wanted.encode()) != 1:
-        raise EorenError(
-            f"EOREN_TARGET must be one of {', '.join(TARGETS)} that this processor supports, got {wanted!r}; "
-            "set it to another one, or unset it"
-        )
-
-
 def loaded_library() -> ctypes.CDLL:
-    """Return the library where it is known to be there."""
+    """Return the library where it is known to be available."""
     loaded = library()
     assert loaded is not None, "the native library is not built; check NativeBackend.obstacle first"
     return loaded

@@ -15,22 +15,12 @@ ITERATIONS = 5
 
 @runtime_checkable
 class Optimizer(Protocol):
-    """Moves parameters in place; its state can be saved and restored.
+    """Moves parameters in place; its state can be saved and restored."""
 
-    Attributes:
-        parameters: tensors with a leading axis of networks.
-    """
-
-    parameters: list[Tensor]
+    parameters: list[Tensor]  # with a leading axis of networks
 
     def step(self, gradients: Sequence[Tensor], lr: float, networks: slice | Tensor = slice(None)) -> None:
-        """Make one step.
-
-        Args:
-            gradients: gradients in the order of the parameters.
-            lr: learning rate.
-            networks: networks to move: a slice, or distinct indices in ascending order.
-        """
+        """Move some networks, given by a slice or ascending indices, by gradients in the order of the parameters."""
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the state, by name, as the tensors themselves: copy into them to restore it."""
@@ -41,16 +31,6 @@ class Adam:
 
     Agrees with :class:`torch.optim.Adam` to rounding, for gradients that are computed elsewhere. ``eps`` is far below
     PyTorch's default, because gradients of a mean over pixels are small.
-
-    Args:
-        parameters: tensors with a leading axis of networks, moved in place.
-        betas: decay rates of the running means of gradients and of their squares.
-        eps: term added to the denominator.
-
-    Attributes:
-        exp_avg: running mean of the gradients, per parameter.
-        exp_avg_sq: running mean of the squared gradients, per parameter.
-        step_count: number of steps, an int64 scalar.
     """
 
     def __init__(
@@ -93,14 +73,7 @@ class Muon:
     """Muon (K. Jordan, 2024): momentum, then the nearest orthogonal matrix, for each network of a batch.
 
     Every singular direction of a weight matrix moves by the same amount, where Adam favours a few large ones.
-    Meant for the hidden matrices; the first layer, the last layer and the biases go to :class:`Adam`.
-
-    Args:
-        parameters: ``(B, n, n)`` tensors of one shape, moved in place.
-        momentum: decay rate of the running mean of the gradients.
-
-    Attributes:
-        momentum_buffer: running mean of the gradients, per parameter.
+    Meant for the hidden matrices ``(B, n, n)``; all other parameters go to :class:`Adam`.
     """
 
     def __init__(self, parameters: Sequence[Tensor], momentum: float = 0.95) -> None:
@@ -142,12 +115,7 @@ def _write_back(tensors: Sequence[Tensor], networks: slice | Tensor, parts: Sequ
 def orthogonalize(matrices: Float[Tensor, "*batch n n"], iterations: int = ITERATIONS) -> Float[Tensor, "*batch n n"]:
     """Approximate the nearest orthogonal matrix to each, by a quintic Newton-Schulz iteration.
 
-    Args:
-        matrices: square matrices of any scale; a zero matrix stays zero.
-        iterations: number of iterations.
-
-    Returns:
-        Matrices with singular values between 0.7 and 1.2.
+    Singular values of the results lie between 0.7 and 1.2; a zero matrix stays zero.
     """
     a, b, c = NEWTON_SCHULZ
     x = matrices.reshape(-1, *matrices.shape[-2:])

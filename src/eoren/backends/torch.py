@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from eoren.backends.backpropagation import Backpropagation
-from eoren.backends.base import LossGradient, StepBatch, chunk_points
+from eoren.backends.base import LossGradient, StepBatch, TargetGradient, chunk_points
 from eoren.backends.blending import blend_tiles
 from eoren.backends.optimizers import Adam, Muon
 from eoren.model.channel_tuning import Moments, Tuning
@@ -55,12 +55,8 @@ class TorchBackend:
         for start in range(0, len(owner), blocks_per_chunk):
             part = slice(start, start + blocks_per_chunk)
             networks = owner[part]
-            prediction = siren.select(networks)(
-                points[rows[part]],
-                axes=axes,
-                scale=None if scale is None else scale[networks],
-                laplacian=laplacian,
-            )
+            per_unit = None if scale is None else scale[networks]
+            prediction = siren.select(networks)(points[rows[part]], axes=axes, scale=per_unit, laplacian=laplacian)
             if tuning is not None:
                 prediction = tuning.select(networks).apply(prediction)
             outputs.append(prediction.movedim(1, 2).flatten(0, 1)[is_own[part].flatten()])
@@ -78,21 +74,11 @@ class TorchBackend:
     ) -> tuple[Tensor, ...]:
         """Sample a mosaic on a grid, see :class:`eoren.backends.base.Backend`."""
         points = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).reshape(-1, 2).to(siren.device)
-        jet = blend_tiles(
-            self.evaluate,
-            siren,
-            tuning,
-            tiling,
-            points,
-            gradient="gradient" in quantities,
-            laplacian="laplacian" in quantities,
-            extent=extent,
-        )
+        derivatives = {name: name in quantities for name in ("gradient", "laplacian")}
+        jet = blend_tiles(self.evaluate, siren, tuning, tiling, points, extent=extent, **derivatives)
         return tuple(getattr(jet, quantity).unflatten(0, (len(y), len(x))) for quantity in quantities)
 
-    def loss_gradient(
-        self, siren: Siren, pixels: TilePixels, target_gradient: Float[Tensor, "pixels channels 2"] | None
-    ) -> LossGradient:
+    def loss_gradient(self, siren: Siren, pixels: TilePixels, target_gradient: TargetGradient) -> LossGradient:
         """Prepare the gradient of a training loss, see :class:`eoren.backends.base.Backend`."""
         return TorchLossGradient(siren, pixels, target_gradient)
 
@@ -100,9 +86,7 @@ class TorchBackend:
 class TorchLossGradient:
     """The gradient of a training loss, by :class:`eoren.backends.backpropagation.Backpropagation`."""
 
-    def __init__(
-        self, siren: Siren, pixels: TilePixels, target_gradient: Float[Tensor, "pixels channels 2"] | None
-    ) -> None:
+    def __init__(self, siren: Siren, pixels: TilePixels, target_gradient: TargetGradient) -> None:
         self._siren, self._pixels, self._target_gradient = siren, pixels, target_gradient
         self._backpropagation = Backpropagation(siren)
         self.gradients = self._backpropagation.gradients

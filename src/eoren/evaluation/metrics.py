@@ -108,19 +108,8 @@ def evaluate_batch(
 ) -> dict[str, Float[np.ndarray, " images"]]:
     """Compute the measures of :data:`METRICS` for many images of one size in one pass.
 
-    Args:
-        prediction: colours at the pixel centres, row by row, not clamped; then d/dx and d/dy in intensity per pixel.
-        images: images to compare with, values in [0, 1].
-
-    Returns:
-        An array for every measure: infinite for no error, NaN for the SSIM of images under 11 pixels.
-
-    Example:
-        >>> images = np.zeros((2, 12, 12, 1), np.float32)
-        >>> prediction = np.stack([np.full((3, 144, 1), 0.1, np.float32), np.zeros((3, 144, 1), np.float32)])
-        >>> measured = evaluate_batch(prediction, images)
-        >>> measured["psnr"].round(2).tolist(), measured["ssim"].round(2).tolist()
-        ([20.0, inf], [0.01, 1.0])
+    A prediction holds colours at the pixel centres, row by row, not clamped; then d/dx and d/dy in intensity per
+    pixel. Measures are infinite for no error; the SSIM of images under 11 pixels is NaN.
     """
     count, height, width, channels = images.shape
     # The spline works on each channel by itself, so that all images together are one image of many channels.
@@ -138,22 +127,12 @@ def evaluate_batch(
 
 
 def decibel(squared_error: float) -> float:
-    """Convert a mean squared error to PSNR at peak 1; no error gives infinity.
-
-    Example:
-        >>> round(decibel(0.001), 6)
-        30.0
-    """
+    """Convert a mean squared error to PSNR at peak 1; no error gives infinity."""
     return inf if squared_error == 0 else -10 * log10(squared_error)
 
 
 def finite(values: Mapping[str, float]) -> dict[str, float | None]:
-    """Replace infinity and NaN, which JSON cannot hold, by ``None``.
-
-    Example:
-        >>> finite({"psnr": inf, "ssim": 1.0})
-        {'psnr': None, 'ssim': 1.0}
-    """
+    """Replace infinity and NaN, which JSON cannot hold, by ``None``."""
     return {name: value if abs(value) < inf else None for name, value in values.items()}
 
 
@@ -163,14 +142,7 @@ def psnr(prediction: Image, image: Image) -> float:
 
 
 def uses_cell_averages(settings: Mapping[str, Any]) -> bool:
-    """Whether a field with these settings in its provenance was fitted to averages over the pixels' squares.
-
-    Files of earlier versions name this setting ``pixels``.
-
-    Example:
-        >>> uses_cell_averages({"pixel_model": "cell_average"}), uses_cell_averages({"pixels": "areas"})
-        (True, True)
-    """
+    """Whether a field with these settings, also of earlier versions, was fitted to averages over the pixels."""
     return settings.get("pixel_model", settings.get("pixels")) in ("cell_average", "areas")
 
 

@@ -21,11 +21,9 @@ from eoren.errors import EorenError
 from eoren.field.file_format import encode
 from eoren.field.grid import WHOLE, Region, check_region, grid_lines, grid_size
 from eoren.field.provenance import Provenance
-from eoren.field.representation import QUANTITIES, Quantity, Representation
+from eoren.field.representation import QUANTITIES, UNIT, Extent, Quantity, Representation
 from eoren.fs.files import atomic_path
 from eoren.model.devices import widest_float_dtype
-
-_PREVIEW_SIDE = 512
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -111,14 +109,11 @@ class Field:
         """Evaluate the derivatives of the colours by x and y at any points, exactly: no finite differences.
 
         Args:
-            xy: ``(..., 2)``, points ``(x, y)`` of the unit square: array, nested lists or tensor.
+            xy: ``(..., 2)``, points as for :meth:`color`.
 
         Returns:
             ``(..., C, 2)``, intensity per unit-square side, last axis ``(d/dx, d/dy)``. Divide by ``(W, H)``
             for intensity per pixel.
-
-        Raises:
-            EorenError: the last axis is not ``(x, y)``, or a point is not finite.
         """
         return self._evaluate(xy, "gradient")[0]
 
@@ -130,13 +125,10 @@ class Field:
         """Evaluate the sums of the second derivatives by x and by y at any points, exactly.
 
         Args:
-            xy: ``(..., 2)``, points ``(x, y)`` of the unit square: array, nested lists or tensor.
+            xy: ``(..., 2)``, points as for :meth:`color`.
 
         Returns:
             ``(..., C)``, intensity per unit-square side squared.
-
-        Raises:
-            EorenError: the last axis is not ``(x, y)``, or a point is not finite.
         """
         return self._evaluate(xy, "laplacian")[0]
 
@@ -155,16 +147,12 @@ class Field:
         *,
         gradient: bool = False,
         laplacian: bool = False,
-        extent: tuple[float, float] = (1.0, 1.0),
+        extent: Extent = UNIT,
     ) -> Jet:
         """Evaluate colour, and optionally gradient and Laplacian, in one pass.
 
-        Args:
-            points: ``(N, 2)`` on the field's device, in its widest floating-point type.
-            gradient: whether to compute the gradient.
-            laplacian: whether to compute the Laplacian, and with it the gradient.
-            extent: width and height of the image in the units of the derivatives: its size in pixels for derivatives
-                per pixel.
+        Points are on the field's device, in its widest floating-point type. For the other arguments see
+        :class:`eoren.field.representation.Representation`.
         """
         differentiable = torch.is_grad_enabled() or unpack_dual(points).tangent is not None
         return self.representation.jet(
@@ -172,12 +160,7 @@ class Field:
         )
 
     def render(
-        self,
-        width: int | None = None,
-        height: int | None = None,
-        *,
-        region: Region = WHOLE,
-        show: Quantity = "color",
+        self, width: int | None = None, height: int | None = None, *, region: Region = WHOLE, show: Quantity = "color"
     ) -> Float[np.ndarray, "height width *features"]:
         """Sample the field at the pixel centres of a grid.
 
@@ -199,53 +182,25 @@ class Field:
     def render_image(
         self, width: int | None = None, height: int | None = None, *, region: Region = WHOLE
     ) -> UInt8[np.ndarray, "height width *channels"]:
-        """Sample the colours as 8-bit pixels, ready for ``PIL.Image.fromarray``.
-
-        Args:
-            width: number of columns, see :meth:`render`.
-            height: number of rows, see :meth:`render`.
-            region: ``(x0, y0, x1, y1)`` of the unit square that the grid covers.
+        """Sample the colours as 8-bit pixels, ready for ``PIL.Image.fromarray``; for arguments see :meth:`render`.
 
         Returns:
             uint8 ``(height, width)`` for gray, else ``(height, width, C)``; values outside [0, 1] are clamped.
-
-        Example:
-            >>> import eoren
-            >>> field = eoren.fit(np.full((6, 5, 3), 0.5, np.float32), steps=1, width=8, depth=2).field
-            >>> Image.fromarray(field.render_image(10)).size
-            (10, 12)
         """
         pixels = np.floor(self.render(width, height, region=region).clip(0, 1) * 255 + 0.5).astype(np.uint8)
         return pixels[..., 0] if self.channels == 1 else pixels
 
     def grid(self, width: int | None, height: int | None, region: Region = WHOLE) -> tuple[int, int]:
-        """Complete the size of a grid as :meth:`render` does: a missing side follows from the other.
-
-        Raises:
-            EorenError: the grid or region is empty or invalid.
-        """
+        """Complete the size of a grid as :meth:`render` does: a missing side follows from the other."""
         return grid_size(self.size, width, height, region)
 
     def render_rows(
-        self,
-        width: int,
-        height: int,
-        *,
-        region: Region = WHOLE,
-        show: Quantity = "color",
-        extent: tuple[float, float] = (1.0, 1.0),
+        self, width: int, height: int, *, region: Region = WHOLE, show: Quantity = "color", extent: Extent = UNIT
     ) -> Iterator[Float[np.ndarray, "rows width *features"]]:
         """Sample a grid strip by strip, top to bottom, with memory bounded whatever its size.
 
-        Args:
-            width: number of columns.
-            height: number of rows.
-            region: ``(x0, y0, x1, y1)`` of the unit square that the grid covers.
-            show: quantity to sample.
-            extent: width and height of the image in the units of the derivatives.
-
-        Yields:
-            Strips of :meth:`render`.
+        Arguments are those of :meth:`render`; ``extent`` is the width and height of the image in the units of the
+        derivatives.
         """
         strip = max(1, POINTS_PER_CALL // width)
         for top in range(0, height, strip):
@@ -259,7 +214,7 @@ class Field:
         *quantities: Quantity,
         region: Region = WHOLE,
         rows: slice = slice(None),
-        extent: tuple[float, float] = (1.0, 1.0),
+        extent: Extent = UNIT,
     ) -> tuple[np.ndarray, ...]:
         """Sample several quantities at some rows of a grid, in one pass; see :meth:`render_rows`.
 
@@ -277,24 +232,17 @@ class Field:
         return tuple(sample.cpu().numpy() for sample in samples)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the field to an .eoren file; a kill at any moment leaves the earlier file or the new one, whole.
-
-        Raises:
-            EorenError: the file cannot be written.
-        """
+        """Write the field to an .eoren file; a kill at any moment leaves the earlier file or the new one, whole."""
         data = encode(self.representation, self.provenance)
         with atomic_path(Path(path)) as temporary:
             temporary.write_bytes(data)
 
     def export(self, path: str | PathLike[str], **options: Any) -> list[Path]:
-        """Write the field for use elsewhere, see :func:`eoren.export.export`.
+        """Write the field for use elsewhere, and return the files; see :func:`eoren.export.export`.
 
         Args:
             path: file to write; the suffix ``.onnx``, ``.glsl`` or ``.html`` chooses the format.
             options: options of :func:`eoren.export.export`, such as ``overwrite=True``.
-
-        Returns:
-            Files that were written.
 
         Raises:
             EorenError: the format is unknown or cannot hold the field, or the file cannot be written.
@@ -305,7 +253,7 @@ class Field:
 
     def _repr_png_(self) -> bytes:
         """Show the field in a notebook, at most 512 pixels wide or high."""
-        scale = min(1.0, _PREVIEW_SIDE / max(self.size))
+        scale = min(1.0, 512 / max(self.size))
         width, height = (max(1, round(scale * side)) for side in self.size)
         png = io.BytesIO()
         Image.fromarray(self.render_image(width, height)).save(png, "PNG")
@@ -319,13 +267,10 @@ class Field:
         if xy.ndim < 1 or xy.shape[-1] != 2:
             raise EorenError(f"points must have shape (..., 2) with (x, y) last, got {tuple(xy.shape)}")
         if _is_batched(xy):
-            raise EorenError(
-                "torch.func.vmap over points is not supported; evaluate all points in one call, shape (N, 2)"
-            )
+            raise EorenError("torch.func.vmap over points is not supported; evaluate all in one call, shape (N, 2)")
         if not bool(xy.isfinite().all()):
             raise EorenError("points must be finite numbers (x, y) of the unit square; remove NaN and infinity")
-        device = self.device
-        points = xy.to(device, widest_float_dtype(device)).reshape(-1, 2)
+        points = xy.to(self.device, widest_float_dtype(self.device)).reshape(-1, 2)
         follows = torch.is_grad_enabled() and (xy.requires_grad or self.representation.requires_grad)
         with torch.set_grad_enabled(follows):
             jet = self.jet(points, gradient="gradient" in quantities, laplacian="laplacian" in quantities)

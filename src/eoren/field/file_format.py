@@ -1,10 +1,8 @@
 """The content of an .eoren file: safetensors with a JSON header. Nothing in it can execute.
 
 Tensors are those of the representation, and ``checksums``. One metadata entry, ``eoren``, holds JSON: format version,
-the header of the representation, provenance. Files of version 1 have no checksums.
-
-Files are untrusted: nothing is used before it was checked, and a checksum per part (per tile of a mosaic) locates
-damage.
+the header of the representation, provenance. Files of version 1 have no checksums. Files are untrusted: nothing is
+used before it was checked, and a checksum per part (per tile of a mosaic) locates damage.
 """
 
 import json
@@ -17,7 +15,7 @@ from zlib import crc32
 
 import numpy as np
 import torch
-from jaxtyping import Int32, Int64
+from jaxtyping import Int32
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -41,12 +39,7 @@ _KEY, _KIND = "eoren", "representation"
 def encode(representation: Representation, provenance: Provenance) -> bytes:
     """Encode a field as the bytes of its file: the same field gives the same bytes."""
     kind = {} if representation.kind == SirenMosaic.kind else {_KIND: representation.kind}
-    header = {
-        "format_version": FORMAT_VERSION,
-        **kind,
-        **representation.header(),
-        "provenance": asdict(provenance),
-    }
+    header = {"format_version": FORMAT_VERSION} | kind | representation.header() | {"provenance": asdict(provenance)}
     text = json.dumps(header, sort_keys=True, allow_nan=False)
     tensors = representation.tensors()
     tensors["checksums"] = torch.from_numpy(_checksums(tensors, representation.shared_tensors, text))
@@ -54,11 +47,7 @@ def encode(representation: Representation, provenance: Provenance) -> bytes:
 
 
 def decode(data: bytes) -> tuple[Representation, Provenance]:
-    """Decode the bytes of a file.
-
-    Raises:
-        EorenError: the bytes are damaged, not an .eoren file, or of a newer version.
-    """
+    """Decode the bytes of a file; an EorenError if they are damaged, foreign, or of a newer version."""
     with refusing_damage():
         text = parse_metadata(data, len(data)).get(_KEY, "")
         header = _parse_header(text)
@@ -69,7 +58,14 @@ def decode(data: bytes) -> tuple[Representation, Provenance]:
         if header["format_version"] > 1:
             if checksums is None or checksums.dtype != torch.int32 or checksums.shape != (parts + 1,):
                 raise ValueError("tensor checksums does not fit the others")
-            _check_damage(kind, header, tensors, checksums, text)
+            damaged = np.flatnonzero(checksums.numpy() != _checksums(tensors, kind.shared_tensors, text)).tolist()
+            if parts in damaged:
+                shared = " or ".join(("header", *kind.shared_tensors))
+                raise DamagedError(f"its {shared} does not match the checksum")
+            if damaged:
+                first = kind.locate_part(header, tensors, damaged[0])
+                count = f"{len(damaged)} of {parts} parts"
+                raise DamagedError(f"{count} do not match their checksums, the first is {first}")
         elif checksums is not None:
             raise ValueError("tensor checksums is unexpected in version 1")
         return kind.from_stored(header, tensors), Provenance.from_stored(header["provenance"])
@@ -134,22 +130,3 @@ def _checksums(
 def _little_endian(tensor: Tensor) -> np.ndarray:
     array: np.ndarray = tensor.numpy()
     return array.astype(array.dtype.newbyteorder("<"), copy=False)
-
-
-def _check_damage(
-    kind: Any,
-    header: Mapping[str, Any],
-    tensors: Mapping[str, Tensor],
-    stored: Int32[Tensor, " parts_and_one"],
-    text: str,
-) -> None:
-    """Raise a DamagedError that locates the damage where checksums differ."""
-    actual = _checksums(tensors, kind.shared_tensors, text)
-    damaged: Int64[np.ndarray, " damaged"] = np.flatnonzero(stored.numpy() != actual)
-    if not len(damaged):
-        return
-    parts = len(actual) - 1
-    if damaged[-1] == parts:
-        raise DamagedError(f"its header or {', '.join(kind.shared_tensors)} does not match the checksum")
-    where = kind.locate_part(header, tensors, int(damaged[0]))
-    raise DamagedError(f"{len(damaged)} of {parts} parts do not match their checksums, the first is {where}")

@@ -16,27 +16,15 @@ from eoren.errors import EorenError
 
 Region = tuple[float, float, float, float]
 
-WHOLE: Region = (0.0, 0.0, 1.0, 1.0)
-"""The region of the whole image."""
+WHOLE: Region = (0.0, 0.0, 1.0, 1.0)  # the region of the whole image
 
 
 def grid_lines(
     width: int, height: int, region: Region = WHOLE, *, rows: slice = slice(None)
 ) -> tuple[Float[Tensor, " width"], Float[Tensor, " rows"]]:
-    """Compute the pixel centres of a ``width x height`` grid over a region.
+    """Compute x of the columns and y of some rows of a ``width x height`` grid over a region, at pixel centres.
 
-    Args:
-        width: number of columns.
-        height: number of rows.
-        region: ``(x0, y0, x1, y1)`` in the unit square.
-        rows: rows to return; all by default.
-
-    Returns:
-        x of the columns and y of the rows, float64: float32 cannot distinguish the pixels of a gigapixel image.
-
-    Example:
-        >>> [line.tolist() for line in grid_lines(2, 1)]
-        [[0.25, 0.75], [0.5]]
+    They are float64: float32 cannot distinguish the pixels of a gigapixel image.
     """
     x0, y0, x1, y1 = region
     x = x0 + (torch.arange(width, dtype=torch.float64) + 0.5) * ((x1 - x0) / width)
@@ -44,18 +32,8 @@ def grid_lines(
     return x, y
 
 
-def grid_size(size: tuple[int, int], width: int | None, height: int | None, region: Region) -> tuple[int, int]:
-    """Complete the size of a grid: a missing side follows from the other, or from the size of the image.
-
-    Args:
-        size: width and height of the image in pixels.
-        width: number of columns, or None.
-        height: number of rows, or None.
-        region: ``(x0, y0, x1, y1)`` in the unit square.
-
-    Raises:
-        EorenError: the region is empty or not finite, or a side is not a positive integer.
-    """
+def grid_size(size: tuple[int, int], width: Any, height: Any, region: Any) -> tuple[int, int]:
+    """Complete the size of a grid: a missing side follows from the other, or from the size of the image."""
     x0, y0, x1, y1 = check_region(region)
     if not (x0 < x1 and y0 < y1):
         raise EorenError(f"region must be x0,y0,x1,y1 with x0 < x1 and y0 < y1, got {tuple(region)}")
@@ -68,11 +46,7 @@ def grid_size(size: tuple[int, int], width: int | None, height: int | None, regi
 
 
 def check_region(region: Any) -> Region:
-    """Return a region as four floats.
-
-    Raises:
-        EorenError: the region is not four finite numbers.
-    """
+    """Return a region as four floats; an EorenError unless it is four finite numbers."""
     try:
         x0, y0, x1, y1 = (float(number) for number in region)
     except (TypeError, ValueError):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eoren.backends.blending import Jet, blend_tiles
 from eoren.backends.dispatch import choose_backend
-from eoren.field.representation import Quantity
+from eoren.field.representation import UNIT, Extent, Quantity
 from eoren.field.schema import MosaicSchema
 from eoren.model.channel_tuning import Tuning
 from eoren.model.quantization import pack
@@ -60,7 +60,7 @@ class SirenMosaic:
     @property
     def requires_grad(self) -> bool:
         """Whether PyTorch follows any of the parameters."""
-        return self.siren.requires_grad or self.tuning.alpha.requires_grad or self.tuning.beta.requires_grad
+        return any(t.requires_grad for t in (*self.siren.tensors(), self.tuning.alpha, self.tuning.beta))
 
     def to(self, *args: Any, **kwargs: Any) -> "SirenMosaic":
         """Return the same function on another device or in another precision, as ``Tensor.to``."""
@@ -73,28 +73,16 @@ class SirenMosaic:
         *,
         gradient: bool = False,
         laplacian: bool = False,
-        extent: tuple[float, float] = (1.0, 1.0),
+        extent: Extent = UNIT,
         differentiable: bool = False,
     ) -> Jet:
         """Evaluate colour, and optionally gradient and Laplacian, at any points; see the protocol."""
         evaluate = choose_backend(self.siren, differentiable=differentiable).evaluate
-        return blend_tiles(
-            evaluate,
-            self.siren,
-            self.tuning,
-            self.tiling,
-            points,
-            gradient=gradient,
-            laplacian=laplacian,
-            extent=extent,
-        )
+        parts = self.siren, self.tuning, self.tiling
+        return blend_tiles(evaluate, *parts, points, gradient=gradient, laplacian=laplacian, extent=extent)
 
     def sample(
-        self,
-        x: Float[Tensor, " columns"],
-        y: Float[Tensor, " rows"],
-        *quantities: Quantity,
-        extent: tuple[float, float] = (1.0, 1.0),
+        self, x: Float[Tensor, " columns"], y: Float[Tensor, " rows"], *quantities: Quantity, extent: Extent = UNIT
     ) -> tuple[Tensor, ...]:
         """Evaluate quantities on a grid; see the protocol."""
         with torch.no_grad():
@@ -104,12 +92,7 @@ class SirenMosaic:
     def summary(self) -> dict[str, Any]:
         """Describe the architecture, for ``eoren info --json``."""
         siren = self.siren
-        return {
-            "networks": siren.batch,
-            "hidden_width": siren.width,
-            "depth": siren.depth,
-            "omegas": siren.omegas,
-        }
+        return {"networks": siren.batch, "hidden_width": siren.width, "depth": siren.depth, "omegas": siren.omegas}
 
     def describe(self) -> str:
         """Describe the architecture in a few words."""
@@ -119,7 +102,9 @@ class SirenMosaic:
 
     def header(self) -> dict[str, Any]:
         """Return the description that a file stores as JSON."""
-        return MosaicSchema.of(self.tiling, self.siren, self.bits).header()
+        tiling, siren = self.tiling, self.siren
+        schema = MosaicSchema(tiling.width, tiling.height, tiling.halo, siren.channels, siren.omegas, self.bits)
+        return schema._asdict()
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors that a file stores, on the CPU."""
@@ -145,5 +130,4 @@ class SirenMosaic:
         """Build the mosaic from checked tensors; see the protocol."""
         schema = MosaicSchema.from_header(header)
         tiling = schema.tiling(tensors["tiles"])
-        siren, tuning = schema.networks(tensors)
-        return cls(siren, tuning, tiling, schema.bits)
+        return cls(*schema.networks(tensors), tiling, schema.bits)

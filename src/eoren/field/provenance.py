@@ -34,11 +34,7 @@ class Provenance:
 
     @classmethod
     def from_stored(cls, stored: Mapping[str, Any]) -> "Provenance":
-        """Check and convert a stored provenance.
-
-        Raises:
-            TypeError, ValueError: an entry is unknown, or of another type, or out of bounds.
-        """
+        """Check and convert a stored provenance; a TypeError or ValueError if an entry is invalid."""
         provenance = cls(**stored)
         for name, example in asdict(cls(seconds=0.0)).items():
             value = getattr(provenance, name)

@@ -16,6 +16,10 @@ from eoren.backends.blending import Jet
 Quantity = Literal["color", "gradient", "laplacian"]
 QUANTITIES: tuple[Quantity, ...] = ("color", "gradient", "laplacian")
 
+Extent = tuple[float, float]
+"""Width and height of the image in the units of the derivatives: its size in pixels for derivatives per pixel."""
+UNIT: Extent = (1.0, 1.0)
+
 
 @runtime_checkable
 class Representation(Protocol):
@@ -65,7 +69,7 @@ class Representation(Protocol):
         *,
         gradient: bool = False,
         laplacian: bool = False,
-        extent: tuple[float, float] = (1.0, 1.0),
+        extent: Extent = UNIT,
         differentiable: bool = False,
     ) -> Jet:
         """Evaluate colour, and optionally gradient and Laplacian, at any points.
@@ -79,17 +83,13 @@ class Representation(Protocol):
         """
 
     def sample(
-        self,
-        x: Float[Tensor, " columns"],
-        y: Float[Tensor, " rows"],
-        *quantities: Quantity,
-        extent: tuple[float, float] = (1.0, 1.0),
+        self, x: Float[Tensor, " columns"], y: Float[Tensor, " rows"], *quantities: Quantity, extent: Extent = UNIT
     ) -> tuple[Tensor, ...]:
-        """Evaluate quantities on a grid.
+        """Evaluate quantities on a grid, see :meth:`jet`.
 
         Args:
             x: float64 positions of the columns in the unit square, ascending or descending.
-            y: float64 positions of the rows, likewise.
+            y: float64 positions of the rows, ascending or descending.
             quantities: quantities to compute.
             extent: width and height of the image in the units of the derivatives.
 
@@ -111,10 +111,7 @@ class Representation(Protocol):
 
     @classmethod
     def check_stored(cls, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:
-        """Check names, types and shapes of stored tensors.
-
-        Returns:
-            Number of parts.
+        """Check names, types and shapes of stored tensors, and return the number of parts.
 
         Raises:
             KeyError, TypeError, ValueError, OverflowError: header or tensors are damaged.
@@ -126,8 +123,4 @@ class Representation(Protocol):
 
     @classmethod
     def from_stored(cls, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "Representation":
-        """Build the function from checked tensors.
-
-        Raises:
-            ValueError: a value is invalid.
-        """
+        """Build the function from checked tensors; a ValueError if a value is invalid."""

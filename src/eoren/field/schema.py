@@ -20,36 +20,18 @@ _MAX_DEPTH = 64
 
 
 class MosaicSchema(NamedTuple):
-    """The header of networks of one shape, in .eoren files and in the shards of stores.
-
-    Attributes:
-        width: width of the image in pixels.
-        height: height of the image in pixels.
-        halo: half the overlap of tiles in pixels.
-        channels: number of channels.
-        omegas: frequency factor of each sine layer.
-        bits: bits per stored weight.
-    """
+    """The header of networks of one shape, in .eoren files and in the shards of stores."""
 
     width: int
     height: int
-    halo: float
+    halo: float  # half the overlap of tiles in pixels
     channels: int
     omegas: tuple[float, ...]
     bits: int
 
     @classmethod
-    def of(cls, tiling: Tiling, siren: Siren, bits: int) -> "MosaicSchema":
-        """Describe networks that are to be stored."""
-        return cls(tiling.width, tiling.height, tiling.halo, siren.channels, siren.omegas, bits)
-
-    @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> "MosaicSchema":
-        """Check and convert a stored header.
-
-        Raises:
-            KeyError, TypeError, ValueError, OverflowError: an entry is missing or invalid.
-        """
+        """Check and convert a stored header; invalid ones raise KeyError, TypeError, ValueError or OverflowError."""
         width, height = whole_number(header, "width", MAX_PIXELS), whole_number(header, "height", MAX_PIXELS)
         if width * height > MAX_PIXELS:
             raise ValueError(f"{width} x {height} pixels exceed the limit of {MAX_PIXELS}")
@@ -66,20 +48,8 @@ class MosaicSchema(NamedTuple):
             raise ValueError(f"halo is {halo}")
         return cls(width, height, halo, channels, omegas, bits)
 
-    def header(self) -> dict[str, Any]:
-        """Return the header as JSON stores it."""
-        return self._asdict()
-
     def check(self, tensors: Mapping[str, Tensor], others: Mapping[str, tuple[int, ...]]) -> None:
-        """Check that the tensors are exactly those of such networks, by name, type and shape.
-
-        Args:
-            tensors: tensors by their names in the file.
-            others: shapes of further int32 tensors.
-
-        Raises:
-            KeyError, ValueError: a tensor is missing, unexpected, or of another type or shape.
-        """
+        """Check names, types and shapes of the tensors of such networks; ``others`` are shapes of int32 tensors."""
         batch, _, width = tensors["weight.0"].shape
         sizes = [2, *[width] * len(self.omegas), self.channels]
         plain = torch.float32 if self.bits == 32 else torch.float16
@@ -99,11 +69,7 @@ class MosaicSchema(NamedTuple):
             raise ValueError(f"tensor {next(names, 'weight.0'):.40} does not fit the others")
 
     def tiling(self, nodes: Int32[Tensor, "nodes 2"]) -> Tiling:
-        """Build the tiling from its stored tree.
-
-        Raises:
-            ValueError: the tree is invalid or too deep, or its tiles overlap too far.
-        """
+        """Build the tiling from its stored tree; a ValueError if it is invalid, too deep, or overlaps too far."""
         if nodes.dtype != torch.int32 or nodes.ndim != 2 or nodes.shape[1] != 2:
             raise ValueError("the tree of tiles is not an int32 tensor of two columns")
         tiling = Tiling(self.width, self.height, self.halo, nodes.numpy())
@@ -114,11 +80,7 @@ class MosaicSchema(NamedTuple):
         return tiling
 
     def networks(self, tensors: Mapping[str, Tensor]) -> tuple[Siren, Tuning]:
-        """Build networks and channel tuning from checked tensors.
-
-        Raises:
-            ValueError: a value is not finite.
-        """
+        """Build networks and channel tuning from checked tensors; a ValueError if a value is not finite."""
         siren, tuning = unpack(tensors, self.omegas), Tuning(tensors["alpha"], tensors["beta"])
         if not all(bool(t.isfinite().all()) for t in (*siren.tensors(), tuning.alpha, tuning.beta)):
             raise ValueError("a parameter is not finite")
@@ -126,11 +88,7 @@ class MosaicSchema(NamedTuple):
 
 
 def whole_number(header: Mapping[str, Any], name: str, maximum: int, minimum: int = 1) -> int:
-    """Return a whole number from a stored header.
-
-    Raises:
-        KeyError, ValueError: it is missing, not a whole number, or out of range.
-    """
+    """Return a whole number from a stored header; a KeyError or ValueError if it is missing or out of range."""
     value = header[name]
     if type(value) is not int or not minimum <= value <= maximum:
         raise ValueError(f"{name} is {value!r:.40}")

@@ -13,11 +13,7 @@ from eoren.fs.safetensors_layout import read_metadata
 
 
 def save(field: Field, path: str | PathLike[str]) -> None:
-    """Write a field to a file, see :meth:`eoren.Field.save`.
-
-    Raises:
-        EorenError: the file cannot be written.
-    """
+    """Write a field to a file, see :meth:`eoren.Field.save`."""
     field.save(path)
 
 
@@ -48,9 +44,5 @@ def dumps(field: Field) -> bytes:
 
 
 def loads(data: bytes) -> Field:
-    """Decode the bytes of a file.
-
-    Raises:
-        EorenError: the bytes are damaged, not an .eoren file, or of a newer version.
-    """
+    """Decode the bytes of a file; an EorenError if they are damaged, foreign, or of a newer version."""
     return Field(*decode(data))

@@ -1,1 +1,10 @@
-"""SIRENs, tilings and channel tuning: what a fitted function is made of."""
+"""SIRENs, tilings and channel tuning: what a fitted function is made of.
+
+siren.py           a batch of SIRENs, with derivatives in the forward pass
+tiling.py          k-d trees of overlapping tiles, and their blending weights
+tile_pixels.py     pixels of every tile, and their local coordinates
+channel_tuning.py  the linear map from predictions to colours, by least squares
+loss.py            objectives, and the passes of a training step
+quantization.py    parameters in 32, 16 or 8 bits
+devices.py         devices that PyTorch computes on
+"""

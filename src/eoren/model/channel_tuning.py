@@ -15,12 +15,7 @@ from eoren.model.devices import widest_float_dtype
 
 @dataclass(frozen=True, eq=False)
 class Tuning:
-    """The linear map ``Phi = alpha g + beta``, and so ``grad Phi = alpha grad g``.
-
-    Attributes:
-        alpha: ``(B, 1, C)``, slope per network and channel.
-        beta: ``(B, 1, C)``, offset per network and channel, in intensity.
-    """
+    """The linear map ``Phi = alpha g + beta``, and so ``grad Phi = alpha grad g``, per network and channel."""
 
     alpha: Float[Tensor, "batch 1 channels"]
     beta: Float[Tensor, "batch 1 channels"]
@@ -45,19 +40,6 @@ class Moments:
     """Running sums over the pixels of B networks, from which least squares follows.
 
     Accumulated in the widest floating-point type of the device: variances are differences of large sums.
-
-    Args:
-        batch: number of networks.
-        channels: number of channels.
-        device: device of the sums.
-
-    Example:
-        >>> g = torch.rand(1, 50, 3, generator=torch.Generator().manual_seed(0))
-        >>> moments = Moments(1, 3, g.device)
-        >>> moments.add(slice(None), g, 0.25 * g + 0.5)
-        >>> tuning = moments.tuning()
-        >>> round(tuning.alpha[0, 0, 0].item(), 6), round(tuning.beta[0, 0, 0].item(), 6)
-        (0.25, 0.5)
     """
 
     def __init__(self, batch: int, channels: int, device: torch.device) -> None:

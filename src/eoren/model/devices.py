@@ -8,15 +8,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Return the device of a name; ``auto`` is CUDA or MPS where available, else the CPU.
-
-    Raises:
-        EorenError: the name is unknown, or the device is not available.
-
-    Example:
-        >>> choose_device("cpu")
-        device(type='cpu')
-    """
+    """Return the device of a name; ``auto`` is CUDA or MPS where available, else the CPU."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(kind for kind, is_available in available.items() if is_available))
@@ -29,10 +21,5 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def widest_float_dtype(device: torch.device) -> torch.dtype:
-    """Return the most precise floating-point type of a device: float64, or float32 on MPS.
-
-    Example:
-        >>> widest_float_dtype(torch.device("cpu")), widest_float_dtype(torch.device("mps"))
-        (torch.float64, torch.float32)
-    """
+    """Return the most precise floating-point type of a device: float64, or float32 on MPS."""
     return torch.float32 if device.type == "mps" else torch.float64

@@ -11,13 +11,7 @@ from types import MappingProxyType
 
 @dataclass(frozen=True)
 class Objective:
-    """``color * mean (f - Phi)^2 + gradient * mean |grad f - grad Phi|^2`` over pixels and channels.
-
-    Attributes:
-        name: name in settings and options.
-        color: weight of the squared colour error.
-        gradient: weight of the squared gradient error, in intensity per pixel, both axes summed.
-    """
+    """``color * mean (f - Phi)^2 + gradient * mean |grad f - grad Phi|^2`` over pixels and channels."""
 
     name: str
     color: float
@@ -26,13 +20,7 @@ class Objective:
     def stream_weights(self, axes: Sequence[int], *, in_turn: bool = True) -> tuple[float, ...]:
         """Compute the weights of the squared errors of the colour and of its derivatives along some axes.
 
-        Args:
-            axes: derivatives that are compared.
-            in_turn: whether a single axis stands for both, and counts twice.
-
-        Example:
-            >>> OBJECTIVES["sobolev"].stream_weights((0, 1)), OBJECTIVES["sobolev"].stream_weights((1,))
-            ((1.0, 0.1, 0.1), (1.0, 0.2))
+        With ``in_turn``, a single axis stands for both, and counts twice.
         """
         per_axis = self.gradient * (2 / len(axes) if in_turn and axes else 1)
         return (self.color, *[per_axis] * len(axes))
@@ -40,17 +28,11 @@ class Objective:
 
 @dataclass(frozen=True)
 class Pass:
-    """One forward and backward pass of a training step.
+    """One forward and backward pass of a training step."""
 
-    Attributes:
-        axes: derivatives that are compared, 0 for d/dx and 1 for d/dy.
-        weights: weights of the squared errors of the colour and of these derivatives.
-        offset: displacement ``(x, y)`` of the points from the pixel centres, in pixels: forward differences belong
-            half a pixel away.
-    """
-
-    axes: tuple[int, ...]
-    weights: tuple[float, ...]
+    axes: tuple[int, ...]  # derivatives that are compared, 0 for d/dx and 1 for d/dy
+    weights: tuple[float, ...]  # of the squared errors of the colour and of these derivatives
+    # Displacement (x, y) from the pixel centres, in pixels: forward differences belong half a pixel away.
     offset: tuple[float, float] = (0.0, 0.0)
 
 

@@ -17,12 +17,7 @@ BITS = (32, 16, 8)
 
 
 def stored_bits(width: int, depth: int, channels: int, bits: int) -> int:
-    """Count the bits of one network in a file, with its channel tuning, its cut and its checksum.
-
-    Example:
-        >>> stored_bits(256, 5, 3, 32) == 32 * (264707 + 2 * 3 + 2 * 2 + 1)
-        True
-    """
+    """Count the bits of one network in a file, with its channel tuning, its cut and its checksum."""
     units = width * depth + channels
     weights = parameter_count(width, depth, channels) - units
     per_unit = {32: 32, 16: 16, 8: 16 + 32}[bits]  # a bias, and with 8 bits a scale
@@ -32,16 +27,11 @@ def stored_bits(width: int, depth: int, channels: int, bits: int) -> int:
 def pack(siren: Siren, bits: int) -> dict[str, Tensor]:
     """Convert networks to the tensors of a file.
 
-    Args:
-        siren: the networks.
-        bits: bits per weight: 32, 16 or 8.
-
-    Returns:
-        ``weight.0 ...`` and ``bias.0 ...`` in float32 or float16; for 8 bits ``weight.k`` is int8 and
-        ``scale.k`` ``(B, 1, outputs)`` float32.
+    ``weight.k`` and ``bias.k`` are float32 or float16; with 8 bits ``weight.k`` is int8, and ``scale.k`` float32
+    ``(B, 1, outputs)``.
 
     Raises:
-        EorenError: the number of bits is not one of these.
+        EorenError: the number of bits is not supported.
         ImageError: a weight is too large for 16 bits.
     """
     if bits not in BITS:

@@ -29,24 +29,17 @@ MAX_SINE_LAYERS = 64
 
 @dataclass(frozen=True, eq=False)
 class Siren:
-    """A batch of B SIRENs of one shape.
-
-    Attributes:
-        weights: one ``(B, inputs, outputs)`` tensor per layer, first to last.
-        biases: one ``(B, 1, outputs)`` tensor per layer.
-        omegas: frequency factor of each sine layer, one fewer than there are layers.
+    """A batch of B SIRENs of one shape: per layer, ``(B, inputs, outputs)`` weights and ``(B, 1, outputs)`` biases.
 
     Example:
         >>> siren = Siren.init(1, width=16, depth=2, channels=3, generator=torch.Generator().manual_seed(0))
-        >>> siren.parameters_per_network, [tuple(weight.shape) for weight in siren.weights]
-        (371, [(1, 2, 16), (1, 16, 16), (1, 16, 3)])
         >>> siren(torch.rand(1, 5, 2), axes=(0, 1)).shape  # value, d/du and d/dv at five points
         torch.Size([1, 3, 5, 3])
     """
 
     weights: tuple[Float[Tensor, "batch _ _"], ...]
     biases: tuple[Float[Tensor, "batch 1 _"], ...]
-    omegas: tuple[float, ...]
+    omegas: tuple[float, ...]  # frequency factor of each sine layer
 
     @classmethod
     def init(
@@ -65,17 +58,8 @@ class Siren:
 
         With ``n`` inputs to a layer, weights are uniform in +-1/n for the first layer and +-sqrt(6/n)/omega for
         the others, which gives every sine unit a pre-activation of unit variance; biases are uniform in
-        +-1/sqrt(n), PyTorch's default, which the official code keeps.
-
-        Args:
-            batch: number of networks.
-            width: units of a hidden layer.
-            depth: number of sine layers, at least one.
-            channels: number of outputs.
-            omega_first: frequency factor of the first layer: the highest frequency at the start of a fit.
-            omega_hidden: frequency factor of the other sine layers.
-            generator: source of the random numbers. The networks are drawn on its device.
-            dtype: precision of the parameters.
+        +-1/sqrt(n), PyTorch's default, which the official code keeps. ``omega_first`` is the highest frequency at the
+        start of a fit. The networks are drawn on the device of the generator.
         """
         sizes = [2, *[width] * depth, channels]
         omegas = (omega_first, *[omega_hidden] * (depth - 1))
@@ -99,17 +83,12 @@ class Siren:
         Args:
             points: ``(B, N, 2)`` in the networks' local coordinates ``(u, v)``.
             axes: derivatives to compute, 0 for d/dx and 1 for d/dy. Their streams follow the value in this order.
-            scale: ``(B, 2)``, ``(du/dx, dv/dy)`` of every network, which brings derivatives to the units of x and y;
-                ones by default.
-            laplacian: whether to compute the sum of second derivatives as the last stream. It needs
-                ``axes=(0, 1)``.
+            scale: ``(B, 2)``, ``(du/dx, dv/dy)`` of every network, for derivatives in the units of x and y.
+            laplacian: whether to compute the sum of second derivatives as the last stream; needs ``axes=(0, 1)``.
 
         Returns:
             ``(B, 1 + len(axes) + laplacian, N, C)``. PyTorch can differentiate it any number of times, by parameters
             and by points.
-
-        Raises:
-            ValueError: the Laplacian is requested without both derivatives.
         """
         z = _input_streams(points, axes, scale, laplacian)
         for weight, bias, omega in zip(self.weights, self.biases, self.omegas, strict=False):
@@ -148,11 +127,6 @@ class Siren:
         return self.weights[0].device
 
     @property
-    def requires_grad(self) -> bool:
-        """Whether PyTorch follows any of the parameters."""
-        return any(tensor.requires_grad for tensor in self.tensors())
-
-    @property
     def parameters_per_network(self) -> int:
         """Number of parameters of one network."""
         return parameter_count(self.width, self.depth, self.channels)
@@ -176,12 +150,7 @@ class Siren:
 
 
 def parameter_count(width: int, depth: int, channels: int) -> int:
-    """Count the parameters of one SIREN with two inputs and ``channels`` outputs.
-
-    Example:
-        >>> parameter_count(256, 5, 3)  # the network of the EoREN paper
-        264707
-    """
+    """Count the parameters of one SIREN with two inputs and ``channels`` outputs."""
     return 3 * width + (depth - 1) * (width + 1) * width + (width + 1) * channels
 
 

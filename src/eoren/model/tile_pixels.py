@@ -13,21 +13,9 @@ from eoren.model.tiling import Tiling
 class TilePixels:
     """Pixels of a batch of networks, one box of pixels each: tiles of an image, or whole images.
 
-    Args:
-        color: ``(pixels, C)``, pixels of an image of ``columns`` columns, row by row.
-        boxes: ``(networks, 4)``, ``(column0, row0, column1, row1)`` of each network in that image, ends excluded.
-        columns: number of columns of that image.
-        areas: ``(networks,)``, number of pixels of each network without its halo.
-        device: device of the pixels.
-
-    Attributes:
-        color: as given.
-        areas: as given.
-        boxes: as given.
-        columns: as given.
-        half_extents: ``(networks,)``, pixels per unit of local coordinates, see :class:`eoren.model.tiling.Tiling`.
-        centres: ``(networks, 2)``, origins of local coordinates.
-        most: number of pixels of the largest box.
+    ``color`` holds the pixels of an image of ``columns`` columns, row by row. Boxes are ``(column0, row0, column1,
+    row1)`` in that image, ends excluded; areas count the pixels of each network without its halo; ``most`` is the
+    number of pixels of the largest box. For centres and half extents see :class:`eoren.model.tiling.Tiling`.
 
     Example:
         >>> single = Tiling.single(8, 6)
@@ -65,16 +53,9 @@ class TilePixels:
         at: tuple[int, int] = (0, 0),
         device: torch.device,
     ) -> "TilePixels":
-        """Take the pixels of neighbouring tiles, halo included, from an image.
+        """Take the pixels of neighbouring tiles, halo included, from an image or a crop whose first pixel is ``at``.
 
         Only the box around the tiles is copied, so that a large image can be processed part by part.
-
-        Args:
-            image: ``(H, W, C)``, the whole image, or a crop that contains the tiles.
-            tiling: tiling of the whole image.
-            tiles: tiles to take; all by default.
-            at: column and row of the crop's first pixel in the whole image.
-            device: device of the pixels.
         """
         x0, y0, x1, y1 = tiling.box(tiles)
         color = image[y0 - at[1] : y1 - at[1], x0 - at[0] : x1 - at[0]].reshape(-1, image.shape[2])
@@ -87,12 +68,7 @@ class TilePixels:
     def of_images(
         cls, images: Float[np.ndarray, "images height width channels"], *, device: torch.device
     ) -> "TilePixels":
-        """Take all pixels of images of one size, one network per image: boxes of a stack of the images.
-
-        Args:
-            images: ``(B, H, W, C)``.
-            device: device of the pixels.
-        """
+        """Take all pixels of images of one size, one network per image: boxes of a stack of the images."""
         count, height, width, channels = images.shape
         top = height * torch.arange(count)
         left = torch.zeros_like(top)
@@ -103,12 +79,9 @@ class TilePixels:
     def pixels(
         self, networks: slice | Tensor, points: Int[Tensor, " points"]
     ) -> tuple[Int[Tensor, "networks points"], Int[Tensor, "networks points 2"]]:
-        """Look up pixels by their numbers within the tiles of some networks.
+        """Return indices into :attr:`color` and positions (column, row) of pixels numbered within each tile.
 
         Tiles differ in size: numbers beyond the pixels of a small tile start again from its first.
-
-        Returns:
-            Indices into :attr:`color`, and positions as (column, row).
         """
         x0, y0, x1, y1 = self.boxes[networks, :, None].unbind(1)
         within = points[None] % ((x1 - x0) * (y1 - y0))
@@ -121,13 +94,7 @@ class TilePixels:
         networks: slice | Tensor,
         offset: tuple[float, float] = (0.0, 0.0),
     ) -> Float[Tensor, "networks points 2"]:
-        """Convert pixel positions to the local coordinates of their networks.
-
-        Args:
-            positions: (column, row) of pixels.
-            networks: networks that the positions belong to.
-            offset: displacement ``(x, y)`` from the pixel centres, in pixels.
-        """
+        """Convert positions (column, row), displaced by ``offset`` pixels, to their networks' local coordinates."""
         shift = self.centres.new_tensor(offset) + 0.5
         return (positions - self.centres[networks, None] + shift) / self.half_extents[networks, None, None]
 

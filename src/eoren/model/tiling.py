@@ -37,21 +37,13 @@ def smooth_step(t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class Blend(NamedTuple):
-    """The weights of tiles at some points: one entry per point and tile that covers it.
-
-    Attributes:
-        point: index of the point.
-        tile: index of the tile; entries are sorted by tile.
-        weight: weight of the tile at the point.
-        grad: ``(d/dx, d/dy)`` of the weight, per unit-square side.
-        second_derivatives: second derivatives of the weight by x and by y, per unit-square side squared.
-    """
+    """The weights of tiles at some points: one entry per point and tile that covers it, sorted by tile."""
 
     point: Int[Tensor, " entries"]
     tile: Int[Tensor, " entries"]
     weight: Float[Tensor, " entries"]
-    grad: Float[Tensor, "entries 2"]
-    second_derivatives: Float[Tensor, "entries 2"]
+    grad: Float[Tensor, "entries 2"]  # of the weight by (x, y), per unit-square side
+    second_derivatives: Float[Tensor, "entries 2"]  # by x and by y, per unit-square side squared
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,19 +55,12 @@ class Tiling:
     poses the same problem.
 
     Attributes:
-        width: width of the image, in pixels.
-        height: height of the image, in pixels.
         halo: half the width of the overlap at a cut, in pixels; at least :data:`MIN_HALO` where there is a cut.
         nodes: ``(2 tiles - 1, 2)``, the tree in pre-order: ``(0, x)`` or ``(1, y)`` cuts across x or y at that
             pixel edge, the lower side first; ``(-1, 0)`` is a tile.
 
     Raises:
         ValueError: the halo is too small or infinite; the nodes do not form a tree, or cut outside their box.
-
-    Example:
-        >>> tiling = Tiling.by_detail(np.ones((512, 768)), count=64, halo=2.0)
-        >>> tiling.count, tiling.boxes[0].tolist()
-        (64, [0, 0, 96, 64])
     """
 
     width: int
@@ -92,13 +77,9 @@ class Tiling:
     def by_detail(
         cls, detail: Float[np.ndarray, "height width"], *, count: int, halo: float, smallest: int = 16
     ) -> "Tiling":
-        """Divide an image into tiles with the same share of detail each.
+        """Divide an image into tiles with the same share of detail, a positive amount per pixel, each.
 
-        Args:
-            detail: ``(H, W)``, positive amount of detail at each pixel.
-            count: number of tiles; the result has fewer where ``smallest`` leaves no room.
-            halo: half the overlap, in pixels.
-            smallest: shortest side of a tile, in pixels.
+        There are fewer than ``count`` tiles where ``smallest``, their shortest side in pixels, leaves no room.
         """
         height, width = detail.shape
         nodes: list[tuple[int, int]] = []
@@ -165,16 +146,9 @@ class Tiling:
 
     @cached_property
     def cuts(self) -> tuple[Int[Tensor, " count_and_one"], Float[Tensor, "cuts 3"]]:
-        """The cuts above every tile in the tree.
+        """The cuts above every tile: index of the first cut of each tile, and of the end; and the cuts.
 
-        Returns:
-            Index of the first cut of each tile, and the number of cuts at the end; and per cut ``(axis, position in
-            pixels, 1 if the tile lies on the upper side, else 0)``, float64.
-
-        Example:
-            >>> first, cuts = Tiling.by_detail(np.ones((8, 16)), count=2, halo=2.0, smallest=4).cuts
-            >>> first.tolist(), cuts.tolist()
-            ([0, 1, 2], [[0.0, 8.0, 0.0], [0.0, 8.0, 1.0]])
+        A cut is ``(axis, position in pixels, 1 if the tile lies on the upper side, else 0)``, float64.
         """
         first, cuts = [0], []
         waiting: list[list[tuple[int, int, int]]] = [[]]
@@ -188,12 +162,7 @@ class Tiling:
         return torch.tensor(first), torch.tensor(cuts, dtype=torch.float64).reshape(-1, 3)
 
     def groups(self, most: int) -> list[slice]:
-        """Divide the tiles into groups of at most ``most`` neighbours, in order: whole branches of the tree.
-
-        Example:
-            >>> Tiling.by_detail(np.ones((64, 64)), count=9, halo=2.0, smallest=4).groups(3)
-            [slice(0, 2, None), slice(2, 4, None), slice(4, 6, None), slice(6, 9, None)]
-        """
+        """Divide the tiles into groups of at most ``most`` neighbours, in order: whole branches of the tree."""
         leaves = np.zeros(len(self.nodes), np.int64)
         lower, upper = self.tree.lower, self.tree.upper
         for node in reversed(range(len(self.nodes))):  # children come after their parent
@@ -211,12 +180,7 @@ class Tiling:
         return groups
 
     def box(self, tiles: slice = slice(None)) -> tuple[int, int, int, int]:
-        """Return ``(column0, row0, column1, row1)`` around the pixels of some tiles, halo included, ends excluded.
-
-        Example:
-            >>> Tiling.by_detail(np.ones((8, 16)), count=2, halo=2.0, smallest=4).box(slice(1, 2))
-            (6, 0, 16, 8)
-        """
+        """Return ``(column0, row0, column1, row1)`` around the pixels of some tiles, halo included, ends excluded."""
         boxes = self.pixel_boxes[tiles]
         x0, y0, x1, y1 = (*boxes[:, :2].amin(0).tolist(), *boxes[:, 2:].amax(0).tolist())
         return x0, y0, x1, y1
@@ -233,10 +197,9 @@ class Tiling:
         return self.half_extents.new_tensor([self.width, self.height]) / self.half_extents[:, None]
 
     def blend(self, points: Float[Tensor, "points 2"]) -> Blend:
-        """Find the tiles that cover each point, and their weights; differentiable by the points.
+        """Compute which tiles cover each point, and their weights; differentiable by the points.
 
-        Args:
-            points: ``(N, 2)``, anywhere in the plane; beyond the image the outermost tiles are continued.
+        Points may lie anywhere in the plane: beyond the image the outermost tiles are continued.
         """
         device, dtype = points.device, points.dtype
         axis, cut, lower, upper, tiles = (torch.from_numpy(column).to(device) for column in self.tree[:5])
@@ -277,10 +240,6 @@ class Tiling:
 
         These tiles lie within a halo of the point. In a grid over that square, as fine as the shortest tile, each of
         them contains a grid point of its own.
-
-        Example:
-            >>> Tiling.by_detail(np.ones((512, 768)), count=64, halo=2.0).max_overlap
-            4
         """
         boxes = np.array(self.tree.boxes)
         least = (boxes[:, 2:] - boxes[:, :2]).min(0).tolist()
@@ -322,25 +281,15 @@ class Tiling:
 
 
 class Tree(NamedTuple):
-    """The k-d tree of a :class:`Tiling`, one entry per node.
+    """The k-d tree of a :class:`Tiling`, one entry per node."""
 
-    Attributes:
-        axis: axis that the node cuts, 0 or 1; -1 for a tile.
-        cut: pixel edge of the cut.
-        lower: index of the node on the lower side.
-        upper: index of the node on the upper side.
-        tile: index of the tile, or -1.
-        boxes: ``(x0, y0, x1, y1)`` of the tiles in pixels, halo not included.
-        depth: number of cuts above the deepest tile.
-    """
-
-    axis: Int[np.ndarray, " nodes"]
+    axis: Int[np.ndarray, " nodes"]  # 0 or 1; -1 for a tile
     cut: Int[np.ndarray, " nodes"]
-    lower: Int[np.ndarray, " nodes"]
+    lower: Int[np.ndarray, " nodes"]  # index of the node on the lower side
     upper: Int[np.ndarray, " nodes"]
-    tile: Int[np.ndarray, " nodes"]
-    boxes: list[tuple[int, int, int, int]]
-    depth: int
+    tile: Int[np.ndarray, " nodes"]  # index of the tile, or -1
+    boxes: list[tuple[int, int, int, int]]  # of the tiles, halo not included
+    depth: int  # number of cuts above the deepest tile
 
 
 def _multiplied(
