@@ -14,6 +14,7 @@ SOURCES = ROOT / "src"
 # From the bottom up. A package may import itself and every package on an earlier line.
 LAYERS = (
     ("_version", "errors", "cancellation"),
+    ("checks",),
     ("fs",),
     ("image",),
     ("model",),

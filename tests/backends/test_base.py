@@ -745,7 +745,7 @@ def chosen(**changes):
     return type(trainer(**changes)._backend)
 
 
-def test_torch_is_taken_where_it_is_asked_for_or_alone_can(forced):
+def test_torch_is_chosen_where_requested_or_where_native_cannot(forced):
     assert chosen(width=20) is TorchBackend
     forced("torch")
     assert chosen(width=16) is TorchBackend

@@ -20,7 +20,7 @@ def test_seed(seed):
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
 def test_wrong_seed(seed):
-    with pytest.raises(EorenError, match=f"--seed must be from 0 to 4294967295, got {seed}"):
+    with pytest.raises(EorenError, match=f"--seed must be an integer from 0 to 4294967295, got {seed}"):
         options.check_seed(seed)
 
 

@@ -302,7 +302,7 @@ def test_same_start_makes_weights_similar(store, tmp_path):
     [
         ({"until_psnr": 30.0}, "until_psnr is for one image"),
         ({"seed": -1}, "seed must be an integer from 0 to 4294967295, got -1"),
-        ({"shard": 0}, "shard must be a whole number from 1 to 1048576, got 0"),
+        ({"shard": 0}, "shard must be an integer from 1 to 1048576, got 0"),
         ({"workers": 0}, "workers must be 1 or more, got 0"),
         ({"executor": "dask"}, "executor must be one of local, ray, got 'dask'"),
         ({"address": "here:1"}, "address 'here:1' is for a Ray cluster"),

@@ -1,5 +1,7 @@
+import copy
 import io
 import os
+import pickle
 import re
 import tracemalloc
 from dataclasses import replace
@@ -610,6 +612,21 @@ def test_a_notebook_shows_the_field(tiling, size, channels, mode):
 def test_the_description_names_size_channels_and_networks():
     assert repr(field_of(GRID)) == "Field(37x23, 3 channels, 8 networks, 2 sine layers of 6)"
     assert repr(field_of(SINGLE, 1, width=16)) == "Field(37x23, 1 channel, 1 network, 2 sine layers of 16)"
+
+
+@pytest.mark.parametrize("name", ["siren", "tuning", "tiling", "bits"])
+def test_attributes_of_version_0_1(name):
+    field = field_of(GRID)
+    with pytest.warns(DeprecationWarning, match=f"Field.{name} is deprecated; use Field.representation.{name}"):
+        assert getattr(field, name) is getattr(field.representation, name)
+
+
+def test_other_attributes():
+    field = field_of(GRID)
+    with pytest.raises(AttributeError, match=r"^'Field' object has no attribute 'colour'$"):
+        _ = field.colour
+    assert copy.copy(field).representation is field.representation
+    assert pickle.loads(pickle.dumps(field)).size == field.size
 
 
 def test_lists_of_points_are_evaluated():

@@ -106,5 +106,5 @@ def test_gradients_of_a_field_of_areas_are_measured_against_those_of_the_values(
 
 
 def test_unknown_pixel_models_are_refused():
-    with pytest.raises(EorenError, match="pixel_model 'round' is unknown; choose one of point_sample, cell_average"):
+    with pytest.raises(EorenError, match="pixel_model must be one of point_sample, cell_average, got 'round'"):
         eoren.fit(np.zeros((4, 4)), pixel_model="round", steps=1)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from eoren.errors import EorenError
-from eoren.image.io import SAMPLES, as_image, read_image, read_source_image, write_image
+from eoren.image.io import SAMPLES, as_image, as_source_image, hash_pixels, read_image, read_source_image, write_image
 
 
 def random(shape, dtype=np.uint8, seed=0):
@@ -48,6 +48,19 @@ def test_as_image_converts(array):
     assert image.dtype == np.dtype("=f4")
     assert image.flags.c_contiguous
     np.testing.assert_array_equal(image.ravel(), np.float32([0, 0.2, 0.4, 1]))
+
+
+def test_as_source_image(tmp_path):
+    pixels = np.linspace(0, 1, 24, dtype=np.float32).reshape(2, 4, 3)
+    array = as_source_image(pixels)
+    np.testing.assert_array_equal(array.pixels, pixels)
+    assert (array.bit_depth, array.sha256, array.name) == (32, hash_pixels(pixels), "")
+    assert as_source_image(array) is array
+    write_image(tmp_path / "a.png", pixels)
+    for path in (tmp_path / "a.png", str(tmp_path / "a.png")):
+        image, expected = as_source_image(path), read_source_image(path)
+        np.testing.assert_array_equal(image.pixels, expected.pixels)
+        assert (image.sha256, image.name, image.bit_depth) == (expected.sha256, "a.png", 8)
 
 
 def test_as_image_copies():

@@ -1,7 +1,6 @@
 import json
 from dataclasses import FrozenInstanceError, fields
 
-import numpy as np
 import pytest
 import torch
 
@@ -11,7 +10,7 @@ from eoren.model.loss import OBJECTIVES
 from eoren.model.quantization import pack
 from eoren.model.siren import Siren, parameter_count
 from eoren.training.presets import PRESETS, make_settings
-from eoren.training.settings import Settings, check_seed, current_names
+from eoren.training.settings import Settings, current_names
 
 NAN, INFINITE = float("nan"), float("inf")
 
@@ -114,12 +113,12 @@ def test_every_filter_can_be_chosen(name):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"preset": "nonsense"}, f"preset 'nonsense' is unknown; choose one of {', '.join(PRESETS)}$"),
-        ({"nonsense": 3}, "setting 'nonsense' is unknown; choose one of objective, .*width"),
-        ({"objective": "colour"}, "objective 'colour' is unknown; choose one of gradient, pixel, sobolev"),
-        ({"filter": "roberts"}, "filter 'roberts' is unknown; choose one of spline, forward"),
-        ({"optimizer": "sgd"}, "optimizer 'sgd' is unknown; choose one of muon, adam"),
-        ({"bits": 12}, "bits 12 is unknown; choose one of 32, 16, 8"),
+        ({"preset": "nonsense"}, f"preset must be one of {', '.join(PRESETS)}, got 'nonsense'$"),
+        ({"nonsense": 3}, "setting must be one of objective, .*width, .*, got 'nonsense'"),
+        ({"objective": "colour"}, "objective must be one of gradient, pixel, sobolev, got 'colour'"),
+        ({"filter": "roberts"}, "filter must be one of spline, forward, .*, got 'roberts'"),
+        ({"optimizer": "sgd"}, "optimizer must be one of muon, adam, got 'sgd'"),
+        ({"bits": 12}, "bits must be one of 32, 16, 8, got 12"),
         ({"bits": "8"}, "bits must be of type int, got '8'"),
         ({"width": 0}, "width must be a positive number, got 0"),
         ({"width": 2.5}, "width must be of type int, got 2.5"),
@@ -325,16 +324,3 @@ def test_stored_settings_are_renamed_silently(recwarn):
     assert current_names(renamed) == renamed
     assert make_settings(**renamed).learning_rate == 0.01
     assert not recwarn.list
-
-
-@pytest.mark.parametrize("seed", [0, 2**32 - 1, np.int64(7), np.uint8(7)])
-def test_seeds(seed):
-    assert type(check_seed(seed)) is int
-    assert check_seed(seed) == seed
-
-
-@pytest.mark.parametrize("seed", [-1, 2**32, 1.0, "1", None, True])
-@pytest.mark.usefixtures("unchecked")
-def test_invalid_seeds(seed):
-    with pytest.raises(EorenError, match=f"seed must be an integer from 0 to 4294967295, got {seed!r}"):
-        check_seed(seed)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from eoren.errors import EorenError
 from eoren.viewer.iiif import (
     FORMATS,
     MAX_AREA,
     MAX_SIDE,
     QUALITIES,
-    BadRequest,
     Region,
     encode,
     information,
@@ -117,7 +117,7 @@ def test_qualities_and_formats(last):
     ids=lambda wrong: "=".join(*wrong.items())[:40],
 )
 def test_invalid_requests(wrong):
-    with pytest.raises(BadRequest) as error:
+    with pytest.raises(EorenError) as error:
         request(**wrong)
     assert str(error.value)
 

@@ -49,10 +49,13 @@ class StepBatch:
 class LossGradient(Protocol):
     """The gradient of a training loss by the parameters of a batch of networks.
 
-    ``gradients`` are those of the last call, in the order of ``siren.tensors()``.
+    The optimizers move the parameters of ``siren`` in place. ``gradients`` are those of the last call, in the order
+    of ``siren.tensors()``.
     """
 
     gradients: list[Tensor]
+
+    def __init__(self, siren: Siren, pixels: TilePixels, target_gradient: TargetGradient) -> None: ...
 
     def networks_per_chunk(self, points: int, passes: Sequence[Pass]) -> int:
         """Return the number of networks that the backend processes together most efficiently."""
@@ -75,6 +78,7 @@ class Backend(Protocol):
     name: str  # native or torch
     adam: type[Adam]
     muon: type[Muon]
+    loss_gradient: type[LossGradient]
 
     def evaluate(
         self,
@@ -109,6 +113,3 @@ class Backend(Protocol):
         ``color``, ``gradient`` and ``laplacian``, derivatives in the units of an image of ``extent``. Returns
         ``(rows, columns, C)`` per quantity, ``(rows, columns, C, 2)`` for the gradient.
         """
-
-    def loss_gradient(self, siren: Siren, pixels: TilePixels, target_gradient: TargetGradient) -> LossGradient:
-        """Prepare the gradient of a training loss by parameters that the optimizers move in place."""

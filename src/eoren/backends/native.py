@@ -69,12 +69,76 @@ class FusedMuon(Muon):
         _check_status(loaded_library().eoren_muon_step(step, torch.get_num_threads()))
 
 
+class NativeLossGradient:
+    """The gradient of a training loss, by the fused kernel."""
+
+    def __init__(self, siren: Siren, pixels: TilePixels, target_gradient: TargetGradient) -> None:
+        self.gradients = [torch.zeros_like(t) for t in siren.tensors()]
+        self._channels = siren.channels
+        # The structure has addresses alone: keep what they point to.
+        self._tensors = (siren, self.gradients, pixels, target_gradient)
+        self._step = Step(
+            network=_networks(siren),
+            gradient=_networks(siren.with_tensors(self.gradients)),
+            columns=pixels.columns,
+            box=_data_ptr(pixels.boxes, torch.int64),
+            centre=_data_ptr(pixels.centres),
+            half=_data_ptr(pixels.half_extents),
+            color=_data_ptr(pixels.color),
+            slope=None if target_gradient is None else _data_ptr(target_gradient),
+        )
+
+    def networks_per_chunk(self, points: int, passes: Sequence[Pass]) -> int:
+        """Return 1: any number is as efficient as any other."""
+        return 1
+
+    def __call__(
+        self, batch: StepBatch, moments: Moments | None, should_stop: Callable[[], bool]
+    ) -> Float[Tensor, "networks 2"] | None:
+        """Compute the gradient of the loss for one step, see :class:`eoren.backends.base.LossGradient`."""
+        if should_stop():
+            return None
+        networks, points, passes = batch.networks, batch.points, batch.passes
+        errors = torch.empty(len(networks), 2, dtype=torch.float64)
+        sums = None if moments is None else torch.empty(len(networks), self._channels, 5, dtype=torch.float64)
+        step = self._step
+        step.tuning = ChannelTuning(_data_ptr(batch.tuning.alpha), _data_ptr(batch.tuning.beta))
+        step.tiles, step.tile = len(networks), _data_ptr(networks, torch.int64)
+        step.points, step.point = len(points), _data_ptr(points, torch.int64)
+        step.passes = len(passes)
+        for struct, loss_pass in zip(step.pass_, passes, strict=False):
+            axes, weights = loss_pass.axes, loss_pass.weights
+            struct.axes, struct.axis[: len(axes)] = len(axes), axes
+            struct.offset[:], struct.weight[: len(weights)] = loss_pass.offset, weights
+        step.error = _data_ptr(errors, torch.float64)
+        step.moments = None if sums is None else _data_ptr(sums, torch.float64)
+        raised: list[BaseException] = []
+
+        def poll() -> int:
+            # ctypes would discard an exception here, Ctrl-C included.
+            try:
+                return int(should_stop())
+            except BaseException as error:
+                raised.append(error)
+                return 1
+
+        status = loaded_library().eoren_gradients(step, torch.get_num_threads(), StopCallback(poll))
+        if raised:
+            raise raised[0]
+        if not _check_status(status):
+            return None
+        if moments is not None and sums is not None:
+            moments.add_sums(networks, sums, len(points) * len(passes))
+        return errors.float()
+
+
 class NativeBackend:
     """The kernels of ``src/native``, on as many threads as PyTorch has."""
 
     name = "native"
     adam: type[Adam] = FusedAdam
     muon: type[Muon] = FusedMuon
+    loss_gradient: type[LossGradient] = NativeLossGradient
 
     @staticmethod
     def obstacle(siren: Siren) -> str | None:
@@ -179,73 +243,6 @@ class NativeBackend:
             setattr(grid, quantity, _data_ptr(outputs[quantity]))
         _check_status(loaded_library().eoren_render(grid, torch.get_num_threads()))
         return tuple(outputs[quantity] for quantity in quantities)
-
-    def loss_gradient(self, siren: Siren, pixels: TilePixels, target_gradient: TargetGradient) -> LossGradient:
-        """Prepare the gradient of a training loss, see :class:`eoren.backends.base.Backend`."""
-        return NativeLossGradient(siren, pixels, target_gradient)
-
-
-class NativeLossGradient:
-    """The gradient of a training loss, by the fused kernel."""
-
-    def __init__(self, siren: Siren, pixels: TilePixels, target_gradient: TargetGradient) -> None:
-        self.gradients = [torch.zeros_like(t) for t in siren.tensors()]
-        self._channels = siren.channels
-        # The structure has addresses alone: keep what they point to.
-        self._tensors = (siren, self.gradients, pixels, target_gradient)
-        self._step = Step(
-            network=_networks(siren),
-            gradient=_networks(siren.with_tensors(self.gradients)),
-            columns=pixels.columns,
-            box=_data_ptr(pixels.boxes, torch.int64),
-            centre=_data_ptr(pixels.centres),
-            half=_data_ptr(pixels.half_extents),
-            color=_data_ptr(pixels.color),
-            slope=None if target_gradient is None else _data_ptr(target_gradient),
-        )
-
-    def networks_per_chunk(self, points: int, passes: Sequence[Pass]) -> int:
-        """Return 1: any number is as efficient as any other."""
-        return 1
-
-    def __call__(
-        self, batch: StepBatch, moments: Moments | None, should_stop: Callable[[], bool]
-    ) -> Float[Tensor, "networks 2"] | None:
-        """Compute the gradient of the loss for one step, see :class:`eoren.backends.base.LossGradient`."""
-        if should_stop():
-            return None
-        networks, points, passes = batch.networks, batch.points, batch.passes
-        errors = torch.empty(len(networks), 2, dtype=torch.float64)
-        sums = None if moments is None else torch.empty(len(networks), self._channels, 5, dtype=torch.float64)
-        step = self._step
-        step.tuning = ChannelTuning(_data_ptr(batch.tuning.alpha), _data_ptr(batch.tuning.beta))
-        step.tiles, step.tile = len(networks), _data_ptr(networks, torch.int64)
-        step.points, step.point = len(points), _data_ptr(points, torch.int64)
-        step.passes = len(passes)
-        for struct, loss_pass in zip(step.pass_, passes, strict=False):
-            axes, weights = loss_pass.axes, loss_pass.weights
-            struct.axes, struct.axis[: len(axes)] = len(axes), axes
-            struct.offset[:], struct.weight[: len(weights)] = loss_pass.offset, weights
-        step.error = _data_ptr(errors, torch.float64)
-        step.moments = None if sums is None else _data_ptr(sums, torch.float64)
-        raised: list[BaseException] = []
-
-        def poll() -> int:
-            # ctypes would discard an exception here, Ctrl-C included.
-            try:
-                return int(should_stop())
-            except BaseException as error:
-                raised.append(error)
-                return 1
-
-        status = loaded_library().eoren_gradients(step, torch.get_num_threads(), StopCallback(poll))
-        if raised:
-            raise raised[0]
-        if not _check_status(status):
-            return None
-        if moments is not None and sums is not None:
-            moments.add_sums(networks, sums, len(points) * len(passes))
-        return errors.float()
 
 
 def _networks(siren: Siren) -> Networks:

@@ -17,72 +17,6 @@ from eoren.model.tile_pixels import TilePixels
 from eoren.model.tiling import Tiling
 
 
-class TorchBackend:
-    """PyTorch, in chunks of networks and points whose activations stay in the cache."""
-
-    name = "torch"
-    adam: type[Adam] = Adam
-    muon: type[Muon] = Muon
-
-    def evaluate(
-        self,
-        siren: Siren,
-        points: Float[Tensor, "points 2"],
-        counts: Int[Tensor, " batch"],
-        *,
-        tuning: Tuning | None = None,
-        axes: Sequence[int] = (),
-        scale: Float[Tensor, "batch 2"] | None = None,
-        laplacian: bool = False,
-    ) -> Float[Tensor, "points streams channels"]:
-        """Evaluate every network at its own points, see :class:`eoren.backends.base.Backend`.
-
-        The points of each network are cut into blocks of one length, so that many networks form one batched product.
-        The last block of a network repeats its last point.
-        """
-        streams = 1 + len(axes) + laplacian
-        chunk = chunk_points(siren, streams)
-        block = int(min(chunk, max(16, -(-len(points) // max(1, int((counts > 0).sum()))))))
-        blocks = -(-counts // block)
-        owner = torch.repeat_interleave(blocks)
-        first_point = counts.cumsum(0) - counts
-        block_of_owner = torch.arange(len(owner), device=points.device) - (blocks.cumsum(0) - blocks)[owner]
-        offset = block_of_owner[:, None] * block + torch.arange(block, device=points.device)
-        rows = first_point[owner, None] + torch.minimum(offset, counts[owner, None] - 1)
-        is_own = offset < counts[owner, None]
-        outputs = []
-        blocks_per_chunk = max(1, chunk // block)
-        for start in range(0, len(owner), blocks_per_chunk):
-            part = slice(start, start + blocks_per_chunk)
-            networks = owner[part]
-            per_unit = None if scale is None else scale[networks]
-            prediction = siren.select(networks)(points[rows[part]], axes=axes, scale=per_unit, laplacian=laplacian)
-            if tuning is not None:
-                prediction = tuning.select(networks).apply(prediction)
-            outputs.append(prediction.movedim(1, 2).flatten(0, 1)[is_own[part].flatten()])
-        return torch.cat(outputs) if outputs else points.new_zeros(0, streams, siren.channels)
-
-    def render(
-        self,
-        siren: Siren,
-        tuning: Tuning,
-        tiling: Tiling,
-        x: Float[Tensor, " columns"],
-        y: Float[Tensor, " rows"],
-        *quantities: str,
-        extent: tuple[float, float],
-    ) -> tuple[Tensor, ...]:
-        """Sample a mosaic on a grid, see :class:`eoren.backends.base.Backend`."""
-        points = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).reshape(-1, 2).to(siren.device)
-        derivatives = {name: name in quantities for name in ("gradient", "laplacian")}
-        jet = blend_tiles(self.evaluate, siren, tuning, tiling, points, extent=extent, **derivatives)
-        return tuple(getattr(jet, quantity).unflatten(0, (len(y), len(x))) for quantity in quantities)
-
-    def loss_gradient(self, siren: Siren, pixels: TilePixels, target_gradient: TargetGradient) -> LossGradient:
-        """Prepare the gradient of a training loss, see :class:`eoren.backends.base.Backend`."""
-        return TorchLossGradient(siren, pixels, target_gradient)
-
-
 class TorchLossGradient:
     """The gradient of a training loss, by :class:`eoren.backends.backpropagation.Backpropagation`."""
 
@@ -153,3 +87,66 @@ class TorchLossGradient:
             end = min(start + size, len(networks))
             for part in points.split(-(-len(points) // parts)):
                 yield slice(start, end) if is_every else networks[start:end], part
+
+
+class TorchBackend:
+    """PyTorch, in chunks of networks and points whose activations stay in the cache."""
+
+    name = "torch"
+    adam: type[Adam] = Adam
+    muon: type[Muon] = Muon
+    loss_gradient: type[LossGradient] = TorchLossGradient
+
+    def evaluate(
+        self,
+        siren: Siren,
+        points: Float[Tensor, "points 2"],
+        counts: Int[Tensor, " batch"],
+        *,
+        tuning: Tuning | None = None,
+        axes: Sequence[int] = (),
+        scale: Float[Tensor, "batch 2"] | None = None,
+        laplacian: bool = False,
+    ) -> Float[Tensor, "points streams channels"]:
+        """Evaluate every network at its own points, see :class:`eoren.backends.base.Backend`.
+
+        The points of each network are cut into blocks of one length, so that many networks form one batched product.
+        The last block of a network repeats its last point.
+        """
+        streams = 1 + len(axes) + laplacian
+        chunk = chunk_points(siren, streams)
+        block = int(min(chunk, max(16, -(-len(points) // max(1, int((counts > 0).sum()))))))
+        blocks = -(-counts // block)
+        owner = torch.repeat_interleave(blocks)
+        first_point = counts.cumsum(0) - counts
+        block_of_owner = torch.arange(len(owner), device=points.device) - (blocks.cumsum(0) - blocks)[owner]
+        offset = block_of_owner[:, None] * block + torch.arange(block, device=points.device)
+        rows = first_point[owner, None] + torch.minimum(offset, counts[owner, None] - 1)
+        is_own = offset < counts[owner, None]
+        outputs = []
+        blocks_per_chunk = max(1, chunk // block)
+        for start in range(0, len(owner), blocks_per_chunk):
+            part = slice(start, start + blocks_per_chunk)
+            networks = owner[part]
+            per_unit = None if scale is None else scale[networks]
+            prediction = siren.select(networks)(points[rows[part]], axes=axes, scale=per_unit, laplacian=laplacian)
+            if tuning is not None:
+                prediction = tuning.select(networks).apply(prediction)
+            outputs.append(prediction.movedim(1, 2).flatten(0, 1)[is_own[part].flatten()])
+        return torch.cat(outputs) if outputs else points.new_zeros(0, streams, siren.channels)
+
+    def render(
+        self,
+        siren: Siren,
+        tuning: Tuning,
+        tiling: Tiling,
+        x: Float[Tensor, " columns"],
+        y: Float[Tensor, " rows"],
+        *quantities: str,
+        extent: tuple[float, float],
+    ) -> tuple[Tensor, ...]:
+        """Sample a mosaic on a grid, see :class:`eoren.backends.base.Backend`."""
+        points = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).reshape(-1, 2).to(siren.device)
+        derivatives = {name: name in quantities for name in ("gradient", "laplacian")}
+        jet = blend_tiles(self.evaluate, siren, tuning, tiling, points, extent=extent, **derivatives)
+        return tuple(getattr(jet, quantity).unflatten(0, (len(y), len(x))) for quantity in quantities)

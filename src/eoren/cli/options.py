@@ -10,19 +10,17 @@ from typing import Annotated, Any, Literal
 
 from typer import Argument, Option
 
+from eoren.checks import MAX_SEED, check_integer
 from eoren.errors import EorenError
 
 # Repeated from the library, which would load PyTorch before wrong options are refused.
 PresetName = Literal["fast", "balanced", "best", "small", "single", "paper"]
 ObjectiveName = Literal["gradient", "pixel", "sobolev"]
-MAX_SEED = 2**32 - 1
 
 
 def check_seed(seed: int) -> int:
     """Check the range of a seed."""
-    if not 0 <= seed <= MAX_SEED:
-        raise EorenError(f"--seed must be from 0 to {MAX_SEED}, got {seed}")
-    return seed
+    return check_integer("--seed", seed, 0, MAX_SEED)
 
 
 def output_option(help: str, metavar: str = "PATH") -> Any:

@@ -14,27 +14,27 @@ from eoren.errors import EorenError
 from eoren.field.field import Field
 from eoren.field.serialization import dumps, load
 from eoren.image.decoders import max_pixels
-from eoren.image.io import SourceImage, as_image, hash_pixels, read_source_image
+from eoren.image.io import SourceImage, as_source_image
 
 Operand = ArrayLike | str | PathLike[str] | SourceImage | Field
 """An image in any form that :func:`eoren.fit` accepts, a field, or the path of an ``.eoren`` file."""
 
 # JPEG compression leaves such deviations from black and white around every edge of a mask.
 _MASK_NOISE = 0.02
-Image = Float[np.ndarray, "_ _ _"]
-Plane = Float[np.ndarray, "_ _"]
+AnyImage = Float[np.ndarray, "_ _ _"]
+AnyPlane = Float[np.ndarray, "_ _"]
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedOperand:
     """Pixels of an image, or of a field rendered at the size of its image."""
 
-    pixels: Image  # in [0, 1]
+    pixels: AnyImage  # in [0, 1]
     sha256: str  # of the file, the array or the serialized field
     notes: tuple[str, ...] = ()  # changes that were made in reading
     field: Field | None = None
 
-    def resized(self, width: int, height: int) -> Image:
+    def resized(self, width: int, height: int) -> AnyImage:
         """Return the pixels at another size: a field is rendered at it, an image is resampled."""
         if self.field is not None:
             return self.field.render(width, height).clip(0, 1)
@@ -45,11 +45,8 @@ class LoadedOperand:
 
 def open_operand(operand: Operand) -> LoadedOperand:
     """Read an operand; refuse a field whose pixels would take too much memory."""
-    if isinstance(operand, str | PathLike):
-        if Path(operand).suffix == ".eoren":
-            operand = load(operand)
-        else:
-            operand = read_source_image(operand if isinstance(operand, str) else Path(operand))
+    if isinstance(operand, str | PathLike) and Path(operand).suffix == ".eoren":
+        operand = load(operand)
     if isinstance(operand, Field):
         data = dumps(operand)
         width, height = operand.size
@@ -60,13 +57,11 @@ def open_operand(operand: Operand) -> LoadedOperand:
             )
         field = operand.to("cpu")
         return LoadedOperand(field.render().clip(0, 1), sha256(data).hexdigest(), field=field)
-    if isinstance(operand, SourceImage):
-        return LoadedOperand(operand.pixels, operand.sha256, operand.notes)
-    pixels = as_image(operand)
-    return LoadedOperand(pixels, hash_pixels(pixels))
+    source = as_source_image(operand)
+    return LoadedOperand(source.pixels, source.sha256, source.notes)
 
 
-def mask_weights(mask: LoadedOperand, image: LoadedOperand, name: str) -> Plane:
+def mask_weights(mask: LoadedOperand, image: LoadedOperand, name: str) -> AnyPlane:
     """Compute the weights of the mask of an image, 0 to 1: the mean of its colours, times its alpha."""
     if mask.pixels.shape[:2] != image.pixels.shape[:2]:
         raise EorenError(
@@ -74,7 +69,7 @@ def mask_weights(mask: LoadedOperand, image: LoadedOperand, name: str) -> Plane:
             "resize it"
         )
     colors, alpha = split_alpha(mask.pixels)
-    weights: Plane = colors.mean(2) if alpha is None else colors.mean(2) * alpha
+    weights: AnyPlane = colors.mean(2) if alpha is None else colors.mean(2) * alpha
     weights[weights < _MASK_NOISE] = 0
     weights[weights > 1 - _MASK_NOISE] = 1
     return weights
@@ -85,22 +80,22 @@ def size_text(pixels: Shaped[np.ndarray, "_ _ ..."]) -> str:
     return f"{pixels.shape[1]}x{pixels.shape[0]}"
 
 
-def split_alpha(pixels: Image) -> tuple[Image, Plane | None]:
+def split_alpha(pixels: AnyImage) -> tuple[AnyImage, AnyPlane | None]:
     """Separate the colours from the alpha channel, which is None if the image has none."""
     return (pixels[..., :-1], pixels[..., -1]) if pixels.shape[2] in (2, 4) else (pixels, None)
 
 
-def join_alpha(colors: Image, alpha: Plane | None) -> Image:
+def join_alpha(colors: AnyImage, alpha: AnyPlane | None) -> AnyImage:
     """Append the alpha channel, if any, to the colours."""
     return colors if alpha is None else np.concatenate([colors, alpha[..., None]], 2)
 
 
-def match_channels(first: Image, second: Image) -> tuple[Image, Image]:
+def match_channels(first: AnyImage, second: AnyImage) -> tuple[AnyImage, AnyImage]:
     """Expand two images to the same channels: gray to RGB and an opaque alpha, where the other one has them."""
     colored = any(pixels.shape[2] >= 3 for pixels in (first, second))
     has_alpha = any(pixels.shape[2] in (2, 4) for pixels in (first, second))
 
-    def expand(pixels: Image) -> Image:
+    def expand(pixels: AnyImage) -> AnyImage:
         colors, alpha = split_alpha(pixels)
         if colored and colors.shape[2] == 1:
             colors = colors.repeat(3, 2)
@@ -111,7 +106,7 @@ def match_channels(first: Image, second: Image) -> tuple[Image, Image]:
     return expand(first), expand(second)
 
 
-def match_sizes(first: LoadedOperand, second: LoadedOperand, how: str) -> tuple[Image, Image]:
+def match_sizes(first: LoadedOperand, second: LoadedOperand, how: str) -> tuple[AnyImage, AnyImage]:
     """Bring two operands to one size: ``crop`` or ``pad`` both around their centres, or ``resize`` the second."""
     a, b = first.pixels, second.pixels
     if a.shape[:2] == b.shape[:2]:
@@ -123,11 +118,11 @@ def match_sizes(first: LoadedOperand, second: LoadedOperand, how: str) -> tuple[
     return _crop_or_pad(a, height, width), _crop_or_pad(b, height, width)
 
 
-def _crop_or_pad(pixels: Image, height: int, width: int) -> Image:
+def _crop_or_pad(pixels: AnyImage, height: int, width: int) -> AnyImage:
     """Crop an image around its centre, or pad it by repeating its border pixels."""
     rows, columns = (
         np.clip(np.arange(size) + (length - size) // 2, 0, length - 1)
         for size, length in zip((height, width), pixels.shape[:2], strict=True)
     )
-    resized: Image = pixels[rows[:, None], columns]
+    resized: AnyImage = pixels[rows[:, None], columns]
     return resized

@@ -21,6 +21,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from eoren.checks import check_choice
 from eoren.composition.operands import (
     LoadedOperand,
     Operand,
@@ -33,8 +34,6 @@ from eoren.composition.operands import (
     split_alpha,
 )
 from eoren.composition.poisson import (
-    Guidance,
-    Image,
     Mask,
     bounding_box,
     fill_biharmonic,
@@ -43,10 +42,10 @@ from eoren.composition.poisson import (
     solve_rectangle,
 )
 from eoren.errors import EorenError
+from eoren.image.arrays import Gradient, Image
 from eoren.training.fit import FitResult, FitTarget, fit_target
 from eoren.training.loop import Progress
 from eoren.training.presets import make_settings
-from eoren.training.settings import check_choice
 
 # Differences of 8-bit images are often equal up to the rounding of float32. Levels of 16 bits are 1.5e-5 apart.
 _EQUAL = np.float32(1e-6)
@@ -81,11 +80,11 @@ class Composition:
     known: Mask
     origin: Mapping[str, Any]
     solve: Callable[[], Image]
-    guide: Callable[[], Guidance]
+    guide: Callable[[], Gradient]
     notes: tuple[str, ...] = ()
 
     @cached_property
-    def colors(self) -> Float[np.ndarray, "height width channels"]:
+    def colors(self) -> Image:
         """The exact least-squares colours, ``(H, W, C)``, clamped to [0, 1]."""
         return self.solve().clip(0, 1)
 
@@ -120,7 +119,7 @@ class Composition:
         Raises:
             EorenError: the solver is unknown, or as :func:`eoren.fit`.
         """
-        check_choice("solver", solver, ["exact", "network"])
+        check_choice("solver", solver, get_args(Solver))
         given = {name: value for name, value in settings.items() if value is not None}
         origin = {**self.origin, "solver": solver}
         if solver == "exact":
@@ -134,12 +133,7 @@ class Composition:
 
 
 def mix(
-    first: Operand,
-    second: Operand,
-    *,
-    weight: float | int = 0.5,
-    keep_edges: bool = False,
-    sizes: Sizes = "crop",
+    first: Operand, second: Operand, *, weight: float | int = 0.5, keep_edges: bool = False, sizes: Sizes = "crop"
 ) -> Composition:
     """Mix the gradients of two images: ``w grad A + (1 - w) grad B``.
 
@@ -167,7 +161,7 @@ def mix(
     """
     if not 0 <= weight <= 1:
         raise EorenError(f"weight must lie between 0 and 1, got {weight}")
-    _check_choice("sizes", sizes, Sizes)
+    check_choice("sizes", sizes, get_args(Sizes))
     operands = open_operand(first), open_operand(second)
     notes = (*operands[0].notes, *operands[1].notes)
     a, b = match_channels(*match_sizes(*operands, sizes))
@@ -176,7 +170,7 @@ def mix(
         notes += (f"the images are {before[0]} and {before[1]}; the mix is {size_text(a)} ({sizes})",)
     rough = (weight * a + (1 - weight) * b).astype(np.float32)
 
-    def guide() -> Guidance:
+    def guide() -> Gradient:
         if not keep_edges:
             return forward_differences(rough)
         guidance = forward_differences(a)
@@ -232,7 +226,7 @@ def clone(
         >>> bool(np.allclose(clone(source, target, mask, offset=(3, 3)).colors, 0.5))  # the source has no gradient
         True
     """
-    _check_choice("mode", mode, Mode)
+    check_choice("mode", mode, get_args(Mode))
     if not 0 <= keep_color < float("inf"):
         raise EorenError(f"keep_color must be a finite number, 0 or above, got {keep_color}")
     operands = tuple(open_operand(operand) for operand in (source, target, mask))
@@ -259,7 +253,7 @@ def clone(
     )
     patch, under, share = colors[rows[:, None], columns], base[box], placed[box]
 
-    def guide_box() -> Guidance:
+    def guide_box() -> Gradient:
         return _cloning_guidance(patch, under, share, mode)
 
     def solve() -> Image:
@@ -271,7 +265,7 @@ def clone(
             result[box] = solve_mask(unknown[box], guide_box(), under, weight=weight, pull=patch)
         return join_alpha(result, base_alpha)
 
-    def guide() -> Guidance:
+    def guide() -> Gradient:
         guidance = forward_differences(join_alpha(base, base_alpha))
         inside = _larger_end(unknown)[box][:, :, None]
         np.copyto(guidance[box][:, :, : base.shape[2]], guide_box(), where=inside)
@@ -303,7 +297,7 @@ def fill(image: Operand, mask: Operand, *, method: Method = "membrane") -> Compo
         EorenError: the mask is empty, covers everything or has another size; the method is unknown; or an image
             cannot be read.
     """
-    _check_choice("method", method, Method)
+    check_choice("method", method, get_args(Method))
     operands = image_operand, mask_operand = open_operand(image), open_operand(mask)
     unknown = mask_weights(mask_operand, image_operand, "image") > 0
     if not unknown.any():
@@ -314,7 +308,7 @@ def fill(image: Operand, mask: Operand, *, method: Method = "membrane") -> Compo
     rough = image_operand.pixels.copy()
     rough[unknown] = rough[~unknown].mean(0, dtype=np.float64)
 
-    def guide() -> Guidance:
+    def guide() -> Gradient:
         if method == "biharmonic":
             raise EorenError("biharmonic filling has no gradient field; use the exact solver, or the membrane")
         return np.where(_larger_end(unknown)[:, :, None], np.float32(0), forward_differences(rough))
@@ -329,11 +323,6 @@ def fill(image: Operand, mask: Operand, *, method: Method = "membrane") -> Compo
 def describe_operation(operation: str, operands: tuple[LoadedOperand, ...], **options: Any) -> dict[str, Any]:
     """Describe an operation as :attr:`Composition.origin` does."""
     return {"operation": operation, "operands_sha256": [operand.sha256 for operand in operands], **options}
-
-
-def _check_choice(name: str, value: str, choices: Any) -> None:
-    if value not in get_args(choices):
-        raise EorenError(f"{name} must be one of {', '.join(get_args(choices))}, got {value!r}")
 
 
 def _place_mask(
@@ -365,12 +354,12 @@ def _larger_end(values: Shaped[np.ndarray, "height width"]) -> Shaped[np.ndarray
     return larger
 
 
-def _replace_weaker(guidance: Guidance, other: Guidance) -> None:
+def _replace_weaker(guidance: Gradient, other: Gradient) -> None:
     """Replace differences in place by those of the other field where they are stronger."""
     np.copyto(guidance, other, where=np.abs(other) > np.abs(guidance) + _EQUAL)
 
 
-def _cloning_guidance(source: Image, target: Image, share: Float[np.ndarray, "height width"], mode: Mode) -> Guidance:
+def _cloning_guidance(source: Image, target: Image, share: Float[np.ndarray, "height width"], mode: Mode) -> Gradient:
     guidance = forward_differences(source)
     soft = bool(((share > 0) & (share < 1)).any())
     if mode == "import" and not soft:

@@ -21,16 +21,15 @@ from scipy.sparse.linalg import splu
 
 from eoren.composition.multigrid import VCycle, build_grid, solve
 from eoren.errors import EorenError
+from eoren.image.arrays import Gradient, Image
 
 # The factorisation of this number of unknowns takes about two gigabytes.
 _MAX_FACTORED = 400_000
 
-Image = Float[np.ndarray, "height width channels"]
-Guidance = Float[np.ndarray, "height width channels 2"]
 Mask = Bool[np.ndarray, "height width"]
 
 
-def forward_differences(image: Image) -> Guidance:
+def forward_differences(image: Image) -> Gradient:
     """Compute the forward differences of an image, in intensity per pixel; last axis (to the right, down).
 
     The last column and row, which have no next pixel, repeat the previous difference. Along an axis of one pixel all
@@ -47,12 +46,12 @@ def forward_differences(image: Image) -> Guidance:
 
 
 def solve_rectangle(
-    guidance: Guidance,
+    guidance: Gradient,
     *,
     mean: Float[np.ndarray, " channels"] | None = None,
     colors: Image | None = None,
     weight: float = 0.0,
-) -> Float[np.ndarray, "height width channels"]:
+) -> Image:
     """Compute the image whose differences are closest to a guidance field, without known pixels, in float32.
 
     Without a weight, ``mean`` is the mean of the result, zero by default. With a weight w of the squared distance
@@ -75,12 +74,12 @@ def solve_rectangle(
 
 def solve_mask(
     unknown: Mask,
-    guidance: Guidance,
+    guidance: Gradient,
     colors: Image,
     *,
     weight: Float[np.ndarray, "height width"] | None = None,
     pull: Image | None = None,
-) -> Float[np.ndarray, "height width channels"]:
+) -> Image:
     """Fill a mask so that differences are closest to a guidance field, with the colours around it fixed, in float32.
 
     Differences between two known pixels do not count. Colours inside the mask are starting values; with a weight, the
@@ -107,7 +106,7 @@ def solve_mask(
     return result
 
 
-def fill_biharmonic(unknown: Mask, colors: Image) -> Float[np.ndarray, "height width channels"]:
+def fill_biharmonic(unknown: Mask, colors: Image) -> Image:
     """Fill a mask with the smallest sum of squared Laplacians, which continues colours and slopes into it."""
     _check_known(unknown)
     result = colors.astype(np.float32)

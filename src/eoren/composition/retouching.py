@@ -8,8 +8,9 @@ import numpy as np
 
 from eoren.composition.operands import LoadedOperand, Operand, join_alpha, open_operand, split_alpha
 from eoren.composition.operations import Composition, describe_operation
-from eoren.composition.poisson import Guidance, Image, forward_differences, solve_rectangle
+from eoren.composition.poisson import forward_differences, solve_rectangle
 from eoren.errors import EorenError
+from eoren.image.arrays import Gradient, Image
 
 # Cutoff wavelengths of illumination and detail, as fractions of the longer side of the image.
 _LIGHT_FRACTION = 1
@@ -32,11 +33,11 @@ def flatten_light(image: Operand) -> Composition:
     """
     operand = open_operand(image)
 
-    def guide(colors: Image) -> Guidance:
+    def guide(colors: Image) -> Gradient:
         gray = colors.mean(2, keepdims=True)
         still = np.zeros((*gray.shape, 2), np.float32)
         light = solve_rectangle(still, colors=gray, weight=_color_weight(operand, _LIGHT_FRACTION))
-        flattened: Guidance = forward_differences(colors) - forward_differences(light)
+        flattened: Gradient = forward_differences(colors) - forward_differences(light)
         return flattened
 
     return _retouching(operand, guide, flatten_light=True)
@@ -59,7 +60,7 @@ def boost_detail(image: Operand, factor: float | int) -> Composition:
         raise EorenError(f"the factor of boost_detail must be a finite number above 0, got {factor:g}")
     operand = open_operand(image)
 
-    def guide(colors: Image) -> Guidance:
+    def guide(colors: Image) -> Gradient:
         return np.float32(factor) * forward_differences(colors)
 
     return _retouching(operand, guide, _color_weight(operand, _DETAIL_FRACTION), boost_detail=factor)
@@ -106,7 +107,7 @@ def retouch(
 
 
 def _retouching(
-    operand: LoadedOperand, guide: Callable[[Image], Guidance], weight: float = 0.0, **chosen: Any
+    operand: LoadedOperand, guide: Callable[[Image], Gradient], weight: float = 0.0, **chosen: Any
 ) -> Composition:
     """Compose from a gradient field of the colours; their weight, if any, replaces their mean as the constraint."""
     colors, alpha = split_alpha(operand.pixels)
@@ -116,7 +117,7 @@ def _retouching(
         mean = colors.mean((0, 1), dtype=np.float64)
         return join_alpha(solve_rectangle(guide(colors), mean=mean, colors=colors, weight=weight), alpha)
 
-    def guide_all() -> Guidance:
+    def guide_all() -> Gradient:
         guidance = guide(colors)
         return guidance if alpha is None else np.concatenate([guidance, forward_differences(alpha[..., None])], 2)
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from eoren.cancellation import Cancelled, CancelToken
+from eoren.checks import check_choice
 from eoren.dataset.shards import FitPlan, Job
 from eoren.errors import EorenError, format_error
 from eoren.model.devices import choose_device
@@ -175,8 +176,7 @@ class RayExecutor:
 
 def make_executor(name: str, *, address: str | None = None, workers: int | None = None) -> Executor:
     """Create an executor by its name; raise :class:`EorenError` for invalid arguments or if Ray is not installed."""
-    if name not in EXECUTORS:
-        raise EorenError(f"executor must be one of {', '.join(EXECUTORS)}, got {name!r}")
+    check_choice("executor", name, EXECUTORS)
     if address is not None and name != "ray":
         raise EorenError(f"address {address!r} is for a Ray cluster; use it with the executor 'ray'")
     if workers is not None and workers < 1:

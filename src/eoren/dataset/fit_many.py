@@ -5,11 +5,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, count, islice
-from operator import index
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from eoren.checks import MAX_SEED, check_integer
 from eoren.dataset.executors import Executor, make_executor
 from eoren.dataset.index import MAX_ROWS
 from eoren.dataset.shards import FitPlan, Job, ShardJob, ShardResult
@@ -20,7 +20,7 @@ from eoren.errors import EorenError, ImageError
 from eoren.model.devices import choose_device
 from eoren.model.siren import parameter_count
 from eoren.training.presets import make_settings
-from eoren.training.settings import Settings, check_seed
+from eoren.training.settings import Settings
 
 _logger = logging.getLogger(__name__)
 # A kill loses the running shards, so a shard takes about half a minute of a core at 30 GFLOP/s.
@@ -112,7 +112,7 @@ def fit_many(
         raise EorenError("until_psnr is for one image; give many images steps or seconds")
     choose_device(device)
     runner = make_executor(executor, address=address, workers=workers)
-    plan = FitPlan(chosen, check_seed(seed), same_start, device)
+    plan = FitPlan(chosen, check_integer("seed", seed, 0, MAX_SEED), same_start, device)
     source = open_source(*sources)
     folder = Path(store)
     items = iter(source)
@@ -120,7 +120,7 @@ def fit_many(
     if first is None:
         raise EorenError("the source has no images; give another one")
     if shard is not None:
-        size = _check_shard(shard)
+        size = check_integer("shard", shard, 1, MAX_ROWS)
     else:
         size = Store(folder).manifest.shard if is_store(folder) else _shard_size(first, chosen)
     with Store.open_locked(folder, Manifest(chosen, plan.seed, same_start, size)) as opened:
@@ -223,13 +223,3 @@ def _shard_size(first: Item, settings: Settings) -> int:
     points = networks * min(settings.batch or pixels, pixels)
     operations = 6.0 * parameter_count(hidden, settings.depth, channels) * points * (settings.steps or 1)
     return max(1, min(_MAX_SHARD, int(_SHARD_OPERATIONS / operations)))
-
-
-def _check_shard(size: int) -> int:
-    try:
-        number = 0 if isinstance(size, bool) else index(size)
-    except TypeError:
-        number = 0
-    if not 1 <= number <= MAX_ROWS:
-        raise EorenError(f"shard must be a whole number from 1 to {MAX_ROWS}, got {size!r}")
-    return number

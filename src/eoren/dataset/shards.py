@@ -4,7 +4,7 @@ The result depends only on the images, the settings and the seed, not on the mac
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,10 +14,11 @@ from eoren.backends.tile_evaluation import predict_all_pixels
 from eoren.cancellation import Cancelled
 from eoren.dataset.sources import Content, decode_content
 from eoren.errors import ImageError
-from eoren.evaluation.metrics import METRICS, Image, Images, evaluate, evaluate_batch
+from eoren.evaluation.metrics import METRICS, Images, evaluate, evaluate_batch
 from eoren.field.field import Field
 from eoren.field.mosaic import SirenMosaic
 from eoren.field.provenance import Provenance
+from eoren.image.arrays import Image
 from eoren.image.cell_averages import point_values
 from eoren.image.io import SourceImage, hash_pixels
 from eoren.model.channel_tuning import Moments
@@ -213,8 +214,7 @@ def _fit_batch(images: Images, rows: Sequence[Row], plan: FitPlan, watch: Watch)
         # Averages over the pixels are rare, so these fields are measured one by one.
         metrics = []
         for number, image in enumerate(images):
-            one = slice(number, number + 1)
-            network = replace(mosaic, siren=mosaic.siren.select(one), tuning=mosaic.tuning.select(one))
+            network = mosaic.select(slice(number, number + 1))
             metrics.append(evaluate(Field(network, Provenance(settings=settings.as_dict())), image))
         measured = {name: [getattr(values, name) for values in metrics] for name in METRICS}
     else:

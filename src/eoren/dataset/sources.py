@@ -24,7 +24,7 @@ from eoren.errors import EorenError, ImageError, format_error
 from eoren.fs.decompression import GZIP
 from eoren.fs.files import is_folder, open_regular
 from eoren.image.idx import IDX_MAGIC, read_idx
-from eoren.image.io import SourceImage, as_image, hash_pixels, read_source_image
+from eoren.image.io import SourceImage, as_source_image, read_source_image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".npy")
 """Suffixes of image files; other files in folders and archives are ignored."""
@@ -100,10 +100,9 @@ def decode_content(name: str, content: Content) -> SourceImage:
             except EorenError as error:
                 raise ImageError(str(error).removeprefix(f"{path}: ")) from None
     try:
-        pixels = as_image(data)
+        return replace(as_source_image(data), name=name)
     except EorenError as error:
         raise ImageError(str(error)) from None
-    return SourceImage(pixels, 32, hash_pixels(pixels), name)
 
 
 @contextmanager

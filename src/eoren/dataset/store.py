@@ -25,24 +25,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 
 from eoren._version import __version__
+from eoren.checks import MAX_SEED
 from eoren.dataset.index import MAX_ROWS, import_parquet, read_rows, write_rows
 from eoren.dataset.shards import ShardResult
 from eoren.dataset.tile_jobs import TileGroupResult
 from eoren.errors import EorenError, format_error
 from eoren.field.mosaic import SirenMosaic
 from eoren.field.schema import MosaicSchema, whole_number
-from eoren.fs.files import (
-    atomic_path,
-    hold_lock,
-    is_temporary,
-    make_folder,
-    open_regular,
-    remove_stale_temporaries,
-    write_text,
-)
+from eoren.fs.files import hold_lock, is_temporary, make_folder, open_regular, remove_stale_temporaries, write_file
 from eoren.fs.safetensors_layout import read_metadata
 from eoren.training.presets import make_settings
-from eoren.training.settings import MAX_SEED, Settings, current_names
+from eoren.training.settings import Settings, current_names
 
 if TYPE_CHECKING:
     import pyarrow
@@ -97,7 +90,7 @@ class Store:
             with hold_lock(folder / ".lock", f"{folder}: another run is writing to it; wait for its end"):
                 if not is_store(folder):
                     content = {"format_version": FORMAT_VERSION, **asdict(manifest)}
-                    write_text(folder / _MANIFEST, json.dumps(content, indent=1))
+                    write_file(folder / _MANIFEST, json.dumps(content, indent=1))
                 store = cls(folder)
                 store._check_manifest(manifest)
                 store._remove_leftovers()
@@ -145,17 +138,13 @@ class Store:
         for number, mosaic in enumerate(result.groups):
             tensors |= {f"{number}.{name}": tensor for name, tensor in mosaic.tensors().items()}
         header = {"format_version": FORMAT_VERSION, "groups": [mosaic.header() for mosaic in result.groups]}
-        data = save_tensors(tensors, {_KEY: json.dumps(header)})
-        with atomic_path(self.shard_path(result.shard)) as temporary:
-            temporary.write_bytes(data)
+        write_file(self.shard_path(result.shard), save_tensors(tensors, {_KEY: json.dumps(header)}))
         write_rows(self.index_path(result.shard), result.rows)
         self._remove_tile_groups(result.shard)
 
     def save_tile_group(self, result: TileGroupResult) -> None:
         """Save a part of a large image until :meth:`write` stores the whole."""
-        path = self.folder / "pieces" / f"{result.shard:07}-{result.group:05}.safetensors"
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(result.dumps())
+        write_file(self.folder / "pieces" / f"{result.shard:07}-{result.group:05}.safetensors", result.dumps())
 
     def tile_groups(self, shard: int) -> Iterator[TileGroupResult]:
         """Read the saved parts of a large image, except damaged ones, which are fitted again."""

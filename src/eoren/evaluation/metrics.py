@@ -12,11 +12,12 @@ from scipy.ndimage import gaussian_filter
 
 from eoren.errors import EorenError
 from eoren.field.field import Field
+from eoren.image.arrays import Image
 from eoren.image.cell_averages import AVERAGING, point_values
 from eoren.image.gradients import pixel_gradient
 from eoren.image.io import as_image
+from eoren.image.writers import to_unsigned
 
-Image = Float[np.ndarray, "height width channels"]
 Images = Float[np.ndarray, "images height width channels"]
 
 METRICS = ("psnr", "psnr_8bit", "gradient_psnr", "ssim")
@@ -75,12 +76,8 @@ def evaluate(field: Field, image: ArrayLike) -> Metrics:
         True
     """
     image = as_image(image)
-    height, width, channels = image.shape
-    if (width, height, channels) != (*field.size, field.channels):
-        raise EorenError(
-            f"the image must be {field.size[0]}x{field.size[1]} with {field.channels} channels like the field, got "
-            f"{width}x{height} with {channels}; give the image that the field was fitted to"
-        )
+    check_shape(field, image)
+    height, width, _ = image.shape
     averaged = uses_cell_averages(field.provenance.settings)
     points = point_values(image) if averaged else image
     squares = np.zeros(3)
@@ -126,6 +123,16 @@ def evaluate_batch(
     }
 
 
+def check_shape(field: Field, image: Image) -> None:
+    """Check that an image has the size and the channels of a field."""
+    height, width, channels = image.shape
+    if (width, height, channels) != (*field.size, field.channels):
+        raise EorenError(
+            f"the image must be {field.size[0]}x{field.size[1]} with {field.channels} channels like the field, got "
+            f"{width}x{height} with {channels}; give the image that the field was fitted to"
+        )
+
+
 def decibel(squared_error: float) -> float:
     """Convert a mean squared error to PSNR at peak 1; no error gives infinity."""
     return inf if squared_error == 0 else -10 * log10(squared_error)
@@ -154,8 +161,7 @@ def _squared_errors(
 ) -> Float[np.ndarray, "images 3"]:
     """Sum the squared errors of colour, colour in 8 bits and gradient of every image."""
     clamped = color.clip(0, 1)
-    # As image files are written: half a level rounds up.
-    rounded = np.floor(clamped * 255 + 0.5) / 255
+    rounded = to_unsigned(clamped) / np.float32(255)
     errors = (clamped - image, rounded - image, gradient - reference)
     return np.stack([np.square(e, dtype=np.float64).reshape(len(e), -1).sum(1) for e in errors], 1)
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from eoren.errors import EorenError
 from eoren.evaluation.metrics import finite
-from eoren.experiments.datasets import Image
 from eoren.experiments.machine import machine
 from eoren.experiments.methods import NETWORKS, Scale, methods
 from eoren.experiments.progress import ProgressCallback, subtasks
 from eoren.experiments.trials import Trial, run_trials
 from eoren.field.serialization import dumps
+from eoren.image.arrays import Image
 from eoren.image.io import SourceImage
 from eoren.visualization.resampling import downsample
 

@@ -16,12 +16,12 @@ import numpy as np
 from jaxtyping import Float, Int
 from PIL import Image as Pillow
 
+from eoren.checks import check_choice
 from eoren.errors import EorenError
 from eoren.fs.files import sha256
+from eoren.image.arrays import Image
 from eoren.image.idx import read_idx
 from eoren.image.io import read_image
-
-Image = Float[np.ndarray, "height width channels"]
 
 IMAGE_DATASETS = ("set5", "set14", "kodak", "div2k")  # photographs and drawings
 
@@ -75,8 +75,7 @@ def images(dataset: str) -> Iterator[tuple[str, Image]]:
 
     One image of Set14 is gray, the others are RGB.
     """
-    if dataset not in IMAGE_DATASETS:
-        raise EorenError(f"data set must be one of {', '.join(IMAGE_DATASETS)}, got {dataset!r}")
+    check_choice("data set", dataset, IMAGE_DATASETS)
     for name in file_names(dataset):
         yield Path(name).stem, read_image(dataset_path(dataset, name))
 

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 from markupsafe import Markup
 from scipy.integrate import cumulative_trapezoid
 from scipy.ndimage import gaussian_filter
 
-from eoren.experiments.datasets import Image
 from eoren.experiments.trials import METRICS, Trial
+from eoren.image.arrays import Gradient, Image
 from eoren.image.gradients import pixel_gradient
 from eoren.visualization.colormaps import (
     brightness,
@@ -23,8 +22,6 @@ from eoren.visualization.colormaps import (
 )
 from eoren.visualization.plots import Axis, Line, plot
 from eoren.visualization.resampling import enlarge_by_spline
-
-Gradient = Float[np.ndarray, "height width channels 2"]
 
 ZOOM = 4  # magnification of the crop at an edge
 _CROP = 48

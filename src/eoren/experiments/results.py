@@ -12,7 +12,7 @@ from scipy.stats import t as student
 
 from eoren._version import __version__
 from eoren.errors import EorenError
-from eoren.fs.files import write_text
+from eoren.fs.files import write_file
 
 Value = str | float | int
 Row = Mapping[str, Value]
@@ -44,7 +44,7 @@ class Table:
         writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        write_text(self.path, text.getvalue())
+        write_file(self.path, text.getvalue())
 
     def _row_key(self, row: Row) -> tuple[Value, ...]:
         return tuple(row[name] for name in self._key)

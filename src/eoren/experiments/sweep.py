@@ -12,12 +12,12 @@ import numpy as np
 from jaxtyping import Float
 
 from eoren.evaluation.metrics import psnr
-from eoren.experiments.datasets import Image
 from eoren.experiments.methods import TRAINING_GROUPS, Networks, methods
 from eoren.experiments.progress import ProgressCallback, subtasks
 from eoren.experiments.results import Interval, Row, Table, Value, counted, interval, paired_differences, per_image
 from eoren.experiments.trials import Trial, run_trials
 from eoren.fs.files import make_folder
+from eoren.image.arrays import Image
 from eoren.image.io import read_image, write_image
 
 EPOCHS, TIME = "epochs", "time"  # the two budgets, as tables name them

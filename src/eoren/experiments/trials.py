@@ -11,13 +11,13 @@ from eoren._version import __version__
 from eoren.backends.tile_evaluation import tuning_moments
 from eoren.errors import EorenError
 from eoren.evaluation.metrics import evaluate
-from eoren.experiments.datasets import Image
 from eoren.experiments.methods import Method
 from eoren.experiments.progress import ProgressCallback, subtasks
 from eoren.field.field import Field
 from eoren.field.mosaic import SirenMosaic
 from eoren.field.provenance import Provenance
 from eoren.field.serialization import dumps, loads
+from eoren.image.arrays import Image
 from eoren.model.quantization import rounded
 from eoren.training.assembly import build_tiling
 from eoren.training.budget import Budget
@@ -156,8 +156,6 @@ class _Training:
         origin = Provenance(
             self._settings.as_dict(), self._seed, self._trainer.steps_done, seconds, version=__version__
         )
-        mosaics = [SirenMosaic(siren, tuning, self._tiling, bits)]
-        if self._tiling.count == 1:
-            slices = [slice(k, k + 1) for k in range(len(self._images))]
-            mosaics = [SirenMosaic(siren.select(k), tuning.select(k), self._tiling, bits) for k in slices]
-        return [loads(dumps(Field(mosaic, origin))) for mosaic in mosaics]
+        mosaic, count = SirenMosaic(siren, tuning, self._tiling, bits), self._tiling.count
+        slices = [slice(start, start + count) for start in range(0, siren.batch, count)]
+        return [loads(dumps(Field(mosaic.select(networks), origin))) for networks in slices]

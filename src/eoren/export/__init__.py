@@ -9,6 +9,7 @@ common  the mosaic of a field, and templates
 from os import PathLike
 from pathlib import Path
 
+from eoren.checks import check_choice
 from eoren.errors import EorenError
 from eoren.export.glsl import data_path, write_glsl
 from eoren.export.html import write_html
@@ -44,8 +45,8 @@ def export(
             file exists already or cannot be written.
     """
     path = Path(path)
-    if to is not None and to not in FORMATS:
-        raise EorenError(f"to must be one of {', '.join(FORMATS)}, got {to!r}")
+    if to is not None:
+        check_choice("to", to, FORMATS)
     form = to or path.suffix.lower().removeprefix(".")
     if form not in FORMATS:
         raise EorenError(f"{path}: suffix must be one of .{', .'.join(FORMATS)}, got {path.suffix!r}; or give to=")

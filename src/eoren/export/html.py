@@ -18,7 +18,7 @@ from torch import Tensor
 from eoren.export.common import mosaic_of, render_template
 from eoren.export.glsl import TEXTURE_WIDTH, field_shader, groups_of_four, network_texels, tile_texels
 from eoren.field.field import Field
-from eoren.fs.files import write_text
+from eoren.fs.files import write_file
 from eoren.model.quantization import pack
 from eoren.model.siren import Siren
 
@@ -53,7 +53,7 @@ def write_html(path: str | Path, field: Field, *, title: str) -> None:
         field=Markup(json.dumps(data)),
         script=Markup(render_template("page.js")),
     )
-    write_text(path, page)
+    write_file(path, page)
 
 
 def _networks(siren: Siren, bits: int) -> dict[str, Any]:

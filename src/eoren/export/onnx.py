@@ -23,7 +23,7 @@ from eoren.errors import EorenError
 from eoren.export.common import mosaic_of, render_template
 from eoren.field.field import Field
 from eoren.field.mosaic import SirenMosaic
-from eoren.fs.files import atomic_path
+from eoren.fs.files import write_file
 from eoren.model.quantization import pack
 
 if TYPE_CHECKING:
@@ -39,9 +39,7 @@ def write_onnx(path: str | Path, field: Field) -> None:
     Raises:
         EorenError: as :func:`onnx_model`, or the file cannot be written.
     """
-    data = onnx_model(field).SerializeToString()
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
+    write_file(path, onnx_model(field).SerializeToString())
 
 
 def onnx_model(field: Field) -> "ModelProto":

@@ -1,12 +1,13 @@
 """The Field: an image as a continuous function of (x, y)."""
 
 import io
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from os import PathLike
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
@@ -17,12 +18,14 @@ from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
 from eoren.backends.blending import POINTS_PER_CALL, Jet
+from eoren.checks import check_choice
 from eoren.errors import EorenError
 from eoren.field.file_format import encode
 from eoren.field.grid import WHOLE, Region, check_region, grid_lines, grid_size
 from eoren.field.provenance import Provenance
 from eoren.field.representation import QUANTITIES, UNIT, Extent, Quantity, Representation
-from eoren.fs.files import atomic_path
+from eoren.fs.files import write_file
+from eoren.image.writers import to_unsigned
 from eoren.model.devices import widest_float_dtype
 
 
@@ -53,6 +56,16 @@ class Field:
 
     representation: Representation
     provenance: Provenance = dataclass_field(default_factory=Provenance)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Read an attribute of version 0.1 from the representation."""
+            if name not in ("siren", "tuning", "tiling", "bits"):
+                raise AttributeError(f"'Field' object has no attribute {name!r}")
+            message = f"Field.{name} is deprecated; use Field.representation.{name}"
+            warnings.warn(message, DeprecationWarning, stacklevel=2)
+            return getattr(self.representation, name)
 
     def __repr__(self) -> str:
         width, height = self.size
@@ -187,7 +200,7 @@ class Field:
         Returns:
             uint8 ``(height, width)`` for gray, else ``(height, width, C)``; values outside [0, 1] are clamped.
         """
-        pixels = np.floor(self.render(width, height, region=region).clip(0, 1) * 255 + 0.5).astype(np.uint8)
+        pixels = to_unsigned(self.render(width, height, region=region))
         return pixels[..., 0] if self.channels == 1 else pixels
 
     def grid(self, width: int | None, height: int | None, region: Region = WHOLE) -> tuple[int, int]:
@@ -225,17 +238,14 @@ class Field:
             [(2, 10, 1), (2, 10, 1, 2)]
         """
         for quantity in quantities:
-            if quantity not in QUANTITIES:
-                raise EorenError(f"show must be one of {', '.join(QUANTITIES)}, got {quantity!r}")
+            check_choice("show", quantity, QUANTITIES)
         x, y = grid_lines(width, height, check_region(region), rows=rows)
         samples = self.representation.sample(x, y, *quantities, extent=extent)
         return tuple(sample.cpu().numpy() for sample in samples)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the field to an .eoren file; a kill at any moment leaves the earlier file or the new one, whole."""
-        data = encode(self.representation, self.provenance)
-        with atomic_path(Path(path)) as temporary:
-            temporary.write_bytes(data)
+        write_file(Path(path), encode(self.representation, self.provenance))
 
     def export(self, path: str | PathLike[str], **options: Any) -> list[Path]:
         """Write the field for use elsewhere, and return the files; see :func:`eoren.export.export`.

@@ -67,6 +67,10 @@ class SirenMosaic:
         tuning = Tuning(self.tuning.alpha.to(*args, **kwargs), self.tuning.beta.to(*args, **kwargs))
         return replace(self, siren=self.siren.to(*args, **kwargs), tuning=tuning)
 
+    def select(self, networks: slice) -> "SirenMosaic":
+        """Return some networks with their tuning; the tiling stays."""
+        return replace(self, siren=self.siren.select(networks), tuning=self.tuning.select(networks))
+
     def jet(
         self,
         points: Float[Tensor, "points 2"],

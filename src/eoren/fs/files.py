@@ -175,10 +175,10 @@ def _prefix(destination: Path) -> str:
     return f".eoren-{hashlib.sha256(os.fsencode(destination.name)).hexdigest()[:16]}-"
 
 
-def write_text(target: str | Path, text: str) -> None:
-    """Write UTF-8 text atomically, see `atomic_path`."""
+def write_file(target: str | Path, content: bytes | memoryview | str) -> None:
+    """Write bytes, or text as UTF-8, atomically: see `atomic_path`."""
     with atomic_path(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def make_folder(folder: Path, *, parents: bool = False) -> None:

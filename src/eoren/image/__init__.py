@@ -1,5 +1,6 @@
 """Images: reading, writing, and derivatives of their pixels.
 
+arrays         types of arrays that hold images
 io             images from files, arrays and Pillow, as float32 arrays with values in [0, 1]
 decoders       decoding of image files from untrusted sources
 idx            the IDX format of MNIST

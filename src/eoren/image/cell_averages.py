@@ -5,10 +5,10 @@ exact inverse among splines: exactly one quintic spline has the pixels as its av
 """
 
 import numpy as np
-from jaxtyping import Float
 from scipy.linalg import solveh_banded
 from scipy.ndimage import correlate1d
 
+from eoren.image.arrays import Image
 from eoren.image.spline import line_blocks
 
 # Values of the quintic B-spline at the pixel centres, and its averages over the pixels: values of the sextic one.
@@ -23,7 +23,7 @@ AVERAGING = tuple((x, y, p * q) for x, p in _GAUSS for y, q in _GAUSS)
 accurate to a thousandth at the highest frequency of an image."""
 
 
-def point_values(image: Float[np.ndarray, "height width channels"]) -> Float[np.ndarray, "height width channels"]:
+def point_values(image: Image) -> Image:
     """Compute the values at the pixel centres of an image whose pixels are averages.
 
     They are those of the quintic spline whose averages over the pixels are the pixels, one axis after the other. At

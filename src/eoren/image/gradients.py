@@ -18,7 +18,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.ndimage import correlate1d
 
-from eoren.errors import EorenError
+from eoren.checks import check_choice
+from eoren.image.arrays import Gradient, Image
 from eoren.image.spline import REACH, pixels_per_unit, reference_gradient
 
 SPLINE = "spline"
@@ -80,12 +81,12 @@ STENCILS: Mapping[str, Stencil] = MappingProxyType(
 
 
 def adjusted_gradient(
-    image: Float[np.ndarray, "height width channels"],
+    image: Image,
     filter: str = "central",
     *,
     adjust: Literal["ramp", "magnitude"] | None = "ramp",
     extent: tuple[float, float] = (1.0, 1.0),
-) -> Float[np.ndarray, "height width channels 2"]:
+) -> Gradient:
     """Compute the gradient of an image with a stencil, scaled to slopes: Algorithm 1 of arXiv 2209.11697.
 
     Gradient with Magnitude Adjustment: for W x H pixels over coordinates of extent W_T x H_T, the filters
@@ -115,11 +116,9 @@ def adjusted_gradient(
         [1.25, 1.25, 1.25, 1.25, 1.25]
     """
     scales = pixels_per_unit(image, extent)
-    if filter not in STENCILS:
-        raise EorenError(f"filter must be one of {', '.join(STENCILS)}, got {filter!r}")
+    check_choice("filter", filter, STENCILS)
     stencil = STENCILS[filter]
-    if adjust not in ("ramp", "magnitude", None):
-        raise EorenError(f"adjust must be 'ramp', 'magnitude' or None, got {adjust!r}")
+    check_choice("adjust", adjust, ("ramp", "magnitude", None))
     if adjust is None:
         scales = (1.0, 1.0)
     else:
@@ -140,10 +139,7 @@ def adjusted_gradient(
 
 
 def pixel_gradient(
-    image: Float[np.ndarray, "height width channels"],
-    filter: str = SPLINE,
-    *,
-    box: tuple[int, int, int, int] | None = None,
+    image: Image, filter: str = SPLINE, *, box: tuple[int, int, int, int] | None = None
 ) -> Float[np.ndarray, "rows columns channels 2"]:
     """Compute the gradient of an image in intensity per pixel, inside a box ``(column0, row0, column1, row1)``.
 
@@ -162,7 +158,7 @@ def pixel_gradient(
 
 
 def crop_with_margin(
-    image: Float[np.ndarray, "height width channels"], box: tuple[int, int, int, int]
+    image: Image, box: tuple[int, int, int, int]
 ) -> tuple[Float[np.ndarray, "rows columns channels"], tuple[int, int]]:
     """Crop an image to the pixels that gradients inside a box ``(column0, row0, column1, row1)`` depend on.
 

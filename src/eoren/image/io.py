@@ -3,6 +3,7 @@
 import hashlib
 import importlib.resources
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,12 @@ SAMPLES = {
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value
 class SourceImage:
-    """Image read from a file."""
+    """Image with its source."""
 
     pixels: Float32[np.ndarray, "height width channels"]
     bit_depth: int  # per channel in the file: 8 (also for fewer), 16, or 32 for floating point
-    sha256: str  # digest of the file's bytes, or empty if there is no file
-    name: str  # without folders
+    sha256: str  # digest of the file's bytes, or of the pixels if there is no file
+    name: str  # without folders; empty if there is no file
     notes: tuple[str, ...] = ()  # changes and omissions in reading, such as "first of 31 frames"
 
 
@@ -68,6 +69,16 @@ def read_source_image(source: str | Path) -> SourceImage:
     pixels = _as_pixels(samples, str(path))
     bit_depth = 32 if samples.dtype.kind == "f" else 8 * samples.dtype.itemsize
     return SourceImage(pixels, bit_depth, digest, path.name, notes)
+
+
+def as_source_image(image: Any) -> SourceImage:
+    """Read an image from a path, or convert any other as :func:`as_image`; its digest is then :func:`hash_pixels`."""
+    if isinstance(image, SourceImage):
+        return image
+    if isinstance(image, str | PathLike):
+        return read_source_image(image if isinstance(image, str) else Path(image))
+    pixels = as_image(image)
+    return SourceImage(pixels, 32, hash_pixels(pixels), "")
 
 
 def hash_pixels(pixels: Shaped[np.ndarray, "height width channels"]) -> str:

@@ -8,15 +8,14 @@ from jaxtyping import Float
 from scipy.interpolate import make_interp_spline
 
 from eoren.errors import EorenError
+from eoren.image.arrays import Gradient, Image
 
 REACH = 40
 """Distance, in pixels, beyond which a pixel does not influence the spline: its influence falls by 0.43 a pixel."""
 _BLOCK_SAMPLES = 1 << 17  # one megabyte of float64: the solver is fastest on blocks that stay in the cache
 
 
-def reference_gradient(
-    image: Float[np.ndarray, "height width channels"], *, extent: tuple[float, float] = (1.0, 1.0)
-) -> Float[np.ndarray, "height width channels 2"]:
+def reference_gradient(image: Image, *, extent: tuple[float, float] = (1.0, 1.0)) -> Gradient:
     """Compute the derivative, at the pixel centres, of the quintic spline that interpolates the pixels.
 
     Each axis is interpolated on its own. Beyond the outermost pixels the curve continues by odd reflection, as for

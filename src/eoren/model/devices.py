@@ -2,6 +2,7 @@
 
 import torch
 
+from eoren.checks import check_choice
 from eoren.errors import EorenError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -12,8 +13,7 @@ def choose_device(name: str = "auto") -> torch.device:
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(kind for kind, is_available in available.items() if is_available))
-    if name not in available:
-        raise EorenError(f"device must be one of {', '.join(DEVICES)}, got {name!r}")
+    check_choice("device", name, DEVICES)
     if not available[name]:
         others = ", ".join(kind for kind, is_available in available.items() if is_available)
         raise EorenError(f"device {name!r} is not available to PyTorch {torch.__version__}; choose from: {others}")

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float, Int8
 from torch import Tensor
 
-from eoren.errors import EorenError, ImageError
+from eoren.checks import check_choice
+from eoren.errors import ImageError
 from eoren.model.siren import Siren, parameter_count
 
 BITS = (32, 16, 8)
@@ -34,8 +35,7 @@ def pack(siren: Siren, bits: int) -> dict[str, Tensor]:
         EorenError: the number of bits is not supported.
         ImageError: a weight is too large for 16 bits.
     """
-    if bits not in BITS:
-        raise EorenError(f"bits must be one of 32, 16, 8, got {bits}")
+    check_choice("bits", bits, BITS)
     dtype = torch.float32 if bits == 32 else torch.float16
     packed: dict[str, Tensor] = {}
     for layer, (weight, bias) in enumerate(zip(siren.weights, siren.biases, strict=True)):

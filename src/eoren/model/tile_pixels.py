@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from eoren.image.arrays import Image
 from eoren.model.tiling import Tiling
 
 
@@ -46,7 +47,7 @@ class TilePixels:
     @classmethod
     def of_tiles(
         cls,
-        image: Float[np.ndarray, "height width channels"],
+        image: Image,
         tiling: Tiling,
         tiles: slice = slice(None),
         *,

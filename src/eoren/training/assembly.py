@@ -4,12 +4,13 @@ from hashlib import sha256
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from eoren.backends.tile_evaluation import tuning_moments
 from eoren.errors import EorenError
 from eoren.field.field import Field
 from eoren.field.mosaic import SirenMosaic
+from eoren.image.arrays import Image
 from eoren.image.gradients import pixel_gradient
 from eoren.model.channel_tuning import Moments, Tuning
 from eoren.model.quantization import rounded
@@ -26,7 +27,7 @@ TILES_AT_ONCE = 256
 """Tiles of a large image that are trained together: enough to share the overhead of every operation of a step."""
 
 
-def build_tiling(image: Float[np.ndarray, "height width channels"], settings: Settings) -> Tiling:
+def build_tiling(image: Image, settings: Settings) -> Tiling:
     """Divide an image into one tile, or into tiles with equal sums of gradient magnitude."""
     height, width, channels = image.shape
     count, _ = settings.architecture(width, height, channels)
@@ -63,18 +64,13 @@ def init_networks(settings: Settings, tiling: Tiling, channels: int, *, count: i
     )
 
 
-def image_seed(image: Float[np.ndarray, "height width channels"], seed: int) -> int:
+def image_seed(image: Image, seed: int) -> int:
     """Derive the seed of one image of many from its pixels and the common seed."""
     return int.from_bytes(sha256(seed.to_bytes(8, "little") + image.tobytes()).digest()[:4], "little")
 
 
 def assemble_field(
-    siren: Siren,
-    tiling: Tiling,
-    image: Float[np.ndarray, "height width channels"],
-    *,
-    bits: int,
-    known: Bool[np.ndarray, "height width"] | None = None,
+    siren: Siren, tiling: Tiling, image: Image, *, bits: int, known: Bool[np.ndarray, "height width"] | None = None
 ) -> Field:
     """Build the field of trained networks: weights rounded as in the file, then channel tuning over all pixels.
 
@@ -98,9 +94,7 @@ def assemble_field(
     return Field(SirenMosaic(siren, tuning, tiling, bits))
 
 
-def tuning_of(
-    siren: Siren, tiling: Tiling, image: Float[np.ndarray, "height width channels"], tiles: slice
-) -> Tuning:
+def tuning_of(siren: Siren, tiling: Tiling, image: Image, tiles: slice) -> Tuning:
     """Compute the channel tuning of the networks of some tiles over all their pixels."""
     pixels = TilePixels.of_tiles(image, tiling, tiles, device=siren.device)
     return tuning_moments(siren.select(tiles), pixels).tuning()

@@ -12,7 +12,7 @@ from safetensors.torch import save as save_tensors
 
 from eoren._version import __version__
 from eoren.errors import EorenError
-from eoren.fs.files import atomic_path, open_regular
+from eoren.fs.files import open_regular, write_file
 from eoren.fs.safetensors_layout import read_metadata
 from eoren.training.settings import Settings, current_names
 
@@ -65,9 +65,7 @@ def write_checkpoint(path: Path, key: CheckpointKey, checkpoint: Checkpoint) -> 
     """Store a checkpoint atomically: after a kill the file holds the previous checkpoint or this one."""
     header = {"identity": key.as_dict(), "steps": checkpoint.steps, "standing": asdict(checkpoint.state)}
     stored = {name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}
-    data = save_tensors(stored, {_KEY: json.dumps(header)})
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
+    write_file(path, save_tensors(stored, {_KEY: json.dumps(header)}))
 
 
 def read_checkpoint(path: Path, key: CheckpointKey) -> Checkpoint:

@@ -11,23 +11,25 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from numpy.typing import ArrayLike
 
 from eoren._version import __version__
+from eoren.checks import MAX_SEED, check_integer
 from eoren.evaluation.metrics import METRICS, Metrics, evaluate
 from eoren.field.field import Field
 from eoren.field.provenance import Provenance
 from eoren.field.serialization import dumps, loads
 from eoren.fs.files import locked
+from eoren.image.arrays import Gradient, Image
 from eoren.image.cell_averages import point_values
-from eoren.image.io import SourceImage, as_image, hash_pixels, read_source_image
+from eoren.image.io import SourceImage, as_source_image
 from eoren.model.devices import choose_device
 from eoren.training.assembly import assemble_field, build_tiling
 from eoren.training.checkpoint import CheckpointKey
 from eoren.training.loop import Ended, FitLoop, Progress
 from eoren.training.presets import make_settings
-from eoren.training.settings import Settings, check_seed
+from eoren.training.settings import Settings
 
 _log = logging.getLogger(__name__)
 
@@ -78,14 +80,14 @@ class FitResult:
 class FitTarget:
     """The image or gradient field that a fit approximates; the shape of ``image`` is ``(H, W, C)``."""
 
-    image: Float[np.ndarray, "height width channels"]
+    image: Image
     sha256: str  # digest of the target, for the checkpoint and the field's file
     # To fit instead of the image's own, in intensity per pixel at the points of settings.filter.
-    gradient: Float[np.ndarray, "height width channels 2"] | None = None
+    gradient: Gradient | None = None
     # Pixels whose colours count for the channel tuning of a single network: all if None or False everywhere.
     known: Bool[np.ndarray, "height width"] | None = None
     # To measure the field against, instead of the image.
-    reference: Float[np.ndarray, "height width channels"] | None = None
+    reference: Image | None = None
     # Description of the operation that made the image, for the field's file.
     composition: Mapping[str, Any] = field(default_factory=dict)
 
@@ -142,8 +144,9 @@ def fit(
     budget = {"seconds": seconds, "steps": steps, "until_psnr": until_psnr}
     given = {name: value for name, value in budget.items() if value is not None}
     chosen = make_settings(preset, **given, **settings)
-    check_seed(seed)
-    target = FitTarget(*_pixels_and_digest(image))
+    check_integer("seed", seed, 0, MAX_SEED)
+    source = as_source_image(image)
+    target = FitTarget(source.pixels, source.sha256)
     return fit_target(target, chosen, seed=seed, device=device, watch=watch, checkpoint=checkpoint)
 
 
@@ -157,7 +160,7 @@ def fit_target(
     checkpoint: str | PathLike[str] | None = None,
 ) -> FitResult:
     """Fit a field to an image or a gradient field; :func:`fit` documents the arguments."""
-    seed, path = check_seed(seed), None if checkpoint is None else Path(checkpoint)
+    seed, path = check_integer("seed", seed, 0, MAX_SEED), None if checkpoint is None else Path(checkpoint)
     with nullcontext() if path is None else locked(path):
         start = monotonic()
         torch_device = choose_device(device)
@@ -194,15 +197,3 @@ def fit_target(
             # The training measures networks one by one; the result counts as the field does.
             ended = "target" if metrics.psnr >= settings.until_psnr else "budget"
         return FitResult(fitted, metrics, history, settings, seed, steps, elapsed, ended)
-
-
-def _pixels_and_digest(
-    image: ArrayLike | str | PathLike[str] | SourceImage,
-) -> tuple[Float[np.ndarray, "height width channels"], str]:
-    """Read an image; the digest is that of its file, or of an array's shape and values."""
-    if isinstance(image, str | PathLike):
-        image = read_source_image(image if isinstance(image, str) else Path(image))
-    if isinstance(image, SourceImage):
-        return image.pixels, image.sha256
-    pixels = as_image(image)
-    return pixels, hash_pixels(pixels)

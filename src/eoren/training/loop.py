@@ -14,12 +14,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from eoren.errors import EorenError, FitWarning
 from eoren.evaluation.metrics import decibel
 from eoren.field.field import Field
 from eoren.field.mosaic import SirenMosaic
+from eoren.image.arrays import Gradient, Image
 from eoren.model.channel_tuning import Tuning
 from eoren.model.tiling import Tiling
 from eoren.training.assembly import TILES_AT_ONCE, init_networks, tuning_of
@@ -84,7 +85,7 @@ class FitLoop:
 
     def __init__(
         self,
-        image: Float[np.ndarray, "height width channels"],
+        image: Image,
         tiling: Tiling,
         key: CheckpointKey,
         *,
@@ -92,7 +93,7 @@ class FitLoop:
         start: float,
         watch: Callable[[Progress], bool | None] | None = None,
         checkpoint: Path | None = None,
-        gradient: Float[np.ndarray, "height width channels 2"] | None = None,
+        gradient: Gradient | None = None,
     ) -> None:
         self.history: list[Progress] = []  # about two per second
         self.tiling = tiling

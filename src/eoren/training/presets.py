@@ -5,8 +5,9 @@ from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import Any, get_type_hints
 
+from eoren.checks import check_choice
 from eoren.errors import EorenError
-from eoren.training.settings import Settings, check_choice, current_names
+from eoren.training.settings import Settings, current_names
 
 _PRESETS = (
     Settings("fast", seconds=10.0, seconds_per_megapixel=25.0),
@@ -67,7 +68,7 @@ def make_settings(preset: str = "balanced", **changes: Any) -> Settings:
 
     ``steps`` or ``seconds`` replace the preset's budget, its seconds per megapixel included.
     """
-    check_choice("preset", preset, [*PRESETS])
+    check_choice("preset", preset, PRESETS)
     types, names = get_type_hints(Settings), [field.name for field in fields(Settings)][1:]
     given = current_names(changes, warn=True)
     for name, value in given.items():

@@ -2,21 +2,19 @@
 
 import warnings
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from math import cos, pi
-from operator import index
 from types import MappingProxyType
-from typing import Any, SupportsIndex
+from typing import Any
 
+from eoren.checks import check_choice
 from eoren.errors import DeprecatedSettingWarning, EorenError, ImageError
 from eoren.image.gradients import SPLINE, STENCILS
 from eoren.model.loss import OBJECTIVES, Objective
 from eoren.model.quantization import BITS, stored_bits
 from eoren.model.siren import MAX_SINE_LAYERS, parameter_count
 from eoren.model.tiling import MIN_HALO
-
-MAX_SEED = 2**32 - 1
 
 # Networks of smaller tiles would have more numbers than their tiles have.
 _SMALLEST_TILE = 24
@@ -29,23 +27,6 @@ PIXEL_MODELS = ("point_sample", "cell_average")
 
 _NEW_NAMES = {"rate": "learning_rate", "adam_rate": "adam_learning_rate", "pixels": "pixel_model"}
 _NEW_VALUES: Mapping[object, str] = MappingProxyType({"points": "point_sample", "areas": "cell_average"})
-
-
-def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
-    """Check that a value is one of the allowed ones."""
-    if value not in choices:
-        raise EorenError(f"{name} {value!r} is unknown; choose one of {', '.join(map(str, choices))}")
-
-
-def check_seed(seed: SupportsIndex) -> int:
-    """Check that a seed is an integer from 0 to 2**32 - 1, and return it as an ``int``."""
-    try:
-        number = -1 if isinstance(seed, bool) else index(seed)
-    except TypeError:
-        number = -1
-    if not 0 <= number <= MAX_SEED:
-        raise EorenError(f"seed must be an integer from 0 to {MAX_SEED}, got {seed!r}")
-    return number
 
 
 def current_names(settings: Mapping[str, Any], *, warn: bool = False) -> dict[str, Any]:
@@ -137,7 +118,7 @@ class Settings:
     until_psnr: float | None = None
 
     def __post_init__(self) -> None:
-        check_choice("objective", self.objective, [*OBJECTIVES])
+        check_choice("objective", self.objective, OBJECTIVES)
         check_choice("pixel_model", self.pixel_model, PIXEL_MODELS)
         check_choice("filter", self.filter, [SPLINE, *STENCILS])
         check_choice("optimizer", self.optimizer, ["muon", "adam"])

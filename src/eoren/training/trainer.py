@@ -18,6 +18,7 @@ from eoren.backends.base import StepBatch, chunk_points
 from eoren.backends.dispatch import choose_backend
 from eoren.backends.optimizers import Optimizer
 from eoren.backends.tile_evaluation import tuning_moments
+from eoren.image.arrays import Gradient, Image
 from eoren.image.gradients import SPLINE, STENCILS, pixel_gradient
 from eoren.model.channel_tuning import Moments, Tuning
 from eoren.model.loss import Pass
@@ -91,14 +92,14 @@ class Trainer:
     @classmethod
     def of_image(
         cls,
-        image: Float[np.ndarray, "height width channels"],
+        image: Image,
         settings: Settings,
         *,
         seed: int,
         device: torch.device,
         tiling: Tiling | None = None,
         tiles: slice = slice(None),
-        gradient: Float[np.ndarray, "height width channels 2"] | None = None,
+        gradient: Gradient | None = None,
         at: tuple[int, int] = (0, 0),
     ) -> "Trainer":
         """Prepare the training of one image with one network per tile of the range ``tiles``.

@@ -9,17 +9,15 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
-from PIL import Image
+from PIL import Image as Pillow
 
 from eoren.errors import EorenError
-from eoren.evaluation.metrics import uses_cell_averages
+from eoren.evaluation.metrics import check_shape, uses_cell_averages
 from eoren.field.field import Field
+from eoren.image.arrays import Image
 from eoren.image.cell_averages import point_values
 from eoren.visualization.colormaps import as_8bit_image
 from eoren.visualization.resampling import CubicSpline
-
-Pixels = Float[np.ndarray, "height width channels"]
 
 MAX_MAGNIFICATION = 64  # largest factor by which a layer is offered enlarged
 
@@ -66,18 +64,11 @@ class FieldEntry:
     title: str  # on the page
     field: Field
     digest: str  # changes with the field or the image; part of cache keys
-    image: Pixels | None = None
+    image: Image | None = None
 
     def __post_init__(self) -> None:
-        if self.image is None:
-            return
-        height, width, channels = self.image.shape
-        expected = (*self.field.size, self.field.channels)
-        if (width, height, channels) != expected:
-            raise EorenError(
-                f"the image must be {expected[0]}x{expected[1]} with {expected[2]} channels, as the field, got "
-                f"{width}x{height} with {channels} channels; give the image that the field was fitted to"
-            )
+        if self.image is not None:
+            check_shape(self.field, self.image)
 
     @property
     def layers(self) -> list[Layer]:
@@ -85,12 +76,12 @@ class FieldEntry:
         return [layer for layer in LAYERS.values() if self.image is not None or not layer.needs_image]
 
     @cached_property
-    def image_8bit(self) -> Image.Image:
+    def image_8bit(self) -> Pillow.Image:
         """The image with 8 bits per channel."""
         return as_8bit_image(self._known_image)
 
     @cached_property
-    def expected_colors(self) -> Pixels:
+    def expected_colors(self) -> Image:
         """Colours that a perfect field has at the pixel centres."""
         averages = uses_cell_averages(self.field.provenance.settings)
         return point_values(self._known_image) if averages else self._known_image
@@ -118,7 +109,7 @@ class FieldEntry:
         return {"pixel": [column, row], **{name: value.tolist() for name, value in values.items()}}
 
     @property
-    def _known_image(self) -> Pixels:
+    def _known_image(self) -> Image:
         if self.image is None:
             raise EorenError(f"{self.title}: the image is unknown; give it with --compare")
         return self.image
@@ -154,7 +145,7 @@ class FieldCatalog:
         self._lock = Lock()
 
     def add(
-        self, title: str, field: Field, *, digest: str, image: Pixels | None = None, name: str | None = None
+        self, title: str, field: Field, *, digest: str, image: Image | None = None, name: str | None = None
     ) -> FieldEntry:
         """Display a field, under a name that is made unique and by default derived from the title."""
         with self._lock:

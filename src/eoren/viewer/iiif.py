@@ -12,6 +12,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from eoren.checks import check_choice
+from eoren.errors import EorenError
+
 MAX_AREA = 1 << 24  # pixels of one response: 4096 x 4096
 MAX_SIDE = (1 << 14) - 1  # pixels per side of one response: the limit of WebP, the lowest of all formats
 TILE = 256  # side of the tiles that info.json recommends, in pixels
@@ -32,10 +35,6 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
 # Enough digits for every image; converting a number of a million digits takes minutes.
 _WHOLE = r"(\d{1,9})"
 _NUMBER = r"(\d{1,9}(?:\.\d{0,18})?|\.\d{1,18})"
-
-
-class BadRequest(Exception):
-    """An invalid request, to be answered with status 400 and this message."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def parse(region: str, size: str, rotation: str, last: str, *, width: int, heigh
     """Parse the last four parts of an image request's path, after percent-decoding, for an image of a size.
 
     Raises:
-        BadRequest: a part is malformed, unsupported or beyond the limits.
+        EorenError: a part is malformed, unsupported or beyond the limits.
 
     Example:
         >>> request = parse("square", "^!100,50", "90", "gray.png", width=30, height=20)
@@ -76,13 +75,10 @@ def parse(region: str, size: str, rotation: str, last: str, *, width: int, heigh
     """
     part = _region(region, width, height)
     columns, rows = _size(size, part)
-    if rotation not in ("0", "90", "180", "270"):
-        raise BadRequest(f"rotation must be 0, 90, 180 or 270, got {rotation!r}")
+    check_choice("rotation", rotation, ("0", "90", "180", "270"))
     quality, _, format = last.rpartition(".")
-    if quality not in QUALITIES:
-        raise BadRequest(f"quality must be one of {', '.join(QUALITIES)}, got {quality!r}")
-    if format not in FORMATS:
-        raise BadRequest(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
+    check_choice("quality", quality, QUALITIES)
+    check_choice("format", format, FORMATS)
     whole = part == Region(0, 0, width, height)
     canonical_region = "full" if whole else f"{part.x},{part.y},{part.width},{part.height}"
     canonical = f"{canonical_region}/{_canonical_size(columns, rows, part)}/{rotation}/{last}"
@@ -145,10 +141,10 @@ def _region(text: str, width: int, height: int) -> Region:
         # A positive percentage selects at least one pixel.
         w, h = max(share_x > 0, round(share_x * width)), max(share_y > 0, round(share_y * height))
     else:
-        raise BadRequest(f"region must be of the form full, square, x,y,w,h or pct:x,y,w,h, got {text!r}")
+        raise EorenError(f"region must be of the form full, square, x,y,w,h or pct:x,y,w,h, got {text!r}")
     w, h = min(w, width - x), min(h, height - y)
     if w < 1 or h < 1:
-        raise BadRequest(f"region must contain at least one of the {width} x {height} pixels, got {text!r}")
+        raise EorenError(f"region must contain at least one of the {width} x {height} pixels, got {text!r}")
     return Region(x, y, w, h)
 
 
@@ -156,7 +152,7 @@ def _size(text: str, region: Region) -> tuple[int, int]:
     upscaling, form = text.startswith("^"), text.removeprefix("^")
     match = re.fullmatch(f"{_WHOLE}?,{_WHOLE}?|pct:{_NUMBER}|!{_WHOLE},{_WHOLE}|max", form, re.ASCII)
     if match is None or form == ",":
-        raise BadRequest(f"size must be max, w,  ,h  pct:n  w,h or !w,h, with or without ^, got {text!r}")
+        raise EorenError(f"size must be max, w,  ,h  pct:n  w,h or !w,h, with or without ^, got {text!r}")
     width, height, percentage, box_width, box_height = match.groups()
     scale = 0.0
     if width or height:
@@ -173,15 +169,15 @@ def _size(text: str, region: Region) -> tuple[int, int]:
         fitted = min(scale, _largest_scale(region)) if box_width else scale
         columns, rows = _scaled(region, fitted) if scale else (0, 0)
     if columns < 1 or rows < 1:
-        raise BadRequest(f"size must be at least one pixel, got {text!r}")
+        raise EorenError(f"size must be at least one pixel, got {text!r}")
     # For !w,h the specification returns the region unscaled; its official validator expects an error.
     if not upscaling and (scale > 1 or columns > region.width or rows > region.height):
-        raise BadRequest(
+        raise EorenError(
             f"size must not exceed the region of {region.width} x {region.height} pixels, got {text!r}; put ^ in "
             "front to enlarge"
         )
     if not _within_limits(columns, rows):
-        raise BadRequest(
+        raise EorenError(
             f"size must be at most {MAX_AREA} pixels and {MAX_SIDE} per side, got {text!r}: {columns} x {rows}"
         )
     return columns, rows

@@ -17,8 +17,9 @@ import numpy as np
 
 from eoren.evaluation.metrics import finite
 from eoren.field.field import Field
+from eoren.image.arrays import Image
 from eoren.training.loop import FitLoop, Progress
-from eoren.viewer.catalog import FieldCatalog, FieldEntry, Pixels
+from eoren.viewer.catalog import FieldCatalog, FieldEntry
 from eoren.visualization.plots import Axis, Line, plot
 
 # Seconds between two polls of a page: a tenth of the fit's duration so far, within these bounds.
@@ -35,7 +36,7 @@ _MAX_CURVE_POINTS = 240
 class LiveFit:
     """State of a running fit. The fit's thread calls :meth:`watch`, the server's threads call :meth:`status`."""
 
-    def __init__(self, catalog: FieldCatalog, title: str, image: Pixels, render_seconds: Callable[[], float]) -> None:
+    def __init__(self, catalog: FieldCatalog, title: str, image: Image, render_seconds: Callable[[], float]) -> None:
         self._catalog, self._title, self._image, self._render_seconds = catalog, title, image, render_seconds
         self._lock = Lock()
         self._entries: list[FieldEntry] = []

@@ -218,7 +218,7 @@ async def _image(catalog: FieldCatalog, cache: TileCache, parts: list[str], http
         return _information(view, address, http)
     try:
         request = iiif.parse(*rest, width=view.size[0], height=view.size[1])
-    except iiif.BadRequest as error:
+    except EorenError as error:
         return PlainTextResponse(str(error), 400, headers=_CORS)
     key = f"{__version__} {view.entry.digest} {view.identifier}/{request.canonical}"
     headers = {

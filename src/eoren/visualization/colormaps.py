@@ -5,11 +5,10 @@ import io
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image
+from PIL import Image as Pillow
 
+from eoren.image.arrays import Gradient, Image
 from eoren.image.writers import to_unsigned
-
-Pixels = Float[np.ndarray, "height width channels"]
 
 # Black, violet, red, orange, pale yellow: lightness increases evenly, so the map is readable in gray and to the
 # colour-blind.
@@ -30,9 +29,7 @@ def brightness(pixels: Float[np.ndarray, "height width channels *more"]) -> Floa
     return np.asarray(pixels[:, :, color_channels(pixels)].mean(2))
 
 
-def direction_image(
-    gradient: Float[np.ndarray, "height width channels 2"], full: float
-) -> Float[np.ndarray, "height width 3"]:
+def direction_image(gradient: Gradient, full: float) -> Float[np.ndarray, "height width 3"]:
     """Show the gradient of the brightness: its direction as hue, its magnitude, up to ``full``, as lightness.
 
     RGB in [0, 1]. Red where brightness increases to the right; through yellow, green and blue as the direction turns
@@ -55,7 +52,7 @@ def direction_wheel(side: int = 96) -> Float[np.ndarray, "side side 4"]:
     return np.dstack([direction_image(gradient[:, :, None], 1.0), inside])
 
 
-def error_map(prediction: Pixels, image: Pixels) -> Float[np.ndarray, "height width"]:
+def error_map(prediction: Image, image: Image) -> Float[np.ndarray, "height width"]:
     """Compute the root mean square error over the channels of every pixel, with the prediction clamped to [0, 1]."""
     return np.asarray(np.sqrt(np.square(np.clip(prediction, 0, 1) - image).mean(2)))
 
@@ -71,13 +68,13 @@ def heat_stops() -> list[str]:
     return [f"rgb({red:.0f} {green:.0f} {blue:.0f})" for red, green, blue in _HEAT]
 
 
-def as_8bit_image(pixels: Pixels) -> Image.Image:
+def as_8bit_image(pixels: Image) -> Pillow.Image:
     """Convert pixels in [0, 1], clamped, to a Pillow image of 8 bits per channel."""
     quantized = to_unsigned(pixels)
-    return Image.fromarray(quantized[..., 0] if quantized.shape[2] == 1 else quantized)
+    return Pillow.fromarray(quantized[..., 0] if quantized.shape[2] == 1 else quantized)
 
 
-def data_uri(pixels: Pixels) -> str:
+def data_uri(pixels: Image) -> str:
     """Encode an image, clamped to [0, 1], as the data URI of an 8-bit PNG."""
     buffer = io.BytesIO()
     as_8bit_image(pixels).save(buffer, "PNG", optimize=True)

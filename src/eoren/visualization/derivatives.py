@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from eoren.field.field import Field
 from eoren.field.representation import Quantity
+from eoren.image.arrays import Gradient, Image
 from eoren.image.writers import write_rows
 
 # White for the gradient; black and white around mid gray for the Laplacian. Intensity per source pixel (squared).
@@ -19,7 +20,7 @@ _LAPLACIAN_WHITE = 0.5
 _STRIP = 256
 
 
-def magnitude_image(gradient: Float[np.ndarray, "height width channels 2"]) -> Float[np.ndarray, "height width 1"]:
+def magnitude_image(gradient: Gradient) -> Float[np.ndarray, "height width 1"]:
     """Show a gradient per pixel in gray: the root of the mean over channels of its squared norm.
 
     1, white, at half the intensity range per pixel.
@@ -29,16 +30,12 @@ def magnitude_image(gradient: Float[np.ndarray, "height width channels 2"]) -> F
     return magnitude
 
 
-def laplacian_image(
-    laplacian: Float[np.ndarray, "height width channels"],
-) -> Float[np.ndarray, "height width channels"]:
+def laplacian_image(laplacian: Image) -> Image:
     """Show a Laplacian per pixel squared: 0.5 is zero, 0 and 1 are minus and plus half the intensity range."""
     return 0.5 + laplacian / np.float32(2 * _LAPLACIAN_WHITE)
 
 
-def write_gradient(
-    path: Path, gradient: Float[np.ndarray, "height width channels 2"], *, per_pixel: bool = False
-) -> None:
+def write_gradient(path: Path, gradient: Gradient, *, per_pixel: bool = False) -> None:
     """Write a gradient: values as ``.npy`` ``(H, W, C, 2)`` or float ``.tiff`` ``(H, W, 2C)``, else its magnitude.
 
     The gradient is intensity per unit-square side, or with ``per_pixel`` intensity per pixel.

@@ -2,18 +2,18 @@
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image
+from PIL import Image as Pillow
 from scipy.interpolate import BSpline
 from scipy.ndimage import spline_filter
 from scipy.sparse import csr_array
 
-Pixels = Float[np.ndarray, "height width channels"]
+from eoren.image.arrays import Image
 
 
 class CubicSpline:
     """Cubic spline through the pixels of an image, which is mirrored at the centres of its border pixels."""
 
-    def __init__(self, image: Pixels) -> None:
+    def __init__(self, image: Image) -> None:
         self._height, self._width, channels = image.shape
         planes = [spline_filter(image[..., c], 3, np.float32, mode="mirror") for c in range(channels)]
         self._coefficients = np.pad(np.stack(planes, -1), ((2, 2), (2, 2), (0, 0)), mode="reflect")
@@ -38,7 +38,7 @@ def _basis(positions: Float[np.ndarray, " n"], side: int) -> tuple[int, csr_arra
 
 
 def enlarge_by_spline(
-    image: Pixels, box: tuple[int, int, int, int], scale: int
+    image: Image, box: tuple[int, int, int, int], scale: int
 ) -> Float[np.ndarray, "rows columns channels"]:
     """Enlarge the box ``(column0, row0, column1, row1)`` of an image by the cubic spline through all its pixels."""
     left, top, right, bottom = box
@@ -47,12 +47,12 @@ def enlarge_by_spline(
     return CubicSpline(image)(rows, columns)
 
 
-def downsample(image: Pixels, side: int) -> Float[np.ndarray, "rows columns channels"]:
+def downsample(image: Image, side: int) -> Float[np.ndarray, "rows columns channels"]:
     """Reduce an image by a Lanczos filter so that its longer side has at most ``side`` pixels; clamped to [0, 1]."""
     height, width, channels = image.shape
     if max(height, width) <= side:
         return image
     size = max(1, round(width * side / max(height, width))), max(1, round(height * side / max(height, width)))
-    planes = [Image.fromarray(np.float32(image[..., c])) for c in range(channels)]
-    small = [np.asarray(plane.resize(size, Image.Resampling.LANCZOS)) for plane in planes]
+    planes = [Pillow.fromarray(np.float32(image[..., c])) for c in range(channels)]
+    small = [np.asarray(plane.resize(size, Pillow.Resampling.LANCZOS)) for plane in planes]
     return np.stack(small, -1).clip(0, 1)

@@ -59,7 +59,7 @@ def test_overwrite(eoren, picture, folder):
         (["-o", "r.html", "--epochs", "0"], "--epochs must be above zero and finite, got 0"),
         (["-o", "r.html", "--seconds", "nan"], "--seconds must be above zero and finite, got nan"),
         (["-o", "r.html", "--size", "-3"], "--size must be above zero and finite, got -3"),
-        (["-o", "r.html", "--seed", "-1"], "--seed must be from 0 to 4294967295, got -1"),
+        (["-o", "r.html", "--seed", "-1"], "--seed must be an integer from 0 to 4294967295, got -1"),
         (["--json", "numbers.json"], "unexpected extra argument"),
         (["-o", "r.html", "--scale", "huge"], "'--scale'"),
     ],

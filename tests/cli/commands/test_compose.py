@@ -153,7 +153,10 @@ CLONE = ["clone", "source.png", "target.png", "--mask"]
         ([*CLONE, "mask.png", "-o", "a.eoren", "--steps", "-1"], "steps must be zero or a positive number, got -1"),
         ([*CLONE, "mask.png", "-o", "a.eoren", "--preset", "foo"], "'foo' is not one of"),
         ([*CLONE, "mask.png", "-o", "a.eoren", "--resume"], "a.eoren.resume: does not exist"),
-        ([*CLONE, "mask.png", "-o", "a.eoren", "--seed", "-1"], "--seed must be from 0 to 4294967295, got -1"),
+        (
+            [*CLONE, "mask.png", "-o", "a.eoren", "--seed", "-1"],
+            "--seed must be an integer from 0 to 4294967295, got -1",
+        ),
         (
             [*CLONE, "mask.png", "-o", "a.png", "--device", "tpu"],
             "device must be one of auto, cpu, cuda, mps, got 'tpu'",

@@ -132,7 +132,7 @@ def test_interruption(eoren, pictures, monkeypatch):
         (["--preset", "tiny"], "'tiny' is not one of"),
         (["--address", "a:1"], "address 'a:1' is for a Ray cluster"),
         (["--workers", "0"], "workers must be 1 or more, got 0"),
-        (["--seed", "-1"], "--seed must be from 0 to 4294967295, got -1"),
+        (["--seed", "-1"], "--seed must be an integer from 0 to 4294967295, got -1"),
     ],
     ids=str,
 )

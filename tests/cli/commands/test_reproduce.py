@@ -18,7 +18,7 @@ def test_wrong_arguments(refused, folder):
     assert "'fig2' is not one of 'gma'" in refused("reproduce", "fig2")
     assert refused("reproduce", "gma", "-o", "file").startswith("file: is a file")
     assert refused("reproduce", "gma", "-o", "no/such").startswith("no/such: cannot be created")
-    assert "--seed must be from 0 to 4294967295, got -1" in refused("reproduce", "gma", "--seed", -1)
+    assert "--seed must be an integer from 0 to 4294967295, got -1" in refused("reproduce", "gma", "--seed", -1)
 
 
 def test_without_matplotlib(refused, folder, monkeypatch):

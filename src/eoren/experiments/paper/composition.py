@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eoren.experiments.datasets import Image, square
+from eoren.experiments.datasets import square
 from eoren.experiments.methods import METHODS, NETWORKS, TRAINING_GROUPS, Networks, methods
 from eoren.experiments.paper.experiment import Experiment
 from eoren.experiments.paper.figures import curve, figure, hide_axes, label_rows, legend_below, show_image
@@ -20,6 +20,7 @@ from eoren.experiments.progress import ProgressCallback, subtasks
 from eoren.experiments.results import Row, Table, counted, markdown_table
 from eoren.experiments.trials import METRICS, run_trials
 from eoren.fs.files import make_folder
+from eoren.image.arrays import Image
 from eoren.image.gradients import adjusted_gradient
 from eoren.image.io import read_image, write_image
 

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from eoren.experiments.machine import machine
 from eoren.experiments.methods import Scale
 from eoren.experiments.progress import ProgressCallback
-from eoren.fs.files import write_text
+from eoren.fs.files import write_file
 
 P = TypeVar("P")
 M = TypeVar("M")
@@ -43,5 +43,5 @@ class Experiment(Generic[P, M]):
         conditions = {"command": f"`{command}`", "protocol": str(protocol), **machine()}
         lines = "\n".join(f"- {name}: {value}" for name, value in conditions.items())
         parts = [f"# {self.title}", *self.conclude(measurements), "## Conditions", lines]
-        write_text(path, "\n\n".join(parts) + "\n")
+        write_file(path, "\n\n".join(parts) + "\n")
         return path

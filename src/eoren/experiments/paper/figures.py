@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from eoren.errors import EorenError
 from eoren.experiments.results import interval
-from eoren.fs.files import atomic_path
+from eoren.fs.files import write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,8 +54,7 @@ def figure(stem: Path, size: tuple[float, float]) -> Iterator["Figure"]:
         for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
             data = io.BytesIO()  # the PNG encoder does not report a full disk
             drawing.savefig(data, format=suffix[1:], dpi=200, metadata=metadata)
-            with atomic_path(stem.with_name(stem.name + suffix)) as path:
-                path.write_bytes(data.getbuffer())
+            write_file(stem.with_name(stem.name + suffix), data.getbuffer())
 
 
 def check_matplotlib() -> None:

@@ -14,18 +14,18 @@ from jaxtyping import Float
 from scipy.integrate import cumulative_trapezoid
 
 from eoren.evaluation.metrics import decibel
-from eoren.experiments.datasets import Image, square
+from eoren.experiments.datasets import square
 from eoren.experiments.paper.experiment import Experiment
 from eoren.experiments.paper.figures import figure, hide_axes, legend_below, show_image
 from eoren.experiments.progress import ProgressCallback, subtasks
 from eoren.experiments.results import Row, Table, markdown_table
+from eoren.image.arrays import Gradient, Image
 from eoren.image.gradients import STENCILS, adjusted_gradient, pixel_gradient
 from eoren.image.io import read_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Gradient = Float[np.ndarray, "height width 1 2"]
 
 PHOTOGRAPH = "camera"  # of scikit-image, so that nothing is downloaded
 _RAMP = (0.1, 0.2)

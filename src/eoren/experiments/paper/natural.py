@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eoren.experiments.datasets import IMAGE_DATASETS, Image, square_images
+from eoren.experiments.datasets import IMAGE_DATASETS, square_images
 from eoren.experiments.methods import NETWORKS
 from eoren.experiments.paper.experiment import Experiment
 from eoren.experiments.paper.figures import ZERO_LINE, figure, label_rows, legend_below, show_image
@@ -14,6 +14,7 @@ from eoren.experiments.progress import ProgressCallback
 from eoren.experiments.results import Row, Value, interval, markdown_table, per_image
 from eoren.experiments.sweep import EPOCHS, METHOD_ORDER, TIME, Protocol, Sweep
 from eoren.experiments.trials import METRICS
+from eoren.image.arrays import Image
 
 _METRICS = {**METRICS, "zoom_psnr": "PSNR at twice the size (dB)"}
 _COMPARED = ("psnr", "gradient_psnr", "zoom_psnr")

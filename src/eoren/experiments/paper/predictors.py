@@ -8,8 +8,8 @@ from jaxtyping import Float
 from scipy.stats import norm, spearmanr
 
 from eoren.evaluation.metrics import decibel
-from eoren.experiments.datasets import Image
 from eoren.experiments.results import Interval
+from eoren.image.arrays import Image
 from eoren.image.gradients import pixel_gradient
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eoren.evaluation.metrics import decibel, psnr
-from eoren.experiments.datasets import IMAGE_DATASETS, Image, first_digits, square, square_images
+from eoren.experiments.datasets import IMAGE_DATASETS, first_digits, square, square_images
 from eoren.experiments.methods import NETWORKS, Method, Networks, methods
 from eoren.experiments.paper.experiment import Experiment
 from eoren.experiments.paper.figures import ZERO_LINE, figure
@@ -23,6 +23,7 @@ from eoren.experiments.progress import ProgressCallback, subtasks
 from eoren.experiments.results import Row, Table, markdown_table, mean_over_images, paired
 from eoren.experiments.sweep import Protocol
 from eoren.experiments.trials import Trial, run_trials
+from eoren.image.arrays import Image
 from eoren.image.gradients import SPLINE, pixel_gradient
 
 _Doubled = Float[np.ndarray, "twice twice 1"] | None  # an image at twice the size, where it is known

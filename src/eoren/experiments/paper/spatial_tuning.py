@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float
 
 from eoren.errors import EorenError
-from eoren.experiments.datasets import Image
 from eoren.field.field import Field
+from eoren.image.arrays import Gradient, Image
 from eoren.model.tiling import smooth_step
 
 
@@ -23,7 +23,7 @@ class FieldSamples(NamedTuple):
     """A function sampled at the pixel centres of a grid."""
 
     color: Image
-    gradient: Float[np.ndarray, "height width channels 2"]  # along x and y, per unit of the image's sides
+    gradient: Gradient  # along x and y, per unit of the image's sides
 
 
 class Basis(NamedTuple):
