@@ -53,3 +53,30 @@ def with_parts(field, **parts):
 def doubled(field):
     """The same field in float64, for comparisons that rounding does not blur."""
     return field.to(torch.float64)
+
+
+def tiled_image(height=31, width=47, count=11, halo=2.0):
+    """A random image of two channels, and a tiling of it with tiles of many sizes."""
+    generator = np.random.default_rng(0)
+    image = generator.random((height, width, 2)).astype(np.float32)
+    detail = 0.01 + generator.random((height, width)) ** 6
+    return image, Tiling.by_detail(detail, count=count, halo=halo, smallest=4)
+
+
+def own_pixels(tiling, tile):
+    """Every (column, row) whose centre lies in the tile or its halo."""
+    x0, y0, x1, y1 = tiling.boxes[tile].tolist()
+    inside = [
+        (j, i)
+        for i in range(tiling.height)
+        for j in range(tiling.width)
+        if x0 - tiling.halo <= j + 0.5 <= x1 + tiling.halo and y0 - tiling.halo <= i + 0.5 <= y1 + tiling.halo
+    ]
+    return np.array(inside)
+
+
+def same_networks(one, other):
+    """Whether the fields of two results have the same parameters, to the bit."""
+    mosaics = one.field.representation, other.field.representation
+    ours, theirs = ([*m.siren.tensors(), m.tuning.alpha, m.tuning.beta] for m in mosaics)
+    return all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))

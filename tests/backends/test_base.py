@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from tests.backends.targets import needs_library, targets
 
 import eoren
 from eoren.backends import dispatch
@@ -27,7 +28,6 @@ from eoren.training.presets import make_settings
 from eoren.training.trainer import Trainer
 
 CPU = torch.device("cpu")
-needs_library = pytest.mark.skipif(native.library() is None, reason="the native engine is not built here")
 both_engines = pytest.mark.parametrize(
     "engine",
     [pytest.param(TorchLossGradient, id="torch"), pytest.param(NativeLossGradient, id="native", marks=needs_library)],
@@ -39,36 +39,6 @@ BACKEND_OF = {TorchLossGradient: TorchBackend(), NativeLossGradient: NativeBacke
 
 def never():
     return False
-
-
-def targets():
-    """What the library was compiled for that this processor has."""
-    if native.library() is None:
-        return []
-    before = native.target()
-    found = [name for name in ("avx512", "avx2", "neon", "generic") if choose(name)]
-    choose(before)
-    return found
-
-
-def choose(name):
-    return native.library().eoren_choose_target(name.encode()) == 1
-
-
-@pytest.fixture
-def target():
-    """Compute with another of the library's targets, until the end of the test."""
-    before = native.target()
-    yield choose
-    assert choose(before)
-
-
-@pytest.fixture
-def threads():
-    """Compute with so many threads, until the end of the test."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

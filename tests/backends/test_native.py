@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.backends.targets import needs_library, targets
 
 from eoren.backends import native_library as native
 from eoren.backends.dispatch import choose_backend
@@ -21,39 +22,6 @@ from eoren.model.siren import Siren
 from eoren.model.tiling import Tiling
 
 SOURCE = Path(__file__).parents[2] / "src" / "native"
-
-needs_library = pytest.mark.skipif(native.library() is None, reason="the native engine is not built here")
-
-
-def choose(name):
-    return native.library().eoren_choose_target(name.encode()) == 1
-
-
-def targets():
-    """What the library was compiled for that this processor has."""
-    if native.library() is None:
-        return []
-    before = native.target()
-    found = [name for name in ("avx512", "avx2", "neon", "generic") if choose(name)]
-    choose(before)
-    return found
-
-
-@pytest.fixture
-def target():
-    """Compute with another of the library's targets, until the end of the test."""
-    before = native.target()
-    yield choose
-    assert choose(before)
-
-
-@pytest.fixture
-def threads():
-    """Compute with a given number of threads until the end of the test."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
 
 every_target = pytest.mark.parametrize("name", targets())
 

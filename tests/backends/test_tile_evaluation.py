@@ -1,35 +1,16 @@
 import numpy as np
 import torch
+from tests.fields import own_pixels, tiled_image
 
 from eoren.backends.tile_evaluation import predict_all_pixels, tuning_moments
 from eoren.model.siren import Siren
 from eoren.model.tile_pixels import TilePixels
-from eoren.model.tiling import Tiling
 
 CPU = torch.device("cpu")
 
 
-def case(height=31, width=47, count=11, halo=2.0):
-    generator = np.random.default_rng(0)
-    image = generator.random((height, width, 2)).astype(np.float32)
-    detail = 0.01 + generator.random((height, width)) ** 6
-    return image, Tiling.by_detail(detail, count=count, halo=halo, smallest=4)
-
-
-def own_pixels(tiling, tile):
-    """Every (column, row) whose centre lies in the tile or its halo."""
-    x0, y0, x1, y1 = tiling.boxes[tile].tolist()
-    inside = [
-        (j, i)
-        for i in range(tiling.height)
-        for j in range(tiling.width)
-        if x0 - tiling.halo <= j + 0.5 <= x1 + tiling.halo and y0 - tiling.halo <= i + 0.5 <= y1 + tiling.halo
-    ]
-    return np.array(inside)
-
-
 def test_moments_include_all_pixels():
-    image, tiling = case()
+    image, tiling = tiled_image()
     tiles = slice(2, 7)
     siren = Siren.init(5, width=6, depth=2, channels=2, generator=torch.Generator().manual_seed(0))
     patches = TilePixels.of_tiles(image, tiling, tiles, device=CPU)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from tests.fields import own_pixels, tiled_image
 
 from eoren.model.tile_pixels import TilePixels
 from eoren.model.tiling import Tiling
@@ -8,28 +9,9 @@ from eoren.model.tiling import Tiling
 CPU = torch.device("cpu")
 
 
-def case(height=31, width=47, count=11, halo=2.0):
-    generator = np.random.default_rng(0)
-    image = generator.random((height, width, 2)).astype(np.float32)
-    detail = 0.01 + generator.random((height, width)) ** 6
-    return image, Tiling.by_detail(detail, count=count, halo=halo, smallest=4)
-
-
-def own_pixels(tiling, tile):
-    """Every (column, row) whose centre lies in the tile or its halo."""
-    x0, y0, x1, y1 = tiling.boxes[tile].tolist()
-    inside = [
-        (j, i)
-        for i in range(tiling.height)
-        for j in range(tiling.width)
-        if x0 - tiling.halo <= j + 0.5 <= x1 + tiling.halo and y0 - tiling.halo <= i + 0.5 <= y1 + tiling.halo
-    ]
-    return np.array(inside)
-
-
 @pytest.mark.parametrize("tiles", [slice(None), slice(0, 4), slice(3, 4), slice(6, 11)], ids=str)
 def test_every_pixel_of_every_tile_comes_once_with_its_colour_and_place(tiles):
-    image, tiling = case()
+    image, tiling = tiled_image()
     patches = TilePixels.of_tiles(image, tiling, tiles, device=CPU)
     x0, y0, x1, y1 = tiling.box(tiles)
     assert patches.color.shape == ((x1 - x0) * (y1 - y0), 2)
@@ -54,7 +36,7 @@ def test_every_pixel_of_every_tile_comes_once_with_its_colour_and_place(tiles):
 
 
 def test_a_small_tile_begins_again():
-    image, tiling = case()
+    image, tiling = tiled_image()
     patches = TilePixels.of_tiles(image, tiling, device=CPU)
     index, _ = patches.pixels(slice(0, tiling.count), torch.arange(patches.most))
     for tile in range(tiling.count):

@@ -1,4 +1,4 @@
-"""Large images, group of tiles by group; :mod:`tests.test_fitting` has what a single group does."""
+"""Large images, group of tiles by group; ``test_fit`` has what a single group does."""
 
 import json
 import struct
@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from scipy.ndimage import map_coordinates
+from tests.fields import same_networks
 
 from eoren.errors import EorenError
 from eoren.evaluation.metrics import psnr
@@ -42,18 +43,6 @@ def few(monkeypatch):
     """Groups of at most five tiles: 24 tiles are in eight groups."""
     for module in (running, assembly):
         monkeypatch.setattr(module, "TILES_AT_ONCE", 5)
-
-
-def numbers(result):
-    return [
-        *result.field.representation.siren.tensors(),
-        result.field.representation.tuning.alpha,
-        result.field.representation.tuning.beta,
-    ]
-
-
-def same(one, other):
-    return all(torch.equal(a, b) for a, b in zip(numbers(one), numbers(other), strict=True))
 
 
 def opened(data):
@@ -150,10 +139,10 @@ def test_interrupted_in_any_group_and_taken_up_again_is_bit_identical(tmp_path, 
         part = fit(random_image(), **SMALL, watch=Stop(share), checkpoint=path)
         assert part.ended == "interrupted"
         assert part.steps <= 6
-        assert not same(part, whole)
+        assert not same_networks(part, whole)
     last = fit(random_image(), **SMALL, checkpoint=path)
     assert (last.ended, last.steps) == ("budget", 6)
-    assert same(last, whole)
+    assert same_networks(last, whole)
 
 
 @pytest.mark.parametrize("change", [{"bits": 8}, {"bits": 32}])
@@ -194,7 +183,7 @@ def test_a_target_that_was_reached_stays_reached(tmp_path):
     again = fit(waves(), **case, checkpoint=path)
     assert (first.ended, again.ended) == ("target", "target")
     assert again.steps == first.steps
-    assert same(again, first)
+    assert same_networks(again, first)
 
 
 def test_tiles_without_a_turn_are_the_mean_of_their_pixels(few):
@@ -412,7 +401,7 @@ def test_asking_for_the_field_changes_nothing(few):
         if progress.steps:
             progress.loop.field()
 
-    assert same(plain, fit(image, **SMALL, watch=watch))
+    assert same_networks(plain, fit(image, **SMALL, watch=watch))
 
 
 def test_the_field_is_a_copy():
