@@ -429,7 +429,7 @@ def test_guidance_outside_the_mask_is_the_gradient_of_the_target(scene):
 def test_biharmonic_has_no_gradient_field(scene):
     with pytest.raises(EorenError, match="has no gradient field"):
         fill(scene[1], scene[2], method="biharmonic").fit(solver="network", steps=1)
-    with pytest.raises(EorenError, match="solver 'magic' is unknown"):
+    with pytest.raises(EorenError, match="solver must be one of exact, network, got 'magic'"):
         fill(scene[1], scene[2]).fit(solver="magic")
 
 

@@ -219,7 +219,8 @@ def test_other_images_are_refused(shape):
     field = field_of(Tiling.single(31, 23))
     height, width, channels = shape
     with pytest.raises(
-        EorenError, match=rf"the image must be 31x23 with 3 channels .* got {width}x{height} with {channels};"
+        EorenError,
+        match=rf"the image must be 31x23 with 3 channels .* got {width}x{height} with {channels} channels;",
     ):
         evaluate(field, np.zeros(shape, np.float32))
 

@@ -251,7 +251,7 @@ def test_unknown_filters_and_adjustments_are_refused():
     image = np.zeros((4, 5, 3))
     with pytest.raises(EorenError, match=r"forward, central, prewitt, sobel, scharr, farid, got 'roberts'"):
         adjusted_gradient(image, "roberts")
-    with pytest.raises(EorenError, match=r"'ramp', 'magnitude' or None, got 'sum'"):
+    with pytest.raises(EorenError, match=r"adjust must be one of ramp, magnitude, None, got 'sum'"):
         adjusted_gradient(image, adjust="sum")
 
 

@@ -550,5 +550,5 @@ def test_unusual_calls_are_fitted_or_refused(called, call):
 
 
 def test_mistakes_are_eoren_errors():
-    with pytest.raises(EorenError, match="preset must be one of .*, got 'nonsense'$"):
+    with pytest.raises(EorenError, match=r"preset must be one of .*, got 'nonsense'$"):
         fit(random_image(), preset="nonsense")

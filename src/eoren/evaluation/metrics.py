@@ -129,7 +129,7 @@ def check_shape(field: Field, image: Image) -> None:
     if (width, height, channels) != (*field.size, field.channels):
         raise EorenError(
             f"the image must be {field.size[0]}x{field.size[1]} with {field.channels} channels like the field, got "
-            f"{width}x{height} with {channels}; give the image that the field was fitted to"
+            f"{width}x{height} with {channels} channels; give the image that the field was fitted to"
         )
 
 

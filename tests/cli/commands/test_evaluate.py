@@ -80,7 +80,7 @@ def test_images_of_another_size(refused, field_file, tiny, folder, picture):
     Image.fromarray(tiny[..., 0]).save("gray.png")
     Image.fromarray(tiny.transpose(1, 0, 2)).save("turned.png")
     (folder / "cut.png").write_bytes(picture.read_bytes()[:300])
-    for name, size in (("narrow", "23x20 with 3"), ("gray", "24x20 with 1"), ("turned", "20x24 with 3")):
+    for name, size in (("narrow", "23x20 with 3 channels;"), ("gray", "24x20 with 1"), ("turned", "20x24 with 3")):
         message = f"{name}.png: the image must be 24x20 with 3 channels like the field, got {size}"
         assert refused("evaluate", field_file, f"{name}.png").startswith(message)
     assert refused("evaluate", field_file, "cut.png").startswith("cut.png: ")
