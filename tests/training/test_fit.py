@@ -47,6 +47,15 @@ def small_chunks(monkeypatch):
     monkeypatch.setattr("eoren.backends.base._CHUNK_BYTES", {"cpu": 1})
 
 
+def test_the_repr_is_short():
+    text = repr(fit(random_image(), steps=40))
+    assert text.startswith(
+        "FitResult(field=Field(16x13, 3 channels, 1 network, 2 sine layers of 6), metrics=Metrics(psnr="
+    )
+    assert "steps=40" in text
+    assert len(text) < 350
+
+
 # The same again.
 
 

@@ -3,7 +3,8 @@
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -56,8 +57,8 @@ class FitResult:
 
     field: Field
     metrics: Metrics
-    history: tuple[Progress, ...]
-    settings: Settings
+    history: tuple[Progress, ...] = dataclass_field(repr=False)
+    settings: Settings = dataclass_field(repr=False)
     seed: int
     steps: int
     seconds: float
@@ -89,7 +90,7 @@ class FitTarget:
     # To measure the field against, instead of the image.
     reference: Image | None = None
     # Description of the operation that made the image, for the field's file.
-    composition: Mapping[str, Any] = field(default_factory=dict)
+    composition: Mapping[str, Any] = dataclass_field(default_factory=dict)
 
 
 def fit(
