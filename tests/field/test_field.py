@@ -15,8 +15,8 @@ from PIL import Image
 from tests.fields import TILINGS, doubled, field_of, tiling_of, with_parts
 from torch.autograd.forward_ad import dual_level, make_dual, unpack_dual
 
-from eoren.backends import blending
-from eoren.backends.blending import Jet
+from eoren.backends import mosaic_evaluation
+from eoren.backends.mosaic_evaluation import Jet
 from eoren.backends.native import NativeBackend
 from eoren.backends.native_library import library
 from eoren.backends.torch import TorchBackend
@@ -144,7 +144,7 @@ def test_answers_do_not_depend_on_chunks(monkeypatch, tiling, chunk_bytes, point
     points = some_points(tiling, 20)[:100]
     expected = plain_answers(field, points)
     monkeypatch.setattr("eoren.backends.base._CHUNK_BYTES", {"cpu": chunk_bytes})
-    monkeypatch.setattr(blending, "POINTS_PER_CALL", points_at_once)
+    monkeypatch.setattr(mosaic_evaluation, "POINTS_PER_CALL", points_at_once)
     found = field.color(points), field.gradient(points), field.laplacian(points)
     for one, other in zip(found, expected, strict=True):
         assert_close(one, other, 1e-10)
@@ -521,7 +521,7 @@ def test_fewer_points_are_evaluated_together_where_many_tiles_overlap(monkeypatc
         return found
 
     monkeypatch.setattr(Tiling, "blend", spy)
-    monkeypatch.setattr(blending, "POINTS_PER_CALL", 1000)
+    monkeypatch.setattr(mosaic_evaluation, "POINTS_PER_CALL", 1000)
     field.color(np.random.default_rng(0).random((300, 2)))
     assert sum(entries) == 300 * 100
     assert max(entries) <= 1100

@@ -9,7 +9,7 @@ import torch
 from tests.fields import TILINGS, field_of
 
 import eoren
-from eoren.backends.blending import Jet
+from eoren.backends.mosaic_evaluation import Jet
 from eoren.errors import EorenError
 from eoren.evaluation.metrics import evaluate
 from eoren.field import file_format

@@ -1,12 +1,12 @@
 """Numerical backends: PyTorch and the native engine behind one interface.
 
-base.py             the Backend protocol
-dispatch.py         choice of the backend
-torch.py            the PyTorch backend
-backpropagation.py  its hand-written forward and backward passes
-native.py           the native backend
-native_library.py   loading of the C++ library, and its structures
-blending.py         colour and derivatives of a mosaic from those of its tiles
-tile_evaluation.py  evaluation at all pixels of every tile
-optimizers.py       Adam and Muon for batches of networks
+base.py               the Backend protocol
+dispatch.py           choice of the backend
+torch.py              the PyTorch backend
+backpropagation.py    its hand-written forward and backward passes
+native.py             the native backend
+native_library.py     loading of the C++ library, and its structures
+mosaic_evaluation.py  colour and derivatives of a mosaic from those of its tiles
+tile_evaluation.py    evaluation at all pixels of every tile
+optimizers.py         Adam and Muon for batches of networks
 """

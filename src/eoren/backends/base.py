@@ -40,7 +40,7 @@ class StepBatch:
     """The part of the training data that one step sees."""
 
     networks: Int[Tensor, " networks"]  # indices of the networks to train, ascending
-    points: Int[Tensor, " points"]  # pixel numbers within a tile, see TilePixels.pixels
+    pixel_numbers: Int[Tensor, " points"]  # within every tile, see TilePixels.pixels
     passes: Sequence[Pass]
     tuning: Tuning  # of all networks
 
@@ -57,7 +57,7 @@ class LossGradient(Protocol):
 
     def __init__(self, siren: Siren, pixels: TilePixels, target_gradient: TargetGradient) -> None: ...
 
-    def networks_per_chunk(self, points: int, passes: Sequence[Pass]) -> int:
+    def networks_per_chunk(self, points_per_network: int, passes: Sequence[Pass]) -> int:
         """Return the number of networks that the backend processes together most efficiently."""
 
     def __call__(

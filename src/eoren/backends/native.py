@@ -88,7 +88,7 @@ class NativeLossGradient:
             slope=None if target_gradient is None else _data_ptr(target_gradient),
         )
 
-    def networks_per_chunk(self, points: int, passes: Sequence[Pass]) -> int:
+    def networks_per_chunk(self, points_per_network: int, passes: Sequence[Pass]) -> int:
         """Return 1: any number is as efficient as any other."""
         return 1
 
@@ -98,7 +98,7 @@ class NativeLossGradient:
         """Compute the gradient of the loss for one step, see :class:`eoren.backends.base.LossGradient`."""
         if should_stop():
             return None
-        networks, points, passes = batch.networks, batch.points, batch.passes
+        networks, points, passes = batch.networks, batch.pixel_numbers, batch.passes
         errors = torch.empty(len(networks), 2, dtype=torch.float64)
         sums = None if moments is None else torch.empty(len(networks), self._channels, 5, dtype=torch.float64)
         step = self._step

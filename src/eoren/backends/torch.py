@@ -8,7 +8,7 @@ from torch import Tensor
 
 from eoren.backends.backpropagation import Backpropagation
 from eoren.backends.base import LossGradient, StepBatch, TargetGradient, chunk_points
-from eoren.backends.blending import blend_tiles
+from eoren.backends.mosaic_evaluation import evaluate_mosaic
 from eoren.backends.optimizers import Adam, Muon
 from eoren.model.channel_tuning import Moments, Tuning
 from eoren.model.loss import Pass
@@ -25,16 +25,16 @@ class TorchLossGradient:
         self._backpropagation = Backpropagation(siren)
         self.gradients = self._backpropagation.gradients
 
-    def networks_per_chunk(self, points: int, passes: Sequence[Pass]) -> int:
+    def networks_per_chunk(self, points_per_network: int, passes: Sequence[Pass]) -> int:
         """Return the number of networks that fill the cache; fewer would leave a part of it unused."""
-        return self._chunk_shape(points, passes[0])[0]
+        return self._chunk_shape(points_per_network, passes[0])[0]
 
     def __call__(
         self, batch: StepBatch, moments: Moments | None, should_stop: Callable[[], bool]
     ) -> Float[Tensor, "networks 2"] | None:
         """Compute the gradient of the loss for one step, see :class:`eoren.backends.base.LossGradient`."""
         self._backpropagation.zero()
-        squares = torch.zeros(self._siren.batch, 2, device=batch.points.device)
+        squares = torch.zeros(self._siren.batch, 2, device=batch.pixel_numbers.device)
         for loss_pass in batch.passes:
             for networks, points in self._chunks(batch, loss_pass):
                 if should_stop():
@@ -69,7 +69,7 @@ class TorchLossGradient:
         squares = torch.stack([squares[:, 0], squares[:, 1:].sum(1)], 1)
         # The loss is a mean over points and channels.
         weights = error.new_tensor(loss_pass.weights)
-        error *= weights[:, None, None] * (2 / (len(batch.points) * error.shape[-1])) * tuning.alpha.unsqueeze(1)
+        error *= weights[:, None, None] * (2 / (len(batch.pixel_numbers) * error.shape[-1])) * tuning.alpha[:, None]
         self._backpropagation.backward(error)
         return squares
 
@@ -80,7 +80,7 @@ class TorchLossGradient:
         return max(1, size // -(-points // parts)), parts
 
     def _chunks(self, batch: StepBatch, loss_pass: Pass) -> Iterator[tuple[slice | Tensor, Int[Tensor, " chunk"]]]:
-        networks, points = batch.networks, batch.points
+        networks, points = batch.networks, batch.pixel_numbers
         size, parts = self._chunk_shape(len(points), loss_pass)
         is_every = len(networks) == self._siren.batch  # then slices avoid copies of the parameters
         for start in range(0, len(networks), size):
@@ -148,5 +148,5 @@ class TorchBackend:
         """Sample a mosaic on a grid, see :class:`eoren.backends.base.Backend`."""
         points = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).reshape(-1, 2).to(siren.device)
         derivatives = {name: name in quantities for name in ("gradient", "laplacian")}
-        jet = blend_tiles(self.evaluate, siren, tuning, tiling, points, extent=extent, **derivatives)
+        jet = evaluate_mosaic(self.evaluate, siren, tuning, tiling, points, extent=extent, **derivatives)
         return tuple(getattr(jet, quantity).unflatten(0, (len(y), len(x))) for quantity in quantities)

@@ -15,7 +15,7 @@ from eoren.dataset.index import MAX_ROWS
 from eoren.dataset.shards import FitPlan, Job, ShardJob, ShardResult
 from eoren.dataset.sources import Item, decode_content, open_source
 from eoren.dataset.store import Manifest, Store, is_store
-from eoren.dataset.tile_jobs import LargeImageJob, TileGroupResult, split_large_image
+from eoren.dataset.tile_jobs import LargeImageAssembly, TileGroupResult, split_large_image
 from eoren.errors import EorenError, ImageError
 from eoren.model.devices import choose_device
 from eoren.model.siren import parameter_count
@@ -138,7 +138,7 @@ def _fit(
     done, failed, earlier = 0, 0, 0
     size = store.manifest.shard
     stored = set(store.shards())
-    large_images: dict[int, LargeImageJob] = {}
+    large_images: dict[int, LargeImageAssembly] = {}
 
     def missing_jobs() -> Iterator[Job]:
         """Read the shards that are not in the store, one by one as an executor takes them."""

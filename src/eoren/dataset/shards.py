@@ -33,7 +33,7 @@ from eoren.training.trainer import Trainer
 
 Row = dict[str, Any]
 """A row of the index; see :data:`eoren.dataset.index.COLUMNS`."""
-Watch = Callable[[float], bool]
+ShareCallback = Callable[[float], bool]
 """Callback that receives the completed share of a job, 0 to 1, and returns True to stop it."""
 
 # Memory limit of a batch, as float32 numbers, and the batch size beyond which the overhead of a step is negligible.
@@ -68,7 +68,7 @@ class Job(Protocol):
     def share(self) -> float:
         """Size of the job relative to its shard, 0 to 1."""
 
-    def run(self, plan: FitPlan, watch: Watch) -> Any:
+    def run(self, plan: FitPlan, watch: ShareCallback) -> Any:
         """Run the job and return its result; raise :class:`Cancelled` when ``watch`` returns True."""
 
 
@@ -82,7 +82,7 @@ class ShardJob:
     contents: Sequence[Content]  # not decoded yet
     share: ClassVar[float] = 1.0
 
-    def run(self, plan: FitPlan, watch: Watch) -> "ShardResult":
+    def run(self, plan: FitPlan, watch: ShareCallback) -> "ShardResult":
         """Fit every image of the shard.
 
         An image that cannot be read or fitted gets a row with the reason and does not affect the others.
@@ -157,7 +157,7 @@ def _batches(shape: tuple[int, ...], positions: list[int], plan: FitPlan) -> Ite
 
 
 def _fit_group(
-    images: Sequence[Image], rows: Sequence[Row], plan: FitPlan, watch: Watch
+    images: Sequence[Image], rows: Sequence[Row], plan: FitPlan, watch: ShareCallback
 ) -> Iterable[tuple[SirenMosaic, Sequence[Row]]]:
     """Fit images of one size, fill in their rows, and return mosaics with the rows of their images."""
     try:
@@ -176,7 +176,7 @@ def _fit_group(
     ]
 
 
-def _fit_tiled(image: Image, row: Row, plan: FitPlan, watch: Watch) -> SirenMosaic:
+def _fit_tiled(image: Image, row: Row, plan: FitPlan, watch: ShareCallback) -> SirenMosaic:
     result = fit_target(
         FitTarget(image, hash_pixels(image)),
         plan.settings,
@@ -193,7 +193,7 @@ def _fit_tiled(image: Image, row: Row, plan: FitPlan, watch: Watch) -> SirenMosa
     return mosaic
 
 
-def _fit_batch(images: Images, rows: Sequence[Row], plan: FitPlan, watch: Watch) -> SirenMosaic:
+def _fit_batch(images: Images, rows: Sequence[Row], plan: FitPlan, watch: ShareCallback) -> SirenMosaic:
     """Fit one network per image in one batch: train, round as in the file, tune and measure."""
     settings = plan.settings
     averaged = settings.pixel_model == "cell_average"

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from eoren.dataset.shards import FitPlan, ShardJob, ShardResult, Watch, failure
+from eoren.dataset.shards import FitPlan, ShardJob, ShardResult, ShareCallback, failure
 from eoren.dataset.sources import decode_content
 from eoren.errors import EorenError, ImageError
 from eoren.evaluation.metrics import METRICS, evaluate
@@ -92,7 +92,7 @@ class TileGroupJob:
         """Share of the tiles of the image, 0 to 1."""
         return float(self.tiles.stop - self.tiles.start) / self.tiling.count
 
-    def run(self, plan: FitPlan, watch: Watch) -> TileGroupResult:
+    def run(self, plan: FitPlan, watch: ShareCallback) -> TileGroupResult:
         """Train the group."""
         trainer = Trainer.of_image(
             self.pixels,
@@ -112,8 +112,8 @@ class TileGroupJob:
         return TileGroupResult(self.shard, self.group, self.digest, trainer.steps_done, siren)
 
 
-class LargeImageJob:
-    """An image, the whole of its shard, whose groups of tiles are being fitted; ``share`` of it, 0 to 1, is done."""
+class LargeImageAssembly:
+    """The results of the groups of tiles of one large image; ``share`` is that of the tiles with a result, 0 to 1."""
 
     def __init__(self, job: ShardJob, image: SourceImage, plan: FitPlan) -> None:
         self.share = 0.0
@@ -181,7 +181,7 @@ class LargeImageJob:
         )
 
 
-def split_large_image(job: ShardJob, plan: FitPlan) -> LargeImageJob | None:
+def split_large_image(job: ShardJob, plan: FitPlan) -> LargeImageAssembly | None:
     """Split a shard of one image with too many tiles to be trained at once; return None for any other shard."""
     if len(job.contents) > 1:
         return None
@@ -191,4 +191,4 @@ def split_large_image(job: ShardJob, plan: FitPlan) -> LargeImageJob | None:
             return None
     except ImageError:
         return None  # ShardJob.run() writes the row with the reason
-    return LargeImageJob(job, image, plan)
+    return LargeImageAssembly(job, image, plan)

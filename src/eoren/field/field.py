@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
-from eoren.backends.blending import POINTS_PER_CALL, Jet
+from eoren.backends.mosaic_evaluation import POINTS_PER_CALL, Jet
 from eoren.checks import check_choice
 from eoren.errors import EorenError
 from eoren.field.file_format import encode

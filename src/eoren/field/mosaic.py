@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eoren.backends.blending import Jet, blend_tiles
 from eoren.backends.dispatch import choose_backend
+from eoren.backends.mosaic_evaluation import Jet, evaluate_mosaic
 from eoren.field.representation import UNIT, Extent, Quantity
 from eoren.field.schema import MosaicSchema
 from eoren.model.channel_tuning import Tuning
@@ -83,7 +83,7 @@ class SirenMosaic:
         """Evaluate colour, and optionally gradient and Laplacian, at any points; see the protocol."""
         evaluate = choose_backend(self.siren, differentiable=differentiable).evaluate
         parts = self.siren, self.tuning, self.tiling
-        return blend_tiles(evaluate, *parts, points, gradient=gradient, laplacian=laplacian, extent=extent)
+        return evaluate_mosaic(evaluate, *parts, points, gradient=gradient, laplacian=laplacian, extent=extent)
 
     def sample(
         self, x: Float[Tensor, " columns"], y: Float[Tensor, " rows"], *quantities: Quantity, extent: Extent = UNIT

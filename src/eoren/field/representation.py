@@ -1,7 +1,7 @@
 """The interface of a representation: what a :class:`eoren.Field` needs to evaluate, store and describe a function.
 
-Today there is one, the mosaic of SIRENs (:mod:`eoren.field.mosaic`). A new kind of field implements this protocol and
-is listed in :data:`eoren.field.file_format.KINDS`; commands, viewer, metrics and composition work with it unchanged.
+Today there is one, the mosaic of SIRENs (:mod:`eoren.field.mosaic`). A new kind implements this protocol and is in
+:data:`eoren.field.file_format.KINDS`. All that reads fields then works, but fits, stores and exports need mosaics.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eoren.backends.blending import Jet
+from eoren.backends.mosaic_evaluation import Jet
 
 Quantity = Literal["color", "gradient", "laplacian"]
 QUANTITIES: tuple[Quantity, ...] = ("color", "gradient", "laplacian")

@@ -1,4 +1,4 @@
-"""Checkpoint files, from which a fit resumes bit for bit."""
+"""Checkpoint files, from which :mod:`eoren.training.loop` resumes a fit bit for bit."""
 
 import json
 from collections.abc import Mapping

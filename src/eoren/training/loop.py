@@ -79,8 +79,8 @@ class FitLoop:
     """Training of one image from the first step, or from a checkpoint, to the last.
 
     ``key`` holds settings, seed and digest of the image. ``start`` is the start of the fit on the clock of
-    :func:`time.monotonic`. The state is stored in ``checkpoint``, and resumed from it if it exists. ``gradient``
-    replaces the image's own, see :meth:`eoren.training.trainer.Trainer.of_image`.
+    :func:`time.monotonic`. ``watch`` returns True to stop the fit. The state is stored in ``checkpoint``, and resumed
+    from it if it exists. ``gradient`` replaces the image's own, see :meth:`.Trainer.of_image`.
     """
 
     def __init__(
@@ -209,7 +209,7 @@ class FitLoop:
         self._begin_group(stored.state)
         finished = self._finished()
         tensors = match_tensors(path, stored.tensors, self._trainer.state_dict() | finished)
-        # No trainer leaves parameters that are not finite, counters that disagree, or no selected tile.
+        # Parameters are finite, int64 tensors the step counts of optimizers, and the bool tensor the selected tiles.
         if not _all_finite([t for name, t in tensors.items() if name.startswith("parameters.")]):
             raise damaged(path)
         for t in tensors.values():

@@ -37,7 +37,7 @@ class Jet(NamedTuple):
     laplacian: Float[Tensor, "points channels"] | None = None
 
 
-def blend_tiles(
+def evaluate_mosaic(
     evaluate: Callable[..., Tensor],
     siren: Siren,
     tuning: Tuning,
@@ -56,7 +56,7 @@ def blend_tiles(
     per_call = max(1, POINTS_PER_CALL // max(1, tiling.max_overlap - _TILES_AT_A_CORNER + 1))
     if len(points) > per_call:
         options: Any = {"gradient": gradient, "laplacian": laplacian, "extent": extent}
-        jets = [blend_tiles(evaluate, siren, tuning, tiling, p, **options) for p in points.split(per_call)]
+        jets = [evaluate_mosaic(evaluate, siren, tuning, tiling, p, **options) for p in points.split(per_call)]
         columns: Any = zip(*jets, strict=True)
         joined: Any = (None if parts[0] is None else torch.cat(parts) for parts in columns)
         return Jet(*joined)
