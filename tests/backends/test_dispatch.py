@@ -69,6 +69,7 @@ def test_native_is_chosen_where_it_can_compute():
 def test_the_environment_forces_a_backend(monkeypatch, variable):
     monkeypatch.setenv(variable, "torch")
     assert choose_backend(siren()).name == backend_info().backend == "torch"
+    assert backend_info().reason == f"the environment forces it ({variable}=torch)"
     monkeypatch.setenv(variable, "native")
     with pytest.raises(EorenError, match=r"^EOREN_BACKEND is native, but .*; unset it to compute with PyTorch$"):
         choose_backend(siren(6))

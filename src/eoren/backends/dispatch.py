@@ -72,7 +72,8 @@ def backend_info() -> BackendInfo:
     example = Siren.init(1, width=16, depth=2, channels=1, generator=torch.Generator())
     backend, forced = choose_backend(example), _forced_backend()
     if forced:
-        reason = f"the environment forces it ({_VARIABLE}={forced})"
+        variable = next(name for name in (_VARIABLE, _EARLIER_VARIABLE) if os.environ.get(name))
+        reason = f"the environment forces it ({variable}={forced})"
     elif backend.name == "native":
         reason = f"it was built, and supports {SUPPORTED_WIDTHS}; PyTorch computes with the others"
     else:

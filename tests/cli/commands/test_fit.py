@@ -295,6 +295,31 @@ def test_too_many_parameters(refused, picture, monkeypatch):
 # Interruptions.
 
 
+@pytest.mark.filterwarnings("always::eoren.errors.DeprecatedSettingWarning")
+def test_former_names_of_settings_are_reported_once(eoren, picture):
+    small = ["--set", "width=16", "--set", "depth=2", "--set", "tile=none", "--steps", 3]
+    status, _, err = eoren("fit", picture, "-o", "a.eoren", *small, "--set", "rate=0.004", "--set", "pixels=areas")
+    renamed = "rate is now learning_rate, pixels=areas is now pixel_model=cell_average"
+    assert (status, err) == (0, f"eoren: settings were renamed: {renamed}\n")
+    stored = metadata("a.eoren")["provenance"]["settings"]
+    assert (stored["learning_rate"], stored["pixel_model"], stored["steps"]) == (0.004, "cell_average", 3)
+    assert (
+        eoren(
+            "fit",
+            picture,
+            "-o",
+            "b.eoren",
+            *small,
+            "--set",
+            "learning-rate=0.004",
+            "--set",
+            "pixel-model=cell_average",
+        )[2]
+        == ""
+    )
+    assert same_tensors("a.eoren", "b.eoren")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_resumed_fit_is_bit_identical(eoren, picture, folder, at_step, shown, number):
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]

@@ -39,10 +39,9 @@ def fit(
         from eoren.model.devices import choose_device
         from eoren.training.presets import make_settings
 
-        preset = fit_options.preset or "balanced"
-        make_settings(preset, **changes)
+        settings = make_settings(fit_options.preset or "balanced", **changes)
         choose_device(fit_options.device)
         source = files.read_source_image(image, quiet=fit_options.quiet)
-        run = partial(eoren.fit, source, preset=preset, **changes)
+        run = partial(eoren.fit, source, **settings.as_dict())
         with page.live_page(image, source, no_browser) if watch else nullcontext() as live:
             return fitting.run_fit(run, output, checkpoint, fit_options, live)
