@@ -49,6 +49,7 @@ class Siren:
         width: int,
         depth: int,
         channels: int,
+        inputs: int = 2,
         omega_first: float = 30.0,
         omega_hidden: float = 30.0,
         generator: torch.Generator,
@@ -61,7 +62,7 @@ class Siren:
         +-1/sqrt(n), PyTorch's default, which the official code keeps. ``omega_first`` is the highest frequency at the
         start of a fit. The networks are drawn on the device of the generator.
         """
-        sizes = [2, *[width] * depth, channels]
+        sizes = [inputs, *[width] * depth, channels]
         omegas = (omega_first, *[omega_hidden] * (depth - 1))
         weights, biases = [], []
         for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
@@ -90,7 +91,18 @@ class Siren:
             ``(B, 1 + len(axes) + laplacian, N, C)``. PyTorch can differentiate it any number of times, by parameters
             and by points.
         """
-        z = _input_streams(points, axes, scale, laplacian)
+        return self.propagate(_input_streams(points, axes, scale, laplacian), laplacian=laplacian)
+
+    def propagate(self, z: Streams, *, laplacian: bool = False) -> Streams:
+        """Evaluate every network for inputs that are functions of x and y themselves, by the chain rule.
+
+        Args:
+            z: ``(B, streams, N, inputs)``: the inputs, their derivatives, and last, if wanted, their Laplacians.
+            laplacian: whether the last stream is the Laplacian; the streams before it are d/dx and d/dy then.
+
+        Returns:
+            ``(B, streams, N, C)``: the outputs, their derivatives and Laplacians.
+        """
         for weight, bias, omega in zip(self.weights, self.biases, self.omegas, strict=False):
             p = _affine(z, weight, bias, omega)
             sin, cos = p[:, :1].sin(), p[:, :1].cos()
@@ -129,7 +141,7 @@ class Siren:
     @property
     def parameters_per_network(self) -> int:
         """Number of parameters of one network."""
-        return parameter_count(self.width, self.depth, self.channels)
+        return sum(tensor[0].numel() for tensor in self.tensors())
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Return all parameters: the weights, then the biases."""

@@ -1,0 +1,128 @@
+"""The latents of an image and their order in a stream: levels, bands, channels, phases and blocks.
+
+Latents are integers, one per coefficient of the wavelet transform (:mod:`eoren.model.wavelet`). A picture is cut into
+blocks of up to 1,024 pixels a side, which are coded apart. Within a block, bands go from the coarsest level to the
+finest, and channels of a band from the first to the last. The places of a band are coded in seven *phases*: subsets
+of a lattice, such that most places lie between neighbours that are already known.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int32
+
+BLOCK = 1024
+"""Sides of blocks in pixels, at most about one and a half of it."""
+MAX_LEVELS = 6
+MAX_LATENT = 1 << 20
+"""Largest absolute value of a latent."""
+
+HORIZONTAL, VERTICAL, DIAGONAL, COARSE = range(4)
+"""Orientations of bands; a horizontal band is high-pass along x."""
+
+Plane = Int32[np.ndarray, "rows columns"]
+
+
+class Latents(NamedTuple):
+    """Integer latents, of a whole picture or of a block; the order of bands is that of :class:`.wavelet.Subbands`."""
+
+    coarse: Int32[np.ndarray, "channels rows columns"]
+    details: tuple[tuple[np.ndarray, np.ndarray, np.ndarray], ...]
+
+    @classmethod
+    def zeros(cls, channels: int, rows: int, columns: int, levels: int) -> "Latents":
+        """Create the latents of an image of the given size, all zero."""
+        details = []
+        for _ in range(levels):
+            high_rows, high_columns = rows // 2, columns // 2
+            rows, columns = rows - high_rows, columns - high_columns
+            sizes = ((rows, high_columns), (high_rows, columns), (high_rows, high_columns))
+            details.append(tuple(np.zeros((channels, *size), np.int32) for size in sizes))
+        return cls(np.zeros((channels, rows, columns), np.int32), tuple(details))  # type: ignore[arg-type]
+
+    @property
+    def levels(self) -> int:
+        """Number of levels of the transform."""
+        return len(self.details)
+
+    def bands(self) -> tuple[np.ndarray, ...]:
+        """Return all bands, the coarse one first, then those of the finest level to the coarsest."""
+        return self.coarse, *(band for level in self.details for band in level)
+
+    def block(self, box: "Box") -> "Latents":
+        """Return views of the latents of a block; its box starts at multiples of ``2**levels``."""
+        details = []
+        for level, bands in enumerate(self.details, 1):
+            high = box.bounds(level, high=True)
+            low = box.bounds(level, high=False)
+            rows, columns = (low[0], high[0], high[0]), (high[1], low[1], high[1])
+            details.append(tuple(b[:, r, c] for b, r, c in zip(bands, rows, columns, strict=True)))
+        rows_low, columns_low = box.bounds(self.levels, high=False)
+        return Latents(self.coarse[:, rows_low, columns_low], tuple(details))  # type: ignore[arg-type]
+
+
+class Box(NamedTuple):
+    """A block of pixels: columns x0 to x1 - 1, rows y0 to y1 - 1."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+    def bounds(self, level: int, *, high: bool) -> tuple[slice, slice]:
+        """Return rows and columns of the block in a band of a level, 0 for the pixels themselves."""
+        half = (1 << level >> 1) - 1 if high else (1 << level) - 1
+        return tuple(slice(a + half >> level, b + half >> level) for a, b in ((self.y0, self.y1), (self.x0, self.x1)))  # type: ignore[return-value]
+
+
+def choose_levels(width: int, height: int) -> int:
+    """Return the number of levels for a picture: the coarsest band has four to eight places a side, or more above 512 pixels."""
+    return min(MAX_LEVELS, max(0, (max(width, height) - 1).bit_length() - 3))
+
+
+def blocks(width: int, height: int, levels: int, side: int = BLOCK) -> list[Box]:
+    """Cut a picture into blocks, row by row, which start at multiples of ``2**levels`` pixels."""
+    columns, rows = (_edges(length, 1 << levels, side) for length in (width, height))
+    return [
+        Box(x0, y0, x1, y1)
+        for y0, y1 in zip(rows, rows[1:], strict=False)
+        for x0, x1 in zip(columns, columns[1:], strict=False)
+    ]
+
+
+def _edges(length: int, multiple: int, side: int) -> list[int]:
+    count = max(1, (2 * length + side) // (2 * side))
+    starts = [length * k // count // multiple * multiple for k in range(count)]
+    return [*starts, length]
+
+
+class Phase(NamedTuple):
+    """Places that are coded together: a lattice, and the neighbours that are known there.
+
+    ``neighbours`` names groups of :mod:`eoren.coding.contexts`, whose offsets are multiplied by ``scale``.
+    """
+
+    rows: slice
+    columns: slice
+    scale: int
+    neighbours: str
+
+
+PHASES = (
+    Phase(slice(0, None, 4), slice(0, None, 4), 2, ""),
+    Phase(slice(2, None, 4), slice(2, None, 4), 2, "diagonal"),
+    Phase(slice(0, None, 4), slice(2, None, 4), 2, "direct knight"),
+    Phase(slice(2, None, 4), slice(0, None, 4), 2, "direct diagonal knight"),
+    Phase(slice(1, None, 2), slice(1, None, 2), 1, "diagonal"),
+    Phase(slice(0, None, 2), slice(1, None, 2), 1, "direct knight"),
+    Phase(slice(1, None, 2), slice(0, None, 2), 1, "direct diagonal knight"),
+)
+"""The phases of a band, in the order of coding."""
+
+
+def band_order(levels: int) -> Iterator[tuple[int, int]]:
+    """Yield (level, orientation) of the bands in the order of coding; level 1 is the finest."""
+    yield levels, COARSE
+    for level in range(levels, 0, -1):
+        yield from ((level, orientation) for orientation in (HORIZONTAL, VERTICAL, DIAGONAL))

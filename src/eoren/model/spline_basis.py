@@ -1,0 +1,95 @@
+"""Quintic splines as matrices and taps: how features continue between the pixels.
+
+The curve is that of the reference gradient (:mod:`eoren.image.spline`): it interpolates the samples and continues
+beyond the outermost ones by odd reflection, up to one pixel; beyond, it is constant. Positions are in pixels, the
+centre of the first pixel is 0.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+TAPS = 6
+PADDING = 4
+"""Coefficients beyond the outermost samples that positions up to one pixel outside need."""
+_OUTSIDE = 1.0  # pixels
+
+# Powers of the distance from the knot before the position, ascending, for each of six B-spline coefficients.
+_PIECES = np.array(
+    [
+        [1, -5, 10, -10, 5, -1],
+        [26, -50, 20, 20, -20, 5],
+        [66, 0, -60, 0, 30, -10],
+        [26, 50, 20, -20, -20, 10],
+        [1, 5, 10, 10, 5, -5],
+        [0, 0, 0, 0, 0, 1],
+    ],
+    dtype=np.float64,
+)
+_PIECES /= 120
+
+
+@lru_cache(maxsize=16)
+def coefficient_matrix(length: int) -> Float[np.ndarray, "padded length"]:
+    """Return the matrix from samples to padded B-spline coefficients, float64.
+
+    Row ``PADDING + k`` is the coefficient at sample k. Its entries fall by 0.43 a sample.
+    """
+    extended = _extension(np.arange(-PADDING, length + PADDING), length)
+    stencil = np.array([1, 26, 66, 26, 1]) / 120
+    values = sum(w * extended[PADDING - 2 + k : PADDING - 2 + k + length] for k, w in enumerate(stencil))
+    return extended @ np.linalg.inv(values)
+
+
+def taps(position: Float[Tensor, " points"], length: int, order: int = 0) -> tuple[Int[Tensor, " points"], Tensor]:
+    """Return the first of six padded coefficients of each position, and their weights.
+
+    Args:
+        position: positions in pixels.
+        length: number of samples.
+        order: order of the derivative, 0 to 2, by the position in pixels.
+
+    Returns:
+        Indices into padded coefficients, and ``(points, 6)`` weights, which PyTorch can differentiate by the position.
+    """
+    inside = position.clamp(-_OUTSIDE, length - 1 + _OUTSIDE)
+    knot = inside.detach().floor().clamp(max=length - 1 + _OUTSIDE - 1)
+    fraction = inside - knot
+    powers = torch.stack([fraction**k for k in range(TAPS - order)], -1)
+    pieces = _PIECES
+    for _ in range(order):
+        pieces = pieces[:, 1:] * np.arange(1, pieces.shape[1])
+    weights = powers @ torch.from_numpy(np.ascontiguousarray(pieces.T)).to(powers)
+    if order:
+        weights = weights * (inside == position)[:, None]
+    return knot.long() + PADDING - 2, weights
+
+
+def sampling_matrix(
+    position: Float[np.ndarray, " points"], length: int, order: int = 0
+) -> Float[np.ndarray, "points length"]:
+    """Return the matrix from samples to the curve, or one of its derivatives, at positions, float64."""
+    first, weights = taps(torch.from_numpy(position), length, order)
+    rows = np.zeros((len(position), length + 2 * PADDING))
+    columns = first.numpy()[:, None] + np.arange(TAPS)
+    np.put_along_axis(rows, columns, weights.numpy(), 1)
+    return rows @ coefficient_matrix(length)
+
+
+def _extension(indices: Int[np.ndarray, " indices"], length: int) -> Float[np.ndarray, "indices length"]:
+    """Return the matrix that continues samples by odd reflection about the outermost ones."""
+    matrix = np.zeros((len(indices), length))
+    if length == 1:
+        matrix[:, 0] = 1
+        return matrix
+    period = 2 * (length - 1)
+    turns, place = np.divmod(indices, period)
+    rows = np.arange(len(indices))
+    mirrored = place >= length
+    np.add.at(matrix, (rows, np.where(mirrored, period - place, place)), np.where(mirrored, -1.0, 1.0))
+    np.add.at(matrix, (rows, np.full(len(rows), length - 1)), 2.0 * (turns + mirrored))
+    np.add.at(matrix, (rows, np.zeros(len(rows), int)), -2.0 * turns)
+    return matrix

@@ -1,0 +1,116 @@
+"""The CDF 9/7 wavelet transform of images of any size, by lifting: the analysis and synthesis of latents.
+
+One level splits a signal into ceil(n/2) low-pass and floor(n/2) high-pass samples. Signals continue beyond their ends
+by whole-sample symmetry. Low-pass filters have the gain sqrt(2), so that the transform is nearly orthonormal: equal
+errors of the coefficients cause equal errors of the image, to 20 % in norm. A single sample stays as it is.
+
+The lifting steps are those of Daubechies and Sweldens, "Factoring wavelet transforms into lifting steps", 1998, which
+JPEG 2000 (ISO/IEC 15444-1, annex F) uses too.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eoren.coding.lowpass import LIFTING, SCALE
+
+
+class Details(NamedTuple):
+    """The detail bands of one level, each ``(..., rows, columns)``."""
+
+    horizontal: Tensor  # high-pass along x, low-pass along y: vertical edges
+    vertical: Tensor  # low-pass along x, high-pass along y: horizontal edges
+    diagonal: Tensor  # high-pass along both axes
+
+
+class Subbands(NamedTuple):
+    """The bands of an image: the low-pass band of the last level, and the details from the finest level on."""
+
+    coarse: Tensor
+    details: tuple[Details, ...]
+
+
+def analyze(image: Float[Tensor, "*batch rows columns"], levels: int) -> Subbands:
+    """Transform an image.
+
+    Args:
+        image: ``(..., rows, columns)``, at least one pixel.
+        levels: number of levels, 0 or more. Axes of length 1 are not split.
+
+    Example:
+        >>> bands = analyze(torch.ones(1, 5, 8), levels=1)
+        >>> bands.coarse.shape, bands.details[0].horizontal.shape, round(float(bands.coarse[0, 1, 1]), 6)
+        (torch.Size([1, 3, 4]), torch.Size([1, 3, 4]), 2.0)
+    """
+    details = []
+    for _ in range(levels):
+        low, high = _split(image.transpose(-1, -2))
+        (image, vertical), (horizontal, diagonal) = _split(low.transpose(-1, -2)), _split(high.transpose(-1, -2))
+        details.append(Details(horizontal, vertical, diagonal))
+    return Subbands(image, tuple(details))
+
+
+def synthesize(bands: Subbands) -> Float[Tensor, "*batch rows columns"]:
+    """Invert :func:`analyze`, to rounding. Differentiable and linear."""
+    image = bands.coarse
+    for details in reversed(bands.details):
+        image = synthesize_level(image, details)
+    return image
+
+
+def synthesize_level(low: Float[Tensor, "*batch rows columns"], details: Details) -> Tensor:
+    """Invert one level."""
+    low = _merge(low, details.vertical).transpose(-1, -2)
+    high = _merge(details.horizontal, details.diagonal).transpose(-1, -2)
+    return _merge(low, high).transpose(-1, -2)
+
+
+def band_sizes(rows: int, columns: int, levels: int) -> list[tuple[int, int]]:
+    """Return rows and columns of the image and of the low-pass band of each level."""
+    sizes = [(rows, columns)]
+    for _ in range(levels):
+        rows, columns = -(-rows // 2), -(-columns // 2)
+        sizes.append((rows, columns))
+    return sizes
+
+
+def _split(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Split along the last axis but one into low-pass and high-pass samples."""
+    even, odd = x[..., 0::2, :], x[..., 1::2, :]
+    if not odd.shape[-2]:
+        return even, odd
+    first, second, third, fourth = LIFTING
+    odd = odd + first * _around_odd(even, odd.shape[-2])
+    even = even + second * _around_even(odd, even.shape[-2])
+    odd = odd + third * _around_odd(even, odd.shape[-2])
+    even = even + fourth * _around_even(odd, even.shape[-2])
+    return even / SCALE, odd * SCALE
+
+
+def _merge(low: Tensor, high: Tensor) -> Tensor:
+    """Invert :func:`_split`."""
+    rows, count = low.shape[-2], high.shape[-2]
+    if not count:
+        return low
+    first, second, third, fourth = LIFTING
+    even, odd = low * SCALE, high / SCALE
+    even = even - fourth * _around_even(odd, rows)
+    odd = odd - third * _around_odd(even, count)
+    even = even - second * _around_even(odd, rows)
+    odd = odd - first * _around_odd(even, count)
+    both = torch.stack([even[..., :count, :], odd], -2).flatten(-3, -2)
+    return both if rows == count else torch.cat([both, even[..., count:, :]], -2)
+
+
+def _around_odd(even: Tensor, count: int) -> Tensor:
+    """Add the two even neighbours of each odd sample."""
+    right = even[..., 1:, :] if even.shape[-2] > count else torch.cat([even[..., 1:, :], even[..., -1:, :]], -2)
+    return even[..., :count, :] + right
+
+
+def _around_even(odd: Tensor, count: int) -> Tensor:
+    """Add the two odd neighbours of each even sample."""
+    padded = torch.cat([odd[..., :1, :], odd, odd[..., -1:, :]], -2)
+    return padded[..., :count, :] + padded[..., 1 : count + 1, :]
