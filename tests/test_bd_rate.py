@@ -56,6 +56,19 @@ def test_the_interval_is_clipped_to_both_curves():
     assert bd_rate(straight(factor=0.9), cut).share == pytest.approx(1)
 
 
+def test_ends_of_the_reference_are_exact():
+    """The interpolated quality at the last point must not exceed it by a rounding error: the mean was NaN."""
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        qualities = 30 + np.cumsum(random.uniform(1, 4, 6))
+        reference = list(zip(np.geomspace(1.2, 5, 6), qualities, strict=True))
+        wider = [(0.9, 20.0), *((0.9 * rate, quality) for rate, quality in reference), (9.0, 70.0)]
+        result = bd_rate(wider, reference)
+        assert result.share == pytest.approx(1)
+        assert (result.low, result.high) == pytest.approx((qualities[0], qualities[-1]))
+        assert np.isfinite(result.percent)
+
+
 def test_single_points_are_compared_at_their_quality():
     assert bd_rate([(3.0, 36.0)], straight()).percent == pytest.approx(50)
     assert isnan(bd_rate([(9.0, 60.0)], straight()).percent)

@@ -49,8 +49,9 @@ def quality_at(points: Iterable[Point], rate: float) -> float:
     rates = [log(rate) for rate, _ in curve]
     if not curve or not rates[0] - 1e-12 <= log(rate) <= rates[-1] + 1e-12:
         return nan
-    position = min(max(log(rate), rates[0]), rates[-1])
-    return _curve(rates, [quality for _, quality in curve])(position)
+    # Rounding must not lead beyond the ends, where the inverse curve is NaN.
+    quality = _curve(rates, [quality for _, quality in curve])(min(max(log(rate), rates[0]), rates[-1]))
+    return min(max(quality, curve[0][1]), curve[-1][1])
 
 
 def bd_rate(
