@@ -27,7 +27,7 @@ STROKES = {
 }
 # All other codecs are fields.
 FIELD_COLORS = ("#C00000", "#4B1E78", "#000000", "#8C564B")
-_TICKS = (0.5, 1, 2, 3, 4, 6, 8)
+_TICKS = (0.5, 1, 2, 3, 4, 6, 8, 12, 16, 24)
 _FINE = [float(rate) for rate in np.geomspace(RATES[0], RATES[-1], 121)]
 
 
@@ -48,7 +48,8 @@ def draw(rows: Rows, titles: Callable[[str], str], path: Path) -> None:
             _draw_codec(plot, rows, codec, measure, titles(codec), field)
         # Quality is nearly straight over the logarithm of the rate, so that low rates are as legible as high ones.
         plot.set_xscale("log")
-        plot.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
+        ticks = [tick for tick in _TICKS if tick <= plot.get_xlim()[1]]
+        plot.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         plot.minorticks_off()
         plot.yaxis.set_major_locator(matplotlib.ticker.MultipleLocator(2))
         plot.tick_params(length=0, labelleft=True)

@@ -51,7 +51,10 @@ def differences(rows: Rows, codec: str, reference: str, measure: str) -> dict[st
 def summary(rows: Rows, titles: Callable[[str], str], reference: str) -> str:
     """Format all tables."""
     codecs, pictures = names(rows, "codec"), names(rows, "picture")
-    parts = [f"Pictures: {len(pictures)}. Sizes are those of whole files, colours are rounded to 8 bits."]
+    parts = [
+        f"Pictures: {len(pictures)}. Sizes are those of whole files, colours are rounded to 8 bits. A cell is empty "
+        "if the codec does not reach this rate on every picture."
+    ]
     for measure in MEASURES:
         table = [
             [titles(codec), *map(_cell, mean_curve(rows, codec, measure))]
