@@ -26,7 +26,7 @@ import numpy as np
 
 import eoren
 from benchmarks.record import data, timed, write_table
-from eoren.training.loop import Progress
+from eoren.training.result import Progress
 from eoren.viewer.catalog import LAYERS, MAX_MAGNIFICATION, FieldCatalog, FieldEntry
 from eoren.viewer.iiif import TILE
 from eoren.viewer.live import LiveFit

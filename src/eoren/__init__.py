@@ -37,14 +37,15 @@ if TYPE_CHECKING:  # types and completion; at run time names are imported on fir
     from eoren.image.gradients import adjusted_gradient
     from eoren.image.io import read_image, write_image
     from eoren.image.spline import reference_gradient
-    from eoren.training.fit import FitResult, fit
+    from eoren.training.fit import fit
+    from eoren.training.result import FitResult
     from eoren.training.settings import Settings
 else:
     _MODULES = {
         "Collection": "dataset.collection",
         "EorenError": "errors",
         "Field": "field.field",
-        "FitResult": "training.fit",
+        "FitResult": "training.result",
         "Settings": "training.settings",
         "adjusted_gradient": "image.gradients",
         "boost_detail": "composition.retouching",

@@ -15,6 +15,7 @@ from eoren.evaluation.metrics import evaluate
 from eoren.field import file_format
 from eoren.field.field import Field
 from eoren.field.mosaic import SirenMosaic
+from eoren.field.parts import decode_parts, encode_parts
 from eoren.field.provenance import Provenance
 from eoren.field.representation import QUANTITIES, Representation
 from eoren.field.serialization import dumps, load, loads
@@ -69,6 +70,13 @@ class Parabola:
 
     def describe(self):
         return "a parabola"
+
+    def encode(self, kind, provenance):
+        return encode_parts(self, kind, provenance)
+
+    @classmethod
+    def decode(cls, text, header, tensors):
+        return decode_parts(cls, text, header, tensors)
 
     def header(self):
         return {"size": list(self.size)}

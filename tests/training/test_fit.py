@@ -14,7 +14,7 @@ from eoren.field.serialization import dumps, load, save
 from eoren.image.io import read_source_image
 from eoren.training import fit as fitting
 from eoren.training import loop as running
-from eoren.training.loop import Progress
+from eoren.training.result import Progress
 
 SMALL = {"device": "cpu", "steps": 4, "width": 6, "depth": 2, "batch": 60, "seed": 3}
 

@@ -6,7 +6,7 @@ import pytest
 
 import eoren
 from eoren.field.serialization import dumps
-from eoren.training.loop import Progress
+from eoren.training.result import Progress
 from eoren.viewer import live as module
 from eoren.viewer.catalog import FieldCatalog
 from eoren.viewer.live import LiveFit

@@ -12,8 +12,7 @@ from eoren.cli.options import FitOptions
 from eoren.errors import EorenError
 
 if TYPE_CHECKING:
-    from eoren.training.fit import FitResult
-    from eoren.training.loop import Progress
+    from eoren.training.result import FitResult, Progress
     from eoren.viewer.live import LiveFit
 
 SUFFIX = ".eoren"

@@ -112,9 +112,7 @@ def walk(latents: Latents, choose: Choose, model: ContextModel) -> None:
             low = [8 * plane for plane in latents.coarse]
         elif orientation == DIAGONAL:
             details = latents.details[level - 1]
-            low = [
-                lowpass.synthesize_level(low[c], *(8 * band[c] for band in details)) for c in range(channels)
-            ]
+            low = [lowpass.synthesize_level(low[c], *(8 * band[c] for band in details)) for c in range(channels)]
 
 
 def _walk_plane(plane: Plane, around: Surroundings, key: BandKey, choose: Choose, model: ContextModel) -> None:

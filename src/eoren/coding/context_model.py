@@ -21,7 +21,6 @@ import numpy as np
 from jaxtyping import Float32, Int16, Int32
 
 from eoren.coding.bands import COARSE, PHASES
-from eoren.coding.contexts import SLOTS
 from eoren.coding.distributions import MEAN_LIMIT, SCALES, Distributions
 
 WEIGHT_BITS = 8

@@ -48,7 +48,10 @@ class Distributions:
         self._rows = [row[: n + 2].tolist() for row, n in zip(self.table, widths, strict=True)]
 
     def cost(
-        self, values: Int32[np.ndarray, " places"], mean: Int32[np.ndarray, " places"], scale: Int32[np.ndarray, " places"]
+        self,
+        values: Int32[np.ndarray, " places"],
+        mean: Int32[np.ndarray, " places"],
+        scale: Int32[np.ndarray, " places"],
     ) -> np.ndarray:
         """Return the bits that values take, as float64."""
         place = _place(mean, scale)
@@ -60,7 +63,10 @@ class Distributions:
         return PRECISION - np.log2(end - start) + place.shift + escaped
 
     def intervals(
-        self, values: Int32[np.ndarray, " places"], mean: Int32[np.ndarray, " places"], scale: Int32[np.ndarray, " places"]
+        self,
+        values: Int32[np.ndarray, " places"],
+        mean: Int32[np.ndarray, " places"],
+        scale: Int32[np.ndarray, " places"],
     ) -> tuple[UInt32[np.ndarray, " symbols"], UInt32[np.ndarray, " symbols"]]:
         """Return start and frequency of the symbols of values, for :func:`eoren.coding.rans.encode`."""
         place = _place(mean, scale)

@@ -43,9 +43,9 @@ from eoren.composition.poisson import (
 )
 from eoren.errors import EorenError
 from eoren.image.arrays import Gradient, Image
-from eoren.training.fit import FitResult, FitTarget, fit_target
-from eoren.training.loop import Progress
+from eoren.training.fit import fit_target
 from eoren.training.presets import make_settings
+from eoren.training.result import FitResult, FitTarget, Progress
 
 # Differences of 8-bit images are often equal up to the rounding of float32. Levels of 16 bits are 1.5e-5 apart.
 _EQUAL = np.float32(1e-6)

@@ -27,7 +27,8 @@ from eoren.model.quantization import rounded
 from eoren.model.tiling import Tiling
 from eoren.training.assembly import image_seed
 from eoren.training.budget import Budget, train
-from eoren.training.fit import FitTarget, fit_target
+from eoren.training.fit import fit_target
+from eoren.training.result import FitTarget
 from eoren.training.settings import Settings
 from eoren.training.trainer import Trainer
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from eoren.backends.dispatch import choose_backend
 from eoren.backends.mosaic_evaluation import Jet, evaluate_mosaic
+from eoren.field.parts import decode_parts, encode_parts
 from eoren.field.representation import UNIT, Extent, Quantity
 from eoren.field.schema import MosaicSchema
 from eoren.model.channel_tuning import Tuning
@@ -116,22 +117,33 @@ class SirenMosaic:
         stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         return stored | {"tiles": torch.tensor(self.tiling.nodes)}
 
+    def encode(self, kind: Mapping[str, str], provenance: Mapping[str, Any]) -> tuple[str, dict[str, Tensor]]:
+        """Encode the mosaic for a file; see the protocol."""
+        return encode_parts(self, kind, provenance)
+
+    @classmethod
+    def decode(
+        cls, text: str, header: Mapping[str, Any], tensors: dict[str, Tensor]
+    ) -> tuple["SirenMosaic", Mapping[str, Any]]:
+        """Build a mosaic and its provenance from a file; see the protocol."""
+        return decode_parts(cls, text, header, tensors)
+
     @classmethod
     def check_stored(cls, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:
-        """Check names, types and shapes of stored tensors, and return the number of tiles; see the protocol."""
+        """Check names, types and shapes of stored tensors, and return the number of tiles, see :class:`.Parted`."""
         tiles = len(tensors["alpha"])
         MosaicSchema.from_header(header).check(tensors, {"tiles": (2 * tiles - 1, 2)})
         return tiles
 
     @classmethod
     def locate_part(cls, header: Mapping[str, Any], tensors: Mapping[str, Tensor], part: int) -> str:
-        """Describe where a tile lies in the image; see the protocol."""
+        """Describe where a tile lies in the image, see :class:`.Parted`."""
         x0, y0, x1, y1 = MosaicSchema.from_header(header).tiling(tensors["tiles"]).tree.boxes[part]
         return f"tile {part}, columns {x0} to {x1 - 1}, rows {y0} to {y1 - 1}"
 
     @classmethod
     def from_stored(cls, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "SirenMosaic":
-        """Build the mosaic from checked tensors; see the protocol."""
+        """Build the mosaic from checked tensors, see :class:`.Parted`."""
         schema = MosaicSchema.from_header(header)
         tiling = schema.tiling(tensors["tiles"])
         return cls(*schema.networks(tensors), tiling, schema.bits)

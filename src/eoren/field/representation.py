@@ -1,7 +1,8 @@
 """The interface of a representation: what a :class:`eoren.Field` needs to evaluate, store and describe a function.
 
-Today there is one, the mosaic of SIRENs (:mod:`eoren.field.mosaic`). A new kind implements this protocol and is in
-:data:`eoren.field.file_format.KINDS`. All that reads fields then works, but fits, stores and exports need mosaics.
+There are two: the mosaic of SIRENs (:mod:`eoren.field.mosaic`) and wavelet latents with a SIREN
+(:mod:`eoren.field.wavelet_siren`). A new kind implements this protocol and is in
+:data:`eoren.field.file_format.KINDS`. All that reads fields then works, but stores and exports need mosaics.
 """
 
 from collections.abc import Mapping
@@ -25,16 +26,11 @@ UNIT: Extent = (1.0, 1.0)
 class Representation(Protocol):
     """A continuous function from the plane to C channels, with exact derivatives, that can be stored.
 
-    Stored tensors consist of *parts* along their first axis (the tiles of a mosaic), so that a checksum per part
-    locates damage; tensors named in ``shared_tensors`` belong to all parts.
-
     Attributes:
         kind: name of the representation in files.
-        shared_tensors: names of stored tensors without an axis of parts.
     """
 
     kind: ClassVar[str]
-    shared_tensors: ClassVar[tuple[str, ...]]
 
     @property
     def size(self) -> tuple[int, int]:
@@ -47,10 +43,6 @@ class Representation(Protocol):
     @property
     def parameters(self) -> int:
         """Number of stored numbers."""
-
-    @property
-    def bits(self) -> int:
-        """Bits per weight in the file."""
 
     @property
     def device(self) -> torch.device:
@@ -103,24 +95,28 @@ class Representation(Protocol):
     def describe(self) -> str:
         """Describe the architecture in a few words."""
 
-    def header(self) -> dict[str, Any]:
-        """Return the description that a file stores as JSON."""
+    def encode(self, kind: Mapping[str, str], provenance: Mapping[str, Any]) -> tuple[str, dict[str, Tensor]]:
+        """Encode the function and its provenance for a file.
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the tensors that a file stores, on the CPU."""
+        Args:
+            kind: entries that the JSON header must have beside ``format_version``.
+            provenance: JSON values.
 
-    @classmethod
-    def check_stored(cls, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:
-        """Check names, types and shapes of stored tensors, and return the number of parts.
-
-        Raises:
-            KeyError, TypeError, ValueError, OverflowError: header or tensors are damaged.
+        Returns:
+            The JSON header, and tensors on the CPU.
         """
 
     @classmethod
-    def locate_part(cls, header: Mapping[str, Any], tensors: Mapping[str, Tensor], part: int) -> str:
-        """Describe where a part lies in the image, given checked shared tensors."""
+    def decode(
+        cls, text: str, header: Mapping[str, Any], tensors: dict[str, Tensor]
+    ) -> tuple["Representation", Mapping[str, Any]]:
+        """Check what :meth:`encode` returned, and build function and provenance from it.
 
-    @classmethod
-    def from_stored(cls, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "Representation":
-        """Build the function from checked tensors; a ValueError if a value is invalid."""
+        Args:
+            text: JSON header.
+            header: its values, of which only ``format_version`` was checked.
+            tensors: tensors of the file.
+
+        Raises:
+            KeyError, TypeError, ValueError, OverflowError, DamagedError: header or tensors are damaged.
+        """

@@ -44,7 +44,9 @@ class ColorDecoder:
     siren: Siren | None = None
 
     @classmethod
-    def init(cls, channels: int, groups: int, *, width: int = 0, generator: torch.Generator | None = None) -> "ColorDecoder":
+    def init(
+        cls, channels: int, groups: int, *, width: int = 0, generator: torch.Generator | None = None
+    ) -> "ColorDecoder":
         """Create the decoder at the start of a fit: the inverse colour transform of the sum of all groups.
 
         Args:
@@ -102,4 +104,6 @@ class ColorDecoder:
 
     def to(self, *args: Any, **kwargs: Any) -> "ColorDecoder":
         """Return the same decoder on another device or in another precision, as ``Tensor.to``."""
-        return replace(self, linear=self.linear.to(*args, **kwargs), siren=self.siren and self.siren.to(*args, **kwargs))
+        return replace(
+            self, linear=self.linear.to(*args, **kwargs), siren=self.siren and self.siren.to(*args, **kwargs)
+        )

@@ -89,6 +89,7 @@ def stack_groups(lowpass: Float[Tensor, "channels _ _"], details: Sequence[Detai
 def _cut(bands: Details, box: Box, level: int) -> Details:
     (high_rows, high_columns), (rows, columns) = box.bounds(level, high=True), box.bounds(level, high=False)
     return Details(
-        bands.horizontal[:, rows, high_columns], bands.vertical[:, high_rows, columns],
+        bands.horizontal[:, rows, high_columns],
+        bands.vertical[:, high_rows, columns],
         bands.diagonal[:, high_rows, high_columns],
     )

@@ -1,96 +1,39 @@
 """Fitting a field to an image or to a gradient field."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from dataclasses import field as dataclass_field
-from functools import cached_property
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import numpy as np
-from jaxtyping import Bool
 from numpy.typing import ArrayLike
 
 from eoren._version import __version__
-from eoren.checks import MAX_SEED, check_integer
-from eoren.evaluation.metrics import METRICS, Metrics, evaluate
-from eoren.field.field import Field
+from eoren.checks import MAX_SEED, check_choice, check_integer
+from eoren.evaluation.metrics import METRICS, evaluate
 from eoren.field.provenance import Provenance
 from eoren.field.serialization import dumps, loads
 from eoren.fs.files import locked
-from eoren.image.arrays import Gradient, Image
 from eoren.image.cell_averages import point_values
 from eoren.image.io import SourceImage, as_source_image
 from eoren.model.devices import choose_device
 from eoren.training.assembly import assemble_field, build_tiling
 from eoren.training.checkpoint import CheckpointKey
-from eoren.training.loop import Ended, FitLoop, Progress
-from eoren.training.presets import make_settings
+from eoren.training.compact.fit import fit_compact
+from eoren.training.compact.settings import PRESETS as COMPACT_PRESETS
+from eoren.training.compact.settings import CompactSettings
+from eoren.training.loop import FitLoop
+from eoren.training.presets import PRESETS, is_compact, make_compact_settings, make_settings
+from eoren.training.result import FitResult, FitTarget, Progress
 from eoren.training.settings import Settings
 
 _log = logging.getLogger(__name__)
 
 Watch = Callable[[Progress], bool | None]
 """Called after every chunk of work; returns true to stop the fit early."""
-
-
-@dataclass(frozen=True, eq=False)
-class FitResult:
-    """Result of :func:`fit`.
-
-    Attributes:
-        field: the fitted field, as read back from its file, on the device of the fit.
-        metrics: quality of that field against the image, measured over all pixels.
-        history: running estimates of quality, about two per second.
-        settings: every setting of the fit.
-        seed: seed of the random generators.
-        steps: number of steps, averaged over all tiles; easy tiles take part in fewer steps.
-        seconds: duration of the fit, with preparing the targets but without the final measurement.
-        ended: ``target`` if the field reaches ``until_psnr``, ``interrupted`` if ``watch`` stopped the fit, else
-            ``budget``.
-        version: version of eoren.
-    """
-
-    field: Field
-    metrics: Metrics
-    history: tuple[Progress, ...] = dataclass_field(repr=False)
-    settings: Settings = dataclass_field(repr=False)
-    seed: int
-    steps: int
-    seconds: float
-    ended: Ended
-    version: str = __version__
-
-    @cached_property
-    def bytes(self) -> int:
-        """Size of the field's file in bytes."""
-        return len(dumps(self.field))
-
-    @property
-    def bits_per_pixel(self) -> float:
-        """Size of the field's file in bits, per pixel of the image."""
-        width, height = self.field.size
-        return 8 * self.bytes / (width * height)
-
-
-@dataclass(frozen=True, eq=False)
-class FitTarget:
-    """The image or gradient field that a fit approximates; the shape of ``image`` is ``(H, W, C)``."""
-
-    image: Image
-    sha256: str  # digest of the target, for the checkpoint and the field's file
-    # To fit instead of the image's own, in intensity per pixel at the points of settings.filter.
-    gradient: Gradient | None = None
-    # Pixels whose colours count for the channel tuning of a single network: all if None or False everywhere.
-    known: Bool[np.ndarray, "height width"] | None = None
-    # To measure the field against, instead of the image.
-    reference: Image | None = None
-    # Description of the operation that made the image, for the field's file.
-    composition: Mapping[str, Any] = dataclass_field(default_factory=dict)
 
 
 def fit(
@@ -144,8 +87,13 @@ def fit(
     """
     budget = {"seconds": seconds, "steps": steps, "until_psnr": until_psnr}
     given = {name: value for name, value in budget.items() if value is not None}
-    chosen = make_settings(preset, **given, **settings)
+    check_choice("preset", preset, [*COMPACT_PRESETS, *PRESETS])
     check_integer("seed", seed, 0, MAX_SEED)
+    chosen: Settings | CompactSettings
+    if is_compact(preset, settings):
+        chosen = make_compact_settings(preset, **given, **settings)
+    else:
+        chosen = make_settings(preset, **given, **settings)
     source = as_source_image(image)
     target = FitTarget(source.pixels, source.sha256)
     return fit_target(target, chosen, seed=seed, device=device, watch=watch, checkpoint=checkpoint)
@@ -153,7 +101,7 @@ def fit(
 
 def fit_target(
     target: FitTarget,
-    settings: Settings,
+    settings: Settings | CompactSettings,
     *,
     seed: int = 0,
     device: str = "auto",
@@ -165,6 +113,8 @@ def fit_target(
     with nullcontext() if path is None else locked(path):
         start = monotonic()
         torch_device = choose_device(device)
+        if isinstance(settings, CompactSettings):
+            return fit_compact(target, settings, seed=seed, device=torch_device, watch=watch, checkpoint=path)
         averaged = settings.pixel_model == "cell_average" and target.gradient is None
         image = point_values(target.image) if averaged else target.image
         tiling = build_tiling(image, settings)

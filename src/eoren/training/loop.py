@@ -7,10 +7,9 @@ networks' parameters is that of one group: targets, optimiser state, gradients.
 import logging
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
-from typing import Literal
 
 import numpy as np
 import torch
@@ -34,6 +33,7 @@ from eoren.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from eoren.training.result import Ended, Progress
 from eoren.training.trainer import Trainer
 
 _log = logging.getLogger(__name__)
@@ -44,35 +44,6 @@ CHECKPOINT_EVERY = 30.0
 _HISTORY_EVERY = 0.5
 # Share of the running error that each step replaces: steps see different pixels.
 _SMOOTHING = 0.1
-
-Ended = Literal["budget", "target", "interrupted"]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """State of a running fit.
-
-    Attributes:
-        steps: number of steps so far, averaged over all tiles, rounded up.
-        seconds: duration so far.
-        done: share of the budget that is used up, 0..1.
-        psnr: dB, running estimate over the pixels of recent steps; None if no colours are fitted at pixels.
-        gradient_psnr: dB, running estimate against the target gradients; None if no gradients are fitted.
-        loop: the running fit, whose current field :meth:`FitLoop.field` returns within ``watch``. Do not keep it: it
-            refers to all memory of the training.
-    """
-
-    steps: int = 0
-    seconds: float = 0.0
-    done: float = 0.0
-    psnr: float | None = None
-    gradient_psnr: float | None = None
-    loop: "FitLoop | None" = field(default=None, repr=False, compare=False)
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Estimated seconds to the end of the budget; None before the first step."""
-        return self.seconds * (1 - self.done) / self.done if self.done > 0 else None
 
 
 class FitLoop:
@@ -119,6 +90,11 @@ class FitLoop:
     def steps(self) -> int:
         """Number of steps, averaged over all tiles, rounded up."""
         return -(-self._tile_steps // self.tiling.count)
+
+    def boxes(self) -> list[list[int]]:
+        """Return the boxes of all tiles, ``[column0, row0, column1, row1]``."""
+        boxes: list[list[int]] = self.tiling.boxes.tolist()
+        return boxes
 
     @property
     def _tile_steps(self) -> int:

@@ -1,18 +1,22 @@
 """Presets: named sets of settings."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import Any, get_type_hints
 
 from eoren.checks import check_choice
-from eoren.errors import EorenError
+from eoren.errors import DeprecatedSettingWarning, EorenError
+from eoren.training.compact.settings import NAMES as COMPACT_NAMES
+from eoren.training.compact.settings import PRESETS as COMPACT_PRESETS
+from eoren.training.compact.settings import CompactSettings
 from eoren.training.settings import Settings, current_names
 
 _PRESETS = (
-    Settings("fast", seconds=10.0, seconds_per_megapixel=25.0),
-    Settings("balanced", seconds=60.0, seconds_per_megapixel=150.0),
-    Settings("best", tile=40, batch=512, seconds=107.0, seconds_per_megapixel=270.0),
+    Settings("mosaic-fast", seconds=10.0, seconds_per_megapixel=25.0),
+    Settings("mosaic", seconds=60.0, seconds_per_megapixel=150.0),
+    Settings("mosaic-best", tile=40, batch=512, seconds=107.0, seconds_per_megapixel=270.0),
     # For many images: docs/scaling.md. A budget in steps treats all images alike. A batch is a third of the
     # pixels of a digit of MNIST: more steps of fewer pixels are better until the noise dominates.
     Settings(
@@ -61,15 +65,54 @@ _PRESETS = (
     ),
 )
 PRESETS: Mapping[str, Settings] = MappingProxyType({settings.preset: settings for settings in _PRESETS})
+"""Presets of SIRENs by name; those of compact fits are :data:`eoren.training.compact.settings.PRESETS`."""
+
+# Names that mosaics had before compact fits took them; data sets and composition still accept them.
+_FORMER_NAMES = {"fast": "mosaic-fast", "balanced": "mosaic", "best": "mosaic-best"}
 
 
-def make_settings(preset: str = "balanced", **changes: Any) -> Settings:
-    """Create the settings of a preset with some of them changed; names of earlier versions give a warning.
+def make_compact_settings(preset: str, **changes: Any) -> CompactSettings:
+    """Create the settings of a compact preset with some of them changed.
 
-    ``steps`` or ``seconds`` replace the preset's budget, its seconds per megapixel included.
+    ``steps`` or ``seconds`` replace the preset's budget.
     """
+    check_choice("preset", preset, COMPACT_PRESETS)
+    types = get_type_hints(CompactSettings)
+    for name, value in changes.items():
+        check_choice("setting", name, COMPACT_NAMES)
+        changes[name] = _convert(name, value, types[name])
+    if "steps" in changes or "seconds" in changes:
+        changes = {"steps": None, "seconds": None, "seconds_per_megapixel": None, **changes}
+    return replace(COMPACT_PRESETS[preset], **changes)
+
+
+def is_compact(preset: str, changes: Mapping[str, Any]) -> bool:
+    """Whether a preset fits compact fields. Settings that only mosaics have select a mosaic, with a warning."""
+    if preset not in COMPACT_PRESETS:
+        return False
+    of_mosaics = [name for name in current_names(changes) if name not in COMPACT_NAMES and name in _NAMES]
+    if of_mosaics:
+        mosaic = _FORMER_NAMES[preset]
+        warnings.warn(
+            f"{', '.join(of_mosaics)}: only mosaics have such settings, so the preset is {mosaic}; give preset {mosaic!r}",
+            DeprecatedSettingWarning,
+            stacklevel=3,
+        )
+    return not of_mosaics
+
+
+_NAMES = tuple(field.name for field in fields(Settings))[1:]
+
+
+def make_settings(preset: str = "mosaic", **changes: Any) -> Settings:
+    """Create the settings of a preset of SIRENs with some changed; names of earlier versions give a warning.
+
+    ``steps`` or ``seconds`` replace the preset's budget, its seconds per megapixel included. ``fast``, ``balanced``
+    and ``best`` mean the presets of mosaics that had these names.
+    """
+    preset = _FORMER_NAMES.get(preset, preset)
     check_choice("preset", preset, PRESETS)
-    types, names = get_type_hints(Settings), [field.name for field in fields(Settings)][1:]
+    types, names = get_type_hints(Settings), _NAMES
     given = current_names(changes, warn=True)
     for name, value in given.items():
         check_choice("setting", name, names)

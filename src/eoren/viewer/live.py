@@ -18,7 +18,7 @@ import numpy as np
 from eoren.evaluation.metrics import finite
 from eoren.field.field import Field
 from eoren.image.arrays import Image
-from eoren.training.loop import FitLoop, Progress
+from eoren.training.result import Progress, RunningFit
 from eoren.viewer.catalog import FieldCatalog, FieldEntry
 from eoren.visualization.plots import Axis, Line, plot
 
@@ -91,9 +91,9 @@ class LiveFit:
                 "curves": _plot_curves(self._curve),
             }
 
-    def _record(self, progress: Progress, run: FitLoop) -> None:
+    def _record(self, progress: Progress, run: RunningFit) -> None:
         if not self._boxes:
-            self._boxes = run.tiling.boxes.tolist()
+            self._boxes = run.boxes()
             self._activity = np.zeros(len(self._boxes))
         is_trained = run.selected_tiles() if progress.steps else np.zeros(len(self._boxes), bool)
         self._activity += 0.2 * (is_trained - self._activity)

@@ -1,0 +1,160 @@
+"""Files of compact fields: format version 3. docs/file-format.md specifies it for readers in other languages.
+
+The only tensor, ``data``, holds bytes; integers are of 32 bits, little-endian:
+
+    length of the description, length of the parameters, CRC-32 of both
+    description: deflated JSON with size, channels, base step, width of the SIREN, provenance
+    parameters: offsets of steps and the color decoder (:mod:`eoren.coding.parameters`)
+    for each block, row by row: its length, its CRC-32, its latents (:mod:`eoren.coding.block_coder`)
+"""
+
+import json
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int16
+
+from eoren.coding.bands import Box, Latents, blocks, choose_levels
+from eoren.coding.parameters import decode_parameters, encode_parameters
+from eoren.field.schema import whole_number
+from eoren.fs.safetensors_layout import DamagedError
+from eoren.image.decoders import MAX_PIXELS
+from eoren.model.latent_features import group_count
+
+VERSION = 3
+MAX_WIDTH = 256
+"""Largest width of the SIREN."""
+_MAX_OFFSET = 2048
+_MAX_DESCRIPTION = 1 << 20  # bytes, inflated
+_HEAD, _BLOCK = struct.Struct("<3I"), struct.Struct("<2I")
+# What most descriptions contain: deflate refers to it. Part of the format.
+_DICTIONARY = (
+    b'"version":"0.2.0","composition":{"operation":"clone","fill","mix","retouch"'
+    b'"seconds":null,"until_psnr":,"gradient_weight":0.1,"pixel_model":"cell_average","bytes":,'
+    b'{"channels":4,"channels":1,"channels":3,"provenance":{"metrics":{"gradient_psnr":38.,"psnr":40.,"psnr_8bit":40.,'
+    b'"ssim":0.98},"seed":0,"settings":{"bits_per_pixel":3.0,"preset":"best","preset":"fast","preset":"balanced"},'
+    b'"source_sha256":"","steps":,"version":"0.1.0"},"siren":32,"size":[768,512],"step":0.05'
+)
+
+
+class Contents(NamedTuple):
+    """What a file of version 3 holds."""
+
+    latents: Latents
+    width: int
+    height: int
+    step: float
+    offsets: Int16[np.ndarray, "bands channels"]
+    siren_width: int
+    weights: Sequence[Float[np.ndarray, "*shape"]]  # of the color decoder
+    exponents: Sequence[int]  # of their steps, powers of 1/2
+    provenance: Mapping[str, Any]
+
+
+def encode_contents(contents: Contents, encode_block: Callable[[Latents], bytes]) -> bytes:
+    """Return the bytes of the tensor ``data``."""
+    description = {
+        "size": [contents.width, contents.height],
+        "channels": len(contents.latents.coarse),
+        "step": contents.step,
+        "siren": contents.siren_width,
+        "provenance": {name: value for name, value in contents.provenance.items() if value not in ("", {}, None)},
+    }
+    text = json.dumps(description, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    deflater = zlib.compressobj(9, wbits=-15, zdict=_DICTIONARY)
+    packed = deflater.compress(text.encode()) + deflater.flush()
+    arrays, exponents = [contents.offsets.astype(np.float64), *contents.weights], [0, *contents.exponents]
+    parameters = encode_parameters(arrays, exponents)
+    head = _HEAD.pack(len(packed), len(parameters), zlib.crc32(packed + parameters))
+    parts = [head, packed, parameters]
+    for box in blocks(contents.width, contents.height, contents.latents.levels):
+        data = encode_block(contents.latents.block(box))
+        parts += [_BLOCK.pack(len(data), zlib.crc32(data)), data]
+    return b"".join(parts)
+
+
+def decode_contents(data: bytes, decode_block: Callable[[bytes, Latents], None]) -> Contents:
+    """Read the bytes of the tensor ``data``; a DamagedError or ValueError if they are damaged."""
+    if len(data) < _HEAD.size:
+        raise DamagedError("its data end early")
+    first, second, checksum = _HEAD.unpack_from(data)
+    end = _HEAD.size + first + second
+    if end > len(data) or zlib.crc32(data[_HEAD.size : end]) != checksum:
+        raise DamagedError("its description or parameters do not match the checksum")
+    description = _description(data[_HEAD.size : _HEAD.size + first])
+    width, height = (whole_number({"size": n}, "size", MAX_PIXELS) for n in description["size"])
+    channels = whole_number(description, "channels", 4)
+    siren_width = whole_number(description, "siren", MAX_WIDTH, 0)
+    step = float(description["step"])
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{width} x {height} pixels exceed the limit of {MAX_PIXELS}")
+    if not 2.0**-64 < step < 2.0**64:
+        raise ValueError(f"step is {step}")
+    levels = choose_levels(width, height)
+    shapes = decoder_shapes(channels, group_count(levels), siren_width)
+    offsets, *weights = decode_parameters(data[end - second : end], [(3 * levels + 1, channels), *shapes])
+    if np.abs(offsets).max() > _MAX_OFFSET or (offsets != np.rint(offsets)).any():
+        raise ValueError("an offset of a step is invalid")
+    latents = Latents.zeros(channels, height, width, levels)
+    _decode_blocks(data[end:], blocks(width, height, levels), latents, decode_block)
+    provenance = dict(description["provenance"])
+    exponents = [0] * len(weights)
+    return Contents(
+        latents, width, height, step, offsets.astype(np.int16), siren_width, weights, exponents, provenance
+    )
+
+
+def decoder_shapes(channels: int, groups: int, width: int) -> list[tuple[int, ...]]:
+    """Return the shapes of the color decoder's tensors: the linear part, weights and biases of the SIREN."""
+    inputs = channels * groups
+    shapes: list[tuple[int, ...]] = [(inputs, channels)]
+    if width:
+        sizes = (inputs, width, width, channels)
+        shapes += [(1, *pair) for pair in zip(sizes, sizes[1:], strict=False)]
+        shapes += [(1, 1, outputs) for outputs in sizes[1:]]
+    return shapes
+
+
+def _description(packed: bytes) -> dict[str, Any]:
+    inflater = zlib.decompressobj(wbits=-15, zdict=_DICTIONARY)
+    try:
+        text = inflater.decompress(packed, _MAX_DESCRIPTION)
+    except zlib.error as error:
+        raise DamagedError(f"its description does not inflate: {error}") from None
+    if not inflater.eof or inflater.unused_data:
+        raise DamagedError("its description is too long or incomplete")
+    return dict(json.loads(text))
+
+
+def _decode_blocks(
+    data: bytes, boxes: Sequence[Box], latents: Latents, decode_block: Callable[[bytes, Latents], None]
+) -> None:
+    damaged = []
+    for number, (box, block) in enumerate(zip(boxes, _split(data, len(boxes)), strict=True)):
+        try:
+            decode_block(block, latents.block(box))
+        except ValueError:
+            damaged.append((number, box))
+    if damaged:
+        number, (x0, y0, x1, y1) = damaged[0]
+        where = f"block {number}, columns {x0} to {x1 - 1}, rows {y0} to {y1 - 1}"
+        count = f"{len(damaged)} of {len(boxes)} blocks"
+        raise DamagedError(f"{count} do not match their checksums, the first is {where}")
+
+
+def _split(data: bytes, count: int) -> Iterator[bytes]:
+    """Yield the blocks; b"" for one that does not match its checksum."""
+    at = 0
+    for _ in range(count):
+        if at + _BLOCK.size > len(data):
+            yield b""
+            continue
+        length, checksum = _BLOCK.unpack_from(data, at)
+        block = data[at + _BLOCK.size : at + _BLOCK.size + length]
+        at += _BLOCK.size + length
+        yield block if len(block) == length and zlib.crc32(block) == checksum else b""
+    if at < len(data):
+        raise DamagedError("its data go on behind the last block")

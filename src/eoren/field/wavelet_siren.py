@@ -1,0 +1,161 @@
+"""The compact field: wavelet latents carry the bits, and a small SIREN makes colours of their features."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int16
+from torch import Tensor
+
+from eoren.backends.latent_evaluation import LatentEvaluator
+from eoren.backends.mosaic_evaluation import Jet
+from eoren.coding.bands import Latents
+from eoren.coding.block_coder import decode_block, encode_block
+from eoren.field.representation import UNIT, Extent, Quantity
+from eoren.field.wavelet_file import VERSION, Contents, decode_contents, encode_contents
+from eoren.model.color_decoder import ColorDecoder
+from eoren.model.latent_features import LatentFeatures, group_count
+from eoren.model.wavelet import Details, Subbands
+
+STEP_FRACTION = 16
+"""Parts of an octave in which the steps of bands differ from the base step."""
+
+
+@dataclass(frozen=True, eq=False)
+class WaveletSiren:
+    """Wavelet latents with a color decoder as a :class:`eoren.field.representation.Representation`.
+
+    Attributes:
+        latents: integer latents of the picture.
+        width: width of the picture in pixels.
+        height: its height.
+        step: base quantisation step.
+        offsets: ``(bands, C)``: the step of a band and channel is ``step * 2**(offset / 16)``; bands in the order of
+            :meth:`.Latents.bands`.
+        decoder: color decoder.
+        exponents: for each tensor of the decoder, the fractional bits of its numbers in the file.
+    """
+
+    kind: ClassVar[str] = "wavelet"
+
+    latents: Latents
+    width: int
+    height: int
+    step: float
+    offsets: Int16[np.ndarray, "bands channels"]
+    decoder: ColorDecoder
+    exponents: tuple[int, ...]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the image in pixels."""
+        return self.width, self.height
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return len(self.latents.coarse)
+
+    @property
+    def parameters(self) -> int:
+        """Number of stored numbers: latents, steps, and the color decoder."""
+        return self.channels * self.width * self.height + self.offsets.size + 1 + self.decoder.parameters
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the parameters."""
+        return self.decoder.linear.device
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether PyTorch follows any of the parameters."""
+        return any(t.requires_grad for t in self.decoder.tensors())
+
+    def to(self, *args: Any, **kwargs: Any) -> "WaveletSiren":
+        """Return the same function on another device or in another precision, as ``Tensor.to``."""
+        return replace(self, decoder=self.decoder.to(*args, **kwargs))
+
+    @cached_property
+    def _evaluator(self) -> LatentEvaluator:
+        linear = self.decoder.linear
+        bands = [
+            torch.from_numpy(band).to(linear) * torch.from_numpy(steps)[:, None, None].to(linear)
+            for band, steps in zip(self.latents.bands(), self.steps(), strict=True)
+        ]
+        details = tuple(Details(*bands[k : k + 3]) for k in range(1, len(bands), 3))
+        return LatentEvaluator(LatentFeatures(Subbands(bands[0], details), *self.size), self.decoder)
+
+    def steps(self) -> Float[np.ndarray, "bands channels"]:
+        """Return the quantisation steps of all bands and channels, float64."""
+        return self.step * 2.0 ** (self.offsets.astype(np.float64) / STEP_FRACTION)
+
+    def jet(
+        self,
+        points: Float[Tensor, "points 2"],
+        *,
+        gradient: bool = False,
+        laplacian: bool = False,
+        extent: Extent = UNIT,
+        differentiable: bool = False,
+    ) -> Jet:
+        """Evaluate colour, and optionally gradient and Laplacian, at any points; see the protocol."""
+        del differentiable  # PyTorch can differentiate all of it
+        return self._evaluator.jet(points, gradient=gradient, laplacian=laplacian, extent=extent)
+
+    def sample(
+        self, x: Float[Tensor, " columns"], y: Float[Tensor, " rows"], *quantities: Quantity, extent: Extent = UNIT
+    ) -> tuple[Tensor, ...]:
+        """Evaluate quantities on a grid; see the protocol."""
+        with torch.no_grad():
+            return self._evaluator.sample(x, y, *quantities, extent=extent)
+
+    def summary(self) -> dict[str, Any]:
+        """Describe the architecture, for ``eoren info --json``."""
+        siren = self.decoder.siren
+        hidden = {"hidden_width": siren.width, "depth": siren.depth} if siren else {"hidden_width": 0, "depth": 0}
+        return {"levels": self.latents.levels, "step": self.step, **hidden}
+
+    def describe(self) -> str:
+        """Describe the architecture in a few words."""
+        siren = self.decoder.siren
+        colors = f"{siren.depth} sine layers of {siren.width}" if siren else "linear colours"
+        return f"wavelet latents of {self.latents.levels} levels, {colors}"
+
+    def encode(self, kind: Mapping[str, str], provenance: Mapping[str, Any]) -> tuple[str, dict[str, Tensor]]:
+        """Encode the field for a file; see the protocol."""
+        siren = self.decoder.siren
+        weights = [t.detach().cpu().double().numpy() for t in self.decoder.tensors()]
+        contents = Contents(
+            self.latents,
+            *self.size,
+            self.step,
+            self.offsets,
+            siren.width if siren else 0,
+            weights,
+            self.exponents,
+            provenance,
+        )
+        data = np.frombuffer(encode_contents(contents, encode_block), np.uint8)
+        return json.dumps({"format_version": VERSION, **kind}), {"data": torch.from_numpy(data.copy())}
+
+    @classmethod
+    def decode(
+        cls, text: str, header: Mapping[str, Any], tensors: dict[str, Tensor]
+    ) -> tuple["WaveletSiren", Mapping[str, Any]]:
+        """Build a field and its provenance from a file; see the protocol."""
+        data = tensors.get("data")
+        if header["format_version"] != VERSION or [*tensors] != ["data"] or data is None or data.dtype != torch.uint8:
+            raise ValueError("the data of a compact field are missing, or the version is wrong")
+        contents = decode_contents(data.numpy().tobytes(), decode_block)
+        weights = [torch.from_numpy(w).float() for w in contents.weights]
+        width, channels = contents.siren_width, len(contents.latents.coarse)
+        generator = torch.Generator().manual_seed(0)
+        groups = group_count(contents.latents.levels)
+        decoder = ColorDecoder.init(channels, groups, width=width, generator=generator).with_tensors(weights)
+        step, offsets, exponents = contents.step, contents.offsets, tuple(contents.exponents)
+        field = cls(contents.latents, contents.width, contents.height, step, offsets, decoder, exponents)
+        return field, contents.provenance

@@ -1,0 +1,104 @@
+"""From coefficients to integer latents, and the step that meets a size or a quality."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int16
+
+from eoren.coding.bands import Latents, blocks
+from eoren.coding.block_coder import block_bits, quantize_block
+from eoren.errors import EorenError
+from eoren.field.wavelet_siren import STEP_FRACTION
+from eoren.training.compact.analysis import Coefficients
+
+BIT_PRICE = 0.14
+"""Price of a bit in squared steps, which relates the step to the Lagrangian: measured in docs/measurements.md."""
+_FINEST, _COARSEST = 2.0**-20, 4.0
+_TOLERANCE = 0.004  # of the bits, or in dB / 6
+_MOST_TRIALS = 12
+
+
+class Rounded(NamedTuple):
+    """Latents with the step they belong to."""
+
+    latents: Latents
+    step: float
+
+
+def round_coefficients(
+    coefficients: Coefficients, step: float, offsets: Int16[np.ndarray, "bands channels"]
+) -> Latents:
+    """Choose latents by rate and distortion, see :func:`eoren.coding.block_coder.quantize_block`."""
+    latents = coefficients.zeros()
+    scaled = in_steps(coefficients, step, offsets)
+    for box in blocks(coefficients.width, coefficients.height, coefficients.levels):
+        bands = Latents(scaled[0], tuple(zip(*[iter(scaled[1:])] * 3, strict=True))).block(box).bands()
+        quantize_block(bands, latents.block(box), BIT_PRICE)
+    return latents
+
+
+def latent_bits(latents: Latents, width: int, height: int) -> float:
+    """Compute the bits of all blocks, without coding them."""
+    return sum(block_bits(latents.block(box)) for box in blocks(width, height, latents.levels))
+
+
+def squared_error(
+    coefficients: Coefficients, rounded: Rounded, offsets: Int16[np.ndarray, "bands channels"], energies: np.ndarray
+) -> float:
+    """Estimate the sum of the squared errors of all pixels from those of the coefficients."""
+    steps = rounded.step * 2.0 ** (offsets.astype(np.float64) / STEP_FRACTION)
+    total = 0.0
+    for band, latent, step, energy in zip(coefficients.bands, rounded.latents.bands(), steps, energies, strict=True):
+        total += energy * float(((band - latent * step[:, None, None]) ** 2).sum())
+    return total
+
+
+def step_of(lagrangian: float, channels: int) -> float:
+    """Return the base step that belongs to a price of a bit per pixel, in mean squared errors."""
+    return float(np.sqrt(channels * lagrangian / BIT_PRICE))
+
+
+def solve_step(
+    measure: Callable[[float], float], target: float, start: float, *, slope: float, tolerance: float, what: str
+) -> float:
+    """Find the base step at which a falling measure meets its target.
+
+    Args:
+        measure: function of the base step, such as its bits' logarithm or its PSNR.
+        target: value to meet.
+        start: first step to try.
+        slope: expected change of the measure if the step doubles, negative.
+        tolerance: largest difference from the target.
+        what: name of the target for errors.
+
+    Raises:
+        EorenError: no step meets the target.
+    """
+    low, high = np.log2(_FINEST), np.log2(_COARSEST)
+    at, known = float(np.log2(start)), []
+    for _ in range(_MOST_TRIALS):
+        value = measure(2.0**at)
+        if abs(value - target) <= tolerance:
+            return float(2.0**at)
+        low, high = (at, high) if value > target else (low, at)
+        known.append((at, value))
+        if len(known) > 1:
+            (a, u), (b, v) = known[-2:]
+            slope = min((v - u) / (b - a), 0.2 * slope) if a != b else slope
+        at += float(np.clip((target - value) / slope, -4, 4))
+        if not low < at < high:
+            at = (low + high) / 2
+    best = min(known, key=lambda pair: abs(pair[1] - target))
+    if abs(best[1] - target) > 20 * tolerance:
+        raise EorenError(
+            f"{what} cannot be met for this image; the nearest that can is {best[1]:.4g}, not {target:.4g}"
+        )
+    return float(2.0 ** best[0])
+
+
+def in_steps(
+    coefficients: Coefficients, step: float, offsets: Int16[np.ndarray, "bands channels"]
+) -> list[Float[np.ndarray, "channels rows columns"]]:
+    steps = step * 2.0 ** (offsets.astype(np.float64) / STEP_FRACTION)
+    return [(b / s[:, None, None]).astype(np.float32) for b, s in zip(coefficients.bands, steps, strict=True)]
