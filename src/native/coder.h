@@ -1,7 +1,7 @@
-// What the block coder (coder.cpp) hands to the kernels: the places of a phase, and the arrays that their contexts draw on.
+// What the block coder (coder.cpp) hands to the kernels: the places of a phase, and the arrays that contexts draw on.
 //
-// Latents are held as planes of 16-bit numbers, in the orientation in which they are coded: compressed values (compress in
-// compress.h), and magnitudes up to 3600, beyond which every mean of magnitudes is compressed to its largest value.
+// Latents are held as planes of 16-bit numbers, in the orientation in which they are coded: compressed values (compress
+// in compress.h), and magnitudes up to 3600, beyond which every mean of magnitudes is compressed to its largest value.
 #pragma once
 
 #include <stdint.h>
@@ -27,8 +27,8 @@ typedef struct {
     int32_t factor, shift;
 } eoren_sum;
 
-// The places of a phase, and the network that predicts them. Pairs of slots share a 32-bit number; the order of slots is:
-// copies, sums, low-pass band, each padded to an even number by a slot of weight 0.
+// The places of a phase, and the network that predicts them. Two slots share a 32-bit number. The slots are, in order,
+// copies, sums, and the low-pass band, each padded to an even number by a slot of weight 0.
 typedef struct {
     int64_t columns;                  // number of places in a row
     int64_t step, row, column;        // first row and column of the lattice, and the distance of places: 2 or 4
@@ -38,8 +38,8 @@ typedef struct {
     eoren_sum sum[4];
     const int16_t* magnitude;         // place (0, 0) of the plane that the sums add
     int64_t stride;
-    // The low-pass band with 2 places more on all sides, in eighths: even columns of a row, then its odd columns, `half`
-    // numbers each. Null if it is not known.
+    // The low-pass band with 2 places more on all sides, in eighths: even columns of a row, then its odd columns,
+    // `half` numbers each. Null if it is not known.
     const int32_t* lowpass;
     int64_t half;
     int64_t hidden;                   // width of the hidden layers

@@ -58,8 +58,8 @@ inline Integers multiply_pairs(Integers a, Integers b) {
 #endif
 }
 
-// Compute round(16 log2(1 + |x| / 8)) with the sign of x, at most 127. The polynomial approximates 16 log2(m) + 1/2 for a
-// mantissa m, such that truncation is exact for every x, with a margin of 0.002: 400 times the error of rounding.
+// Compute round(16 log2(1 + |x| / 8)) with the sign of x, at most 127. The polynomial approximates 16 log2(m) + 1/2 for
+// a mantissa m, such that truncation is exact for every x, with a margin of 0.002: 400 times the error of rounding.
 inline Integers compress(Integers x) {
     Vector size = (Vector)((Integers)__builtin_convertvector(x, Vector) & 0x7fffffff);
     size = (size > 1950.0f ? all(1950.0f) : size) + 8.0f;

@@ -177,7 +177,7 @@ enum {
     EOREN_NOT_AT_END = -4,    // words are left after the last symbol
 };
 
-// Encode a block into the end of an array of `capacity` little-endian words, 4 + 2 per latent. `start` is the first one.
+// Encode a block into the end of an array of `capacity` little-endian words, 4 + 2 per latent, from `start` on.
 EOREN_API int eoren_encode_block(const eoren_block* block, int64_t threads, uint32_t* words, int64_t capacity,
                                  int64_t* start);
 // Decode a block from two words or more, at any address.

@@ -62,7 +62,10 @@ public:
         const auto neighbours = [&](bool known, int first, const auto& offsets) {
             int slot = first;
             for (const Offset& o : offsets)
-                if (known) copy(slot++, {compressed.row(0) + at.scale * (o.y * compressed.stride + o.x), compressed.stride, 0, compressed.rows});
+                if (known) {
+                    const int16_t* from = compressed.row(0) + at.scale * (o.y * compressed.stride + o.x);
+                    copy(slot++, {from, compressed.stride, 0, compressed.rows});
+                }
         };
         neighbours(at.direct, 0, DIRECT);
         neighbours(at.diagonal, 4, DIAGONAL);
@@ -108,7 +111,8 @@ private:
         const auto pack_matrix = [&](int64_t count, int64_t columns, const float* from, const int* numbers) {
             for (int64_t k = 0; k < count; ++k)
                 for (int64_t j = 0; j < columns; ++j) {
-                    const int64_t even = numbers ? numbers[2 * k] : 2 * k, odd = numbers ? numbers[2 * k + 1] : 2 * k + 1;
+                    const int64_t even = numbers ? numbers[2 * k] : 2 * k;
+                    const int64_t odd = numbers ? numbers[2 * k + 1] : 2 * k + 1;
                     const uint32_t low = even < 0 ? 0 : (uint16_t)(int32_t)from[even * columns + j];
                     const uint32_t high = odd < 0 ? 0 : (uint16_t)(int32_t)from[odd * columns + j];
                     *to++ = (int32_t)(low | high << 16);

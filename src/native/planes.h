@@ -60,7 +60,8 @@ inline void merge_rows(int64_t lows, int64_t highs, int64_t columns, int64_t* ro
             lift(factor, high(k ? k - 1 : 0), high(k < highs ? k : highs - 1), columns, low(k));
     };
     const auto lift_high = [=](int64_t factor) {
-        for (int64_t k = 0; k < highs; ++k) lift(factor, low(k), low(k + 1 < lows ? k + 1 : lows - 1), columns, high(k));
+        for (int64_t k = 0; k < highs; ++k)
+            lift(factor, low(k), low(k + 1 < lows ? k + 1 : lows - 1), columns, high(k));
     };
     lift_low(FOURTH);
     lift_high(THIRD);

@@ -28,7 +28,7 @@ private:
     std::vector<Number> data;
 };
 
-// Copy a matrix, transposed or not. Squares of 16 x 16 numbers stay in the cache.
+// Copy a matrix, transposed. Squares of 16 x 16 numbers stay in the cache.
 template <class From, class To>
 void transpose(int64_t rows, int64_t columns, const From* from, int64_t from_stride, To* to, int64_t to_stride) {
     for (int64_t y0 = 0; y0 < rows; y0 += 16)
@@ -39,6 +39,7 @@ void transpose(int64_t rows, int64_t columns, const From* from, int64_t from_str
         }
 }
 
+// Copy a matrix.
 template <class From, class To>
 void copy(int64_t rows, int64_t columns, const From* from, int64_t from_stride, To* to, int64_t to_stride) {
     for (int64_t y = 0; y < rows; ++y)
@@ -88,11 +89,13 @@ inline Grid<int16_t> doubled(const Grid<int16_t>& from, int64_t columns) {
     return to;
 }
 
-// Return a transposed matrix, whose last column is repeated once.
-inline Grid<int16_t> turned(const Grid<int16_t>& from) {
-    Grid<int16_t> to(from.columns, from.rows + 1);
+// Return a transposed matrix, whose last column is repeated.
+template <class Number>
+Grid<Number> turned(const Grid<Number>& from, int64_t repeated) {
+    Grid<Number> to(from.columns, from.rows + repeated);
     transpose(from.rows, from.columns, from.row(0), from.stride, to.row(0), to.stride);
-    for (int64_t y = 0; y < to.rows; ++y) to.row(y)[from.rows] = to.row(y)[from.rows - 1];
+    for (int64_t y = 0; y < to.rows; ++y)
+        for (int64_t k = 0; k < repeated; ++k) to.row(y)[from.rows + k] = to.row(y)[from.rows - 1];
     return to;
 }
 

@@ -38,8 +38,8 @@ public:
         stream(count, work, [](int64_t) { return true; });
     }
 
-    // Run work(task) in any order and any thread, and consume(task) after it, in order and in the calling thread. Stop if
-    // consume returns false, and return false.
+    // Run work(task) in any order and any thread, and consume(task) after it, in order and in the calling thread. If
+    // consume returns false, stop and return false.
     template <class Work, class Consume>
     bool stream(int64_t count, Work work, Consume consume) {
         if (threads < 2 || count < 2) {

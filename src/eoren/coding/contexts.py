@@ -138,7 +138,7 @@ def _value_and_means(plane: Plane) -> Int16[np.ndarray, "rows columns 3"]:
 
 def _total(planes: Iterable[Plane]) -> Plane:
     """Add magnitudes."""
-    total: np.ndarray = np.sum([np.abs(plane) for plane in planes], 0, np.int32)
+    total: np.ndarray = np.abs(np.stack([*planes])).sum(0, np.int32)
     return total
 
 
