@@ -140,12 +140,15 @@ int share_out(int64_t tasks, int64_t scratch_bytes, int64_t threads, eoren_stop 
 
 extern "C" {
 
+const eoren_kernel* eoren_chosen_kernel(void) { return target()->kernel; }
+
 int eoren_version(void) { return EOREN_VERSION; }
 
 int64_t eoren_struct_size(int structure) {
     static const int64_t sizes[] = {sizeof(eoren_networks), sizeof(eoren_tuning), sizeof(eoren_pass),
                                     sizeof(eoren_step),     sizeof(eoren_adam),   sizeof(eoren_muon),
-                                    sizeof(eoren_query),    sizeof(eoren_grid)};
+                                    sizeof(eoren_query),    sizeof(eoren_grid),
+                                    sizeof(eoren_context_model), sizeof(eoren_block)};
     const int count = sizeof(sizes) / sizeof(sizes[0]);
     return structure >= 0 && structure < count ? sizes[structure] : 0;
 }

@@ -18,13 +18,15 @@ extern "C" {
 #endif
 
 enum {
-    EOREN_VERSION = 2,
+    EOREN_VERSION = 3,
     EOREN_MOST_LAYERS = 6,     // sine layers and the linear layer
 
     EOREN_MOST_CHANNELS = 4,
     EOREN_MOST_STREAMS = 4,    // value, d/dx, d/dy, Laplacian
     EOREN_MOST_WIDTH = 256,
     EOREN_WIDTH_MULTIPLE = 16,
+    EOREN_MOST_LEVELS = 6,     // of latents
+    EOREN_MOST_HIDDEN = 128,   // width of a context model, a multiple of 16
 };
 
 // A batch of SIRENs of one shape, or the gradients with respect to their parameters.
@@ -122,10 +124,32 @@ typedef struct {
     float* laplacian;      // out, (rows, columns, channels), or null
 } eoren_grid;
 
+// The context model and the tables of probabilities (coding/context_model.py, coding/distributions.py). Weights are
+// integers of 16 bits.
+typedef struct {
+    int64_t hidden;
+    const float *first, *first_bias, *first_offset, *second, *second_bias, *last, *skip, *last_bias, *last_offset;
+    const int32_t* reach;   // (32)
+    int64_t bounds_length;  // numbers in a row of bounds, and of costs
+    const uint32_t* bounds; // (288, bounds_length)
+    const double* costs;    // (288, bounds_length), bits of every symbol
+    const uint8_t* starts;  // (288, 256), for the high byte of a position, a symbol at or before the one that is there
+} eoren_context_model;
+
+// The latents of a block; bands are in the order of Latents.bands() of coding/bands.py.
+typedef struct {
+    const eoren_context_model* model;
+    int64_t channels, rows, columns, levels;  // rows and columns of pixels, 1 or more
+    int32_t* latent[1 + 3 * EOREN_MOST_LEVELS];  // (channels, rows, columns) of the band; columns are adjacent
+    int64_t channel_stride[1 + 3 * EOREN_MOST_LEVELS], row_stride[1 + 3 * EOREN_MOST_LEVELS];
+    const float* coefficient[1 + 3 * EOREN_MOST_LEVELS];  // dense; to quantise
+    double weight;
+} eoren_block;
+
 // Return the EOREN_VERSION of the library.
 EOREN_API int eoren_version(void);
 // Size in bytes of a structure: 0 eoren_networks, 1 eoren_tuning, 2 eoren_pass, 3 eoren_step, 4 eoren_adam,
-// 5 eoren_muon, 6 eoren_query, 7 eoren_grid; 0 for any other number. The binding compares it with its own.
+// 5 eoren_muon, 6 eoren_query, 7 eoren_grid, 8 eoren_context_model, 9 eoren_block; 0 for any other number. The binding compares it with its own.
 EOREN_API int64_t eoren_struct_size(int structure);
 
 // Return the instruction set in use: "avx512", "avx2", "neon" or "generic".
@@ -143,6 +167,24 @@ EOREN_API int eoren_adam_step(const eoren_adam* step, int64_t threads);
 EOREN_API int eoren_muon_step(const eoren_muon* step, int64_t threads);
 EOREN_API int eoren_evaluate(const eoren_query* query, int64_t threads);
 EOREN_API int eoren_render(const eoren_grid* grid, int64_t threads);
+
+// Results of the block coder (coding/block_coder.py), besides 1 and -1.
+enum {
+    EOREN_FINISHED = 1,
+    EOREN_NO_MEMORY = -1,
+    EOREN_TRUNCATED = -2,     // the words end before the last symbol
+    EOREN_LARGE_LATENT = -3,  // a latent is larger than 2^20
+    EOREN_NOT_AT_END = -4,    // words are left after the last symbol
+};
+
+// Encode a block into the end of an array of `capacity` little-endian words, 4 + 2 per latent, from `start` on.
+EOREN_API int eoren_encode_block(const eoren_block* block, int64_t threads, uint32_t* words, int64_t capacity,
+                                 int64_t* start);
+// Decode a block from two words or more, at any address.
+EOREN_API int eoren_decode_block(const eoren_block* block, int64_t threads, const unsigned char* data, int64_t words);
+EOREN_API int eoren_block_bits(const eoren_block* block, int64_t threads, double* bits);
+// Choose latents for finite coefficients.
+EOREN_API int eoren_quantize_block(const eoren_block* block, int64_t threads);
 
 // Compute sin and cos of n numbers, or only sin if cos is null. For tests.
 EOREN_API void eoren_sincos(const float* x, int64_t n, float* sin, float* cos);

@@ -3,6 +3,8 @@
 
 #include "network.h"
 #include "optimize.h"
+#include "planes.h"
+#include "predict.h"
 #include "render.h"
 #include "step.h"
 
@@ -99,10 +101,18 @@ void sincos(const float* x, int64_t n, float* sin, float* cos) {
     }
 }
 
+void predict(const eoren_phase* p, int64_t first_row, int64_t end_row) {
+    if (p->step == 2)
+        predict_rows<2>(*p, first_row, end_row);
+    else
+        predict_rows<4>(*p, first_row, end_row);
+}
+
 }  // namespace
 
 extern "C" const eoren_kernel EOREN_KERNEL;
 extern "C" const eoren_kernel EOREN_KERNEL = {
     gradients_tasks, gradients_scratch, gradients_shared, gradients,     gradients_end, adam_task, muon_scratch,
     muon_task,       query_scratch,     evaluate_task,    grid_tasks, draw_scratch, draw_task, sincos,
+    predict, compress_latents, summarize_row, merge_rows,
 };

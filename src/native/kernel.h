@@ -1,6 +1,7 @@
 // The function table of one compilation of kernel.cpp. A task runs in one thread, with its own scratch memory.
 #pragma once
 
+#include "coder.h"
 #include "eoren.h"
 
 // Called before every block of points; a result of 0 stops the task.
@@ -22,4 +23,16 @@ typedef struct {
     int64_t (*draw_scratch)(const eoren_grid*);
     void (*draw)(const eoren_grid*, int64_t task, char* scratch);
     void (*sincos)(const float*, int64_t, float*, float*);
+    // Of the block coder: see predict.h and planes.h.
+    void (*predict)(const eoren_phase*, int64_t first_row, int64_t end_row);
+    void (*compress_latents)(const int32_t* value, int64_t count, int16_t* compressed, int16_t* magnitude);
+    void (*summarize_row)(const int16_t* compressed, const int16_t* magnitude, int64_t stride, int64_t columns,
+                          int16_t* size, int16_t* mean);
+    void (*merge_rows)(int64_t lows, int64_t highs, int64_t columns, int64_t* rows);
 } eoren_kernel;
+
+#ifdef __cplusplus
+extern "C"
+#endif
+// Return the kernel for this processor, or the one that eoren_choose_target selected.
+const eoren_kernel* eoren_chosen_kernel(void);

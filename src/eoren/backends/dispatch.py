@@ -11,7 +11,9 @@ from typing import NamedTuple
 import torch
 
 from eoren.backends.base import Backend
+from eoren.backends.block_coders import BlockCoder, NumpyCoder
 from eoren.backends.native import NOT_BUILT, SUPPORTED_WIDTHS, NativeBackend
+from eoren.backends.native_coder import NativeCoder
 from eoren.backends.native_library import library, target
 from eoren.backends.torch import TorchBackend
 from eoren.errors import BackendWarning, EorenError
@@ -21,6 +23,7 @@ BACKENDS = ("native", "torch")
 
 _VARIABLE, _EARLIER_VARIABLE = "EOREN_BACKEND", "EOREN_ENGINE"
 _NATIVE, _TORCH = NativeBackend(), TorchBackend()
+_NATIVE_CODER, _NUMPY_CODER = NativeCoder(), NumpyCoder()
 
 
 def choose_backend(siren: Siren, *, differentiable: bool = False, warn: bool = False) -> Backend:
@@ -40,6 +43,18 @@ def choose_backend(siren: Siren, *, differentiable: bool = False, warn: bool = F
     if warn and siren.device.type == "cpu":
         _warn_once(f"PyTorch does the work, several times slower than the native backend: {obstacle}")
     return _TORCH
+
+
+def choose_coder() -> BlockCoder:
+    """Choose the coder of latents: the native one unless it was not built, or the environment forces PyTorch."""
+    forced = _forced_backend()
+    if forced == "torch":
+        return _NUMPY_CODER
+    if library() is not None:
+        return _NATIVE_CODER
+    if forced == "native":
+        raise EorenError(f"{_VARIABLE} is native, but {NOT_BUILT}; unset it to compute with NumPy")
+    return _NUMPY_CODER
 
 
 def _forced_backend() -> str:

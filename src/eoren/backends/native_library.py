@@ -11,14 +11,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from eoren.coding.bands import MAX_LEVELS
 from eoren.errors import EorenError
 
 # As in src/native/eoren.h.
-_VERSION = 2
+_VERSION = 3
 MAX_LAYERS = 6
 MAX_CHANNELS = 4
 MAX_WIDTH = 256
 WIDTH_MULTIPLE = 16
+MAX_HIDDEN = 128
+_BANDS = 1 + 3 * MAX_LEVELS
 
 TARGETS = ("generic", "avx2", "avx512", "neon")
 """Instruction sets that a library may be compiled for."""
@@ -137,8 +140,37 @@ class Grid(Structure):
     )
 
 
+class ContextModelTables(Structure):
+    """``eoren_context_model``."""
+
+    _fields_ = (
+        ("hidden", c_int64),
+        *_pointers("first", "first_bias", "first_offset", "second", "second_bias"),
+        *_pointers("last", "skip", "last_bias", "last_offset", "reach"),
+        ("bounds_length", c_int64),
+        *_pointers("bounds", "costs", "starts"),
+    )
+
+
+class Block(Structure):
+    """``eoren_block``: the latents of a block."""
+
+    _fields_ = (
+        ("model", POINTER(ContextModelTables)),
+        *((name, c_int64) for name in ("channels", "rows", "columns", "levels")),
+        ("latent", c_void_p * _BANDS),
+        ("channel_stride", c_int64 * _BANDS),
+        ("row_stride", c_int64 * _BANDS),
+        ("coefficient", c_void_p * _BANDS),
+        ("weight", c_double),
+    )
+
+
 # In the order of eoren_struct_size.
-_STRUCTURES = (Networks, ChannelTuning, LossPass, Step, AdamStep, MuonStep, Query, Grid)
+_STRUCTURES = (
+    *(Networks, ChannelTuning, LossPass, Step, AdamStep, MuonStep, Query, Grid),
+    *(ContextModelTables, Block),
+)
 
 
 @cache
@@ -161,6 +193,10 @@ def library() -> ctypes.CDLL | None:
         loaded.eoren_muon_step.argtypes = [POINTER(MuonStep), c_int64]
         loaded.eoren_evaluate.argtypes = [POINTER(Query), c_int64]
         loaded.eoren_render.argtypes = [POINTER(Grid), c_int64]
+        loaded.eoren_encode_block.argtypes = [POINTER(Block), c_int64, c_void_p, c_int64, POINTER(c_int64)]
+        loaded.eoren_decode_block.argtypes = [POINTER(Block), c_int64, c_void_p, c_int64]
+        loaded.eoren_block_bits.argtypes = [POINTER(Block), c_int64, POINTER(c_double)]
+        loaded.eoren_quantize_block.argtypes = [POINTER(Block), c_int64]
         loaded.eoren_sincos.argtypes = [c_void_p, c_int64, c_void_p, c_void_p]
         forced = os.environ.get("EOREN_TARGET", "")
         if forced and loaded.eoren_choose_target(forced.encode()) != 1:

@@ -1,12 +1,13 @@
 """The latents of an image and their order in a stream: levels, bands, channels, phases and blocks.
 
-Latents are integers, one per coefficient of the wavelet transform (:mod:`eoren.model.wavelet`). A picture is cut into
+Latents are integers, one per coefficient of the wavelet transform (:mod:`eoren.model.wavelet`). An image is cut into
 blocks of up to 1,024 pixels a side, which are coded apart. Within a block, bands go from the coarsest level to the
 finest, and channels of a band from the first to the last. The places of a band are coded in seven *phases*: subsets
 of a lattice, such that most places lie between neighbours that are already known.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ BLOCK = 1024
 MAX_LEVELS = 6
 MAX_LATENT = 1 << 20
 """Largest absolute value of a latent."""
+LARGE_LATENT = f"a latent must be at most {MAX_LATENT} in magnitude"
 
 HORIZONTAL, VERTICAL, DIAGONAL, COARSE = range(4)
 """Orientations of bands; a horizontal band is high-pass along x."""
@@ -25,7 +27,7 @@ Plane = Int32[np.ndarray, "rows columns"]
 
 
 class Latents(NamedTuple):
-    """Integer latents, of a whole picture or of a block; the order of bands is that of :class:`.wavelet.Subbands`."""
+    """Integer latents, of a whole image or of a block; the order of bands is that of :class:`.wavelet.Subbands`."""
 
     coarse: Int32[np.ndarray, "channels rows columns"]
     details: tuple[tuple[np.ndarray, np.ndarray, np.ndarray], ...]
@@ -45,6 +47,17 @@ class Latents(NamedTuple):
     def levels(self) -> int:
         """Number of levels of the transform."""
         return len(self.details)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of the image; a ValueError if the bands are not those of an image."""
+        channels, rows, columns = self.coarse.shape
+        for horizontal, vertical, _ in reversed(self.details):
+            rows, columns = rows + vertical.shape[1], columns + horizontal.shape[2]
+        expected = Latents.zeros(channels, rows, columns, self.levels)
+        if [band.shape for band in self.bands()] != [band.shape for band in expected.bands()]:
+            raise ValueError(f"bands must be those of {channels} channels of {rows} x {columns} pixels")
+        return channels, rows, columns
 
     def bands(self) -> tuple[np.ndarray, ...]:
         """Return all bands, the coarse one first, then those of the finest level to the coarsest."""
@@ -77,18 +90,14 @@ class Box(NamedTuple):
 
 
 def choose_levels(width: int, height: int) -> int:
-    """Return the number of levels for a picture: the coarsest band has four to eight places a side, or more above 512 pixels."""
+    """Return the number of levels for an image: the coarsest band has four to eight places a side, or more."""
     return min(MAX_LEVELS, max(0, (max(width, height) - 1).bit_length() - 3))
 
 
 def blocks(width: int, height: int, levels: int, side: int = BLOCK) -> list[Box]:
-    """Cut a picture into blocks, row by row, which start at multiples of ``2**levels`` pixels."""
+    """Cut an image into blocks, row by row, which start at multiples of ``2**levels`` pixels."""
     columns, rows = (_edges(length, 1 << levels, side) for length in (width, height))
-    return [
-        Box(x0, y0, x1, y1)
-        for y0, y1 in zip(rows, rows[1:], strict=False)
-        for x0, x1 in zip(columns, columns[1:], strict=False)
-    ]
+    return [Box(x0, y0, x1, y1) for y0, y1 in pairwise(rows) for x0, x1 in pairwise(columns)]
 
 
 def _edges(length: int, multiple: int, side: int) -> list[int]:

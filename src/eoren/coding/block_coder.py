@@ -4,10 +4,20 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int32
+from jaxtyping import Float, Float32, Int32
 
 from eoren.coding import lowpass
-from eoren.coding.bands import COARSE, DIAGONAL, HORIZONTAL, PHASES, Latents, Plane, band_order
+from eoren.coding.bands import (
+    COARSE,
+    DIAGONAL,
+    HORIZONTAL,
+    LARGE_LATENT,
+    MAX_LATENT,
+    PHASES,
+    Latents,
+    Plane,
+    band_order,
+)
 from eoren.coding.context_model import ContextModel, context_model, network_of, offset_of
 from eoren.coding.contexts import MARGIN, Surroundings, common_slots, phase_contexts
 from eoren.coding.rans import Decoder, encode
@@ -26,7 +36,8 @@ Choose = Callable[[BandKey, int, np.ndarray, np.ndarray], Int32[np.ndarray, " pl
 
 
 def encode_block(latents: Latents) -> bytes:
-    """Encode the latents of a block."""
+    """Encode the latents of a block; a ValueError if one is too large."""
+    _check_range(latents)
     model, starts, frequencies = context_model(), [], []
 
     def choose(key: BandKey, phase: int, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -48,7 +59,8 @@ def decode_block(data: bytes, latents: Latents) -> None:
 
 
 def block_bits(latents: Latents) -> float:
-    """Compute the number of bits of a block, without coding it, to a few bits."""
+    """Compute the bits of a block, without coding it, to a few bits; a ValueError if a latent is too large."""
+    _check_range(latents)
     model, total = context_model(), 0.0
 
     def choose(key: BandKey, phase: int, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -74,12 +86,12 @@ def quantize_block(
         latents: latents to fill in, zero on entry.
         weight: squared steps that one bit is worth.
     """
-    model = context_model()
-    wanted = Latents(coefficients[0], tuple(zip(*[iter(coefficients[1:])] * 3, strict=True)))
+    model, exact_bands = context_model(), finite_coefficients(coefficients, latents)
+    wanted = Latents(exact_bands[0], tuple(zip(*[iter(exact_bands[1:])] * 3, strict=True)))
 
     def choose(key: BandKey, phase: int, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        exact = _frame(wanted, key)[PHASES[phase].rows, PHASES[phase].columns].ravel()
-        nearest = np.rint(exact).astype(np.int32)
+        exact = _frame(wanted, key)[PHASES[phase].rows, PHASES[phase].columns].ravel().astype(np.float64)
+        nearest = np.rint(np.clip(exact, -MAX_LATENT, MAX_LATENT)).astype(np.int32)
         centre = (mean + 8) >> 4
         closer = nearest - np.sign(nearest - centre)
         best, least = nearest, None
@@ -89,6 +101,18 @@ def quantize_block(
         return best.astype(np.int32)
 
     walk(latents, choose, model)
+
+
+def finite_coefficients(
+    coefficients: tuple[Float[np.ndarray, "channels rows columns"], ...], latents: Latents
+) -> list[Float32[np.ndarray, "channels rows columns"]]:
+    """Return coefficients of a block as dense float32 arrays; a ValueError if they do not fit, or are not finite."""
+    if [band.shape for band in coefficients] != [band.shape for band in latents.bands()]:
+        raise ValueError("coefficients and latents must have the same shapes")
+    exact = [np.ascontiguousarray(band, np.float32) for band in coefficients]
+    if not all(np.isfinite(band).all() for band in exact):
+        raise ValueError("coefficients must be finite")
+    return exact
 
 
 def walk(latents: Latents, choose: Choose, model: ContextModel) -> None:
@@ -149,6 +173,11 @@ def _frame(latents: Latents, key: BandKey) -> np.ndarray:
         return plane
     plane = latents.details[key.level - 1][key.orientation][key.channel]
     return plane.T if key.orientation == HORIZONTAL else plane
+
+
+def _check_range(latents: Latents) -> None:
+    if any(band.size and max(band.max(), -int(band.min())) > MAX_LATENT for band in latents.bands()):
+        raise ValueError(LARGE_LATENT)
 
 
 def _like(latents: Latents) -> Latents:

@@ -85,8 +85,8 @@ def context_model() -> ContextModel:
     """Read the context model that is part of the format."""
     with np.load(_MODEL) as arrays:
         reach, bounds = arrays["reach"].astype(np.int32), arrays["bounds"].astype(np.uint32)
-        names = ContextModel._fields[:-1]
-        return ContextModel(*(arrays[name].astype(np.float32) for name in names), Distributions(reach, bounds))
+        weights = {name: arrays[name].astype(np.float32) for name in ContextModel._fields[:-1]}
+        return ContextModel(**weights, distributions=Distributions(reach, bounds))
 
 
 def _hidden(sums: np.ndarray) -> np.ndarray:

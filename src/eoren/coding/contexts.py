@@ -19,7 +19,7 @@ Slots that are not known are 0. Numbers are in eighths of a quantisation step an
 their sign. Horizontal bands are transposed, so that networks see the high-pass filter along the rows' axis of both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -60,7 +60,8 @@ COMPRESSED = _compressed(2048)
 def compress(eighths: Int32[np.ndarray, "*shape"]) -> Int16[np.ndarray, "*shape"]:
     """Compress numbers in eighths, keeping their signs."""
     magnitude = COMPRESSED[np.minimum(np.abs(eighths), len(COMPRESSED) - 1)]
-    return np.where(eighths < 0, -magnitude, magnitude)
+    compressed: np.ndarray = np.where(eighths < 0, -magnitude, magnitude)
+    return compressed
 
 
 class Surroundings(NamedTuple):
@@ -118,21 +119,27 @@ def phase_contexts(
             values = [at(offset) for offset in offsets]
             for j, value in enumerate(values, first):
                 slots[..., j] = compress(8 * value)
-            slots[..., 16 + k] = compress(sum(map(np.abs, values)) * (8 // len(offsets)))
+            slots[..., 16 + k] = compress(_total(values) * (8 // len(offsets)))
         first += len(offsets)
     if neighbours == "diagonal":
-        slots[..., 19] = compress(sum(np.abs(at(offset)) for offset in RING_OF_DIAGONAL))  # type: ignore[arg-type]
+        slots[..., 19] = compress(_total(map(at, RING_OF_DIAGONAL)))
     elif neighbours:
-        slots[..., 19] = compress(sum(np.abs(at(offset)) for offset in RING) * 43 >> 6)
+        slots[..., 19] = compress(_total(map(at, RING)) * 43 >> 6)
     return slots.reshape(-1, SLOTS)
 
 
 def _value_and_means(plane: Plane) -> Int16[np.ndarray, "rows columns 3"]:
     rows, columns = plane.shape
-    padded = np.pad(np.abs(plane), 1)
-    total = sum(padded[i : i + rows, j : j + columns] for i in range(3) for j in range(3))
+    padded = np.pad(plane, 1)
+    total = _total(padded[i : i + rows, j : j + columns] for i in range(3) for j in range(3))
     value = compress(8 * plane)
-    return np.stack([value, np.abs(value), compress(total * 57 >> 6)], -1)  # type: ignore[operator]
+    return np.stack([value, np.abs(value), compress(total * 57 >> 6)], -1)
+
+
+def _total(planes: Iterable[Plane]) -> Plane:
+    """Add magnitudes."""
+    total: np.ndarray = np.abs(np.stack([*planes])).sum(0, np.int32)
+    return total
 
 
 def _extended(slots: np.ndarray, rows: int, columns: int) -> np.ndarray:

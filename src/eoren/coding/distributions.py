@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int32, Int64, UInt32
 
-from eoren.coding.bands import MAX_LATENT
+from eoren.coding.bands import LARGE_LATENT, MAX_LATENT
 from eoren.coding.rans import PRECISION, Decoder
 
 SCALES = 64
 TABLES = 32
-"""Scales with a table of their own; the others use the table of the same fraction of an octave below, and low bits."""
+"""Scales with a table of their own; the others use the table of the same fraction of an octave, and low bits."""
 FRACTIONS = 9
 """Distances of a mean from the nearest integer, in sixteenths."""
 MEAN_LIMIT = 127
@@ -45,6 +45,9 @@ class Distributions:
         self.table[:, 0] = 0
         for row, part in enumerate(np.split(bounds, np.cumsum(widths)[:-1])):
             self.table[row, 1 : 1 + len(part)] = part
+        frequencies = np.maximum(np.diff(self.table.astype(np.int64)), 1)
+        self.costs = np.pad(PRECISION - np.log2(frequencies), ((0, 0), (0, 1)))
+        """Bits of the symbols of :attr:`table`."""
         self._rows = [row[: n + 2].tolist() for row, n in zip(self.table, widths, strict=True)]
 
     def cost(
@@ -56,11 +59,9 @@ class Distributions:
         """Return the bits that values take, as float64."""
         place = _place(mean, scale)
         symbol, _, excess = self._symbols(values, place)
-        bounds = self.table[place.row]
-        start = np.take_along_axis(bounds, symbol[:, None], 1)[:, 0]
-        end = np.take_along_axis(bounds, symbol[:, None] + 1, 1)[:, 0]
         escaped = np.where(excess >= 0, _COUNT_BITS + _bit_length(excess), 0)
-        return PRECISION - np.log2(end - start) + place.shift + escaped
+        bits: np.ndarray = self.costs[place.row, symbol] + place.shift + escaped
+        return bits
 
     def intervals(
         self,
@@ -71,9 +72,8 @@ class Distributions:
         """Return start and frequency of the symbols of values, for :func:`eoren.coding.rans.encode`."""
         place = _place(mean, scale)
         symbol, low, excess = self._symbols(values, place)
-        bounds = self.table[place.row]
-        start = np.take_along_axis(bounds, symbol[:, None], 1)[:, 0]
-        frequency = np.take_along_axis(bounds, symbol[:, None] + 1, 1)[:, 0] - start
+        start = self.table[place.row, symbol]
+        frequency = self.table[place.row, symbol + 1] - start
         # Few latents have more than one symbol: insert theirs behind.
         at, values_, bits = [], [], []
         for k in np.flatnonzero((excess >= 0) | (place.shift > 0)).tolist():
@@ -104,8 +104,8 @@ class Distributions:
             distances.append(distance)
         found = np.array(distances, np.int64) * place.sign + place.integer
         if found.size and np.abs(found).max() > MAX_LATENT:
-            raise ValueError("a latent is too large")
-        return found.astype(np.int32)
+            raise ValueError(LARGE_LATENT)
+        return np.asarray(found, np.int32)
 
     def _symbols(
         self, values: Int32[np.ndarray, " places"], place: "_Place"
@@ -159,4 +159,5 @@ def _read_bits(decoder: Decoder, count: int) -> int:
 
 def _bit_length(values: np.ndarray) -> np.ndarray:
     """Return the numbers of bits of integers of 0 or more."""
-    return np.frexp(np.maximum(values, 0).astype(np.float64))[1]
+    bits: np.ndarray = np.frexp(np.maximum(values, 0).astype(np.float64))[1]
+    return bits

@@ -23,7 +23,7 @@ _SCALE, _INVERSE_SCALE = round(SCALE * (1 << _BITS)), round((1 << _BITS) / SCALE
 def synthesize_level(
     low: Plane, horizontal: Plane, vertical: Plane, diagonal: Plane
 ) -> Int32[np.ndarray, "rows columns"]:
-    """Compute the low-pass band of the level below, like :func:`eoren.model.wavelet.synthesize_level`, to a few units."""
+    """Compute the low-pass band of the level below, to a few units: :func:`eoren.model.wavelet.synthesize_level`."""
     left = _merge(low.astype(np.int64), vertical.astype(np.int64)).T
     right = _merge(horizontal.astype(np.int64), diagonal.astype(np.int64)).T
     return _merge(left, right).T.astype(np.int32)

@@ -16,6 +16,10 @@ PRECISION = 16
 _MASK = (1 << PRECISION) - 1
 _LOWEST = 1 << 31  # of the state between symbols
 
+# Messages of errors, which other implementations share.
+TRUNCATED = "a stream ends before its last symbol"
+NOT_AT_END = "a stream does not end with its last symbol"
+
 
 class TruncatedError(ValueError):
     """The words of a stream end before its symbols."""
@@ -40,6 +44,12 @@ def encode(start: UInt32[np.ndarray, " symbols"], frequency: UInt32[np.ndarray, 
     return np.array(words[::-1], "<u4").tobytes()
 
 
+def check_length(data: bytes) -> None:
+    """Check that data can be a stream; a TruncatedError if not."""
+    if len(data) < 8 or len(data) % 4:
+        raise TruncatedError(f"a stream must have 8 bytes or more, a multiple of 4, got {len(data)}")
+
+
 class Decoder:
     """Decoder of one stream, symbol by symbol.
 
@@ -51,9 +61,8 @@ class Decoder:
     """
 
     def __init__(self, data: bytes) -> None:
-        if len(data) < 8 or len(data) % 4:
-            raise TruncatedError(f"a stream must have 8 bytes or more, a multiple of 4, got {len(data)}")
-        words = np.frombuffer(data, "<u4").tolist()
+        check_length(data)
+        words: list[int] = np.frombuffer(data, "<u4").tolist()
         self._state, self._words, self._next = words[0] << 32 | words[1], words, 2
 
     def symbol(self, bounds: Sequence[int]) -> int:
@@ -73,12 +82,12 @@ class Decoder:
     def finish(self) -> None:
         """Check that all words were used; a ValueError if not."""
         if self._next != len(self._words) or self._state != _LOWEST:
-            raise ValueError("a stream does not end with its last symbol")
+            raise ValueError(NOT_AT_END)
 
     def _advance(self, offset: int, frequency: int) -> None:
         self._state = frequency * (self._state >> PRECISION) + offset
         if self._state < _LOWEST:
             if self._next == len(self._words):
-                raise TruncatedError("a stream ends before its last symbol")
+                raise TruncatedError(TRUNCATED)
             self._state = self._state << 32 | self._words[self._next]
             self._next += 1
