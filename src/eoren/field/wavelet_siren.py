@@ -14,7 +14,7 @@ from torch import Tensor
 from eoren.backends.latent_evaluation import LatentEvaluator
 from eoren.backends.mosaic_evaluation import Jet
 from eoren.coding.bands import Latents
-from eoren.coding.block_coder import decode_block, encode_block
+from eoren.backends.dispatch import choose_coder
 from eoren.field.representation import UNIT, Extent, Quantity
 from eoren.field.wavelet_file import VERSION, Contents, decode_contents, encode_contents
 from eoren.model.color_decoder import ColorDecoder
@@ -139,7 +139,7 @@ class WaveletSiren:
             self.exponents,
             provenance,
         )
-        data = np.frombuffer(encode_contents(contents, encode_block), np.uint8)
+        data = np.frombuffer(encode_contents(contents, choose_coder().encode), np.uint8)
         return json.dumps({"format_version": VERSION, **kind}), {"data": torch.from_numpy(data.copy())}
 
     @classmethod
@@ -150,7 +150,7 @@ class WaveletSiren:
         data = tensors.get("data")
         if header["format_version"] != VERSION or [*tensors] != ["data"] or data is None or data.dtype != torch.uint8:
             raise ValueError("the data of a compact field are missing, or the version is wrong")
-        contents = decode_contents(data.numpy().tobytes(), decode_block)
+        contents = decode_contents(data.numpy().tobytes(), choose_coder().decode)
         weights = [torch.from_numpy(w).float() for w in contents.weights]
         width, channels = contents.siren_width, len(contents.latents.coarse)
         generator = torch.Generator().manual_seed(0)

@@ -12,7 +12,7 @@ import torch
 
 from eoren._version import __version__
 from eoren.coding.bands import Latents, blocks, choose_levels
-from eoren.coding.block_coder import encode_block
+from eoren.backends.dispatch import choose_coder
 from eoren.errors import EorenError
 from eoren.evaluation.metrics import METRICS, decibel, evaluate
 from eoren.field.field import Field
@@ -120,7 +120,7 @@ def _overhead(width: int, height: int, channels: int, provenance: Provenance) ->
     offsets = step_offsets(levels, channels, 0.1)
     field = WaveletSiren(empty, width, height, 0.0123456789, offsets, decoder, (_LINEAR_BITS,))
     whole = len(dumps(Field(field, replace(provenance, metrics=metrics))))
-    return whole - sum(len(encode_block(empty.block(box))) for box in blocks(width, height, levels))
+    return whole - sum(len(choose_coder().encode(empty.block(box))) for box in blocks(width, height, levels))
 
 
 class _Rounder:

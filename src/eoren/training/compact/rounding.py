@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int16
 
 from eoren.coding.bands import Latents, blocks
-from eoren.coding.block_coder import block_bits, quantize_block
+from eoren.backends.dispatch import choose_coder
 from eoren.errors import EorenError
 from eoren.field.wavelet_siren import STEP_FRACTION
 from eoren.training.compact.analysis import Coefficients
@@ -34,13 +34,13 @@ def round_coefficients(
     scaled = in_steps(coefficients, step, offsets)
     for box in blocks(coefficients.width, coefficients.height, coefficients.levels):
         bands = Latents(scaled[0], tuple(zip(*[iter(scaled[1:])] * 3, strict=True))).block(box).bands()
-        quantize_block(bands, latents.block(box), BIT_PRICE)
+        choose_coder().quantize(bands, latents.block(box), BIT_PRICE)
     return latents
 
 
 def latent_bits(latents: Latents, width: int, height: int) -> float:
     """Compute the bits of all blocks, without coding them."""
-    return sum(block_bits(latents.block(box)) for box in blocks(width, height, latents.levels))
+    return sum(choose_coder().bits(latents.block(box)) for box in blocks(width, height, latents.levels))
 
 
 def squared_error(
