@@ -17,6 +17,7 @@ LAYERS = (
     ("checks",),
     ("fs",),
     ("image",),
+    ("coding",),
     ("model",),
     ("backends",),
     ("field",),

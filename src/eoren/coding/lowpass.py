@@ -7,13 +7,13 @@ processor, so they have a transform of their own, with coefficients of 14 fracti
 import numpy as np
 from jaxtyping import Int32, Int64
 
-from eoren.coding.bands import Plane
-
 # Daubechies and Sweldens, "Factoring wavelet transforms into lifting steps", 1998; ISO/IEC 15444-1, annex F.
 LIFTING = (-1.586134342059924, -0.052980118572961, 0.882911075530934, 0.443506852043971)
 """Coefficients of the lifting steps of CDF 9/7: odd samples, even samples, odd samples, even samples."""
 SCALE = 1.230174104914001 / 2**0.5
 """Factor of the high-pass samples after the last step; the low-pass samples are divided by it."""
+
+_Band = Int32[np.ndarray, "_ _"]
 
 _BITS = 14
 _FIRST, _SECOND, _THIRD, _FOURTH = (round(c * (1 << _BITS)) for c in LIFTING)
@@ -21,15 +21,15 @@ _SCALE, _INVERSE_SCALE = round(SCALE * (1 << _BITS)), round((1 << _BITS) / SCALE
 
 
 def synthesize_level(
-    low: Plane, horizontal: Plane, vertical: Plane, diagonal: Plane
-) -> Int32[np.ndarray, "rows columns"]:
+    low: _Band, horizontal: _Band, vertical: _Band, diagonal: _Band
+) -> _Band:
     """Compute the low-pass band of the level below, like :func:`eoren.model.wavelet.synthesize_level`, to a few units."""
     left = _merge(low.astype(np.int64), vertical.astype(np.int64)).T
     right = _merge(horizontal.astype(np.int64), diagonal.astype(np.int64)).T
     return _merge(left, right).T.astype(np.int32)
 
 
-def _merge(low: Int64[np.ndarray, "rows columns"], high: Int64[np.ndarray, "rows columns"]) -> np.ndarray:
+def _merge(low: Int64[np.ndarray, "_ columns"], high: Int64[np.ndarray, "_ columns"]) -> np.ndarray:
     rows, count = len(low), len(high)
     if not count:
         return low
