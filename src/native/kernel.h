@@ -22,4 +22,9 @@ typedef struct {
     int64_t (*draw_scratch)(const eoren_grid*);
     void (*draw)(const eoren_grid*, int64_t task, char* scratch);
     void (*sincos)(const float*, int64_t, float*, float*);
+    int64_t (*rate_bytes)(const eoren_rate*);
+    int64_t (*rate_tasks)(const eoren_rate*, int64_t stage);  // stages from 0 on, until the result is negative
+    int64_t (*rate_scratch)(const eoren_rate*);
+    void (*rate)(const eoren_rate*, int64_t stage, int64_t task, char* scratch);
+    void (*rate_end)(const eoren_rate*);
 } eoren_kernel;
