@@ -126,10 +126,11 @@ def _refuse_compact_names(preset: str, names: Iterable[str], because_of: Sequenc
     """Refuse settings that only compact fields have, for a preset of mosaics."""
     of_compact = [name for name in names if name in COMPACT_NAMES and name not in _NAMES]
     if of_compact:
-        mosaics = f"{', '.join(because_of)} of mosaics" if because_of else f"preset {preset}"
+        origin = f"{', '.join(because_of)} of mosaics" if because_of else f"preset {preset}"
+        remedy = "; parameters or bits_per_pixel set the size of a mosaic" if "bytes" in of_compact else ""
         raise EorenError(
-            f"{', '.join(of_compact)} must belong to a compact preset, {', '.join(COMPACT_PRESETS)}, got {mosaics}; "
-            "the size of a mosaic is set by parameters or bits_per_pixel"
+            f"{', '.join(of_compact)}: only the compact presets {', '.join(COMPACT_PRESETS)} have such settings, "
+            f"got {origin}{remedy}"
         )
 
 
