@@ -12,6 +12,7 @@ from eoren.cli.options import FitOptions
 from eoren.errors import EorenError
 
 if TYPE_CHECKING:
+    from eoren.field.field import Field
     from eoren.training.result import FitResult, Progress
     from eoren.viewer.live import LiveFit
 
@@ -77,7 +78,7 @@ def run_fit(
     target = result.settings.until_psnr
     if target is not None and result.ended == "budget" and not fit_options.quiet:
         psnr = console.decibels(result.metrics.psnr)
-        console.notice(f"the fit ended at {psnr}, below --until-psnr {target:g}; give more --seconds or --parameters")
+        console.notice(f"the fit ended at {psnr}, below --until-psnr {target:g}; {_remedy(result)}")
     _print_result(result, output, fit_options)
     if interrupted:
         return signals.EXIT_STATUS
@@ -103,6 +104,19 @@ def format_duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def _remedy(result: "FitResult") -> str:
+    """Return how to reach a PSNR that the fit missed."""
+    if result.field.representation.kind == "mosaic":
+        return "give more --seconds or --parameters"
+    return "give a slightly higher --until-psnr"
+
+
+def describe_function(field: "Field") -> str:
+    """Describe what a file stores, such as ``96,250 parameters, 16 bits each``."""
+    bits = field.representation.summary().get("bits")
+    return field.representation.describe() if bits is None else f"{field.parameters:,} parameters, {bits} bits each"
+
+
 def _print_result(result: "FitResult", output: Path, fit_options: FitOptions) -> None:
     metrics, (width, height) = result.metrics, result.field.size
     values = {
@@ -120,7 +134,7 @@ def _print_result(result: "FitResult", output: Path, fit_options: FitOptions) ->
     rows = {
         "file": f"{output} ({console.byte_size(result.bytes)}, {result.bits_per_pixel:.2f} bits per pixel)",
         "picture": f"{width} x {height}, {console.channel_names(result.field.channels)}",
-        "function": f"{metrics.parameters:,} parameters, {result.settings.bits} bits each",
+        "function": describe_function(result.field),
         **{name: console.format_metric(name, getattr(metrics, name)) for name in ("psnr", "gradient_psnr", "ssim")},
         "spent": f"{result.seconds:.1f} s, {result.steps:,} steps",
     }

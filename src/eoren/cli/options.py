@@ -14,7 +14,9 @@ from eoren.checks import MAX_SEED, check_integer
 from eoren.errors import EorenError
 
 # Repeated from the library, which would load PyTorch before wrong options are refused.
-PresetName = Literal["fast", "balanced", "best", "small", "single", "paper"]
+PresetName = Literal[
+    "fast", "balanced", "best", "mosaic-fast", "mosaic", "mosaic-best", "small", "single", "paper"
+]
 ObjectiveName = Literal["gradient", "pixel", "sobolev"]
 
 
@@ -48,7 +50,10 @@ Set = Annotated[
 ]
 
 # Settings that --set refuses, because the commands have an option for each.
-_NAMED = ("preset", "seconds", "steps", "until_psnr", "objective", "parameters", "bits_per_pixel", "bits", "seed")
+_NAMED = (
+    *("preset", "seconds", "steps", "until_psnr", "objective", "parameters", "bits_per_pixel", "bytes", "bits"),
+    "seed",
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class FitOptions:
     preset: Annotated[PresetName | None, Option(help="Named set of settings; balanced by default.")] = None
     seconds: Seconds = None
     steps: Steps = None
-    until_psnr: Annotated[float | None, Option(metavar="DB", help="Stop once the colours reach this PSNR.")] = None
+    until_psnr: Annotated[float | None, Option(metavar="DB", help="PSNR that the colours are to reach, and no more.")] = None
     seed: Seed = 0
     device: Device = "auto"
     resume: Annotated[bool, Option("--resume", help="Continue an interrupted fit.")] = False

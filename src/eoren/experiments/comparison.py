@@ -65,7 +65,7 @@ def compare(
     seed: int = 0,
     watch: ProgressCallback = lambda label, share: None,
 ) -> Comparison:
-    """Fit one image by SIREN + pixels, SIREN + gradients, EoREN and the default of this library, twice.
+    """Fit one image by SIREN + pixels, SIREN + gradients, EoREN and the preset ``mosaic``, twice.
 
     The first round ends after ``epochs``, by default those of the scale; the second after ``seconds`` of training per
     method, by default what EoREN took in the first. An image whose longer side is above ``side`` is reduced to it.

@@ -1,7 +1,7 @@
 """The four ways of fitting that the experiments compare.
 
 The paper's three methods share network, optimiser and protocol (arXiv 2209.11697, section 4), so that they differ
-only in the objective and in channel tuning. The fourth method is the default of this library.
+only in the objective and in channel tuning. The fourth method is the preset ``mosaic``.
 """
 
 from collections.abc import Mapping
@@ -48,7 +48,7 @@ NETWORKS: Mapping[Scale, Networks] = {
 
 
 def methods(networks: Scale | Networks = "paper") -> Mapping[str, Method]:
-    """Build the four methods, by key: the paper's three with these networks, and the default of :func:`eoren.fit`.
+    """Build the four methods, by key: the paper's three with these networks, and the preset ``mosaic``.
 
     EoREN trains for all epochs, like the others: the 50 epochs that the paper spends on channel tuning become one
     pass over the pixels, see :mod:`eoren.model.channel_tuning`.

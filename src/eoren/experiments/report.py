@@ -24,7 +24,7 @@ _EXPLANATIONS = {
     "mean: the output is shown around mid gray.",
     "eoren": "The same training on gradients, followed by channel tuning: the factor and the offset per channel that "
     "fit the pixels best. This is the paper's method.",
-    "ours": "The default of this library: a tiling of small SIRENs, fitted to values and gradients at once.",
+    "ours": "The preset mosaic of this library: a tiling of small SIRENs, fitted to values and gradients at once.",
 }
 # Key, heading, digits, whether the maximum is best.
 _COLUMNS = (
@@ -151,7 +151,7 @@ def _size_note(comparison: Comparison) -> str:
 def _scale_note(comparison: Comparison) -> str:
     paper = next(trial.method.settings for trial in comparison.equal_epochs if trial.method.key == "eoren")
     network = f"{paper.depth} sine layers of {paper.width} units"
-    ours = "The fourth has the default size of this library for an image: the tables list the parameters."
+    ours = "The fourth has the size of this library's preset mosaic for an image: the tables list the parameters."
     if comparison.scale == "paper":
         return f"Scale “paper”: the first three methods have the paper's network, {network}. {ours}"
     return (

@@ -97,7 +97,8 @@ class SirenMosaic:
     def summary(self) -> dict[str, Any]:
         """Describe the architecture, for ``eoren info --json``."""
         siren = self.siren
-        return {"networks": siren.batch, "hidden_width": siren.width, "depth": siren.depth, "omegas": siren.omegas}
+        shape = {"hidden_width": siren.width, "depth": siren.depth, "omegas": siren.omegas}
+        return {"networks": siren.batch, **shape, "bits": self.bits}
 
     def describe(self) -> str:
         """Describe the architecture in a few words."""

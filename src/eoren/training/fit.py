@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from eoren._version import __version__
-from eoren.checks import MAX_SEED, check_choice, check_integer
+from eoren.checks import MAX_SEED, check_integer
 from eoren.evaluation.metrics import METRICS, evaluate
 from eoren.field.provenance import Provenance
 from eoren.field.serialization import dumps, loads
@@ -23,10 +23,9 @@ from eoren.model.devices import choose_device
 from eoren.training.assembly import assemble_field, build_tiling
 from eoren.training.checkpoint import CheckpointKey
 from eoren.training.compact.fit import fit_compact
-from eoren.training.compact.settings import PRESETS as COMPACT_PRESETS
 from eoren.training.compact.settings import CompactSettings
 from eoren.training.loop import FitLoop
-from eoren.training.presets import PRESETS, is_compact, make_compact_settings, make_settings
+from eoren.training.presets import choose_settings
 from eoren.training.result import FitResult, FitTarget, Progress
 from eoren.training.settings import Settings
 
@@ -57,43 +56,46 @@ def fit(
     Args:
         image: ``(H, W)`` or ``(H, W, C)`` array, C in 1..4, values in [0, 1] or integers of 8 or 16 bits; or the
             path of an image file, or ``sample:astronaut``.
-        preset: named set of settings. ``fast``, ``balanced`` and ``best`` fit one network per tile; ``single`` fits
+        preset: named set of settings. ``fast``, ``balanced`` and ``best`` fit compact fields: wavelet latents with a
+            color decoder; ``mosaic-fast``, ``mosaic`` and ``mosaic-best`` fit one network per tile; ``single`` fits
             one network; ``paper`` is the protocol of arXiv 2209.11697.
         seconds: time budget in seconds.
         steps: budget in steps. Without ``seconds`` and ``steps`` the preset's budget applies.
-        until_psnr: PSNR of the colours over all pixels (dB) at which to stop; in a large image every group of tiles
-            stops there.
+        until_psnr: PSNR of the colours over all pixels in dB. A compact field is made as small as this PSNR allows;
+            the fit of a mosaic stops there, in a large image every group of tiles.
         seed: seed of the random generators, 0..2**32 - 1.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         watch: function that is called after every chunk of work; return true to stop early with the current field.
         checkpoint: path of a file that stores the state twice a minute and at the end. If the file exists, the fit
             resumes from it. Delete it once the result is saved.
-        settings: any attribute of :class:`eoren.training.settings.Settings`, such as ``objective="gradient"``, or
-            ``bits=8`` for a small file. The result is what the file holds.
+        settings: for compact presets, any attribute of :class:`eoren.training.compact.settings.CompactSettings`,
+            such as ``bits_per_pixel=2``, or ``bytes=50_000`` for a file of that size; for the others, any attribute
+            of :class:`eoren.training.settings.Settings`, such as ``objective="gradient"``. The result is what the
+            file holds.
 
     Raises:
-        EorenError: the image, a setting or the checkpoint is invalid, or another process uses the checkpoint.
+        EorenError: the image, a setting or the checkpoint is invalid, another process uses the checkpoint, or no
+            compact field of this image has the size.
 
     Warns:
+        DeprecatedSettingWarning: a setting that only mosaics have, such as ``width``, selected the mosaic in place of
+            a compact preset; give ``preset="mosaic"``.
         FitWarning: networks diverged and continued from an earlier state with a lower learning rate, or a checkpoint
             could not be written.
 
     Example:
         >>> import eoren, numpy as np
         >>> ramp = np.linspace(0, 1, 32, dtype=np.float32)[None, :, None].repeat(8, 0)
-        >>> result = eoren.fit(ramp, steps=200, width=16, depth=2, seed=1)
-        >>> result.metrics.psnr > 30, result.metrics.gradient_psnr > 30
+        >>> result = eoren.fit(ramp, until_psnr=50)
+        >>> result.metrics.psnr > 49.9, result.metrics.gradient_psnr > 50
         (True, True)
+        >>> eoren.fit(ramp, preset="mosaic", steps=200, width=16, depth=2, seed=1).metrics.psnr > 30
+        True
     """
     budget = {"seconds": seconds, "steps": steps, "until_psnr": until_psnr}
     given = {name: value for name, value in budget.items() if value is not None}
-    check_choice("preset", preset, [*COMPACT_PRESETS, *PRESETS])
     check_integer("seed", seed, 0, MAX_SEED)
-    chosen: Settings | CompactSettings
-    if is_compact(preset, settings):
-        chosen = make_compact_settings(preset, **given, **settings)
-    else:
-        chosen = make_settings(preset, **given, **settings)
+    chosen = choose_settings(preset, **given, **settings)
     source = as_source_image(image)
     target = FitTarget(source.pixels, source.sha256)
     return fit_target(target, chosen, seed=seed, device=device, watch=watch, checkpoint=checkpoint)

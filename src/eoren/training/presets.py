@@ -1,7 +1,7 @@
 """Presets: named sets of settings."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import Any, get_type_hints
@@ -67,41 +67,71 @@ _PRESETS = (
 PRESETS: Mapping[str, Settings] = MappingProxyType({settings.preset: settings for settings in _PRESETS})
 """Presets of SIRENs by name; those of compact fits are :data:`eoren.training.compact.settings.PRESETS`."""
 
+_NAMES = tuple(field.name for field in fields(Settings))[1:]
 # Names that mosaics had before compact fits took them; data sets and composition still accept them.
 _FORMER_NAMES = {"fast": "mosaic-fast", "balanced": "mosaic", "best": "mosaic-best"}
 
 
+def choose_settings(preset: str, **changes: Any) -> Settings | CompactSettings:
+    """Create the settings of any preset with some changed, as :func:`eoren.fit` does.
+
+    Settings that only mosaics have select the mosaic in place of a compact preset, with a warning; names of earlier
+    versions give a warning, too.
+
+    Raises:
+        EorenError: preset or setting are unknown, or the preset does not have the setting.
+
+    Example:
+        >>> choose_settings("fast", bytes=20_000).target_bytes(768, 512)
+        20000
+        >>> choose_settings("mosaic", width=16).width
+        16
+    """
+    check_choice("preset", preset, [*COMPACT_PRESETS, *PRESETS])
+    if preset in COMPACT_PRESETS:
+        names = current_names(changes)
+        of_mosaics = [name for name in names if name not in COMPACT_NAMES and name in _NAMES]
+        if not of_mosaics:
+            return make_compact_settings(preset, **changes)
+        mosaic = _FORMER_NAMES[preset]
+        _refuse_compact_names(mosaic, names, because_of=of_mosaics)
+        warnings.warn(
+            f"{', '.join(of_mosaics)}: only mosaics have such settings, so the preset is {mosaic}; "
+            f"give preset {mosaic}",
+            DeprecatedSettingWarning,
+            stacklevel=3,
+        )
+        preset = mosaic
+    _refuse_compact_names(preset, changes)
+    return make_settings(preset, **changes)
+
+
 def make_compact_settings(preset: str, **changes: Any) -> CompactSettings:
-    """Create the settings of a compact preset with some of them changed.
+    """Create the settings of a compact preset with some changed; names of earlier versions give a warning.
 
     ``steps`` or ``seconds`` replace the preset's budget.
     """
     check_choice("preset", preset, COMPACT_PRESETS)
     types = get_type_hints(CompactSettings)
-    for name, value in changes.items():
+    given = current_names(changes, warn=True)
+    for name, value in given.items():
         check_choice("setting", name, COMPACT_NAMES)
-        changes[name] = _convert(name, value, types[name])
-    if "steps" in changes or "seconds" in changes:
-        changes = {"steps": None, "seconds": None, "seconds_per_megapixel": None, **changes}
-    return replace(COMPACT_PRESETS[preset], **changes)
+        given[name] = _convert(name, value, types[name])
+    if "steps" in given or "seconds" in given:
+        given = {"steps": None, "seconds": None, "seconds_per_megapixel": None, **given}
+    return replace(COMPACT_PRESETS[preset], **given)
 
 
-def is_compact(preset: str, changes: Mapping[str, Any]) -> bool:
-    """Whether a preset fits compact fields. Settings that only mosaics have select a mosaic, with a warning."""
-    if preset not in COMPACT_PRESETS:
-        return False
-    of_mosaics = [name for name in current_names(changes) if name not in COMPACT_NAMES and name in _NAMES]
-    if of_mosaics:
-        mosaic = _FORMER_NAMES[preset]
-        warnings.warn(
-            f"{', '.join(of_mosaics)}: only mosaics have such settings, so the preset is {mosaic}; give preset {mosaic!r}",
-            DeprecatedSettingWarning,
-            stacklevel=3,
+def _refuse_compact_names(preset: str, names: Iterable[str], because_of: Sequence[str] = ()) -> None:
+    """Refuse settings that only compact fields have, for a preset of mosaics."""
+    of_compact = [name for name in names if name in COMPACT_NAMES and name not in _NAMES]
+    if of_compact:
+        origin = f"{', '.join(because_of)} of mosaics" if because_of else f"preset {preset}"
+        remedy = "; parameters or bits_per_pixel set the size of a mosaic" if "bytes" in of_compact else ""
+        raise EorenError(
+            f"{', '.join(of_compact)}: only the compact presets {', '.join(COMPACT_PRESETS)} have such settings, "
+            f"got {origin}{remedy}"
         )
-    return not of_mosaics
-
-
-_NAMES = tuple(field.name for field in fields(Settings))[1:]
 
 
 def make_settings(preset: str = "mosaic", **changes: Any) -> Settings:
@@ -112,10 +142,10 @@ def make_settings(preset: str = "mosaic", **changes: Any) -> Settings:
     """
     preset = _FORMER_NAMES.get(preset, preset)
     check_choice("preset", preset, PRESETS)
-    types, names = get_type_hints(Settings), _NAMES
+    types = get_type_hints(Settings)
     given = current_names(changes, warn=True)
     for name, value in given.items():
-        check_choice("setting", name, names)
+        check_choice("setting", name, _NAMES)
         given[name] = _convert(name, value, types[name])
     if "steps" in given or "seconds" in given:
         given = {"steps": None, "seconds": None, "seconds_per_megapixel": None, **given}

@@ -54,12 +54,12 @@ class LiveFit:
     def watch(self, progress: Progress) -> None:
         """Record the progress of the fit; to be called from its ``watch`` callback."""
         now, run = monotonic(), progress.loop
-        if run is None or now - self._recorded < _ACTIVITY_INTERVAL:
+        if now - self._recorded < _ACTIVITY_INTERVAL:
             return
         self._recorded = now
         with self._lock:
             self._record(progress, run)
-        if progress.steps and self._copy_is_due(now):
+        if run is not None and progress.steps and self._copy_is_due(now):
             field = run.field().to("cpu")
             self._copied, self._render_seconds_at_copy = monotonic(), self._render_seconds()
             self._copy_seconds = self._copied - now
@@ -91,11 +91,11 @@ class LiveFit:
                 "curves": _plot_curves(self._curve),
             }
 
-    def _record(self, progress: Progress, run: RunningFit) -> None:
-        if not self._boxes:
+    def _record(self, progress: Progress, run: RunningFit | None) -> None:
+        if run is not None and not self._boxes:
             self._boxes = run.boxes()
             self._activity = np.zeros(len(self._boxes))
-        is_trained = run.selected_tiles() if progress.steps else np.zeros(len(self._boxes), bool)
+        is_trained = run.selected_tiles() if run is not None and progress.steps else np.zeros(len(self._boxes), bool)
         self._activity += 0.2 * (is_trained - self._activity)
         self._progress = replace(progress, loop=None)
         if not self._curve or progress.seconds - self._curve[-1].seconds >= _CURVE_INTERVAL:

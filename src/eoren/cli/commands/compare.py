@@ -27,7 +27,7 @@ def compare(
 ) -> None:
     """Fit an image with four methods and measure each.
 
-    SIREN + pixels, SIREN + gradients, EoREN and the default of eoren fit, at equal epochs and at equal time.
+    SIREN + pixels, SIREN + gradients, EoREN and the preset mosaic of eoren fit, at equal epochs and at equal time.
 
     The report is one self-contained HTML file. The JSON object, printed or written, holds `picture`, scale, seed,
     epochs, seconds, machine, methods (with their settings), and for both rounds, equal_epochs and equal_time, one

@@ -17,8 +17,9 @@ def fit(
     image: options.ImageFile,
     output: Annotated[Path | None, options.output_option(".eoren file to write; by default IMAGE's name.")] = None,
     objective: options.Objective = None,
-    parameters: Annotated[int | None, Option(metavar="N", help="Function size in stored numbers.")] = None,
-    bits_per_pixel: Annotated[float | None, Option(metavar="B", help="Function size in bits per pixel.")] = None,
+    bits_per_pixel: Annotated[float | None, Option(metavar="B", help="Size in bits per pixel.")] = None,
+    bytes: Annotated[int | None, Option(metavar="N", help="Size of the file in bytes; not of mosaics.")] = None,
+    parameters: Annotated[int | None, Option(metavar="N", help="Size of a mosaic in stored numbers.")] = None,
     bits: options.Bits = None,
     setting: options.Set = None,
     watch: Annotated[bool, Option("--watch", help="Show the fit in a browser while it runs.")] = False,
@@ -26,20 +27,23 @@ def fit(
 ) -> int:
     """Turn an image into a small continuous function.
 
+    The presets fast, balanced and best make compact files; the others make networks. --objective, --bits,
+    --parameters and settings of networks, such as width, select mosaic in place of balanced, with a notice.
+
     Ctrl-C writes the result so far; the same command with --resume continues from there. With --watch the page stays
     until Ctrl-C once the file is written.
     """
     # Every check comes before any work, and if possible before torch is loaded.
-    size = options.given(parameters=parameters, bits_per_pixel=bits_per_pixel, bits=bits)
+    size = options.given(parameters=parameters, bits_per_pixel=bits_per_pixel, bytes=bytes, bits=bits)
     changes = options.parse_settings(setting) | options.given(objective=objective) | size | fit_options.budget
     output = output or Path(Path(image.removeprefix("sample:")).stem + fitting.SUFFIX)
     if watch:
         page.check_viewer()
     with fitting.reserve_output(output, image, fit_options) as checkpoint:
         from eoren.model.devices import choose_device
-        from eoren.training.presets import make_settings
+        from eoren.training.presets import choose_settings
 
-        settings = make_settings(fit_options.preset or "balanced", **changes)
+        settings = choose_settings(fit_options.preset or "balanced", **changes)
         choose_device(fit_options.device)
         source = files.read_source_image(image, quiet=fit_options.quiet)
         run = partial(eoren.fit, source, **settings.as_dict())

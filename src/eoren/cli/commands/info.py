@@ -66,22 +66,22 @@ def _describe_field(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
     field = eoren.load(file)
     representation, provenance = field.representation, field.provenance
     width, height = field.size
-    size = file.stat().st_size
+    size, summary = file.stat().st_size, representation.summary()
+    bits = summary.get("bits")
     values = {
         "width": width,
         "height": height,
         "channels": field.channels,
-        **representation.summary(),
+        **summary,
         "parameters": field.parameters,
-        "bits": representation.bits,
         "bytes": size,
         "bits_per_pixel": 8 * size / (width * height),
         **asdict(provenance),
     }
     rows = {
         "picture": f"{width} x {height}, {console.channel_names(field.channels)}",
-        "networks": representation.describe(),
-        "parameters": f"{field.parameters:,}, {representation.bits} bits each",
+        "function": representation.describe(),
+        "parameters": f"{field.parameters:,}" + ("" if bits is None else f", {bits} bits each"),
         "file": f"{console.byte_size(size)}, {8 * size / (width * height):.2f} bits per pixel",
         **{name: console.format_metric(name, value, "-") for name, value in provenance.metrics.items()},
     }

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from math import log2
+from math import ceil, inf, log, log2
 from pathlib import Path
 from time import monotonic
 
@@ -13,8 +13,9 @@ import torch
 from eoren._version import __version__
 from eoren.coding.bands import Latents, blocks, choose_levels
 from eoren.backends.dispatch import choose_coder
+from eoren.coding.parameters import FINEST
 from eoren.errors import EorenError
-from eoren.evaluation.metrics import METRICS, decibel, evaluate
+from eoren.evaluation.metrics import METRICS, color_psnr, decibel, evaluate
 from eoren.field.field import Field
 from eoren.field.provenance import Provenance
 from eoren.field.serialization import dumps, loads
@@ -40,46 +41,79 @@ _log = logging.getLogger(__name__)
 _SIZE_TOLERANCE = 0.004  # of the bytes
 _PSNR_TOLERANCE = 0.01  # dB
 _METRIC_DIGITS = 4
-_LINEAR_BITS = 10  # fractional bits of the linear part of the color decoder
+_CORRECTIONS = 4  # of the estimated PSNR
+_LINEAR_BITS = 10  # fractional bits of the linear part of the color decoder, at least
 
 
-def round_image(image: Image, settings: CompactSettings, overhead: Callable[[], int]) -> WaveletSiren:
+def round_image(
+    image: Image,
+    settings: CompactSettings,
+    *,
+    overhead: Callable[[], int],
+    color_psnr: Callable[[WaveletSiren], float],
+) -> WaveletSiren:
     """Return the field at the start of a descent: the wavelet coefficients, rounded by rate and distortion.
 
     Args:
         image: point values ``(H, W, C)``.
         settings: settings of the fit.
         overhead: function that returns the bytes of the file beside the latents.
+        color_psnr: function that measures the colours of a field.
     """
     coefficients = analyze_image(image)
     offsets = step_offsets(coefficients.levels, image.shape[2], settings.gradient_weight)
     rounded = _Rounder(coefficients, offsets)
+
+    def build(step: float) -> WaveletSiren:
+        decoder = ColorDecoder.init(image.shape[2], group_count(coefficients.levels))
+        bits = _linear_bits(step)
+        decoder = decoder.with_tensors([torch.round(t * 2**bits) / 2**bits for t in decoder.tensors()])
+        size = coefficients.width, coefficients.height
+        return WaveletSiren(rounded.at(step).latents, *size, step, offsets, decoder, (bits,))
+
     step = step_of(settings.lagrangian, image.shape[2])
     target = settings.target_bytes(coefficients.width, coefficients.height)
     if target is not None:
-        room = target - overhead()
-        if room <= 0:
-            raise EorenError(
-                f"{target:.0f} bytes are too few for this file; it needs more than {overhead()} besides the latents"
-            )
-        # Bits fall by a third to a half for every doubling of the step.
-        measure = lambda at: log2(rounded.bits(at) / 8)  # noqa: E731
-        step = solve_step(
-            measure,
-            log2(room),
-            step,
-            slope=-0.6,
-            tolerance=_SIZE_TOLERANCE * 1.44,
-            what=f"a size of {target:.0f} bytes",
-        )
+        step = _step_of_size(rounded, target, overhead(), step)
     elif settings.until_psnr is not None:
-        step = solve_step(
-            rounded.psnr, settings.until_psnr, step, slope=-5.5, tolerance=_PSNR_TOLERANCE, what="the PSNR"
-        )
-    width, height = coefficients.width, coefficients.height
-    decoder = ColorDecoder.init(image.shape[2], group_count(coefficients.levels))
-    decoder = decoder.with_tensors([torch.round(t * 2**_LINEAR_BITS) / 2**_LINEAR_BITS for t in decoder.tensors()])
-    return WaveletSiren(rounded.at(step).latents, width, height, step, offsets, decoder, (_LINEAR_BITS,))
+        step = _step_of_psnr(rounded, settings.until_psnr, step, lambda step: color_psnr(build(step)))
+    return build(step)
+
+
+def _step_of_size(rounded: "_Rounder", target: float, overhead: int, start: float) -> float:
+    def measure(step: float) -> float:
+        return log2(rounded.bits(step) / 8)
+
+    # Bits fall by a third to a half for every doubling of the step.
+    room, tolerance = target - overhead, _SIZE_TOLERANCE / log(2)
+    if room >= 1 and (step := solve_step(measure, log2(room), start, slope=-0.6, tolerance=tolerance, at_most=True)):
+        return step
+    raise EorenError(
+        f"a file of {target:,.0f} bytes is too small for this image; its description and parameters take {overhead} "
+        "bytes, its colours more; give more bytes or bits per pixel"
+    )
+
+
+def _step_of_psnr(rounded: "_Rounder", target: float, start: float, measure: Callable[[float], float]) -> float:
+    """Find the step of a PSNR: by the coefficients' errors, corrected by the measured PSNR of the field."""
+    aim, trials = target, []
+    for _ in range(_CORRECTIONS):
+        step = solve_step(rounded.psnr, aim, start, slope=-5.5, tolerance=_PSNR_TOLERANCE, at_most=False)
+        if step is None:
+            break
+        excess = measure(step) - target
+        trials.append((excess < -_PSNR_TOLERANCE, abs(excess), step))
+        if abs(excess) <= 2 * _PSNR_TOLERANCE or excess == inf:
+            break
+        aim, start = aim - excess, step
+    if not trials:
+        raise EorenError(f"until_psnr must be a PSNR that this image can reach, got {target:g}; give less")
+    return min(trials)[2]
+
+
+def _linear_bits(step: float) -> int:
+    """Return the fractional bits of the linear decoder: its rounding must not be seen beside that of the latents."""
+    return min(max(_LINEAR_BITS, ceil(-log2(step)) + 4), FINEST)
 
 
 def fit_compact(
@@ -97,10 +131,16 @@ def fit_compact(
     height, width, channels = image.shape
     provenance = Provenance(settings.as_dict(), seed, 0, None, target.sha256, version=__version__)
     provenance = replace(provenance, composition=dict(target.composition))
-    representation = round_image(image, settings, lambda: _overhead(width, height, channels, provenance))
+    reference = target.image if target.reference is None else target.reference
+    representation = round_image(
+        image,
+        settings,
+        overhead=lambda: _overhead(width, height, channels, provenance),
+        color_psnr=lambda colors: color_psnr(Field(colors, provenance), reference),
+    )
     elapsed = monotonic() - start
     fitted = loads(dumps(Field(representation, provenance))).to(device)
-    metrics = evaluate(fitted, target.image if target.reference is None else target.reference)
+    metrics = evaluate(fitted, reference)
     quality = {name: value for name, value in metrics.as_dict().items() if name in METRICS}
     quality = {name: value and round(value, _METRIC_DIGITS) for name, value in quality.items()}
     fitted = replace(fitted, provenance=replace(provenance, metrics=quality))

@@ -1,22 +1,22 @@
 """From coefficients to integer latents, and the step that meets a size or a quality."""
 
 from collections.abc import Callable
+from math import log2
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int16
 
-from eoren.coding.bands import Latents, blocks
 from eoren.backends.dispatch import choose_coder
-from eoren.errors import EorenError
+from eoren.coding.bands import Latents, blocks
 from eoren.field.wavelet_siren import STEP_FRACTION
 from eoren.training.compact.analysis import Coefficients
 
 BIT_PRICE = 0.14
 """Price of a bit in squared steps, which relates the step to the Lagrangian: measured in docs/measurements.md."""
 _FINEST, _COARSEST = 2.0**-20, 4.0
-_TOLERANCE = 0.004  # of the bits, or in dB / 6
-_MOST_TRIALS = 12
+_SMALLEST_CHANGE = 1e-5  # of a step's logarithm: finer ones do not change the latents of a small picture
+_MOST_TRIALS = 16
 
 
 class Rounded(NamedTuple):
@@ -60,9 +60,12 @@ def step_of(lagrangian: float, channels: int) -> float:
 
 
 def solve_step(
-    measure: Callable[[float], float], target: float, start: float, *, slope: float, tolerance: float, what: str
-) -> float:
+    measure: Callable[[float], float], target: float, start: float, *, slope: float, tolerance: float, at_most: bool
+) -> float | None:
     """Find the base step at which a falling measure meets its target.
+
+    Small pictures have few latents, so that no step may meet the target; then the nearest value on the right side of
+    it is taken.
 
     Args:
         measure: function of the base step, such as its bits' logarithm or its PSNR.
@@ -70,31 +73,34 @@ def solve_step(
         start: first step to try.
         slope: expected change of the measure if the step doubles, negative.
         tolerance: largest difference from the target.
-        what: name of the target for errors.
+        at_most: whether the right side of the target is below it, as for sizes, or above it, as for PSNR.
 
-    Raises:
-        EorenError: no step meets the target.
+    Returns:
+        The step, or None if even the last one on the right side is on the wrong side of the target.
     """
-    low, high = np.log2(_FINEST), np.log2(_COARSEST)
-    at, known = float(np.log2(start)), []
+    low, high = log2(_FINEST), log2(_COARSEST)
+    at, known = min(max(log2(start), low), high), []
     for _ in range(_MOST_TRIALS):
         value = measure(2.0**at)
+        known.append((at, value))
         if abs(value - target) <= tolerance:
             return float(2.0**at)
         low, high = (at, high) if value > target else (low, at)
-        known.append((at, value))
+        if high - low < _SMALLEST_CHANGE:
+            break
         if len(known) > 1:
             (a, u), (b, v) = known[-2:]
             slope = min((v - u) / (b - a), 0.2 * slope) if a != b else slope
         at += float(np.clip((target - value) / slope, -4, 4))
         if not low < at < high:
             at = (low + high) / 2
-    best = min(known, key=lambda pair: abs(pair[1] - target))
-    if abs(best[1] - target) > 20 * tolerance:
-        raise EorenError(
-            f"{what} cannot be met for this image; the nearest that can is {best[1]:.4g}, not {target:.4g}"
-        )
-    return float(2.0 ** best[0])
+    right = [pair for pair in known if (pair[1] < target) == at_most]
+    if not right:
+        last = log2(_COARSEST if at_most else _FINEST)
+        right = [(last, measure(2.0**last))]
+        if (right[0][1] < target) != at_most:
+            return None
+    return float(2.0 ** min(right, key=lambda pair: abs(pair[1] - target))[0])
 
 
 def in_steps(

@@ -60,7 +60,7 @@ class CompactSettings:
             raise EorenError(f"siren_width must be a multiple of 16 up to {MAX_WIDTH}, or 0, got {self.siren_width}")
         sizes = [name for name in _SIZES[:3] if getattr(self, name) is not None]
         if len(sizes) > 1:
-            raise EorenError(f"{' and '.join(sizes)} all set the size; give one of them")
+            raise EorenError(f"{' and '.join(sizes)} both set the size; give one of them")
 
     def target_bytes(self, width: int, height: int) -> float | None:
         """Return the size of the file that is asked for; None if none is."""
