@@ -25,7 +25,7 @@ enum {
     EOREN_MOST_STREAMS = 4,    // value, d/dx, d/dy, Laplacian
     EOREN_MOST_WIDTH = 256,
     EOREN_WIDTH_MULTIPLE = 16,
-    EOREN_MOST_LEVELS = 6,     // of the wavelet transform
+    EOREN_MOST_LEVELS = 6,     // of latents
     EOREN_MOST_BANDS = 1 + 3 * EOREN_MOST_LEVELS,
 };
 

@@ -495,6 +495,7 @@ STRUCTURES = {
     "eoren_muon": native.MuonStep,
     "eoren_query": native.Query,
     "eoren_grid": native.Grid,
+    "eoren_rate": native.Rate,
 }
 CONSTANTS = {
     "EOREN_VERSION": native._VERSION,
@@ -502,6 +503,7 @@ CONSTANTS = {
     "EOREN_MOST_CHANNELS": native.MAX_CHANNELS,
     "EOREN_MOST_WIDTH": native.MAX_WIDTH,
     "EOREN_WIDTH_MULTIPLE": native.WIDTH_MULTIPLE,
+    "EOREN_MOST_LEVELS": native.MAX_LEVELS,
 }
 
 

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from eoren.coding.bands import MAX_LEVELS
 from eoren.errors import EorenError
 
 # As in src/native/eoren.h.
@@ -19,7 +20,6 @@ MAX_LAYERS = 6
 MAX_CHANNELS = 4
 MAX_WIDTH = 256
 WIDTH_MULTIPLE = 16
-MAX_LEVELS = 6
 
 TARGETS = ("generic", "avx2", "avx512", "neon")
 """Instruction sets that a library may be compiled for."""

@@ -21,7 +21,8 @@ MAX_LATENT = 1 << 20
 HORIZONTAL, VERTICAL, DIAGONAL, COARSE = range(4)
 """Orientations of bands; a horizontal band is high-pass along x."""
 
-Plane = Int32[np.ndarray, "rows columns"]
+Plane = Int32[np.ndarray, "_ _"]
+"""One channel of a band, of any size."""
 
 
 class Latents(NamedTuple):

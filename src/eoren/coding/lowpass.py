@@ -5,7 +5,9 @@ processor, so they have a transform of their own, with coefficients of 14 fracti
 """
 
 import numpy as np
-from jaxtyping import Int32, Int64
+from jaxtyping import Int64
+
+from eoren.coding.bands import Plane
 
 # Daubechies and Sweldens, "Factoring wavelet transforms into lifting steps", 1998; ISO/IEC 15444-1, annex F.
 LIFTING = (-1.586134342059924, -0.052980118572961, 0.882911075530934, 0.443506852043971)
@@ -13,23 +15,21 @@ LIFTING = (-1.586134342059924, -0.052980118572961, 0.882911075530934, 0.44350685
 SCALE = 1.230174104914001 / 2**0.5
 """Factor of the high-pass samples after the last step; the low-pass samples are divided by it."""
 
-_Band = Int32[np.ndarray, "_ _"]
-
 _BITS = 14
 _FIRST, _SECOND, _THIRD, _FOURTH = (round(c * (1 << _BITS)) for c in LIFTING)
 _SCALE, _INVERSE_SCALE = round(SCALE * (1 << _BITS)), round((1 << _BITS) / SCALE)
 
 
 def synthesize_level(
-    low: _Band, horizontal: _Band, vertical: _Band, diagonal: _Band
-) -> _Band:
-    """Compute the low-pass band of the level below, like :func:`eoren.model.wavelet.synthesize_level`, to a few units."""
+    low: Plane, horizontal: Plane, vertical: Plane, diagonal: Plane
+) -> Plane:
+    """Compute the low-pass band of the level below, to a few units: :func:`eoren.model.wavelet.synthesize_level`."""
     left = _merge(low.astype(np.int64), vertical.astype(np.int64)).T
     right = _merge(horizontal.astype(np.int64), diagonal.astype(np.int64)).T
     return _merge(left, right).T.astype(np.int32)
 
 
-def _merge(low: Int64[np.ndarray, "_ columns"], high: Int64[np.ndarray, "_ columns"]) -> np.ndarray:
+def _merge(low: Int64[np.ndarray, "_ _"], high: Int64[np.ndarray, "_ _"]) -> np.ndarray:
     rows, count = len(low), len(high)
     if not count:
         return low
