@@ -499,6 +499,7 @@ STRUCTURES = {
     "eoren_grid": native.Grid,
     "eoren_context_model": native.ContextModelTables,
     "eoren_block": native.Block,
+    "eoren_rate": native.Rate,
 }
 CONSTANTS = {
     "EOREN_VERSION": native._VERSION,
@@ -506,13 +507,13 @@ CONSTANTS = {
     "EOREN_MOST_CHANNELS": native.MAX_CHANNELS,
     "EOREN_MOST_WIDTH": native.MAX_WIDTH,
     "EOREN_WIDTH_MULTIPLE": native.WIDTH_MULTIPLE,
-    "EOREN_MOST_LEVELS": bands.MAX_LEVELS,
     "EOREN_MOST_HIDDEN": native.MAX_HIDDEN,
     "EOREN_FINISHED": native_coder._FINISHED,
     "EOREN_NO_MEMORY": native_coder._NO_MEMORY,
     "EOREN_TRUNCATED": native_coder._TRUNCATED,
     "EOREN_LARGE_LATENT": native_coder._LARGE_LATENT,
     "EOREN_NOT_AT_END": native_coder._NOT_AT_END,
+    "EOREN_MOST_LEVELS": native.MAX_LEVELS,
 }
 
 
