@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool
@@ -20,6 +20,7 @@ from eoren.training.settings import Settings
 Ended = Literal["budget", "target", "interrupted"]
 
 
+@runtime_checkable
 class RunningFit(Protocol):
     """A fit under way, for those who watch it."""
 
