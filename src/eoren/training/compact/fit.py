@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from eoren._version import __version__
-from eoren.coding.bands import Latents, blocks, choose_levels
 from eoren.backends.dispatch import choose_coder
+from eoren.coding.bands import Latents, blocks, choose_levels
 from eoren.coding.parameters import FINEST
 from eoren.errors import EorenError
 from eoren.evaluation.metrics import METRICS, color_psnr, decibel, evaluate
