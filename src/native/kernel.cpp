@@ -5,6 +5,7 @@
 #include "optimize.h"
 #include "planes.h"
 #include "predict.h"
+#include "rate.h"
 #include "render.h"
 #include "step.h"
 
@@ -85,6 +86,12 @@ int64_t draw_scratch(const eoren_grid* g) {
 }
 void draw_task(const eoren_grid* g, int64_t task, char* scratch) { draw(*g, task, scratch); }
 
+int64_t rate_bytes(const eoren_rate* r) { return rate::bytes(*r); }
+int64_t rate_tasks(const eoren_rate* r, int64_t stage) { return stage < rate::STAGES ? rate::tasks(*r, stage) : -1; }
+int64_t rate_scratch(const eoren_rate* r) { return rate::scratch(*r); }
+void rate_task(const eoren_rate* r, int64_t stage, int64_t task, char* scratch) { rate::task(*r, stage, task, scratch); }
+void rate_end(const eoren_rate* r) { *r->bits = rate::total(*r); }
+
 void sincos(const float* x, int64_t n, float* sin, float* cos) {
     for (int64_t k = 0; k < n; k += LANES) {
         float in[LANES] = {}, s[LANES], c[LANES];
@@ -115,4 +122,5 @@ extern "C" const eoren_kernel EOREN_KERNEL = {
     gradients_tasks, gradients_scratch, gradients_shared, gradients,     gradients_end, adam_task, muon_scratch,
     muon_task,       query_scratch,     evaluate_task,    grid_tasks, draw_scratch, draw_task, sincos,
     predict, compress_latents, summarize_row, merge_rows,
+    rate_bytes,      rate_tasks,       rate_scratch,     rate_task,  rate_end,
 };

@@ -9,7 +9,7 @@ import torch
 
 from eoren.backends import dispatch
 from eoren.backends.base import Backend
-from eoren.backends.dispatch import BACKENDS, backend_info, choose_backend
+from eoren.backends.dispatch import BACKENDS, backend_info, choose_backend, choose_coder
 from eoren.backends.native import NativeBackend
 from eoren.backends.native_library import library
 from eoren.backends.torch import TorchBackend
@@ -103,3 +103,15 @@ def test_a_forced_backend_does_not_warn(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         choose_backend(siren(6), warn=True)
+
+
+def test_the_coder_follows_the_backend(monkeypatch):
+    assert choose_coder().name == ("numpy" if library() is None else "native")
+    monkeypatch.setenv("EOREN_BACKEND", "torch")
+    assert choose_coder().name == "numpy"
+    monkeypatch.setenv("EOREN_BACKEND", "native")
+    monkeypatch.setattr(dispatch, "library", lambda: None)
+    with pytest.raises(EorenError, match=r"^EOREN_BACKEND is native, but .*; unset it to compute with NumPy$"):
+        choose_coder()
+    monkeypatch.setenv("EOREN_BACKEND", "")
+    assert choose_coder().name == "numpy"

@@ -33,7 +33,7 @@ class BlockCoder(Protocol):
 
     def quantize(
         self,
-        coefficients: tuple[Float[np.ndarray, "channels rows columns"], ...],
+        coefficients: tuple[Float[np.ndarray, "channels _ _"], ...],
         latents: Latents,
         weight: float,
         *,
@@ -61,7 +61,7 @@ class NumpyCoder:
 
     def quantize(
         self,
-        coefficients: tuple[Float[np.ndarray, "channels rows columns"], ...],
+        coefficients: tuple[Float[np.ndarray, "channels _ _"], ...],
         latents: Latents,
         weight: float,
         *,

@@ -56,7 +56,7 @@ class NativeCoder:
 
     def quantize(
         self,
-        coefficients: tuple[Float[np.ndarray, "channels rows columns"], ...],
+        coefficients: tuple[Float[np.ndarray, "channels _ _"], ...],
         latents: Latents,
         weight: float,
         *,
@@ -79,11 +79,12 @@ class _Block:
         bands, (channels, rows, columns) = latents.bands(), latents.shape
         if latents.levels > MAX_LEVELS:
             raise ValueError(f"a block must have at most {MAX_LEVELS} levels, got {latents.levels}")
-        # The library needs adjacent columns of the right type.
-        self._given = bands
+        if any(band.dtype != np.int32 for band in bands):
+            raise ValueError(f"latents must be int32, got {', '.join(sorted({str(band.dtype) for band in bands}))}")
+        self._given, self._model = bands, _model()
         self._arrays = [_with_adjacent_columns(band) for band in bands]
         self.struct = Block(
-            model=pointer(_model().struct), channels=channels, rows=rows, columns=columns, levels=latents.levels
+            model=pointer(self._model.struct), channels=channels, rows=rows, columns=columns, levels=latents.levels
         )
         for k, array in enumerate(self._arrays):
             self.struct.latent[k] = array.ctypes.data
@@ -92,15 +93,15 @@ class _Block:
             raise ValueError("latents must be writeable")
 
     def copy_back(self) -> None:
-        """Copy output into arrays that the library cannot write."""
+        """Copy output into arrays whose columns are not adjacent."""
         for given, array in zip(self._given, self._arrays, strict=True):
             if given is not array:
                 given[...] = array
 
 
 def _with_adjacent_columns(band: np.ndarray) -> np.ndarray:
-    adjacent = band.dtype == np.int32 and band.flags.aligned and (band.shape[2] < 2 or band.strides[2] == 4)
-    return band if adjacent and band.size else np.ascontiguousarray(band, np.int32)
+    adjacent = band.flags.aligned and (band.shape[2] < 2 or band.strides[2] == band.itemsize)
+    return band if adjacent else np.ascontiguousarray(band)
 
 
 class _Model(NamedTuple):

@@ -166,10 +166,25 @@ class Block(Structure):
     )
 
 
+class Rate(Structure):
+    """``eoren_rate``: bits of latents and their gradient."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("levels", "channels", "rows", "columns")),
+        *((name, c_void_p * (1 + 3 * MAX_LEVELS)) for name in ("band", "gradient")),
+        *((name, c_void_p * MAX_LEVELS) for name in ("low", "low_gradient")),
+        *((name, c_int64) for name in ("hidden", "offset_levels", "offset_channels")),
+        *_pointers("first", "first_bias", "first_offset", "second", "second_bias"),
+        *_pointers("last", "skip", "last_bias", "last_offset"),
+        *((name, c_float) for name in ("weight", "ratio", "least")),
+        *_pointers("memory", "bits"),
+    )
+
+
 # In the order of eoren_struct_size.
 _STRUCTURES = (
     *(Networks, ChannelTuning, LossPass, Step, AdamStep, MuonStep, Query, Grid),
-    *(ContextModelTables, Block),
+    *(ContextModelTables, Block, Rate),
 )
 
 
@@ -197,6 +212,9 @@ def library() -> ctypes.CDLL | None:
         loaded.eoren_decode_block.argtypes = [POINTER(Block), c_int64, c_void_p, c_int64]
         loaded.eoren_block_bits.argtypes = [POINTER(Block), c_int64, POINTER(c_double)]
         loaded.eoren_quantize_block.argtypes = [POINTER(Block), c_int64]
+        loaded.eoren_latent_rate.argtypes = [POINTER(Rate), c_int64]
+        loaded.eoren_rate_bytes.argtypes = [POINTER(Rate)]
+        loaded.eoren_rate_bytes.restype = c_int64
         loaded.eoren_sincos.argtypes = [c_void_p, c_int64, c_void_p, c_void_p]
         forced = os.environ.get("EOREN_TARGET", "")
         if forced and loaded.eoren_choose_target(forced.encode()) != 1:

@@ -23,7 +23,8 @@ LARGE_LATENT = f"a latent must be at most {MAX_LATENT} in magnitude"
 HORIZONTAL, VERTICAL, DIAGONAL, COARSE = range(4)
 """Orientations of bands; a horizontal band is high-pass along x."""
 
-Plane = Int32[np.ndarray, "rows columns"]
+Plane = Int32[np.ndarray, "_ _"]
+"""One channel of a band, of any size."""
 
 
 class Latents(NamedTuple):

@@ -74,7 +74,7 @@ def block_bits(latents: Latents) -> float:
 
 
 def quantize_block(
-    coefficients: tuple[Float[np.ndarray, "channels rows columns"], ...], latents: Latents, weight: float
+    coefficients: tuple[Float[np.ndarray, "channels _ _"], ...], latents: Latents, weight: float
 ) -> None:
     """Choose latents by rate and distortion: between the nearest integer and the next one towards the mean.
 
@@ -104,8 +104,8 @@ def quantize_block(
 
 
 def finite_coefficients(
-    coefficients: tuple[Float[np.ndarray, "channels rows columns"], ...], latents: Latents
-) -> list[Float32[np.ndarray, "channels rows columns"]]:
+    coefficients: tuple[Float[np.ndarray, "channels _ _"], ...], latents: Latents
+) -> list[Float32[np.ndarray, "channels _ _"]]:
     """Return coefficients of a block as dense float32 arrays; a ValueError if they do not fit, or are not finite."""
     if [band.shape for band in coefficients] != [band.shape for band in latents.bands()]:
         raise ValueError("coefficients and latents must have the same shapes")

@@ -94,7 +94,7 @@ def common_slots(around: Surroundings) -> Int16[np.ndarray, "rows columns slots"
 
 
 def phase_contexts(
-    known: Plane, common: Int16[np.ndarray, "rows columns common"], phase: int
+    known: Plane, common: Int16[np.ndarray, "_ _ common"], phase: int
 ) -> Int16[np.ndarray, "places slots"]:
     """Compute the contexts of the places of a phase.
 

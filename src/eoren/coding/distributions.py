@@ -22,6 +22,14 @@ FRACTIONS = 9
 """Distances of a mean from the nearest integer, in sixteenths."""
 MEAN_LIMIT = 127
 
+# The tables approximate a mixture of two Laplacians, of widths b = 2**((scale - 16) / 4) and MIXTURE_RATIO b.
+MIXTURE_WEIGHT = 0.8841
+"""Weight of the narrower Laplacian."""
+MIXTURE_RATIO = 1.4384
+"""Width of the wider Laplacian, over that of the narrower one."""
+LEAST_MASS = 1e-7
+"""Least probability in the differentiable rate."""
+
 _COUNT_BITS = 5
 
 

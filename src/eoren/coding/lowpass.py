@@ -5,7 +5,7 @@ processor, so they have a transform of their own, with coefficients of 14 fracti
 """
 
 import numpy as np
-from jaxtyping import Int32, Int64
+from jaxtyping import Int64
 
 from eoren.coding.bands import Plane
 
@@ -22,14 +22,14 @@ _SCALE, _INVERSE_SCALE = round(SCALE * (1 << _BITS)), round((1 << _BITS) / SCALE
 
 def synthesize_level(
     low: Plane, horizontal: Plane, vertical: Plane, diagonal: Plane
-) -> Int32[np.ndarray, "rows columns"]:
+) -> Plane:
     """Compute the low-pass band of the level below, to a few units: :func:`eoren.model.wavelet.synthesize_level`."""
     left = _merge(low.astype(np.int64), vertical.astype(np.int64)).T
     right = _merge(horizontal.astype(np.int64), diagonal.astype(np.int64)).T
     return _merge(left, right).T.astype(np.int32)
 
 
-def _merge(low: Int64[np.ndarray, "rows columns"], high: Int64[np.ndarray, "rows columns"]) -> np.ndarray:
+def _merge(low: Int64[np.ndarray, "_ _"], high: Int64[np.ndarray, "_ _"]) -> np.ndarray:
     rows, count = len(low), len(high)
     if not count:
         return low

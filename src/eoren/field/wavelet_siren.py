@@ -81,13 +81,17 @@ class WaveletSiren:
 
     @cached_property
     def _evaluator(self) -> LatentEvaluator:
+        return LatentEvaluator(self.features(), self.decoder)
+
+    def features(self) -> LatentFeatures:
+        """Return the features that the color decoder sees."""
         linear = self.decoder.linear
         bands = [
             torch.from_numpy(band).to(linear) * torch.from_numpy(steps)[:, None, None].to(linear)
             for band, steps in zip(self.latents.bands(), self.steps(), strict=True)
         ]
         details = tuple(Details(*bands[k : k + 3]) for k in range(1, len(bands), 3))
-        return LatentEvaluator(LatentFeatures(Subbands(bands[0], details), *self.size), self.decoder)
+        return LatentFeatures(Subbands(bands[0], details), *self.size)
 
     def steps(self) -> Float[np.ndarray, "bands channels"]:
         """Return the quantisation steps of all bands and channels, float64."""

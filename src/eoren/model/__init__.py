@@ -5,6 +5,7 @@ tiling.py          k-d trees of overlapping tiles, and their blending weights
 tile_pixels.py     pixels of every tile, and their local coordinates
 channel_tuning.py  the linear map from predictions to colours, by least squares
 loss.py            objectives, and the passes of a training step
+latent_rate.py     bits of wavelet latents, differentiable
 quantization.py    parameters in 32, 16 or 8 bits
 devices.py         devices that PyTorch computes on
 """

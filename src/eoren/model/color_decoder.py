@@ -1,11 +1,12 @@
 """The color decoder: colours as a pointwise function of features, with derivatives by the chain rule.
 
-    colour = 1/2 + features M + SIREN(4 features)
+    colour = 1/2 + features M + SIREN(gain features)
 
 The linear part M starts as the inverse of the colour transform, the SIREN at zero. Features are images, of which the
-decoder knows value, derivatives and Laplacian at every point (:mod:`eoren.field.latent_features`).
+decoder knows value, derivatives and Laplacian at every point (:mod:`eoren.model.latent_features`).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,8 +17,9 @@ from torch import Tensor
 
 from eoren.model.siren import Siren
 
-INPUT_GAIN = 4.0
-"""Factor of the features before the SIREN: they are mostly smaller than 1/4."""
+COARSE_GAIN, DETAIL_GAIN = 3.0, 20.0
+"""Factors of the features before the SIREN: most of the low-pass band and of the details are then within +-1."""
+_FREQUENCY = 0.5  # standard deviation of the first sine layer's arguments for inputs of variance 1
 
 # Luma, and the two colour differences, of equal norm: errors of features are errors of colours.
 _OPPONENT = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 2.0, -1.0]], dtype=torch.float64)
@@ -60,19 +62,7 @@ class ColorDecoder:
             return cls(linear)
         if generator is None:
             raise ValueError("a SIREN needs a generator")
-        siren = Siren.init(
-            1,
-            inputs=len(linear),
-            width=width,
-            depth=2,
-            channels=channels,
-            omega_first=1.0,
-            omega_hidden=1.0,
-            generator=generator,
-        )
-        last = (siren.weights[-1], siren.biases[-1])
-        zero = [torch.zeros_like(t) if any(t is end for end in last) else t for t in siren.tensors()]
-        return cls(linear, siren.with_tensors(zero))
+        return cls(linear, _init_siren(len(linear), width, channels, generator))
 
     def __call__(
         self, streams: Float[Tensor, "streams points features"], *, laplacian: bool = False
@@ -86,8 +76,13 @@ class ColorDecoder:
         colors = streams @ self.linear
         colors = torch.cat([colors[:1] + 0.5, colors[1:]])
         if self.siren is not None:
-            colors = colors + self.siren.propagate(INPUT_GAIN * streams[None], laplacian=laplacian)[0]
+            colors = colors + self.siren.propagate((self.gains() * streams)[None], laplacian=laplacian)[0]
         return colors
+
+    def gains(self) -> Float[Tensor, " features"]:
+        """Return the factors of the features before the SIREN; the low-pass features come first."""
+        features, channels = self.linear.shape
+        return self.linear.new_tensor([COARSE_GAIN] * channels + [DETAIL_GAIN] * (features - channels))
 
     @property
     def parameters(self) -> int:
@@ -107,3 +102,15 @@ class ColorDecoder:
         return replace(
             self, linear=self.linear.to(*args, **kwargs), siren=self.siren and self.siren.to(*args, **kwargs)
         )
+
+
+def _init_siren(inputs: int, width: int, channels: int, generator: torch.Generator) -> Siren:
+    """Draw a SIREN for inputs of variance 1, with random phases, whose output is zero."""
+    sizes, factors = (inputs, width, width, channels), (_FREQUENCY, math.sqrt(2), 0.0)
+    weights, biases = [], []
+    for number, factor in enumerate(factors):
+        shape = (1, sizes[number], sizes[number + 1])
+        weights.append(torch.randn(shape, generator=generator) * (factor / math.sqrt(shape[1])))
+        phases = torch.rand((1, 1, shape[2]), generator=generator) * (2 * math.pi)
+        biases.append(phases if factor else torch.zeros_like(phases))
+    return Siren(tuple(weights), tuple(biases), (1.0, 1.0))

@@ -49,7 +49,6 @@ class Siren:
         width: int,
         depth: int,
         channels: int,
-        inputs: int = 2,
         omega_first: float = 30.0,
         omega_hidden: float = 30.0,
         generator: torch.Generator,
@@ -62,7 +61,7 @@ class Siren:
         +-1/sqrt(n), PyTorch's default, which the official code keeps. ``omega_first`` is the highest frequency at the
         start of a fit. The networks are drawn on the device of the generator.
         """
-        sizes = [inputs, *[width] * depth, channels]
+        sizes = [2, *[width] * depth, channels]
         omegas = (omega_first, *[omega_hidden] * (depth - 1))
         weights, biases = [], []
         for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
