@@ -98,7 +98,8 @@ def decode_contents(data: bytes, decode_block: Callable[[bytes, Latents], None])
         raise ValueError(f"step is {step}")
     levels = choose_levels(width, height)
     shapes = decoder_shapes(channels, group_count(levels), siren_width)
-    offsets, *weights = decode_parameters(data[end - second : end], [(3 * levels + 1, channels), *shapes])
+    arrays, exponents = decode_parameters(data[end - second : end], [(3 * levels + 1, channels), *shapes])
+    offsets, *weights = arrays
     if np.abs(offsets).max() > _MAX_OFFSET or (offsets != np.rint(offsets)).any():
         raise ValueError("an offset of a step is invalid")
     boxes = blocks(width, height, levels)
@@ -107,9 +108,8 @@ def decode_contents(data: bytes, decode_block: Callable[[bytes, Latents], None])
     latents = Latents.zeros(channels, height, width, levels)
     _decode_blocks(data[end:], boxes, latents, decode_block)
     provenance = dict(description["provenance"])
-    exponents = [0] * len(weights)
     return Contents(
-        latents, width, height, step, offsets.astype(np.int16), siren_width, weights, exponents, provenance
+        latents, width, height, step, offsets.astype(np.int16), siren_width, weights, exponents[1:], provenance
     )
 
 
