@@ -5,18 +5,22 @@ The environment variable ``EOREN_BACKEND=torch|native`` forces one of them (``EO
 
 import os
 import warnings
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from eoren.backends.base import Backend
 from eoren.backends.block_coders import BlockCoder, NumpyCoder
 from eoren.backends.native import NOT_BUILT, SUPPORTED_WIDTHS, NativeBackend
 from eoren.backends.native_coder import NativeCoder
 from eoren.backends.native_library import library, target
+from eoren.backends.native_rate import NativeRate
 from eoren.backends.torch import TorchBackend
 from eoren.errors import BackendWarning, EorenError
+from eoren.model.latent_rate import Bands, latent_bits
 from eoren.model.siren import Siren
 
 BACKENDS = ("native", "torch")
@@ -55,6 +59,24 @@ def choose_coder() -> BlockCoder:
     if forced == "native":
         raise EorenError(f"{_VARIABLE} is native, but {NOT_BUILT}; unset it to compute with NumPy")
     return _NUMPY_CODER
+
+
+def choose_rate(bands: Bands, *, warn: bool = False) -> Callable[[Bands], Tensor]:
+    """Choose the function that computes the bits of latents, differentiably; a fit should keep it for all its steps.
+
+    The environment and ``warn`` have the same effects as in :func:`choose_backend`.
+    """
+    forced = _forced_backend()
+    if forced == "torch":
+        return latent_bits
+    obstacle = NativeRate.obstacle(bands)
+    if obstacle is None:
+        return NativeRate()
+    if forced == "native":
+        raise EorenError(f"{_VARIABLE} is native, but {obstacle}; unset it to compute with PyTorch")
+    if warn and bands[0].device.type == "cpu":
+        _warn_once(f"PyTorch does the work, many times slower than the native backend: {obstacle}")
+    return latent_bits
 
 
 def _forced_backend() -> str:
