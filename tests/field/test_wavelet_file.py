@@ -166,12 +166,11 @@ def test_every_damaged_byte_is_refused(change):
         damaged[place] ^= change
         try:
             field = loads(bytes(damaged))
-        except EorenError as error:
-            assert "\n" not in str(error)
-        else:
-            # Some bytes of the safetensors header mean nothing, such as the space behind it.
-            assert place < len(data) - load(data)["data"].numel(), place
-            np.testing.assert_array_equal(field.render(), intact)
+        except EorenError:
+            continue
+        # Some bytes of the safetensors header mean nothing, such as the space behind it.
+        assert place < len(data) - load(data)["data"].numel(), place
+        np.testing.assert_array_equal(field.render(), intact)
 
 
 @as_users
@@ -208,9 +207,9 @@ def test_damaged_blocks_are_located():
 @pytest.mark.parametrize(
     "change",
     [
-        {"size": [0, 7]}, {"size": [11]}, {"size": [11, 7, 1]}, {"size": 11}, {"size": ["11", 7]}, {"size": [11.0, 7]},
-        {"size": [True, 7]}, {"size": [12, 7]}, {"size": [11, 8]}, {"size": [7, 11]}, {"channels": 0}, {"channels": 5},
-        {"channels": 2}, {"channels": None}, {"step": 0}, {"step": -0.02}, {"step": 1e300}, {"step": "x"},
+        {"size": [0, 7]}, {"size": [11]}, {"size": [11, 7, 1]}, {"size": 11}, {"size": ["11", 7]},
+        {"size": [11.0, 7]}, {"size": [True, 7]}, {"size": [12, 7]}, {"size": [11, 8]}, {"size": [7, 11]}, {"channels": 0},
+        {"channels": 5}, {"channels": 2}, {"channels": None}, {"step": 0}, {"step": -0.02}, {"step": 1e300}, {"step": "x"},
         {"step": [1]}, {"siren": -1}, {"siren": 16}, {"siren": 1000}, {"siren": 0.0}, {"provenance": None},
         {"provenance": [1]}, {"provenance": {"nonsense": 1}}, {"provenance": {"seed": "x"}},
         {"provenance": {"metrics": {"psnr": "x"}}}, {"provenance": {"seed": 2**70}},
