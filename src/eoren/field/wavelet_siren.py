@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float, Int16
 from torch import Tensor
 
+from eoren.backends.dispatch import choose_coder
 from eoren.backends.latent_evaluation import LatentEvaluator
 from eoren.backends.mosaic_evaluation import Jet
 from eoren.coding.bands import Latents
-from eoren.backends.dispatch import choose_coder
 from eoren.field.representation import UNIT, Extent, Quantity
 from eoren.field.wavelet_file import VERSION, Contents, decode_contents, encode_contents
 from eoren.model.color_decoder import ColorDecoder

@@ -210,7 +210,7 @@ def _band_bounds(box: Box, level: int, kind: int) -> tuple[slice, slice]:
 
 
 def _mix(latent: Float[Tensor, "components rows columns"], mixing: Float[Tensor, "components channels"]) -> Tensor:
-    return (mixing.T @ latent.flatten(1)).view(-1, *latent.shape[1:])
+    return (mixing.T @ latent.flatten(1)).view(mixing.shape[1], *latent.shape[1:])
 
 
 def _slopes(x: Float[Tensor, "channels rows columns"]) -> Float[Tensor, "channels rows columns"]:

@@ -106,5 +106,6 @@ def solve_step(
 def in_steps(
     coefficients: Coefficients, step: float, offsets: Int16[np.ndarray, "bands channels"]
 ) -> list[Float[np.ndarray, "channels rows columns"]]:
+    """Divide the coefficients of each band by its steps."""
     steps = step * 2.0 ** (offsets.astype(np.float64) / STEP_FRACTION)
     return [(b / s[:, None, None]).astype(np.float32) for b, s in zip(coefficients.bands, steps, strict=True)]
