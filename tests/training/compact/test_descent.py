@@ -39,7 +39,7 @@ def test_errors_are_the_field_s(channels):
     image = picture(70, 101, channels)
     field = rounded_field(image, step=0.06)
     width, height = field.size
-    color, gradient = Field(field).sample(width, height, "color", "gradient", extent=(width, height))
+    color, gradient = Field(field).sample(width, height, "color", "gradient", extent=(float(width), float(height)))
     descent = descent_of(image, field, Box(0, 0, width, height), list(field.latents.bands()))
     found = descent._window.errors(bands_of(field, Box(0, 0, width, height)))
     expected = ((color - image) ** 2).sum() / channels, ((gradient - pixel_gradient(image)) ** 2).sum() / 2 / channels
@@ -50,7 +50,7 @@ def test_errors_around_a_block_are_the_field_s():
     image = picture(300, 390, 3)
     field = rounded_field(image, step=0.06)
     width, height = field.size
-    color, gradient = Field(field).sample(width, height, "color", "gradient", extent=(width, height))
+    color, gradient = Field(field).sample(width, height, "color", "gradient", extent=(float(width), float(height)))
     wrong = (color - image) ** 2, (gradient - pixel_gradient(image)) ** 2
     for box in blocks(width, height, field.latents.levels, 128)[1::2]:
         around = np.s_[max(0, box.y0 - 32) : box.y1 + 32, max(0, box.x0 - 32) : box.x1 + 32]
