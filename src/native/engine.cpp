@@ -2,6 +2,7 @@
 #include "eoren.h"
 #include "kernel.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -148,7 +149,9 @@ int64_t eoren_struct_size(int structure) {
     static const int64_t sizes[] = {sizeof(eoren_networks), sizeof(eoren_tuning), sizeof(eoren_pass),
                                     sizeof(eoren_step),     sizeof(eoren_adam),   sizeof(eoren_muon),
                                     sizeof(eoren_query),    sizeof(eoren_grid),
-                                    sizeof(eoren_context_model), sizeof(eoren_block), sizeof(eoren_rate)};
+                                    sizeof(eoren_context_model), sizeof(eoren_block), sizeof(eoren_rate),
+                                    sizeof(eoren_latent_window), sizeof(eoren_latent_grid),
+                                    sizeof(eoren_latent_points)};
     const int count = sizeof(sizes) / sizeof(sizes[0]);
     return structure >= 0 && structure < count ? sizes[structure] : 0;
 }
@@ -237,6 +240,69 @@ int eoren_latent_rate(const eoren_rate* rate, int64_t threads) {
 }
 
 int64_t eoren_rate_bytes(const eoren_rate* rate) { return kernel().rate_bytes(rate); }
+
+int eoren_latent_features(const eoren_latent_window* window, int64_t threads) {
+    return guarded([&] {
+        const eoren_kernel& k = kernel();
+        Memory shared(k.window_shared(window));
+        k.window_begin(window, shared.at);
+        int code = FINISHED;
+        for (int64_t stage = 0; code == FINISHED && stage < k.window_stages(window); ++stage)
+            code = share_out(k.window_tasks(window, stage), k.window_scratch(window), threads, nullptr,
+                             [&](int64_t task, char* scratch, Going*) {
+                                 k.window_run(window, stage, task, scratch, shared.at);
+                             });
+        return code;
+    });
+}
+
+int eoren_render_latents(const eoren_latent_grid* grid, int64_t threads) {
+    return guarded([&] {
+        const eoren_kernel& k = kernel();
+        Memory shared(k.latent_grid_shared(grid));
+        k.latent_grid_begin(grid, shared.at);
+        return share_out(k.latent_grid_tasks(grid), k.latent_grid_scratch(grid), threads, nullptr,
+                         [&](int64_t task, char* scratch, Going*) {
+                             k.latent_grid_run(grid, task, scratch, shared.at);
+                         });
+    });
+}
+
+int eoren_evaluate_latents(const eoren_latent_points* points, int64_t threads) {
+    return guarded([&] {
+        const eoren_kernel& k = kernel();
+        return share_out(k.latent_points_tasks(points), k.latent_points_scratch(points), threads, nullptr,
+                         [&](int64_t task, char* scratch, Going*) { k.latent_points_run(points, task, scratch); });
+    });
+}
+
+int eoren_sort_points(const double* point, int64_t n, const double* size, const int64_t* edges_x, int64_t columns,
+                      const int64_t* edges_y, int64_t rows, int64_t* first, int64_t* order) {
+    return guarded([&] {
+        // Each window has CELLS x CELLS cells, whose coefficients fit into the cache.
+        const int64_t CELLS = 16;
+        std::vector<int64_t> starts(columns * rows * CELLS * CELLS + 1), cell(n);
+        struct Place {
+            int64_t window, cell;
+        };
+        const auto place = [&](double x, const int64_t* edges, int64_t windows) -> Place {
+            const double last = (double)edges[windows] - 1;
+            const int64_t pixel = x > 0 ? (int64_t)(x < last ? x : last) : 0;
+            const int64_t window = std::upper_bound(edges + 1, edges + windows, pixel) - edges - 1;
+            return {window, (pixel - edges[window]) * CELLS / (edges[window + 1] - edges[window])};
+        };
+        for (int64_t k = 0; k < n; ++k) {
+            const Place x = place(point[2 * k] * size[0], edges_x, columns);
+            const Place y = place(point[2 * k + 1] * size[1], edges_y, rows);
+            cell[k] = ((y.window * columns + x.window) * CELLS + y.cell) * CELLS + x.cell;
+            ++starts[cell[k] + 1];
+        }
+        for (size_t k = 1; k < starts.size(); ++k) starts[k] += starts[k - 1];
+        for (int64_t window = 0; window <= columns * rows; ++window) first[window] = starts[window * CELLS * CELLS];
+        for (int64_t k = 0; k < n; ++k) order[starts[cell[k]]++] = k;
+        return FINISHED;
+    });
+}
 
 void eoren_sincos(const float* x, int64_t n, float* sin, float* cos) { kernel().sincos(x, n, sin, cos); }
 }

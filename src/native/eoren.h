@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 enum {
-    EOREN_VERSION = 3,
+    EOREN_VERSION = 4,
     EOREN_MOST_LAYERS = 6,     // sine layers and the linear layer
 
     EOREN_MOST_CHANNELS = 4,
@@ -28,6 +28,7 @@ enum {
     EOREN_MOST_LEVELS = 6,     // of latents
     EOREN_MOST_HIDDEN = 128,   // width of a context model, a multiple of 16
     EOREN_MOST_BANDS = 1 + 3 * EOREN_MOST_LEVELS,
+    EOREN_FINE_LEVELS = 3,     // of details that are features of their own
 };
 
 // A batch of SIRENs of one shape, or the gradients with respect to their parameters.
@@ -160,11 +161,55 @@ typedef struct {
     double* bits;                // out, one number
 } eoren_rate;
 
+// The features of a window of a compact field (model/latent_features.py): samples, or coefficients of quintic splines.
+typedef struct {
+    int64_t channels, levels;  // levels: at most EOREN_FINE_LEVELS
+    int64_t groups;            // levels + 1, or 1 for the sum of all groups
+    int64_t rows, columns;     // pixels
+    const float* lowpass;      // (channels, rows, columns) of the band below the levels; columns are adjacent
+    int64_t lowpass_stride[2];  // floats between channels, and between rows
+    const float* detail[3 * EOREN_FINE_LEVELS];  // horizontal, vertical, diagonal band, from the finest level on
+    int64_t channel_stride[3 * EOREN_FINE_LEVELS], row_stride[3 * EOREN_FINE_LEVELS];
+    int64_t padding;           // 0 for samples, 3 for coefficients: so many more beyond every end
+    int64_t stride;            // floats of a row of the result, a multiple of 16
+    float* features;           // out, (rows + 2 padding, stride): pixels of groups * channels floats, then zeros
+} eoren_latent_window;
+
+// A compact field in a window, and the quantities to compute. `features` are followed by 16 readable floats.
+typedef struct {
+    const float* features;
+    int64_t rows, columns, padding, stride, count;  // as above; count: floats of a pixel
+    int64_t channels;
+    const float* linear;   // (count, channels), or null if features are colours less 1/2
+    eoren_networks siren;  // one, with `count` inputs, or width 0
+    int64_t streams;       // 1: colour; 3: also both derivatives; 4: also the Laplacian
+    double unit[2];        // pixels per unit of x and y, for derivatives
+    float *color, *gradient, *laplacian;  // out, or null; see eoren_grid
+} eoren_latent_field;
+
+// Evaluation on a grid.
+typedef struct {
+    eoren_latent_field field;
+    int64_t columns, rows;
+    const double *x, *y;  // positions of the columns and rows in pixels of the window; whole if there is no padding
+    int64_t pitch;        // pixels between two rows of the outputs
+} eoren_latent_grid;
+
+// Evaluation at points.
+typedef struct {
+    eoren_latent_field field;
+    double size[2], corner[2];  // of the picture in pixels, and first pixel of the window
+    const double* point;        // (n, 2), in the unit square
+    int64_t count;
+    const int64_t* order;       // (count), indices of the points to evaluate; the outputs have all points
+} eoren_latent_points;
+
 // Return the EOREN_VERSION of the library.
 EOREN_API int eoren_version(void);
 // Size in bytes of a structure: 0 eoren_networks, 1 eoren_tuning, 2 eoren_pass, 3 eoren_step, 4 eoren_adam,
-// 5 eoren_muon, 6 eoren_query, 7 eoren_grid, 8 eoren_context_model, 9 eoren_block, 10 eoren_rate; 0 for any other
-// number. The binding compares it with its own.
+// 5 eoren_muon, 6 eoren_query, 7 eoren_grid, 8 eoren_context_model, 9 eoren_block, 10 eoren_rate,
+// 11 eoren_latent_window, 12 eoren_latent_grid, 13 eoren_latent_points; 0 for any other number. The binding compares it
+// with its own.
 EOREN_API int64_t eoren_struct_size(int structure);
 
 // Return the instruction set in use: "avx512", "avx2", "neon" or "generic".
@@ -203,6 +248,16 @@ EOREN_API int eoren_decode_block(const eoren_block* block, int64_t threads, cons
 EOREN_API int eoren_block_bits(const eoren_block* block, int64_t threads, double* bits);
 // Choose latents for finite coefficients.
 EOREN_API int eoren_quantize_block(const eoren_block* block, int64_t threads);
+
+// Compact fields.
+EOREN_API int eoren_latent_features(const eoren_latent_window* window, int64_t threads);
+EOREN_API int eoren_render_latents(const eoren_latent_grid* grid, int64_t threads);
+EOREN_API int eoren_evaluate_latents(const eoren_latent_points* points, int64_t threads);
+// Sort points (n, 2) of the unit square by window, and by place within it, for eoren_evaluate_latents. Windows lie row by
+// row between ascending edges in pixels, columns + 1 along x and rows + 1 along y. Those of window k are order[first[k]] ...
+// order[first[k + 1] - 1]; `first` has one entry more than there are windows.
+EOREN_API int eoren_sort_points(const double* point, int64_t n, const double* size, const int64_t* edges_x,
+                                int64_t columns, const int64_t* edges_y, int64_t rows, int64_t* first, int64_t* order);
 
 // Compute sin and cos of n numbers, or only sin if cos is null. For tests.
 EOREN_API void eoren_sincos(const float* x, int64_t n, float* sin, float* cos);

@@ -7,7 +7,9 @@
 #include "predict.h"
 #include "rate.h"
 #include "render.h"
+#include "sampling.h"
 #include "step.h"
+#include "window.h"
 
 namespace {
 
@@ -123,4 +125,7 @@ extern "C" const eoren_kernel EOREN_KERNEL = {
     muon_task,       query_scratch,     evaluate_task,    grid_tasks, draw_scratch, draw_task, sincos,
     predict, compress_latents, summarize_row, merge_rows,
     rate_bytes,      rate_tasks,       rate_scratch,     rate_task,  rate_end,
+    window_shared, window_begin, window_stages, window_tasks, window_scratch, window_run,
+    latent_grid_shared, latent_grid_begin, latent_grid_tasks, latent_grid_scratch, latent_grid_run,
+    latent_points_tasks, latent_points_scratch, latent_points_run,
 };

@@ -34,6 +34,21 @@ typedef struct {
     int64_t (*rate_scratch)(const eoren_rate*);
     void (*rate)(const eoren_rate*, int64_t stage, int64_t task, char* scratch);
     void (*rate_end)(const eoren_rate*);
+    // Of compact fields: see window.h and sampling.h. `begin` fills the memory that all threads share.
+    int64_t (*window_shared)(const eoren_latent_window*);
+    void (*window_begin)(const eoren_latent_window*, char* shared);
+    int64_t (*window_stages)(const eoren_latent_window*);
+    int64_t (*window_tasks)(const eoren_latent_window*, int64_t stage);
+    int64_t (*window_scratch)(const eoren_latent_window*);
+    void (*window_run)(const eoren_latent_window*, int64_t stage, int64_t task, char* scratch, char* shared);
+    int64_t (*latent_grid_shared)(const eoren_latent_grid*);
+    void (*latent_grid_begin)(const eoren_latent_grid*, char* shared);
+    int64_t (*latent_grid_tasks)(const eoren_latent_grid*);
+    int64_t (*latent_grid_scratch)(const eoren_latent_grid*);
+    void (*latent_grid_run)(const eoren_latent_grid*, int64_t task, char* scratch, char* shared);
+    int64_t (*latent_points_tasks)(const eoren_latent_points*);
+    int64_t (*latent_points_scratch)(const eoren_latent_points*);
+    void (*latent_points_run)(const eoren_latent_points*, int64_t task, char* scratch);
 } eoren_kernel;
 
 #ifdef __cplusplus

@@ -119,42 +119,55 @@ struct Streams {
     int64_t count() const { return 1 + axes + laplacian; }
 };
 
-// Compute a hidden layer from the previous one, and store the quantities that backpropagation needs.
+// A sine layer after the first one: its inputs and outputs, all points of a stream together.
+struct SineLayer {
+    int64_t inputs, outputs, stride;  // stride: floats between the inputs of two points
+    const float *from, *weight, *bias;
+    float *z, *cos, *p;  // cos: null if only colours are computed; p: derivatives of the pre-activations, or null
+};
+
+// Compute a layer, and store the quantities that backpropagation needs.
 template <int AXES, bool LAPLACIAN>
-inline void hidden_sine(const Prepared& r, int64_t layer, int64_t points) {
-    const int64_t w = r.width, numbers = points * w;
-    const float *from = r.z[layer - 1], *weight = r.hidden[layer];
-    float *z = r.z[layer], *cos = r.cos[layer];
+inline void sine_layer(const SineLayer& l, int64_t points) {
+    const int64_t w = l.outputs, numbers = points * w, step = points * l.stride;
+    float *z = l.z, *cos = l.cos;
     if (!cos) {
-        multiply(points, w, w, {from, w, 1}, weight, r.bias[layer],
+        multiply(points, l.inputs, w, {l.from, l.stride, 1}, l.weight, l.bias,
                  [=](int64_t at, Vector angle) { store(z + at, sine_of(angle)); });
         return;
     }
-    multiply(points, w, w, {from, w, 1}, weight, r.bias[layer], [=](int64_t at, Vector angle) {
+    multiply(points, l.inputs, w, {l.from, l.stride, 1}, l.weight, l.bias, [=](int64_t at, Vector angle) {
         const Wave found = wave(angle);
         store(z + at, found.sin);
         store(cos + at, found.cos);
     });
     for (int a = 1; a <= AXES; ++a) {
-        float *p = r.p[layer] ? r.p[layer] + (a - 1) * numbers : nullptr, *slope = z + a * numbers;
-        const Left left = {from + a * numbers, w, 1};
+        float *p = l.p ? l.p + (a - 1) * numbers : nullptr, *slope = z + a * numbers;
+        const Left left = {l.from + a * step, l.stride, 1};
         if (p)
-            multiply(points, w, w, left, weight, nullptr, [=](int64_t at, Vector along) {
+            multiply(points, l.inputs, w, left, l.weight, nullptr, [=](int64_t at, Vector along) {
                 store(p + at, along);
                 store(slope + at, load(cos + at) * along);
             });
         else
-            multiply(points, w, w, left, weight, nullptr,
+            multiply(points, l.inputs, w, left, l.weight, nullptr,
                      [=](int64_t at, Vector along) { store(slope + at, load(cos + at) * along); });
     }
     if (LAPLACIAN) {
-        const float *px = r.p[layer], *py = px + numbers;
+        const float *px = l.p, *py = px + numbers;
         float* bend = z + (AXES + 1) * numbers;
-        multiply(points, w, w, {from + (AXES + 1) * numbers, w, 1}, weight, nullptr, [=](int64_t at, Vector along) {
+        const Left left = {l.from + (AXES + 1) * step, l.stride, 1};
+        multiply(points, l.inputs, w, left, l.weight, nullptr, [=](int64_t at, Vector along) {
             const Vector x = load(px + at), y = load(py + at);
             store(bend + at, load(cos + at) * along - load(z + at) * (x * x + y * y));
         });
     }
+}
+
+template <int AXES, bool LAPLACIAN>
+inline void hidden_sine(const Prepared& r, int64_t k, int64_t points) {
+    const int64_t w = r.width;
+    sine_layer<AXES, LAPLACIAN>({w, w, w, r.z[k - 1], r.hidden[k], r.bias[k], r.z[k], r.cos[k], r.p[k]}, points);
 }
 
 // The first layer at arbitrary points: sine and cosine of units j and following at point i.
@@ -196,18 +209,17 @@ inline void first_sine(const Prepared& r, int64_t points, Points where) {
     }
 }
 
-// Compute the last layer, without its bias.
-template <int CHANNELS>
-inline void say(const Prepared& r, int64_t rows) {
-    const int64_t w = r.width;
-    const float* z = r.z[r.depth - 1];
+// Compute the last layer, without its bias, from `w` numbers per row; or add it to another one. The number of rows is a
+// multiple of 4.
+template <int CHANNELS, bool ADD = false>
+inline void say(int64_t rows, int64_t w, const float* z, const float* matrix, float* said) {
     for (int64_t row = 0; row < rows; row += 4, z += 4 * w) {
         Vector total[CHANNELS][4];
         EOREN_UNROLL for (int c = 0; c < CHANNELS; ++c)
             EOREN_UNROLL for (int i = 0; i < 4; ++i) total[c][i] = Vector{};
         for (int64_t j = 0; j < w; j += LANES) {
             Vector last[CHANNELS];
-            EOREN_UNROLL for (int c = 0; c < CHANNELS; ++c) last[c] = load(r.last + c * w + j);
+            EOREN_UNROLL for (int c = 0; c < CHANNELS; ++c) last[c] = load(matrix + c * w + j);
             EOREN_UNROLL for (int i = 0; i < 4; ++i) {
                 const Vector each = load(z + i * w + j);
                 EOREN_UNROLL for (int c = 0; c < CHANNELS; ++c) total[c][i] += each * last[c];
@@ -215,7 +227,10 @@ inline void say(const Prepared& r, int64_t rows) {
         }
         EOREN_UNROLL for (int c = 0; c < CHANNELS; ++c) {
             const Four four = sums(total[c][0], total[c][1], total[c][2], total[c][3]);
-            EOREN_UNROLL for (int i = 0; i < 4; ++i) r.said[(row + i) * CHANNELS + c] = four[i];
+            EOREN_UNROLL for (int i = 0; i < 4; ++i) {
+                float* to = said + (row + i) * CHANNELS + c;
+                *to = ADD ? *to + four[i] : four[i];
+            }
         }
     }
 }
@@ -226,7 +241,7 @@ inline void propagate(const Prepared& r, const Streams& s, Points where) {
     for (int64_t a = 0; a < AXES; ++a) scaled(r.first + s.axis[a] * w, w, s.scale[a], r.tangent + a * w);
     first_sine<AXES, LAPLACIAN>(r, s.points, where);
     for (int64_t k = 1; k < r.depth; ++k) hidden_sine<AXES, LAPLACIAN>(r, k, s.points);
-    by_channels(r.channels, [&](auto channels) { say<channels.COUNT>(r, rows); });
+    by_channels(r.channels, [&](auto channels) { say<channels.COUNT>(rows, w, r.z[r.depth - 1], r.last, r.said); });
     for (int64_t i = 0; i < s.points; ++i)
         for (int64_t c = 0; c < r.channels; ++c) r.said[i * r.channels + c] += r.last_bias[c];
 }

@@ -14,6 +14,9 @@ from torch import Tensor
 
 from eoren.backends.base import Backend
 from eoren.backends.block_coders import BlockCoder, NumpyCoder
+from eoren.backends.latents.base import LatentEvaluator
+from eoren.backends.latents.native import NativeLatentEvaluator
+from eoren.backends.latents.torch import TorchLatentEvaluator
 from eoren.backends.native import NOT_BUILT, SUPPORTED_WIDTHS, NativeBackend
 from eoren.backends.native_coder import NativeCoder
 from eoren.backends.native_library import library, target
@@ -21,6 +24,7 @@ from eoren.backends.native_rate import NativeRate
 from eoren.backends.torch import TorchBackend
 from eoren.errors import BackendWarning, EorenError
 from eoren.model.latent_rate import Bands, latent_bits
+from eoren.model.color_decoder import ColorDecoder
 from eoren.model.siren import Siren
 
 BACKENDS = ("native", "torch")
@@ -77,6 +81,19 @@ def choose_rate(bands: Bands, *, warn: bool = False) -> Callable[[Bands], Tensor
     if warn and bands[0].device.type == "cpu":
         _warn_once(f"PyTorch does the work, many times slower than the native backend: {obstacle}")
     return latent_bits
+
+
+def choose_latent_evaluator(decoder: ColorDecoder, *, differentiable: bool = False) -> type[LatentEvaluator]:
+    """Choose the evaluator of compact fields for a color decoder; PyTorch where it has to differentiate the result."""
+    forced = _forced_backend()
+    if differentiable or forced == "torch":
+        return TorchLatentEvaluator
+    obstacle = NativeLatentEvaluator.obstacle(decoder)
+    if obstacle is None:
+        return NativeLatentEvaluator
+    if forced == "native":
+        raise EorenError(f"{_VARIABLE} is native, but {obstacle}; unset it to compute with PyTorch")
+    return TorchLatentEvaluator
 
 
 def _forced_backend() -> str:

@@ -15,12 +15,13 @@ from eoren.coding.bands import MAX_LEVELS
 from eoren.errors import EorenError
 
 # As in src/native/eoren.h.
-_VERSION = 3
+_VERSION = 4
 MAX_LAYERS = 6
 MAX_CHANNELS = 4
 MAX_WIDTH = 256
 WIDTH_MULTIPLE = 16
 MAX_HIDDEN = 128
+FINE_LEVELS = 3
 _BANDS = 1 + 3 * MAX_LEVELS
 
 TARGETS = ("generic", "avx2", "avx512", "neon")
@@ -181,10 +182,66 @@ class Rate(Structure):
     )
 
 
+class LatentWindow(Structure):
+    """``eoren_latent_window``: features of a window of a compact field."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("channels", "levels", "groups", "rows", "columns")),
+        ("lowpass", c_void_p),
+        ("lowpass_stride", c_int64 * 2),
+        ("detail", c_void_p * (3 * FINE_LEVELS)),
+        ("channel_stride", c_int64 * (3 * FINE_LEVELS)),
+        ("row_stride", c_int64 * (3 * FINE_LEVELS)),
+        ("padding", c_int64),
+        ("stride", c_int64),
+        ("features", c_void_p),
+    )
+
+
+class LatentField(Structure):
+    """``eoren_latent_field``: a compact field in a window, and the quantities to compute."""
+
+    _fields_ = (
+        ("features", c_void_p),
+        *((name, c_int64) for name in ("rows", "columns", "padding", "stride", "count", "channels")),
+        ("linear", c_void_p),
+        ("siren", Networks),
+        ("streams", c_int64),
+        ("unit", c_double * 2),
+        *_pointers("color", "gradient", "laplacian"),
+    )
+
+
+class LatentGrid(Structure):
+    """``eoren_latent_grid``."""
+
+    _fields_ = (
+        ("field", LatentField),
+        ("columns", c_int64),
+        ("rows", c_int64),
+        *_pointers("x", "y"),
+        ("pitch", c_int64),
+    )
+
+
+class LatentPoints(Structure):
+    """``eoren_latent_points``."""
+
+    _fields_ = (
+        ("field", LatentField),
+        ("size", c_double * 2),
+        ("corner", c_double * 2),
+        ("point", c_void_p),
+        ("count", c_int64),
+        ("order", c_void_p),
+    )
+
+
 # In the order of eoren_struct_size.
 _STRUCTURES = (
     *(Networks, ChannelTuning, LossPass, Step, AdamStep, MuonStep, Query, Grid),
     *(ContextModelTables, Block, Rate),
+    *(LatentWindow, LatentGrid, LatentPoints),
 )
 
 
@@ -215,6 +272,11 @@ def library() -> ctypes.CDLL | None:
         loaded.eoren_latent_rate.argtypes = [POINTER(Rate), c_int64]
         loaded.eoren_rate_bytes.argtypes = [POINTER(Rate)]
         loaded.eoren_rate_bytes.restype = c_int64
+        loaded.eoren_latent_features.argtypes = [POINTER(LatentWindow), c_int64]
+        loaded.eoren_render_latents.argtypes = [POINTER(LatentGrid), c_int64]
+        loaded.eoren_evaluate_latents.argtypes = [POINTER(LatentPoints), c_int64]
+        array = [c_void_p, c_int64]
+        loaded.eoren_sort_points.argtypes = [*array, c_void_p, *array, *array, c_void_p, c_void_p]
         loaded.eoren_sincos.argtypes = [c_void_p, c_int64, c_void_p, c_void_p]
         forced = os.environ.get("EOREN_TARGET", "")
         if forced and loaded.eoren_choose_target(forced.encode()) != 1:

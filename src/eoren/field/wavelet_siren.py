@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float, Int16
 from torch import Tensor
 
-from eoren.backends.dispatch import choose_coder
-from eoren.backends.latent_evaluation import LatentEvaluator
+from eoren.backends.dispatch import choose_coder, choose_latent_evaluator
+from eoren.backends.latents.base import LatentEvaluator
 from eoren.backends.mosaic_evaluation import Jet
 from eoren.coding.bands import Latents
 from eoren.field.representation import UNIT, Extent, Quantity
@@ -80,11 +80,8 @@ class WaveletSiren:
         return replace(self, decoder=self.decoder.to(*args, **kwargs))
 
     @cached_property
-    def _evaluator(self) -> LatentEvaluator:
-        return LatentEvaluator(self.features(), self.decoder)
-
     def features(self) -> LatentFeatures:
-        """Return the features that the color decoder sees."""
+        """The features that the color decoder sees."""
         linear = self.decoder.linear
         bands = [
             torch.from_numpy(band).to(linear) * torch.from_numpy(steps)[:, None, None].to(linear)
@@ -92,6 +89,18 @@ class WaveletSiren:
         ]
         details = tuple(Details(*bands[k : k + 3]) for k in range(1, len(bands), 3))
         return LatentFeatures(Subbands(bands[0], details), *self.size)
+
+    @cached_property
+    def _evaluators(self) -> dict[str, tuple[tuple[Any, ...], LatentEvaluator]]:
+        return {}
+
+    def _evaluator(self, *, differentiable: bool) -> LatentEvaluator:
+        """Return the evaluator of a backend; a new one if a parameter of the decoder changed."""
+        kind = choose_latent_evaluator(self.decoder, differentiable=differentiable)
+        state = tuple((t.data_ptr(), t._version, t.requires_grad) for t in self.decoder.tensors())
+        if kind.name not in self._evaluators or self._evaluators[kind.name][0] != state:
+            self._evaluators[kind.name] = state, kind(self.features, self.decoder)
+        return self._evaluators[kind.name][1]
 
     def steps(self) -> Float[np.ndarray, "bands channels"]:
         """Return the quantisation steps of all bands and channels, float64."""
@@ -107,15 +116,15 @@ class WaveletSiren:
         differentiable: bool = False,
     ) -> Jet:
         """Evaluate colour, and optionally gradient and Laplacian, at any points; see the protocol."""
-        del differentiable  # PyTorch can differentiate all of it
-        return self._evaluator.jet(points, gradient=gradient, laplacian=laplacian, extent=extent)
+        evaluator = self._evaluator(differentiable=differentiable)
+        return evaluator.jet(points, gradient=gradient, laplacian=laplacian, extent=extent)
 
     def sample(
         self, x: Float[Tensor, " columns"], y: Float[Tensor, " rows"], *quantities: Quantity, extent: Extent = UNIT
     ) -> tuple[Tensor, ...]:
         """Evaluate quantities on a grid; see the protocol."""
         with torch.no_grad():
-            return self._evaluator.sample(x, y, *quantities, extent=extent)
+            return self._evaluator(differentiable=False).sample(x, y, *quantities, extent=extent)
 
     def summary(self) -> dict[str, Any]:
         """Describe the architecture, for ``eoren info --json``."""

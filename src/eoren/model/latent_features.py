@@ -40,11 +40,26 @@ class LatentFeatures:
         coefficients: wavelet coefficients, ``(C, rows, columns)`` each.
         width: width of the picture in pixels.
         height: its height.
+        separate: whether the groups are features of their own, or added up.
     """
 
     coefficients: Subbands
     width: int
     height: int
+    separate: bool = True
+
+    def mixed(self, linear: Float[Tensor, "features channels"]) -> "LatentFeatures":
+        """Return a linear function of the features as features, C images instead of up to 4 C."""
+        coarse, details = self.coefficients
+        fine = min(len(details), FINE_LEVELS)
+        matrices = linear.view(1 + fine, -1, linear.shape[1])
+
+        def mix(bands: Sequence[Tensor], group: int) -> list[Tensor]:
+            return [torch.einsum("cyx,cd->dyx", band, matrices[group]).contiguous() for band in bands]
+
+        groups = [max(0, fine - level) for level in range(len(details))]
+        mixed = tuple(Details(*mix(bands, group)) for bands, group in zip(details, groups, strict=True))
+        return LatentFeatures(Subbands(mix([coarse], 0)[0], mixed), self.width, self.height, separate=False)
 
     @cached_property
     def lowpass(self) -> Float[Tensor, "channels rows columns"]:
@@ -60,14 +75,20 @@ class LatentFeatures:
         Returns:
             Features of the window and of up to `MARGIN` pixels around it, and column and row of the first of them.
         """
+        bands, corner = self.window_bands(box)
+        features = stack_groups(bands.coarse, bands.details) if self.separate else synthesize(bands)
+        return features, corner
+
+    def window_bands(self, box: Box) -> tuple[Subbands, tuple[int, int]]:
+        """Return views of the bands of a window with its margin, and column and row of its first pixel."""
         left, top = max(0, box.x0 - MARGIN), max(0, box.y0 - MARGIN)
         outer = Box(left, top, min(self.width, box.x1 + MARGIN), min(self.height, box.y1 + MARGIN))
         if (outer.x1 < self.width and outer.x1 % 8) or (outer.y1 < self.height and outer.y1 % 8):
             outer = Box(left, top, min(self.width, -(-outer.x1 // 8) * 8), min(self.height, -(-outer.y1 // 8) * 8))
         details = self.coefficients.details[:FINE_LEVELS]
         rows, columns = outer.bounds(len(details), high=False)
-        cut = [_cut(bands, outer, level) for level, bands in enumerate(details, 1)]
-        return stack_groups(self.lowpass[:, rows, columns], cut), (left, top)
+        cut = tuple(_cut(bands, outer, level) for level, bands in enumerate(details, 1))
+        return Subbands(self.lowpass[:, rows, columns], cut), (left, top)
 
 
 def stack_groups(lowpass: Float[Tensor, "channels _ _"], details: Sequence[Details]) -> Tensor:

@@ -15,6 +15,8 @@ from torch import Tensor
 TAPS = 6
 PADDING = 4
 """Coefficients beyond the outermost samples that positions up to one pixel outside need."""
+REACH = 24
+"""Distance in pixels beyond which a sample does not influence the curve: its influence falls by 0.43 a pixel, to 1e-8."""
 _OUTSIDE = 1.0  # pixels
 
 # Powers of the distance from the knot before the position, ascending, for each of six B-spline coefficients.
@@ -73,11 +75,11 @@ def sampling_matrix(
     position: Float[np.ndarray, " points"], length: int, order: int = 0
 ) -> Float[np.ndarray, "points length"]:
     """Return the matrix from samples to the curve, or one of its derivatives, at positions, float64."""
-    first, weights = taps(torch.from_numpy(position), length, order)
-    rows = np.zeros((len(position), length + 2 * PADDING))
-    columns = first.numpy()[:, None] + np.arange(TAPS)
-    np.put_along_axis(rows, columns, weights.numpy(), 1)
-    return rows @ coefficient_matrix(length)
+    first, weights = (t.numpy() for t in taps(torch.from_numpy(position), length, order))
+    coefficients, rows = coefficient_matrix(length), np.zeros((len(position), length))
+    for tap in range(TAPS):
+        rows += weights[:, tap, None] * coefficients[first + tap]
+    return rows
 
 
 def _extension(indices: Int[np.ndarray, " indices"], length: int) -> Float[np.ndarray, "indices length"]:

@@ -63,7 +63,7 @@ class BlockDescent:
     ) -> None:
         self._seed, self._gradient_weight, self._price, self._device = seed, gradient_weight, price, device
         self.steps = 0
-        self.latents = [torch.from_numpy(np.ascontiguousarray(c)).float().to(device) for c in coefficients]
+        self.latents = [torch.from_numpy(np.array(c, np.float32)).to(device) for c in coefficients]
         self._mean = [torch.zeros_like(latent) for latent in self.latents]
         self._square = [torch.zeros_like(latent) for latent in self.latents]
         self._rate = choose_rate(self.latents)

@@ -40,7 +40,7 @@ def rounded_linear(decoder: ColorDecoder, step: float) -> tuple[ColorDecoder, tu
 
 def with_least_squares(field: WaveletSiren, image: Image, gradient_weight: float) -> WaveletSiren:
     """Return a field with the linear decoder of least distortion for its latents."""
-    samples = draw_samples(field.features(), image, _POINTS, seed=0)
+    samples = draw_samples(field.features, image, _POINTS, seed=0)
     start = ColorDecoder.init(field.channels, group_count(field.latents.levels))
     decoder, exponents = rounded_linear(fit_linear(samples, start, gradient_weight), field.step)
     return replace(field, decoder=decoder, exponents=exponents)
@@ -75,7 +75,7 @@ def with_siren(
         by_time = 0.0 if seconds is None else (monotonic() - started) / max(seconds, 1e-9)
         return max(by_time, step / max(steps, 1) if steps is not None else 0.0)
 
-    samples = draw_samples(field.features(), image, _SIREN_POINTS, seed=seed)
+    samples = draw_samples(field.features, image, _SIREN_POINTS, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     decoder = ColorDecoder.init(field.channels, group_count(field.latents.levels), width=width, generator=generator)
     decoder = ColorDecoder(field.decoder.linear, decoder.siren)

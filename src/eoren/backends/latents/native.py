@@ -1,0 +1,217 @@
+"""The native evaluator of compact fields, in float32 on as many threads as PyTorch has."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eoren.backends.latents.windows import Recent, Windows, pixels_at
+from eoren.backends.mosaic_evaluation import Jet
+from eoren.backends.native import NOT_BUILT, NativeBackend, _check_status, _data_ptr, _networks
+from eoren.backends.native_library import (
+    MAX_CHANNELS,
+    LatentField,
+    LatentGrid,
+    LatentPoints,
+    LatentWindow,
+    library,
+    loaded_library,
+)
+from eoren.model.color_decoder import ColorDecoder
+from eoren.model.latent_features import LatentFeatures
+from eoren.model.wavelet import Subbands
+
+_PADDING = 3  # spline coefficients beyond every end of a window
+_TAIL = 16  # floats that the library may read behind the features
+_STREAMS = {"color": 1, "gradient": 3, "laplacian": 4}
+
+
+class _Window(NamedTuple):
+    """Features of a window with its margin, as samples or as spline coefficients."""
+
+    features: Float[Tensor, " floats"]
+    rows: int
+    columns: int
+    padding: int
+    stride: int  # floats of a row
+    corner: tuple[int, int]  # column and row of the first pixel
+
+
+class NativeLatentEvaluator:
+    """Evaluates a field of latents; see :class:`eoren.backends.latents.base.LatentEvaluator`."""
+
+    name = "native"
+
+    def __init__(self, features: LatentFeatures, decoder: ColorDecoder) -> None:
+        self._size = features.width, features.height
+        self._windows = Windows(*self._size)
+        self._recent: Recent[_Window] = Recent()
+        self._channels = decoder.linear.shape[1]
+        # Without a SIREN, colours are features themselves.
+        siren, self._linear = decoder.siren, None
+        self._features = features.mixed(decoder.linear) if siren is None else features
+        if siren is not None:
+            self._linear = decoder.linear.contiguous()
+            first = decoder.gains()[:, None] * siren.weights[0]
+            tensors = [first, *siren.tensors()[1:]]
+            self._siren = siren.with_tensors([t.contiguous() for t in tensors])
+        self._count = self._channels if siren is None else len(decoder.linear)
+
+    @staticmethod
+    def obstacle(decoder: ColorDecoder) -> str | None:
+        """Return why the library cannot compute with this decoder, or None if it can."""
+        linear = decoder.linear
+        if library() is None:
+            return NOT_BUILT
+        if linear.device.type != "cpu":
+            return f"the native backend computes on the CPU, not on {linear.device}"
+        if linear.dtype != torch.float32:
+            return "the native backend computes in float32"
+        if linear.shape[1] > MAX_CHANNELS:
+            return f"channels must be at most {MAX_CHANNELS}, got {linear.shape[1]}"
+        return None if decoder.siren is None else NativeBackend.obstacle(decoder.siren)
+
+    @torch.no_grad()
+    def jet(
+        self,
+        points: Float[Tensor, "points 2"],
+        *,
+        gradient: bool = False,
+        laplacian: bool = False,
+        extent: tuple[float, float] = (1.0, 1.0),
+    ) -> Jet:
+        """Evaluate at any points."""
+        count, channels, windows = len(points), self._channels, self._windows
+        given = points.double().contiguous()
+        color = torch.empty(count, channels)
+        slopes = torch.empty(count, channels, 2) if gradient or laplacian else None
+        bends = torch.empty(count, channels) if laplacian else None
+        order = torch.empty(count, dtype=torch.int64)
+        first = torch.empty(len(windows.boxes) + 1, dtype=torch.int64)
+        size = torch.tensor(self._size, dtype=torch.float64)
+        edges = [torch.tensor(edges) for edges in (windows.columns, windows.rows)]
+        status = loaded_library().eoren_sort_points(
+            _data_ptr(given, torch.float64),
+            count,
+            _data_ptr(size, torch.float64),
+            *(value for axis in edges for value in (_data_ptr(axis, torch.int64), len(axis) - 1)),
+            _data_ptr(first, torch.int64),
+            _data_ptr(order, torch.int64),
+        )
+        _check_status(status)
+        for number in torch.nonzero(first.diff()).flatten().tolist():
+            start, end = first[number : number + 2].tolist()
+            window = self._window(number, _PADDING)
+            call = LatentPoints(
+                field=self._field(window, extent, color=color, gradient=slopes, laplacian=bends),
+                point=_data_ptr(given, torch.float64),
+                count=end - start,
+                order=_data_ptr(order[start:end], torch.int64),
+            )
+            call.size[:], call.corner[:] = self._size, window.corner
+            _check_status(loaded_library().eoren_evaluate_latents(call, torch.get_num_threads()))
+        return Jet(color, slopes, bends)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        x: Float[Tensor, " columns"],
+        y: Float[Tensor, " rows"],
+        *quantities: str,
+        extent: tuple[float, float] = (1.0, 1.0),
+    ) -> tuple[Tensor, ...]:
+        """Evaluate quantities on a grid."""
+        shape = (len(y), len(x), self._channels)
+        outputs = {q: torch.empty((*shape, 2) if q == "gradient" else shape) for q in quantities}
+        position = [p.numpy() * side - 0.5 for p, side in zip((x, y), self._size, strict=True)]
+        for number, columns, rows in self._windows.cells(*position):
+            parts = [p[part] for p, part in zip(position, (columns, rows), strict=True)]
+            only_color = set(quantities) <= {"color"}
+            centers = [pixels_at(p, side) if only_color else None for p, side in zip(parts, self._size, strict=True)]
+            exact = all(pixels is not None for pixels in centers)
+            window = self._window(number, 0 if exact else _PADDING)
+            places: list[Any] = [
+                np.ascontiguousarray(p - corner)
+                for p, corner in zip(centers if exact else parts, window.corner, strict=True)  # type: ignore[operator]
+            ]
+            places = [torch.from_numpy(p).double() for p in places]
+            views = {q: output[rows.start :, columns.start :] for q, output in outputs.items()}
+            call = LatentGrid(
+                field=self._field(window, extent, **views),
+                columns=len(places[0]),
+                rows=len(places[1]),
+                x=_data_ptr(places[0], torch.float64),
+                y=_data_ptr(places[1], torch.float64),
+                pitch=len(x),
+            )
+            _check_status(loaded_library().eoren_render_latents(call, torch.get_num_threads()))
+        return tuple(outputs[quantity] for quantity in quantities)
+
+    def _field(self, window: _Window, extent: Sequence[float], **outputs: Tensor | None) -> LatentField:
+        """Describe the field in a window; outputs may be views from a pixel of a grid on."""
+        wanted = {name: output for name, output in outputs.items() if output is not None}
+        field = LatentField(
+            features=_data_ptr(window.features),
+            rows=window.rows,
+            columns=window.columns,
+            padding=window.padding,
+            stride=window.stride,
+            count=self._count,
+            channels=self._channels,
+            linear=None if self._linear is None else _data_ptr(self._linear),
+            streams=max((_STREAMS[name] for name in wanted), default=1),
+            **{name: output.data_ptr() for name, output in wanted.items()},
+        )
+        if self._linear is not None:
+            field.siren = _networks(self._siren)
+        field.unit[:] = [side / length for side, length in zip(self._size, extent, strict=True)]
+        return field
+
+    def _window(self, number: int, padding: int) -> _Window:
+        return self._recent.get(
+            (number, padding), lambda: self._compute(number, padding), lambda window: window.features.numel()
+        )
+
+    def _compute(self, number: int, padding: int) -> _Window:
+        """Compute the features of a window: samples, or with padding, spline coefficients."""
+        box = self._windows.boxes[number]
+        bands, corner = self._features.window_bands(box)
+        lowpass, details = _with_adjacent_columns(bands.coarse), bands.details
+        rows, columns = _shape(bands)
+        stride = -(-(columns + 2 * padding) * self._count // 16) * 16
+        features = torch.empty((rows + 2 * padding) * stride + _TAIL)
+        features[-_TAIL:] = 0
+        groups = 1 + len(details) if self._features.separate else 1
+        call = LatentWindow(
+            channels=self._channels,
+            levels=len(details),
+            groups=groups,
+            rows=rows,
+            columns=columns,
+            lowpass=lowpass.data_ptr(),
+            padding=padding,
+            stride=stride,
+            features=_data_ptr(features),
+        )
+        call.lowpass_stride[:] = lowpass.stride()[:2]
+        arrays = [_with_adjacent_columns(band) for level in details for band in level]
+        for k, band in enumerate(arrays):
+            call.detail[k] = band.data_ptr()
+            call.channel_stride[k], call.row_stride[k] = band.stride()[:2]
+        _check_status(loaded_library().eoren_latent_features(call, torch.get_num_threads()))
+        return _Window(features, rows, columns, padding, stride, corner)
+
+
+def _shape(bands: Subbands) -> tuple[int, int]:
+    """Return rows and columns of the image of some bands."""
+    if not bands.details:
+        return bands.coarse.shape[1], bands.coarse.shape[2]
+    horizontal, vertical, _ = bands.details[0]
+    return horizontal.shape[1] + vertical.shape[1], horizontal.shape[2] + vertical.shape[2]
+
+
+def _with_adjacent_columns(band: Float[Tensor, "channels rows columns"]) -> Tensor:
+    return band if band.stride(2) == 1 else band.contiguous()

@@ -1,0 +1,91 @@
+"""The windows of a picture, and a store of what was computed for recently used ones."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from threading import Lock
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from eoren.coding.bands import blocks
+
+WINDOW = 512
+"""Sides of windows in pixels, at most about one and a half of it."""
+_KEPT_FLOATS = 1 << 25  # of the windows that are kept for later calls: 128 MiB
+_CENTER_TOLERANCE = 1e-6  # pixels
+
+T = TypeVar("T")
+
+
+class Windows:
+    """The windows that a picture is cut into, row by row.
+
+    Attributes:
+        boxes: pixels of each window.
+        columns: edges of windows along x, ascending.
+        rows: edges along y.
+    """
+
+    def __init__(self, width: int, height: int) -> None:
+        self.boxes = blocks(width, height, 3, WINDOW)
+        self.columns = [*sorted({box.x0 for box in self.boxes}), width]
+        self.rows = [*sorted({box.y0 for box in self.boxes}), height]
+
+    def numbers(self, position: Float[Tensor, "points 2"]) -> Int[Tensor, " points"]:
+        """Return the window of each position in pixels."""
+        pixel = (position + 0.5).floor()
+        column, row = (
+            torch.bucketize(pixel[:, axis].contiguous(), pixel.new_tensor(edges[1:-1]), right=True)
+            for axis, edges in enumerate((self.columns, self.rows))
+        )
+        return row * (len(self.columns) - 1) + column
+
+    def cells(
+        self, x: Float[np.ndarray, " columns"], y: Float[np.ndarray, " rows"]
+    ) -> Iterator[tuple[int, slice, slice]]:
+        """Yield windows with the columns and rows of a grid that lie in them."""
+        columns, rows = _runs(x, self.columns), _runs(y, self.rows)
+        for row, row_part in rows:
+            for column, column_part in columns:
+                yield row * (len(self.columns) - 1) + column, column_part, row_part
+
+
+class Recent(Generic[T]):
+    """A store of values by key that drops the least recently used ones."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Hashable, tuple[T, int]] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: Hashable, compute: Callable[[], T], floats: Callable[[T], int]) -> T:
+        """Return the value of a key, computed if it is not kept; ``floats`` is its size."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key][0]
+        value = compute()
+        with self._lock:
+            self._kept[key] = value, floats(value)
+            while len(self._kept) > 1 and sum(size for _, size in self._kept.values()) > _KEPT_FLOATS:
+                self._kept.popitem(last=False)
+        return value
+
+
+def pixels_at(position: Float[np.ndarray, " points"], length: int) -> Int[np.ndarray, " points"] | None:
+    """Return the pixels at whose centres positions are, or None if one is elsewhere."""
+    pixels = np.rint(position)
+    near = np.abs(position - pixels) <= _CENTER_TOLERANCE
+    return pixels.astype(np.int64) if (near & (pixels >= 0) & (pixels < length)).all() else None
+
+
+def _runs(position: np.ndarray, edges: Sequence[int]) -> list[tuple[int, slice]]:
+    """Return the runs of monotone positions that lie between the same edges."""
+    numbers = np.searchsorted(edges[1:-1], np.floor(position + 0.5), side="right")
+    starts = np.flatnonzero(np.r_[True, numbers[1:] != numbers[:-1]])
+    ends = np.r_[starts[1:], len(position)]
+    return [(int(numbers[a]), slice(int(a), int(b))) for a, b in zip(starts, ends, strict=True)]
+
+
