@@ -208,11 +208,12 @@ def test_damaged_blocks_are_located():
     "change",
     [
         {"size": [0, 7]}, {"size": [11]}, {"size": [11, 7, 1]}, {"size": 11}, {"size": ["11", 7]},
-        {"size": [11.0, 7]}, {"size": [True, 7]}, {"size": [12, 7]}, {"size": [11, 8]}, {"size": [7, 11]}, {"channels": 0},
-        {"channels": 5}, {"channels": 2}, {"channels": None}, {"step": 0}, {"step": -0.02}, {"step": 1e300}, {"step": "x"},
-        {"step": [1]}, {"siren": -1}, {"siren": 16}, {"siren": 1000}, {"siren": 0.0}, {"provenance": None},
-        {"provenance": [1]}, {"provenance": {"nonsense": 1}}, {"provenance": {"seed": "x"}},
-        {"provenance": {"metrics": {"psnr": "x"}}}, {"provenance": {"seed": 2**70}},
+        {"size": [11.0, 7]}, {"size": [True, 7]}, {"size": [12, 7]}, {"size": [11, 8]}, {"size": [7, 11]},
+        {"channels": 0}, {"channels": 5}, {"channels": 2}, {"channels": None}, {"step": 0}, {"step": -0.02},
+        {"step": 1e300}, {"step": "x"}, {"step": [1]}, {"siren": -1}, {"siren": 16}, {"siren": 1000},
+        {"siren": 0.0}, {"provenance": None}, {"provenance": [1]}, {"provenance": {"nonsense": 1}},
+        {"provenance": {"seed": "x"}}, {"provenance": {"metrics": {"psnr": "x"}}},
+        {"provenance": {"seed": 2**70}},
     ],
     ids=str,
 )  # fmt: skip

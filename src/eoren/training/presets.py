@@ -83,7 +83,7 @@ def choose_settings(preset: str, **changes: Any) -> Settings | CompactSettings:
 
     Example:
         >>> choose_settings("fast", bytes=20_000).target_bytes(768, 512)
-        20000
+        20000.0
         >>> choose_settings("mosaic", width=16).width
         16
     """

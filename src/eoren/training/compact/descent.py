@@ -144,21 +144,31 @@ class _Window:
 
     def __init__(self, image: Image, field: WaveletSiren, box: Box, device: torch.device) -> None:
         width, height = field.size
-        outer = Box(*(max(0, n - MARGIN) for n in box[:2]), *(min(s, n + MARGIN) for s, n in zip(field.size, box[2:])))
+        outer = Box(
+            *(max(0, n - MARGIN) for n in box[:2]), *(min(s, n + MARGIN) for s, n in zip(field.size, box[2:]))
+        )
         self._outer = Box(*outer[:2], *(s if n == s else -(-n // 8) * 8 for n, s in zip(outer[2:], field.size)))
         inner = Box(*(max(0, n - _REACH) for n in box[:2]), min(width, box.x1 + _REACH), min(height, box.y1 + _REACH))
         self._inner = np.s_[
-            ..., inner.y0 - self._outer.y0 : inner.y1 - self._outer.y0, inner.x0 - self._outer.x0 : inner.x1 - self._outer.x0
+            ...,
+            inner.y0 - self._outer.y0 : inner.y1 - self._outer.y0,
+            inner.x0 - self._outer.x0 : inner.x1 - self._outer.x0,
         ]
         self.pixels = (inner.x1 - inner.x0) * (inner.y1 - inner.y0)
         colors = image[inner.y0 : inner.y1, inner.x0 : inner.x1]
         slopes = pixel_gradient(image, box=tuple(inner))
         self._color = torch.from_numpy(np.ascontiguousarray(np.moveaxis(colors, 2, 0))).to(device) - 0.5
-        self._slopes = [torch.from_numpy(np.ascontiguousarray(np.moveaxis(slopes[..., a], 2, 0))).to(device) for a in (0, 1)]
+        self._slopes = [
+            torch.from_numpy(np.ascontiguousarray(np.moveaxis(slopes[..., a], 2, 0))).to(device) for a in (0, 1)
+        ]
         levels = field.latents.levels
         groups = field.decoder.linear.view(group_count(levels), len(self._color), -1).to(device)
         steps = torch.from_numpy(field.steps()).float().to(device)
-        of_band = [0] + [max(0, len(groups) - level) if level <= FINE_LEVELS else 0 for level in range(1, levels + 1) for _ in range(3)]
+        of_band = [0] + [
+            max(0, len(groups) - level) if level <= FINE_LEVELS else 0
+            for level in range(1, levels + 1)
+            for _ in range(3)
+        ]
         # From latents of a band to coefficients of the colours: steps, then the decoder of the group.
         self._mixing = [steps[k][:, None] * groups[group] for k, group in enumerate(of_band)]
         self._whole = box == Box(0, 0, width, height)
@@ -220,7 +230,10 @@ def _slopes(x: Float[Tensor, "channels rows columns"]) -> Float[Tensor, "channel
         matrix = torch.from_numpy(sampling_matrix(np.arange(length, dtype=np.float64), length, 1))
         return x @ matrix.T.to(x)
     reach = _DERIVATIVE_REACH
-    before, after = 2 * x[..., :1] - x[..., 1 : reach + 1].flip(-1), 2 * x[..., -1:] - x[..., -reach - 1 : -1].flip(-1)
+    before, after = (
+        2 * x[..., :1] - x[..., 1 : reach + 1].flip(-1),
+        2 * x[..., -1:] - x[..., -reach - 1 : -1].flip(-1),
+    )
     missing = -length % _CHUNK
     padded = torch.nn.functional.pad(torch.cat([before, x, after], -1), (0, missing))
     chunks = padded.unfold(-1, _CHUNK + 2 * reach, _CHUNK)

@@ -11,7 +11,6 @@ import torch
 
 from eoren.backends.dispatch import choose_coder
 from eoren.coding.bands import Latents, blocks
-from eoren.coding.parameters import FINEST
 from eoren.field.wavelet_siren import WaveletSiren
 from eoren.image.arrays import Image
 from eoren.model.color_decoder import ColorDecoder
@@ -21,7 +20,7 @@ from eoren.training.compact.color_fit import draw_samples, fit_linear, fit_siren
 _log = logging.getLogger(__name__)
 
 _POINTS, _SIREN_POINTS = 1 << 16, 1 << 18
-_LINEAR_BITS = 10  # fractional bits of the linear part of the color decoder, at least
+_LINEAR_BITS = (10, 17)  # fractional bits of the linear part of the color decoder; its numbers are below 8
 LAST_PRICE = 0.02
 """Price of a bit in squared steps at the last rounding after a descent, which has rounded most latents already."""
 _PRICES = (1e-3, 0.3)
@@ -35,7 +34,7 @@ def linear_decoder(channels: int, levels: int, step: float) -> tuple[ColorDecode
 
 def rounded_linear(decoder: ColorDecoder, step: float) -> tuple[ColorDecoder, tuple[int, ...]]:
     """Round a linear decoder such that its rounding is not seen beside that of the latents."""
-    bits = min(max(_LINEAR_BITS, ceil(-log2(step)) + 4), FINEST)
+    bits = min(max(_LINEAR_BITS[0], ceil(-log2(step)) + 4), _LINEAR_BITS[1])
     return decoder.with_tensors([torch.round(t * 2**bits) / 2**bits for t in decoder.tensors()]), (bits,)
 
 

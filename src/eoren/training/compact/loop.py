@@ -93,7 +93,9 @@ class CompactLoop:
     def field(self) -> Field:
         """Copy the current field. The fit is not affected."""
         self._collect()
-        latents = Latents.zeros(self._field.channels, self._field.height, self._field.width, self._field.latents.levels)
+        latents = Latents.zeros(
+            self._field.channels, self._field.height, self._field.width, self._field.latents.levels
+        )
         for latent, values in zip(latents.bands(), self.coefficients.bands(), strict=True):
             latent[:] = np.rint(values)
         return Field(replace(self._field, latents=latents))
@@ -141,9 +143,15 @@ class CompactLoop:
         tensors = {}
         if stored is not None and self._checkpoint is not None:
             expected = self._finished()
-            moments = [f"{kind}.{k}" for kind in ("latent", "mean", "square") for k in range(3 * self._field.latents.levels + 1)]
+            moments = [
+                f"{kind}.{k}"
+                for kind in ("latent", "mean", "square")
+                for k in range(3 * self._field.latents.levels + 1)
+            ]
             bands = self.coefficients.block(box).bands()
-            expected |= {name: torch.from_numpy(np.ascontiguousarray(bands[int(name.split(".")[1])])) for name in moments}
+            expected |= {
+                name: torch.from_numpy(np.ascontiguousarray(bands[int(name.split(".")[1])])) for name in moments
+            }
             tensors = match_tensors(self._checkpoint, stored.tensors, expected)
             if not all(bool(t.isfinite().all()) for t in tensors.values()):
                 raise damaged(self._checkpoint)
@@ -211,7 +219,10 @@ class CompactLoop:
         psnr = gradient = None
         if self._descent.steps:
             pixels = self._descent.pixels
-            psnr, gradient = decibel(self._descent.color_error / pixels), decibel(self._descent.gradient_error / pixels)
+            psnr, gradient = (
+                decibel(self._descent.color_error / pixels),
+                decibel(self._descent.gradient_error / pixels),
+            )
         progress = Progress(self.steps, self.elapsed(), share, psnr, gradient)
         if not self.history or progress.seconds - self.history[-1].seconds >= _HISTORY_EVERY:
             self.history.append(progress)

@@ -1,4 +1,4 @@
-"""The start of a compact fit: the step that meets a size or a quality, and the latents rounded by rate and distortion."""
+"""The start of a compact fit: the step that meets a size or a quality, and latents by rate and distortion."""
 
 import logging
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from eoren.training.compact.analysis import Coefficients, analyze_image, band_en
 from eoren.training.compact.finish import linear_decoder, with_least_squares
 from eoren.training.compact.rounding import (
     Rounded,
+    finest_step,
     latent_bits,
     round_coefficients,
     solve_step,
@@ -74,7 +75,8 @@ def _step_of_size(rounded: "_Rounder", target: float, overhead: int, start: floa
 
     # Bits fall by a third to a half for every doubling of the step.
     room, tolerance = target - overhead, SIZE_TOLERANCE / log(2)
-    if room >= 1 and (step := solve_step(measure, log2(room), start, slope=-0.6, tolerance=tolerance, at_most=True)):
+    limits = {"tolerance": tolerance, "finest": rounded.finest}
+    if room >= 1 and (step := solve_step(measure, log2(room), start, slope=-0.6, at_most=True, **limits)):
         return step
     raise EorenError(
         f"a file of {target:,.0f} bytes is too small for this image; its description and parameters take {overhead} "
@@ -85,8 +87,9 @@ def _step_of_size(rounded: "_Rounder", target: float, overhead: int, start: floa
 def _step_of_psnr(rounded: "_Rounder", target: float, start: float, measure: Callable[[float], float]) -> float:
     """Find the step of a PSNR: by the coefficients' errors, corrected by the measured PSNR of the field."""
     aim, trials = target, []
+    limits = {"tolerance": PSNR_TOLERANCE, "finest": rounded.finest}
     for _ in range(_CORRECTIONS):
-        step = solve_step(rounded.psnr, aim, start, slope=-5.5, tolerance=PSNR_TOLERANCE, at_most=False)
+        step = solve_step(rounded.psnr, aim, start, slope=-5.5, at_most=False, **limits)
         if step is None:
             break
         excess = measure(step) - target
@@ -106,6 +109,7 @@ class _Rounder:
         self._coefficients, self._offsets = coefficients, offsets
         self._energies = band_energies(coefficients.levels, 0.0)
         self._last: Rounded | None = None
+        self.finest = finest_step(coefficients, offsets)
 
     def at(self, step: float) -> Rounded:
         if self._last is None or self._last.step != step:
