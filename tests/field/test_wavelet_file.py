@@ -226,7 +226,7 @@ def test_wrong_descriptions_are_refused(change):
 @pytest.mark.parametrize(
     "text", ["", "[]", "7", '"x"', "{", "null", "[" * 200_000, '{"size": [11, 7]}', "\x00", "\ud800"[:0] + "é"]
 )
-def test_descriptions_that_are_none_are_refused(text):
+def test_descriptions_of_other_types_are_refused(text):
     _, parameters, streams = parts_of(dumps(small_field()))
     assert refusal(joined(text, parameters, streams)).startswith("damaged .eoren file")
 

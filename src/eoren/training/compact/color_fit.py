@@ -41,7 +41,7 @@ def draw_samples(features: LatentFeatures, image: Image, count: int, *, seed: in
     """Sample about ``count`` pixels of an image, or all if there are fewer, from up to eight windows.
 
     Args:
-        features: features of the picture.
+        features: features of the image.
         image: its point values ``(H, W, C)``.
         count: number of pixels.
         seed: seed of the random generator.

@@ -36,10 +36,10 @@ _CHUNK = 128  # samples whose derivatives one product computes
 
 
 class BlockDescent:
-    """The descent of one block, while the rest of the picture stays as it is.
+    """The descent of one block, while the rest of the image stays as it is.
 
     Args:
-        image: point values of the whole picture.
+        image: point values of the whole image.
         field: field to begin with, whose decoder is linear.
         box: the block.
         coefficients: coefficients of the block in quantisation steps, to begin with.
@@ -70,7 +70,7 @@ class BlockDescent:
         self._window = _Window(image, field, box, device)
         whole = box == Box(0, 0, field.width, field.height)
         count = 3 * min(FINE_LEVELS, field.latents.levels)
-        # Coarse latents of a picture of several blocks reach beyond the block, and stay.
+        # Coarse latents of an image of several blocks reach beyond the block, and stay.
         self._variable = [whole or 1 <= k <= count for k in range(len(self.latents))]
         self.pixels = self._window.pixels
         self.bits = self.color_error = self.gradient_error = 0.0  # of the last step

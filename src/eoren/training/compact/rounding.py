@@ -15,7 +15,7 @@ from eoren.training.compact.analysis import Coefficients
 BIT_PRICE = 0.14
 """Price of a bit in squared steps, which relates the step to the Lagrangian: measured in docs/measurements.md."""
 _COARSEST = 4.0
-_SMALLEST_CHANGE = 1e-5  # of a step's logarithm: finer ones do not change the latents of a small picture
+_SMALLEST_CHANGE = 1e-5  # of a step's logarithm: finer ones do not change the latents of a small image
 _MOST_TRIALS = 16
 
 
@@ -71,7 +71,7 @@ def solve_step(
 ) -> float | None:
     """Find the base step at which a falling measure meets its target.
 
-    Small pictures have few latents, so that no step may meet the target; then the nearest value on the right side of
+    Small images have few latents, so that no step may meet the target; then the nearest value on the right side of
     it is taken.
 
     Args:
