@@ -89,7 +89,17 @@ def sealed(data: bytes) -> bytes:
         else:
             tensors["checksums"] = checksums(text, tensors)
         return save_tensors(tensors, {"eoren": text})
-    except (DamagedError, ForeignError, SafetensorError, KeyError, TypeError, IndexError, ValueError, RuntimeError, struct.error):
+    except (
+        DamagedError,
+        ForeignError,
+        SafetensorError,
+        KeyError,
+        TypeError,
+        IndexError,
+        ValueError,
+        RuntimeError,
+        struct.error,
+    ):
         return data
 
 

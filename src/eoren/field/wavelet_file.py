@@ -4,7 +4,7 @@ The only tensor, ``data``, holds bytes; integers are of 32 bits, little-endian:
 
     length of the description, length of the parameters, number of blocks, CRC-32 of all that precedes the latents
     description: deflated JSON with size, channels, base step, width of the SIREN, provenance
-    parameters: offsets of steps and the color decoder (:mod:`eoren.coding.parameters`)
+    parameters: offsets of steps, shifts of scales, and the color decoder (:mod:`eoren.coding.parameters`)
     for each block, row by row: length and CRC-32 of its latents
     for each block: its latents (:mod:`eoren.coding.block_coder`)
 """
@@ -14,6 +14,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ import numpy as np
 from jaxtyping import Float, Int16
 
 from eoren.coding.bands import Box, Latents, blocks, choose_levels
+from eoren.coding.context_model import MAX_SHIFT, OFFSETS, Shifts
 from eoren.coding.parameters import decode_parameters, encode_parameters
 from eoren.errors import DamageWarning
 from eoren.field.schema import finite_number, whole_number
@@ -57,10 +59,11 @@ class Contents(NamedTuple):
     siren_width: int
     weights: Sequence[Float[np.ndarray, "*shape"]]  # of the color decoder
     exponents: Sequence[int]  # of their steps, powers of 1/2
+    shifts: Shifts
     provenance: Mapping[str, Any]
 
 
-def encode_contents(contents: Contents, encode_block: Callable[[Latents], bytes]) -> bytes:
+def encode_contents(contents: Contents, encode_block: Callable[..., bytes]) -> bytes:
     """Return the bytes of the tensor ``data``."""
     description = {
         "size": [contents.width, contents.height],
@@ -72,17 +75,15 @@ def encode_contents(contents: Contents, encode_block: Callable[[Latents], bytes]
     text = json.dumps(description, sort_keys=True, allow_nan=False, separators=(",", ":"))
     deflater = zlib.compressobj(9, wbits=-15, zdict=_DICTIONARY)
     packed = deflater.compress(text.encode()) + deflater.flush()
-    arrays, exponents = [contents.offsets.astype(np.float64), *contents.weights], [0, *contents.exponents]
-    parameters = encode_parameters(arrays, exponents)
+    integers = [contents.offsets.astype(np.float64), contents.shifts.astype(np.float64)]
+    parameters = encode_parameters([*integers, *contents.weights], [0, 0, *contents.exponents])
     boxes = blocks(contents.width, contents.height, contents.latents.levels)
-    coded = [encode_block(contents.latents.block(box)) for box in boxes]
+    coded = [encode_block(contents.latents.block(box), shifts=contents.shifts) for box in boxes]
     front = b"".join([packed, parameters, *(_BLOCK.pack(len(data), zlib.crc32(data)) for data in coded)])
     return b"".join([_HEAD.pack(len(packed), len(parameters), len(coded), zlib.crc32(front)), front, *coded])
 
 
-def decode_contents(
-    data: bytes, decode_block: Callable[[bytes, Latents], None], *, skip_damaged: bool = False
-) -> Contents:
+def decode_contents(data: bytes, decode_block: Callable[..., None], *, skip_damaged: bool = False) -> Contents:
     """Read the bytes of the tensor ``data``; a DamagedError or ValueError if they are damaged.
 
     With ``skip_damaged``, damaged blocks become gray, and a :class:`eoren.errors.DamageWarning` names the first.
@@ -105,24 +106,38 @@ def decode_contents(
         raise ValueError(f"step is {step}")
     levels = choose_levels(width, height)
     shapes = decoder_shapes(channels, group_count(levels), siren_width)
-    arrays, exponents = decode_parameters(data[_HEAD.size + first : end], [(3 * levels + 1, channels), *shapes])
-    offsets, *weights = arrays
+    arrays, exponents = decode_parameters(
+        data[_HEAD.size + first : end], [(3 * levels + 1, channels), (OFFSETS,), *shapes]
+    )
+    offsets, shifts, *weights = arrays
     if np.abs(offsets).max() > _MAX_OFFSET or (offsets != np.rint(offsets)).any():
         raise ValueError("an offset of a step is invalid")
+    if np.abs(shifts).max() > MAX_SHIFT or (shifts != np.rint(shifts)).any():
+        raise ValueError("a shift of a scale is invalid")
+    decode = partial(decode_block, shifts=shifts.astype(np.int16))
     boxes = blocks(width, height, levels)
     if count != len(boxes):
         raise ValueError(f"it must have {len(boxes)} blocks, got {count}")
     if len(data) - start < count * SMALLEST_STREAM and not skip_damaged:  # before memory is taken for the latents
         raise DamagedError("its data end early")
     latents = Latents.zeros(channels, height, width, levels)
-    damage = _decode_blocks(_split(data, end, start, count), boxes, latents, decode_block)
+    damage = _decode_blocks(_split(data, end, start, count), boxes, latents, decode)
     if damage is not None and not skip_damaged:
         raise DamagedError(damage)
     if damage is not None:
         warnings.warn(f"{damage}; they are gray", DamageWarning, stacklevel=2)
     provenance = dict(description["provenance"])
     return Contents(
-        latents, width, height, step, offsets.astype(np.int16), siren_width, weights, exponents[1:], provenance
+        latents,
+        width,
+        height,
+        step,
+        offsets.astype(np.int16),
+        siren_width,
+        weights,
+        exponents[2:],
+        shifts.astype(np.int16),
+        provenance,
     )
 
 

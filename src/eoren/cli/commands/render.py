@@ -21,7 +21,9 @@ def render(
     show: Annotated[Literal["color", "gradient", "laplacian"], Option(help="Colours or a derivative.")] = "color",
     bit_depth: Annotated[int, Option(metavar="BITS", help="Bits of PNG or TIFF: 8, 16, or 32 (float TIFF).")] = 8,
     device: options.Device = "auto",
-    skip_damaged: Annotated[bool, Option("--skip-damaged", help="Leave damaged blocks of a compact field gray.")] = False,
+    skip_damaged: Annotated[
+        bool, Option("--skip-damaged", help="Leave damaged blocks of a compact field gray.")
+    ] = False,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
 ) -> None:
