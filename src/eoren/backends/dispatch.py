@@ -14,7 +14,6 @@ from torch import Tensor
 
 from eoren.backends.base import Backend
 from eoren.backends.block_coders import BlockCoder, NumpyCoder
-from eoren.backends.latents.base import LatentEvaluator
 from eoren.backends.latents.native import NativeLatentEvaluator
 from eoren.backends.latents.torch import TorchLatentEvaluator
 from eoren.backends.native import NOT_BUILT, SUPPORTED_WIDTHS, NativeBackend
@@ -83,7 +82,7 @@ def choose_rate(bands: Bands, *, warn: bool = False) -> Callable[[Bands], Tensor
     return latent_bits
 
 
-def choose_latent_evaluator(decoder: ColorDecoder, *, differentiable: bool = False) -> type[LatentEvaluator]:
+def choose_latent_evaluator(decoder: ColorDecoder, *, differentiable: bool = False) -> type[NativeLatentEvaluator | TorchLatentEvaluator]:
     """Choose the evaluator of compact fields for a color decoder; PyTorch where it has to differentiate the result."""
     forced = _forced_backend()
     if differentiable or forced == "torch":
