@@ -40,7 +40,7 @@ int eoren_block_bits(const eoren_block* block, int64_t threads, double* bits) {
     return with_team(block, threads, [&](const eoren_kernel& kernel, Team& team) {
         CountBits mode(*block, kernel, team);
         const int status = Walk(*block, kernel, mode).run();
-        *bits = mode.total;
+        for (int64_t k = 0; k < OFFSETS; ++k) bits[k] = mode.totals[k];
         return status;
     });
 }

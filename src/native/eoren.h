@@ -245,6 +245,7 @@ EOREN_API int eoren_encode_block(const eoren_block* block, int64_t threads, uint
                                  int64_t* start);
 // Decode a block from two words or more, at any address.
 EOREN_API int eoren_decode_block(const eoren_block* block, int64_t threads, const unsigned char* data, int64_t words);
+// Count the bits of the latents of each of the 60 offsets of the context model.
 EOREN_API int eoren_block_bits(const eoren_block* block, int64_t threads, double* bits);
 // Choose latents for finite coefficients.
 EOREN_API int eoren_quantize_block(const eoren_block* block, int64_t threads);

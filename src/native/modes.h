@@ -36,6 +36,15 @@ struct Tasks {
     int64_t rows, each, count;
 };
 
+constexpr int64_t OFFSET_LEVELS = 5, OFFSET_CHANNELS = 3, OFFSETS = OFFSET_LEVELS * 4 * OFFSET_CHANNELS;
+
+// Return the offset of the context model that belongs to a band (offset_of of coding/context_model.py).
+inline int64_t offset_of(const Band& band) {
+    const int64_t above = band.orientation == COARSE ? band.level : band.level - 1;
+    const int64_t channel = band.channel < OFFSET_CHANNELS ? band.channel : OFFSET_CHANNELS - 1;
+    return ((above < OFFSET_LEVELS ? above : OFFSET_LEVELS - 1) * 4 + band.orientation) * OFFSET_CHANNELS + channel;
+}
+
 // What is done with the latents of a block.
 class Mode {
 public:
@@ -125,13 +134,16 @@ public:
             });
             sums[task] = sum;
         });
-        for (double sum : sums) total += sum;
+        for (double sum : sums) totals[offset] += sum;
         return EOREN_FINISHED;
     }
 
-    double total = 0;
+    void begin(const Band& band, const Plane&) override { offset = offset_of(band); }
+
+    double totals[OFFSETS] = {};
 
 private:
+    int64_t offset = 0;
     std::vector<int32_t> places;
     std::vector<double> sums;
 };

@@ -8,7 +8,6 @@
 
 namespace {
 
-constexpr int64_t LEVELS = 5, CHANNELS = 3;  // with offsets of their own
 
 // Goes through the latents of a block in the order of coding.
 class Walk {
@@ -121,9 +120,7 @@ private:
             if (!compress_all(plane)) return EOREN_LARGE_LATENT;
         }
         mode.begin(band, plane);
-        const int64_t above = band.orientation == COARSE ? band.level : band.level - 1;
-        const int64_t offset = ((above < LEVELS ? above : LEVELS - 1) * 4 + band.orientation) * CHANNELS +
-                               (band.channel < CHANNELS ? band.channel : CHANNELS - 1);
+        const int64_t offset = offset_of(band);
         for (int number = 0; number < PHASES; ++number) {
             Phase phase(*block.model, number, 2 * number + (band.channel > 0), offset, plane, common, lowpass);
             if (phase.empty()) continue;

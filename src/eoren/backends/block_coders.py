@@ -6,10 +6,13 @@ Implementations write the same bytes and choose the same latents.
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 
 from eoren.coding import block_coder
 from eoren.coding.bands import Latents
+from eoren.coding.context_model import Shifts
+
+Bits = Float64[np.ndarray, " offsets"]
 
 
 @runtime_checkable
@@ -17,19 +20,21 @@ class BlockCoder(Protocol):
     """A way to code blocks of latents.
 
     ``threads`` is the number of threads for one block, by default that of PyTorch. Several threads of the caller may
-    use a coder at once.
+    use a coder at once. ``shifts`` are differences of the picture's scales from those of the context model.
     """
 
     name: str  # native or numpy
 
-    def encode(self, latents: Latents, *, threads: int | None = None) -> bytes:
+    def encode(self, latents: Latents, *, shifts: Shifts | None = None, threads: int | None = None) -> bytes:
         """Encode the latents of a block. A ValueError if one is larger than :data:`.bands.MAX_LATENT`."""
 
-    def decode(self, data: bytes, latents: Latents, *, threads: int | None = None) -> None:
+    def decode(
+        self, data: bytes, latents: Latents, *, shifts: Shifts | None = None, threads: int | None = None
+    ) -> None:
         """Decode a block into latents, which must be zero. A ValueError if the data are damaged."""
 
-    def bits(self, latents: Latents, *, threads: int | None = None) -> float:
-        """Compute the number of bits of a block, without coding it, to a few bits."""
+    def bits(self, latents: Latents, *, shifts: Shifts | None = None, threads: int | None = None) -> Bits:
+        """Compute the bits of the latents of each offset of the context model, see :func:`.block_coder.block_bits`."""
 
     def quantize(
         self,
@@ -37,6 +42,7 @@ class BlockCoder(Protocol):
         latents: Latents,
         weight: float,
         *,
+        shifts: Shifts | None = None,
         threads: int | None = None,
     ) -> None:
         """Choose latents by rate and distortion, see :func:`.block_coder.quantize_block`."""
@@ -47,17 +53,19 @@ class NumpyCoder:
 
     name = "numpy"
 
-    def encode(self, latents: Latents, *, threads: int | None = None) -> bytes:
+    def encode(self, latents: Latents, *, shifts: Shifts | None = None, threads: int | None = None) -> bytes:
         """Encode the latents of a block."""
-        return block_coder.encode_block(latents)
+        return block_coder.encode_block(latents, shifts)
 
-    def decode(self, data: bytes, latents: Latents, *, threads: int | None = None) -> None:
+    def decode(
+        self, data: bytes, latents: Latents, *, shifts: Shifts | None = None, threads: int | None = None
+    ) -> None:
         """Decode a block into latents, which must be zero."""
-        block_coder.decode_block(data, latents)
+        block_coder.decode_block(data, latents, shifts)
 
-    def bits(self, latents: Latents, *, threads: int | None = None) -> float:
-        """Compute the number of bits of a block."""
-        return block_coder.block_bits(latents)
+    def bits(self, latents: Latents, *, shifts: Shifts | None = None, threads: int | None = None) -> Bits:
+        """Compute the bits of the latents of each offset."""
+        return block_coder.block_bits(latents, shifts)
 
     def quantize(
         self,
@@ -65,7 +73,8 @@ class NumpyCoder:
         latents: Latents,
         weight: float,
         *,
+        shifts: Shifts | None = None,
         threads: int | None = None,
     ) -> None:
         """Choose latents by rate and distortion."""
-        block_coder.quantize_block(coefficients, latents, weight)
+        block_coder.quantize_block(coefficients, latents, weight, shifts)

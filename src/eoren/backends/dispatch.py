@@ -22,8 +22,8 @@ from eoren.backends.native_library import library, target
 from eoren.backends.native_rate import NativeRate
 from eoren.backends.torch import TorchBackend
 from eoren.errors import BackendWarning, EorenError
-from eoren.model.latent_rate import Bands, latent_bits
 from eoren.model.color_decoder import ColorDecoder
+from eoren.model.latent_rate import Bands, latent_bits
 from eoren.model.siren import Siren
 
 BACKENDS = ("native", "torch")

@@ -1,7 +1,7 @@
 """The block coder of the native backend; see :class:`eoren.backends.block_coders.BlockCoder`."""
 
 from collections.abc import Sequence
-from ctypes import byref, c_double, c_int64, pointer
+from ctypes import byref, c_int64, pointer
 from functools import cache
 from typing import NamedTuple
 
@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
+from eoren.backends.block_coders import Bits
 from eoren.backends.native_library import MAX_HIDDEN, Block, ContextModelTables, loaded_library
 from eoren.coding.bands import LARGE_LATENT, MAX_LEVELS, Latents
 from eoren.coding.block_coder import finite_coefficients
-from eoren.coding.context_model import ContextModel, context_model
+from eoren.coding.context_model import OFFSETS, ContextModel, Shifts, context_model
 from eoren.coding.contexts import SLOTS
 from eoren.coding.rans import NOT_AT_END, PRECISION, TRUNCATED, TruncatedError, check_length
 
@@ -25,9 +26,9 @@ class NativeCoder:
 
     name = "native"
 
-    def encode(self, latents: Latents, *, threads: int | None = None) -> bytes:
+    def encode(self, latents: Latents, *, shifts: Shifts | None = None, threads: int | None = None) -> bytes:
         """Encode the latents of a block."""
-        block = _Block(latents)
+        block = _Block(latents, shifts)
         words = np.empty(4 + 2 * sum(band.size for band in latents.bands()), "<u4")
         start = c_int64()
         check_status(
@@ -37,10 +38,12 @@ class NativeCoder:
         )
         return words[start.value :].tobytes()
 
-    def decode(self, data: bytes, latents: Latents, *, threads: int | None = None) -> None:
+    def decode(
+        self, data: bytes, latents: Latents, *, shifts: Shifts | None = None, threads: int | None = None
+    ) -> None:
         """Decode a block into latents, which must be zero."""
         check_length(data)
-        block = _Block(latents, output=True)
+        block = _Block(latents, shifts, output=True)
         array = np.frombuffer(data, np.uint8)
         status = loaded_library().eoren_decode_block(
             block.struct, _threads(threads), array.ctypes.data, len(array) // 4
@@ -48,11 +51,11 @@ class NativeCoder:
         block.copy_back()
         check_status(status)
 
-    def bits(self, latents: Latents, *, threads: int | None = None) -> float:
-        """Compute the number of bits of a block."""
-        block, bits = _Block(latents), c_double()
-        check_status(loaded_library().eoren_block_bits(block.struct, _threads(threads), byref(bits)))
-        return bits.value + 63
+    def bits(self, latents: Latents, *, shifts: Shifts | None = None, threads: int | None = None) -> Bits:
+        """Compute the bits of the latents of each offset."""
+        block, bits = _Block(latents, shifts), np.zeros(OFFSETS)
+        check_status(loaded_library().eoren_block_bits(block.struct, _threads(threads), bits.ctypes.data))
+        return bits
 
     def quantize(
         self,
@@ -60,11 +63,12 @@ class NativeCoder:
         latents: Latents,
         weight: float,
         *,
+        shifts: Shifts | None = None,
         threads: int | None = None,
     ) -> None:
         """Choose latents by rate and distortion."""
         exact = finite_coefficients(coefficients, latents)
-        block = _Block(latents, output=True)
+        block = _Block(latents, shifts, output=True)
         block.struct.weight = weight
         for k, band in enumerate(exact):
             block.struct.coefficient[k] = band.ctypes.data
@@ -75,13 +79,13 @@ class NativeCoder:
 class _Block:
     """The structure of a block, and the arrays that it points to."""
 
-    def __init__(self, latents: Latents, *, output: bool = False) -> None:
+    def __init__(self, latents: Latents, shifts: Shifts | None, *, output: bool = False) -> None:
         bands, (channels, rows, columns) = latents.bands(), latents.shape
         if latents.levels > MAX_LEVELS:
             raise ValueError(f"a block must have at most {MAX_LEVELS} levels, got {latents.levels}")
         if any(band.dtype != np.int32 for band in bands):
             raise ValueError(f"latents must be int32, got {', '.join(sorted({str(band.dtype) for band in bands}))}")
-        self._given, self._model = bands, _model()
+        self._given, self._model = bands, _adapted(_model(), shifts)
         self._arrays = [_with_adjacent_columns(band) for band in bands]
         self.struct = Block(
             model=pointer(self._model.struct), channels=channels, rows=rows, columns=columns, levels=latents.levels
@@ -107,6 +111,16 @@ def _with_adjacent_columns(band: np.ndarray) -> np.ndarray:
 class _Model(NamedTuple):
     struct: ContextModelTables
     arrays: Sequence[np.ndarray]  # to which the structure points
+
+
+def _adapted(model: _Model, shifts: Shifts | None) -> _Model:
+    """Return a model with the scales of one picture."""
+    if shifts is None:
+        return model
+    last_offset = np.ascontiguousarray(context_model().adapted(shifts).last_offset, np.float32)
+    struct = ContextModelTables.from_buffer_copy(model.struct)
+    struct.last_offset = last_offset.ctypes.data
+    return _Model(struct, [*model.arrays, last_offset])
 
 
 @cache

@@ -267,7 +267,7 @@ def library() -> ctypes.CDLL | None:
         loaded.eoren_render.argtypes = [POINTER(Grid), c_int64]
         loaded.eoren_encode_block.argtypes = [POINTER(Block), c_int64, c_void_p, c_int64, POINTER(c_int64)]
         loaded.eoren_decode_block.argtypes = [POINTER(Block), c_int64, c_void_p, c_int64]
-        loaded.eoren_block_bits.argtypes = [POINTER(Block), c_int64, POINTER(c_double)]
+        loaded.eoren_block_bits.argtypes = [POINTER(Block), c_int64, c_void_p]
         loaded.eoren_quantize_block.argtypes = [POINTER(Block), c_int64]
         loaded.eoren_latent_rate.argtypes = [POINTER(Rate), c_int64]
         loaded.eoren_rate_bytes.argtypes = [POINTER(Rate)]

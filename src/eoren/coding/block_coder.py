@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, Int32
+from jaxtyping import Float, Float32, Float64, Int32
 
 from eoren.coding import lowpass
 from eoren.coding.bands import (
@@ -18,9 +18,12 @@ from eoren.coding.bands import (
     Plane,
     band_order,
 )
-from eoren.coding.context_model import ContextModel, context_model, network_of, offset_of
+from eoren.coding.context_model import OFFSETS, ContextModel, Shifts, context_model, network_of, offset_of
 from eoren.coding.contexts import MARGIN, Surroundings, common_slots, phase_contexts
 from eoren.coding.rans import Decoder, encode
+
+STREAM_BITS = 63
+"""Bits of a block beside those of its latents."""
 
 
 class BandKey(NamedTuple):
@@ -35,10 +38,10 @@ Choose = Callable[[BandKey, int, np.ndarray, np.ndarray], Int32[np.ndarray, " pl
 """Returns the latents of a phase, given the band, the phase, and predicted means and scales of its places."""
 
 
-def encode_block(latents: Latents) -> bytes:
+def encode_block(latents: Latents, shifts: Shifts | None = None) -> bytes:
     """Encode the latents of a block; a ValueError if one is too large."""
     _check_range(latents)
-    model, starts, frequencies = context_model(), [], []
+    model, starts, frequencies = context_model().adapted(shifts), [], []
 
     def choose(key: BandKey, phase: int, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
         values = _frame(latents, key)[PHASES[phase].rows, PHASES[phase].columns].ravel()
@@ -51,30 +54,36 @@ def encode_block(latents: Latents) -> bytes:
     return encode(np.concatenate(starts), np.concatenate(frequencies))
 
 
-def decode_block(data: bytes, latents: Latents) -> None:
+def decode_block(data: bytes, latents: Latents, shifts: Shifts | None = None) -> None:
     """Decode a block into latents, which must be zero; a ValueError if the data are damaged."""
-    model, decoder = context_model(), Decoder(data)
+    model, decoder = context_model().adapted(shifts), Decoder(data)
     walk(latents, lambda key, phase, mean, scale: model.distributions.decode(decoder, mean, scale), model)
     decoder.finish()
 
 
-def block_bits(latents: Latents) -> float:
-    """Compute the bits of a block, without coding it, to a few bits; a ValueError if a latent is too large."""
+def block_bits(latents: Latents, shifts: Shifts | None = None) -> Float64[np.ndarray, " offsets"]:
+    """Compute the bits of a block, without coding it; a ValueError if a latent is too large.
+
+    Returns:
+        Bits of the latents of each offset of the context model. Their sum and `STREAM_BITS` are the block's, to a few.
+    """
     _check_range(latents)
-    model, total = context_model(), 0.0
+    model, bits = context_model().adapted(shifts), np.zeros(OFFSETS)
 
     def choose(key: BandKey, phase: int, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        nonlocal total
         values = _frame(latents, key)[PHASES[phase].rows, PHASES[phase].columns].ravel()
-        total += float(model.distributions.cost(values, mean, scale).sum())
+        bits[offset_of(*key)] += model.distributions.cost(values, mean, scale).sum()
         return values
 
     walk(_like(latents), choose, model)
-    return total + 63
+    return bits
 
 
 def quantize_block(
-    coefficients: tuple[Float[np.ndarray, "channels _ _"], ...], latents: Latents, weight: float
+    coefficients: tuple[Float[np.ndarray, "channels _ _"], ...],
+    latents: Latents,
+    weight: float,
+    shifts: Shifts | None = None,
 ) -> None:
     """Choose latents by rate and distortion: between the nearest integer and the next one towards the mean.
 
@@ -85,8 +94,9 @@ def quantize_block(
         coefficients: coefficients of each band in quantisation steps, in the order of :meth:`.Latents.bands`.
         latents: latents to fill in, zero on entry.
         weight: squared steps that one bit is worth.
+        shifts: differences of the picture's scales from the model's.
     """
-    model, exact_bands = context_model(), finite_coefficients(coefficients, latents)
+    model, exact_bands = context_model().adapted(shifts), finite_coefficients(coefficients, latents)
     wanted = Latents(exact_bands[0], tuple(zip(*[iter(exact_bands[1:])] * 3, strict=True)))
 
     def choose(key: BandKey, phase: int, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:

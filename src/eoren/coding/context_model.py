@@ -31,6 +31,12 @@ CHANNELS = 3
 NETWORKS = 2 * len(PHASES)
 OFFSETS = LEVELS * 4 * CHANNELS
 
+SHIFT_FRACTION = 4
+"""Parts of a scale index in which a picture's scales may differ from the model's."""
+MAX_SHIFT = 64
+Shifts = Int16[np.ndarray, f"{OFFSETS}"]
+"""Differences of one picture's scales from the model's, one for each offset."""
+
 _MODEL = Path(__file__).with_name("context_model.npz")
 
 
@@ -67,6 +73,14 @@ class ContextModel(NamedTuple):
         mean = np.clip(np.floor(outputs[:, 0] * 2.0**-WEIGHT_BITS), -MEAN_LIMIT, MEAN_LIMIT)
         scale = np.clip(np.floor(outputs[:, 1] * 2.0 ** (-WEIGHT_BITS - 4)), 0, SCALES - 1)
         return mean.astype(np.int32), scale.astype(np.int32)
+
+    def adapted(self, shifts: Shifts | None) -> "ContextModel":
+        """Return the model with the scales of one picture: fractions of an index are added to those of each offset."""
+        if shifts is None or not np.any(shifts):
+            return self
+        last_offset = self.last_offset.copy()
+        last_offset[:, 1] += shifts.astype(np.float32) * (2.0 ** (WEIGHT_BITS + 4) / SHIFT_FRACTION)
+        return self._replace(last_offset=last_offset)
 
 
 def network_of(phase: int, channel: int) -> int:

@@ -15,6 +15,7 @@ from eoren.backends.dispatch import choose_coder, choose_latent_evaluator
 from eoren.backends.latents.base import LatentEvaluator
 from eoren.backends.mosaic_evaluation import Jet
 from eoren.coding.bands import Latents
+from eoren.coding.context_model import OFFSETS, Shifts
 from eoren.field.representation import UNIT, Extent, Quantity
 from eoren.field.wavelet_file import VERSION, Contents, decode_contents, encode_contents
 from eoren.model.color_decoder import ColorDecoder
@@ -38,6 +39,7 @@ class WaveletSiren:
             :meth:`.Latents.bands`.
         decoder: color decoder.
         exponents: for each tensor of the decoder, the fractional bits of its numbers in the file.
+        shifts: differences of the picture's scales from those of the context model; None for none.
     """
 
     kind: ClassVar[str] = "wavelet"
@@ -49,6 +51,7 @@ class WaveletSiren:
     offsets: Int16[np.ndarray, "bands channels"]
     decoder: ColorDecoder
     exponents: tuple[int, ...]
+    shifts: Shifts | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -150,6 +153,7 @@ class WaveletSiren:
             siren.width if siren else 0,
             weights,
             self.exponents,
+            np.zeros(OFFSETS, np.int16) if self.shifts is None else self.shifts,
             provenance,
         )
         data = np.frombuffer(encode_contents(contents, choose_coder().encode), np.uint8)
@@ -157,18 +161,20 @@ class WaveletSiren:
 
     @classmethod
     def decode(
-        cls, text: str, header: Mapping[str, Any], tensors: dict[str, Tensor]
+        cls, text: str, header: Mapping[str, Any], tensors: dict[str, Tensor], *, skip_damaged: bool = False
     ) -> tuple["WaveletSiren", Mapping[str, Any]]:
         """Build a field and its provenance from a file; see the protocol."""
         data = tensors.get("data")
         if header["format_version"] != VERSION or [*tensors] != ["data"] or data is None or data.dtype != torch.uint8:
             raise ValueError("the data of a compact field are missing, or the version is wrong")
-        contents = decode_contents(data.numpy().tobytes(), choose_coder().decode)
+        contents = decode_contents(data.numpy().tobytes(), choose_coder().decode, skip_damaged=skip_damaged)
         weights = [torch.from_numpy(w).float() for w in contents.weights]
         width, channels = contents.siren_width, len(contents.latents.coarse)
         generator = torch.Generator().manual_seed(0)
         groups = group_count(contents.latents.levels)
         decoder = ColorDecoder.init(channels, groups, width=width, generator=generator).with_tensors(weights)
         step, offsets, exponents = contents.step, contents.offsets, tuple(contents.exponents)
-        field = cls(contents.latents, contents.width, contents.height, step, offsets, decoder, exponents)
+        field = cls(
+            contents.latents, contents.width, contents.height, step, offsets, decoder, exponents, contents.shifts
+        )
         return field, contents.provenance

@@ -64,7 +64,9 @@ def test_soft_rounding():
     integers = x[::50]
     torch.testing.assert_close(soft_round(integers, 0.3), integers)
     assert bool((soft_round(x, 0.2).diff() >= 0).all())
-    torch.testing.assert_close(soft_round(x, 0.05)[10:40], torch.full((30,), -2.0, dtype=torch.float64), atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        soft_round(x, 0.05)[10:40], torch.full((30,), -2.0, dtype=torch.float64), atol=0.02, rtol=0
+    )
 
 
 def test_a_descent_lowers_the_loss_and_repeats_exactly():

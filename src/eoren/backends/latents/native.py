@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eoren.backends.latents.windows import Recent, Windows, pixels_at
 from eoren.backends.mosaic_evaluation import Jet
-from eoren.backends.native import NOT_BUILT, NativeBackend, check_status, data_ptr, _networks
+from eoren.backends.native import NOT_BUILT, NativeBackend, _networks, check_status, data_ptr
 from eoren.backends.native_library import (
     MAX_CHANNELS,
     LatentField,

@@ -138,7 +138,9 @@ def _at_points(
     return (stacked @ near.view(len(near), TAPS * TAPS, count)).transpose(0, 1)
 
 
-def _sampled(samples: Float[Tensor, "features rows columns"], position: np.ndarray, orders: Sequence[int]) -> list[Tensor]:
+def _sampled(
+    samples: Float[Tensor, "features rows columns"], position: np.ndarray, orders: Sequence[int]
+) -> list[Tensor]:
     """Evaluate splines along the last axis, for each order of derivative."""
     length = samples.shape[-1]
     sampled = {}

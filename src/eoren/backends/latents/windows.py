@@ -87,5 +87,3 @@ def _runs(position: np.ndarray, edges: Sequence[int]) -> list[tuple[int, slice]]
     starts = np.flatnonzero(np.r_[True, numbers[1:] != numbers[:-1]])
     ends = np.r_[starts[1:], len(position)]
     return [(int(numbers[a]), slice(int(a), int(b))) for a, b in zip(starts, ends, strict=True)]
-
-

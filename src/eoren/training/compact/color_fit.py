@@ -1,6 +1,6 @@
 """Fitting of the color decoder to an image while the latents stay: least squares, then a SIREN by gradient descent."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from math import cos, pi
 from typing import NamedTuple
 

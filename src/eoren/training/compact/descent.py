@@ -7,7 +7,6 @@ arXiv 2212.05458). The color decoder is linear and stays. It is applied to the c
 transform, which costs a fourth of applying it to the features.
 """
 
-from collections.abc import Callable
 from functools import cache
 from math import tanh
 
@@ -17,13 +16,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eoren.backends.dispatch import choose_rate
-from eoren.coding.bands import Box, Latents
+from eoren.coding.bands import Box
 from eoren.field.wavelet_siren import WaveletSiren
 from eoren.image.arrays import Image
 from eoren.image.gradients import pixel_gradient
 from eoren.model.latent_features import FINE_LEVELS, MARGIN, group_count
 from eoren.model.spline_basis import sampling_matrix
-from eoren.model.wavelet import Details, Subbands, synthesize
+from eoren.model.wavelet import Subbands, synthesize
 from eoren.training.compact.analysis import flatten, unflatten
 
 _REACH = 32  # pixels around a block that its latents change

@@ -92,7 +92,7 @@ def round_last(field: WaveletSiren, coefficients: Latents, price: float) -> Wave
     coder = choose_coder()
     for box in blocks(*field.size, latents.levels):
         values = tuple(np.ascontiguousarray(band, np.float32) for band in coefficients.block(box).bands())
-        coder.quantize(values, latents.block(box), price)
+        coder.quantize(values, latents.block(box), price, shifts=field.shifts)
     return replace(field, latents=latents)
 
 

@@ -31,10 +31,10 @@ from eoren.training.compact.finish import (
     with_siren,
 )
 from eoren.training.compact.loop import CompactLoop
-from eoren.training.compact.rounding import BIT_PRICE, in_steps
+from eoren.training.compact.rounding import BIT_PRICE, choose_shifts, in_steps, latent_bits
 from eoren.training.compact.settings import CompactSettings
 from eoren.training.compact.start import PSNR_TOLERANCE, SIZE_TOLERANCE, round_image
-from eoren.training.result import Ended, FitResult, FitTarget, Progress
+from eoren.training.result import FitResult, FitTarget, Progress
 
 _log = logging.getLogger(__name__)
 
@@ -168,6 +168,7 @@ def _finish(
             steps=settings.steps,
             seconds=None if limit is None else max(0.0, min(_SIREN_SHARE * limit, limit - elapsed)),
         )
+    field = replace(field, shifts=choose_shifts(field.latents, *field.size))
     size = settings.target_bytes(*field.size)
     if size is not None:
         # A number of the decoder takes about a byte.
@@ -180,7 +181,7 @@ def _finish(
 
 def latent_bytes(field: WaveletSiren) -> float:
     """Return the bytes of all latents of a field, without coding them."""
-    return sum(choose_coder().bits(field.latents.block(box)) for box in blocks(*field.size, field.latents.levels)) / 8
+    return latent_bits(field.latents, *field.size, field.shifts) / 8
 
 
 def _price(field: WaveletSiren) -> float:

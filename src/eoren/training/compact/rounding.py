@@ -9,11 +9,15 @@ from jaxtyping import Float, Int16
 
 from eoren.backends.dispatch import choose_coder
 from eoren.coding.bands import MAX_LATENT, Latents, blocks
+from eoren.coding.block_coder import STREAM_BITS
+from eoren.coding.context_model import OFFSETS, Shifts
 from eoren.field.wavelet_siren import STEP_FRACTION
 from eoren.training.compact.analysis import Coefficients
 
 BIT_PRICE = 0.14
 """Price of a bit in squared steps, which relates the step to the Lagrangian: measured in docs/measurements.md."""
+_SHIFTS = (0, -2, 2, -4, 4, -6, 6, -8, -10)
+_SHIFT_BITS, _SHIFT_BLOCKS = 6, 8
 _COARSEST = 4.0
 _SMALLEST_CHANGE = 1e-5  # of a step's logarithm: finer ones do not change the latents of a small image
 _MOST_TRIALS = 16
@@ -27,20 +31,37 @@ class Rounded(NamedTuple):
 
 
 def round_coefficients(
-    coefficients: Coefficients, step: float, offsets: Int16[np.ndarray, "bands channels"]
+    coefficients: Coefficients,
+    step: float,
+    offsets: Int16[np.ndarray, "bands channels"],
+    shifts: Shifts | None = None,
 ) -> Latents:
     """Choose latents by rate and distortion, see :func:`eoren.coding.block_coder.quantize_block`."""
     latents = coefficients.zeros()
     scaled = in_steps(coefficients, step, offsets)
     for box in blocks(coefficients.width, coefficients.height, coefficients.levels):
         bands = Latents(scaled[0], tuple(zip(*[iter(scaled[1:])] * 3, strict=True))).block(box).bands()
-        choose_coder().quantize(bands, latents.block(box), BIT_PRICE)
+        choose_coder().quantize(bands, latents.block(box), BIT_PRICE, shifts=shifts)
     return latents
 
 
-def latent_bits(latents: Latents, width: int, height: int) -> float:
+def latent_bits(latents: Latents, width: int, height: int, shifts: Shifts | None = None) -> float:
     """Compute the bits of all blocks, without coding them."""
-    return sum(choose_coder().bits(latents.block(box)) for box in blocks(width, height, latents.levels))
+    boxes = blocks(width, height, latents.levels)
+    return sum(choose_coder().bits(latents.block(box), shifts=shifts).sum() + STREAM_BITS for box in boxes)
+
+
+def choose_shifts(latents: Latents, width: int, height: int) -> Shifts:
+    """Choose the differences of the picture's scales from the model's that take the fewest bits."""
+    boxes = blocks(width, height, latents.levels)
+    boxes = boxes[:: -(-len(boxes) // _SHIFT_BLOCKS)]
+    totals = []
+    for shift in _SHIFTS:
+        shifts = np.full(OFFSETS, shift, np.int16)
+        totals.append(sum(choose_coder().bits(latents.block(box), shifts=shifts) for box in boxes))
+    # A shift takes a few bits itself, and must gain them.
+    costs = np.array(totals) + _SHIFT_BITS * (np.array(_SHIFTS) != 0)[:, None]
+    return np.array(_SHIFTS, np.int16)[np.argmin(costs, 0)]
 
 
 def squared_error(

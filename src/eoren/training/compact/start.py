@@ -6,6 +6,7 @@ from math import inf, log, log2
 
 import numpy as np
 
+from eoren.coding.context_model import Shifts
 from eoren.errors import EorenError
 from eoren.evaluation.metrics import decibel
 from eoren.field.wavelet_siren import WaveletSiren
@@ -14,6 +15,7 @@ from eoren.training.compact.analysis import Coefficients, analyze_image, band_en
 from eoren.training.compact.finish import linear_decoder, with_least_squares
 from eoren.training.compact.rounding import (
     Rounded,
+    choose_shifts,
     finest_step,
     latent_bits,
     round_coefficients,
@@ -57,7 +59,8 @@ def round_image(
     def build(step: float) -> WaveletSiren:
         decoder, exponents = linear_decoder(image.shape[2], coefficients.levels, step)
         size = coefficients.width, coefficients.height
-        field = WaveletSiren(rounded.at(step).latents, *size, step, offsets, decoder, exponents)
+        latents, shifts = rounded.at(step).latents, rounded.shifts
+        field = WaveletSiren(latents, *size, step, offsets, decoder, exponents, shifts)
         return with_least_squares(field, image, settings.gradient_weight)
 
     step = step_of(settings.lagrangian, image.shape[2])
@@ -109,15 +112,21 @@ class _Rounder:
         self._coefficients, self._offsets = coefficients, offsets
         self._energies = band_energies(coefficients.levels, 0.0)
         self._last: Rounded | None = None
+        self.shifts: Shifts | None = None
         self.finest = finest_step(coefficients, offsets)
 
     def at(self, step: float) -> Rounded:
         if self._last is None or self._last.step != step:
-            self._last = Rounded(round_coefficients(self._coefficients, step, self._offsets), step)
+            latents = round_coefficients(self._coefficients, step, self._offsets, self.shifts)
+            if self.shifts is None:
+                self.shifts = choose_shifts(latents, self._coefficients.width, self._coefficients.height)
+                latents = round_coefficients(self._coefficients, step, self._offsets, self.shifts)
+            self._last = Rounded(latents, step)
         return self._last
 
     def bits(self, step: float) -> float:
-        bits = latent_bits(self.at(step).latents, self._coefficients.width, self._coefficients.height)
+        width, height = self._coefficients.width, self._coefficients.height
+        bits = latent_bits(self.at(step).latents, width, height, self.shifts)
         _log.info("step %.5g: %.0f bits", step, bits)
         return bits
 
