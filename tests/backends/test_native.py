@@ -17,7 +17,6 @@ from eoren.backends import native_coder
 from eoren.backends import native_library as native
 from eoren.backends.dispatch import choose_backend
 from eoren.backends.native import NativeBackend
-from eoren.coding import bands
 from eoren.errors import EorenError
 from eoren.model.channel_tuning import Tuning
 from eoren.model.siren import Siren
