@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from eoren.model.color_decoder import INPUT_GAIN, ColorDecoder, color_transform
+from eoren.model.color_decoder import COARSE_GAIN, DETAIL_GAIN, ColorDecoder, color_transform
 
 
 def decoder_of(channels, groups, width, seed=0):
@@ -69,7 +69,8 @@ def test_the_formula():
     features = np.random.default_rng(0).normal(size=(7, 4))
     matrix, *tensors = (t.numpy() for t in decoder.tensors())
     weights, biases = [t[0] for t in tensors[:3]], [t[0] for t in tensors[3:]]
-    hidden = np.sin(np.sin(INPUT_GAIN * features @ weights[0] + biases[0]) @ weights[1] + biases[1])
+    gains = [COARSE_GAIN] * 2 + [DETAIL_GAIN] * 2  # of the low-pass band, and of the details
+    hidden = np.sin(np.sin(gains * features @ weights[0] + biases[0]) @ weights[1] + biases[1])
     expected = 0.5 + features @ matrix + hidden @ weights[2] + biases[2]
     np.testing.assert_allclose(decoder(torch.from_numpy(features)[None])[0], expected, atol=1e-12)
 
