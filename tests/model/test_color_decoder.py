@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from eoren.model.color_decoder import INPUT_GAIN, ColorDecoder, color_transform
+from eoren.model.color_decoder import COARSE_GAIN, DETAIL_GAIN, ColorDecoder, color_transform
 
 
 def decoder_of(channels, groups, width, seed=0):
@@ -68,8 +68,9 @@ def test_the_formula():
     decoder = decoder_of(2, 2, 16)
     features = np.random.default_rng(0).normal(size=(7, 4))
     matrix, *tensors = (t.numpy() for t in decoder.tensors())
+    gains = np.array([COARSE_GAIN] * 2 + [DETAIL_GAIN] * 2)
     weights, biases = [t[0] for t in tensors[:3]], [t[0] for t in tensors[3:]]
-    hidden = np.sin(np.sin(INPUT_GAIN * features @ weights[0] + biases[0]) @ weights[1] + biases[1])
+    hidden = np.sin(np.sin(gains * features @ weights[0] + biases[0]) @ weights[1] + biases[1])
     expected = 0.5 + features @ matrix + hidden @ weights[2] + biases[2]
     np.testing.assert_allclose(decoder(torch.from_numpy(features)[None])[0], expected, atol=1e-12)
 
