@@ -92,7 +92,9 @@ class Siren:
         """
         return self.propagate(_input_streams(points, axes, scale, laplacian), laplacian=laplacian)
 
-    def propagate(self, z: Streams, *, laplacian: bool = False) -> Streams:
+    def propagate(
+        self, z: Streams, *, laplacian: bool = False
+    ) -> Float[Tensor, "batch streams points channels"]:
         """Evaluate every network for inputs that are functions of x and y themselves, by the chain rule.
 
         Args:

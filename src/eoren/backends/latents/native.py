@@ -43,8 +43,6 @@ class _Window(NamedTuple):
 class NativeLatentEvaluator:
     """Evaluates a field of latents; see :class:`eoren.backends.latents.base.LatentEvaluator`."""
 
-    name = "native"
-
     def __init__(self, features: LatentFeatures, decoder: ColorDecoder) -> None:
         self._size = features.width, features.height
         self._windows = Windows(*self._size)

@@ -24,8 +24,6 @@ _Window = tuple[Tensor, tuple[int, int]]
 class TorchLatentEvaluator:
     """Evaluates a field of latents; see :class:`eoren.backends.latents.base.LatentEvaluator`."""
 
-    name = "torch"
-
     def __init__(self, features: LatentFeatures, decoder: ColorDecoder) -> None:
         if decoder.siren is None and not decoder.linear.requires_grad:
             # Without a SIREN, colours are features themselves.
