@@ -202,7 +202,7 @@ def main() -> None:
     """Measure and write results/composition_*.tsv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--preset", default="balanced")
+    parser.add_argument("--preset", default="mosaic")
     parser.add_argument("--seconds", type=float, default=50.0, help="seconds of a fit")
     parser.add_argument("--steps", type=int, help="steps of a fit, instead of seconds")
     parser.add_argument("--iterations", type=int, default=5000, help="iterations of fpie, its own default")

@@ -35,7 +35,7 @@ def main() -> None:
         trainers = {}
         for engine in ("native", "torch"):
             os.environ["EOREN_BACKEND"] = engine
-            chosen = make_settings("balanced", parameters=parameters, width=width, alternate=False)
+            chosen = make_settings("mosaic", parameters=parameters, width=width, alternate=False)
             trainers[engine] = Trainer.of_image(image, chosen, seed=0, device=torch.device("cpu"))
         seconds: dict[str, list[float]] = {f"{name} {what}": [] for name in trainers for what in ("gradient", "step")}
         peaks = []
@@ -75,7 +75,7 @@ def differentiate(trainer: Trainer) -> None:
 def rendering(image: np.ndarray, parameters: int, width: int) -> list[dict[str, object]]:
     """Measure rendering in megapixels per second."""
     os.environ["EOREN_BACKEND"] = "native"
-    field = eoren.fit(image, parameters=parameters, width=width, steps=10, seed=0).field
+    field = eoren.fit(image, preset="mosaic", parameters=parameters, width=width, steps=10, seed=0).field
     results: list[dict[str, object]] = []
     for show in ("color", "gradient", "laplacian"):
         rates: dict[str, list[float]] = {"native": [], "torch": []}

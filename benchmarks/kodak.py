@@ -2,15 +2,18 @@
 
     python -m benchmarks.kodak --objective sobolev --seconds 60 --parameters 300000
     python -m benchmarks.kodak --pictures 4 --preset single        # one network
+    python -m benchmarks.kodak --preset fast --bits-per-pixel 3    # compact fields
 
-Every image is fitted in a separate process, so that peak memory belongs to the image. ``sgemm_share`` is the speed of
-the matrix products in its training steps, as a share of the speed of a large product measured right after.
+The preset is ``mosaic`` unless the options name another. Every image is fitted in a separate process, so that peak
+memory belongs to the image. ``sgemm_share`` is the speed of the matrix products in its training steps, as a share of
+the speed of a large product measured right after; compact fields have none.
 """
 
 import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 from time import perf_counter
@@ -21,6 +24,7 @@ import torch
 import eoren
 from benchmarks.record import data, run_eoren, sgemm_peak, write_table
 from eoren.model.siren import training_flops
+from eoren.training.presets import PRESETS
 from eoren.training.settings import Settings
 from eoren.training.trainer import Trainer
 
@@ -33,17 +37,23 @@ def fit(path: Path, options: list[str]) -> dict[str, Any]:
     """Fit one image in a new process, and return a row of the table."""
     with tempfile.TemporaryDirectory() as folder:
         output = str(Path(folder) / "field.eoren")
-        printed, peak = run_eoren("fit", str(path), "-o", output, "--json", "--quiet", *options)
+        printed, peak = run_eoren("fit", str(path), "-o", output, "--json", "--quiet", *with_preset(options))
         measured, _ = run_eoren("evaluate", output, str(path), "--json")
     fitted, values = json.loads(printed), json.loads(measured)
+    settings = fitted["settings"]
     return {
         "picture": path.stem,
         **{name: values[name] for name in COLUMNS},
         "steps": fitted["steps"],
         "seconds": fitted["seconds"],
         "peak_memory_mib": peak,
-        "sgemm_share": share_of_peak(path, Settings(**fitted["settings"])),
+        "sgemm_share": share_of_peak(path, Settings(**settings)) if settings["preset"] in PRESETS else None,
     }
+
+
+def with_preset(options: Sequence[str]) -> list[str]:
+    """Add the preset ``mosaic`` to options of ``eoren fit`` that name no preset."""
+    return [*([] if "--preset" in options else ["--preset", "mosaic"]), *options]
 
 
 def share_of_peak(path: Path, settings: Settings) -> float:

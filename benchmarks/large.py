@@ -19,6 +19,7 @@ import numpy as np
 import eoren
 from benchmarks.record import data, run_eoren, write_table
 
+PRESET = ("--preset", "mosaic")
 PHOTOGRAPH = "large/Boothbay.jpg"
 SIZES = ((768, 512), (1536, 1024), (2448, 1632), (3504, 2336))  # 0.4 to 8.2 megapixels
 STEPS = 60
@@ -46,7 +47,7 @@ def _reflected(side: int, length: int) -> np.ndarray:
 
 def fitted(path: Path, output: Path, *options: str) -> dict[str, Any]:
     """Run ``eoren fit``, and return its JSON output and its peak memory."""
-    result, peak = run_eoren("fit", str(path), "-o", str(output), "--json", "-q", *options)
+    result, peak = run_eoren("fit", str(path), "-o", str(output), "--json", "-q", *PRESET, *options)
     return {**json.loads(result), "peak_memory_mib": peak}
 
 
@@ -68,7 +69,7 @@ def row(name: str, size: tuple[int, int], result: dict[str, Any]) -> dict[str, A
 
 def kill(path: Path, output: Path, *options: str) -> float:
     """Start a fit, kill it, and return the seconds that it ran."""
-    command = [sys.executable, "-m", "eoren", "fit", str(path), "-o", str(output), "-q", *options]
+    command = [sys.executable, "-m", "eoren", "fit", str(path), "-o", str(output), "-q", *PRESET, *options]
     started = monotonic()
     running = subprocess.Popen(command)
     sleep(KILLED_AFTER)

@@ -37,7 +37,8 @@ def main() -> None:
         rows = [
             measured("render, paper's network, PNG", "render", one, "-o", str(folder / "a.png"), *size),
             measured(
-                "fit, tiles of 128, two steps", "fit", large, "-o", tiles, "-q", "--steps", "2", "--set", "tile=128"
+                "fit, tiles of 128, two steps",
+                *("fit", large, "-o", tiles, "-q", "--preset", "mosaic", "--steps", "2", "--set", "tile=128"),
             ),
             measured("render, tiles of 128, PNG", "render", tiles, "-o", str(folder / "b.png")),
             measured("evaluate, tiles of 128", "evaluate", tiles, large),

@@ -34,7 +34,7 @@ import torch
 from torch import nn
 
 import eoren
-from benchmarks.kodak import fit
+from benchmarks.kodak import fit, with_preset
 from benchmarks.record import data, run_eoren, write_table
 from eoren.evaluation.metrics import decibel
 
@@ -187,7 +187,7 @@ def seconds_to(psnr: float, path: Path, options: list[str]) -> float | None:
     with tempfile.TemporaryDirectory() as folder:
         output = str(Path(folder) / "field.eoren")
         command = ("fit", str(path), "-o", output, "--until-psnr", str(psnr), "--json", "--quiet")
-        result = json.loads(run_eoren(*command, *options)[0])
+        result = json.loads(run_eoren(*command, *with_preset(options))[0])
     return float(result["seconds"]) if result["ended"] == "target" else None
 
 

@@ -144,7 +144,7 @@ def watching(image: np.ndarray) -> list[Row]:
 
     with serve(catalog, cache, live=live) as address, ThreadPoolExecutor(1) as beside:
         spans = beside.submit(_suspend_in_turn, address)
-        eoren.fit(image, seconds=SPAN * (SPANS + 4), watch=watch)
+        eoren.fit(image, preset="mosaic", seconds=SPAN * (SPANS + 4), watch=watch)
         turns = spans.result()
     times, steps = np.array(seen).T
     ends = np.interp(turns, times, steps)
@@ -201,9 +201,9 @@ def main() -> None:
     image = eoren.read_image(path)
     side_by_side = "the browser runs on the same cores"
     if given.watching:
-        write_table("watching", watching(image), [f"{path.name}, eoren.fit by default", side_by_side])
+        write_table("watching", watching(image), [f"{path.name}, preset mosaic", side_by_side])
         return
-    field = eoren.fit(image, seconds=given.seconds, parameters=560_000).field
+    field = eoren.fit(image, preset="mosaic", seconds=given.seconds, parameters=560_000).field
     entry = FieldEntry("field", "field", field, "field", image)
     rows = [opening(entry, given.rounds), *tiles(entry, given.rounds)]
     width, height = field.size

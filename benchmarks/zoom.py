@@ -18,6 +18,7 @@ from PIL import Image
 from scipy.ndimage import map_coordinates
 
 import eoren
+from benchmarks.kodak import with_preset
 from benchmarks.record import data, run_eoren, write_table
 from eoren.evaluation.metrics import psnr
 from eoren.field.serialization import dumps
@@ -52,7 +53,7 @@ def row(name: str, path: Path, options: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         source, output = str(Path(folder) / "small.png"), str(Path(folder) / "field.eoren")
         eoren.write_image(source, small)
-        run_eoren("fit", source, "-o", output, "-q", *options)
+        run_eoren("fit", source, "-o", output, "-q", *with_preset(options))
         field = eoren.load(output)
     ours = field.render(image.shape[1], image.shape[0])
     # Without a border of 8 pixels, where interpolation has no data beyond the image.

@@ -44,7 +44,7 @@ def main() -> None:
     steps = parser.parse_args().steps
 
     image = disc()
-    field = eoren.fit(image, steps=steps, tile=32, seed=0).field
+    field = eoren.fit(image, preset="mosaic", steps=steps, tile=32, seed=0).field
     angles = np.linspace(0, 2 * np.pi, 180, endpoint=False)
     distances = np.arange(RADIUS - 2, RADIUS + 2, 0.01)
     rays = CENTRE + distances[None, :, None] * np.stack([np.cos(angles), np.sin(angles)], -1)[:, None]

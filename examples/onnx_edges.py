@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("edges.png"))
     args = parser.parse_args()
 
-    field = eoren.fit("sample:camera", seconds=args.seconds, seed=0).field
+    field = eoren.fit("sample:camera", preset="mosaic", seconds=args.seconds, seed=0).field
     model = onnx_model(field).SerializeToString()
     eoren.write_image(args.output, edges(model, SIZE) / 0.5)
     print(f"{args.output}: from a graph of {len(model):,} bytes")

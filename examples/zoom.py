@@ -23,7 +23,7 @@ def main() -> None:
     args = parser.parse_args()
 
     image = eoren.read_image("sample:camera")
-    field = eoren.fit(image, seconds=args.seconds, seed=0).field
+    field = eoren.fit(image, preset="mosaic", seconds=args.seconds, seed=0).field
     ours = field.render(SIZE, SIZE, region=REGION)
 
     # The same positions in rows and columns; the centre of the first pixel is at half a pixel.

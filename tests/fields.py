@@ -5,9 +5,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from eoren.coding.bands import Latents, choose_levels
 from eoren.field.field import Field
 from eoren.field.mosaic import SirenMosaic
+from eoren.field.wavelet_siren import WaveletSiren
 from eoren.model.channel_tuning import Tuning
+from eoren.model.color_decoder import ColorDecoder
+from eoren.model.latent_features import group_count
 from eoren.model.siren import Siren
 from eoren.model.tiling import Tiling
 
@@ -80,3 +84,20 @@ def same_networks(one, other):
     mosaics = one.field.representation, other.field.representation
     ours, theirs = ([*m.siren.tensors(), m.tuning.alpha, m.tuning.beta] for m in mosaics)
     return all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def compact_field(width, height, channels=3, *, siren_width=0, step=0.02, amplitude=4, seed=0):
+    """A compact field of random latents, finer ones smaller, with a random color decoder, as its file stores it."""
+    levels = choose_levels(width, height)
+    latents = Latents.zeros(channels, height, width, levels)
+    generator = np.random.default_rng(seed)
+    for number, band in enumerate(latents.bands()):
+        scale = amplitude * (8.0 if number == 0 else 2.0 ** ((number - 1) // 3))
+        band[:] = np.rint(generator.laplace(0, scale, band.shape))
+    groups = group_count(levels)
+    decoder = ColorDecoder.init(channels, groups, width=siren_width, generator=torch.Generator().manual_seed(seed))
+    exponents = [10] * len(decoder.tensors())
+    noisy = [t + torch.from_numpy(generator.normal(0, 0.05, t.shape)).to(t) for t in decoder.tensors()]
+    decoder = decoder.with_tensors([torch.round(t * 2**10) / 2**10 for t in noisy])
+    offsets = generator.integers(-20, 20, (3 * levels + 1, channels)).astype(np.int16)
+    return Field(WaveletSiren(latents, width, height, step, offsets, decoder, tuple(exponents)))

@@ -109,7 +109,7 @@ def test_faults_give_one_line_and_lose_nothing(stage, user_files, part, fault):
 
 def test_second_fit_to_the_same_checkpoint_is_refused(tmp_path, monkeypatch):
     path, picture = tmp_path / "a.checkpoint", np.full((8, 8), 0.5, np.float32)
-    small = {"steps": 3, "width": 4, "depth": 2, "device": "cpu", "checkpoint": path}
+    small = {"preset": "mosaic", "steps": 3, "width": 4, "depth": 2, "device": "cpu", "checkpoint": path}
 
     def second(_):
         with pytest.raises(EorenError, match=r"a\.checkpoint: another process is working on it"):
@@ -155,7 +155,7 @@ def test_fit_continues_without_a_checkpoint(tmp_path, monkeypatch):
         raise EorenError("disk full")
 
     picture = np.random.default_rng(0).random((8, 8)).astype(np.float32)
-    small = {"steps": 3, "width": 4, "depth": 2, "device": "cpu"}
+    small = {"preset": "mosaic", "steps": 3, "width": 4, "depth": 2, "device": "cpu"}
     expected = fit(picture, **small)
     monkeypatch.setattr("eoren.training.loop.write_checkpoint", full)
     with pytest.warns(FitWarning, match="disk full; the fit goes on without this checkpoint"):

@@ -12,7 +12,7 @@ from eoren.image.spline import reference_gradient
 from eoren.training.fit import fit
 
 OBJECTIVES = ["gradient", "pixel", "sobolev"]
-SMALL = {"steps": 12, "width": 16, "depth": 2, "device": "cpu", "batch": 64}
+SMALL = {"preset": "mosaic", "steps": 12, "width": 16, "depth": 2, "device": "cpu", "batch": 64}
 
 
 @pytest.fixture(params=["torch", "native"], autouse=True)

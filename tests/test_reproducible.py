@@ -13,7 +13,7 @@ from PIL import Image
 
 from eoren.backends import native
 
-TILES = ["--set", "width=16", "--set", "depth=2", "--set", "tile=16"]
+TILES = ["--preset", "mosaic", "--set", "width=16", "--set", "depth=2", "--set", "tile=16"]
 NETWORKS = {
     "native": TILES,
     "single": ["--preset", "single", "--set", "width=16"],

@@ -30,7 +30,7 @@ def prepare_files() -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as path:
         folder = Path(path)
         _write_image(folder)
-        settings: dict[str, Any] = {name: int(value) for name, value in _SETTINGS.items()}
+        settings: dict[str, Any] = {"preset": "mosaic"} | {name: int(value) for name, value in _SETTINGS.items()}
         old = fit(folder / IMAGE, steps=20, seed=1, **settings).field
         save(old, folder / "old")
         stopped = folder / _CHECKPOINT
@@ -59,7 +59,8 @@ def scenes(files: dict[str, bytes]) -> list[Scene]:
 def fit_command(*more: str, steps: int = _STEPS, **limits: Any) -> Work:
     """Build the command that fits a small image in tiles."""
     settings = [word for name, value in _SETTINGS.items() for word in ("--set", f"{name}={value}")]
-    return eoren("fit", IMAGE, "-o", OUTPUT, "--quiet", "--steps", str(steps), *settings, *more, **limits)
+    options = ("--quiet", "--preset", "mosaic", "--steps", str(steps), *settings)
+    return eoren("fit", IMAGE, "-o", OUTPUT, *options, *more, **limits)
 
 
 def field_bytes(folder: Path) -> bytes:

@@ -55,7 +55,7 @@ def prepare_files() -> dict[str, bytes]:
         mask = np.zeros((40, 56), np.float32)
         mask[10:30, 10:30] = 1
         np.save(folder / _MASK, mask)
-        save(fit(folder / _IMAGE, steps=3, seed=1, preset="fast").field, folder / _FIELD)
+        save(fit(folder / _IMAGE, steps=3, seed=1, preset="mosaic-fast").field, folder / _FIELD)
         for outputs, _ in _COMMANDS.values():
             for name in outputs:
                 (folder / name).write_bytes(_OLD)

@@ -17,7 +17,7 @@
 namespace {
 namespace rate {
 
-constexpr int64_t PLACES = 48;  // places of a batch: three vectors of 16
+constexpr int64_t PLACES = 32;  // places of a batch, whose numbers should fit into the first-level cache
 constexpr int64_t VECTORS = PLACES / LANES;
 constexpr int64_t SLOTS = 57, MOST_ROWS = 64;  // slots of a context, and rounded up to the rows of a product
 constexpr float LIMIT = 127.0f, MEAN_LIMIT = 127.0f / 16, MOST_SCALE = 63.0f;
@@ -601,20 +601,20 @@ struct Mass {
 // The distance of the middle of the interval is 0 or more.
 inline Mass laplace_mass(Vector distance, Vector inverse_width) {
     const float log2_e = 0x1.715476p+0f;
-    const Vector near = distance - 0.5f, gap = absolute(near);
-    const Power e = power_of_2(-log2_e * (gap * inverse_width)), whole = power_of_2(-log2_e * inverse_width);
+    const Vector near = distance - 0.5f, far = distance + 0.5f, gap = absolute(near);
+    const Power e = power_of_2(-log2_e * (gap * inverse_width)), other = power_of_2(-log2_e * (far * inverse_width));
+    const Power whole = power_of_2(-log2_e * inverse_width);
     const Vector half = 0.5f * inverse_width;
     // Outside of the interval: an exponential.
     const Vector out = -0.5f * e.value * whole.minus_1;
     const Vector out_by_width = half * e.value * (-whole.minus_1 * gap - whole.value);
-    // Inside: one minus two exponentials, the second of which is whole / e.
-    const Vector other = (whole.minus_1 - e.minus_1) / e.value;
-    const Vector in = -0.5f * (other + e.minus_1);
-    const Vector in_by_width = -half * ((other + 1.0f) * (distance + 0.5f) + e.value * gap);
+    // Inside: one minus two exponentials.
+    const Vector in = -0.5f * (other.minus_1 + e.minus_1);
+    const Vector in_by_width = -half * (other.value * far + e.value * gap);
     const Integers is_inside = near < Vector{};
     return {
         is_inside ? in : out,
-        is_inside ? half * (other - e.minus_1) : -inverse_width * out,
+        is_inside ? half * (other.minus_1 - e.minus_1) : -inverse_width * out,
         is_inside ? in_by_width : out_by_width,
     };
 }
@@ -637,7 +637,7 @@ inline Vector mixture(const eoren_rate& r, Vector value, Vector mean, Vector sca
     by[0] = with_sign(by_distance, difference);
     by[1] = inside(mean, -MEAN_LIMIT, MEAN_LIMIT) ? -by[0] : Vector{};
     by[2] = inside(scale, 0.0f, MOST_SCALE) ? by_scale : Vector{};
-    return -weight * log2_of(bounded);
+    return -weight * log2_of(bounded) + 0.0f * difference;  // NaN for invalid latents
 }
 
 // Compute bits of a batch, at positions p and on of a subplane, and add to the gradients.

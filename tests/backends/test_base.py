@@ -673,7 +673,7 @@ def test_fits_of_both_engines_are_as_good(forced, changes):
     measured = []
     for engine in BACKENDS:
         forced(engine)
-        result = eoren.fit(picture(), steps=15, seed=1, **changes)
+        result = eoren.fit(picture(), steps=15, seed=1, **{"preset": "mosaic", **changes})
         measured.append(result.metrics)
     one, other = measured
     assert one.psnr > 10
@@ -688,7 +688,7 @@ def test_a_seed_means_the_same_bytes(forced, threads):
     found = []
     for count in (1, 1, 3):
         threads(count)
-        result = eoren.fit(picture(), steps=30, seed=7, width=16, tile=9)
+        result = eoren.fit(picture(), preset="mosaic", steps=30, seed=7, width=16, tile=9)
         rendered = [result.field.render(70, 50, show=show) for show in ("color", "gradient", "laplacian")]
         found.append(
             (
@@ -703,7 +703,7 @@ def test_a_seed_means_the_same_bytes(forced, threads):
 @needs_library
 def test_a_longer_fit_learns(forced):
     forced("native")
-    few, many = (eoren.fit(picture(), steps=steps, width=16, tile=15).metrics for steps in (5, 150))
+    few, many = (eoren.fit(picture(), preset="mosaic", steps=steps, width=16, tile=15).metrics for steps in (5, 150))
     assert many.psnr > few.psnr + 5
     assert many.gradient_psnr > few.gradient_psnr + 5
 
@@ -734,7 +734,7 @@ def test_without_the_library_pytorch_does_it_all(monkeypatch):
     monkeypatch.delenv("EOREN_BACKEND", raising=False)
     monkeypatch.setattr("eoren.backends.native.library", lambda: None)
     assert chosen(width=16) is TorchBackend
-    result = eoren.fit(picture(), steps=3, width=16)
+    result = eoren.fit(picture(), preset="mosaic", steps=3, width=16)
     assert result.field.render(9, 7, show="laplacian").shape == (7, 9, 3)
     monkeypatch.setenv("EOREN_BACKEND", "native")
     with pytest.raises(EorenError, match=r"EOREN_BACKEND is native, but .* was not built.*installing"):
@@ -761,7 +761,8 @@ def test_the_command_line_says_it_in_one_line(monkeypatch, tmp_path, capsys):
     monkeypatch.delenv("EOREN_BACKEND", raising=False)
     dispatch._warn_once.cache_clear()
     eoren.write_image(tmp_path / "a.png", picture(12, 13))
-    arguments = ["fit", str(tmp_path / "a.png"), "-o", str(tmp_path / "a.eoren"), "--set", "width=20", "--steps", "1"]
+    options = ["--preset", "mosaic", "--set", "width=20", "--steps", "1"]
+    arguments = ["fit", str(tmp_path / "a.png"), "-o", str(tmp_path / "a.eoren"), *options]
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         with pytest.raises(SystemExit) as ended:
@@ -785,10 +786,9 @@ def test_the_command_line_refuses_an_engine_that_cannot(monkeypatch, forced, tmp
     monkeypatch.chdir(tmp_path)
     np.save("tiny.npy", picture(20, 24))
     forced(engine)
+    settings = [word for change in changes for word in ("--set", change)]
     with pytest.raises(SystemExit) as ended:
-        main(
-            ["fit", "tiny.npy", "-o", "tiny.eoren", "--steps", "2", *(w for each in changes for w in ("--set", each))]
-        )
+        main(["fit", "tiny.npy", "-o", "tiny.eoren", "--preset", "mosaic", "--steps", "2", *settings])
     out, err = capsys.readouterr()
     assert (ended.value.code, out) == (2, "")
     assert err.startswith("eoren: ")

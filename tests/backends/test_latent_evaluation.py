@@ -233,4 +233,4 @@ def test_windows_start_at_multiples_of_eight():
 
 def test_both_evaluators_have_the_interface():
     field = compact_field(8, 8, 1)
-    assert isinstance(TorchLatentEvaluator(field._features, field.decoder), LatentEvaluator)
+    assert isinstance(TorchLatentEvaluator(field.features, field.decoder), LatentEvaluator)

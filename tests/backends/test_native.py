@@ -13,9 +13,11 @@ import pytest
 import torch
 from tests.backends.targets import needs_library, targets
 
+from eoren.backends import native_coder
 from eoren.backends import native_library as native
 from eoren.backends.dispatch import choose_backend
 from eoren.backends.native import NativeBackend
+from eoren.coding import bands
 from eoren.errors import EorenError
 from eoren.model.channel_tuning import Tuning
 from eoren.model.siren import Siren
@@ -495,6 +497,9 @@ STRUCTURES = {
     "eoren_muon": native.MuonStep,
     "eoren_query": native.Query,
     "eoren_grid": native.Grid,
+    "eoren_context_model": native.ContextModelTables,
+    "eoren_block": native.Block,
+    "eoren_rate": native.Rate,
 }
 CONSTANTS = {
     "EOREN_VERSION": native._VERSION,
@@ -502,6 +507,13 @@ CONSTANTS = {
     "EOREN_MOST_CHANNELS": native.MAX_CHANNELS,
     "EOREN_MOST_WIDTH": native.MAX_WIDTH,
     "EOREN_WIDTH_MULTIPLE": native.WIDTH_MULTIPLE,
+    "EOREN_MOST_HIDDEN": native.MAX_HIDDEN,
+    "EOREN_FINISHED": native_coder._FINISHED,
+    "EOREN_NO_MEMORY": native_coder._NO_MEMORY,
+    "EOREN_TRUNCATED": native_coder._TRUNCATED,
+    "EOREN_LARGE_LATENT": native_coder._LARGE_LATENT,
+    "EOREN_NOT_AT_END": native_coder._NOT_AT_END,
+    "EOREN_MOST_LEVELS": native.MAX_LEVELS,
 }
 
 

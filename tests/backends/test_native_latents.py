@@ -23,8 +23,8 @@ def evaluators(field):
     """The native evaluator, and the one in PyTorch in float64."""
     exact = field.to(torch.float64)
     return (
-        NativeLatentEvaluator(field._features, field.decoder),
-        TorchLatentEvaluator(exact._features, exact.decoder),
+        NativeLatentEvaluator(field.features, field.decoder),
+        TorchLatentEvaluator(exact.features, exact.decoder),
     )
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from eoren.cli import console, main
 
-SMALL = ["--set", "width=8", "--set", "depth=2", "--set", "tile=none"]
+SMALL = ["--preset", "mosaic", "--set", "width=8", "--set", "depth=2", "--set", "tile=none"]
 
 
 @pytest.fixture(autouse=True)

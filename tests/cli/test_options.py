@@ -5,11 +5,12 @@ import pytest
 from eoren.cli import options
 from eoren.errors import EorenError
 from eoren.model.loss import OBJECTIVES
+from eoren.training.compact.settings import PRESETS as COMPACT_PRESETS
 from eoren.training.presets import PRESETS
 
 
 def test_names_are_those_of_the_library():
-    assert {*get_args(options.PresetName)} == {*PRESETS}
+    assert {*get_args(options.PresetName)} == {*COMPACT_PRESETS, *PRESETS}
     assert {*get_args(options.ObjectiveName)} == {*OBJECTIVES}
 
 

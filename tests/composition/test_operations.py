@@ -16,7 +16,7 @@ from eoren.composition.poisson import forward_differences
 from eoren.fs.files import locked
 from eoren.image.io import SourceImage, read_image
 
-TINY = {"width": 8, "depth": 2, "tile": None}
+TINY = {"preset": "mosaic", "width": 8, "depth": 2, "tile": None}
 ENOUGH = 10 * TOLERANCE
 
 
@@ -336,7 +336,8 @@ def test_a_field_of_the_exact_colours(scene, tmp_path):
     composition = clone(source, target, mask, offset=offset)
     result = composition.fit(steps=300, width=24, depth=2, tile=None, seed=1)
     assert result.metrics.psnr > 38
-    same = fit(SourceImage(composition.colors, 32, "", ""), steps=300, width=24, depth=2, tile=None, seed=1).field
+    source = SourceImage(composition.colors, 32, "", "")
+    same = fit(source, preset="mosaic", steps=300, width=24, depth=2, tile=None, seed=1).field
     np.testing.assert_array_equal(result.field.render(), same.render())
     save(result.field, tmp_path / "a.eoren")
     stored = load(tmp_path / "a.eoren").provenance.composition

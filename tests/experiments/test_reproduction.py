@@ -141,7 +141,7 @@ def test_natural(tmp_path):
 def test_between_the_pixels(tmp_path, monkeypatch):
     """The PSNR of constant gray against black is 6.02 dB, at any size."""
     gray = np.full((16, 16, 1), 0.5, np.float32)
-    field = eoren.fit(gray, steps=1, width=8, depth=2).field
+    field = eoren.fit(gray, preset="mosaic", steps=1, width=8, depth=2).field
     sample = trials.Sample(1.0, 0.1, 60.0, 60.0, 1.0)
 
     def constant(images, group, **_):

@@ -353,7 +353,7 @@ DAMAGED = {
 }
 
 NEWER = {
-    f"version {version}": with_header(format_version=version) for version in (3, 99, 10**30, 1.5, "2", None, [1])
+    f"version {version}": with_header(format_version=version) for version in (4, 99, 10**30, 1.5, "2", None, [1])
 }
 
 
@@ -438,7 +438,7 @@ def test_numbers_that_json_does_not_have_are_refused(number):
 @as_users
 @pytest.mark.parametrize("data", NEWER.values(), ids=NEWER)
 def test_newer_versions_say_so(data):
-    assert re.match(r"\.eoren format version must be 1 to 2 for eoren .*, got .*; upgrade eoren$", outcome(data))
+    assert re.match(r"\.eoren format version must be 1 to 3 for eoren .*, got .*; upgrade eoren$", outcome(data))
 
 
 @pytest.mark.parametrize("version", [0, -1, True])

@@ -83,10 +83,27 @@ def sealed(data: bytes) -> bytes:
     try:
         text = parse_metadata(data, len(data))["eoren"]
         tensors = load_tensors(data)
-        tensors["checksums"] = checksums(text, tensors)
+        if "data" in tensors:
+            sealed_bytes = bytearray(sealed_contents(tensors["data"].numpy().tobytes()))
+            tensors["data"] = torch.frombuffer(sealed_bytes, dtype=torch.uint8)
+        else:
+            tensors["checksums"] = checksums(text, tensors)
         return save_tensors(tensors, {"eoren": text})
-    except (DamagedError, ForeignError, SafetensorError, KeyError, TypeError, IndexError, ValueError, RuntimeError):
+    except (DamagedError, ForeignError, SafetensorError, KeyError, TypeError, IndexError, ValueError, RuntimeError, struct.error):
         return data
+
+
+def sealed_contents(data: bytes) -> bytes:
+    """Replace the checksums of a compact field: those of its description and parameters, and of its blocks."""
+    description, parameters, _ = struct.unpack_from("<3I", data)
+    at = 12 + description + parameters
+    result = bytearray(data)
+    struct.pack_into("<I", result, 8, zlib.crc32(data[12:at]))
+    while at + 8 < len(data):
+        (length,) = struct.unpack_from("<I", data, at)
+        struct.pack_into("<I", result, at + 4, zlib.crc32(data[at + 8 : at + 8 + length]))
+        at += 8 + length
+    return bytes(result)
 
 
 def read_field(data: bytes) -> str:

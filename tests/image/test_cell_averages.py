@@ -82,7 +82,7 @@ def drawing(size):
 def test_a_field_of_areas_averages_to_the_image_and_is_closer_to_the_scene():
     fine, image = drawing(32)
     fitted = {
-        kind: eoren.fit(image, pixel_model=kind, steps=400, tile=16, width=32, seed=0)
+        kind: eoren.fit(image, preset="mosaic", pixel_model=kind, steps=400, tile=16, width=32, seed=0)
         for kind in ("point_sample", "cell_average")
     }
     areas = fitted["cell_average"]
@@ -98,7 +98,7 @@ def test_a_field_of_areas_averages_to_the_image_and_is_closer_to_the_scene():
 
 def test_gradients_of_a_field_of_areas_are_measured_against_those_of_the_values():
     _, image = drawing(24)
-    result = eoren.fit(image, pixel_model="cell_average", steps=100, width=16, depth=2, seed=0)
+    result = eoren.fit(image, preset="mosaic", pixel_model="cell_average", steps=100, width=16, depth=2, seed=0)
     expected = reference_gradient(point_values(image[..., None]), extent=(24.0, 24.0))
     error = result.field.render(24, 24, show="gradient") / 24 - expected
     decibels = -10 * np.log10(np.mean(np.square(error, dtype=np.float64)))
@@ -107,4 +107,4 @@ def test_gradients_of_a_field_of_areas_are_measured_against_those_of_the_values(
 
 def test_unknown_pixel_models_are_refused():
     with pytest.raises(EorenError, match="pixel_model must be one of point_sample, cell_average, got 'round'"):
-        eoren.fit(np.zeros((4, 4)), pixel_model="round", steps=1)
+        eoren.fit(np.zeros((4, 4)), preset="mosaic", pixel_model="round", steps=1)

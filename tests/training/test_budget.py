@@ -9,7 +9,7 @@ class Counter:
     """A trainer that counts its steps and records their learning rate factors."""
 
     def __init__(self):
-        self.settings = make_settings("balanced", steps=4)
+        self.settings = make_settings("mosaic", steps=4)
         self.steps_done, self.scales = 0, []
 
     def step(self, lr_scale, should_stop):

@@ -13,7 +13,7 @@ from eoren.errors import EorenError
 from eoren.training import loop as running
 from eoren.training.fit import fit
 
-SMALL = {"device": "cpu", "steps": 6, "width": 6, "depth": 2, "batch": 35, "seed": 3}
+SMALL = {"preset": "mosaic", "device": "cpu", "steps": 6, "width": 6, "depth": 2, "batch": 35, "seed": 3}
 
 
 def random_image(height=9, width=12, channels=3, seed=0):

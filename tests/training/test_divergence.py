@@ -14,7 +14,7 @@ from eoren.training.trainer import Trainer
 
 ENGINES = ["torch", "native"]
 CPU = torch.device("cpu")
-MOSAIC = {"width": 16, "depth": 2, "tile": 12, "halo": 1.0, "batch": 64}
+MOSAIC = {"preset": "mosaic", "width": 16, "depth": 2, "tile": 12, "halo": 1.0, "batch": 64}
 
 
 @pytest.fixture(params=ENGINES)
@@ -34,7 +34,7 @@ def random_image(height=24, width=36, channels=1):
 
 
 def trainer(**changes):
-    settings = make_settings("balanced", **{**MOSAIC, "steps": 200, **changes})
+    settings = make_settings("mosaic", **{**MOSAIC, "steps": 200, **changes})
     return Trainer.of_image(random_image(), settings, seed=0, device=CPU)
 
 

@@ -16,7 +16,7 @@ from eoren.training import fit as fitting
 from eoren.training import loop as running
 from eoren.training.result import Progress
 
-SMALL = {"device": "cpu", "steps": 4, "width": 6, "depth": 2, "batch": 60, "seed": 3}
+SMALL = {"preset": "mosaic", "device": "cpu", "steps": 4, "width": 6, "depth": 2, "batch": 60, "seed": 3}
 
 
 def fit(image, **options):
@@ -521,7 +521,7 @@ import json, sys, tempfile
 import numpy as np
 from eoren import EorenError, fit
 folder = tempfile.mkdtemp()
-small = {"steps": 1, "width": 4, "depth": 2, "device": "cpu", "image": np.full((5, 5), 0.25)}
+small = {"preset": "mosaic", "steps": 1, "width": 4, "depth": 2, "device": "cpu", "image": np.full((5, 5), 0.25)}
 
 def outcome(call):
     try:

@@ -26,7 +26,10 @@ from eoren.training.presets import make_settings
 from eoren.training.trainer import Trainer
 
 CPU = torch.device("cpu")
-SMALL = {"device": "cpu", "steps": 6, "width": 6, "depth": 2, "batch": 35, "seed": 3, "tile": 8, "halo": 1.0}
+SMALL = {
+    **{"preset": "mosaic", "tile": 8, "halo": 1.0, "width": 6, "depth": 2},
+    **{"device": "cpu", "steps": 6, "batch": 35, "seed": 3},
+}
 
 
 def random_image(height=32, width=48, channels=3, seed=0):
@@ -65,7 +68,7 @@ def test_a_group_is_trained_as_if_it_were_alone(few, objective):
     """Each group's networks are those of a trainer that knows no other group."""
     image = random_image()
     settings = {key: value for key, value in SMALL.items() if key not in ("device", "seed")}
-    chosen = make_settings("balanced", **settings, objective=objective)
+    chosen = make_settings("mosaic", **settings, objective=objective)
     result = fit(image, **SMALL, objective=objective)
     tiling = build_tiling(image, chosen)
     groups = tiling.groups(5)
@@ -224,9 +227,9 @@ def test_time_is_shared_out_by_tiles(few, monkeypatch):
         begin(self, state)
 
     monkeypatch.setattr(FitLoop, "_begin_group", spy)
-    tiling = build_tiling(random_image(), make_settings("balanced", tile=8, seconds=1.0))
+    tiling = build_tiling(random_image(), make_settings("mosaic", tile=8, seconds=1.0))
     case = {key: value for key, value in SMALL.items() if key != "steps"}
-    chosen = make_settings("balanced", seconds=4.0, **{k: v for k, v in case.items() if k not in ("device", "seed")})
+    chosen = make_settings("mosaic", seconds=4.0, **{k: v for k, v in case.items() if k not in ("device", "seed")})
     run = FitLoop(random_image(), tiling, CheckpointKey(chosen, 0, ""), device=CPU, start=0.0)
     assert run.run() == "budget"
     assert 4.0 <= run.elapsed() < 4.1
@@ -269,7 +272,7 @@ def test_a_checkpoint_with_a_group_that_cannot_be_is_refused(tmp_path, few, chan
 
 def test_no_group_keeps_the_pixels_of_another(few):
     image = random_image(64, 96)
-    chosen = make_settings("balanced", tile=8, steps=1, width=4)
+    chosen = make_settings("mosaic", tile=8, steps=1, width=4)
     tiling = build_tiling(image, chosen)
     kept = []
     for group in tiling.groups(5):

@@ -31,7 +31,7 @@ def test_the_paper_preset_is_the_paper_to_the_letter():
 
 def test_presets_are_named_after_themselves_and_cannot_be_changed():
     assert "paper" in PRESETS
-    assert "balanced" in PRESETS
+    assert "mosaic" in PRESETS
     for name, settings in PRESETS.items():
         assert settings.preset == name
         assert make_settings(name) == settings
@@ -62,15 +62,15 @@ def test_changes_change_what_they_name_and_nothing_else():
 
 def test_none_is_a_value_like_any_other():
     """Where a setting may be none it says what none means; it does not bring back the preset's."""
-    found = make_settings("balanced", tile=None, batch=None, omega_first=None, until_psnr=None)
+    found = make_settings("mosaic", tile=None, batch=None, omega_first=None, until_psnr=None)
     assert (found.tile, found.batch, found.omega_first, found.until_psnr) == (None,) * 4
-    assert PRESETS["balanced"].batch is not None
+    assert PRESETS["mosaic"].batch is not None
     with pytest.raises(EorenError, match="give seconds or steps"):
-        make_settings("balanced", seconds=None)
+        make_settings("mosaic", seconds=None)
 
 
 def test_settings_go_through_json():
-    settings = make_settings("balanced", tile=64, until_psnr=40)
+    settings = make_settings("mosaic", tile=64, until_psnr=40)
     assert Settings(**json.loads(json.dumps(settings.as_dict()))) == settings
 
 
@@ -98,7 +98,7 @@ def test_whole_numbers_are_welcome_where_fractions_are_meant():
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_gradient_weight_belongs_to_sobolev_alone(objective):
-    weights = make_settings("balanced", objective=objective, gradient_weight=0.25).loss
+    weights = make_settings("mosaic", objective=objective, gradient_weight=0.25).loss
     standard = OBJECTIVES[objective]
     assert weights.name == objective
     assert weights.color == standard.color
@@ -173,9 +173,9 @@ def test_bad_settings_are_refused_in_one_line_that_names_the_value(changes, mess
 @pytest.mark.parametrize("half", [1.0, 75.0, 80.0, 2000.0])
 def test_the_first_frequency_follows_the_size_unless_it_is_given(half):
     # Weights lie within 1/2, local coordinates count `half` pixels: omega / 2 / half radians a pixel.
-    found = make_settings("balanced").starting_omega(half)
+    found = make_settings("mosaic").starting_omega(half)
     assert found == pytest.approx(max(30.0, 0.2 * 2 * half))
-    assert make_settings("balanced", omega_first=12).starting_omega(half) == 12
+    assert make_settings("mosaic", omega_first=12).starting_omega(half) == 12
     assert make_settings("paper").starting_omega(half) == 30
     assert make_settings("paper", omega_first=None).starting_omega(half) == found
 
@@ -195,7 +195,7 @@ def stored(settings, hidden, channels):
 
 @pytest.mark.parametrize("budget", [100, 1000, 2345, 30_000, 300_000, 5_000_000])
 @pytest.mark.parametrize(("width", "height"), [(768, 512), (100, 50), (20, 20)])
-@pytest.mark.parametrize("preset", ["balanced", "best", "single"])
+@pytest.mark.parametrize("preset", ["mosaic", "mosaic-best", "single"])
 @pytest.mark.parametrize("channels", [1, 4])
 def test_a_size_is_met_from_below_and_as_nearly_as_can_be(budget, width, height, preset, channels):
     settings = make_settings(preset, parameters=budget)
@@ -218,7 +218,7 @@ def test_a_size_is_met_from_below_and_as_nearly_as_can_be(budget, width, height,
 
 @pytest.mark.parametrize("bits", [32, 16, 8])
 def test_bits_per_pixel_are_those_of_the_tensors_in_the_file(bits):
-    count, hidden = make_settings("balanced", bits_per_pixel=4, bits=bits).architecture(768, 512, 3)
+    count, hidden = make_settings("mosaic", bits_per_pixel=4, bits=bits).architecture(768, 512, 3)
     siren = Siren.init(1, width=hidden, depth=3, channels=3, generator=torch.Generator())
     stored = sum(8 * t.numel() * t.element_size() for t in pack(siren, bits).values())
     stored += 32 * 6 + 32 * 4 + 32  # channel tuning; two nodes of the tree of tiles; checksum
@@ -228,10 +228,10 @@ def test_bits_per_pixel_are_those_of_the_tensors_in_the_file(bits):
 @pytest.mark.parametrize("size", [{"parameters": 5}, {"bits_per_pixel": 1e-6}], ids=str)
 def test_a_size_too_small_for_any_network_is_refused(size):
     with pytest.raises(EorenError, match=r"size of \d (parameters|bits) is too small; one network needs \d+ or more"):
-        make_settings("balanced", **size).architecture(100, 100, 3)
+        make_settings("mosaic", **size).architecture(100, 100, 3)
 
 
-@pytest.mark.parametrize("preset", ["balanced", "single", "paper"])
+@pytest.mark.parametrize("preset", ["mosaic", "single", "paper"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_width_is_what_counting_up_finds(preset, channels):
     """Unit by unit, as long as another one fits; for every width that a budget just reaches, and just misses."""
@@ -263,7 +263,7 @@ HUGE = "more than 4,294,967,296 numbers"
     ],
     ids=lambda size: f"{size!s:.40}",
 )
-@pytest.mark.parametrize("preset", ["balanced", "single"])
+@pytest.mark.parametrize("preset", ["mosaic", "single"])
 def test_a_function_beyond_all_memory_is_refused(preset, size):
     with pytest.raises(ImageError, match=HUGE) as caught:
         make_settings(preset, **size).architecture(10_000, 1000, 3)
@@ -285,8 +285,8 @@ def test_settings_without_an_end_are_refused():
     ("given", "small", "large"),
     [
         ({}, 60.0, 3600.0),
-        ({"preset": "fast"}, 10.0, 600.0),
-        ({"preset": "best"}, 107.0, 6480.0),
+        ({"preset": "mosaic-fast"}, 10.0, 600.0),
+        ({"preset": "mosaic-best"}, 107.0, 6480.0),
         ({"preset": "single"}, 60.0, 60.0),
         ({"preset": "paper"}, None, None),
         ({"seconds": 7}, 7.0, 7.0),
@@ -304,15 +304,15 @@ def test_large_images_get_time_in_proportion_unless_it_is_given(given, small, la
 
 def test_former_names_are_accepted_with_one_warning():
     with pytest.warns(FitWarning) as caught:
-        settings = make_settings("balanced", rate=0.01, adam_rate=0.02, pixels="areas", width=20)
+        settings = make_settings("mosaic", rate=0.01, adam_rate=0.02, pixels="areas", width=20)
     assert [str(warning.message) for warning in caught] == [
         "settings were renamed: rate is now learning_rate, adam_rate is now adam_learning_rate, "
         "pixels=areas is now pixel_model=cell_average"
     ]
     new = {"learning_rate": 0.01, "adam_learning_rate": 0.02, "pixel_model": "cell_average", "width": 20}
-    assert settings == make_settings("balanced", **new)
+    assert settings == make_settings("mosaic", **new)
     with pytest.raises(EorenError, match="rate is the former name of learning_rate; give only learning_rate"):
-        make_settings("balanced", rate=0.01, learning_rate=0.01)
+        make_settings("mosaic", rate=0.01, learning_rate=0.01)
 
 
 def test_stored_settings_are_renamed_silently(recwarn):

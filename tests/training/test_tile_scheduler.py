@@ -83,7 +83,7 @@ def test_tiles_at_rest_do_not_move(monkeypatch):
     monkeypatch.setattr("eoren.backends.base._CHUNK_BYTES", {"cpu": 1 << 12})
     image = np.full((48, 48, 1), 0.5, np.float32)
     image[:24, :24, 0] = np.random.default_rng(0).random((24, 24))
-    chosen = make_settings("balanced", steps=1, tile=6, width=8, depth=3, halo=1.0)
+    chosen = make_settings("mosaic", steps=1, tile=6, width=8, depth=3, halo=1.0)
     trainer = Trainer.of_image(image, chosen, seed=0, device=torch.device("cpu"))
     rested = 0
     for step in range(30):

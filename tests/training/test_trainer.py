@@ -525,13 +525,13 @@ def test_the_state_has_names_in_the_order_of_earlier_checkpoints(optimizer):
 def test_the_first_layer_gets_the_frequency_that_suits_the_largest_tile():
     by_tile = {"omega_first": None, "objective": "pixel", "width": 3, "seconds": 1.0, "steps": None, "tile": None}
     for changes in ({}, {"tile": 100, "halo": 4.0}):
-        trainer = trainer_of(random_image(20, 1000, 1), preset="balanced", **(by_tile | changes))
+        trainer = trainer_of(random_image(20, 1000, 1), preset="mosaic", **(by_tile | changes))
         half = max(half for _, _, half in tile_geometry(trainer))
         assert half == 500 if trainer.tiling.count == 1 else 75 < half < 500
         assert trainer.siren.omegas == (pytest.approx(0.4 * half), 20.0, 20.0)
-    trainer = Trainer.of_image(random_image(3, 20, 1), settings("balanced", **by_tile), seed=0, device=CPU)
+    trainer = Trainer.of_image(random_image(3, 20, 1), settings("mosaic", **by_tile), seed=0, device=CPU)
     assert trainer.siren.omegas == (30.0, 20.0, 20.0)
-    trainer = Trainer.of_image(random_image(3, 200, 1), settings("balanced", omega_first=7.0), seed=0, device=CPU)
+    trainer = Trainer.of_image(random_image(3, 200, 1), settings("mosaic", omega_first=7.0), seed=0, device=CPU)
     assert trainer.siren.omegas == (7.0, 20.0, 20.0)
 
 
@@ -624,7 +624,7 @@ def test_a_step_propagates_the_derivatives_it_compares_and_no_others(calls, chan
 def test_training_lowers_what_it_minimises(device, changes):
     x, y = np.meshgrid(np.linspace(0, 1, 16), np.linspace(0, 1, 12))
     image = (0.5 + 0.3 * np.sin(4 * x + 3 * y))[..., None].astype(np.float32)
-    trainer = Trainer.of_image(image, settings("balanced", width=16, **changes), seed=0, device=device)
+    trainer = Trainer.of_image(image, settings("mosaic", width=16, **changes), seed=0, device=device)
     first = trainer.step(1.0)
     for step in range(100):
         last = trainer.step(1 - step / 100)
@@ -712,7 +712,7 @@ def test_constant_images_are_met_and_stay_finite(objective):
 # Many images at once.
 
 
-@pytest.mark.parametrize("preset", ["paper", "balanced"])
+@pytest.mark.parametrize("preset", ["paper", "mosaic"])
 def test_images_of_a_batch_are_fitted_as_if_alone(preset):
     images = np.stack([random_image(9, 12, 2, seed=k) * 10.0**-k for k in range(3)])
     chosen = settings(preset, width=16, tile=None, batch=None)
@@ -744,7 +744,7 @@ def test_a_images_target_ends_at_its_border():
 
 
 def test_a_halo_far_wider_than_the_tiles_is_refused():
-    wide = make_settings("balanced", tile=4, halo=40.0, steps=1)
+    wide = make_settings("mosaic", tile=4, halo=40.0, steps=1)
     with pytest.raises(EorenError, match=r"at most 64 tiles may overlap at one point, got \d+ with halo 40"):
         build_tiling(random_image(40, 60), wide)
     assert build_tiling(random_image(40, 60), replace(wide, halo=4.0)).count > 64

@@ -41,7 +41,7 @@ def image(make_image):
 @pytest.fixture(scope="session")
 def field(image):
     """A field of several tiles."""
-    return eoren.fit(image, steps=60, width=16, depth=2, tile=12, seed=1).field
+    return eoren.fit(image, preset="mosaic", steps=60, width=16, depth=2, tile=12, seed=1).field
 
 
 @pytest.fixture

@@ -183,7 +183,7 @@ def test_the_wipe_moves_by_pointer_and_by_key(page, image, field):
 
 def test_no_seams_between_tiles(visit):
     """On a flat field, any visible edge is a defect of the page."""
-    flat = eoren.fit(np.full((300, 450, 3), 0.2), steps=2, width=8, depth=1, tile=400, seed=0).field
+    flat = eoren.fit(np.full((300, 450, 3), 0.2), preset="mosaic", steps=2, width=8, depth=1, tile=400, seed=0).field
     catalog = FieldCatalog()
     catalog.add("flat", flat, digest="flat")
     with serve(catalog, TileCache(1 << 24)) as address:
@@ -406,7 +406,8 @@ def test_a_fit_is_followed_to_its_end(started, visit, tmp_path):
     y, x = np.mgrid[:64, :96]
     waves = 0.5 + 0.4 * np.sin(x[..., None] / [3, 5, 7] + y[..., None] / [6, 3, 4])
     Image.fromarray(np.uint8(255 * waves)).save(tmp_path / "waves.png")
-    fit = ("fit", "waves.png", "--seconds", "12", "--set", "width=16", "--set", "tile=24", "--json")
+    settings = ("--preset", "mosaic", "--set", "width=16", "--set", "tile=24")
+    fit = ("fit", "waves.png", "--seconds", "12", *settings, "--json")
     process = started(*fit, "--watch", "--no-browser")
     page = visit(printed_address(process))
     page.until("Boolean(catalog.entries[0])")
@@ -442,7 +443,8 @@ def test_a_fit_is_followed_to_its_end(started, visit, tmp_path):
 
 def test_an_interrupted_fit_with_a_page_ends_like_any_other(started, visit, tmp_path, make_image):
     Image.fromarray(np.uint8(255 * make_image(40, 30, 3))).save(tmp_path / "a.png")
-    process = started("fit", "a.png", "--seconds", "60", "--set", "width=16", "--watch", "--no-browser")
+    fit = ("fit", "a.png", "--preset", "mosaic", "--seconds", "60", "--set", "width=16")
+    process = started(*fit, "--watch", "--no-browser")
     page = visit(printed_address(process))
     page.until("Boolean(catalog.entries[0])")
     process.send_signal(signal.SIGINT)

@@ -152,7 +152,7 @@ def test_the_difference_layer_of_a_large_image_uses_every_nth_pixel(entry, field
 @pytest.mark.parametrize("channels", [1, 2, 4])
 def test_other_channels(channels, make_image):
     image = make_image(12, 9, channels)
-    field = eoren.fit(image, steps=20, width=8, depth=2, seed=0).field
+    field = eoren.fit(image, preset="mosaic", steps=20, width=8, depth=2, seed=0).field
     entry = FieldEntry("a", "a", field, "", image)
     colours = 1 if channels < 3 else 3
     expected = {"gradient": 1, "direction": 3, "difference": 3, "laplacian": colours}
@@ -163,6 +163,6 @@ def test_other_channels(channels, make_image):
 
 def test_fields_of_cell_averages_are_compared_with_point_values(make_image):
     image = make_image(24, 16, 3)
-    field = eoren.fit(image, steps=20, width=16, depth=2, pixel_model="cell_average", seed=0).field
+    field = eoren.fit(image, preset="mosaic", steps=20, width=16, depth=2, pixel_model="cell_average", seed=0).field
     drawn = draw(view(FieldEntry("a", "a", field, "", image), "difference"), Region(0, 0, 24, 16), 24, 16)
     assert_close(drawn, errors(field, point_values(image)))

@@ -13,7 +13,7 @@ from eoren.viewer.live import LiveFit
 from eoren.viewer.server import serve
 from eoren.viewer.tile_cache import TileCache
 
-SMALL = {"width": 16, "depth": 2, "tile": 12, "seed": 1}
+SMALL = {"preset": "mosaic", "width": 16, "depth": 2, "tile": 12, "seed": 1}
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ torch.py              the PyTorch backend
 backpropagation.py    its hand-written forward and backward passes
 native.py             the native backend
 native_coder.py       the native coder of latents
+native_rate.py        bits of latents and their gradient, native
 native_library.py     loading of the C++ library, and its structures
 mosaic_evaluation.py  colour and derivatives of a mosaic from those of its tiles
 latents               evaluation of compact fields

@@ -5,10 +5,12 @@ The environment variable ``EOREN_BACKEND=torch|native`` forces one of them (``EO
 
 import os
 import warnings
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from eoren.backends.base import Backend
 from eoren.backends.block_coders import BlockCoder, NumpyCoder
@@ -18,8 +20,10 @@ from eoren.backends.latents.torch import TorchLatentEvaluator
 from eoren.backends.native import NOT_BUILT, SUPPORTED_WIDTHS, NativeBackend
 from eoren.backends.native_coder import NativeCoder
 from eoren.backends.native_library import library, target
+from eoren.backends.native_rate import NativeRate
 from eoren.backends.torch import TorchBackend
 from eoren.errors import BackendWarning, EorenError
+from eoren.model.latent_rate import Bands, latent_bits
 from eoren.model.color_decoder import ColorDecoder
 from eoren.model.siren import Siren
 
@@ -59,6 +63,24 @@ def choose_coder() -> BlockCoder:
     if forced == "native":
         raise EorenError(f"{_VARIABLE} is native, but {NOT_BUILT}; unset it to compute with NumPy")
     return _NUMPY_CODER
+
+
+def choose_rate(bands: Bands, *, warn: bool = False) -> Callable[[Bands], Tensor]:
+    """Choose the function that computes the bits of latents, differentiably; a fit should keep it for all its steps.
+
+    The environment and ``warn`` have the same effects as in :func:`choose_backend`.
+    """
+    forced = _forced_backend()
+    if forced == "torch":
+        return latent_bits
+    obstacle = NativeRate.obstacle(bands)
+    if obstacle is None:
+        return NativeRate()
+    if forced == "native":
+        raise EorenError(f"{_VARIABLE} is native, but {obstacle}; unset it to compute with PyTorch")
+    if warn and bands[0].device.type == "cpu":
+        _warn_once(f"PyTorch does the work, many times slower than the native backend: {obstacle}")
+    return latent_bits
 
 
 def choose_latent_evaluator(decoder: ColorDecoder, *, differentiable: bool = False) -> type[LatentEvaluator]:

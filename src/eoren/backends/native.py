@@ -44,12 +44,12 @@ class FusedAdam(Adam):
     def _update(self, gradients: Sequence[Tensor], lr: float, denominator: float, networks: slice | Tensor) -> None:
         parameters = self.parameters
         indices = _indices(networks, parameters[0])
-        step = AdamStep(tiles=len(indices), tile=_data_ptr(indices, torch.int64), tensors=len(parameters))
+        step = AdamStep(tiles=len(indices), tile=data_ptr(indices, torch.int64), tensors=len(parameters))
         step.size[: len(parameters)] = [p[0].numel() for p in parameters]
-        _set_pointers(step, value=parameters, gradient=gradients, mean=self.exp_avg, square=self.exp_avg_sq)
+        set_pointers(step, value=parameters, gradient=gradients, mean=self.exp_avg, square=self.exp_avg_sq)
         step.first, step.second = self.betas
         step.rate, step.scale, step.epsilon = lr, denominator, self.eps
-        _check_status(loaded_library().eoren_adam_step(step, torch.get_num_threads()))
+        check_status(loaded_library().eoren_adam_step(step, torch.get_num_threads()))
 
 
 class FusedMuon(Muon):
@@ -61,12 +61,12 @@ class FusedMuon(Muon):
         if not parameters:
             return
         indices = _indices(networks, parameters[0])
-        step = MuonStep(tiles=len(indices), tile=_data_ptr(indices, torch.int64), tensors=len(parameters))
-        _set_pointers(step, value=parameters, gradient=gradients, mean=self.momentum_buffer)
+        step = MuonStep(tiles=len(indices), tile=data_ptr(indices, torch.int64), tensors=len(parameters))
+        set_pointers(step, value=parameters, gradient=gradients, mean=self.momentum_buffer)
         step.n, step.iterations = parameters[0].shape[-1], ITERATIONS
         step.momentum, step.rate = self.momentum, lr
         step.coefficient[:] = NEWTON_SCHULZ
-        _check_status(loaded_library().eoren_muon_step(step, torch.get_num_threads()))
+        check_status(loaded_library().eoren_muon_step(step, torch.get_num_threads()))
 
 
 class NativeLossGradient:
@@ -81,11 +81,11 @@ class NativeLossGradient:
             network=_networks(siren),
             gradient=_networks(siren.with_tensors(self.gradients)),
             columns=pixels.columns,
-            box=_data_ptr(pixels.boxes, torch.int64),
-            centre=_data_ptr(pixels.centres),
-            half=_data_ptr(pixels.half_extents),
-            color=_data_ptr(pixels.color),
-            slope=None if target_gradient is None else _data_ptr(target_gradient),
+            box=data_ptr(pixels.boxes, torch.int64),
+            centre=data_ptr(pixels.centres),
+            half=data_ptr(pixels.half_extents),
+            color=data_ptr(pixels.color),
+            slope=None if target_gradient is None else data_ptr(target_gradient),
         )
 
     def networks_per_chunk(self, points_per_network: int, passes: Sequence[Pass]) -> int:
@@ -102,16 +102,16 @@ class NativeLossGradient:
         errors = torch.empty(len(networks), 2, dtype=torch.float64)
         sums = None if moments is None else torch.empty(len(networks), self._channels, 5, dtype=torch.float64)
         step = self._step
-        step.tuning = ChannelTuning(_data_ptr(batch.tuning.alpha), _data_ptr(batch.tuning.beta))
-        step.tiles, step.tile = len(networks), _data_ptr(networks, torch.int64)
-        step.points, step.point = len(points), _data_ptr(points, torch.int64)
+        step.tuning = ChannelTuning(data_ptr(batch.tuning.alpha), data_ptr(batch.tuning.beta))
+        step.tiles, step.tile = len(networks), data_ptr(networks, torch.int64)
+        step.points, step.point = len(points), data_ptr(points, torch.int64)
         step.passes = len(passes)
         for struct, loss_pass in zip(step.pass_, passes, strict=False):
             axes, weights = loss_pass.axes, loss_pass.weights
             struct.axes, struct.axis[: len(axes)] = len(axes), axes
             struct.offset[:], struct.weight[: len(weights)] = loss_pass.offset, weights
-        step.error = _data_ptr(errors, torch.float64)
-        step.moments = None if sums is None else _data_ptr(sums, torch.float64)
+        step.error = data_ptr(errors, torch.float64)
+        step.moments = None if sums is None else data_ptr(sums, torch.float64)
         raised: list[BaseException] = []
 
         def poll() -> int:
@@ -125,7 +125,7 @@ class NativeLossGradient:
         status = loaded_library().eoren_gradients(step, torch.get_num_threads(), StopCallback(poll))
         if raised:
             raise raised[0]
-        if not _check_status(status):
+        if not check_status(status):
             return None
         if moments is not None and sums is not None:
             moments.add_sums(networks, sums, len(points) * len(passes))
@@ -186,17 +186,17 @@ class NativeBackend:
         prediction = points.new_empty(len(points), 1 + len(axes) + laplacian, siren.channels)
         query = Query(
             network=_networks(siren),
-            tuning=ChannelTuning(_data_ptr(alpha), _data_ptr(beta)),
+            tuning=ChannelTuning(data_ptr(alpha), data_ptr(beta)),
             batch=siren.batch,
-            first=_data_ptr(first, torch.int64),
-            point=_data_ptr(points),
+            first=data_ptr(first, torch.int64),
+            point=data_ptr(points),
             axes=len(axes),
             laplacian=int(laplacian),
-            scale=_data_ptr(scale),
-            said=_data_ptr(prediction),
+            scale=data_ptr(scale),
+            said=data_ptr(prediction),
         )
         query.axis[: len(axes)] = axes
-        _check_status(loaded_library().eoren_evaluate(query, torch.get_num_threads()))
+        check_status(loaded_library().eoren_evaluate(query, torch.get_num_threads()))
         return prediction
 
     def render(
@@ -222,17 +222,17 @@ class NativeBackend:
         x, y = x * tiling.width, y * tiling.height
         grid = Grid(
             network=_networks(siren),
-            tuning=ChannelTuning(_data_ptr(alpha), _data_ptr(beta)),
+            tuning=ChannelTuning(data_ptr(alpha), data_ptr(beta)),
             batch=siren.batch,
-            centre=_data_ptr(centres, torch.float64),
-            half=_data_ptr(half_extents, torch.float64),
-            first=_data_ptr(first_cut, torch.int64),
-            cut=_data_ptr(cuts, torch.float64),
+            centre=data_ptr(centres, torch.float64),
+            half=data_ptr(half_extents, torch.float64),
+            first=data_ptr(first_cut, torch.int64),
+            cut=data_ptr(cuts, torch.float64),
             halo=tiling.halo,
             columns=len(x),
             rows=len(y),
-            x=_data_ptr(x, torch.float64),
-            y=_data_ptr(y, torch.float64),
+            x=data_ptr(x, torch.float64),
+            y=data_ptr(y, torch.float64),
             streams=max({"color": 1, "gradient": 3, "laplacian": 4}[quantity] for quantity in quantities),
         )
         grid.unit[:] = tiling.width / extent[0], tiling.height / extent[1]
@@ -240,14 +240,14 @@ class NativeBackend:
         for quantity in quantities:
             features = (siren.channels, 2) if quantity == "gradient" else (siren.channels,)
             outputs[quantity] = torch.empty(len(y), len(x), *features)
-            setattr(grid, quantity, _data_ptr(outputs[quantity]))
-        _check_status(loaded_library().eoren_render(grid, torch.get_num_threads()))
+            setattr(grid, quantity, data_ptr(outputs[quantity]))
+        check_status(loaded_library().eoren_render(grid, torch.get_num_threads()))
         return tuple(outputs[quantity] for quantity in quantities)
 
 
 def _networks(siren: Siren) -> Networks:
     struct = Networks(siren.width, siren.depth, siren.channels)
-    _set_pointers(struct, weight=siren.weights, bias=siren.biases)
+    set_pointers(struct, weight=siren.weights, bias=siren.biases)
     struct.omega[: siren.depth] = siren.omegas
     return struct
 
@@ -256,13 +256,13 @@ def _indices(networks: slice | Tensor, like: Tensor) -> Int[Tensor, " networks"]
     return networks if isinstance(networks, Tensor) else torch.arange(len(like))[networks]
 
 
-def _set_pointers(struct: Structure, **tensors: Sequence[Tensor]) -> None:
+def set_pointers(struct: Structure, **tensors: Sequence[Tensor]) -> None:
     """Fill arrays of a structure with the addresses of tensors."""
     for name, sequence in tensors.items():
-        getattr(struct, name)[: len(sequence)] = [_data_ptr(t) for t in sequence]
+        getattr(struct, name)[: len(sequence)] = [data_ptr(t) for t in sequence]
 
 
-def _data_ptr(tensor: Tensor, dtype: torch.dtype = torch.float32) -> int:
+def data_ptr(tensor: Tensor, dtype: torch.dtype = torch.float32) -> int:
     """Return the address of a tensor that C can read."""
     if tensor.dtype != dtype or tensor.device.type != "cpu" or not tensor.is_contiguous():
         raise ValueError(
@@ -272,7 +272,7 @@ def _data_ptr(tensor: Tensor, dtype: torch.dtype = torch.float32) -> int:
     return tensor.data_ptr()
 
 
-def _check_status(status: int) -> bool:
+def check_status(status: int) -> bool:
     """Return whether the work was completed; a negative status means that memory ran out."""
     if status < 0:
         raise MemoryError("the native backend could not allocate its working memory")

@@ -30,7 +30,7 @@ class NativeCoder:
         block = _Block(latents)
         words = np.empty(4 + 2 * sum(band.size for band in latents.bands()), "<u4")
         start = c_int64()
-        _check_status(
+        check_status(
             loaded_library().eoren_encode_block(
                 block.struct, _threads(threads), words.ctypes.data, len(words), byref(start)
             )
@@ -46,12 +46,12 @@ class NativeCoder:
             block.struct, _threads(threads), array.ctypes.data, len(array) // 4
         )
         block.copy_back()
-        _check_status(status)
+        check_status(status)
 
     def bits(self, latents: Latents, *, threads: int | None = None) -> float:
         """Compute the number of bits of a block."""
         block, bits = _Block(latents), c_double()
-        _check_status(loaded_library().eoren_block_bits(block.struct, _threads(threads), byref(bits)))
+        check_status(loaded_library().eoren_block_bits(block.struct, _threads(threads), byref(bits)))
         return bits.value + 63
 
     def quantize(
@@ -68,7 +68,7 @@ class NativeCoder:
         block.struct.weight = weight
         for k, band in enumerate(exact):
             block.struct.coefficient[k] = band.ctypes.data
-        _check_status(loaded_library().eoren_quantize_block(block.struct, _threads(threads)))
+        check_status(loaded_library().eoren_quantize_block(block.struct, _threads(threads)))
         block.copy_back()
 
 
@@ -145,7 +145,7 @@ def _threads(threads: int | None) -> int:
     return torch.get_num_threads() if threads is None else threads
 
 
-def _check_status(status: int) -> None:
+def check_status(status: int) -> None:
     if status == _NO_MEMORY:
         raise MemoryError("the native block coder is out of memory")
     if status == _TRUNCATED:

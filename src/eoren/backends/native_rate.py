@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from eoren.backends.native import NOT_BUILT, _check_status, _data_ptr, _set_pointers
-from eoren.backends.native_library import MAX_CHANNELS, MAX_LEVELS, WIDTH_MULTIPLE, Rate, library, loaded_library
+from eoren.backends.native import NOT_BUILT, check_status, data_ptr, set_pointers
+from eoren.backends.native_library import MAX_CHANNELS, WIDTH_MULTIPLE, Rate, library, loaded_library
+from eoren.coding.bands import MAX_LEVELS
 from eoren.coding.context_model import CHANNELS, LEVELS
 from eoren.coding.contexts import SLOTS
 from eoren.coding.distributions import LEAST_MASS, MIXTURE_RATIO, MIXTURE_WEIGHT
@@ -18,10 +19,10 @@ from eoren.model.latent_rate import Bands, Tables, lowpass_bands, tables
 
 
 class NativeRate:
-    """Computes the bits of latents like :func:`eoren.model.latent_rate.latent_bits`, on as many threads as PyTorch has.
+    """Bits of latents like :func:`eoren.model.latent_rate.latent_bits`, on as many threads as PyTorch has.
 
-    Results do not depend on the number of threads. Working memory, about 45 bytes per latent and 4 more for each byte
-    of gradient, is kept for the next call.
+    Results do not depend on the number of threads. Working memory, about 45 bytes per latent, is kept for the next
+    call.
     """
 
     name = "native"
@@ -59,7 +60,7 @@ class NativeRate:
         """Compute bits, and their gradient by the latents and by the low-pass bands of the levels.
 
         Returns:
-            Bits, and gradients by `bands` and by `low`; none if no gradient is requested.
+            Bits, and gradients by `bands` and by `low`; an empty list if no gradient is requested.
         """
         levels, weights = len(low), tables(torch.device("cpu"), torch.float32)
         rows, columns = _image_size(bands)
@@ -77,18 +78,18 @@ class NativeRate:
             weight=MIXTURE_WEIGHT,
             ratio=MIXTURE_RATIO,
             least=LEAST_MASS,
-            bits=_data_ptr(bits, torch.float64),
+            bits=data_ptr(bits, torch.float64),
         )
-        _set_pointers(rate, band=bands, low=low)
+        set_pointers(rate, band=bands, low=low)
         if gradient:
-            _set_pointers(rate, gradient=gradients[: len(bands)], low_gradient=gradients[len(bands) :])
+            set_pointers(rate, gradient=gradients[: len(bands)], low_gradient=gradients[len(bands) :])
         _set_weights(rate, weights)
         with self._lock:
             size = loaded_library().eoren_rate_bytes(rate) + 64
             if len(self._memory) != size:
                 self._memory = torch.empty(size, dtype=torch.uint8)
-            rate.memory = -(-_data_ptr(self._memory, torch.uint8) // 64) * 64
-            _check_status(loaded_library().eoren_latent_rate(rate, torch.get_num_threads()))
+            rate.memory = -(-data_ptr(self._memory, torch.uint8) // 64) * 64
+            check_status(loaded_library().eoren_latent_rate(rate, torch.get_num_threads()))
         return bits.float(), gradients
 
 
@@ -132,7 +133,8 @@ def _set_weights(rate: Rate, weights: Tables) -> None:
     rate.hidden = weights.second.shape[-1]
     if weights.first.shape[1] != SLOTS or rate.hidden % WIDTH_MULTIPLE:
         raise ValueError(
-            f"hidden layers must have a multiple of {WIDTH_MULTIPLE} values, got weights of {tuple(weights.first.shape)}"
+            f"weights must be those of {SLOTS} slots and a multiple of {WIDTH_MULTIPLE} hidden values, "
+            f"got {tuple(weights.first.shape)}"
         )
     for name, tensor in vars(weights).items():
-        setattr(rate, name, _data_ptr(tensor))
+        setattr(rate, name, data_ptr(tensor))

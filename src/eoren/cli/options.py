@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from typer import Argument, Option
 
@@ -14,9 +14,7 @@ from eoren.checks import MAX_SEED, check_integer
 from eoren.errors import EorenError
 
 # Repeated from the library, which would load PyTorch before wrong options are refused.
-PresetName = Literal[
-    "fast", "balanced", "best", "mosaic-fast", "mosaic", "mosaic-best", "small", "single", "paper"
-]
+PresetName = Literal["fast", "balanced", "best", "mosaic-fast", "mosaic", "mosaic-best", "small", "single", "paper"]
 ObjectiveName = Literal["gradient", "pixel", "sobolev"]
 
 
@@ -28,6 +26,12 @@ def check_seed(seed: int) -> int:
 def output_option(help: str, metavar: str = "PATH") -> Any:
     """Return the option ``--output`` of a command."""
     return Option("--output", "-o", metavar=metavar, help=help)
+
+
+def preset_option(more: str) -> Any:
+    """Return the option ``--preset`` of a command. The list of its values is too long for a metavar."""
+    names = ", ".join(get_args(PresetName))
+    return Option("--preset", metavar="NAME", help=f"Named set of settings, {more}: {names}.")
 
 
 FieldFile = Annotated[Path, Argument(metavar="FILE", help="An .eoren file.")]
@@ -60,10 +64,10 @@ _NAMED = (
 class FitOptions:
     """Options of the commands that fit one image."""
 
-    preset: Annotated[PresetName | None, Option(help="Named set of settings; balanced by default.")] = None
+    preset: Annotated[PresetName | None, preset_option("balanced by default")] = None
     seconds: Seconds = None
     steps: Steps = None
-    until_psnr: Annotated[float | None, Option(metavar="DB", help="PSNR that the colours are to reach, and no more.")] = None
+    until_psnr: Annotated[float | None, Option(metavar="DB", help="PSNR of the colours at which to end.")] = None
     seed: Seed = 0
     device: Device = "auto"
     resume: Annotated[bool, Option("--resume", help="Continue an interrupted fit.")] = False

@@ -83,7 +83,7 @@ def offset_of(level: int, orientation: int, channel: int) -> int:
 @cache
 def context_model() -> ContextModel:
     """Read the context model that is part of the format."""
-    with np.load(_MODEL) as arrays:
+    with np.load(_MODEL, allow_pickle=False) as arrays:
         reach, bounds = arrays["reach"].astype(np.int32), arrays["bounds"].astype(np.uint32)
         weights = {name: arrays[name].astype(np.float32) for name in ContextModel._fields[:-1]}
         return ContextModel(**weights, distributions=Distributions(reach, bounds))

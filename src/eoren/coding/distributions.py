@@ -23,9 +23,9 @@ FRACTIONS = 9
 MEAN_LIMIT = 127
 
 # The tables approximate a mixture of two Laplacians, of widths b = 2**((scale - 16) / 4) and MIXTURE_RATIO b.
-MIXTURE_WEIGHT = 0.8841
+MIXTURE_WEIGHT = 0.98792
 """Weight of the narrower Laplacian."""
-MIXTURE_RATIO = 1.4384
+MIXTURE_RATIO = 3.1790
 """Width of the wider Laplacian, over that of the narrower one."""
 LEAST_MASS = 1e-7
 """Least probability in the differentiable rate."""

@@ -20,9 +20,7 @@ _FIRST, _SECOND, _THIRD, _FOURTH = (round(c * (1 << _BITS)) for c in LIFTING)
 _SCALE, _INVERSE_SCALE = round(SCALE * (1 << _BITS)), round((1 << _BITS) / SCALE)
 
 
-def synthesize_level(
-    low: Plane, horizontal: Plane, vertical: Plane, diagonal: Plane
-) -> Plane:
+def synthesize_level(low: Plane, horizontal: Plane, vertical: Plane, diagonal: Plane) -> Plane:
     """Compute the low-pass band of the level below, to a few units: :func:`eoren.model.wavelet.synthesize_level`."""
     left = _merge(low.astype(np.int64), vertical.astype(np.int64)).T
     right = _merge(horizontal.astype(np.int64), diagonal.astype(np.int64)).T

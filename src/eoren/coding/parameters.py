@@ -1,7 +1,7 @@
 """Coding of a few thousand rounded numbers: steps of bands, colour mixing, weights of a SIREN.
 
-Every tensor has a step of its own, a power of two, and the scale of its distribution, whose mean is 0. Both precede its
-numbers in the stream, in 6 bits each.
+Every tensor has a step of its own, a power of two, and the scale of its distribution, whose mean is 0. Both precede
+its numbers in the stream, in 6 bits each.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ FINEST = 31
 """Exponent of the finest step: ``2**-31``; the coarsest one is ``2**32``."""
 _HEADER_BITS = 6
 
-Arrays = Sequence[Float[np.ndarray, "*shape"]]
+Arrays = Sequence[Float[np.ndarray, "..."]]
 
 
 def round_parameters(arrays: Arrays, exponents: Sequence[int]) -> list[np.ndarray]:
@@ -32,7 +32,7 @@ def encode_parameters(arrays: Arrays, exponents: Sequence[int]) -> bytes:
     Example:
         >>> data = encode_parameters([np.array([[0.5, -1.25]])], [2])
         >>> decode_parameters(data, [(1, 2)])
-        [array([[ 0.5 , -1.25]])]
+        ([array([[ 0.5 , -1.25]])], [2])
     """
     distributions = context_model().distributions
     starts, frequencies = [], []
@@ -50,17 +50,21 @@ def encode_parameters(arrays: Arrays, exponents: Sequence[int]) -> bytes:
     return encode(np.concatenate(starts), np.concatenate(frequencies))
 
 
-def decode_parameters(data: bytes, shapes: Sequence[tuple[int, ...]]) -> list[Float[np.ndarray, "*shape"]]:
-    """Decode arrays of known shapes; a ValueError if the data are damaged."""
-    distributions, decoder, arrays = context_model().distributions, Decoder(data), []
+def decode_parameters(
+    data: bytes, shapes: Sequence[tuple[int, ...]]
+) -> tuple[list[Float[np.ndarray, "..."]], list[int]]:
+    """Decode arrays of known shapes, and the exponents of their steps; a ValueError if the data are damaged."""
+    distributions, decoder = context_model().distributions, Decoder(data)
+    arrays, exponents = [], []
     for shape in shapes:
         exponent = decoder.uniform(_HEADER_BITS) + FINEST - (1 << _HEADER_BITS) + 1
         scale = decoder.uniform(_HEADER_BITS)
         mean = np.zeros(int(np.prod(shape)), np.int32)
         values = distributions.decode(decoder, mean, np.full_like(mean, scale))
         arrays.append(values.reshape(shape) * 2.0**-exponent)
+        exponents.append(exponent)
     decoder.finish()
-    return arrays
+    return arrays, exponents
 
 
 def _integers(array: Float[np.ndarray, "*shape"], exponent: int) -> np.ndarray:

@@ -72,7 +72,7 @@ def evaluate(field: Field, image: ArrayLike) -> Metrics:
     Example:
         >>> import eoren, numpy as np
         >>> image = np.full((16, 16, 3), 0.5, np.float32)
-        >>> eoren.evaluate(eoren.fit(image, steps=1, width=8, depth=2).field, image).psnr > 60
+        >>> eoren.evaluate(eoren.fit(image, preset="mosaic", steps=1, width=8, depth=2).field, image).psnr > 60
         True
     """
     image = as_image(image)

@@ -15,7 +15,9 @@ def mosaic_of(field: Field, format_name: str) -> SirenMosaic:
     """Return the mosaic of SIRENs that a field consists of, on the CPU: the formats hold nothing else."""
     if not isinstance(field.representation, SirenMosaic):
         kind = field.representation.kind
-        raise EorenError(f"{format_name} holds mosaics of SIRENs, got a field of kind {kind!r}; fit with preset mosaic")
+        raise EorenError(
+            f"{format_name} holds mosaics of SIRENs, got a field of kind {kind!r}; fit with preset mosaic"
+        )
     return field.representation.to("cpu")
 
 

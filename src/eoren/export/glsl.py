@@ -73,7 +73,7 @@ def field_shader(field: Field) -> Shader:
 
     Example:
         >>> import eoren
-        >>> field = eoren.fit(np.full((6, 5, 1), 0.5, np.float32), steps=1, width=8, depth=2).field
+        >>> field = eoren.fit(np.full((6, 5, 1), 0.5), preset="small", steps=1).field
         >>> shader = field_shader(field)
         >>> shader.source.splitlines()[0], shader.networks.shape
         ('#version 300 es', (1, 2048, 4))

@@ -55,7 +55,7 @@ def onnx_model(field: Field) -> "ModelProto":
 
     Example:
         >>> import eoren
-        >>> field = eoren.fit(np.full((6, 5, 1), 0.5, np.float32), steps=1, width=8, depth=2).field
+        >>> field = eoren.fit(np.full((6, 5, 1), 0.5), preset="small", steps=1).field
         >>> [output.name for output in onnx_model(field).graph.output]
         ['color', 'gradient']
     """

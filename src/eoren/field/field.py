@@ -45,7 +45,7 @@ class Field:
     Example:
         >>> import eoren, numpy as np
         >>> image = np.linspace(0, 1, 16, dtype=np.float32).reshape(1, 16, 1).repeat(16, 0)
-        >>> field = eoren.fit(image, steps=300, width=16, depth=2, seed=0).field
+        >>> field = eoren.fit(image, preset="mosaic", steps=300, width=16, depth=2, seed=0).field
         >>> field
         Field(16x16, 1 channel, 1 network, 2 sine layers of 16)
         >>> bool(abs(field.color([[0.25, 0.5]]) - 0.234) < 0.05)
@@ -233,7 +233,7 @@ class Field:
 
         Example:
             >>> import eoren, numpy as np
-            >>> field = eoren.fit(np.full((6, 5, 1), 0.5, np.float32), steps=1, width=8, depth=2).field
+            >>> field = eoren.fit(np.full((6, 5, 1), 0.5), preset="small", steps=1).field
             >>> [array.shape for array in field.sample(10, 12, "color", "gradient", rows=slice(3, 5))]
             [(2, 10, 1), (2, 10, 1, 2)]
         """

@@ -1,7 +1,7 @@
 """The content of an .eoren file: safetensors with a JSON header. Nothing in it can execute.
 
-One metadata entry, ``eoren``, holds JSON with the format version and the kind of the representation, which defines the
-rest: mosaics have versions 1 and 2 (:mod:`eoren.field.parts`), compact fields version 3
+One metadata entry, ``eoren``, holds JSON with the format version and the kind of the representation, which defines
+the rest: mosaics have versions 1 and 2 (:mod:`eoren.field.parts`), compact fields version 3
 (:mod:`eoren.field.wavelet_file`). Files are untrusted: nothing is used before it was checked.
 """
 
@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from math import isfinite
 from typing import Any
 
 from safetensors import SafetensorError
@@ -21,6 +20,7 @@ from eoren.errors import EorenError, format_error
 from eoren.field.mosaic import SirenMosaic
 from eoren.field.provenance import Provenance
 from eoren.field.representation import Representation
+from eoren.field.schema import finite_number
 from eoren.field.wavelet_siren import WaveletSiren
 from eoren.fs.safetensors_layout import DamagedError, ForeignError, parse_metadata
 
@@ -68,7 +68,7 @@ def refusing_damage() -> Iterator[None]:
 def _parse_header(text: str) -> dict[str, Any]:
     """Parse the JSON header, once kind and version of the file are known to be ours."""
     try:
-        header = json.loads(text, parse_float=_finite, parse_constant=_finite)
+        header = json.loads(text, parse_float=finite_number, parse_constant=finite_number)
         version = header["format_version"]
     except DamagedError:
         raise
@@ -80,10 +80,3 @@ def _parse_header(text: str) -> dict[str, Any]:
             "upgrade eoren"
         )
     return dict(header)
-
-
-def _finite(text: str) -> float:
-    """Parse a number of the header, which has to be finite, so that it can be written again."""
-    if not isfinite(number := float(text)):
-        raise DamagedError(f"its header has a number that is not finite, {text:.20}")
-    return number

@@ -1,13 +1,13 @@
 """Files of representations that consist of parts, such as the tiles of a mosaic: format versions 1 and 2.
 
-Tensors are those of the representation, with the parts along their first axis, and ``checksums``. The JSON header holds
-the format version, the header of the representation, and the provenance. Files of version 1 have no checksums. A
-checksum per part locates damage.
+Tensors are those of the representation, with the parts along their first axis, and ``checksums``. The JSON header
+holds the format version, the header of the representation, and the provenance. Files of version 1 have no checksums.
+A checksum per part locates damage.
 """
 
 import json
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 from zlib import crc32
 
 import numpy as np
@@ -20,6 +20,7 @@ from eoren.fs.safetensors_layout import DamagedError
 VERSION = 2
 
 
+@runtime_checkable
 class Parted(Protocol):
     """What a representation that consists of parts stores.
 
@@ -52,9 +53,6 @@ class Parted(Protocol):
         """Build the function from checked tensors; a ValueError if a value is invalid."""
 
 
-Kind = TypeVar("Kind", bound=Parted)
-
-
 def encode_parts(
     representation: Parted, kind: Mapping[str, str], provenance: Mapping[str, Any]
 ) -> tuple[str, dict[str, Tensor]]:
@@ -67,9 +65,9 @@ def encode_parts(
 
 
 def decode_parts(
-    kind: type[Kind], text: str, header: Mapping[str, Any], tensors: dict[str, Tensor]
-) -> tuple[Kind, Mapping[str, Any]]:
-    """Check and read a file; see :meth:`.Representation.decode`."""
+    kind: type[Any], text: str, header: Mapping[str, Any], tensors: dict[str, Tensor]
+) -> tuple[Any, Mapping[str, Any]]:
+    """Check and read a file of a class that is :class:`Parted`; see :meth:`.Representation.decode`."""
     if header["format_version"] > VERSION:
         raise ValueError(f"version {header['format_version']} holds no such field")
     checksums = tensors.pop("checksums", None)

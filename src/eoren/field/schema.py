@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
+from math import isfinite
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Int32
 from torch import Tensor
 
+from eoren.fs.safetensors_layout import DamagedError
 from eoren.image.decoders import MAX_PIXELS
 from eoren.model.channel_tuning import Tuning
 from eoren.model.quantization import BITS, unpack
@@ -85,6 +87,13 @@ class MosaicSchema(NamedTuple):
         if not all(bool(t.isfinite().all()) for t in (*siren.tensors(), tuning.alpha, tuning.beta)):
             raise ValueError("a parameter is not finite")
         return siren, tuning
+
+
+def finite_number(text: str) -> float:
+    """Parse a number of a stored header, which has to be finite, so that it can be written again."""
+    if not isfinite(number := float(text)):
+        raise DamagedError(f"its header has a number that is not finite, {text:.20}")
+    return number
 
 
 def whole_number(header: Mapping[str, Any], name: str, maximum: int, minimum: int = 1) -> int:

@@ -12,6 +12,7 @@ import json
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from jaxtyping import Float, Int16
 
 from eoren.coding.bands import Box, Latents, blocks, choose_levels
 from eoren.coding.parameters import decode_parameters, encode_parameters
-from eoren.field.schema import whole_number
+from eoren.field.schema import finite_number, whole_number
 from eoren.fs.safetensors_layout import DamagedError
 from eoren.image.decoders import MAX_PIXELS
 from eoren.model.latent_features import group_count
@@ -27,7 +28,9 @@ from eoren.model.latent_features import group_count
 VERSION = 3
 MAX_WIDTH = 256
 """Largest width of the SIREN."""
-_MAX_OFFSET = 2048
+SMALLEST_STREAM = 8
+"""Bytes of the shortest stream of a block."""
+_MAX_OFFSET = 1024
 _MAX_DESCRIPTION = 1 << 20  # bytes, inflated
 _HEAD, _BLOCK = struct.Struct("<3I"), struct.Struct("<2I")
 # What most descriptions contain: deflate refers to it. Part of the format.
@@ -95,15 +98,18 @@ def decode_contents(data: bytes, decode_block: Callable[[bytes, Latents], None])
         raise ValueError(f"step is {step}")
     levels = choose_levels(width, height)
     shapes = decoder_shapes(channels, group_count(levels), siren_width)
-    offsets, *weights = decode_parameters(data[end - second : end], [(3 * levels + 1, channels), *shapes])
+    arrays, exponents = decode_parameters(data[end - second : end], [(3 * levels + 1, channels), *shapes])
+    offsets, *weights = arrays
     if np.abs(offsets).max() > _MAX_OFFSET or (offsets != np.rint(offsets)).any():
         raise ValueError("an offset of a step is invalid")
+    boxes = blocks(width, height, levels)
+    if len(data) - end < len(boxes) * (_BLOCK.size + SMALLEST_STREAM):  # before memory is taken for the latents
+        raise DamagedError("its data end early")
     latents = Latents.zeros(channels, height, width, levels)
-    _decode_blocks(data[end:], blocks(width, height, levels), latents, decode_block)
+    _decode_blocks(data[end:], boxes, latents, decode_block)
     provenance = dict(description["provenance"])
-    exponents = [0] * len(weights)
     return Contents(
-        latents, width, height, step, offsets.astype(np.int16), siren_width, weights, exponents, provenance
+        latents, width, height, step, offsets.astype(np.int16), siren_width, weights, exponents[1:], provenance
     )
 
 
@@ -113,7 +119,7 @@ def decoder_shapes(channels: int, groups: int, width: int) -> list[tuple[int, ..
     shapes: list[tuple[int, ...]] = [(inputs, channels)]
     if width:
         sizes = (inputs, width, width, channels)
-        shapes += [(1, *pair) for pair in zip(sizes, sizes[1:], strict=False)]
+        shapes += [(1, *pair) for pair in pairwise(sizes)]
         shapes += [(1, 1, outputs) for outputs in sizes[1:]]
     return shapes
 
@@ -126,7 +132,10 @@ def _description(packed: bytes) -> dict[str, Any]:
         raise DamagedError(f"its description does not inflate: {error}") from None
     if not inflater.eof or inflater.unused_data:
         raise DamagedError("its description is too long or incomplete")
-    return dict(json.loads(text))
+    try:
+        return dict(json.loads(text, parse_float=finite_number, parse_constant=finite_number))
+    except RecursionError:
+        raise DamagedError("its description is nested too deeply") from None
 
 
 def _decode_blocks(

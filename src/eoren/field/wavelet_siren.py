@@ -80,7 +80,8 @@ class WaveletSiren:
         return replace(self, decoder=self.decoder.to(*args, **kwargs))
 
     @cached_property
-    def _features(self) -> LatentFeatures:
+    def features(self) -> LatentFeatures:
+        """The features that the color decoder sees."""
         linear = self.decoder.linear
         bands = [
             torch.from_numpy(band).to(linear) * torch.from_numpy(steps)[:, None, None].to(linear)
@@ -98,7 +99,7 @@ class WaveletSiren:
         kind = choose_latent_evaluator(self.decoder, differentiable=differentiable)
         state = tuple((t.data_ptr(), t._version, t.requires_grad) for t in self.decoder.tensors())
         if kind not in self._evaluators or self._evaluators[kind][0] != state:
-            self._evaluators[kind] = state, kind(self._features, self.decoder)
+            self._evaluators[kind] = state, kind(self.features, self.decoder)
         return self._evaluators[kind][1]
 
     def steps(self) -> Float[np.ndarray, "bands channels"]:

@@ -1,8 +1,8 @@
 """Feature images of a compact field: the wavelet details of each level, and what is below them, apart.
 
-With all features added up, one gets back the picture (in the components of the colour transform). Apart, they tell the
-color decoder how much of a colour is an edge of which size. There are up to four groups of one image per channel, the
-coarse one first:
+With all features added up, one gets back the picture (in the components of the colour transform). Apart, they tell
+the color decoder how much of a colour is an edge of which size. There are up to four groups of one image per channel,
+the coarse one first:
 
     low-pass band of level 3, details of level 3, details of level 2, details of level 1
 

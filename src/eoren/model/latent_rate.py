@@ -2,8 +2,8 @@
 
 This is the counterpart of :func:`eoren.coding.block_coder.block_bits` for fitting by gradient descent. Contexts,
 phases and weights are the same, but nothing is rounded: latents may be any real numbers, means and scales are real,
-and the probability of a latent ``q`` is that of the interval ``[q - 1/2, q + 1/2]`` under a mixture of two Laplacians.
-At integers, both agree to about 1 %.
+and the probability of a latent ``q`` is that of ``[q - 1/2, q + 1/2]`` under a mixture of two Laplacians. At
+integers, both agree to about 1 %.
 
 The gradient of a latent has two parts, because it has a probability and is part of the contexts of later latents.
 """

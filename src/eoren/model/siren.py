@@ -92,9 +92,7 @@ class Siren:
         """
         return self.propagate(_input_streams(points, axes, scale, laplacian), laplacian=laplacian)
 
-    def propagate(
-        self, z: Streams, *, laplacian: bool = False
-    ) -> Float[Tensor, "batch streams points channels"]:
+    def propagate(self, z: Streams, *, laplacian: bool = False) -> Float[Tensor, "batch streams points outputs"]:
         """Evaluate every network for inputs that are functions of x and y themselves, by the chain rule.
 
         Args:

@@ -55,7 +55,8 @@ def taps(position: Float[Tensor, " points"], length: int, order: int = 0) -> tup
         order: order of the derivative, 0 to 2, by the position in pixels.
 
     Returns:
-        Indices into padded coefficients, and ``(points, 6)`` weights, which PyTorch can differentiate by the position.
+        Indices into padded coefficients, and ``(points, 6)`` weights, which PyTorch can differentiate by the
+        position.
     """
     inside = position.clamp(-_OUTSIDE, length - 1 + _OUTSIDE)
     knot = inside.detach().floor().clamp(max=length - 1 + _OUTSIDE - 1)

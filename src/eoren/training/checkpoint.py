@@ -14,6 +14,7 @@ from eoren._version import __version__
 from eoren.errors import EorenError
 from eoren.fs.files import open_regular, write_file
 from eoren.fs.safetensors_layout import read_metadata
+from eoren.training.compact.settings import CompactSettings
 from eoren.training.settings import Settings, current_names
 
 _KEY = "eoren-checkpoint"
@@ -25,13 +26,15 @@ _MAX_NUMBER = 2**53
 class CheckpointKey:
     """Properties that a fit must share with a checkpoint to resume from it."""
 
-    settings: Settings
+    settings: Settings | CompactSettings
     seed: int
     source_sha256: str
 
     def as_dict(self) -> dict[str, Any]:
         """Convert to JSON values, without ``bits`` unless the size or the end of the fit depends on it."""
         settings = self.settings.as_dict()
+        if isinstance(self.settings, CompactSettings):
+            return {"eoren version": __version__, **settings, "seed": self.seed, "image": self.source_sha256}
         bits = {"bits": settings.pop("bits")}
         if self.settings.bits_per_pixel is None and self.settings.until_psnr is None:
             bits = {}

@@ -83,7 +83,7 @@ def choose_settings(preset: str, **changes: Any) -> Settings | CompactSettings:
 
     Example:
         >>> choose_settings("fast", bytes=20_000).target_bytes(768, 512)
-        20000
+        20000.0
         >>> choose_settings("mosaic", width=16).width
         16
     """
@@ -95,13 +95,14 @@ def choose_settings(preset: str, **changes: Any) -> Settings | CompactSettings:
             return make_compact_settings(preset, **changes)
         mosaic = _FORMER_NAMES[preset]
         _refuse_compact_names(mosaic, names, because_of=of_mosaics)
+        settings = make_settings(mosaic, **changes)
         warnings.warn(
             f"{', '.join(of_mosaics)}: only mosaics have such settings, so the preset is {mosaic}; "
             f"give preset {mosaic}",
             DeprecatedSettingWarning,
             stacklevel=3,
         )
-        preset = mosaic
+        return settings
     _refuse_compact_names(preset, changes)
     return make_settings(preset, **changes)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool
@@ -20,6 +20,7 @@ from eoren.training.settings import Settings
 Ended = Literal["budget", "target", "interrupted"]
 
 
+@runtime_checkable
 class RunningFit(Protocol):
     """A fit under way, for those who watch it."""
 
@@ -43,8 +44,8 @@ class Progress:
         done: share of the budget that is used up, 0..1.
         psnr: dB, running estimate over the pixels of recent steps; None if no colours are fitted at pixels.
         gradient_psnr: dB, running estimate against the target gradients; None if no gradients are fitted.
-        loop: the running fit, whose current field :meth:`RunningFit.field` returns within ``watch``. Do not keep it: it
-            refers to all memory of the training.
+        loop: the running fit, whose current field :meth:`RunningFit.field` returns within ``watch``; None if there
+            is nothing to watch. Do not keep it: it refers to all memory of the training.
     """
 
     steps: int = 0

@@ -59,7 +59,7 @@ def test_table(eoren, metrics, field_file, picture):
 
 
 def test_fit_and_evaluate_report_the_same_metrics(eoren, picture):
-    options = ["--steps", 5, "--set", "width=8", "--set", "depth=2", "--bits", 8, "--json"]
+    options = ["--preset", "mosaic", "--steps", 5, "--set", "width=8", "--set", "depth=2", "--bits", 8, "--json"]
     fitted = json.loads(eoren("fit", picture, "-o", "a.eoren", *options)[1])
     evaluated = json.loads(eoren("evaluate", "a.eoren", picture, "--json")[1])
     assert {name: fitted[name] for name in NAMES} == pytest.approx(evaluated, rel=1e-6)
@@ -67,7 +67,7 @@ def test_fit_and_evaluate_report_the_same_metrics(eoren, picture):
 
 def test_exact_field(eoren):
     np.save("flat.npy", np.full((16, 16), 0.5))
-    eoren("fit", "flat.npy", "--steps", 0, "-q", "--set", "width=8", "--set", "depth=2")
+    eoren("fit", "flat.npy", "-q")
     _, out, _ = eoren("evaluate", "flat.eoren", "flat.npy", "--json")
     assert "NaN" not in out
     assert "Infinity" not in out

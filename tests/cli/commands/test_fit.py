@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from eoren.cli import fitting
 from eoren.errors import EorenError
 
-SMALL = ["--set", "width=8", "--set", "depth=2", "--set", "tile=none"]
+SMALL = ["--preset", "mosaic", "--set", "width=8", "--set", "depth=2", "--set", "tile=none"]
 
 
 def same_tensors(one, other):
@@ -80,7 +80,7 @@ def test_file_equals_the_fit_of_the_library(eoren, picture, folder):
 
     status, _, err = eoren("fit", picture, "-o", "a.eoren", "--steps", 20, "--seed", 5, *SMALL)
     assert (status, err) == (0, "")
-    save(fit(picture, steps=20, seed=5, width=8, depth=2, tile=None).field, "b.eoren")
+    save(fit(picture, preset="mosaic", steps=20, seed=5, width=8, depth=2, tile=None).field, "b.eoren")
     assert same_tensors("a.eoren", "b.eoren")
     assert sorted(path.name for path in folder.iterdir()) == ["a.eoren", "b.eoren", "tiny.png"]
 
@@ -117,7 +117,7 @@ def test_options_reach_the_fit(eoren, picture):
 
 
 def test_preset_and_seconds(eoren, picture):
-    _, out, _ = eoren("fit", picture, "--preset", "paper", "--seconds", 0.2, "--json", *SMALL)
+    _, out, _ = eoren("fit", picture, "--seconds", 0.2, "--json", *SMALL, "--preset", "paper")
     values = json.loads(out)
     assert (values["settings"]["preset"], values["settings"]["objective"]) == ("paper", "gradient")
     assert (values["settings"]["seconds"], values["settings"]["steps"]) == (0.2, None)
@@ -195,7 +195,17 @@ def test_progress_lines_without_a_terminal(eoren, picture, monkeypatch):
         ),
         (["--preset", "foo"], "'foo' is not one of"),
         (["--device", "tpu"], "device must be one of auto, cpu, cuda, mps, got 'tpu'"),
-        (["--set", "foo=1"], "setting must be one of objective, "),
+        (["--set", "foo=1"], "setting must be one of bits_per_pixel, "),
+        (["--preset", "mosaic", "--set", "foo=1"], "setting must be one of objective, "),
+        (["--bytes", "0"], "bytes must be a positive number, got 0"),
+        (["--bits-per-pixel", "nan"], "bits_per_pixel must be a positive number, got nan"),
+        (["--bytes", "9", "--bits-per-pixel", "1"], "bits_per_pixel and bytes both set the size; give one of them"),
+        (["--bytes", "9", "--until-psnr", "40"], "bytes and until_psnr both set the size; give one of them"),
+        (["--bytes", "9", "--preset", "mosaic"], "bytes: only the compact presets fast, balanced, best have such"),
+        (["--bytes", "9", "--parameters", "7"], "bytes: only the compact presets fast, balanced, best have such"),
+        (["--preset", "paper", "--set", "lagrangian=1"], "lagrangian: only the compact presets"),
+        (["--set", "siren-width=7"], "siren_width must be a multiple of 16 up to 256, or 0, got 7"),
+        (["--set", "bytes=9"], "use --bytes 9"),
         (["--set", "width=0"], "width must be a positive number, got 0"),
         (["--set", "width=-8"], "width must be a positive number, got -8"),
         (["--set", "width=abc"], "width must be of type int, got 'abc'"),
@@ -286,7 +296,7 @@ def test_overwrite_replaces_the_file_at_the_end_only(eoren, picture, folder, at_
 
 
 def test_too_many_parameters(refused, picture, monkeypatch):
-    wide = ("fit", picture, "-o", "a.eoren", "--set", f"width={10**12}")
+    wide = ("fit", picture, "-o", "a.eoren", "--preset", "mosaic", "--set", f"width={10**12}")
     assert "more than 4,294,967,296 numbers" in refused(*wide)
     monkeypatch.setattr("eoren.training.settings._MAX_NUMBERS", 2**100)  # below the limit, and still too much
     assert "not enough memory" in refused(*wide)
@@ -297,7 +307,7 @@ def test_too_many_parameters(refused, picture, monkeypatch):
 
 @pytest.mark.filterwarnings("always::eoren.errors.DeprecatedSettingWarning")
 def test_former_names_of_settings_are_reported_once(eoren, picture):
-    small = ["--set", "width=16", "--set", "depth=2", "--set", "tile=none", "--steps", 3]
+    small = ["--preset", "mosaic", "--set", "width=16", "--set", "depth=2", "--set", "tile=none", "--steps", 3]
     status, _, err = eoren("fit", picture, "-o", "a.eoren", *small, "--set", "rate=0.004", "--set", "pixels=areas")
     renamed = "rate is now learning_rate, pixels=areas is now pixel_model=cell_average"
     assert (status, err) == (0, f"eoren: settings were renamed: {renamed}\n")

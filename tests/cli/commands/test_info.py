@@ -98,4 +98,4 @@ def test_newer_format(refused, field_file):
     with safe_open(field_file, framework="np") as file:
         header = json.loads(file.metadata()["eoren"]) | {"format_version": 99}
     save_file(load_file(field_file), "new.eoren", {"eoren": json.dumps(header)})
-    assert "new.eoren: .eoren format version must be 1 to 2 for eoren" in refused("info", "new.eoren")
+    assert "new.eoren: .eoren format version must be 1 to 3 for eoren" in refused("info", "new.eoren")

@@ -15,7 +15,7 @@ BY_TILE = SpatialTuning(window_basis, 3, varies_scale=True)
 @pytest.fixture(scope="module")
 def field():
     image = np.random.default_rng(0).random((20, 16, 2), np.float32)
-    return eoren.fit(image, steps=20, width=8, depth=2, omega_first=5.0, omega_hidden=5.0).field
+    return eoren.fit(image, preset="mosaic", steps=20, width=8, depth=2, omega_first=5.0, omega_hidden=5.0).field
 
 
 def test_windows_sum_to_one_and_blend_by_the_quintic():

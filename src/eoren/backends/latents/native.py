@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eoren.backends.latents.windows import Recent, Windows, pixels_at
 from eoren.backends.mosaic_evaluation import Jet
-from eoren.backends.native import NOT_BUILT, NativeBackend, _check_status, _data_ptr, _networks
+from eoren.backends.native import NOT_BUILT, NativeBackend, check_status, data_ptr, _networks
 from eoren.backends.native_library import (
     MAX_CHANNELS,
     LatentField,
@@ -92,25 +92,25 @@ class NativeLatentEvaluator:
         size = torch.tensor(self._size, dtype=torch.float64)
         edges = [torch.tensor(edges) for edges in (windows.columns, windows.rows)]
         status = loaded_library().eoren_sort_points(
-            _data_ptr(given, torch.float64),
+            data_ptr(given, torch.float64),
             count,
-            _data_ptr(size, torch.float64),
-            *(value for axis in edges for value in (_data_ptr(axis, torch.int64), len(axis) - 1)),
-            _data_ptr(first, torch.int64),
-            _data_ptr(order, torch.int64),
+            data_ptr(size, torch.float64),
+            *(value for axis in edges for value in (data_ptr(axis, torch.int64), len(axis) - 1)),
+            data_ptr(first, torch.int64),
+            data_ptr(order, torch.int64),
         )
-        _check_status(status)
+        check_status(status)
         for number in torch.nonzero(first.diff()).flatten().tolist():
             start, end = first[number : number + 2].tolist()
             window = self._window(number, _PADDING)
             call = LatentPoints(
                 field=self._field(window, extent, color=color, gradient=slopes, laplacian=bends),
-                point=_data_ptr(given, torch.float64),
+                point=data_ptr(given, torch.float64),
                 count=end - start,
-                order=_data_ptr(order[start:end], torch.int64),
+                order=data_ptr(order[start:end], torch.int64),
             )
             call.size[:], call.corner[:] = self._size, window.corner
-            _check_status(loaded_library().eoren_evaluate_latents(call, torch.get_num_threads()))
+            check_status(loaded_library().eoren_evaluate_latents(call, torch.get_num_threads()))
         return Jet(color, slopes, bends)
 
     @torch.no_grad()
@@ -141,25 +141,25 @@ class NativeLatentEvaluator:
                 field=self._field(window, extent, **views),
                 columns=len(places[0]),
                 rows=len(places[1]),
-                x=_data_ptr(places[0], torch.float64),
-                y=_data_ptr(places[1], torch.float64),
+                x=data_ptr(places[0], torch.float64),
+                y=data_ptr(places[1], torch.float64),
                 pitch=len(x),
             )
-            _check_status(loaded_library().eoren_render_latents(call, torch.get_num_threads()))
+            check_status(loaded_library().eoren_render_latents(call, torch.get_num_threads()))
         return tuple(outputs[quantity] for quantity in quantities)
 
     def _field(self, window: _Window, extent: Sequence[float], **outputs: Tensor | None) -> LatentField:
         """Describe the field in a window; outputs may be views from a pixel of a grid on."""
         wanted = {name: output for name, output in outputs.items() if output is not None}
         field = LatentField(
-            features=_data_ptr(window.features),
+            features=data_ptr(window.features),
             rows=window.rows,
             columns=window.columns,
             padding=window.padding,
             stride=window.stride,
             count=self._count,
             channels=self._channels,
-            linear=None if self._linear is None else _data_ptr(self._linear),
+            linear=None if self._linear is None else data_ptr(self._linear),
             streams=max((_STREAMS[name] for name in wanted), default=1),
             **{name: output.data_ptr() for name, output in wanted.items()},
         )
@@ -192,14 +192,14 @@ class NativeLatentEvaluator:
             lowpass=lowpass.data_ptr(),
             padding=padding,
             stride=stride,
-            features=_data_ptr(features),
+            features=data_ptr(features),
         )
         call.lowpass_stride[:] = lowpass.stride()[:2]
         arrays = [_with_adjacent_columns(band) for level in details for band in level]
         for k, band in enumerate(arrays):
             call.detail[k] = band.data_ptr()
             call.channel_stride[k], call.row_stride[k] = band.stride()[:2]
-        _check_status(loaded_library().eoren_latent_features(call, torch.get_num_threads()))
+        check_status(loaded_library().eoren_latent_features(call, torch.get_num_threads()))
         return _Window(features, rows, columns, padding, stride, corner)
 
 

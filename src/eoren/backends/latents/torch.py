@@ -88,7 +88,7 @@ class TorchLatentEvaluator:
                     output[place] = getattr(jet, quantity).view(len(part), -1, *output.shape[2:])
         return tuple(outputs[quantity] for quantity in quantities)
 
-    def _colors(self, streams: Streams, units: Sequence[float]) -> Float[Tensor, "streams points channels"]:
+    def _colors(self, streams: Streams, units: Sequence[float]) -> Float[Tensor, "outputs points channels"]:
         """Apply the color decoder to features and their derivatives in pixels; the result is per unit of the extent."""
         if len(streams) == 5:
             scaled = [streams[1] * units[0], streams[2] * units[1]]

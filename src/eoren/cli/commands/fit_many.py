@@ -21,7 +21,7 @@ def fit_many(
         list[str], Argument(metavar="SOURCE...", help="Folder, pattern, zip, tar, IDX file (MNIST) or image files.")
     ],
     output: Annotated[Path, options.output_option("Folder to write; existing results are kept.", "STORE")],
-    preset: Annotated[options.PresetName, Option(help="Named set of settings.")] = "small",
+    preset: Annotated[options.PresetName, options.preset_option("of mosaics")] = "small",
     steps: options.Steps = None,
     seconds: options.Seconds = None,
     objective: options.Objective = None,

@@ -82,7 +82,7 @@ def _basis_energies(levels: int) -> tuple[np.ndarray, np.ndarray]:
         rows, columns = bands[band].shape[1:]
         bands[band][0, rows // 2, columns // 2] = 1
         basis = synthesize(unflatten(bands)).permute(1, 2, 0).numpy()
-        slopes = reference_gradient(basis, extent=(side, side))
+        slopes = reference_gradient(basis, extent=(float(side), float(side)))
         energies[:, band] = (basis**2).sum(), (slopes**2).sum() / 2
     for level in range(known, levels):  # derivatives of coarser bands are small
         energies[:, 3 * level + 1 : 3 * level + 4] = energies[:, 3 * level - 2 : 3 * level + 1]

@@ -18,7 +18,7 @@ from eoren.model.latent_features import LatentFeatures
 from eoren.model.spline_basis import sampling_matrix
 
 _WINDOW = 256
-_MOST_POINTS = 1 << 19
+_MOST_WINDOWS = 8
 _BATCH = 8192
 _RATE, _LAST_RATE = 2e-3, 1e-4  # of Adam, for the sine layers and for the last layer
 _RIDGE = 1e-7  # keeps the linear part of empty features, in squared intensities a point
@@ -37,19 +37,25 @@ class Samples(NamedTuple):
         return errors[0].square().mean() + gradient_weight * errors[1:].square().mean()
 
 
-def draw_samples(features: LatentFeatures, image: Image, generator: np.random.Generator) -> Samples:
-    """Sample pixels of an image, all of them if they are few, window by window."""
+def draw_samples(features: LatentFeatures, image: Image, count: int, *, seed: int) -> Samples:
+    """Sample about ``count`` pixels of an image, or all if there are fewer, from up to eight windows.
+
+    Args:
+        features: features of the picture.
+        image: its point values ``(H, W, C)``.
+        count: number of pixels.
+        seed: seed of the random generator.
+    """
+    generator = np.random.default_rng(seed)
     boxes = blocks(features.width, features.height, 3, _WINDOW)
-    share = min(1.0, _MOST_POINTS / (features.width * features.height))
-    most = max(1, min(len(boxes), 2 * _MOST_POINTS // _WINDOW**2))
+    most = min(len(boxes), _MOST_WINDOWS)
     chosen = sorted(generator.choice(len(boxes), most, replace=False).tolist())
-    share *= len(boxes) / most
+    share = count / sum((box.x1 - box.x0) * (box.y1 - box.y0) for box in map(boxes.__getitem__, chosen))
     inputs, outputs = [], []
     for number in chosen:
         box = boxes[number]
         streams, target = _window_streams(features, box), _window_colors(image, box)
-        count = streams.shape[1]
-        some = torch.from_numpy(np.flatnonzero(generator.random(count) < share))
+        some = torch.from_numpy(np.flatnonzero(generator.random(streams.shape[1]) < share))
         inputs.append(streams[:, some])
         outputs.append(target[:, some].to(streams))
     return Samples(torch.cat(inputs, 1), torch.cat(outputs, 1))

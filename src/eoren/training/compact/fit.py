@@ -1,21 +1,18 @@
-"""A compact fit from the image to the result: step and latents, descent, file, measurement."""
+"""A compact fit from the image to the result: start, descent, finish, file, measurement."""
 
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from math import ceil, inf, log, log2
+from math import inf
 from pathlib import Path
 from time import monotonic
 
-import numpy as np
 import torch
 
 from eoren._version import __version__
-from eoren.coding.bands import Latents, blocks, choose_levels
 from eoren.backends.dispatch import choose_coder
-from eoren.coding.parameters import FINEST
-from eoren.errors import EorenError
-from eoren.evaluation.metrics import METRICS, color_psnr, decibel, evaluate
+from eoren.coding.bands import Latents, blocks, choose_levels
+from eoren.evaluation.metrics import METRICS, color_psnr, evaluate
 from eoren.field.field import Field
 from eoren.field.provenance import Provenance
 from eoren.field.serialization import dumps, loads
@@ -23,97 +20,30 @@ from eoren.field.wavelet_siren import WaveletSiren
 from eoren.image.arrays import Image
 from eoren.image.cell_averages import point_values
 from eoren.model.color_decoder import ColorDecoder
-from eoren.model.latent_features import group_count
-from eoren.training.compact.analysis import Coefficients, analyze_image, band_energies, step_offsets
-from eoren.training.compact.rounding import (
-    Rounded,
-    latent_bits,
-    round_coefficients,
-    solve_step,
-    squared_error,
-    step_of,
+from eoren.training.checkpoint import CheckpointKey
+from eoren.training.compact.analysis import Coefficients, step_offsets
+from eoren.training.compact.finish import (
+    LAST_PRICE,
+    linear_decoder,
+    meet,
+    round_last,
+    with_least_squares,
+    with_siren,
 )
+from eoren.training.compact.loop import CompactLoop
+from eoren.training.compact.rounding import BIT_PRICE, in_steps
 from eoren.training.compact.settings import CompactSettings
+from eoren.training.compact.start import PSNR_TOLERANCE, SIZE_TOLERANCE, round_image
 from eoren.training.result import Ended, FitResult, FitTarget, Progress
 
 _log = logging.getLogger(__name__)
 
-_SIZE_TOLERANCE = 0.004  # of the bytes
-_PSNR_TOLERANCE = 0.01  # dB
 _METRIC_DIGITS = 4
-_CORRECTIONS = 4  # of the estimated PSNR
-_LINEAR_BITS = 10  # fractional bits of the linear part of the color decoder, at least
+_PSNR_MISSED = 0.05  # dB
+_SAVING = 0.015  # share of the bits that a descent saves before the last rounding
+_DESCENT_SHARE, _SIREN_SHARE = 0.8, 0.1  # of the time budget
 
-
-def round_image(
-    image: Image,
-    settings: CompactSettings,
-    *,
-    overhead: Callable[[], int],
-    color_psnr: Callable[[WaveletSiren], float],
-) -> WaveletSiren:
-    """Return the field at the start of a descent: the wavelet coefficients, rounded by rate and distortion.
-
-    Args:
-        image: point values ``(H, W, C)``.
-        settings: settings of the fit.
-        overhead: function that returns the bytes of the file beside the latents.
-        color_psnr: function that measures the colours of a field.
-    """
-    coefficients = analyze_image(image)
-    offsets = step_offsets(coefficients.levels, image.shape[2], settings.gradient_weight)
-    rounded = _Rounder(coefficients, offsets)
-
-    def build(step: float) -> WaveletSiren:
-        decoder = ColorDecoder.init(image.shape[2], group_count(coefficients.levels))
-        bits = _linear_bits(step)
-        decoder = decoder.with_tensors([torch.round(t * 2**bits) / 2**bits for t in decoder.tensors()])
-        size = coefficients.width, coefficients.height
-        return WaveletSiren(rounded.at(step).latents, *size, step, offsets, decoder, (bits,))
-
-    step = step_of(settings.lagrangian, image.shape[2])
-    target = settings.target_bytes(coefficients.width, coefficients.height)
-    if target is not None:
-        step = _step_of_size(rounded, target, overhead(), step)
-    elif settings.until_psnr is not None:
-        step = _step_of_psnr(rounded, settings.until_psnr, step, lambda step: color_psnr(build(step)))
-    return build(step)
-
-
-def _step_of_size(rounded: "_Rounder", target: float, overhead: int, start: float) -> float:
-    def measure(step: float) -> float:
-        return log2(rounded.bits(step) / 8)
-
-    # Bits fall by a third to a half for every doubling of the step.
-    room, tolerance = target - overhead, _SIZE_TOLERANCE / log(2)
-    if room >= 1 and (step := solve_step(measure, log2(room), start, slope=-0.6, tolerance=tolerance, at_most=True)):
-        return step
-    raise EorenError(
-        f"a file of {target:,.0f} bytes is too small for this image; its description and parameters take {overhead} "
-        "bytes, its colours more; give more bytes or bits per pixel"
-    )
-
-
-def _step_of_psnr(rounded: "_Rounder", target: float, start: float, measure: Callable[[float], float]) -> float:
-    """Find the step of a PSNR: by the coefficients' errors, corrected by the measured PSNR of the field."""
-    aim, trials = target, []
-    for _ in range(_CORRECTIONS):
-        step = solve_step(rounded.psnr, aim, start, slope=-5.5, tolerance=_PSNR_TOLERANCE, at_most=False)
-        if step is None:
-            break
-        excess = measure(step) - target
-        trials.append((excess < -_PSNR_TOLERANCE, abs(excess), step))
-        if abs(excess) <= 2 * _PSNR_TOLERANCE or excess == inf:
-            break
-        aim, start = aim - excess, step
-    if not trials:
-        raise EorenError(f"until_psnr must be a PSNR that this image can reach, got {target:g}; give less")
-    return min(trials)[2]
-
-
-def _linear_bits(step: float) -> int:
-    """Return the fractional bits of the linear decoder: its rounding must not be seen beside that of the latents."""
-    return min(max(_LINEAR_BITS, ceil(-log2(step)) + 4), FINEST)
+Watch = Callable[[Progress], bool | None]
 
 
 def fit_compact(
@@ -122,7 +52,7 @@ def fit_compact(
     *,
     seed: int = 0,
     device: torch.device,
-    watch: Callable[[Progress], bool | None] | None = None,
+    watch: Watch | None = None,
     checkpoint: Path | None = None,
 ) -> FitResult:
     """Fit a compact field to an image; :func:`eoren.fit` documents the arguments."""
@@ -132,23 +62,130 @@ def fit_compact(
     provenance = Provenance(settings.as_dict(), seed, 0, None, target.sha256, version=__version__)
     provenance = replace(provenance, composition=dict(target.composition))
     reference = target.image if target.reference is None else target.reference
-    representation = round_image(
+    overhead = _overhead(width, height, channels, provenance)
+
+    def measure_psnr(field: WaveletSiren) -> float:
+        return color_psnr(Field(field, provenance), reference)
+
+    descends = settings.steps != 0
+    field, coefficients = round_image(
         image,
         settings,
-        overhead=lambda: _overhead(width, height, channels, provenance),
-        color_psnr=lambda colors: color_psnr(Field(colors, provenance), reference),
+        overhead=lambda: overhead,
+        color_psnr=measure_psnr,
+        saving=_SAVING if descends else 0.0,
     )
-    elapsed = monotonic() - start
-    fitted = loads(dumps(Field(representation, provenance))).to(device)
+    history: tuple[Progress, ...] = ()
+    steps, ended, elapsed = 0, "budget", monotonic() - start
+    if descends:
+        key = CheckpointKey(settings, seed, target.sha256)
+        loop = _descend(
+            image, field, coefficients, key, device=device, start=start, watch=watch, checkpoint=checkpoint
+        )
+        ended = loop.run()
+        loop.save_checkpoint()
+        steps, history = loop.steps, tuple(loop.history)
+        if steps:
+            finished = _finish(field, loop.coefficients, image, key, overhead, measure_psnr, loop.elapsed())
+            # The few latents of a tiny image may miss a PSNR that those at the start have met.
+            least = (settings.until_psnr or -inf) - _PSNR_MISSED
+            if not measure_psnr(finished) < least <= measure_psnr(field):
+                field = finished
+        elapsed = loop.elapsed()
+    timed = settings.seconds is not None or settings.seconds_per_megapixel is not None
+    provenance = replace(provenance, steps=steps, seconds=round(elapsed, 3) if timed else None)
+    fitted = loads(dumps(Field(field, provenance))).to(device)
     metrics = evaluate(fitted, reference)
     quality = {name: value for name, value in metrics.as_dict().items() if name in METRICS}
     quality = {name: value and round(value, _METRIC_DIGITS) for name, value in quality.items()}
     fitted = replace(fitted, provenance=replace(provenance, metrics=quality))
-    progress = Progress(0, elapsed, 1.0, metrics.psnr, metrics.gradient_psnr)
-    if watch is not None:
-        watch(progress)
-    ended: Ended = "budget" if settings.until_psnr is None or metrics.psnr < settings.until_psnr - 0.05 else "target"
-    return FitResult(fitted, metrics, (progress,), settings, seed, 0, elapsed, ended)
+    if not history:
+        history = (Progress(0, elapsed, 1.0, metrics.psnr, metrics.gradient_psnr),)
+        if watch is not None:
+            watch(history[0])
+    if (
+        settings.until_psnr is not None
+        and ended != "interrupted"
+        and metrics.psnr >= settings.until_psnr - _PSNR_MISSED
+    ):
+        ended = "target"
+    return FitResult(fitted, metrics, history, settings, seed, steps, elapsed, ended)
+
+
+def _descend(
+    image: Image,
+    field: WaveletSiren,
+    coefficients: Coefficients,
+    key: CheckpointKey,
+    *,
+    device: torch.device,
+    start: float,
+    watch: Watch | None,
+    checkpoint: Path | None,
+) -> CompactLoop:
+    settings = key.settings
+    assert isinstance(settings, CompactSettings)
+    bands = in_steps(coefficients, field.step, field.offsets)
+    exact = Latents(bands[0], tuple(zip(*[iter(bands[1:])] * 3, strict=True)))
+    limit = settings.time_limit(field.width, field.height)
+    return CompactLoop(
+        image,
+        field,
+        exact,
+        key,
+        price=_price(field),
+        device=device,
+        start=start,
+        seconds=None if limit is None else _DESCENT_SHARE * limit,
+        watch=watch,
+        checkpoint=checkpoint,
+    )
+
+
+def _finish(
+    field: WaveletSiren,
+    coefficients: Latents,
+    image: Image,
+    key: CheckpointKey,
+    overhead: int,
+    measure_psnr: Callable[[WaveletSiren], float],
+    elapsed: float,
+) -> WaveletSiren:
+    """Round the latents after a descent, fit the color decoder, and meet the size or quality."""
+    settings = key.settings
+    assert isinstance(settings, CompactSettings)
+    field = with_least_squares(round_last(field, coefficients, LAST_PRICE), image, settings.gradient_weight)
+    without = field.decoder.parameters
+    if settings.siren_width:
+        limit = settings.time_limit(*field.size)
+        field = with_siren(
+            field,
+            image,
+            width=settings.siren_width,
+            gradient_weight=settings.gradient_weight,
+            price=_price(field) / (field.width * field.height),
+            seed=key.seed,
+            steps=settings.steps,
+            seconds=None if limit is None else max(0.0, min(_SIREN_SHARE * limit, limit - elapsed)),
+        )
+    size = settings.target_bytes(*field.size)
+    if size is not None:
+        # A number of the decoder takes about a byte.
+        room = size - overhead - (field.decoder.parameters - without)
+        return meet(field, coefficients, latent_bytes, room, SIZE_TOLERANCE * size)
+    if settings.until_psnr is not None:
+        return meet(field, coefficients, measure_psnr, settings.until_psnr, PSNR_TOLERANCE)
+    return field
+
+
+def latent_bytes(field: WaveletSiren) -> float:
+    """Return the bytes of all latents of a field, without coding them."""
+    return sum(choose_coder().bits(field.latents.block(box)) for box in blocks(*field.size, field.latents.levels)) / 8
+
+
+def _price(field: WaveletSiren) -> float:
+    """Return what one bit is worth, in squared errors summed over pixels and averaged over channels."""
+    return BIT_PRICE * field.step**2 / field.channels
 
 
 def _overhead(width: int, height: int, channels: int, provenance: Provenance) -> int:
@@ -156,34 +193,9 @@ def _overhead(width: int, height: int, channels: int, provenance: Provenance) ->
     metrics = dict.fromkeys(METRICS, 12.3456)
     levels = choose_levels(width, height)
     empty = Latents.zeros(channels, height, width, levels)
-    decoder = ColorDecoder.init(channels, group_count(levels))
+    decoder, exponents = linear_decoder(channels, levels, 0.05)
+    linear = decoder.linear + 0.05 * torch.randn(decoder.linear.shape, generator=torch.Generator().manual_seed(0))
     offsets = step_offsets(levels, channels, 0.1)
-    field = WaveletSiren(empty, width, height, 0.0123456789, offsets, decoder, (_LINEAR_BITS,))
+    field = WaveletSiren(empty, width, height, 0.0123456789, offsets, ColorDecoder(linear), exponents)
     whole = len(dumps(Field(field, replace(provenance, metrics=metrics))))
     return whole - sum(len(choose_coder().encode(empty.block(box))) for box in blocks(width, height, levels))
-
-
-class _Rounder:
-    """The latents of an image at any step; remembers the last one."""
-
-    def __init__(self, coefficients: Coefficients, offsets: np.ndarray) -> None:
-        self._coefficients, self._offsets = coefficients, offsets
-        self._energies = band_energies(coefficients.levels, 0.0)
-        self._last: Rounded | None = None
-
-    def at(self, step: float) -> Rounded:
-        if self._last is None or self._last.step != step:
-            self._last = Rounded(round_coefficients(self._coefficients, step, self._offsets), step)
-        return self._last
-
-    def bits(self, step: float) -> float:
-        bits = latent_bits(self.at(step).latents, self._coefficients.width, self._coefficients.height)
-        _log.info("step %.5g: %.0f bits", step, bits)
-        return bits
-
-    def psnr(self, step: float) -> float:
-        error = squared_error(self._coefficients, self.at(step), self._offsets, self._energies)
-        samples = len(self._coefficients.bands[0]) * self._coefficients.width * self._coefficients.height
-        psnr = decibel(error / samples)
-        _log.info("step %.5g: about %.2f dB", step, psnr)
-        return psnr

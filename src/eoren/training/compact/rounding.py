@@ -8,13 +8,13 @@ import numpy as np
 from jaxtyping import Float, Int16
 
 from eoren.backends.dispatch import choose_coder
-from eoren.coding.bands import Latents, blocks
+from eoren.coding.bands import MAX_LATENT, Latents, blocks
 from eoren.field.wavelet_siren import STEP_FRACTION
 from eoren.training.compact.analysis import Coefficients
 
 BIT_PRICE = 0.14
 """Price of a bit in squared steps, which relates the step to the Lagrangian: measured in docs/measurements.md."""
-_FINEST, _COARSEST = 2.0**-20, 4.0
+_COARSEST = 4.0
 _SMALLEST_CHANGE = 1e-5  # of a step's logarithm: finer ones do not change the latents of a small picture
 _MOST_TRIALS = 16
 
@@ -60,7 +60,14 @@ def step_of(lagrangian: float, channels: int) -> float:
 
 
 def solve_step(
-    measure: Callable[[float], float], target: float, start: float, *, slope: float, tolerance: float, at_most: bool
+    measure: Callable[[float], float],
+    target: float,
+    start: float,
+    *,
+    slope: float,
+    tolerance: float,
+    at_most: bool,
+    finest: float = 2.0**-20,
 ) -> float | None:
     """Find the base step at which a falling measure meets its target.
 
@@ -74,11 +81,12 @@ def solve_step(
         slope: expected change of the measure if the step doubles, negative.
         tolerance: largest difference from the target.
         at_most: whether the right side of the target is below it, as for sizes, or above it, as for PSNR.
+        finest: smallest step to try.
 
     Returns:
         The step, or None if even the last one on the right side is on the wrong side of the target.
     """
-    low, high = log2(_FINEST), log2(_COARSEST)
+    low, high = log2(finest), log2(_COARSEST)
     at, known = min(max(log2(start), low), high), []
     for _ in range(_MOST_TRIALS):
         value = measure(2.0**at)
@@ -96,15 +104,22 @@ def solve_step(
             at = (low + high) / 2
     right = [pair for pair in known if (pair[1] < target) == at_most]
     if not right:
-        last = log2(_COARSEST if at_most else _FINEST)
+        last = log2(_COARSEST if at_most else finest)
         right = [(last, measure(2.0**last))]
         if (right[0][1] < target) != at_most:
             return None
     return float(2.0 ** min(right, key=lambda pair: abs(pair[1] - target))[0])
 
 
+def finest_step(coefficients: Coefficients, offsets: Int16[np.ndarray, "bands channels"]) -> float:
+    """Return the smallest base step at which all latents are within the limit of the format."""
+    largest = max(float(np.abs(band).max()) for band in in_steps(coefficients, 1.0, offsets) if band.size)
+    return max(2.0**-20, largest / (MAX_LATENT - 1))
+
+
 def in_steps(
     coefficients: Coefficients, step: float, offsets: Int16[np.ndarray, "bands channels"]
 ) -> list[Float[np.ndarray, "channels rows columns"]]:
+    """Divide the coefficients of each band by its steps."""
     steps = step * 2.0 ** (offsets.astype(np.float64) / STEP_FRACTION)
     return [(b / s[:, None, None]).astype(np.float32) for b, s in zip(coefficients.bands, steps, strict=True)]

@@ -58,13 +58,17 @@ class CompactSettings:
                 raise EorenError(f"{name} must be {least}, got {value}")
         if self.siren_width > MAX_WIDTH or self.siren_width % 16:
             raise EorenError(f"siren_width must be a multiple of 16 up to {MAX_WIDTH}, or 0, got {self.siren_width}")
+        if self.seconds is None and self.seconds_per_megapixel is None and self.steps is None:
+            raise EorenError("a fit needs a budget; give seconds or steps")
         sizes = [name for name in _SIZES[:3] if getattr(self, name) is not None]
         if len(sizes) > 1:
             raise EorenError(f"{' and '.join(sizes)} both set the size; give one of them")
 
     def target_bytes(self, width: int, height: int) -> float | None:
-        """Return the size of the file that is asked for; None if none is."""
-        return self.bytes if self.bits_per_pixel is None else self.bits_per_pixel * width * height / 8
+        """Return the size of the file in bytes; None if the settings do not give one."""
+        if self.bits_per_pixel is not None:
+            return self.bits_per_pixel * width * height / 8
+        return None if self.bytes is None else float(self.bytes)
 
     def time_limit(self, width: int, height: int) -> float | None:
         """Compute the time budget in seconds for an image of a size in pixels; None for no limit."""

@@ -1,0 +1,251 @@
+"""Gradient descent on the latents of one block: distortion plus the price of the bits.
+
+Latents are real numbers here. During most of the descent they are rounded softly, with noise that stands for the
+rounding error, so that the loss is smooth in them; in the last part they are rounded, and gradients pass as if they
+were not (Agustsson and Theis, "Universally quantized neural compression", arXiv 2006.09952; Ladune et al., "COOL-CHIC",
+arXiv 2212.05458). The color decoder is linear and stays. It is applied to the coefficients, before the inverse wavelet
+transform, which costs a fourth of applying it to the features.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from math import tanh
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eoren.backends.dispatch import choose_rate
+from eoren.coding.bands import Box, Latents
+from eoren.field.wavelet_siren import WaveletSiren
+from eoren.image.arrays import Image
+from eoren.image.gradients import pixel_gradient
+from eoren.model.latent_features import FINE_LEVELS, MARGIN, group_count
+from eoren.model.spline_basis import sampling_matrix
+from eoren.model.wavelet import Details, Subbands, synthesize
+from eoren.training.compact.analysis import flatten, unflatten
+
+_REACH = 32  # pixels around a block that its latents change
+_FIRST_TEMPERATURE, _LAST_TEMPERATURE, _HARD_TEMPERATURE = 0.4, 0.1, 0.2
+_SOFT = 0.8  # share of the descent with soft rounding
+_RATE, _LAST_RATE = 3e-2, 0.02  # of Adam, in steps of quantisation, and its last value relative to the first
+_BETAS, _EPSILON = (0.9, 0.99), 1e-8
+_DERIVATIVE_REACH = 20  # samples: the influence falls by 0.43 a sample
+_CHUNK = 128  # samples whose derivatives one product computes
+
+
+class BlockDescent:
+    """The descent of one block, while the rest of the picture stays as it is.
+
+    Args:
+        image: point values of the whole picture.
+        field: field to begin with, whose decoder is linear.
+        box: the block.
+        coefficients: coefficients of the block in quantisation steps, to begin with.
+        gradient_weight: weight of the gradients' errors.
+        price: what one bit is worth, in squared errors summed over pixels and averaged over channels.
+        seed: seed of the noise.
+        device: device to compute on.
+    """
+
+    def __init__(
+        self,
+        image: Image,
+        field: WaveletSiren,
+        box: Box,
+        coefficients: list[np.ndarray],
+        *,
+        gradient_weight: float,
+        price: float,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self._seed, self._gradient_weight, self._price, self._device = seed, gradient_weight, price, device
+        self.steps = 0
+        self.latents = [torch.from_numpy(np.array(c, np.float32)).to(device) for c in coefficients]
+        self._mean = [torch.zeros_like(latent) for latent in self.latents]
+        self._square = [torch.zeros_like(latent) for latent in self.latents]
+        self._rate = choose_rate(self.latents)
+        self._window = _Window(image, field, box, device)
+        whole = box == Box(0, 0, field.width, field.height)
+        count = 3 * min(FINE_LEVELS, field.latents.levels)
+        # Coarse latents of a picture of several blocks reach beyond the block, and stay.
+        self._variable = [whole or 1 <= k <= count for k in range(len(self.latents))]
+        self.pixels = self._window.pixels
+        self.bits = self.color_error = self.gradient_error = 0.0  # of the last step
+
+    def step(self, used: float, scale: float = 1.0) -> None:
+        """Make one step of Adam.
+
+        Args:
+            used: share of the descent that is used up, 0..1.
+            scale: factor of the price of a bit.
+        """
+        with torch.enable_grad():
+            latents = [t.detach().requires_grad_(v) for t, v in zip(self.latents, self._variable, strict=True)]
+            rounded = self._round(latents, used)
+            color, gradient = self._window.errors(rounded)
+            bits = self._rate(rounded)
+            (color + self._gradient_weight * gradient).div(self._price).add(scale * bits.to(color)).backward()
+        self.bits, self.color_error, self.gradient_error = (float(t.detach()) for t in (bits, color, gradient))
+        self.steps += 1
+        self._update(latents, _RATE * (_LAST_RATE + (1 - _LAST_RATE) * (1 + float(np.cos(np.pi * used))) / 2))
+
+    def coefficients(self) -> list[np.ndarray]:
+        """Return the latents as they are, in quantisation steps."""
+        return [latent.cpu().numpy() for latent in self.latents]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the state, as views: latents and moments of Adam."""
+        lists = {"latent": self.latents, "mean": self._mean, "square": self._square}
+        return {f"{name}.{k}": t for name, tensors in lists.items() for k, t in enumerate(tensors)}
+
+    def _update(self, latents: list[Tensor], rate: float) -> None:
+        first, second = _BETAS
+        unbias = np.sqrt(1 - second**self.steps) / (1 - first**self.steps)
+        for k, latent in enumerate(latents):
+            if latent.grad is not None:
+                self._mean[k].lerp_(latent.grad, 1 - first)
+                self._square[k].mul_(second).addcmul_(latent.grad, latent.grad, value=1 - second)
+                self.latents[k].addcdiv_(self._mean[k], self._square[k].sqrt().add_(_EPSILON), value=-rate * unbias)
+
+    def _round(self, latents: list[Tensor], used: float) -> list[Tensor]:
+        if used >= _SOFT:
+            return [t if not v else _hard(t) for t, v in zip(self._fixed(latents), self._variable, strict=True)]
+        temperature = _FIRST_TEMPERATURE + (_LAST_TEMPERATURE - _FIRST_TEMPERATURE) * used / _SOFT
+        generator = torch.Generator(self._device).manual_seed(self._seed * 1_000_003 + self.steps)
+        return [
+            soft_round(soft_round(t, temperature) + _noise(t, generator), temperature) if v else t
+            for t, v in zip(self._fixed(latents), self._variable, strict=True)
+        ]
+
+    def _fixed(self, latents: list[Tensor]) -> list[Tensor]:
+        return [t if v else t.round() for t, v in zip(latents, self._variable, strict=True)]
+
+
+def soft_round(x: Float[Tensor, "*shape"], temperature: float) -> Float[Tensor, "*shape"]:
+    """Round softly: integers and their midpoints stay, and steps are steeper the lower the temperature."""
+    middle = x.detach().floor() + 0.5
+    return middle + torch.tanh((x - middle) / temperature) / (2 * tanh(0.5 / temperature))
+
+
+def _hard(x: Tensor) -> Tensor:
+    soft = soft_round(x, _HARD_TEMPERATURE)
+    return soft + (x.round() - soft).detach()
+
+
+def _noise(x: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.rand(x.shape, generator=generator, device=x.device) - 0.5
+
+
+class _Window:
+    """The pixels that a block's latents change, and their targets."""
+
+    def __init__(self, image: Image, field: WaveletSiren, box: Box, device: torch.device) -> None:
+        width, height = field.size
+        outer = Box(
+            *(max(0, n - MARGIN) for n in box[:2]), *(min(s, n + MARGIN) for s, n in zip(field.size, box[2:]))
+        )
+        self._outer = Box(*outer[:2], *(s if n == s else -(-n // 8) * 8 for n, s in zip(outer[2:], field.size)))
+        inner = Box(*(max(0, n - _REACH) for n in box[:2]), min(width, box.x1 + _REACH), min(height, box.y1 + _REACH))
+        self._inner = np.s_[
+            ...,
+            inner.y0 - self._outer.y0 : inner.y1 - self._outer.y0,
+            inner.x0 - self._outer.x0 : inner.x1 - self._outer.x0,
+        ]
+        self.pixels = (inner.x1 - inner.x0) * (inner.y1 - inner.y0)
+        colors = image[inner.y0 : inner.y1, inner.x0 : inner.x1]
+        slopes = pixel_gradient(image, box=tuple(inner))
+        self._color = torch.from_numpy(np.ascontiguousarray(np.moveaxis(colors, 2, 0))).to(device) - 0.5
+        self._slopes = [
+            torch.from_numpy(np.ascontiguousarray(np.moveaxis(slopes[..., a], 2, 0))).to(device) for a in (0, 1)
+        ]
+        levels = field.latents.levels
+        groups = field.decoder.linear.view(group_count(levels), len(self._color), -1).to(device)
+        steps = torch.from_numpy(field.steps()).float().to(device)
+        of_band = [0] + [
+            max(0, len(groups) - level) if level <= FINE_LEVELS else 0
+            for level in range(1, levels + 1)
+            for _ in range(3)
+        ]
+        # From latents of a band to coefficients of the colours: steps, then the decoder of the group.
+        self._mixing = [steps[k][:, None] * groups[group] for k, group in enumerate(of_band)]
+        self._whole = box == Box(0, 0, width, height)
+        if not self._whole:
+            self._prepare_surroundings(field, box, device)
+
+    def errors(self, latents: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the squared errors of colours, and of gradients averaged over both axes: sums over pixels, means over channels."""
+        if not self._whole:
+            fine = 3 * min(FINE_LEVELS, (len(latents) - 1) // 3) + 1
+            mixed = [self._low, *(self._embed(k, latents[k]) for k in range(1, fine))]
+        else:
+            mixed = [_mix(latent, mixing) for latent, mixing in zip(latents, self._mixing, strict=True)]
+        colors = synthesize(unflatten(mixed))
+        channels = len(colors)
+        color = (colors[self._inner] - self._color).square().sum() / channels
+        across, down = _slopes(colors), _slopes(colors.mT).mT
+        gradient = sum((s[self._inner] - t).square().sum() for s, t in zip((across, down), self._slopes, strict=True))
+        return color, gradient / (2 * channels)
+
+    def _prepare_surroundings(self, field: WaveletSiren, box: Box, device: torch.device) -> None:
+        """Compute what does not change: the low-pass band, and the mixed fine bands outside of the block."""
+        bands = [torch.from_numpy(np.ascontiguousarray(b)).float().to(device) for b in field.latents.bands()]
+        mixed = unflatten([_mix(b, m) for b, m in zip(bands, self._mixing, strict=True)])
+        low = synthesize(Subbands(mixed.coarse, mixed.details[FINE_LEVELS:]))
+        fine = min(FINE_LEVELS, field.latents.levels)
+        rows, columns = self._outer.bounds(fine, high=False)
+        self._low = low[:, rows, columns]
+        self._around, self._places = {}, {}
+        kept = flatten(Subbands(mixed.coarse, mixed.details[:fine]))
+        for k in range(1, 3 * fine + 1):
+            level, kind = (k + 2) // 3, (k - 1) % 3
+            outer, inner = (_band_bounds(b, level, kind) for b in (self._outer, box))
+            around = kept[k][:, outer[0], outer[1]].clone()
+            place = tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
+            around[:, place[0], place[1]] = 0
+            self._around[k], self._places[k] = around, place
+
+    def _embed(self, k: int, latent: Tensor) -> Tensor:
+        around, (rows, columns) = self._around[k], self._places[k]
+        mixed = _mix(latent, self._mixing[k])
+        missing = (columns.start, around.shape[2] - columns.stop, rows.start, around.shape[1] - rows.stop)
+        return around + torch.nn.functional.pad(mixed, missing)
+
+
+def _band_bounds(box: Box, level: int, kind: int) -> tuple[slice, slice]:
+    high, low = box.bounds(level, high=True), box.bounds(level, high=False)
+    return (low if kind == 0 else high)[0], (low if kind == 1 else high)[1]
+
+
+def _mix(latent: Float[Tensor, "components rows columns"], mixing: Float[Tensor, "components channels"]) -> Tensor:
+    return (mixing.T @ latent.flatten(1)).view(mixing.shape[1], *latent.shape[1:])
+
+
+def _slopes(x: Float[Tensor, "channels rows columns"]) -> Float[Tensor, "channels rows columns"]:
+    """Compute the derivative of the quintic spline along the last axis, at the samples, in units of one sample."""
+    length = x.shape[-1]
+    if length < 2 * _DERIVATIVE_REACH:
+        matrix = torch.from_numpy(sampling_matrix(np.arange(length, dtype=np.float64), length, 1))
+        return x @ matrix.T.to(x)
+    reach = _DERIVATIVE_REACH
+    before, after = (
+        2 * x[..., :1] - x[..., 1 : reach + 1].flip(-1),
+        2 * x[..., -1:] - x[..., -reach - 1 : -1].flip(-1),
+    )
+    missing = -length % _CHUNK
+    padded = torch.nn.functional.pad(torch.cat([before, x, after], -1), (0, missing))
+    chunks = padded.unfold(-1, _CHUNK + 2 * reach, _CHUNK)
+    return (chunks @ _local_derivative().to(x)).flatten(-2)[..., :length]
+
+
+@cache
+def _local_derivative() -> Float[Tensor, "inputs outputs"]:
+    length = _CHUNK + 2 * _DERIVATIVE_REACH
+    row = sampling_matrix(np.array([float(length // 2)]), length, 1)[0]
+    taps = row[length // 2 - _DERIVATIVE_REACH : length // 2 + _DERIVATIVE_REACH + 1]
+    matrix = np.zeros((length, _CHUNK))
+    for k in range(_CHUNK):
+        matrix[k : k + len(taps), k] = taps
+    return torch.from_numpy(matrix)
