@@ -25,6 +25,10 @@ class DeprecatedSettingWarning(FitWarning):
     """A setting was given by the name or value of an earlier version; the message gives the new one."""
 
 
+class DamageWarning(UserWarning):
+    """Parts of a damaged file were left out; the message names the first. The command line prints it as one line."""
+
+
 class DivergenceWarning(FitWarning):
     """Networks diverged during a fit and were reset to an earlier state with a lower learning rate."""
 

@@ -75,7 +75,7 @@ class Parabola:
         return encode_parts(self, kind, provenance)
 
     @classmethod
-    def decode(cls, text, header, tensors):
+    def decode(cls, text, header, tensors, *, skip_damaged=False):
         return decode_parts(cls, text, header, tensors)
 
     def header(self):

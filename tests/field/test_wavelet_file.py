@@ -290,3 +290,27 @@ def test_absurd_sizes_are_refused_before_memory_is_taken(peak, size):
     assert line.startswith("damaged .eoren file")
     # A box for each block of a picture of 2**30 pixels, at most.
     assert most < 10_000_000 + 600 * max(1, size[0] // 1024) * max(1, size[1] // 1024)
+
+
+def test_other_blocks_of_a_damaged_file_are_read(monkeypatch):
+    from eoren.coding import bands
+    from eoren.field import wavelet_file
+
+    small = partial(bands.blocks, side=64)
+    monkeypatch.setattr(wavelet_file, "blocks", small)
+    field = Field(rounded_field(picture(130, 150, 3), step=0.05))
+    data = bytearray(dumps(field))
+    boxes = small(150, 130, field.representation.latents.levels)
+    assert len(boxes) > 3
+    data[-3] ^= 1  # in the last block
+    x0, y0, x1, y1 = boxes[-1]
+    named = rf"1 of {len(boxes)} blocks .* block {len(boxes) - 1}, columns {x0} to {x1 - 1}, rows {y0} to {y1 - 1}"
+    with pytest.raises(EorenError, match=named):
+        loads(bytes(data))
+    with pytest.warns(DamageWarning, match=named):
+        rest = loads(bytes(data), skip_damaged=True)
+    found, whole = rest.representation.latents, field.representation.latents
+    for box in boxes[:-1]:
+        for a, b in zip(found.block(box).bands(), whole.block(box).bands(), strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert not any(band.any() for band in found.block(boxes[-1]).bands())

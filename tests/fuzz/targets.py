@@ -95,14 +95,15 @@ def sealed(data: bytes) -> bytes:
 
 def sealed_contents(data: bytes) -> bytes:
     """Replace the checksums of a compact field: those of its description and parameters, and of its blocks."""
-    description, parameters, _ = struct.unpack_from("<3I", data)
-    at = 12 + description + parameters
+    description, parameters, count, _ = struct.unpack_from("<4I", data)
+    table = 16 + description + parameters
+    at = start = table + 8 * count
     result = bytearray(data)
-    struct.pack_into("<I", result, 8, zlib.crc32(data[12:at]))
-    while at + 8 < len(data):
-        (length,) = struct.unpack_from("<I", data, at)
-        struct.pack_into("<I", result, at + 4, zlib.crc32(data[at + 8 : at + 8 + length]))
-        at += 8 + length
+    for number in range(min(count, len(data) // 8)):
+        (length,) = struct.unpack_from("<I", data, table + 8 * number)
+        struct.pack_into("<I", result, table + 8 * number + 4, zlib.crc32(data[at : at + length]))
+        at += length
+    struct.pack_into("<I", result, 12, zlib.crc32(result[16:start]))
     return bytes(result)
 
 

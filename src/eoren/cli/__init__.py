@@ -36,7 +36,7 @@ from eoren.cli.commands.info import info
 from eoren.cli.commands.render import render
 from eoren.cli.commands.reproduce import reproduce
 from eoren.cli.commands.view import view
-from eoren.errors import BackendWarning, EorenError, FitWarning
+from eoren.errors import BackendWarning, DamageWarning, EorenError, FitWarning
 
 # GNU OpenMP lets PyTorch's threads wait for each other by spinning for about a millisecond. When another program
 # needs the processor, that makes a fit tens of times slower; twenty times less waiting costs nothing.
@@ -113,7 +113,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 def _show_warning(
     show_other: Callable[..., None], message: Warning | str, category: type[Warning], *rest: Any, **more: Any
 ) -> None:
-    if issubclass(category, BackendWarning | FitWarning):
+    if issubclass(category, BackendWarning | DamageWarning | FitWarning):
         console.notice(str(message))
     else:
         show_other(message, category, *rest, **more)

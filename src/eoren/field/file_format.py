@@ -40,13 +40,13 @@ def encode(representation: Representation, provenance: Provenance) -> bytes:
     return bytes(save_tensors(tensors, {_KEY: text}))
 
 
-def decode(data: bytes) -> tuple[Representation, Provenance]:
+def decode(data: bytes, *, skip_damaged: bool = False) -> tuple[Representation, Provenance]:
     """Decode the bytes of a file; an EorenError if they are damaged, foreign, or of a newer version."""
     with refusing_damage():
         text = parse_metadata(data, len(data)).get(_KEY, "")
         header = _parse_header(text)
         kind = KINDS[header.get(_KIND, SirenMosaic.kind)]
-        representation, stored = kind.decode(text, header, load_tensors(data))
+        representation, stored = kind.decode(text, header, load_tensors(data), skip_damaged=skip_damaged)
         return representation, Provenance.from_stored(stored)
 
 

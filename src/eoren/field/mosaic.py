@@ -124,9 +124,9 @@ class SirenMosaic:
 
     @classmethod
     def decode(
-        cls, text: str, header: Mapping[str, Any], tensors: dict[str, Tensor]
+        cls, text: str, header: Mapping[str, Any], tensors: dict[str, Tensor], *, skip_damaged: bool = False
     ) -> tuple["SirenMosaic", Mapping[str, Any]]:
-        """Build a mosaic and its provenance from a file; see the protocol."""
+        """Build a mosaic and its provenance from a file; see the protocol. All tiles are needed."""
         return decode_parts(cls, text, header, tensors)
 
     @classmethod

@@ -108,7 +108,7 @@ class Representation(Protocol):
 
     @classmethod
     def decode(
-        cls, text: str, header: Mapping[str, Any], tensors: dict[str, Tensor]
+        cls, text: str, header: Mapping[str, Any], tensors: dict[str, Tensor], *, skip_damaged: bool = False
     ) -> tuple["Representation", Mapping[str, Any]]:
         """Check what :meth:`encode` returned, and build function and provenance from it.
 
@@ -116,6 +116,7 @@ class Representation(Protocol):
             text: JSON header.
             header: its values, of which only ``format_version`` was checked.
             tensors: tensors of the file.
+            skip_damaged: whether to read the other parts of the function if some are damaged, where it has such parts.
 
         Raises:
             KeyError, TypeError, ValueError, OverflowError, DamagedError: header or tensors are damaged.

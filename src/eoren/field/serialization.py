@@ -17,12 +17,14 @@ def save(field: Field, path: str | PathLike[str]) -> None:
     field.save(path)
 
 
-def load(path: str | PathLike[str], *, device: torch.device | str = "cpu") -> Field:
+def load(path: str | PathLike[str], *, device: torch.device | str = "cpu", skip_damaged: bool = False) -> Field:
     """Read a field from a file.
 
     Args:
         path: an .eoren file.
         device: device of the field.
+        skip_damaged: whether to read a compact field whose blocks are damaged in part: those become gray, with a
+            :class:`eoren.errors.DamageWarning`.
 
     Raises:
         EorenError: the file is missing, damaged, not an .eoren file, or of a newer version.
@@ -33,7 +35,7 @@ def load(path: str | PathLike[str], *, device: torch.device | str = "cpu") -> Fi
             with refusing_damage():
                 read_metadata(file, size)
             file.seek(0)
-            return loads(file.read(size)).to(device)
+            return loads(file.read(size), skip_damaged=skip_damaged).to(device)
         except EorenError as error:
             raise EorenError(f"{path}: {error}") from None
 
@@ -43,6 +45,6 @@ def dumps(field: Field) -> bytes:
     return encode(field.representation, field.provenance)
 
 
-def loads(data: bytes) -> Field:
-    """Decode the bytes of a file; an EorenError if they are damaged, foreign, or of a newer version."""
-    return Field(*decode(data))
+def loads(data: bytes, *, skip_damaged: bool = False) -> Field:
+    """Decode the bytes of a file; an EorenError if they are damaged, foreign, or of a newer version; see :func:`load`."""
+    return Field(*decode(data, skip_damaged=skip_damaged))

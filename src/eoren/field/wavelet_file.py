@@ -2,16 +2,18 @@
 
 The only tensor, ``data``, holds bytes; integers are of 32 bits, little-endian:
 
-    length of the description, length of the parameters, CRC-32 of both
+    length of the description, length of the parameters, number of blocks, CRC-32 of all that precedes the latents
     description: deflated JSON with size, channels, base step, width of the SIREN, provenance
     parameters: offsets of steps and the color decoder (:mod:`eoren.coding.parameters`)
-    for each block, row by row: its length, its CRC-32, its latents (:mod:`eoren.coding.block_coder`)
+    for each block, row by row: length and CRC-32 of its latents
+    for each block: its latents (:mod:`eoren.coding.block_coder`)
 """
 
 import json
 import struct
+import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -20,6 +22,7 @@ from jaxtyping import Float, Int16
 
 from eoren.coding.bands import Box, Latents, blocks, choose_levels
 from eoren.coding.parameters import decode_parameters, encode_parameters
+from eoren.errors import DamageWarning
 from eoren.field.schema import finite_number, whole_number
 from eoren.fs.safetensors_layout import DamagedError
 from eoren.image.decoders import MAX_PIXELS
@@ -32,7 +35,7 @@ SMALLEST_STREAM = 8
 """Bytes of the shortest stream of a block."""
 _MAX_OFFSET = 1024
 _MAX_DESCRIPTION = 1 << 20  # bytes, inflated
-_HEAD, _BLOCK = struct.Struct("<3I"), struct.Struct("<2I")
+_HEAD, _BLOCK = struct.Struct("<4I"), struct.Struct("<2I")
 # What most descriptions contain: deflate refers to it. Part of the format.
 _DICTIONARY = (
     b'"version":"0.2.0","composition":{"operation":"clone","fill","mix","retouch"'
@@ -71,22 +74,26 @@ def encode_contents(contents: Contents, encode_block: Callable[[Latents], bytes]
     packed = deflater.compress(text.encode()) + deflater.flush()
     arrays, exponents = [contents.offsets.astype(np.float64), *contents.weights], [0, *contents.exponents]
     parameters = encode_parameters(arrays, exponents)
-    head = _HEAD.pack(len(packed), len(parameters), zlib.crc32(packed + parameters))
-    parts = [head, packed, parameters]
-    for box in blocks(contents.width, contents.height, contents.latents.levels):
-        data = encode_block(contents.latents.block(box))
-        parts += [_BLOCK.pack(len(data), zlib.crc32(data)), data]
-    return b"".join(parts)
+    boxes = blocks(contents.width, contents.height, contents.latents.levels)
+    coded = [encode_block(contents.latents.block(box)) for box in boxes]
+    front = b"".join([packed, parameters, *(_BLOCK.pack(len(data), zlib.crc32(data)) for data in coded)])
+    return b"".join([_HEAD.pack(len(packed), len(parameters), len(coded), zlib.crc32(front)), front, *coded])
 
 
-def decode_contents(data: bytes, decode_block: Callable[[bytes, Latents], None]) -> Contents:
-    """Read the bytes of the tensor ``data``; a DamagedError or ValueError if they are damaged."""
+def decode_contents(
+    data: bytes, decode_block: Callable[[bytes, Latents], None], *, skip_damaged: bool = False
+) -> Contents:
+    """Read the bytes of the tensor ``data``; a DamagedError or ValueError if they are damaged.
+
+    With ``skip_damaged``, damaged blocks become gray, and a :class:`eoren.errors.DamageWarning` names the first.
+    """
     if len(data) < _HEAD.size:
         raise DamagedError("its data end early")
-    first, second, checksum = _HEAD.unpack_from(data)
+    first, second, count, checksum = _HEAD.unpack_from(data)
     end = _HEAD.size + first + second
-    if end > len(data) or zlib.crc32(data[_HEAD.size : end]) != checksum:
-        raise DamagedError("its description or parameters do not match the checksum")
+    start = end + count * _BLOCK.size  # of the latents
+    if start > len(data) or zlib.crc32(data[_HEAD.size : start]) != checksum:
+        raise DamagedError("its description, parameters or table of blocks do not match the checksum")
     description = _description(data[_HEAD.size : _HEAD.size + first])
     width, height = (whole_number({"size": n}, "size", MAX_PIXELS) for n in description["size"])
     channels = whole_number(description, "channels", 4)
@@ -98,15 +105,21 @@ def decode_contents(data: bytes, decode_block: Callable[[bytes, Latents], None])
         raise ValueError(f"step is {step}")
     levels = choose_levels(width, height)
     shapes = decoder_shapes(channels, group_count(levels), siren_width)
-    arrays, exponents = decode_parameters(data[end - second : end], [(3 * levels + 1, channels), *shapes])
+    arrays, exponents = decode_parameters(data[_HEAD.size + first : end], [(3 * levels + 1, channels), *shapes])
     offsets, *weights = arrays
     if np.abs(offsets).max() > _MAX_OFFSET or (offsets != np.rint(offsets)).any():
         raise ValueError("an offset of a step is invalid")
     boxes = blocks(width, height, levels)
-    if len(data) - end < len(boxes) * (_BLOCK.size + SMALLEST_STREAM):  # before memory is taken for the latents
+    if count != len(boxes):
+        raise ValueError(f"it must have {len(boxes)} blocks, got {count}")
+    if len(data) - start < count * SMALLEST_STREAM and not skip_damaged:  # before memory is taken for the latents
         raise DamagedError("its data end early")
     latents = Latents.zeros(channels, height, width, levels)
-    _decode_blocks(data[end:], boxes, latents, decode_block)
+    damage = _decode_blocks(_split(data, end, start, count), boxes, latents, decode_block)
+    if damage is not None and not skip_damaged:
+        raise DamagedError(damage)
+    if damage is not None:
+        warnings.warn(f"{damage}; they are gray", DamageWarning, stacklevel=2)
     provenance = dict(description["provenance"])
     return Contents(
         latents, width, height, step, offsets.astype(np.int16), siren_width, weights, exponents[1:], provenance
@@ -139,31 +152,38 @@ def _description(packed: bytes) -> dict[str, Any]:
 
 
 def _decode_blocks(
-    data: bytes, boxes: Sequence[Box], latents: Latents, decode_block: Callable[[bytes, Latents], None]
-) -> None:
+    coded: Sequence[bytes], boxes: Sequence[Box], latents: Latents, decode_block: Callable[[bytes, Latents], None]
+) -> str | None:
+    """Decode all blocks, and describe those that are damaged; their latents stay zero."""
     damaged = []
-    for number, (box, block) in enumerate(zip(boxes, _split(data, len(boxes)), strict=True)):
+    for number, (box, block) in enumerate(zip(boxes, coded, strict=True)):
         try:
             decode_block(block, latents.block(box))
         except ValueError:
+            for band in latents.block(box).bands():
+                band[:] = 0
             damaged.append((number, box))
-    if damaged:
-        number, (x0, y0, x1, y1) = damaged[0]
-        where = f"block {number}, columns {x0} to {x1 - 1}, rows {y0} to {y1 - 1}"
-        count = f"{len(damaged)} of {len(boxes)} blocks"
-        raise DamagedError(f"{count} do not match their checksums, the first is {where}")
+    if not damaged:
+        return None
+    number, (x0, y0, x1, y1) = damaged[0]
+    where = f"block {number}, columns {x0} to {x1 - 1}, rows {y0} to {y1 - 1}"
+    return f"{len(damaged)} of {len(boxes)} blocks do not match their checksums, the first is {where}"
 
 
-def _split(data: bytes, count: int) -> Iterator[bytes]:
-    """Yield the blocks; b"" for one that does not match its checksum."""
-    at = 0
-    for _ in range(count):
-        if at + _BLOCK.size > len(data):
-            yield b""
-            continue
-        length, checksum = _BLOCK.unpack_from(data, at)
-        block = data[at + _BLOCK.size : at + _BLOCK.size + length]
-        at += _BLOCK.size + length
-        yield block if len(block) == length and zlib.crc32(block) == checksum else b""
-    if at < len(data):
+def _split(data: bytes, table: int, start: int, count: int) -> list[bytes]:
+    """Return the blocks; b"" for one that does not match its checksum.
+
+    Args:
+        data: all bytes.
+        table: place of the table of lengths and checksums.
+        start: place of the first block.
+        count: number of blocks.
+    """
+    coded = []
+    for length, checksum in _BLOCK.iter_unpack(data[table : table + count * _BLOCK.size]):
+        block = data[start : start + length]
+        coded.append(block if len(block) == length and zlib.crc32(block) == checksum else b"")
+        start += length
+    if start < len(data):
         raise DamagedError("its data go on behind the last block")
+    return coded

@@ -157,13 +157,13 @@ class WaveletSiren:
 
     @classmethod
     def decode(
-        cls, text: str, header: Mapping[str, Any], tensors: dict[str, Tensor]
+        cls, text: str, header: Mapping[str, Any], tensors: dict[str, Tensor], *, skip_damaged: bool = False
     ) -> tuple["WaveletSiren", Mapping[str, Any]]:
         """Build a field and its provenance from a file; see the protocol."""
         data = tensors.get("data")
         if header["format_version"] != VERSION or [*tensors] != ["data"] or data is None or data.dtype != torch.uint8:
             raise ValueError("the data of a compact field are missing, or the version is wrong")
-        contents = decode_contents(data.numpy().tobytes(), choose_coder().decode)
+        contents = decode_contents(data.numpy().tobytes(), choose_coder().decode, skip_damaged=skip_damaged)
         weights = [torch.from_numpy(w).float() for w in contents.weights]
         width, channels = contents.siren_width, len(contents.latents.coarse)
         generator = torch.Generator().manual_seed(0)

@@ -21,6 +21,7 @@ def render(
     show: Annotated[Literal["color", "gradient", "laplacian"], Option(help="Colours or a derivative.")] = "color",
     bit_depth: Annotated[int, Option(metavar="BITS", help="Bits of PNG or TIFF: 8, 16, or 32 (float TIFF).")] = 8,
     device: options.Device = "auto",
+    skip_damaged: Annotated[bool, Option("--skip-damaged", help="Leave damaged blocks of a compact field gray.")] = False,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
 ) -> None:
@@ -40,7 +41,7 @@ def render(
     from eoren.model.devices import choose_device
     from eoren.visualization.derivatives import write_field
 
-    field = eoren.load(file, device=choose_device(device))
+    field = eoren.load(file, device=choose_device(device), skip_damaged=skip_damaged)
     width, height = pixels or _scale_size(field.size, region, 1.0 if scale is None else scale)
     write_field(output, field, width, height, region=region, show=show, bit_depth=bit_depth)
     console.print_result(files.describe(output, width=width, height=height), as_json=as_json)
