@@ -198,7 +198,7 @@ typedef struct {
 // Evaluation at points.
 typedef struct {
     eoren_latent_field field;
-    double size[2], corner[2];  // of the picture in pixels, and first pixel of the window
+    double size[2], corner[2];  // of the image in pixels, and first pixel of the window
     const double* point;        // (n, 2), in the unit square
     int64_t count;
     const int64_t* order;       // (count), indices of the points to evaluate; the outputs have all points

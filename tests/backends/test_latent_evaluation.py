@@ -1,12 +1,15 @@
-"""The evaluation of compact fields in PyTorch, in float64. For the native one see test_native_latents.py."""
+"""The evaluation of compact fields in PyTorch, in float64.
+
+For comparisons with SciPy and automatic differentiation see test_wavelet_siren.py, for the native evaluator
+test_native_latents.py.
+"""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from scipy.interpolate import make_interp_spline
-from tests.backends.compact_fields import SIZES, compact_field, random_points
+from tests.backends.compact_fields import SIZES, random_points, representation
 
 from eoren.backends.latents import windows
 from eoren.backends.latents.base import LatentEvaluator
@@ -18,16 +21,6 @@ from eoren.model.color_decoder import ColorDecoder
 from eoren.model.wavelet import Details, Subbands, synthesize
 
 DOUBLE = torch.float64
-
-
-def spline(lines, axis):
-    """The interpolating quintic spline whose second and fourth derivatives vanish at its ends."""
-    count = lines.shape[axis]
-    if count == 1:
-        return lambda x, order=0: np.repeat(lines if order == 0 else 0 * lines, len(x), axis)
-    ends = [(order, np.zeros_like(lines.take(0, axis))) for order in (2, 4)]
-    curve = make_interp_spline(np.arange(count), lines, k=5, axis=axis, bc_type=(ends, ends))
-    return lambda x, order=0: np.moveaxis(np.moveaxis(curve(x, order), axis, 0), 0, axis)
 
 
 def pixel_colors(field):
@@ -54,48 +47,14 @@ def pixel_colors(field):
 @pytest.mark.parametrize("siren", [0, 16])
 def test_colors_of_pixels_are_those_of_the_inverse_transform(monkeypatch, size, siren):
     monkeypatch.setenv("EOREN_BACKEND", "torch")
-    field = compact_field(*size, siren)
+    field = representation(*size, siren)
     (found,) = field.to(DOUBLE).sample(*grid_lines(*size[:2]), "color")
     np.testing.assert_allclose(found.numpy(), pixel_colors(field), rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
-def test_linear_fields_are_the_spline_of_their_pixels(monkeypatch, size):
-    """Value, gradient and Laplacian between the pixels, and up to one pixel outside by odd reflection."""
-    monkeypatch.setenv("EOREN_BACKEND", "torch")
-    field = compact_field(*size)
-    width, height, _ = size
-    pixels, rng = pixel_colors(field), np.random.default_rng(0)
-    x, y = (np.sort(rng.uniform(0, n - 1, 7)) for n in (width, height))
-    across, down = spline(pixels, 1), lambda image: spline(image, 0)
-    right = {
-        "color": down(across(x))(y),
-        "gradient": np.stack([down(across(x, 1))(y), down(across(x))(y, 1)], -1),
-        "laplacian": down(across(x, 2))(y) + down(across(x))(y, 2),
-    }
-    positions = [torch.from_numpy((p + 0.5) / n) for p, n in ((x, width), (y, height))]
-    found = field.to(DOUBLE).sample(*positions, *right, extent=(float(width), float(height)))
-    for values, expected in zip(found, right.values(), strict=True):
-        np.testing.assert_allclose(values.numpy(), expected, rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize("siren", [0, 16])
-def test_derivatives_are_those_of_automatic_differentiation(siren):
-    field = compact_field(37, 22, 3, siren).to(DOUBLE)
-    points = random_points(50, -0.1, 1.1).requires_grad_()
-    extent = (2.0, 0.5)
-    jet = field.jet(points, gradient=True, laplacian=True, extent=extent, differentiable=True)
-    for channel in range(3):
-        (slope,) = torch.autograd.grad(jet.color[:, channel].sum(), points, create_graph=True)
-        bends = [torch.autograd.grad(slope[:, k].sum(), points, retain_graph=True)[0][:, k] for k in (0, 1)]
-        torch.testing.assert_close(jet.gradient[:, channel], slope / torch.tensor(extent), rtol=1e-9, atol=1e-9)
-        bend = sum(b / length**2 for b, length in zip(bends, extent, strict=True))
-        torch.testing.assert_close(jet.laplacian[:, channel], bend, rtol=1e-8, atol=1e-7)
-
-
 def test_derivatives_by_the_parameters_are_right():
     """Central differences of the colours by every parameter."""
-    field = compact_field(12, 9, 2, 16).to(DOUBLE)
+    field = representation(12, 9, 2, 16).to(DOUBLE)
     tensors = [t.clone().requires_grad_() for t in field.decoder.tensors()]
     points = random_points(20)
 
@@ -113,12 +72,14 @@ def test_derivatives_by_the_parameters_are_right():
                 tensor += step * direction
                 values.append(float(total()))
                 tensor -= step * direction
-        assert (values[0] - values[1]) / 2e-5 == pytest.approx(float((gradient * direction).sum()), rel=1e-5, abs=1e-5)
+        assert (values[0] - values[1]) / 2e-5 == pytest.approx(
+            float((gradient * direction).sum()), rel=1e-5, abs=1e-5
+        )
 
 
 def test_fields_continue_by_odd_reflection_then_stay_constant(monkeypatch):
     monkeypatch.setenv("EOREN_BACKEND", "torch")
-    field, size = compact_field(20, 14, 2).to(DOUBLE), torch.tensor([20.0, 14.0], dtype=DOUBLE)
+    field, size = representation(20, 14, 2).to(DOUBLE), torch.tensor([20.0, 14.0], dtype=DOUBLE)
 
     def at(x, y):
         return field.jet((torch.tensor([[x, y]], dtype=DOUBLE) + 0.5) / size, laplacian=True)
@@ -143,7 +104,7 @@ def test_fields_continue_by_odd_reflection_then_stay_constant(monkeypatch):
 def test_grids_have_the_values_of_points(monkeypatch, size, siren):
     """At pixel centres along no axis, both, or one."""
     monkeypatch.setenv("EOREN_BACKEND", "torch")
-    field = compact_field(30, 20, 3, siren).to(DOUBLE)
+    field = representation(30, 20, 3, siren).to(DOUBLE)
     x, y = grid_lines(*size)
     grid = field.sample(x, y, "laplacian", "color", "gradient", extent=(3.0, 2.0))
     points = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).reshape(-1, 2)
@@ -153,26 +114,9 @@ def test_grids_have_the_values_of_points(monkeypatch, size, siren):
     torch.testing.assert_close(field.sample(x, y, "color")[0], grid[1], rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("siren", [0, 16])
-def test_windows_meet_without_seams(monkeypatch, siren):
-    """Windows depend on so much around them that it does not matter where they end."""
-    monkeypatch.setenv("EOREN_BACKEND", "torch")
-    field = compact_field(250, 260, 1, siren).to(DOUBLE)
-    points, (x, y) = random_points(500), grid_lines(300, 200)
-    whole = field.jet(points, laplacian=True), *field.sample(x, y, "color", "laplacian")
-    monkeypatch.setattr(windows, "WINDOW", 64)
-    parts = replace(field)
-    assert len(Windows(250, 260).boxes) == 16
-    cut = parts.jet(points, laplacian=True), *parts.sample(x.flip(0), y, "color", "laplacian")
-    for one, other in zip(whole[0], cut[0], strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=2e-8 * float(one.abs().max()))
-    for one, other in zip(whole[1:], cut[1:], strict=True):
-        torch.testing.assert_close(one, other.flip(1), rtol=0, atol=2e-8 * float(one.abs().max()))
-
-
 def test_features_of_a_linear_field_are_mixed_unless_its_parameters_are_followed(monkeypatch):
     monkeypatch.setenv("EOREN_BACKEND", "torch")
-    field, points = compact_field(50, 40, 3), random_points(100)
+    field, points = representation(50, 40, 3), random_points(100)
     followed = replace(field, decoder=ColorDecoder(field.decoder.linear.clone().requires_grad_()))
     one, other = (f.jet(points, laplacian=True) for f in (field, followed))
     assert other.color.requires_grad
@@ -181,14 +125,14 @@ def test_features_of_a_linear_field_are_mixed_unless_its_parameters_are_followed
 
 
 def test_a_changed_parameter_changes_the_result():
-    field, points = compact_field(20, 20, 1), random_points(5)
+    field, points = representation(20, 20, 1), random_points(5)
     before = field.jet(points).color
     field.decoder.linear.mul_(2)
     torch.testing.assert_close(field.jet(points).color - 0.5, 2 * (before - 0.5))
 
 
 def test_results_have_the_precision_of_the_decoder_and_may_be_empty():
-    field = compact_field(20, 10, 3)
+    field = representation(20, 10, 3)
     assert field.jet(random_points(3)).color.dtype == torch.float32
     assert field.to(DOUBLE).jet(random_points(3).float()).color.dtype == DOUBLE
     for differentiable in (False, True):
@@ -232,5 +176,5 @@ def test_windows_start_at_multiples_of_eight():
 
 
 def test_both_evaluators_have_the_interface():
-    field = compact_field(8, 8, 1)
+    field = representation(8, 8, 1)
     assert isinstance(TorchLatentEvaluator(field.features, field.decoder), LatentEvaluator)

@@ -7,7 +7,7 @@ from scipy.interpolate import make_interp_spline
 from tests.fields import compact_field, doubled
 
 import eoren
-from eoren.backends import latent_evaluation
+from eoren.backends.latents import windows
 from eoren.coding.bands import Box
 from eoren.field.grid import grid_lines
 from eoren.field.representation import Representation
@@ -133,11 +133,10 @@ def test_windows_cannot_be_told_from_the_whole(monkeypatch, siren_width):
     points = torch.from_numpy(np.random.default_rng(0).uniform(-0.01, 1.01, (300, 2)))
     whole = field.sample(345, 255, *quantities, extent=(230.0, 170.0))
     at_points = field.color(points)
-    blocks = latent_evaluation.blocks
-    monkeypatch.setattr(latent_evaluation, "blocks", lambda width, height, levels, side: blocks(width, height, 3, 64))
-    monkeypatch.setattr(latent_evaluation, "_KEPT_FLOATS", 200_000)  # about two windows
+    monkeypatch.setattr(windows, "WINDOW", 64)
+    monkeypatch.setattr(windows, "_KEPT_FLOATS", 200_000)  # about two windows
     again = replace(field, representation=replace(field.representation))
-    assert len(again.representation._evaluator._boxes) > 8
+    assert len(windows.Windows(*field.size).boxes) > 8
     for one, other in zip(whole, again.sample(345, 255, *quantities, extent=(230.0, 170.0)), strict=True):
         np.testing.assert_allclose(other, one, atol=1e-7)
     np.testing.assert_allclose(again.color(points), at_points, atol=1e-7)

@@ -23,8 +23,8 @@ from eoren.backends.native_library import library, target
 from eoren.backends.native_rate import NativeRate
 from eoren.backends.torch import TorchBackend
 from eoren.errors import BackendWarning, EorenError
-from eoren.model.latent_rate import Bands, latent_bits
 from eoren.model.color_decoder import ColorDecoder
+from eoren.model.latent_rate import Bands, latent_bits
 from eoren.model.siren import Siren
 
 BACKENDS = ("native", "torch")
@@ -84,7 +84,7 @@ def choose_rate(bands: Bands, *, warn: bool = False) -> Callable[[Bands], Tensor
 
 
 def choose_latent_evaluator(decoder: ColorDecoder, *, differentiable: bool = False) -> type[LatentEvaluator]:
-    """Choose the evaluator of compact fields for a color decoder; PyTorch where it has to differentiate the result."""
+    """Choose the evaluator of compact fields for a color decoder; PyTorch where it has to differentiate results."""
     forced = _forced_backend()
     if differentiable or forced == "torch":
         return TorchLatentEvaluator

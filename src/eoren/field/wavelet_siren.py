@@ -30,8 +30,8 @@ class WaveletSiren:
     """Wavelet latents with a color decoder as a :class:`eoren.field.representation.Representation`.
 
     Attributes:
-        latents: integer latents of the picture.
-        width: width of the picture in pixels.
+        latents: integer latents of the image.
+        width: width of the image in pixels.
         height: its height.
         step: base quantisation step.
         offsets: ``(bands, C)``: the step of a band and channel is ``step * 2**(offset / 16)``; bands in the order of

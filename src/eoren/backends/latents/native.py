@@ -1,7 +1,7 @@
 """The native evaluator of compact fields, in float32 on as many threads as PyTorch has."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eoren.backends.latents.windows import Recent, Windows, pixels_at
 from eoren.backends.mosaic_evaluation import Jet
-from eoren.backends.native import NOT_BUILT, NativeBackend, check_status, data_ptr, _networks
+from eoren.backends.native import NOT_BUILT, NativeBackend, _networks, check_status, data_ptr
 from eoren.backends.native_library import (
     MAX_CHANNELS,
     LatentField,
@@ -127,15 +127,14 @@ class NativeLatentEvaluator:
         position = [p.numpy() * side - 0.5 for p, side in zip((x, y), self._size, strict=True)]
         for number, columns, rows in self._windows.cells(*position):
             parts = [p[part] for p, part in zip(position, (columns, rows), strict=True)]
-            only_color = set(quantities) <= {"color"}
-            centers = [pixels_at(p, side) if only_color else None for p, side in zip(parts, self._size, strict=True)]
-            exact = all(pixels is not None for pixels in centers)
-            window = self._window(number, 0 if exact else _PADDING)
-            places: list[Any] = [
-                np.ascontiguousarray(p - corner)
-                for p, corner in zip(centers if exact else parts, window.corner, strict=True)  # type: ignore[operator]
+            centers = [pixels_at(p, side) for p, side in zip(parts, self._size, strict=True)]
+            exact = [p.astype(np.float64) for p in centers if p is not None]
+            at_pixels = len(exact) == 2 and set(quantities) <= {"color"}
+            window = self._window(number, 0 if at_pixels else _PADDING)
+            places = [
+                torch.from_numpy(np.ascontiguousarray(p - first))
+                for p, first in zip(exact if at_pixels else parts, window.corner, strict=True)
             ]
-            places = [torch.from_numpy(p).double() for p in places]
             views = {q: output[rows.start :, columns.start :] for q, output in outputs.items()}
             call = LatentGrid(
                 field=self._field(window, extent, **views),
