@@ -34,7 +34,7 @@ def group_count(levels: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class LatentFeatures:
-    """The features of a image, computed window by window from its coefficients.
+    """The features of an image, computed window by window from its coefficients.
 
     Attributes:
         coefficients: wavelet coefficients, ``(C, rows, columns)`` each.
