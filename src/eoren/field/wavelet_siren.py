@@ -31,8 +31,8 @@ class WaveletSiren:
     """Wavelet latents with a color decoder as a :class:`eoren.field.representation.Representation`.
 
     Attributes:
-        latents: integer latents of the picture.
-        width: width of the picture in pixels.
+        latents: integer latents of the image.
+        width: width of the image in pixels.
         height: its height.
         step: base quantisation step.
         offsets: ``(bands, C)``: the step of a band and channel is ``step * 2**(offset / 16)``; bands in the order of
@@ -94,16 +94,16 @@ class WaveletSiren:
         return LatentFeatures(Subbands(bands[0], details), *self.size)
 
     @cached_property
-    def _evaluators(self) -> dict[str, tuple[tuple[Any, ...], LatentEvaluator]]:
+    def _evaluators(self) -> dict[type[LatentEvaluator], tuple[tuple[Any, ...], LatentEvaluator]]:
         return {}
 
     def _evaluator(self, *, differentiable: bool) -> LatentEvaluator:
         """Return the evaluator of a backend; a new one if a parameter of the decoder changed."""
         kind = choose_latent_evaluator(self.decoder, differentiable=differentiable)
         state = tuple((t.data_ptr(), t._version, t.requires_grad) for t in self.decoder.tensors())
-        if kind.name not in self._evaluators or self._evaluators[kind.name][0] != state:
-            self._evaluators[kind.name] = state, kind(self.features, self.decoder)
-        return self._evaluators[kind.name][1]
+        if kind not in self._evaluators or self._evaluators[kind][0] != state:
+            self._evaluators[kind] = state, kind(self.features, self.decoder)
+        return self._evaluators[kind][1]
 
     def steps(self) -> Float[np.ndarray, "bands channels"]:
         """Return the quantisation steps of all bands and channels, float64."""

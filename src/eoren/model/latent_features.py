@@ -1,13 +1,13 @@
 """Feature images of a compact field: the wavelet details of each level, and what is below them, apart.
 
-With all features added up, one gets back the picture (in the components of the colour transform). Apart, they tell
+With all features added up, one gets back the image (in the components of the colour transform). Apart, they tell
 the color decoder how much of a colour is an edge of which size. There are up to four groups of one image per channel,
 the coarse one first:
 
     low-pass band of level 3, details of level 3, details of level 2, details of level 1
 
-each brought to the size of the picture by the inverse transform, and continued between the pixels by quintic splines.
-A window of a large picture needs only the latents around it.
+each brought to the size of the image by the inverse transform, and continued between the pixels by quintic splines.
+A window of a large image needs only the latents around it.
 """
 
 from collections.abc import Sequence
@@ -34,11 +34,11 @@ def group_count(levels: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class LatentFeatures:
-    """The features of a picture, computed window by window from its coefficients.
+    """The features of an image, computed window by window from its coefficients.
 
     Attributes:
         coefficients: wavelet coefficients, ``(C, rows, columns)`` each.
-        width: width of the picture in pixels.
+        width: width of the image in pixels.
         height: its height.
         separate: whether the groups are features of their own, or added up.
     """
