@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from eoren.coding.bands import Latents, choose_levels
+from eoren.coding.context_model import OFFSETS
 from eoren.field.field import Field
 from eoren.field.mosaic import SirenMosaic
 from eoren.field.wavelet_siren import WaveletSiren
@@ -100,4 +101,5 @@ def compact_field(width, height, channels=3, *, siren_width=0, step=0.02, amplit
     noisy = [t + torch.from_numpy(generator.normal(0, 0.05, t.shape)).to(t) for t in decoder.tensors()]
     decoder = decoder.with_tensors([torch.round(t * 2**10) / 2**10 for t in noisy])
     offsets = generator.integers(-20, 20, (3 * levels + 1, channels)).astype(np.int16)
-    return Field(WaveletSiren(latents, width, height, step, offsets, decoder, tuple(exponents)))
+    shifts = generator.integers(-2, 3, OFFSETS).astype(np.int16)
+    return Field(WaveletSiren(latents, width, height, step, offsets, decoder, tuple(exponents), shifts))

@@ -68,8 +68,8 @@ def test_the_formula():
     decoder = decoder_of(2, 2, 16)
     features = np.random.default_rng(0).normal(size=(7, 4))
     matrix, *tensors = (t.numpy() for t in decoder.tensors())
-    gains = np.array([COARSE_GAIN] * 2 + [DETAIL_GAIN] * 2)
     weights, biases = [t[0] for t in tensors[:3]], [t[0] for t in tensors[3:]]
+    gains = [COARSE_GAIN] * 2 + [DETAIL_GAIN] * 2  # of the low-pass band, and of the details
     hidden = np.sin(np.sin(gains * features @ weights[0] + biases[0]) @ weights[1] + biases[1])
     expected = 0.5 + features @ matrix + hidden @ weights[2] + biases[2]
     np.testing.assert_allclose(decoder(torch.from_numpy(features)[None])[0], expected, atol=1e-12)

@@ -19,7 +19,7 @@ def whole(features, width, height):
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 40), (33, 1), (8, 8), (9, 9), (37, 70), (130, 64)])
-def test_groups_add_up_to_the_picture(width, height):
+def test_groups_add_up_to_the_image(width, height):
     bands = coefficients_of(width, height)
     samples = whole(LatentFeatures(bands, width, height), width, height)
     assert samples.shape == (2 * group_count(len(bands.details)), height, width)

@@ -34,7 +34,7 @@ def random_image(height=24, width=36, channels=1):
 
 
 def trainer(**changes):
-    settings = make_settings("mosaic", **{**MOSAIC, "steps": 200, **changes})
+    settings = make_settings(**{**MOSAIC, "steps": 200, **changes})
     return Trainer.of_image(random_image(), settings, seed=0, device=CPU)
 
 

@@ -68,7 +68,7 @@ def test_a_group_is_trained_as_if_it_were_alone(few, objective):
     """Each group's networks are those of a trainer that knows no other group."""
     image = random_image()
     settings = {key: value for key, value in SMALL.items() if key not in ("device", "seed")}
-    chosen = make_settings("mosaic", **settings, objective=objective)
+    chosen = make_settings(**settings, objective=objective)
     result = fit(image, **SMALL, objective=objective)
     tiling = build_tiling(image, chosen)
     groups = tiling.groups(5)
@@ -229,7 +229,7 @@ def test_time_is_shared_out_by_tiles(few, monkeypatch):
     monkeypatch.setattr(FitLoop, "_begin_group", spy)
     tiling = build_tiling(random_image(), make_settings("mosaic", tile=8, seconds=1.0))
     case = {key: value for key, value in SMALL.items() if key != "steps"}
-    chosen = make_settings("mosaic", seconds=4.0, **{k: v for k, v in case.items() if k not in ("device", "seed")})
+    chosen = make_settings(seconds=4.0, **{k: v for k, v in case.items() if k not in ("device", "seed")})
     run = FitLoop(random_image(), tiling, CheckpointKey(chosen, 0, ""), device=CPU, start=0.0)
     assert run.run() == "budget"
     assert 4.0 <= run.elapsed() < 4.1
@@ -334,7 +334,7 @@ def test_seams_do_not_show(monkeypatch):
     rough = torch.from_numpy(np.random.default_rng(0).random((1, 1, 24, 24)))
     smooth = torch.nn.functional.interpolate(rough, size=(96, 96), mode="bicubic")
     image = smooth.clamp(0, 1)[0, 0, ..., None].numpy().astype(np.float32)
-    result = fit(image, device="cpu", steps=40, tile=24, width=24, seed=0)
+    result = fit(image, preset="mosaic", device="cpu", steps=40, tile=24, width=24, seed=0)
     assert result.field.representation.tiling.count == 16
     assert result.metrics.psnr > 30
     # Of seven seeds the largest are 1.06 and 1.09; without blending, the least of the largest percentiles is 1.3.

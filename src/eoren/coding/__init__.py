@@ -9,4 +9,5 @@ Modules, from the bottom up:
 - ``distributions``: probabilities of a latent given its mean and scale.
 - ``context_model``: the network that predicts mean and scale from the context.
 - ``block_coder``: coding of one block.
+- ``parameters``: coding of steps and of the color decoder.
 """

@@ -2,9 +2,12 @@
 
 field.py           the Field: colour and derivatives at points, rendering, saving
 representation.py  the interface of the function itself
-mosaic.py          the mosaic of SIRENs, the one representation today
+mosaic.py          the mosaic of SIRENs
+wavelet_siren.py   wavelet latents with a color decoder: the compact field
 schema.py          checks of a stored mosaic
-file_format.py     bytes of an .eoren file, and its checksums
+file_format.py     bytes of an .eoren file, whatever it holds
+parts.py           files of mosaics, versions 1 and 2, and their checksums
+wavelet_file.py    files of compact fields, version 3
 serialization.py   reading and writing of files
 provenance.py      origin and quality of a field
 grid.py            grids of sample points

@@ -116,7 +116,7 @@ class Representation(Protocol):
             text: JSON header.
             header: its values, of which only ``format_version`` was checked.
             tensors: tensors of the file.
-            skip_damaged: whether to read the other parts of the function if some are damaged, where it has such parts.
+            skip_damaged: whether to read the other parts of the function if some are damaged, where it has parts.
 
         Raises:
             KeyError, TypeError, ValueError, OverflowError, DamagedError: header or tensors are damaged.

@@ -46,5 +46,5 @@ def dumps(field: Field) -> bytes:
 
 
 def loads(data: bytes, *, skip_damaged: bool = False) -> Field:
-    """Decode the bytes of a file; an EorenError if they are damaged, foreign, or of a newer version; see :func:`load`."""
+    """Decode the bytes of a file as :func:`load` does; an EorenError if they are damaged, foreign, or newer."""
     return Field(*decode(data, skip_damaged=skip_damaged))

@@ -39,7 +39,7 @@ class WaveletSiren:
             :meth:`.Latents.bands`.
         decoder: color decoder.
         exponents: for each tensor of the decoder, the fractional bits of its numbers in the file.
-        shifts: differences of the picture's scales from those of the context model; None for none.
+        shifts: differences of the image's scales from those of the context model; None for none.
     """
 
     kind: ClassVar[str] = "wavelet"

@@ -16,7 +16,7 @@ TAPS = 6
 PADDING = 4
 """Coefficients beyond the outermost samples that positions up to one pixel outside need."""
 REACH = 24
-"""Distance in pixels beyond which a sample does not matter: its influence falls by 0.43 a pixel, to 1e-8."""
+"""Distance in pixels beyond which a sample has no influence: it falls by 0.43 a pixel, to 1e-8."""
 _OUTSIDE = 1.0  # pixels
 
 # Powers of the distance from the knot before the position, ascending, for each of six B-spline coefficients.

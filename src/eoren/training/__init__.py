@@ -1,8 +1,9 @@
-"""Fitting networks to an image.
+"""Fitting a field to an image; the package compact fits wavelet latents, the other modules networks.
 
 fit.py             fit(): from an image, or a gradient field, to a field with its quality
-settings.py        settings of a fit, and the checks of their values
-presets.py         named sets of settings
+result.py          what a fit approximates, reports and returns
+settings.py        settings of a fit of networks, and the checks of their values
+presets.py         named sets of settings, of both kinds
 loop.py            the loop of one fit: groups of tiles, running estimates, checkpoints
 budget.py          limits in steps and seconds, and the plain loop for batches of images
 checkpoint.py      files from which a fit resumes bit for bit

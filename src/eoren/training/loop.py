@@ -34,6 +34,7 @@ from eoren.training.checkpoint import (
     write_checkpoint,
 )
 from eoren.training.result import Ended, Progress
+from eoren.training.settings import Settings
 from eoren.training.trainer import Trainer
 
 _log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class FitLoop:
         self.tiling = tiling
         self._image, self._gradient, self._key, self._device = image, gradient, key, device
         self._start, self._watch, self._checkpoint = start, watch, checkpoint
+        assert isinstance(key.settings, Settings)
         self._settings = key.settings
         self._limit = self._settings.time_limit(tiling.width, tiling.height)
         self._groups = tiling.groups(TILES_AT_ONCE)

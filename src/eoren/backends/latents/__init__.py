@@ -3,5 +3,5 @@
 base.py     the LatentEvaluator protocol
 torch.py    the evaluator in PyTorch
 native.py   the native evaluator
-windows.py  windows of a image, and what is kept of recently used ones
+windows.py  windows of an image, and what is kept of recently used ones
 """

@@ -1,4 +1,4 @@
-"""The windows of a image, and a store of what was computed for recently used ones."""
+"""The windows of an image, and a store of what was computed for recently used ones."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Windows:
-    """The windows that a image is cut into, row by row.
+    """The windows that an image is cut into, row by row.
 
     Attributes:
         boxes: pixels of each window.

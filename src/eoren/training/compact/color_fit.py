@@ -1,4 +1,4 @@
-"""Fitting of the color decoder to an image while the latents stay: least squares, then a SIREN by gradient descent."""
+"""Fitting of the color decoder to an image while the latents stay: least squares, then a SIREN by descent."""
 
 from collections.abc import Callable
 from math import cos, pi
@@ -41,7 +41,7 @@ def draw_samples(features: LatentFeatures, image: Image, count: int, *, seed: in
     """Sample about ``count`` pixels of an image, or all if there are fewer, from up to eight windows.
 
     Args:
-        features: features of the picture.
+        features: features of the image.
         image: its point values ``(H, W, C)``.
         count: number of pixels.
         seed: seed of the random generator.
@@ -146,5 +146,5 @@ def _window_streams(features: LatentFeatures, box: Box) -> Float[Tensor, "3 poin
 
 def _window_colors(image: Image, box: Box) -> Float[Tensor, "3 points channels"]:
     colors = image[box.y0 : box.y1, box.x0 : box.x1]
-    gradient = pixel_gradient(image, box=tuple(box))
+    gradient = pixel_gradient(image, box=(box.x0, box.y0, box.x1, box.y1))
     return torch.from_numpy(np.stack([colors, gradient[..., 0], gradient[..., 1]]).reshape(3, -1, colors.shape[-1]))

@@ -2,9 +2,9 @@
 
 Latents are real numbers here. During most of the descent they are rounded softly, with noise that stands for the
 rounding error, so that the loss is smooth in them; in the last part they are rounded, and gradients pass as if they
-were not (Agustsson and Theis, "Universally quantized neural compression", arXiv 2006.09952; Ladune et al., "COOL-CHIC",
-arXiv 2212.05458). The color decoder is linear and stays. It is applied to the coefficients, before the inverse wavelet
-transform, which costs a fourth of applying it to the features.
+were not (Agustsson and Theis, "Universally quantized neural compression", arXiv 2006.09952; Ladune et al.,
+"COOL-CHIC", arXiv 2212.05458). The color decoder is linear and stays. It is applied to the coefficients, before the
+inverse wavelet transform, which costs a fourth of applying it to the features.
 """
 
 from functools import cache
@@ -35,10 +35,10 @@ _CHUNK = 128  # samples whose derivatives one product computes
 
 
 class BlockDescent:
-    """The descent of one block, while the rest of the picture stays as it is.
+    """The descent of one block, while the rest of the image stays as it is.
 
     Args:
-        image: point values of the whole picture.
+        image: point values of the whole image.
         field: field to begin with, whose decoder is linear.
         box: the block.
         coefficients: coefficients of the block in quantisation steps, to begin with.
@@ -69,7 +69,7 @@ class BlockDescent:
         self._window = _Window(image, field, box, device)
         whole = box == Box(0, 0, field.width, field.height)
         count = 3 * min(FINE_LEVELS, field.latents.levels)
-        # Coarse latents of a picture of several blocks reach beyond the block, and stay.
+        # Coarse latents of an image of several blocks reach beyond the block, and stay.
         self._variable = [whole or 1 <= k <= count for k in range(len(self.latents))]
         self.pixels = self._window.pixels
         self.bits = self.color_error = self.gradient_error = 0.0  # of the last step
@@ -143,11 +143,13 @@ class _Window:
 
     def __init__(self, image: Image, field: WaveletSiren, box: Box, device: torch.device) -> None:
         width, height = field.size
-        outer = Box(
-            *(max(0, n - MARGIN) for n in box[:2]), *(min(s, n + MARGIN) for s, n in zip(field.size, box[2:]))
+        right, bottom = (
+            side if end + MARGIN >= side else -(-(end + MARGIN) // 8) * 8
+            for end, side in zip((box.x1, box.y1), field.size, strict=True)
         )
-        self._outer = Box(*outer[:2], *(s if n == s else -(-n // 8) * 8 for n, s in zip(outer[2:], field.size)))
-        inner = Box(*(max(0, n - _REACH) for n in box[:2]), min(width, box.x1 + _REACH), min(height, box.y1 + _REACH))
+        self._outer = Box(max(0, box.x0 - MARGIN), max(0, box.y0 - MARGIN), min(right, width), min(bottom, height))
+        left, top = max(0, box.x0 - _REACH), max(0, box.y0 - _REACH)
+        inner = Box(left, top, min(width, box.x1 + _REACH), min(height, box.y1 + _REACH))
         self._inner = np.s_[
             ...,
             inner.y0 - self._outer.y0 : inner.y1 - self._outer.y0,
@@ -155,7 +157,7 @@ class _Window:
         ]
         self.pixels = (inner.x1 - inner.x0) * (inner.y1 - inner.y0)
         colors = image[inner.y0 : inner.y1, inner.x0 : inner.x1]
-        slopes = pixel_gradient(image, box=tuple(inner))
+        slopes = pixel_gradient(image, box=(inner.x0, inner.y0, inner.x1, inner.y1))
         self._color = torch.from_numpy(np.ascontiguousarray(np.moveaxis(colors, 2, 0))).to(device) - 0.5
         self._slopes = [
             torch.from_numpy(np.ascontiguousarray(np.moveaxis(slopes[..., a], 2, 0))).to(device) for a in (0, 1)
@@ -175,7 +177,10 @@ class _Window:
             self._prepare_surroundings(field, box, device)
 
     def errors(self, latents: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the squared errors of colours, and of gradients averaged over both axes: sums over pixels, means over channels."""
+        """Return the squared errors of colours, and of gradients averaged over both axes.
+
+        They are summed over pixels and averaged over channels.
+        """
         if not self._whole:
             fine = 3 * min(FINE_LEVELS, (len(latents) - 1) // 3) + 1
             mixed = [self._low, *(self._embed(k, latents[k]) for k in range(1, fine))]
@@ -185,8 +190,8 @@ class _Window:
         channels = len(colors)
         color = (colors[self._inner] - self._color).square().sum() / channels
         across, down = _slopes(colors), _slopes(colors.mT).mT
-        gradient = sum((s[self._inner] - t).square().sum() for s, t in zip((across, down), self._slopes, strict=True))
-        return color, gradient / (2 * channels)
+        errors = [s[self._inner] - t for s, t in zip((across, down), self._slopes, strict=True)]
+        return color, torch.stack([error.square().sum() for error in errors]).sum() / (2 * channels)
 
     def _prepare_surroundings(self, field: WaveletSiren, box: Box, device: torch.device) -> None:
         """Compute what does not change: the low-pass band, and the mixed fine bands outside of the block."""

@@ -1,4 +1,4 @@
-"""The end of a compact fit: the color decoder, and the last rounding of the latents, which meets a size or a quality."""
+"""The end of a compact fit: the color decoder, and the last rounding, which meets a size or a quality."""
 
 import logging
 from collections.abc import Callable

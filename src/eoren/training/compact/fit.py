@@ -34,7 +34,7 @@ from eoren.training.compact.loop import CompactLoop
 from eoren.training.compact.rounding import BIT_PRICE, choose_shifts, in_steps, latent_bits
 from eoren.training.compact.settings import CompactSettings
 from eoren.training.compact.start import PSNR_TOLERANCE, SIZE_TOLERANCE, round_image
-from eoren.training.result import FitResult, FitTarget, Progress
+from eoren.training.result import Ended, FitResult, FitTarget, Progress
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +76,8 @@ def fit_compact(
         saving=_SAVING if descends else 0.0,
     )
     history: tuple[Progress, ...] = ()
-    steps, ended, elapsed = 0, "budget", monotonic() - start
+    ended: Ended = "budget"
+    steps, elapsed = 0, monotonic() - start
     if descends:
         key = CheckpointKey(settings, seed, target.sha256)
         loop = _descend(
@@ -191,7 +192,7 @@ def _price(field: WaveletSiren) -> float:
 
 def _overhead(width: int, height: int, channels: int, provenance: Provenance) -> int:
     """Return the bytes of a file beside its latents, for typical numbers."""
-    metrics = dict.fromkeys(METRICS, 12.3456)
+    metrics: dict[str, float | None] = dict.fromkeys(METRICS, 12.3456)
     levels = choose_levels(width, height)
     empty = Latents.zeros(channels, height, width, levels)
     decoder, exponents = linear_decoder(channels, levels, 0.05)

@@ -1,4 +1,4 @@
-"""The descent of a picture: block after block, within a budget, watched, and resumed from checkpoints."""
+"""The descent of an image: block after block, within a budget, watched, and resumed from checkpoints."""
 
 import logging
 import warnings
@@ -38,7 +38,7 @@ _HISTORY_EVERY = 0.5
 
 
 class CompactLoop:
-    """The descent of all latents of a picture, one block after the other; see :class:`.RunningFit`.
+    """The descent of all latents of an image, one block after the other; see :class:`.RunningFit`.
 
     Args:
         image: point values ``(H, W, C)``.

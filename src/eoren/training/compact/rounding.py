@@ -19,7 +19,7 @@ BIT_PRICE = 0.14
 _SHIFTS = (0, -2, 2, -4, 4, -6, 6, -8, -10)
 _SHIFT_BITS, _SHIFT_BLOCKS = 6, 8
 _COARSEST = 4.0
-_SMALLEST_CHANGE = 1e-5  # of a step's logarithm: finer ones do not change the latents of a small picture
+_SMALLEST_CHANGE = 1e-5  # of a step's logarithm: finer ones do not change the latents of a small image
 _MOST_TRIALS = 16
 
 
@@ -48,11 +48,11 @@ def round_coefficients(
 def latent_bits(latents: Latents, width: int, height: int, shifts: Shifts | None = None) -> float:
     """Compute the bits of all blocks, without coding them."""
     boxes = blocks(width, height, latents.levels)
-    return sum(choose_coder().bits(latents.block(box), shifts=shifts).sum() + STREAM_BITS for box in boxes)
+    return float(sum(choose_coder().bits(latents.block(box), shifts=shifts).sum() + STREAM_BITS for box in boxes))
 
 
 def choose_shifts(latents: Latents, width: int, height: int) -> Shifts:
-    """Choose the differences of the picture's scales from the model's that take the fewest bits."""
+    """Choose the differences of the image's scales from the model's that take the fewest bits."""
     boxes = blocks(width, height, latents.levels)
     boxes = boxes[:: -(-len(boxes) // _SHIFT_BLOCKS)]
     totals = []
@@ -61,7 +61,8 @@ def choose_shifts(latents: Latents, width: int, height: int) -> Shifts:
         totals.append(sum(choose_coder().bits(latents.block(box), shifts=shifts) for box in boxes))
     # A shift takes a few bits itself, and must gain them.
     costs = np.array(totals) + _SHIFT_BITS * (np.array(_SHIFTS) != 0)[:, None]
-    return np.array(_SHIFTS, np.int16)[np.argmin(costs, 0)]
+    chosen: Shifts = np.array(_SHIFTS, np.int16)[np.argmin(costs, 0)]
+    return chosen
 
 
 def squared_error(
@@ -92,7 +93,7 @@ def solve_step(
 ) -> float | None:
     """Find the base step at which a falling measure meets its target.
 
-    Small pictures have few latents, so that no step may meet the target; then the nearest value on the right side of
+    Small images have few latents, so that no step may meet the target; then the nearest value on the right side of
     it is taken.
 
     Args:
