@@ -13,8 +13,8 @@ from tests.coding.samples import KINDS, equal, random_latents, zeros_like
 from eoren.backends import native_coder
 from eoren.backends.block_coders import BlockCoder, NumpyCoder
 from eoren.backends.native_coder import NativeCoder
-from eoren.coding.block_coder import STREAM_BITS
 from eoren.coding.bands import BLOCK, LARGE_LATENT, MAX_LATENT, MAX_LEVELS, Latents, blocks, choose_levels
+from eoren.coding.block_coder import STREAM_BITS
 from eoren.coding.context_model import context_model
 from eoren.coding.rans import TruncatedError
 from eoren.model.wavelet import analyze
@@ -242,7 +242,9 @@ def test_the_largest_block_has_the_same_code_with_any_number_of_threads(unchecke
         NATIVE.decode(data, decoded, threads=threads)
         NATIVE.quantize(coefficients, chosen, 0.1, threads=threads)
         assert equal(decoded, latents)
-        results.append((data, NATIVE.bits(latents, threads=threads).tobytes(), [band.tobytes() for band in chosen.bands()]))
+        results.append(
+            (data, NATIVE.bits(latents, threads=threads).tobytes(), [band.tobytes() for band in chosen.bands()])
+        )
     assert all(result == results[0] for result in results)
 
 
