@@ -2,13 +2,13 @@
 
     python -m tools.train_context_model PICTURES --samples samples.pt --output context_model.npz
 
-``PICTURES`` is a folder with the files of ``tools/context_model_pictures.tsv`` under the paths named there, for example
-the unpacked packages of Debian that the table names. All are freely licensed, and none is in a test set. They are
-brought down two to six times, against the traces of JPEG, and cut into squares of 256 pixels. Latents are those that a
-fit would choose with the model shipped so far (``--plain``: the nearest integers), at steps from 0.01 to 0.25.
+``PICTURES`` is a folder with the files of ``tools/context_model_pictures.tsv`` under the paths named there, for
+example the unpacked packages of Debian that the table names. All are freely licensed, and none is in a test set. They
+are reduced two to six times, which removes the traces of JPEG, and cut into squares of 256 pixels. Latents are those
+that a fit would choose with the model shipped so far (``--plain``: the nearest integers), at steps from 0.01 to 0.25.
 
-Half an hour for the samples and half an hour for 6,000 steps on two cores. The model is frozen once a release has it:
-files depend on it.
+A quarter of an hour for the samples and half an hour for 5,000 steps on two cores. The model is frozen once a release
+has it, because files depend on it.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from eoren.coding.bands import PHASES
+from eoren.coding.bands import COARSE, HORIZONTAL, PHASES, Latents
 from eoren.coding.block_coder import BandKey, quantize_block, walk
 from eoren.coding.context_model import CHANNELS, LEVELS, NETWORKS, OFFSETS, ContextModel, context_model, offset_of
 from eoren.coding.contexts import SLOTS
@@ -86,10 +86,7 @@ class _Recorder(ContextModel):
 
 def collect(folder: Path, *, plain: bool, seed: int) -> dict[str, Tensor]:
     """Make samples: contexts, latents, networks, offsets and weights."""
-    rng, generator = random.Random(seed), np.random.default_rng(seed)
-    recorder = _Recorder(*context_model())
-    contexts, latents, networks, offsets, weights = [], [], [], [], []
-    started = monotonic()
+    rng, samples, started = random.Random(seed), _Samples(seed), monotonic()
     for number, image in enumerate(crops(folder, rng)):
         coefficients = analyze_image(image)
         step = math.exp(rng.uniform(math.log(_FINEST), math.log(_COARSEST)))
@@ -100,31 +97,46 @@ def collect(folder: Path, *, plain: bool, seed: int) -> dict[str, Tensor]:
                 band[:] = np.rint(values)
         else:
             quantize_block(tuple(scaled), chosen, BIT_PRICE)
-        # Every picture counts alike, up to those that take few bits.
+        samples.add(chosen, coefficients.zeros())
+        if number % 100 == 0:
+            print(f"{number} squares, {monotonic() - started:.0f} s", flush=True)
+    return samples.tensors()
+
+
+class _Samples:
+    """Samples of all squares so far."""
+
+    def __init__(self, seed: int) -> None:
+        self._generator = np.random.default_rng(seed)
+        self._recorder = _Recorder(*context_model())
+        names = ("contexts", "latents", "networks", "offsets", "weights")
+        self._parts: dict[str, list[Tensor]] = {name: [] for name in names}
+
+    def add(self, chosen: Latents, zeros: Latents) -> None:
+        """Add the latents of one square."""
+        # Every square counts alike, up to those that take few bits.
         bits = sum(float(np.log2(1 + 3.0 * np.abs(band)).sum()) for band in chosen.bands()) / SIDE**2
-        again = coefficients.zeros()
 
         def choose(key: BandKey, phase: int, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
             del mean, scale
-            plane = chosen.coarse[key.channel] if key.orientation == 3 else None
-            if plane is None:
-                plane = chosen.details[key.level - 1][key.orientation][key.channel]
-                plane = plane.T if key.orientation == 0 else plane
+            band = chosen.coarse if key.orientation == COARSE else chosen.details[key.level - 1][key.orientation]
+            plane = band[key.channel].T if key.orientation == HORIZONTAL else band[key.channel]
             values = plane[PHASES[phase].rows, PHASES[phase].columns].ravel()
-            share = 1.0 if key.orientation == 3 else _SHARES.get(key.level, 1.0)
-            kept = generator.random(len(values)) < share
-            contexts.append(torch.from_numpy(recorder.contexts[kept].astype(np.int8)))
-            latents.append(torch.from_numpy(values[kept]))
-            networks.append(torch.full((int(kept.sum()),), recorder.network, dtype=torch.int8))
-            offsets.append(torch.full((int(kept.sum()),), offset_of(*key), dtype=torch.int8))
-            weights.append(torch.full((int(kept.sum()),), 1 / share / (bits + 0.3)))
+            share = 1.0 if key.orientation == COARSE else _SHARES.get(key.level, 1.0)
+            kept = self._generator.random(len(values)) < share
+            count = int(kept.sum())
+            self._parts["contexts"].append(torch.from_numpy(self._recorder.contexts[kept].astype(np.int8)))
+            self._parts["latents"].append(torch.from_numpy(values[kept]))
+            self._parts["networks"].append(torch.full((count,), self._recorder.network, dtype=torch.int8))
+            self._parts["offsets"].append(torch.full((count,), offset_of(*key), dtype=torch.int8))
+            self._parts["weights"].append(torch.full((count,), 1 / share / (bits + 0.3)))
             return values
 
-        walk(again, choose, recorder)
-        if number % 100 == 0:
-            print(f"{number} squares, {monotonic() - started:.0f} s", flush=True)
-    lists = {"contexts": contexts, "latents": latents, "networks": networks, "offsets": offsets, "weights": weights}
-    return {name: torch.cat(parts) for name, parts in lists.items()}
+        walk(zeros, choose, self._recorder)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all samples."""
+        return {name: torch.cat(parts) for name, parts in self._parts.items()}
 
 
 class Network(nn.Module):
@@ -205,10 +217,10 @@ def train(samples: dict[str, Tensor], *, hidden: int, steps: int, seed: int, rat
 
 
 def to_integers(model: Network) -> dict[str, np.ndarray]:
-    """Round the network to integers, as :class:`eoren.coding.context_model.ContextModel` documents, and make tables."""
+    """Round the network to integers, see :class:`eoren.coding.context_model.ContextModel`, and make tables."""
     real = {name: tensor.detach().double().numpy() for name, tensor in model.named_parameters()}
-    # Fractional bits: 8 of weights, 12 of sums. The scale becomes an index of four an octave. Halves turn the rounding
-    # down of sums into rounding to nearest.
+    # Fractional bits: 8 of weights, 12 of sums. The scale becomes an index of four an octave. Adding one half turns
+    # the rounding down of sums into rounding to nearest.
     outputs = np.array([1, 4 / math.log(2)])
     shift = np.array([0, 4 * math.log2(0.7) + 16])
     arrays = {name: np.rint(256 * real[name]) for name in ("first", "second")}
@@ -268,7 +280,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--plain", action="store_true", help="round to the nearest integers")
     parser.add_argument("--hidden", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     assert LEVELS * 4 * CHANNELS == OFFSETS < 128

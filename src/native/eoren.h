@@ -170,7 +170,7 @@ typedef struct {
     int64_t lowpass_stride[2];  // floats between channels, and between rows
     const float* detail[3 * EOREN_FINE_LEVELS];  // horizontal, vertical, diagonal band, from the finest level on
     int64_t channel_stride[3 * EOREN_FINE_LEVELS], row_stride[3 * EOREN_FINE_LEVELS];
-    int64_t padding;           // 0 for samples, 3 for coefficients: so many more beyond every end
+    int64_t padding;           // coefficients beyond every end, 3; 0 for samples
     int64_t stride;            // floats of a row of the result, a multiple of 16
     float* features;           // out, (rows + 2 padding, stride): pixels of groups * channels floats, then zeros
 } eoren_latent_window;
@@ -198,7 +198,7 @@ typedef struct {
 // Evaluation at points.
 typedef struct {
     eoren_latent_field field;
-    double size[2], corner[2];  // of the picture in pixels, and first pixel of the window
+    double size[2], corner[2];  // of the image in pixels, and first pixel of the window
     const double* point;        // (n, 2), in the unit square
     int64_t count;
     const int64_t* order;       // (count), indices of the points to evaluate; the outputs have all points

@@ -153,6 +153,9 @@ inline void draw_rows(const eoren_latent_grid& g, const GridAxes& axes, const De
     constexpr int ORDERS = orders_of(STREAMS);
     const eoren_latent_field& f = g.field;
     const int64_t left = axes.x.first, floats = (axes.x.end - left) * f.count;
+    // The vectors of the last pixels read zeros behind a row.
+    for (int k = 0; k < ORDERS; ++k)
+        for (int64_t j = 0; j < 2 * LANES; j += LANES) store(rows[k] + floats + j, Vector{});
     for (int64_t y = first_row; y < end_row; ++y) {
         const Taps& down = axes.y.taps[y];
         const float* from = f.features + down.first * f.stride + left * f.count;

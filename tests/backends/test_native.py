@@ -499,6 +499,10 @@ STRUCTURES = {
     "eoren_context_model": native.ContextModelTables,
     "eoren_block": native.Block,
     "eoren_rate": native.Rate,
+    "eoren_latent_window": native.LatentWindow,
+    "eoren_latent_field": native.LatentField,
+    "eoren_latent_grid": native.LatentGrid,
+    "eoren_latent_points": native.LatentPoints,
 }
 CONSTANTS = {
     "EOREN_VERSION": native._VERSION,
@@ -513,6 +517,7 @@ CONSTANTS = {
     "EOREN_LARGE_LATENT": native_coder._LARGE_LATENT,
     "EOREN_NOT_AT_END": native_coder._NOT_AT_END,
     "EOREN_MOST_LEVELS": native.MAX_LEVELS,
+    "EOREN_FINE_LEVELS": native.FINE_LEVELS,
 }
 
 

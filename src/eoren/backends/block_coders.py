@@ -20,7 +20,7 @@ class BlockCoder(Protocol):
     """A way to code blocks of latents.
 
     ``threads`` is the number of threads for one block, by default that of PyTorch. Several threads of the caller may
-    use a coder at once. ``shifts`` are differences of the picture's scales from those of the context model.
+    use a coder at once. ``shifts`` are differences of the image's scales from those of the context model.
     """
 
     name: str  # native or numpy
@@ -34,7 +34,7 @@ class BlockCoder(Protocol):
         """Decode a block into latents, which must be zero. A ValueError if the data are damaged."""
 
     def bits(self, latents: Latents, *, shifts: Shifts | None = None, threads: int | None = None) -> Bits:
-        """Compute the bits of the latents of each offset of the context model, see :func:`.block_coder.block_bits`."""
+        """Compute the bits of the latents of each offset, see :func:`.block_coder.block_bits`."""
 
     def quantize(
         self,

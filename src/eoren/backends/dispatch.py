@@ -82,8 +82,10 @@ def choose_rate(bands: Bands, *, warn: bool = False) -> Callable[[Bands], Tensor
     return latent_bits
 
 
-def choose_latent_evaluator(decoder: ColorDecoder, *, differentiable: bool = False) -> type[NativeLatentEvaluator | TorchLatentEvaluator]:
-    """Choose the evaluator of compact fields for a color decoder; PyTorch where it has to differentiate the result."""
+def choose_latent_evaluator(
+    decoder: ColorDecoder, *, differentiable: bool = False
+) -> type[NativeLatentEvaluator | TorchLatentEvaluator]:
+    """Choose the evaluator of compact fields for a color decoder; PyTorch where it has to differentiate results."""
     forced = _forced_backend()
     if differentiable or forced == "torch":
         return TorchLatentEvaluator

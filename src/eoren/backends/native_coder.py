@@ -114,7 +114,7 @@ class _Model(NamedTuple):
 
 
 def _adapted(model: _Model, shifts: Shifts | None) -> _Model:
-    """Return a model with the scales of one picture."""
+    """Return a model with the scales of one image."""
     if shifts is None:
         return model
     last_offset = np.ascontiguousarray(context_model().adapted(shifts).last_offset, np.float32)
@@ -160,6 +160,7 @@ def _threads(threads: int | None) -> int:
 
 
 def check_status(status: int) -> None:
+    """Raise the error that belongs to a status of the block coder."""
     if status == _NO_MEMORY:
         raise MemoryError("the native block coder is out of memory")
     if status == _TRUNCATED:

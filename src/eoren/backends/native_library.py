@@ -275,8 +275,8 @@ def library() -> ctypes.CDLL | None:
         loaded.eoren_latent_features.argtypes = [POINTER(LatentWindow), c_int64]
         loaded.eoren_render_latents.argtypes = [POINTER(LatentGrid), c_int64]
         loaded.eoren_evaluate_latents.argtypes = [POINTER(LatentPoints), c_int64]
-        array = [c_void_p, c_int64]
-        loaded.eoren_sort_points.argtypes = [*array, c_void_p, *array, *array, c_void_p, c_void_p]
+        pointer, count = c_void_p, c_int64
+        loaded.eoren_sort_points.argtypes = [pointer, count, pointer, *(pointer, count) * 2, pointer, pointer]
         loaded.eoren_sincos.argtypes = [c_void_p, c_int64, c_void_p, c_void_p]
         forced = os.environ.get("EOREN_TARGET", "")
         if forced and loaded.eoren_choose_target(forced.encode()) != 1:

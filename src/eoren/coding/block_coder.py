@@ -65,7 +65,7 @@ def block_bits(latents: Latents, shifts: Shifts | None = None) -> Float64[np.nda
     """Compute the bits of a block, without coding it; a ValueError if a latent is too large.
 
     Returns:
-        Bits of the latents of each offset of the context model. Their sum and `STREAM_BITS` are the block's, to a few.
+        Bits of the latents of each offset of the context model. The block has their sum and `STREAM_BITS`.
     """
     _check_range(latents)
     model, bits = context_model().adapted(shifts), np.zeros(OFFSETS)
@@ -94,7 +94,7 @@ def quantize_block(
         coefficients: coefficients of each band in quantisation steps, in the order of :meth:`.Latents.bands`.
         latents: latents to fill in, zero on entry.
         weight: squared steps that one bit is worth.
-        shifts: differences of the picture's scales from the model's.
+        shifts: differences of the image's scales from the model's.
     """
     model, exact_bands = context_model().adapted(shifts), finite_coefficients(coefficients, latents)
     wanted = Latents(exact_bands[0], tuple(zip(*[iter(exact_bands[1:])] * 3, strict=True)))

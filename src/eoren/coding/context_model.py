@@ -32,10 +32,10 @@ NETWORKS = 2 * len(PHASES)
 OFFSETS = LEVELS * 4 * CHANNELS
 
 SHIFT_FRACTION = 4
-"""Parts of a scale index in which a picture's scales may differ from the model's."""
+"""Parts of a scale index in which an image's scales may differ from the model's."""
 MAX_SHIFT = 64
 Shifts = Int16[np.ndarray, f"{OFFSETS}"]
-"""Differences of one picture's scales from the model's, one for each offset."""
+"""Differences of one image's scales from the model's, one for each offset."""
 
 _MODEL = Path(__file__).with_name("context_model.npz")
 
@@ -75,7 +75,7 @@ class ContextModel(NamedTuple):
         return mean.astype(np.int32), scale.astype(np.int32)
 
     def adapted(self, shifts: Shifts | None) -> "ContextModel":
-        """Return the model with the scales of one picture: fractions of an index are added to those of each offset."""
+        """Return the model with the scales of one image: shifts are added to those of each offset."""
         if shifts is None or not np.any(shifts):
             return self
         last_offset = self.last_offset.copy()

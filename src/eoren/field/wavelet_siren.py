@@ -94,16 +94,16 @@ class WaveletSiren:
         return LatentFeatures(Subbands(bands[0], details), *self.size)
 
     @cached_property
-    def _evaluators(self) -> dict[str, tuple[tuple[Any, ...], LatentEvaluator]]:
+    def _evaluators(self) -> dict[type[LatentEvaluator], tuple[tuple[Any, ...], LatentEvaluator]]:
         return {}
 
     def _evaluator(self, *, differentiable: bool) -> LatentEvaluator:
         """Return the evaluator of a backend; a new one if a parameter of the decoder changed."""
         kind = choose_latent_evaluator(self.decoder, differentiable=differentiable)
         state = tuple((t.data_ptr(), t._version, t.requires_grad) for t in self.decoder.tensors())
-        if kind.name not in self._evaluators or self._evaluators[kind.name][0] != state:
-            self._evaluators[kind.name] = state, kind(self.features, self.decoder)
-        return self._evaluators[kind.name][1]
+        if kind not in self._evaluators or self._evaluators[kind][0] != state:
+            self._evaluators[kind] = state, kind(self.features, self.decoder)
+        return self._evaluators[kind][1]
 
     def steps(self) -> Float[np.ndarray, "bands channels"]:
         """Return the quantisation steps of all bands and channels, float64."""

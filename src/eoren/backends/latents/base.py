@@ -17,8 +17,6 @@ class LatentEvaluator(Protocol):
     Several threads of the caller may use an evaluator at once. Neither the features nor the decoder may change.
     """
 
-    name: str  # native or torch
-
     def __init__(self, features: LatentFeatures, decoder: ColorDecoder) -> None: ...
 
     def jet(

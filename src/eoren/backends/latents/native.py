@@ -1,7 +1,7 @@
 """The native evaluator of compact fields, in float32 on as many threads as PyTorch has."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -42,8 +42,6 @@ class _Window(NamedTuple):
 
 class NativeLatentEvaluator:
     """Evaluates a field of latents; see :class:`eoren.backends.latents.base.LatentEvaluator`."""
-
-    name = "native"
 
     def __init__(self, features: LatentFeatures, decoder: ColorDecoder) -> None:
         self._size = features.width, features.height
@@ -129,15 +127,14 @@ class NativeLatentEvaluator:
         position = [p.numpy() * side - 0.5 for p, side in zip((x, y), self._size, strict=True)]
         for number, columns, rows in self._windows.cells(*position):
             parts = [p[part] for p, part in zip(position, (columns, rows), strict=True)]
-            only_color = set(quantities) <= {"color"}
-            centers = [pixels_at(p, side) if only_color else None for p, side in zip(parts, self._size, strict=True)]
-            exact = all(pixels is not None for pixels in centers)
-            window = self._window(number, 0 if exact else _PADDING)
-            places: list[Any] = [
-                np.ascontiguousarray(p - corner)
-                for p, corner in zip(centers if exact else parts, window.corner, strict=True)  # type: ignore[operator]
+            centers = [pixels_at(p, side) for p, side in zip(parts, self._size, strict=True)]
+            exact = [p.astype(np.float64) for p in centers if p is not None]
+            at_pixels = len(exact) == 2 and set(quantities) <= {"color"}
+            window = self._window(number, 0 if at_pixels else _PADDING)
+            places = [
+                torch.from_numpy(np.ascontiguousarray(p - first))
+                for p, first in zip(exact if at_pixels else parts, window.corner, strict=True)
             ]
-            places = [torch.from_numpy(p).double() for p in places]
             views = {q: output[rows.start :, columns.start :] for q, output in outputs.items()}
             call = LatentGrid(
                 field=self._field(window, extent, **views),

@@ -1,4 +1,4 @@
-"""The evaluator of compact fields in PyTorch, which can differentiate its results by points and by the color decoder."""
+"""The evaluator of compact fields in PyTorch, which can differentiate results by points and by the color decoder."""
 
 from collections.abc import Sequence
 
@@ -23,8 +23,6 @@ _Window = tuple[Tensor, tuple[int, int]]
 
 class TorchLatentEvaluator:
     """Evaluates a field of latents; see :class:`eoren.backends.latents.base.LatentEvaluator`."""
-
-    name = "torch"
 
     def __init__(self, features: LatentFeatures, decoder: ColorDecoder) -> None:
         if decoder.siren is None and not decoder.linear.requires_grad:
@@ -77,10 +75,9 @@ class TorchLatentEvaluator:
         position = [p.cpu().numpy() * side - 0.5 for p, side in zip((x, y), self._size, strict=True)]
         for number, columns, rows in self._windows.cells(*position):
             samples, corner = self._samples(number)
-            count, height, width = samples.shape
             across = _sampled(samples, position[0][columns] - corner[0], [order[0] for order in orders])
             down = position[1][rows] - corner[1]
-            strip = max(1, _CHUNK_FLOATS // (count * across[0].shape[-1] * len(orders)))
+            strip = max(1, _CHUNK_FLOATS // (len(samples) * across[0].shape[-1] * len(orders)))
             for start in range(0, len(down), strip):
                 part = down[start : start + strip]
                 streams = _stacked_rows(across, part, [order[1] for order in orders])
@@ -91,7 +88,7 @@ class TorchLatentEvaluator:
         return tuple(outputs[quantity] for quantity in quantities)
 
     def _colors(self, streams: Streams, units: Sequence[float]) -> Float[Tensor, "outputs points channels"]:
-        """Apply the color decoder to features and their derivatives in pixels; the result is per unit of the extent."""
+        """Apply the color decoder to features with derivatives in pixels; the result is per unit of the extent."""
         if len(streams) == 5:
             scaled = [streams[1] * units[0], streams[2] * units[1]]
             bent = streams[3] * units[0] ** 2 + streams[4] * units[1] ** 2
