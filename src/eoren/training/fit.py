@@ -86,7 +86,7 @@ def fit(
     Example:
         >>> import eoren, numpy as np
         >>> ramp = np.linspace(0, 1, 32, dtype=np.float32)[None, :, None].repeat(8, 0)
-        >>> result = eoren.fit(ramp, until_psnr=50)
+        >>> result = eoren.fit(ramp, preset="fast", until_psnr=50.0)
         >>> result.metrics.psnr > 49.9, result.metrics.gradient_psnr > 50
         (True, True)
         >>> eoren.fit(ramp, preset="mosaic", steps=200, width=16, depth=2, seed=1).metrics.psnr > 30
