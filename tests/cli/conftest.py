@@ -88,3 +88,22 @@ def field_file(_fitted, folder):
     path = folder / "tiny.eoren"
     path.write_bytes(_fitted)
     return path
+
+
+@pytest.fixture(scope="session")
+def _compact(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compact")
+    Image.fromarray(tiny).save(folder / "tiny.png")
+    files = [str(folder / "tiny.png"), "-o", str(folder / "compact.eoren")]
+    with contextlib.redirect_stderr(io.StringIO()) as err, pytest.raises(SystemExit) as ended:
+        main(["fit", *files, "--preset", "fast", "--quiet"])
+    assert (ended.value.code, err.getvalue()) == (0, "")
+    return (folder / "compact.eoren").read_bytes()
+
+
+@pytest.fixture
+def compact_file(_compact, folder):
+    """A compact field fitted to `picture`."""
+    path = folder / "compact.eoren"
+    path.write_bytes(_compact)
+    return path

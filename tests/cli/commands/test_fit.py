@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -167,6 +168,59 @@ def test_progress_lines_without_a_terminal(eoren, picture, monkeypatch):
     assert len(lines) >= 40
     pattern = r"eoren: step \d+, PSNR (-|-?[\d.]+ dB), gradient (-|-?[\d.]+ dB), (-|\d+:\d\d) left"
     assert all(re.fullmatch(pattern, line) for line in lines)
+
+
+# Compact fields, the default.
+
+
+def test_a_compact_file_equals_the_fit_of_the_library(eoren, picture):
+    from eoren import fit, save
+
+    status, out, err = eoren("fit", picture, "-o", "a.eoren", "--steps", 2, "--seed", 5, "--bytes", 900, "--json")
+    assert (status, err) == (0, "")
+    save(fit(picture, steps=2, seed=5, bytes=900).field, "b.eoren")
+    assert same_tensors("a.eoren", "b.eoren")
+    values = json.loads(out)
+    assert values["settings"].items() >= {"preset": "balanced", "steps": 2, "bytes": 900}.items()
+    assert values["bytes"] == Path("a.eoren").stat().st_size == pytest.approx(900, rel=0.05)  # a tiny image
+
+
+@pytest.mark.parametrize(
+    "option", [["--bits-per-pixel", 15], ["--bytes", 900], ["--set", "lagrangian=1e-4"]], ids=str
+)
+def test_compact_summary(eoren, picture, option):
+    status, out, err = eoren("fit", picture, "-o", "a.eoren", "--preset", "fast", *option)
+    assert (status, err) == (0, "")
+    rows = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert [*rows] == ["file", "picture", "function", "psnr", "gradient_psnr", "ssim", "spent"]
+    assert rows["function"] == "wavelet latents of 2 levels, linear colours"
+
+
+def test_compact_until_psnr(eoren, picture):
+    _, out, err = eoren("fit", picture, "--preset", "fast", "--until-psnr", 40, "--json")
+    values = json.loads(out)
+    assert (values["ended"], err) == ("target", "")
+    assert values["psnr"] == pytest.approx(40, abs=0.05)
+
+
+@pytest.mark.filterwarnings("always::eoren.errors.DeprecatedSettingWarning")
+def test_settings_of_mosaics_select_the_mosaic_with_a_notice(eoren, picture):
+    status, out, err = eoren("fit", picture, "-o", "a.eoren", "--steps", 1, "--bits", 8, "--set", "width=8")
+    assert status == 0
+    assert err == "eoren: width, bits: only mosaics have such settings, so the preset is mosaic; give preset mosaic\n"
+    assert "8 bits each" in out
+    assert metadata("a.eoren")["provenance"]["settings"]["preset"] == "mosaic"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--bytes", "100"], "a file of 100 bytes is too small for this image; its description and parameters take "),
+        (["--until-psnr", "400"], "until_psnr must be a PSNR that this image can reach, got 400; give less"),
+    ],
+)
+def test_sizes_that_cannot_be_met(refused, picture, options, message):
+    assert refused("fit", picture, "-o", "x.eoren", "--preset", "fast", *options).startswith(message)
 
 
 # Errors.
