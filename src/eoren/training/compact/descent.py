@@ -29,6 +29,7 @@ _REACH = 32  # pixels around a block that its latents change
 _FIRST_TEMPERATURE, _LAST_TEMPERATURE, _HARD_TEMPERATURE = 0.4, 0.1, 0.2
 _SOFT = 0.8  # share of the descent with soft rounding
 _RATE, _LAST_RATE = 3e-2, 0.02  # of Adam, in steps of quantisation, and its last value relative to the first
+_RATE_EVERY = 2  # steps: the bits are half of the work, and their gradient changes slowly
 _BETAS, _EPSILON = (0.9, 0.99), 1e-8
 _DERIVATIVE_REACH = 20  # samples: the influence falls by 0.43 a sample
 _CHUNK = 128  # samples whose derivatives one product computes
@@ -85,9 +86,13 @@ class BlockDescent:
             latents = [t.detach().requires_grad_(v) for t, v in zip(self.latents, self._variable, strict=True)]
             rounded = self._round(latents, used)
             color, gradient = self._window.errors(rounded)
-            bits = self._rate(rounded)
-            (color + self._gradient_weight * gradient).div(self._price).add(scale * bits.to(color)).backward()
-        self.bits, self.color_error, self.gradient_error = (float(t.detach()) for t in (bits, color, gradient))
+            loss = (color + self._gradient_weight * gradient) / self._price
+            if self.steps % _RATE_EVERY == 0:
+                bits = self._rate(rounded)
+                loss = loss + _RATE_EVERY * scale * bits.to(color)
+                self.bits = float(bits.detach())
+            loss.backward()
+        self.color_error, self.gradient_error = float(color.detach()), float(gradient.detach())
         self.steps += 1
         self._update(latents, _RATE * (_LAST_RATE + (1 - _LAST_RATE) * (1 + float(np.cos(np.pi * used))) / 2))
 
