@@ -55,6 +55,8 @@ def assert_agree(found, expected, places, at_kinks=1e-3):
     expected_bits, expected_gradient = expected[0], joined(expected[1])
     assert abs(bits - expected_bits) <= 2**-22 * expected_bits + 2**-17 * places**0.5
     difference, size = (gradient - expected_gradient).abs(), expected_gradient.square().mean().sqrt()
+    # Rounding is relative to derivatives of about one bit that cancel where the gradient is smaller.
+    size = size.clamp(min=0.1)
     assert difference.median() <= 2**-17 * size
     assert difference.square().mean().sqrt() <= at_kinks * size
     assert torch.isfinite(gradient).all()
@@ -147,7 +149,7 @@ def test_bands_may_be_views():
     assert all(map(torch.equal, gradient, gradient_of_views))
 
 
-def test_shapes_are_checked():
+def test_shapes_are_checked(unchecked):
     bands = single(make_bands(2, 21, 30, 1))
     for wrong in (
         [bands[0], bands[2], bands[1], bands[3]],
