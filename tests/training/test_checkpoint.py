@@ -224,6 +224,18 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(tmp_path):
     assert calls == []
 
 
+def test_checkpoints_under_the_former_name_of_a_preset_are_resumed(tmp_path):
+    path = tmp_path / "a.resume"
+    options = SMALL | {"preset": "mosaic"}
+    whole = fit(random_image(), **options, checkpoint=path)
+    header, tensors = opened(path.read_bytes())
+    assert header["identity"]["preset"] == "mosaic"
+    header["identity"]["preset"] = "balanced"
+    path.write_bytes(closed(header, tensors))
+    again = fit(random_image(), **options, checkpoint=path)
+    same(again, whole)
+
+
 def numbered(data, names):
     """A checkpoint with the names that its tensors had at first: numbers, for those of a trainer."""
     header, tensors = opened(data)

@@ -15,6 +15,7 @@ from eoren.errors import EorenError
 from eoren.fs.files import open_regular, write_file
 from eoren.fs.safetensors_layout import read_metadata
 from eoren.training.compact.settings import CompactSettings
+from eoren.training.presets import FORMER_NAMES
 from eoren.training.settings import Settings, current_names
 
 _KEY = "eoren-checkpoint"
@@ -125,6 +126,8 @@ def _is_number(kind: type, value: object) -> bool:
 
 def _check_key(path: Path, key: dict[str, Any], stored: dict[str, Any]) -> None:
     stored = current_names({"image": stored.get("picture"), **stored})
+    if "tile" in key:  # a mosaic, whose presets had other names once
+        stored["preset"] = FORMER_NAMES.get(str(stored.get("preset")), stored.get("preset"))
     for name, value in key.items():
         if value != stored.get(name):
             raise EorenError(

@@ -69,7 +69,7 @@ PRESETS: Mapping[str, Settings] = MappingProxyType({settings.preset: settings fo
 
 _NAMES = tuple(field.name for field in fields(Settings))[1:]
 # Names that mosaics had before compact fits took them; data sets and composition still accept them.
-_FORMER_NAMES = {"fast": "mosaic-fast", "balanced": "mosaic", "best": "mosaic-best"}
+FORMER_NAMES = {"fast": "mosaic-fast", "balanced": "mosaic", "best": "mosaic-best"}
 
 
 def choose_settings(preset: str, **changes: Any) -> Settings | CompactSettings:
@@ -93,7 +93,7 @@ def choose_settings(preset: str, **changes: Any) -> Settings | CompactSettings:
         of_mosaics = [name for name in names if name not in COMPACT_NAMES and name in _NAMES]
         if not of_mosaics:
             return make_compact_settings(preset, **changes)
-        mosaic = _FORMER_NAMES[preset]
+        mosaic = FORMER_NAMES[preset]
         _refuse_compact_names(mosaic, names, because_of=of_mosaics)
         settings = make_settings(mosaic, **changes)
         warnings.warn(
@@ -141,7 +141,7 @@ def make_settings(preset: str = "mosaic", **changes: Any) -> Settings:
     ``steps`` or ``seconds`` replace the preset's budget, its seconds per megapixel included. ``fast``, ``balanced``
     and ``best`` mean the presets of mosaics that had these names.
     """
-    preset = _FORMER_NAMES.get(preset, preset)
+    preset = FORMER_NAMES.get(preset, preset)
     check_choice("preset", preset, PRESETS)
     types = get_type_hints(Settings)
     given = current_names(changes, warn=True)

@@ -1,0 +1,52 @@
+"""Interrupted and resumed descents, and what watchers see of them."""
+
+import numpy as np
+import pytest
+from tests.compact import picture
+
+from eoren.errors import EorenError
+from eoren.field.serialization import dumps
+from eoren.training.fit import fit
+
+OPTIONS = {"preset": "balanced", "steps": 6, "siren_width": 0, "lagrangian": 2e-4, "seed": 3}
+
+
+@pytest.mark.parametrize("size", [(40, 56), (3, 2500)], ids=["one block", "blocks"])
+def test_interrupted_and_resumed_is_bit_identical(tmp_path, size):
+    image, path = picture(*size, 3), tmp_path / "a.resume"
+    whole = fit(image, **OPTIONS)
+    for stop in (2, 5):
+        stopped = fit(image, **OPTIONS, watch=lambda progress, n=stop: progress.steps >= n, checkpoint=path)
+        assert stopped.ended == "interrupted"
+    resumed = fit(image, **OPTIONS, checkpoint=path)
+    assert resumed.ended == "budget"
+    assert resumed.steps == whole.steps == 6
+    assert dumps(resumed.field) == dumps(whole.field)
+
+
+def test_watchers_see_progress_and_the_field(tmp_path):
+    image, seen = picture(40, 56, 3), []
+
+    def watch(progress):
+        if progress.loop is not None and progress.steps:
+            assert progress.loop.boxes() == [[0, 0, 56, 40]]
+            assert progress.loop.selected_tiles().tolist() == [True]
+            assert np.abs(progress.loop.field().render() - image).mean() < 0.1
+        seen.append((progress.steps, progress.done))
+
+    fit(image, **OPTIONS, watch=watch)
+    assert [steps for steps, _ in seen] == [*range(7)]
+    assert [done for _, done in seen] == sorted(done for _, done in seen)
+    assert seen[-1][1] == 1
+
+
+def test_a_checkpoint_of_another_fit_is_refused(tmp_path):
+    image, path = picture(20, 24, 1), tmp_path / "a.resume"
+    fit(image, **OPTIONS, checkpoint=path)
+    with pytest.raises(EorenError, match=r"belongs to another fit: its seed is 3, here it is 4"):
+        fit(image, **OPTIONS | {"seed": 4}, checkpoint=path)
+    with pytest.raises(EorenError, match=r"belongs to another fit"):
+        fit(image, preset="mosaic", steps=2, checkpoint=path, seed=3)
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(EorenError, match=r"not a checkpoint of eoren, or damaged"):
+        fit(image, **OPTIONS, checkpoint=path)
