@@ -15,7 +15,7 @@ from eoren.image.spline import reference_gradient
 from eoren.model.color_decoder import color_transform
 from eoren.model.wavelet import Details, Subbands, analyze, synthesize
 
-_PROBE = 12  # sides, in coarsest places, of the image in which basis functions are measured
+_PROBE = 8  # sides, in coarsest places, of the image in which basis functions are measured
 _DEEPEST = 5  # level below which the weights of a band no longer change
 
 

@@ -18,7 +18,7 @@ from eoren.model.latent_features import LatentFeatures
 from eoren.model.spline_basis import sampling_matrix
 
 _WINDOW = 256
-_MOST_WINDOWS = 8
+_MOST_WINDOWS = 4
 _BATCH = 8192
 _RATE, _LAST_RATE = 2e-3, 1e-4  # of Adam, for the sine layers and for the last layer
 _RIDGE = 1e-7  # keeps the linear part of empty features, in squared intensities a point
@@ -38,7 +38,7 @@ class Samples(NamedTuple):
 
 
 def draw_samples(features: LatentFeatures, image: Image, count: int, *, seed: int) -> Samples:
-    """Sample about ``count`` pixels of an image, or all if there are fewer, from up to eight windows.
+    """Sample about ``count`` pixels of an image, or all if there are fewer, from up to four windows.
 
     Args:
         features: features of the image.

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 from math import inf
 from pathlib import Path
 from time import monotonic
@@ -62,7 +63,7 @@ def fit_compact(
     provenance = Provenance(settings.as_dict(), seed, 0, None, target.sha256, version=__version__)
     provenance = replace(provenance, composition=dict(target.composition))
     reference = target.image if target.reference is None else target.reference
-    overhead = _overhead(width, height, channels, provenance)
+    overhead = cache(partial(_overhead, width, height, channels, provenance))
 
     def measure_psnr(field: WaveletSiren) -> float:
         return color_psnr(Field(field, provenance), reference)
@@ -71,7 +72,7 @@ def fit_compact(
     field, coefficients = round_image(
         image,
         settings,
-        overhead=lambda: overhead,
+        overhead=overhead,
         color_psnr=measure_psnr,
         saving=_SAVING if descends else 0.0,
     )
@@ -148,7 +149,7 @@ def _finish(
     coefficients: Latents,
     image: Image,
     key: CheckpointKey,
-    overhead: int,
+    overhead: Callable[[], int],
     measure_psnr: Callable[[WaveletSiren], float],
     elapsed: float,
 ) -> WaveletSiren:
@@ -173,7 +174,7 @@ def _finish(
     size = settings.target_bytes(*field.size)
     if size is not None:
         # A number of the decoder takes about a byte.
-        room = size - overhead - (field.decoder.parameters - without)
+        room = size - overhead() - (field.decoder.parameters - without)
         return meet(field, coefficients, latent_bytes, room, SIZE_TOLERANCE * size)
     if settings.until_psnr is not None:
         return meet(field, coefficients, measure_psnr, settings.until_psnr, PSNR_TOLERANCE)

@@ -16,7 +16,7 @@ from eoren.training.compact.analysis import Coefficients
 
 BIT_PRICE = 0.14
 """Price of a bit in squared steps, which relates the step to the Lagrangian: measured in docs/measurements.md."""
-_SHIFTS = (0, -2, 2, -4, 4, -6, 6, -8, -10)
+_SHIFTS = (4, 2)
 _SHIFT_BITS, _SHIFT_BLOCKS = 6, 8
 _COARSEST = 4.0
 _SMALLEST_CHANGE = 1e-5  # of a step's logarithm: finer ones do not change the latents of a small image
@@ -55,14 +55,18 @@ def choose_shifts(latents: Latents, width: int, height: int) -> Shifts:
     """Choose the differences of the image's scales from the model's that take the fewest bits."""
     boxes = blocks(width, height, latents.levels)
     boxes = boxes[:: -(-len(boxes) // _SHIFT_BLOCKS)]
-    totals = []
-    for shift in _SHIFTS:
-        shifts = np.full(OFFSETS, shift, np.int16)
-        totals.append(sum(choose_coder().bits(latents.block(box), shifts=shifts) for box in boxes))
-    # A shift takes a few bits itself, and must gain them.
-    costs = np.array(totals) + _SHIFT_BITS * (np.array(_SHIFTS) != 0)[:, None]
-    chosen: Shifts = np.array(_SHIFTS, np.int16)[np.argmin(costs, 0)]
-    return chosen
+
+    def costs(shifts: Shifts) -> np.ndarray:
+        bits = sum(choose_coder().bits(latents.block(box), shifts=shifts) for box in boxes)
+        return np.asarray(bits + _SHIFT_BITS * (shifts != 0))  # a shift takes a few bits itself, and must gain them
+
+    best = np.zeros(OFFSETS, np.int16)
+    least = costs(best)
+    for change in _SHIFTS:  # first the coarse shifts, then one finer to either side of the best
+        for shifts in (best - np.int16(change), best + np.int16(change)):  # of the best before this loop
+            cost = costs(shifts)
+            best, least = np.where(cost < least, shifts, best), np.minimum(cost, least)
+    return best
 
 
 def squared_error(
