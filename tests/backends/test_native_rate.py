@@ -62,7 +62,7 @@ def assert_agree(found, expected, places, at_kinks=1e-3):
     assert torch.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize("size", [0.5, 60.0, 3e3, 1e6])
+@pytest.mark.parametrize("size", [0.5, 60.0, 1e6])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_bits_and_gradients_are_those_of_the_reference(target, shape, size):
     bands = single(make_bands(*shape, size=size))
