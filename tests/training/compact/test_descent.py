@@ -78,7 +78,7 @@ def test_a_descent_lowers_the_loss_and_repeats_exactly():
         descent = descent_of(image, field, box, in_steps(analyze_image(image), field.step, field.offsets))
         losses = []
         for step in range(30):
-            descent.step(step / 30)
+            descent.step(step / 30, 30.0)
             price = descent._price
             losses.append(descent.color_error + 0.1 * descent.gradient_error + price * descent.bits)
         return losses, descent.coefficients()
@@ -96,7 +96,7 @@ def test_only_fine_latents_of_a_block_move():
     box = blocks(260, 200, field.latents.levels, 128)[0]
     start = [np.array(band, np.float32) for band in field.latents.block(box).bands()]
     descent = descent_of(image, field, box, start)
-    descent.step(0.5)
+    descent.step(0.5, 30.0)
     moved = [not np.array_equal(a, b) for a, b in zip(start, descent.coefficients(), strict=True)]
     assert moved == [1 <= k <= 9 for k in range(len(start))]
     assert evaluate(Field(field), image).psnr > 25

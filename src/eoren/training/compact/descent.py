@@ -8,7 +8,7 @@ inverse wavelet transform, which costs a fourth of applying it to the features.
 """
 
 from functools import cache
-from math import tanh
+from math import sqrt, tanh
 
 import numpy as np
 import torch
@@ -75,26 +75,28 @@ class BlockDescent:
         self.pixels = self._window.pixels
         self.bits = self.color_error = self.gradient_error = 0.0  # of the last step
 
-    def step(self, used: float, scale: float = 1.0) -> None:
+    def step(self, used: float, total: float) -> None:
         """Make one step of Adam.
 
         Args:
             used: share of the descent that is used up, 0..1.
-            scale: factor of the price of a bit.
+            total: number of steps that the descent is expected to have.
         """
         with torch.enable_grad():
             latents = [t.detach().requires_grad_(v) for t, v in zip(self.latents, self._variable, strict=True)]
-            rounded = self._round(latents, used)
+            rounded = self._round(latents, used, _noise_width(total))
             color, gradient = self._window.errors(rounded)
             loss = (color + self._gradient_weight * gradient) / self._price
             if self.steps % _RATE_EVERY == 0:
                 bits = self._rate(rounded)
-                loss = loss + _RATE_EVERY * scale * bits.to(color)
+                loss = loss + _RATE_EVERY * bits.to(color)
                 self.bits = float(bits.detach())
             loss.backward()
         self.color_error, self.gradient_error = float(color.detach()), float(gradient.detach())
         self.steps += 1
-        self._update(latents, _RATE * (_LAST_RATE + (1 - _LAST_RATE) * (1 + float(np.cos(np.pi * used))) / 2))
+        self._update(
+            latents, _learning_rate(total) * (_LAST_RATE + (1 - _LAST_RATE) * (1 + float(np.cos(np.pi * used))) / 2)
+        )
 
     def coefficients(self) -> list[np.ndarray]:
         """Return the latents as they are, in quantisation steps."""
@@ -114,13 +116,13 @@ class BlockDescent:
                 self._square[k].mul_(second).addcmul_(latent.grad, latent.grad, value=1 - second)
                 self.latents[k].addcdiv_(self._mean[k], self._square[k].sqrt().add_(_EPSILON), value=-rate * unbias)
 
-    def _round(self, latents: list[Tensor], used: float) -> list[Tensor]:
+    def _round(self, latents: list[Tensor], used: float, noise: float) -> list[Tensor]:
         if used >= _SOFT:
             return [t if not v else _hard(t) for t, v in zip(self._fixed(latents), self._variable, strict=True)]
         temperature = _FIRST_TEMPERATURE + (_LAST_TEMPERATURE - _FIRST_TEMPERATURE) * used / _SOFT
         generator = torch.Generator(self._device).manual_seed(self._seed * 1_000_003 + self.steps)
         return [
-            soft_round(soft_round(t, temperature) + _noise(t, generator), temperature) if v else t
+            soft_round(soft_round(t, temperature) + noise * _noise(t, generator), temperature) if v else t
             for t, v in zip(self._fixed(latents), self._variable, strict=True)
         ]
 
@@ -132,6 +134,16 @@ def soft_round(x: Float[Tensor, "*shape"], temperature: float) -> Float[Tensor, 
     """Round softly: integers and their midpoints stay, and steps are steeper the lower the temperature."""
     middle = x.detach().floor() + 0.5
     return middle + torch.tanh((x - middle) / temperature) / (2 * tanh(0.5 / temperature))
+
+
+def _noise_width(total: float) -> float:
+    """Return the width of the noise in steps of quantisation: short descents do not converge under all of it."""
+    return min(1.0, 0.5 + total / 250)
+
+
+def _learning_rate(total: float) -> float:
+    """Return the learning rate of Adam: larger in short descents. Measured in docs/measurements.md."""
+    return _RATE * min(max(sqrt(100 / max(total, 1.0)), 1.0), 1.7)
 
 
 def _hard(x: Tensor) -> Tensor:

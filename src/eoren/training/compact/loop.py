@@ -207,7 +207,7 @@ class CompactLoop:
                 return "interrupted"
             if used >= 1:
                 return "budget"
-            self._descent.step(used)
+            self._descent.step(used, self._budget.total_steps(self._descent.steps, used))
             if monotonic() - self._saved_at >= CHECKPOINT_EVERY:
                 self.save_checkpoint()
 
