@@ -87,8 +87,8 @@ PRESETS: Mapping[str, CompactSettings] = MappingProxyType(
         settings.preset: settings
         for settings in (
             CompactSettings("fast", steps=0),
-            CompactSettings("balanced", siren_width=16, seconds_per_megapixel=20.0),
-            CompactSettings("best", siren_width=32, seconds_per_megapixel=120.0),
+            CompactSettings("balanced", lagrangian=2.5e-5, siren_width=16, seconds_per_megapixel=20.0),
+            CompactSettings("best", lagrangian=3e-5, siren_width=32, seconds_per_megapixel=120.0),
         )
     }
 )
