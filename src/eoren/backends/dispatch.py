@@ -39,29 +39,18 @@ def choose_backend(siren: Siren, *, differentiable: bool = False, warn: bool = F
     With ``warn``, warn once per reason where PyTorch replaces the native backend on a CPU. An environment that
     forces a backend which is unknown, or cannot compute, raises an EorenError.
     """
-    forced = _forced_backend()
-    if differentiable or forced == "torch":
-        return _TORCH
-    obstacle = NativeBackend.obstacle(siren)
+    obstacle = _obstacle(lambda: NativeBackend.obstacle(siren), differentiable=differentiable)
     if obstacle is None:
         return _NATIVE
-    if forced == "native":
-        raise EorenError(f"{_VARIABLE} is native, but {obstacle}; unset it to compute with PyTorch")
-    if warn and siren.device.type == "cpu":
+    if obstacle and warn and siren.device.type == "cpu":
         _warn_once(f"PyTorch does the work, several times slower than the native backend: {obstacle}")
     return _TORCH
 
 
 def choose_coder() -> BlockCoder:
     """Choose the coder of latents: the native one unless it was not built, or the environment forces PyTorch."""
-    forced = _forced_backend()
-    if forced == "torch":
-        return _NUMPY_CODER
-    if library() is not None:
-        return _NATIVE_CODER
-    if forced == "native":
-        raise EorenError(f"{_VARIABLE} is native, but {NOT_BUILT}; unset it to compute with NumPy")
-    return _NUMPY_CODER
+    obstacle = _obstacle(lambda: NOT_BUILT if library() is None else None, substitute="NumPy")
+    return _NATIVE_CODER if obstacle is None else _NUMPY_CODER
 
 
 def choose_rate(bands: Bands, *, warn: bool = False) -> Callable[[Bands], Tensor]:
@@ -69,15 +58,10 @@ def choose_rate(bands: Bands, *, warn: bool = False) -> Callable[[Bands], Tensor
 
     The environment and ``warn`` have the same effects as in :func:`choose_backend`.
     """
-    forced = _forced_backend()
-    if forced == "torch":
-        return latent_bits
-    obstacle = NativeRate.obstacle(bands)
+    obstacle = _obstacle(lambda: NativeRate.obstacle(bands))
     if obstacle is None:
         return NativeRate()
-    if forced == "native":
-        raise EorenError(f"{_VARIABLE} is native, but {obstacle}; unset it to compute with PyTorch")
-    if warn and bands[0].device.type == "cpu":
+    if obstacle and warn and bands[0].device.type == "cpu":
         _warn_once(f"PyTorch does the work, many times slower than the native backend: {obstacle}")
     return latent_bits
 
@@ -86,15 +70,24 @@ def choose_latent_evaluator(
     decoder: ColorDecoder, *, differentiable: bool = False
 ) -> type[NativeLatentEvaluator | TorchLatentEvaluator]:
     """Choose the evaluator of compact fields for a color decoder; PyTorch where it has to differentiate results."""
+    obstacle = _obstacle(lambda: NativeLatentEvaluator.obstacle(decoder), differentiable=differentiable)
+    return NativeLatentEvaluator if obstacle is None else TorchLatentEvaluator
+
+
+def _obstacle(
+    find: Callable[[], str | None], *, differentiable: bool = False, substitute: str = "PyTorch"
+) -> str | None:
+    """Return why the native backend does not compute, or None if it does; "" if the substitute is required.
+
+    An EorenError if the environment forces the native backend and it cannot compute.
+    """
     forced = _forced_backend()
     if differentiable or forced == "torch":
-        return TorchLatentEvaluator
-    obstacle = NativeLatentEvaluator.obstacle(decoder)
-    if obstacle is None:
-        return NativeLatentEvaluator
-    if forced == "native":
-        raise EorenError(f"{_VARIABLE} is native, but {obstacle}; unset it to compute with PyTorch")
-    return TorchLatentEvaluator
+        return ""
+    obstacle = find()
+    if obstacle is not None and forced == "native":
+        raise EorenError(f"{_VARIABLE} is native, but {obstacle}; unset it to compute with {substitute}")
+    return obstacle
 
 
 def _forced_backend() -> str:
