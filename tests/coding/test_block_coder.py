@@ -94,7 +94,7 @@ def test_each_choice_is_the_better_of_two():
     coefficients = coefficients_near(latents)
     found = zeros_like(latents)
     quantize_block(coefficients, found, weight)
-    exact = Latents(coefficients[0], tuple(zip(*[iter(coefficients[1:])] * 3, strict=True)))
+    exact = Latents.from_bands(coefficients)
     model, checked = context_model(), 0
 
     def check(key, phase, mean, scale):

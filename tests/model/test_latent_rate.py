@@ -25,7 +25,7 @@ def make_bands(channels, rows, columns, levels, *, size=60.0, seed=0, dtype=torc
 
 def as_latents(bands):
     arrays = [band.numpy().astype(np.int32) for band in bands]
-    return Latents(arrays[0], tuple(zip(*[iter(arrays[1:])] * 3, strict=True)))
+    return Latents.from_bands(arrays)
 
 
 def gradient_of(bands):

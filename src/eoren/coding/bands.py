@@ -6,7 +6,7 @@ finest, and channels of a band from the first to the last. The places of a band 
 of a lattice, such that most places lie between neighbours that are already known.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -43,6 +43,11 @@ class Latents(NamedTuple):
             sizes = ((rows, high_columns), (high_rows, columns), (high_rows, high_columns))
             details.append(tuple(np.zeros((channels, *size), np.int32) for size in sizes))
         return cls(np.zeros((channels, rows, columns), np.int32), tuple(details))  # type: ignore[arg-type]
+
+    @classmethod
+    def from_bands(cls, bands: Sequence[np.ndarray]) -> "Latents":
+        """Group arrays in the order of :meth:`bands`, without copying them."""
+        return cls(bands[0], tuple(zip(*[iter(bands[1:])] * 3, strict=True)))
 
     @property
     def levels(self) -> int:

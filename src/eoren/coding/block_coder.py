@@ -97,7 +97,7 @@ def quantize_block(
         shifts: differences of the image's scales from the model's.
     """
     model, exact_bands = context_model().adapted(shifts), finite_coefficients(coefficients, latents)
-    wanted = Latents(exact_bands[0], tuple(zip(*[iter(exact_bands[1:])] * 3, strict=True)))
+    wanted = Latents.from_bands(exact_bands)
 
     def choose(key: BandKey, phase: int, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
         exact = _frame(wanted, key)[PHASES[phase].rows, PHASES[phase].columns].ravel().astype(np.float64)

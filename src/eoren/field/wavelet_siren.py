@@ -20,7 +20,7 @@ from eoren.field.representation import UNIT, Extent, Quantity
 from eoren.field.wavelet_file import VERSION, Contents, decode_contents, encode_contents
 from eoren.model.color_decoder import ColorDecoder
 from eoren.model.latent_features import LatentFeatures, group_count
-from eoren.model.wavelet import Details, Subbands
+from eoren.model.wavelet import unflatten
 
 STEP_FRACTION = 16
 """Parts of an octave in which the steps of bands differ from the base step."""
@@ -90,8 +90,7 @@ class WaveletSiren:
             torch.from_numpy(band).to(linear) * torch.from_numpy(steps)[:, None, None].to(linear)
             for band, steps in zip(self.latents.bands(), self.steps(), strict=True)
         ]
-        details = tuple(Details(*bands[k : k + 3]) for k in range(1, len(bands), 3))
-        return LatentFeatures(Subbands(bands[0], details), *self.size)
+        return LatentFeatures(unflatten(bands), *self.size)
 
     @cached_property
     def _evaluators(self) -> dict[type[LatentEvaluator], tuple[tuple[Any, ...], LatentEvaluator]]:

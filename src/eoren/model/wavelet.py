@@ -67,6 +67,16 @@ def synthesize_level(low: Float[Tensor, "*batch rows columns"], details: Details
     return _merge(low, high).transpose(-1, -2)
 
 
+def flatten(bands: Subbands) -> list[Tensor]:
+    """Return the bands in the order of :meth:`.Latents.bands`."""
+    return [bands.coarse, *(band for details in bands.details for band in details)]
+
+
+def unflatten(bands: list[Tensor]) -> Subbands:
+    """Invert :func:`flatten`."""
+    return Subbands(bands[0], tuple(Details(*bands[k : k + 3]) for k in range(1, len(bands), 3)))
+
+
 def band_sizes(rows: int, columns: int, levels: int) -> list[tuple[int, int]]:
     """Return rows and columns of the image and of the low-pass band of each level."""
     sizes = [(rows, columns)]

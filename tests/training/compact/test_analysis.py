@@ -4,8 +4,8 @@ import torch
 
 import eoren
 from eoren.model.color_decoder import color_transform
-from eoren.model.wavelet import synthesize
-from eoren.training.compact.analysis import analyze_image, band_energies, flatten, step_offsets, unflatten
+from eoren.model.wavelet import flatten, synthesize, unflatten
+from eoren.training.compact.analysis import analyze_image, band_energies, step_offsets
 
 
 def random_image(height, width, channels, seed=0):

@@ -6,14 +6,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, Int16
-from torch import Tensor
 
 from eoren.coding.bands import Latents, choose_levels
 from eoren.field.wavelet_siren import STEP_FRACTION
 from eoren.image.arrays import Image
 from eoren.image.spline import reference_gradient
 from eoren.model.color_decoder import color_transform
-from eoren.model.wavelet import Details, Subbands, analyze, synthesize
+from eoren.model.wavelet import analyze, flatten, synthesize, unflatten
 
 _PROBE = 8  # sides, in coarsest places, of the image in which basis functions are measured
 _DEEPEST = 5  # level below which the weights of a band no longer change
@@ -42,16 +41,6 @@ def analyze_image(image: Image) -> Coefficients:
     components = color_transform(channels).float() @ (torch.from_numpy(image).flatten(0, 1).T.float() - 0.5)
     bands = analyze(components.view(channels, height, width), choose_levels(width, height))
     return Coefficients(tuple(b.numpy() for b in flatten(bands)), width, height)
-
-
-def flatten(bands: Subbands) -> list[Tensor]:
-    """Return the bands in the order of :meth:`.Latents.bands`."""
-    return [bands.coarse, *(band for details in bands.details for band in details)]
-
-
-def unflatten(bands: list[Tensor]) -> Subbands:
-    """Invert :func:`flatten`."""
-    return Subbands(bands[0], tuple(Details(*bands[k : k + 3]) for k in range(1, len(bands), 3)))
 
 
 def step_offsets(levels: int, channels: int, gradient_weight: float) -> Int16[np.ndarray, "bands channels"]:

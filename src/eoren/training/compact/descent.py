@@ -22,8 +22,7 @@ from eoren.image.arrays import Image
 from eoren.image.gradients import pixel_gradient
 from eoren.model.latent_features import FINE_LEVELS, MARGIN, group_count
 from eoren.model.spline_basis import sampling_matrix
-from eoren.model.wavelet import Subbands, synthesize
-from eoren.training.compact.analysis import flatten, unflatten
+from eoren.model.wavelet import Subbands, flatten, synthesize, unflatten
 
 _REACH = 32  # pixels around a block that its latents change
 _FIRST_TEMPERATURE, _LAST_TEMPERATURE, _HARD_TEMPERATURE = 0.4, 0.1, 0.2

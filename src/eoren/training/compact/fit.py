@@ -128,7 +128,7 @@ def _descend(
     settings = key.settings
     assert isinstance(settings, CompactSettings)
     bands = in_steps(coefficients, field.step, field.offsets)
-    exact = Latents(bands[0], tuple(zip(*[iter(bands[1:])] * 3, strict=True)))
+    exact = Latents.from_bands(bands)
     limit = settings.time_limit(field.width, field.height)
     return CompactLoop(
         image,

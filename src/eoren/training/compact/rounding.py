@@ -40,7 +40,7 @@ def round_coefficients(
     latents = coefficients.zeros()
     scaled = in_steps(coefficients, step, offsets)
     for box in blocks(coefficients.width, coefficients.height, coefficients.levels):
-        bands = Latents(scaled[0], tuple(zip(*[iter(scaled[1:])] * 3, strict=True))).block(box).bands()
+        bands = Latents.from_bands(scaled).block(box).bands()
         choose_coder().quantize(bands, latents.block(box), BIT_PRICE, shifts=shifts)
     return latents
 
