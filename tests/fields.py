@@ -11,8 +11,8 @@ from eoren.field.field import Field
 from eoren.field.mosaic import SirenMosaic
 from eoren.field.wavelet_siren import WaveletSiren
 from eoren.model.channel_tuning import Tuning
-from eoren.model.color_decoder import ColorDecoder
-from eoren.model.latent_features import group_count
+from eoren.model.latents.color_decoder import ColorDecoder
+from eoren.model.latents.features import group_count
 from eoren.model.siren import Siren
 from eoren.model.tiling import Tiling
 

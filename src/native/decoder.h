@@ -1,4 +1,4 @@
-// The color decoder of a compact field (model/color_decoder.py) at a block of points: a linear part and a small SIREN.
+// The color decoder of a compact field (model/latents/color_decoder.py) at a block of points: a linear part and a small SIREN.
 #pragma once
 
 #include "network.h"

@@ -147,7 +147,7 @@ typedef struct {
     const float* coefficient[1 + 3 * EOREN_MOST_LEVELS];  // dense; to quantise
     double weight;
 } eoren_block;
-// The bits of the latents of a block, and their gradient. The weights are those of model/latent_rate.py, Tables.
+// The bits of the latents of a block, and their gradient. The weights are those of model/latents/rate.py, Tables.
 typedef struct {
     int64_t levels, channels, rows, columns;  // rows and columns of the image
     const float* band[EOREN_MOST_BANDS];      // (channels, rows, columns) each, the coarse one first, then from the finest
@@ -161,7 +161,7 @@ typedef struct {
     double* bits;                // out, one number
 } eoren_rate;
 
-// The features of a window of a compact field (model/latent_features.py): samples, or coefficients of quintic splines.
+// The features of a window of a compact field (model/latents/features.py): samples, or coefficients of quintic splines.
 typedef struct {
     int64_t channels, levels;  // levels: at most EOREN_FINE_LEVELS
     int64_t groups;            // levels + 1, or 1 for the sum of all groups

@@ -1,4 +1,4 @@
-// The bits of the latents of a block, and their gradient (model/latent_rate.py).
+// The bits of the latents of a block, and their gradient (model/latents/rate.py).
 //
 // Images are stored as 16 subplanes, the places with the same row and column modulo 4. All places of a subplane belong to
 // one phase, and a neighbour of all of them lies at one distance in memory, so that vectors of places are loaded and

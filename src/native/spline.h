@@ -1,4 +1,4 @@
-// Quintic splines between pixels, with odd reflection at the ends (model/spline_basis.py): the coefficients of samples, and
+// Quintic splines between pixels, with odd reflection at the ends (model/latents/spline_basis.py): the coefficients of samples, and
 // the weights of six of them at a position.
 #pragma once
 

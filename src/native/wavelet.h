@@ -1,4 +1,4 @@
-// The feature images of a window of a compact field (model/latent_features.py): inverse CDF 9/7 wavelet transform, level by
+// The feature images of a window of a compact field (model/latents/features.py): inverse CDF 9/7 wavelet transform, level by
 // level, of images whose features lie side by side in every pixel, so that all loops are over adjacent floats.
 //
 // A task computes a strip of rows of one level. It repeats the lifting of the rows around it, so that strips are

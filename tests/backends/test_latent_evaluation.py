@@ -17,8 +17,8 @@ from eoren.backends.latents.torch import TorchLatentEvaluator
 from eoren.backends.latents.windows import Recent, Windows, pixels_at
 from eoren.coding.bands import Box
 from eoren.field.grid import grid_lines
-from eoren.model.color_decoder import ColorDecoder
-from eoren.model.wavelet import Details, Subbands, synthesize
+from eoren.model.latents.color_decoder import ColorDecoder
+from eoren.model.latents.wavelet import Details, Subbands, synthesize
 
 DOUBLE = torch.float64
 

@@ -17,7 +17,7 @@ from eoren.coding.bands import BLOCK, LARGE_LATENT, MAX_LATENT, MAX_LEVELS, Late
 from eoren.coding.block_coder import STREAM_BITS
 from eoren.coding.context_model import context_model
 from eoren.coding.rans import TruncatedError
-from eoren.model.wavelet import analyze
+from eoren.model.latents.wavelet import analyze
 
 pytestmark = needs_library
 

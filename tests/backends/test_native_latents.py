@@ -11,7 +11,7 @@ from eoren.backends.latents.native import NativeLatentEvaluator
 from eoren.backends.latents.torch import TorchLatentEvaluator
 from eoren.errors import EorenError
 from eoren.field.grid import grid_lines
-from eoren.model.color_decoder import ColorDecoder
+from eoren.model.latents.color_decoder import ColorDecoder
 
 QUANTITIES = [("color",), ("gradient",), ("color", "gradient", "laplacian"), ("laplacian",)]
 

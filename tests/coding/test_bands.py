@@ -13,7 +13,7 @@ from eoren.coding.bands import (
     blocks,
     choose_levels,
 )
-from eoren.model import wavelet
+from eoren.model.latents import wavelet
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from eoren.coding.lowpass import LIFTING, SCALE, synthesize_level
-from eoren.model import wavelet
+from eoren.model.latents import wavelet
 
 SIZES = [(1, 1), (1, 2), (2, 1), (1, 9), (8, 1), (2, 2), (3, 3), (4, 5), (7, 6), (31, 40)]
 UNIT = 2.0**-15  # largest error of a coefficient

@@ -11,8 +11,8 @@ from eoren.backends.latents import windows
 from eoren.coding.bands import Box
 from eoren.field.grid import grid_lines
 from eoren.field.representation import Representation
-from eoren.model.latent_features import LatentFeatures
-from eoren.model.wavelet import Details, Subbands
+from eoren.model.latents.features import LatentFeatures
+from eoren.model.latents.wavelet import Details, Subbands
 
 SIZES = [(1, 1), (1, 9), (12, 1), (2, 3), (17, 20), (53, 38)]
 

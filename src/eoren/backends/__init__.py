@@ -7,10 +7,9 @@ torch.py              the PyTorch backend
 backpropagation.py    its hand-written forward and backward passes
 native.py             the native backend
 native_coder.py       the native coder of latents
-native_rate.py        bits of latents and their gradient, native
 native_library.py     loading of the C++ library, and its structures
 mosaic_evaluation.py  colour and derivatives of a mosaic from those of its tiles
-latents               evaluation of compact fields
+latents               compact fields: evaluation, and the bits of latents
 tile_evaluation.py    evaluation at all pixels of every tile
 optimizers.py         Adam and Muon for batches of networks
 """

@@ -15,15 +15,15 @@ from torch import Tensor
 from eoren.backends.base import Backend
 from eoren.backends.block_coders import BlockCoder, NumpyCoder
 from eoren.backends.latents.native import NativeLatentEvaluator
+from eoren.backends.latents.native_rate import NativeRate
 from eoren.backends.latents.torch import TorchLatentEvaluator
 from eoren.backends.native import NOT_BUILT, SUPPORTED_WIDTHS, NativeBackend
 from eoren.backends.native_coder import NativeCoder
 from eoren.backends.native_library import library, target
-from eoren.backends.native_rate import NativeRate
 from eoren.backends.torch import TorchBackend
 from eoren.errors import BackendWarning, EorenError
-from eoren.model.color_decoder import ColorDecoder
-from eoren.model.latent_rate import Bands, latent_bits
+from eoren.model.latents.color_decoder import ColorDecoder
+from eoren.model.latents.rate import Bands, latent_bits
 from eoren.model.siren import Siren
 
 BACKENDS = ("native", "torch")

@@ -1,9 +1,9 @@
 """The latents of an image and their order in a stream: levels, bands, channels, phases and blocks.
 
-Latents are integers, one per coefficient of the wavelet transform (:mod:`eoren.model.wavelet`). An image is cut into
-blocks of up to 1,024 pixels a side, which are coded apart. Within a block, bands go from the coarsest level to the
-finest, and channels of a band from the first to the last. The places of a band are coded in seven *phases*: subsets
-of a lattice, such that most places lie between neighbours that are already known.
+Latents are integers, one per coefficient of the wavelet transform (:mod:`eoren.model.latents.wavelet`). An image is
+cut into blocks of up to 1,024 pixels a side, which are coded apart. Within a block, bands go from the coarsest level
+to the finest, and channels of a band from the first to the last. The places of a band are coded in seven *phases*:
+subsets of a lattice, such that most places lie between neighbours that are already known.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,7 @@
 """The low-pass band that contexts see: one level of the inverse wavelet transform, in integers alone.
 
-The field itself is synthesised in floating point (:mod:`eoren.model.wavelet`). Contexts must be the same on every
-processor, so they have a transform of their own, with coefficients of 14 fractional bits.
+The field itself is synthesised in floating point (:mod:`eoren.model.latents.wavelet`). Contexts must be the same on
+every processor, so they have a transform of their own, with coefficients of 14 fractional bits.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ _SCALE, _INVERSE_SCALE = round(SCALE * (1 << _BITS)), round((1 << _BITS) / SCALE
 
 
 def synthesize_level(low: Plane, horizontal: Plane, vertical: Plane, diagonal: Plane) -> Plane:
-    """Compute the low-pass band of the level below, to a few units: :func:`eoren.model.wavelet.synthesize_level`."""
+    """Compute the low-pass band of the level below, to a few units, like :func:`.wavelet.synthesize_level`."""
     left = _merge(low.astype(np.int64), vertical.astype(np.int64)).T
     right = _merge(horizontal.astype(np.int64), diagonal.astype(np.int64)).T
     return _merge(left, right).T.astype(np.int32)

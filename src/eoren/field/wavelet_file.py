@@ -28,7 +28,7 @@ from eoren.errors import DamageWarning
 from eoren.field.schema import finite_number, whole_number
 from eoren.fs.safetensors_layout import DamagedError
 from eoren.image.decoders import MAX_PIXELS
-from eoren.model.latent_features import group_count
+from eoren.model.latents.features import group_count
 
 VERSION = 3
 MAX_WIDTH = 256

@@ -18,9 +18,9 @@ from eoren.coding.bands import Latents
 from eoren.coding.context_model import OFFSETS, Shifts
 from eoren.field.representation import UNIT, Extent, Quantity
 from eoren.field.wavelet_file import VERSION, Contents, decode_contents, encode_contents
-from eoren.model.color_decoder import ColorDecoder
-from eoren.model.latent_features import LatentFeatures, group_count
-from eoren.model.wavelet import unflatten
+from eoren.model.latents.color_decoder import ColorDecoder
+from eoren.model.latents.features import LatentFeatures, group_count
+from eoren.model.latents.wavelet import unflatten
 
 STEP_FRACTION = 16
 """Parts of an octave in which the steps of bands differ from the base step."""

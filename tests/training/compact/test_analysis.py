@@ -3,8 +3,8 @@ import pytest
 import torch
 
 import eoren
-from eoren.model.color_decoder import color_transform
-from eoren.model.wavelet import flatten, synthesize, unflatten
+from eoren.model.latents.color_decoder import color_transform
+from eoren.model.latents.wavelet import flatten, synthesize, unflatten
 from eoren.training.compact.analysis import analyze_image, band_energies, step_offsets
 
 
@@ -43,7 +43,7 @@ def test_energies_are_those_of_random_errors(levels):
 
 
 def analyze_levels(levels, side):
-    from eoren.model.wavelet import analyze
+    from eoren.model.latents.wavelet import analyze
 
     return flatten(analyze(torch.zeros(1, side, side, dtype=torch.float64), levels))
 

@@ -9,7 +9,7 @@ from eoren.coding.bands import Box, blocks
 from eoren.evaluation.metrics import evaluate
 from eoren.field.field import Field
 from eoren.image.gradients import pixel_gradient
-from eoren.model.spline_basis import sampling_matrix
+from eoren.model.latents.spline_basis import sampling_matrix
 from eoren.training.compact.analysis import analyze_image
 from eoren.training.compact.descent import BlockDescent, _slopes, soft_round
 from eoren.training.compact.rounding import BIT_PRICE, in_steps

@@ -63,7 +63,7 @@ def test_bits_are_those_of_the_streams(coefficients, offsets):
 def test_squared_error_is_that_of_the_pixels_to_a_tenth(coefficients, offsets):
     import torch
 
-    from eoren.model.wavelet import synthesize, unflatten
+    from eoren.model.latents.wavelet import synthesize, unflatten
 
     rounded = Rounded(round_coefficients(coefficients, 0.05, offsets), 0.05)
     steps = 0.05 * 2.0 ** (offsets / 16)

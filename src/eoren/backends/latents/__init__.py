@@ -1,7 +1,8 @@
-"""Evaluation of compact fields: splines of the features, window by window, then the color decoder.
+"""Compact fields: evaluation by splines of the features, window by window, and what a fit minimises.
 
-base.py     the LatentEvaluator protocol
-torch.py    the evaluator in PyTorch
-native.py   the native evaluator
-windows.py  windows of an image, and what is kept of recently used ones
+base.py         the LatentEvaluator protocol
+torch.py        the evaluator in PyTorch
+native.py       the native evaluator
+windows.py      windows of an image, and what is kept of recently used ones
+native_rate.py  bits of latents and their gradient, native
 """

@@ -6,8 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eoren.backends.mosaic_evaluation import Jet
-from eoren.model.color_decoder import ColorDecoder
-from eoren.model.latent_features import LatentFeatures
+from eoren.model.latents.color_decoder import ColorDecoder
+from eoren.model.latents.features import LatentFeatures
 
 
 @runtime_checkable

@@ -20,9 +20,9 @@ from eoren.backends.native_library import (
     library,
     loaded_library,
 )
-from eoren.model.color_decoder import ColorDecoder
-from eoren.model.latent_features import LatentFeatures
-from eoren.model.wavelet import Subbands
+from eoren.model.latents.color_decoder import ColorDecoder
+from eoren.model.latents.features import LatentFeatures
+from eoren.model.latents.wavelet import Subbands
 
 _PADDING = 3  # spline coefficients beyond every end of a window
 _TAIL = 16  # floats that the library may read behind the features

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from eoren.backends.latents.windows import Recent, Windows, pixels_at
 from eoren.backends.mosaic_evaluation import Jet
-from eoren.model.color_decoder import ColorDecoder
-from eoren.model.latent_features import LatentFeatures
-from eoren.model.spline_basis import PADDING, REACH, TAPS, coefficient_matrix, sampling_matrix, taps
+from eoren.model.latents.color_decoder import ColorDecoder
+from eoren.model.latents.features import LatentFeatures
+from eoren.model.latents.spline_basis import PADDING, REACH, TAPS, coefficient_matrix, sampling_matrix, taps
 
 _ORDERS = ((0, 0), (1, 0), (0, 1), (2, 0), (0, 2))  # by x and y: value, derivatives, second derivatives
 _CHUNK_FLOATS = 1 << 20  # of the features of one chunk of points

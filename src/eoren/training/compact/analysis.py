@@ -11,8 +11,8 @@ from eoren.coding.bands import Latents, choose_levels
 from eoren.field.wavelet_siren import STEP_FRACTION
 from eoren.image.arrays import Image
 from eoren.image.spline import reference_gradient
-from eoren.model.color_decoder import color_transform
-from eoren.model.wavelet import analyze, flatten, synthesize, unflatten
+from eoren.model.latents.color_decoder import color_transform
+from eoren.model.latents.wavelet import analyze, flatten, synthesize, unflatten
 
 _PROBE = 8  # sides, in coarsest places, of the image in which basis functions are measured
 _DEEPEST = 5  # level below which the weights of a band no longer change

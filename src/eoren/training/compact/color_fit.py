@@ -13,9 +13,9 @@ from eoren.coding.bands import Box, blocks
 from eoren.coding.parameters import encode_parameters
 from eoren.image.arrays import Image
 from eoren.image.gradients import pixel_gradient
-from eoren.model.color_decoder import ColorDecoder
-from eoren.model.latent_features import LatentFeatures
-from eoren.model.spline_basis import sampling_matrix
+from eoren.model.latents.color_decoder import ColorDecoder
+from eoren.model.latents.features import LatentFeatures
+from eoren.model.latents.spline_basis import sampling_matrix
 
 _WINDOW = 256
 _MOST_WINDOWS = 4

@@ -20,9 +20,9 @@ from eoren.coding.bands import Box
 from eoren.field.wavelet_siren import WaveletSiren
 from eoren.image.arrays import Image
 from eoren.image.gradients import pixel_gradient
-from eoren.model.latent_features import FINE_LEVELS, MARGIN, group_count
-from eoren.model.spline_basis import sampling_matrix
-from eoren.model.wavelet import Subbands, flatten, synthesize, unflatten
+from eoren.model.latents.features import FINE_LEVELS, MARGIN, group_count
+from eoren.model.latents.spline_basis import sampling_matrix
+from eoren.model.latents.wavelet import Subbands, flatten, synthesize, unflatten
 
 _REACH = 32  # pixels around a block that its latents change
 _FIRST_TEMPERATURE, _LAST_TEMPERATURE, _HARD_TEMPERATURE = 0.4, 0.1, 0.2

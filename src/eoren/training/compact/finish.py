@@ -13,8 +13,8 @@ from eoren.backends.dispatch import choose_coder
 from eoren.coding.bands import Latents, blocks
 from eoren.field.wavelet_siren import WaveletSiren
 from eoren.image.arrays import Image
-from eoren.model.color_decoder import ColorDecoder
-from eoren.model.latent_features import group_count
+from eoren.model.latents.color_decoder import ColorDecoder
+from eoren.model.latents.features import group_count
 from eoren.training.compact.color_fit import draw_samples, fit_linear, fit_siren, round_decoder
 
 _log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from eoren.field.serialization import dumps, loads
 from eoren.field.wavelet_siren import WaveletSiren
 from eoren.image.arrays import Image
 from eoren.image.cell_averages import point_values
-from eoren.model.color_decoder import ColorDecoder
+from eoren.model.latents.color_decoder import ColorDecoder
 from eoren.training.checkpoint import CheckpointKey
 from eoren.training.compact.analysis import Coefficients, step_offsets
 from eoren.training.compact.finish import (

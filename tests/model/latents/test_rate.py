@@ -8,8 +8,8 @@ from eoren.coding.bands import Latents
 from eoren.coding.block_coder import block_bits
 from eoren.coding.contexts import compress as compress_integers
 from eoren.coding.distributions import LEAST_MASS, MIXTURE_RATIO, MIXTURE_WEIGHT
-from eoren.model.latent_rate import compress, latent_bits, lowpass_bands, mixture_bits
-from eoren.model.wavelet import analyze
+from eoren.model.latents.rate import compress, latent_bits, lowpass_bands, mixture_bits
+from eoren.model.latents.wavelet import analyze
 
 
 def make_bands(channels, rows, columns, levels, *, size=60.0, seed=0, dtype=torch.float64):
@@ -47,7 +47,7 @@ def test_integer_latents_take_the_bits_of_the_coder(shape, size):
 def test_means_and_scales_are_those_of_the_coder_to_rounding(monkeypatch):
     """Every place alike, so that no slot of a context is another one."""
     from eoren.coding import block_coder
-    from eoren.model import latent_rate
+    from eoren.model.latents import rate
 
     bands = [band.round() for band in make_bands(3, 96, 130, 3)]
     latents, exact, smooth = as_latents(bands), [], []
@@ -63,7 +63,7 @@ def test_means_and_scales_are_those_of_the_coder_to_rounding(monkeypatch):
         return mixture_bits(distance, scale)
 
     block_coder.walk(block_coder._like(latents), choose, block_coder.context_model())
-    monkeypatch.setattr(latent_rate, "mixture_bits", record)
+    monkeypatch.setattr(rate, "mixture_bits", record)
     latent_bits(bands)
     assert len(exact) == len(smooth)
     for (distance, scale), (smooth_distance, smooth_scale) in zip(exact, smooth, strict=True):

@@ -20,7 +20,7 @@ from eoren.coding.bands import COARSE, HORIZONTAL, PHASES, band_order
 from eoren.coding.context_model import HIDDEN_LIMIT, WEIGHT_BITS, context_model, network_of, offset_of
 from eoren.coding.contexts import COMPRESSED, DIAGONAL, DIRECT, KNIGHT, LOWPASS, MARGIN, RING, RING_OF_DIAGONAL
 from eoren.coding.distributions import LEAST_MASS, MEAN_LIMIT, MIXTURE_RATIO, MIXTURE_WEIGHT, SCALES
-from eoren.model.wavelet import Details, synthesize_level
+from eoren.model.latents.wavelet import Details, synthesize_level
 
 COMPRESSED_LIMIT = float(COMPRESSED[-1])
 NEIGHBOURS = (("direct", DIRECT, 2.0), ("diagonal", DIAGONAL, 2.0), ("knight", KNIGHT, 1.0))

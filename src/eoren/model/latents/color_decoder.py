@@ -3,7 +3,7 @@
     colour = 1/2 + features M + SIREN(gain features)
 
 The linear part M starts as the inverse of the colour transform, the SIREN at zero. Features are images, of which the
-decoder knows value, derivatives and Laplacian at every point (:mod:`eoren.model.latent_features`).
+decoder knows value, derivatives and Laplacian at every point (:mod:`eoren.model.latents.features`).
 """
 
 import math

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from eoren.model.wavelet import analyze, band_sizes, synthesize
+from eoren.model.latents.wavelet import analyze, band_sizes, synthesize
 
 # The filters of CDF 9/7 with the gain sqrt(2) at frequency 0 and at the highest one, from their middle outwards:
 # Cohen, Daubechies, Feauveau 1992; the lifting steps of the code are another way to compute them.

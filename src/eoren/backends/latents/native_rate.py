@@ -15,11 +15,11 @@ from eoren.coding.bands import MAX_LEVELS
 from eoren.coding.context_model import CHANNELS, LEVELS
 from eoren.coding.contexts import SLOTS
 from eoren.coding.distributions import LEAST_MASS, MIXTURE_RATIO, MIXTURE_WEIGHT
-from eoren.model.latent_rate import Bands, Tables, lowpass_bands, tables
+from eoren.model.latents.rate import Bands, Tables, lowpass_bands, tables
 
 
 class NativeRate:
-    """Bits of latents like :func:`eoren.model.latent_rate.latent_bits`, on as many threads as PyTorch has.
+    """Bits of latents like :func:`eoren.model.latents.rate.latent_bits`, on as many threads as PyTorch has.
 
     Results do not depend on the number of threads. Working memory, about 45 bytes per latent, is kept for the next
     call.

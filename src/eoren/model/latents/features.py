@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eoren.coding.bands import Box
-from eoren.model.wavelet import Details, Subbands, synthesize, synthesize_level
+from eoren.model.latents.wavelet import Details, Subbands, synthesize, synthesize_level
 
 FINE_LEVELS = 3
 """Levels whose details are groups of their own."""

@@ -5,13 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from tests.backends.targets import needs_library, targets
-from tests.model.test_latent_rate import make_bands
+from tests.model.latents.test_rate import make_bands
 
-from eoren.backends import native_rate
 from eoren.backends.dispatch import choose_rate
-from eoren.backends.native_rate import NativeRate
+from eoren.backends.latents import native_rate
+from eoren.backends.latents.native_rate import NativeRate
 from eoren.errors import EorenError
-from eoren.model.latent_rate import latent_bits
+from eoren.model.latents.rate import latent_bits
 
 pytestmark = needs_library
 

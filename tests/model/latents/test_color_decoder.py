@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from eoren.model.color_decoder import COARSE_GAIN, DETAIL_GAIN, ColorDecoder, color_transform
+from eoren.model.latents.color_decoder import COARSE_GAIN, DETAIL_GAIN, ColorDecoder, color_transform
 
 
 def decoder_of(channels, groups, width, seed=0):

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from eoren.coding.bands import Box, choose_levels
-from eoren.model.latent_features import FINE_LEVELS, MARGIN, LatentFeatures, group_count
-from eoren.model.wavelet import Details, Subbands, analyze, synthesize
+from eoren.model.latents.features import FINE_LEVELS, MARGIN, LatentFeatures, group_count
+from eoren.model.latents.wavelet import Details, Subbands, analyze, synthesize
 
 
 def coefficients_of(width, height, channels=2, seed=0, levels=None):

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.interpolate import make_interp_spline
 
-from eoren.model.spline_basis import PADDING, coefficient_matrix, sampling_matrix, taps
+from eoren.model.latents.spline_basis import PADDING, coefficient_matrix, sampling_matrix, taps
 
 
 def curve_of(samples):

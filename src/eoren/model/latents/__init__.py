@@ -1,0 +1,8 @@
+"""Wavelet latents: the transform, what continues it between the pixels, and what a fit minimises.
+
+wavelet.py        the CDF 9/7 wavelet transform
+spline_basis.py   quintic splines at any points
+features.py       images of the details of each level, continued between the pixels
+color_decoder.py  from features to colours
+rate.py           bits of latents, differentiable
+"""
