@@ -151,7 +151,7 @@ int64_t eoren_struct_size(int structure) {
                                     sizeof(eoren_query),    sizeof(eoren_grid),
                                     sizeof(eoren_context_model), sizeof(eoren_block), sizeof(eoren_rate),
                                     sizeof(eoren_latent_window), sizeof(eoren_latent_grid),
-                                    sizeof(eoren_latent_points)};
+                                    sizeof(eoren_latent_points), sizeof(eoren_distortion)};
     const int count = sizeof(sizes) / sizeof(sizes[0]);
     return structure >= 0 && structure < count ? sizes[structure] : 0;
 }
@@ -240,6 +240,23 @@ int eoren_latent_rate(const eoren_rate* rate, int64_t threads) {
 }
 
 int64_t eoren_rate_bytes(const eoren_rate* rate) { return kernel().rate_bytes(rate); }
+
+int eoren_latent_distortion(const eoren_distortion* distortion, int64_t threads) {
+    const int code = eoren_latent_features(&distortion->window, threads);
+    if (code != FINISHED) return code;
+    return guarded([&] {
+        const eoren_kernel& k = kernel();
+        Memory shared(k.distortion_shared(distortion));
+        int result = FINISHED;
+        for (int64_t stage = 0; result == FINISHED && stage < k.distortion_stages(distortion); ++stage)
+            result = share_out(k.distortion_tasks(distortion, stage), k.distortion_scratch(distortion), threads, nullptr,
+                               [&](int64_t task, char* scratch, Going*) {
+                                   k.distortion_run(distortion, stage, task, scratch, shared.at);
+                               });
+        if (result == FINISHED) k.distortion_end(distortion, shared.at);
+        return result;
+    });
+}
 
 int eoren_latent_features(const eoren_latent_window* window, int64_t threads) {
     return guarded([&] {

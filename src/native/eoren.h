@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 enum {
-    EOREN_VERSION = 4,
+    EOREN_VERSION = 5,
     EOREN_MOST_LAYERS = 6,     // sine layers and the linear layer
 
     EOREN_MOST_CHANNELS = 4,
@@ -175,6 +175,20 @@ typedef struct {
     float* features;           // out, (rows + 2 padding, stride): pixels of groups * channels floats, then zeros
 } eoren_latent_window;
 
+// The squared errors of an image that wavelet coefficients describe, and their gradient by the coefficients. Errors count
+// at the pixels left ... right - 1, top ... bottom - 1 of the window.
+typedef struct {
+    eoren_latent_window window;  // one group, no padding; `features` become the errors of the pixels
+    const float* image;          // (rows, stride): colours less 1/2, in the layout of the features
+    int64_t left, top, right, bottom;
+    const float* tap;            // (reach), weights of the differences of samples at distances 1 ... reach: the slope
+    int64_t reach;
+    float weight;                // of the slopes
+    float* by_lowpass;           // out, the gradient of errors[0] + weight / 2 errors[1], dense, as lowpass
+    float* by_detail[3 * EOREN_FINE_LEVELS];  // out, dense, as detail
+    double* errors;              // out, the sums of the squared errors of colours, and of slopes along both axes
+} eoren_distortion;
+
 // A compact field in a window, and the quantities to compute. `features` are followed by 16 readable floats.
 typedef struct {
     const float* features;
@@ -208,8 +222,8 @@ typedef struct {
 EOREN_API int eoren_version(void);
 // Size in bytes of a structure: 0 eoren_networks, 1 eoren_tuning, 2 eoren_pass, 3 eoren_step, 4 eoren_adam,
 // 5 eoren_muon, 6 eoren_query, 7 eoren_grid, 8 eoren_context_model, 9 eoren_block, 10 eoren_rate,
-// 11 eoren_latent_window, 12 eoren_latent_grid, 13 eoren_latent_points; 0 for any other number. The binding compares it
-// with its own.
+// 11 eoren_latent_window, 12 eoren_latent_grid, 13 eoren_latent_points, 14 eoren_distortion; 0 for any other number. The
+// binding compares it with its own.
 EOREN_API int64_t eoren_struct_size(int structure);
 
 // Return the instruction set in use: "avx512", "avx2", "neon" or "generic".
@@ -228,6 +242,7 @@ EOREN_API int eoren_muon_step(const eoren_muon* step, int64_t threads);
 EOREN_API int eoren_evaluate(const eoren_query* query, int64_t threads);
 EOREN_API int eoren_render(const eoren_grid* grid, int64_t threads);
 EOREN_API int eoren_latent_rate(const eoren_rate* rate, int64_t threads);
+EOREN_API int eoren_latent_distortion(const eoren_distortion* distortion, int64_t threads);
 // Return the size of the memory that eoren_latent_rate needs. Only the sizes and the null pointers are read.
 EOREN_API int64_t eoren_rate_bytes(const eoren_rate* rate);
 

@@ -1,6 +1,7 @@
 // The arithmetic, compiled once per instruction set, such as with -DEOREN_KERNEL=eoren_kernel_avx2 -mavx2 -mfma.
 #include "kernel.h"
 
+#include "distortion.h"
 #include "network.h"
 #include "optimize.h"
 #include "planes.h"
@@ -94,6 +95,15 @@ int64_t rate_scratch(const eoren_rate* r) { return rate::scratch(*r); }
 void rate_task(const eoren_rate* r, int64_t stage, int64_t task, char* scratch) { rate::task(*r, stage, task, scratch); }
 void rate_end(const eoren_rate* r) { *r->bits = rate::total(*r); }
 
+int64_t distortion_shared(const eoren_distortion* d) { return distortion::shared(*d); }
+int64_t distortion_stages(const eoren_distortion* d) { return distortion::stages(*d); }
+int64_t distortion_tasks(const eoren_distortion* d, int64_t stage) { return distortion::tasks(*d, stage); }
+int64_t distortion_scratch(const eoren_distortion* d) { return distortion::scratch(*d); }
+void distortion_run(const eoren_distortion* d, int64_t stage, int64_t task, char* scratch, char* shared) {
+    distortion::task(*d, stage, task, scratch, shared);
+}
+void distortion_end(const eoren_distortion* d, char* shared) { distortion::end(*d, shared); }
+
 void sincos(const float* x, int64_t n, float* sin, float* cos) {
     for (int64_t k = 0; k < n; k += LANES) {
         float in[LANES] = {}, s[LANES], c[LANES];
@@ -126,6 +136,7 @@ extern "C" const eoren_kernel EOREN_KERNEL = {
     predict, compress_latents, summarize_row, merge_rows,
     rate_bytes,      rate_tasks,       rate_scratch,     rate_task,  rate_end,
     window_shared, window_begin, window_stages, window_tasks, window_scratch, window_run,
+    distortion_shared, distortion_stages, distortion_tasks, distortion_scratch, distortion_run, distortion_end,
     latent_grid_shared, latent_grid_begin, latent_grid_tasks, latent_grid_scratch, latent_grid_run,
     latent_points_tasks, latent_points_scratch, latent_points_run,
 };

@@ -41,6 +41,13 @@ typedef struct {
     int64_t (*window_tasks)(const eoren_latent_window*, int64_t stage);
     int64_t (*window_scratch)(const eoren_latent_window*);
     void (*window_run)(const eoren_latent_window*, int64_t stage, int64_t task, char* scratch, char* shared);
+    // After the stages of the window: see distortion.h.
+    int64_t (*distortion_shared)(const eoren_distortion*);
+    int64_t (*distortion_stages)(const eoren_distortion*);
+    int64_t (*distortion_tasks)(const eoren_distortion*, int64_t stage);
+    int64_t (*distortion_scratch)(const eoren_distortion*);
+    void (*distortion_run)(const eoren_distortion*, int64_t stage, int64_t task, char* scratch, char* shared);
+    void (*distortion_end)(const eoren_distortion*, char* shared);
     int64_t (*latent_grid_shared)(const eoren_latent_grid*);
     void (*latent_grid_begin)(const eoren_latent_grid*, char* shared);
     int64_t (*latent_grid_tasks)(const eoren_latent_grid*);

@@ -6,7 +6,7 @@ The environment variable ``EOREN_BACKEND=torch|native`` forces one of them (``EO
 import os
 import warnings
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
@@ -15,15 +15,19 @@ from torch import Tensor
 from eoren.backends.base import Backend
 from eoren.backends.block_coders import BlockCoder, NumpyCoder
 from eoren.backends.latents.native import NativeLatentEvaluator
+from eoren.backends.latents.native_distortion import NativeDistortion
 from eoren.backends.latents.native_rate import NativeRate
 from eoren.backends.latents.torch import TorchLatentEvaluator
 from eoren.backends.native import NOT_BUILT, SUPPORTED_WIDTHS, NativeBackend
 from eoren.backends.native_coder import NativeCoder
-from eoren.backends.native_library import library, target
+from eoren.backends.native_library import library
+from eoren.backends.native_library import target as native_target
 from eoren.backends.torch import TorchBackend
 from eoren.errors import BackendWarning, EorenError
 from eoren.model.latents.color_decoder import ColorDecoder
+from eoren.model.latents.distortion import Distortion, DistortionTarget, distortion
 from eoren.model.latents.rate import Bands, latent_bits
+from eoren.model.latents.wavelet import Subbands
 from eoren.model.siren import Siren
 
 BACKENDS = ("native", "torch")
@@ -64,6 +68,12 @@ def choose_rate(bands: Bands, *, warn: bool = False) -> Callable[[Bands], Tensor
     if obstacle and warn and bands[0].device.type == "cpu":
         _warn_once(f"PyTorch does the work, many times slower than the native backend: {obstacle}")
     return latent_bits
+
+
+def choose_distortion(target: DistortionTarget) -> Callable[[Subbands], Distortion]:
+    """Choose the function that computes the distortion of coefficients; a fit should keep it for all its steps."""
+    obstacle = _obstacle(lambda: NativeDistortion.obstacle(target))
+    return NativeDistortion(target) if obstacle is None else partial(distortion, target=target)
 
 
 def choose_latent_evaluator(
@@ -126,4 +136,4 @@ def backend_info() -> BackendInfo:
         reason = f"it was built, and supports {SUPPORTED_WIDTHS}; PyTorch computes with the others"
     else:
         reason = NOT_BUILT
-    return BackendInfo(backend.name, None if library() is None else target(), torch.get_num_threads(), reason)
+    return BackendInfo(backend.name, None if library() is None else native_target(), torch.get_num_threads(), reason)

@@ -15,7 +15,7 @@ from eoren.coding.bands import MAX_LEVELS
 from eoren.errors import EorenError
 
 # As in src/native/eoren.h.
-_VERSION = 4
+_VERSION = 5
 MAX_LAYERS = 6
 MAX_CHANNELS = 4
 MAX_WIDTH = 256
@@ -198,6 +198,22 @@ class LatentWindow(Structure):
     )
 
 
+class Distortion(Structure):
+    """``eoren_distortion``: errors of an image that wavelet coefficients describe, and their gradient."""
+
+    _fields_ = (
+        ("window", LatentWindow),
+        ("image", c_void_p),
+        *((name, c_int64) for name in ("left", "top", "right", "bottom")),
+        ("tap", c_void_p),
+        ("reach", c_int64),
+        ("weight", c_float),
+        ("by_lowpass", c_void_p),
+        ("by_detail", c_void_p * (3 * FINE_LEVELS)),
+        ("errors", c_void_p),
+    )
+
+
 class LatentField(Structure):
     """``eoren_latent_field``: a compact field in a window, and the quantities to compute."""
 
@@ -241,7 +257,7 @@ class LatentPoints(Structure):
 _STRUCTURES = (
     *(Networks, ChannelTuning, LossPass, Step, AdamStep, MuonStep, Query, Grid),
     *(ContextModelTables, Block, Rate),
-    *(LatentWindow, LatentGrid, LatentPoints),
+    *(LatentWindow, LatentGrid, LatentPoints, Distortion),
 )
 
 
@@ -272,6 +288,7 @@ def library() -> ctypes.CDLL | None:
         loaded.eoren_latent_rate.argtypes = [POINTER(Rate), c_int64]
         loaded.eoren_rate_bytes.argtypes = [POINTER(Rate)]
         loaded.eoren_rate_bytes.restype = c_int64
+        loaded.eoren_latent_distortion.argtypes = [POINTER(Distortion), c_int64]
         loaded.eoren_latent_features.argtypes = [POINTER(LatentWindow), c_int64]
         loaded.eoren_render_latents.argtypes = [POINTER(LatentGrid), c_int64]
         loaded.eoren_evaluate_latents.argtypes = [POINTER(LatentPoints), c_int64]

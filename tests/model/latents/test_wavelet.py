@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from eoren.model.latents.wavelet import analyze, band_sizes, synthesize
+from eoren.model.latents.wavelet import analyze, band_shapes, flatten, image_size, synthesize
 
 # The filters of CDF 9/7 with the gain sqrt(2) at frequency 0 and at the highest one, from their middle outwards:
 # Cohen, Daubechies, Feauveau 1992; the lifting steps of the code are another way to compute them.
@@ -36,12 +36,16 @@ def test_the_inverse_is_perfect_at_any_size(rows, columns):
     image = random_image(2, rows, columns, seed=rows * columns)
     for levels in range(6):
         bands = analyze(image, levels)
-        sizes = band_sizes(rows, columns, levels)
-        assert tuple(bands.coarse.shape[1:]) == sizes[-1]
-        for details, (height, width), (low_height, low_width) in zip(bands.details, sizes, sizes[1:], strict=False):
-            assert details.horizontal.shape[1:] == (low_height, width - low_width)
-            assert details.vertical.shape[1:] == (height - low_height, low_width)
-            assert details.diagonal.shape[1:] == (height - low_height, width - low_width)
+        size = np.array([rows, columns])
+        for details in bands.details:
+            high, low = size // 2, (size + 1) // 2
+            assert details.horizontal.shape == (2, low[0], high[1])
+            assert details.vertical.shape == (2, high[0], low[1])
+            assert details.diagonal.shape == (2, *high)
+            size = low
+        assert bands.coarse.shape == (2, *size)
+        assert band_shapes((2, rows, columns), levels) == [tuple(band.shape) for band in flatten(bands)]
+        assert image_size(bands) == (rows, columns)
         np.testing.assert_allclose(synthesize(bands), image, atol=1e-12)
 
 

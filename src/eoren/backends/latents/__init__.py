@@ -1,8 +1,9 @@
 """Compact fields: evaluation by splines of the features, window by window, and what a fit minimises.
 
-base.py         the LatentEvaluator protocol
-torch.py        the evaluator in PyTorch
-native.py       the native evaluator
-windows.py      windows of an image, and what is kept of recently used ones
-native_rate.py  bits of latents and their gradient, native
+base.py               the LatentEvaluator protocol
+torch.py              the evaluator in PyTorch
+native.py             the native evaluator
+windows.py            windows of an image, and what is kept of recently used ones
+native_rate.py        bits of latents and their gradient, native
+native_distortion.py  errors of wavelet coefficients and their gradient, native
 """

@@ -22,7 +22,7 @@ from eoren.backends.native_library import (
 )
 from eoren.model.latents.color_decoder import ColorDecoder
 from eoren.model.latents.features import LatentFeatures
-from eoren.model.latents.wavelet import Subbands
+from eoren.model.latents.wavelet import Subbands, flatten, image_size, unflatten
 
 _PADDING = 3  # spline coefficients beyond every end of a window
 _TAIL = 16  # floats that the library may read behind the features
@@ -176,38 +176,44 @@ class NativeLatentEvaluator:
         """Compute the features of a window: samples, or with padding, spline coefficients."""
         box = self._windows.boxes[number]
         bands, corner = self._features.window_bands(box)
-        lowpass, details = _with_adjacent_columns(bands.coarse), bands.details
-        rows, columns = _shape(bands)
+        bands = unflatten([_with_adjacent_columns(band) for band in flatten(bands)])
+        rows, columns = image_size(bands)
         stride = -(-(columns + 2 * padding) * self._count // 16) * 16
         features = torch.empty((rows + 2 * padding) * stride + _TAIL)
         features[-_TAIL:] = 0
-        groups = 1 + len(details) if self._features.separate else 1
-        call = LatentWindow(
-            channels=self._channels,
-            levels=len(details),
-            groups=groups,
-            rows=rows,
-            columns=columns,
-            lowpass=lowpass.data_ptr(),
-            padding=padding,
-            stride=stride,
-            features=data_ptr(features),
-        )
-        call.lowpass_stride[:] = lowpass.stride()[:2]
-        arrays = [_with_adjacent_columns(band) for level in details for band in level]
-        for k, band in enumerate(arrays):
-            call.detail[k] = band.data_ptr()
-            call.channel_stride[k], call.row_stride[k] = band.stride()[:2]
+        groups = 1 + len(bands.details) if self._features.separate else 1
+        call = describe_window(bands, features, groups=groups, padding=padding, stride=stride)
         check_status(loaded_library().eoren_latent_features(call, torch.get_num_threads()))
         return _Window(features, rows, columns, padding, stride, corner)
 
 
-def _shape(bands: Subbands) -> tuple[int, int]:
-    """Return rows and columns of the image of some bands."""
-    if not bands.details:
-        return bands.coarse.shape[1], bands.coarse.shape[2]
-    horizontal, vertical, _ = bands.details[0]
-    return horizontal.shape[1] + vertical.shape[1], horizontal.shape[2] + vertical.shape[2]
+def describe_window(bands: Subbands, features: Tensor, *, groups: int, padding: int, stride: int) -> LatentWindow:
+    """Describe a window for the library.
+
+    Args:
+        bands: bands of the window, whose columns are adjacent in memory; the library reads them.
+        features: memory for the features, float32, which the library writes.
+        groups: number of groups of features, 1 for their sum.
+        padding: spline coefficients beyond every end, or 0 for samples.
+        stride: floats of a row of features.
+    """
+    rows, columns = image_size(bands)
+    window = LatentWindow(
+        channels=len(bands.coarse),
+        levels=len(bands.details),
+        groups=groups,
+        rows=rows,
+        columns=columns,
+        lowpass=bands.coarse.data_ptr(),
+        padding=padding,
+        stride=stride,
+        features=data_ptr(features),
+    )
+    window.lowpass_stride[:] = bands.coarse.stride()[:2]
+    for k, band in enumerate(flatten(bands)[1:]):
+        window.detail[k] = band.data_ptr()
+        window.channel_stride[k], window.row_stride[k] = band.stride()[:2]
+    return window
 
 
 def _with_adjacent_columns(band: Float[Tensor, "channels rows columns"]) -> Tensor:

@@ -16,6 +16,7 @@ from eoren.coding.context_model import CHANNELS, LEVELS
 from eoren.coding.contexts import SLOTS
 from eoren.coding.distributions import LEAST_MASS, MIXTURE_RATIO, MIXTURE_WEIGHT
 from eoren.model.latents.rate import Bands, Tables, lowpass_bands, tables
+from eoren.model.latents.wavelet import band_shapes, image_size, unflatten
 
 
 class NativeRate:
@@ -63,7 +64,7 @@ class NativeRate:
             Bits, and gradients by `bands` and by `low`; an empty list if no gradient is requested.
         """
         levels, weights = len(low), tables(torch.device("cpu"), torch.float32)
-        rows, columns = _image_size(bands)
+        rows, columns = image_size(unflatten(list(bands)))
         _check_shapes(bands, low, rows, columns)
         bands, low = [t.contiguous() for t in bands], [t.contiguous() for t in low]
         gradients = [torch.empty_like(t) for t in (*bands, *low)] if gradient else []
@@ -106,25 +107,12 @@ class _Bits(torch.autograd.Function):
         return None, None, *(by_bits * gradient for gradient in ctx.gradients)
 
 
-def _image_size(bands: Sequence[Tensor]) -> tuple[int, int]:
-    """Return rows and columns of the image."""
-    if len(bands) == 1:
-        return bands[0].shape[1], bands[0].shape[2]
-    horizontal, vertical, _ = bands[1:4]
-    return horizontal.shape[1] + vertical.shape[1], horizontal.shape[2] + vertical.shape[2]
-
-
 def _check_shapes(bands: Sequence[Tensor], low: Sequence[Tensor], rows: int, columns: int) -> None:
     """Check that the library may read all bands as those of an image of a size."""
-    channels, expected = len(bands[0]), []
-    lowpass = []
-    for _ in low:
-        high_rows, high_columns = rows // 2, columns // 2
-        rows, columns = rows - high_rows, columns - high_columns
-        expected += [(rows, high_columns), (high_rows, columns), (high_rows, high_columns)]
-        lowpass.append((rows, columns))
+    image = len(bands[0]), rows, columns
+    lowpass = [band_shapes(image, level)[0] for level in range(1, len(low) + 1)]
+    wanted = [*band_shapes(image, len(low)), *lowpass]
     shapes = [tuple(t.shape) for t in (*bands, *low)]
-    wanted = [(channels, *size) for size in ((rows, columns), *expected, *lowpass)]
     if shapes != wanted:
         raise ValueError(f"bands must have the shapes {wanted[: len(bands)]}, got {shapes[: len(bands)]}")
 

@@ -77,13 +77,24 @@ def unflatten(bands: list[Tensor]) -> Subbands:
     return Subbands(bands[0], tuple(Details(*bands[k : k + 3]) for k in range(1, len(bands), 3)))
 
 
-def band_sizes(rows: int, columns: int, levels: int) -> list[tuple[int, int]]:
-    """Return rows and columns of the image and of the low-pass band of each level."""
-    sizes = [(rows, columns)]
+def band_shapes(shape: tuple[int, int, int], levels: int) -> list[tuple[int, int, int]]:
+    """Return the shapes of the bands of an image ``(C, rows, columns)``, in the order of :func:`flatten`."""
+    channels, rows, columns = shape
+    shapes = []
     for _ in range(levels):
-        rows, columns = -(-rows // 2), -(-columns // 2)
-        sizes.append((rows, columns))
-    return sizes
+        high_rows, high_columns = rows // 2, columns // 2
+        rows, columns = rows - high_rows, columns - high_columns
+        sizes = ((rows, high_columns), (high_rows, columns), (high_rows, high_columns))
+        shapes += [(channels, *size) for size in sizes]
+    return [(channels, rows, columns), *shapes]
+
+
+def image_size(bands: Subbands) -> tuple[int, int]:
+    """Return rows and columns of the image of some bands."""
+    if not bands.details:
+        return bands.coarse.shape[-2], bands.coarse.shape[-1]
+    horizontal, vertical, _ = bands.details[0]
+    return horizontal.shape[-2] + vertical.shape[-2], horizontal.shape[-1] + vertical.shape[-1]
 
 
 def _split(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,6 @@ were not (Agustsson and Theis, "Universally quantized neural compression", arXiv
 inverse wavelet transform, which costs a fourth of applying it to the features.
 """
 
-from functools import cache
 from math import sqrt, tanh
 
 import numpy as np
@@ -15,13 +14,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eoren.backends.dispatch import choose_rate
+from eoren.backends.dispatch import choose_distortion, choose_rate
 from eoren.coding.bands import Box
 from eoren.field.wavelet_siren import WaveletSiren
 from eoren.image.arrays import Image
-from eoren.image.gradients import pixel_gradient
+from eoren.model.latents.distortion import Distortion, DistortionTarget
 from eoren.model.latents.features import FINE_LEVELS, MARGIN, group_count
-from eoren.model.latents.spline_basis import sampling_matrix
 from eoren.model.latents.wavelet import Subbands, flatten, synthesize, unflatten
 
 _REACH = 32  # pixels around a block that its latents change
@@ -30,8 +28,6 @@ _SOFT = 0.8  # share of the descent with soft rounding
 _RATE, _LAST_RATE = 3e-2, 0.02  # of Adam, in steps of quantisation, and its last value relative to the first
 _RATE_EVERY = 2  # steps: the bits are half of the work, and their gradient changes slowly
 _BETAS, _EPSILON = (0.9, 0.99), 1e-8
-_DERIVATIVE_REACH = 20  # samples: the influence falls by 0.43 a sample
-_CHUNK = 128  # samples whose derivatives one product computes
 
 
 class BlockDescent:
@@ -60,13 +56,13 @@ class BlockDescent:
         seed: int,
         device: torch.device,
     ) -> None:
-        self._seed, self._gradient_weight, self._price, self._device = seed, gradient_weight, price, device
+        self._seed, self._price, self._device = seed, price, device
         self.steps = 0
         self.latents = [torch.from_numpy(np.array(c, np.float32)).to(device) for c in coefficients]
         self._mean = [torch.zeros_like(latent) for latent in self.latents]
         self._square = [torch.zeros_like(latent) for latent in self.latents]
         self._rate = choose_rate(self.latents)
-        self._window = _Window(image, field, box, device)
+        self._window = _Window(image, field, box, gradient_weight=gradient_weight, device=device)
         whole = box == Box(0, 0, field.width, field.height)
         count = 3 * min(FINE_LEVELS, field.latents.levels)
         # Coarse latents of an image of several blocks reach beyond the block, and stay.
@@ -84,14 +80,14 @@ class BlockDescent:
         with torch.enable_grad():
             latents = [t.detach().requires_grad_(v) for t, v in zip(self.latents, self._variable, strict=True)]
             rounded = self._round(latents, used, _noise_width(total))
-            color, gradient = self._window.errors(rounded)
-            loss = (color + self._gradient_weight * gradient) / self._price
+            errors = self._window.distortion(rounded)
+            loss = errors.total / self._price
             if self.steps % _RATE_EVERY == 0:
                 bits = self._rate(rounded)
-                loss = loss + _RATE_EVERY * bits.to(color)
+                loss = loss + _RATE_EVERY * bits.to(loss)
                 self.bits = float(bits.detach())
             loss.backward()
-        self.color_error, self.gradient_error = float(color.detach()), float(gradient.detach())
+        self.color_error, self.gradient_error = errors.color, errors.gradient
         self.steps += 1
         self._update(
             latents, _learning_rate(total) * (_LAST_RATE + (1 - _LAST_RATE) * (1 + float(np.cos(np.pi * used))) / 2)
@@ -155,31 +151,30 @@ def _noise(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 class _Window:
-    """The pixels that a block's latents change, and their targets."""
+    """The pixels that a block's latents change, and the colours that they should have."""
 
-    def __init__(self, image: Image, field: WaveletSiren, box: Box, device: torch.device) -> None:
+    def __init__(
+        self, image: Image, field: WaveletSiren, box: Box, *, gradient_weight: float, device: torch.device
+    ) -> None:
         width, height = field.size
         right, bottom = (
             side if end + MARGIN >= side else -(-(end + MARGIN) // 8) * 8
             for end, side in zip((box.x1, box.y1), field.size, strict=True)
         )
-        self._outer = Box(max(0, box.x0 - MARGIN), max(0, box.y0 - MARGIN), min(right, width), min(bottom, height))
-        left, top = max(0, box.x0 - _REACH), max(0, box.y0 - _REACH)
-        inner = Box(left, top, min(width, box.x1 + _REACH), min(height, box.y1 + _REACH))
-        self._inner = np.s_[
-            ...,
-            inner.y0 - self._outer.y0 : inner.y1 - self._outer.y0,
-            inner.x0 - self._outer.x0 : inner.x1 - self._outer.x0,
-        ]
-        self.pixels = (inner.x1 - inner.x0) * (inner.y1 - inner.y0)
-        colors = image[inner.y0 : inner.y1, inner.x0 : inner.x1]
-        slopes = pixel_gradient(image, box=(inner.x0, inner.y0, inner.x1, inner.y1))
-        self._color = torch.from_numpy(np.ascontiguousarray(np.moveaxis(colors, 2, 0))).to(device) - 0.5
-        self._slopes = [
-            torch.from_numpy(np.ascontiguousarray(np.moveaxis(slopes[..., a], 2, 0))).to(device) for a in (0, 1)
-        ]
+        outer = Box(max(0, box.x0 - MARGIN), max(0, box.y0 - MARGIN), min(right, width), min(bottom, height))
+        inner = Box(
+            max(0, box.x0 - _REACH) - outer.x0,
+            max(0, box.y0 - _REACH) - outer.y0,
+            min(width, box.x1 + _REACH) - outer.x0,
+            min(height, box.y1 + _REACH) - outer.y0,
+        )
+        colors = np.moveaxis(image[outer.y0 : outer.y1, outer.x0 : outer.x1], 2, 0)
+        colors = np.ascontiguousarray(colors - 0.5, np.float32)
+        target = DistortionTarget(torch.from_numpy(colors).to(device), inner, gradient_weight)
+        self.pixels = target.pixels
+        self._outer, self._distortion = outer, choose_distortion(target)
         levels = field.latents.levels
-        groups = field.decoder.linear.view(group_count(levels), len(self._color), -1).to(device)
+        groups = field.decoder.linear.view(group_count(levels), len(colors), -1).to(device)
         steps = torch.from_numpy(field.steps()).float().to(device)
         of_band = [0] + [
             max(0, len(groups) - level) if level <= FINE_LEVELS else 0
@@ -192,22 +187,14 @@ class _Window:
         if not self._whole:
             self._prepare_surroundings(field, box, device)
 
-    def errors(self, latents: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the squared errors of colours, and of gradients averaged over both axes.
-
-        They are summed over pixels and averaged over channels.
-        """
+    def distortion(self, latents: list[Tensor]) -> Distortion:
+        """Compute the distortion of the window, given the latents of the block."""
         if not self._whole:
             fine = 3 * min(FINE_LEVELS, (len(latents) - 1) // 3) + 1
             mixed = [self._low, *(self._embed(k, latents[k]) for k in range(1, fine))]
         else:
             mixed = [_mix(latent, mixing) for latent, mixing in zip(latents, self._mixing, strict=True)]
-        colors = synthesize(unflatten(mixed))
-        channels = len(colors)
-        color = (colors[self._inner] - self._color).square().sum() / channels
-        across, down = _slopes(colors), _slopes(colors.mT).mT
-        errors = [s[self._inner] - t for s, t in zip((across, down), self._slopes, strict=True)]
-        return color, torch.stack([error.square().sum() for error in errors]).sum() / (2 * channels)
+        return self._distortion(unflatten(mixed))
 
     def _prepare_surroundings(self, field: WaveletSiren, box: Box, device: torch.device) -> None:
         """Compute what does not change: the low-pass band, and the mixed fine bands outside of the block."""
@@ -241,31 +228,3 @@ def _band_bounds(box: Box, level: int, kind: int) -> tuple[slice, slice]:
 
 def _mix(latent: Float[Tensor, "components rows columns"], mixing: Float[Tensor, "components channels"]) -> Tensor:
     return (mixing.T @ latent.flatten(1)).view(mixing.shape[1], *latent.shape[1:])
-
-
-def _slopes(x: Float[Tensor, "channels rows columns"]) -> Float[Tensor, "channels rows columns"]:
-    """Compute the derivative of the quintic spline along the last axis, at the samples, in units of one sample."""
-    length = x.shape[-1]
-    if length < 2 * _DERIVATIVE_REACH:
-        matrix = torch.from_numpy(sampling_matrix(np.arange(length, dtype=np.float64), length, 1))
-        return x @ matrix.T.to(x)
-    reach = _DERIVATIVE_REACH
-    before, after = (
-        2 * x[..., :1] - x[..., 1 : reach + 1].flip(-1),
-        2 * x[..., -1:] - x[..., -reach - 1 : -1].flip(-1),
-    )
-    missing = -length % _CHUNK
-    padded = torch.nn.functional.pad(torch.cat([before, x, after], -1), (0, missing))
-    chunks = padded.unfold(-1, _CHUNK + 2 * reach, _CHUNK)
-    return (chunks @ _local_derivative().to(x)).flatten(-2)[..., :length]
-
-
-@cache
-def _local_derivative() -> Float[Tensor, "inputs outputs"]:
-    length = _CHUNK + 2 * _DERIVATIVE_REACH
-    row = sampling_matrix(np.array([float(length // 2)]), length, 1)[0]
-    taps = row[length // 2 - _DERIVATIVE_REACH : length // 2 + _DERIVATIVE_REACH + 1]
-    matrix = np.zeros((length, _CHUNK))
-    for k in range(_CHUNK):
-        matrix[k : k + len(taps), k] = taps
-    return torch.from_numpy(matrix)
