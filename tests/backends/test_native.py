@@ -503,6 +503,7 @@ STRUCTURES = {
     "eoren_latent_field": native.LatentField,
     "eoren_latent_grid": native.LatentGrid,
     "eoren_latent_points": native.LatentPoints,
+    "eoren_distortion": native.Distortion,
 }
 CONSTANTS = {
     "EOREN_VERSION": native._VERSION,

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int16
+from jaxtyping import Float, Float64, Int16
 from torch import Tensor
 
 from eoren.backends.dispatch import choose_coder, choose_latent_evaluator
@@ -85,12 +85,9 @@ class WaveletSiren:
     @cached_property
     def features(self) -> LatentFeatures:
         """The features that the color decoder sees."""
-        linear = self.decoder.linear
-        bands = [
-            torch.from_numpy(band).to(linear) * torch.from_numpy(steps)[:, None, None].to(linear)
-            for band, steps in zip(self.latents.bands(), self.steps(), strict=True)
-        ]
-        return LatentFeatures(unflatten(bands), *self.size)
+        latents = unflatten([torch.from_numpy(band) for band in self.latents.bands()])
+        steps = torch.from_numpy(self.steps()).to(self.decoder.linear)
+        return LatentFeatures(latents, tuple(torch.diag(step) for step in steps), *self.size)
 
     @cached_property
     def _evaluators(self) -> dict[type[LatentEvaluator], tuple[tuple[Any, ...], LatentEvaluator]]:
@@ -106,7 +103,7 @@ class WaveletSiren:
 
     def steps(self) -> Float[np.ndarray, "bands channels"]:
         """Return the quantisation steps of all bands and channels, float64."""
-        return self.step * 2.0 ** (self.offsets.astype(np.float64) / STEP_FRACTION)
+        return band_steps(self.step, self.offsets)
 
     def jet(
         self,
@@ -177,3 +174,9 @@ class WaveletSiren:
             contents.latents, contents.width, contents.height, step, offsets, decoder, exponents, contents.shifts
         )
         return field, contents.provenance
+
+
+def band_steps(step: float, offsets: Int16[np.ndarray, "bands channels"]) -> Float64[np.ndarray, "bands channels"]:
+    """Return the quantisation steps of all bands and channels that belong to a base step."""
+    steps: Float64[np.ndarray, "bands channels"] = step * 2.0 ** (offsets.astype(np.float64) / STEP_FRACTION)
+    return steps

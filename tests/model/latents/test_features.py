@@ -21,7 +21,7 @@ def whole(features, width, height):
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 40), (33, 1), (8, 8), (9, 9), (37, 70), (130, 64)])
 def test_groups_add_up_to_the_image(width, height):
     bands = coefficients_of(width, height)
-    samples = whole(LatentFeatures(bands, width, height), width, height)
+    samples = whole(LatentFeatures(bands, None, width, height), width, height)
     assert samples.shape == (2 * group_count(len(bands.details)), height, width)
     total = samples.view(-1, 2, height, width).sum(0)
     np.testing.assert_allclose(total, synthesize(bands), atol=1e-12)
@@ -32,7 +32,7 @@ def test_groups_are_in_order(levels):
     """The coarse group first, then the details of each fine level, the finest one last."""
     width, height = 45, 38
     bands = coefficients_of(width, height, levels=levels)
-    samples = whole(LatentFeatures(bands, width, height), width, height).view(-1, 2, height, width)
+    samples = whole(LatentFeatures(bands, None, width, height), width, height).view(-1, 2, height, width)
     fine = min(levels, FINE_LEVELS)
     assert len(samples) == group_count(levels) == 1 + fine
     zero = [Details(*map(torch.zeros_like, details)) for details in bands.details]
@@ -48,7 +48,7 @@ def test_groups_are_in_order(levels):
 def test_a_window_has_the_features_of_the_whole(box):
     """Within its margin for the splines; the wavelets reach 32 pixels."""
     width, height = 301, 231
-    features = LatentFeatures(coefficients_of(width, height, 1), width, height)
+    features = LatentFeatures(coefficients_of(width, height, 1), None, width, height)
     expected = whole(features, width, height)
     samples, (left, top) = features.window(Box(*box))
     assert (left, top) == (max(0, box[0] - MARGIN), max(0, box[1] - MARGIN))

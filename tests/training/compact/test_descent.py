@@ -67,7 +67,7 @@ def test_a_descent_lowers_the_loss_and_repeats_exactly():
     box = Box(0, 0, 96, 64)
 
     def run():
-        descent = descent_of(image, field, box, in_steps(analyze_image(image), field.step, field.offsets))
+        descent = descent_of(image, field, box, list(in_steps(analyze_image(image).bands, field.step, field.offsets)))
         losses = []
         for step in range(30):
             descent.step(step / 30, 30.0)

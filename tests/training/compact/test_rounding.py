@@ -31,7 +31,7 @@ def offsets(coefficients):
 @pytest.mark.parametrize("step", [0.005, 0.05, 0.5])
 def test_latents_are_near_their_coefficients(coefficients, offsets, step):
     latents = round_coefficients(coefficients, step, offsets)
-    for exact, latent in zip(in_steps(coefficients, step, offsets), latents.bands(), strict=True):
+    for exact, latent in zip(in_steps(coefficients.bands, step, offsets), latents.bands(), strict=True):
         # Nearest, or the next one towards the mean.
         assert np.abs(exact - latent).max() < 1.5
 
@@ -40,7 +40,7 @@ def test_rounding_by_rate_saves_bits_at_equal_distortion(coefficients, offsets):
     """Against the nearest integers at a coarser step."""
     energies = band_energies(coefficients.levels, 0.0)
     nearest = coefficients.zeros()
-    for band, exact in zip(nearest.bands(), in_steps(coefficients, 0.05, offsets), strict=True):
+    for band, exact in zip(nearest.bands(), in_steps(coefficients.bands, 0.05, offsets), strict=True):
         band[:] = np.rint(exact)
     plain = Rounded(nearest, 0.05)
     error = squared_error(coefficients, plain, offsets, energies)

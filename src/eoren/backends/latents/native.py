@@ -175,7 +175,7 @@ class NativeLatentEvaluator:
     def _compute(self, number: int, padding: int) -> _Window:
         """Compute the features of a window: samples, or with padding, spline coefficients."""
         box = self._windows.boxes[number]
-        bands, corner = self._features.window_bands(box)
+        bands, outer = self._features.window_bands(box)
         bands = unflatten([_with_adjacent_columns(band) for band in flatten(bands)])
         rows, columns = image_size(bands)
         stride = -(-(columns + 2 * padding) * self._count // 16) * 16
@@ -184,7 +184,7 @@ class NativeLatentEvaluator:
         groups = 1 + len(bands.details) if self._features.separate else 1
         call = describe_window(bands, features, groups=groups, padding=padding, stride=stride)
         check_status(loaded_library().eoren_latent_features(call, torch.get_num_threads()))
-        return _Window(features, rows, columns, padding, stride, corner)
+        return _Window(features, rows, columns, padding, stride, (outer.x0, outer.y0))
 
 
 def describe_window(bands: Subbands, features: Tensor, *, groups: int, padding: int, stride: int) -> LatentWindow:

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from eoren.coding.bands import Box
-from eoren.model.latents.wavelet import Details, Subbands, synthesize, synthesize_level
+from eoren.model.latents.wavelet import Details, Subbands, synthesize, synthesize_level, unflatten
 
 FINE_LEVELS = 3
 """Levels whose details are groups of their own."""
@@ -34,37 +34,41 @@ def group_count(levels: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class LatentFeatures:
-    """The features of an image, computed window by window from its coefficients.
+    """The features of an image, computed window by window from its latents.
 
     Attributes:
-        coefficients: wavelet coefficients, ``(C, rows, columns)`` each.
+        latents: latents of all bands, ``(C, rows, columns)`` each, integers or real numbers.
+        matrices: a matrix ``(C, D)`` for each band, in the order of :func:`.wavelet.flatten`, from its latents to
+            wavelet coefficients; None if latents are coefficients. Windows are computed on their device.
         width: width of the image in pixels.
         height: its height.
         separate: whether the groups are features of their own, or added up.
     """
 
-    coefficients: Subbands
+    latents: Subbands
+    matrices: tuple[Float[Tensor, "latents components"], ...] | None
     width: int
     height: int
     separate: bool = True
 
     def mixed(self, linear: Float[Tensor, "features channels"]) -> "LatentFeatures":
         """Return a linear function of the features as features, C images instead of up to 4 C."""
-        coarse, details = self.coefficients
-        fine = min(len(details), FINE_LEVELS)
-        matrices = linear.view(1 + fine, -1, linear.shape[1])
-
-        def mix(bands: Sequence[Tensor], group: int) -> list[Tensor]:
-            return [torch.einsum("cyx,cd->dyx", band, matrices[group]).contiguous() for band in bands]
-
-        groups = [max(0, fine - level) for level in range(len(details))]
-        mixed = tuple(Details(*mix(bands, group)) for bands, group in zip(details, groups, strict=True))
-        return LatentFeatures(Subbands(mix([coarse], 0)[0], mixed), self.width, self.height, separate=False)
+        levels = len(self.latents.details)
+        groups = linear.view(group_count(levels), -1, linear.shape[1])
+        of_band = [0, *(max(0, len(groups) - 1 - level) for level in range(levels) for _ in range(3))]
+        if self.matrices is None:
+            matrices = tuple(groups[group] for group in of_band)
+        else:
+            matrices = tuple(m @ groups[group] for m, group in zip(self.matrices, of_band, strict=True))
+        return LatentFeatures(self.latents, matrices, self.width, self.height, separate=False)
 
     @cached_property
-    def lowpass(self) -> Float[Tensor, "channels rows columns"]:
+    def lowpass(self) -> Float[Tensor, "components rows columns"]:
         """The low-pass band below the fine levels."""
-        return synthesize(Subbands(self.coefficients.coarse, self.coefficients.details[FINE_LEVELS:]))
+        details = self.latents.details[FINE_LEVELS:]
+        coarse, first = self._mix(0, self.latents.coarse), 1 + 3 * FINE_LEVELS
+        mixed = (self._mix(k, band) for k, band in enumerate((band for level in details for band in level), first))
+        return synthesize(unflatten([coarse, *mixed]))
 
     def window(self, box: Box) -> tuple[Float[Tensor, "features rows columns"], tuple[int, int]]:
         """Compute the features of a window with its margin.
@@ -75,20 +79,33 @@ class LatentFeatures:
         Returns:
             Features of the window and of up to `MARGIN` pixels around it, and column and row of the first of them.
         """
-        bands, corner = self.window_bands(box)
+        bands, outer = self.window_bands(box)
         features = stack_groups(bands.coarse, bands.details) if self.separate else synthesize(bands)
-        return features, corner
+        return features, (outer.x0, outer.y0)
 
-    def window_bands(self, box: Box) -> tuple[Subbands, tuple[int, int]]:
-        """Return views of the bands of a window with its margin, and column and row of its first pixel."""
+    def window_bands(self, box: Box) -> tuple[Subbands, Box]:
+        """Compute the coefficients of a window with its margin, and the pixels that they belong to."""
         left, top = max(0, box.x0 - MARGIN), max(0, box.y0 - MARGIN)
-        outer = Box(left, top, min(self.width, box.x1 + MARGIN), min(self.height, box.y1 + MARGIN))
-        if (outer.x1 < self.width and outer.x1 % 8) or (outer.y1 < self.height and outer.y1 % 8):
-            outer = Box(left, top, min(self.width, -(-outer.x1 // 8) * 8), min(self.height, -(-outer.y1 // 8) * 8))
-        details = self.coefficients.details[:FINE_LEVELS]
-        rows, columns = outer.bounds(len(details), high=False)
-        cut = tuple(_cut(bands, outer, level) for level, bands in enumerate(details, 1))
-        return Subbands(self.lowpass[:, rows, columns], cut), (left, top)
+        right, bottom = (
+            side if end + MARGIN >= side else -(-(end + MARGIN) // 8) * 8
+            for end, side in zip((box.x1, box.y1), (self.width, self.height), strict=True)
+        )
+        outer = Box(left, top, min(right, self.width), min(bottom, self.height))
+        fine = self.latents.details[:FINE_LEVELS]
+        cut = [band for level, bands in enumerate(fine, 1) for band in _cut(bands, outer, level)]
+        rows, columns = outer.bounds(len(fine), high=False)
+        mixed = [self._mix(k, band) for k, band in enumerate(cut, 1)]
+        return unflatten([self.lowpass[:, rows, columns], *mixed]), outer
+
+    def _mix(self, number: int, band: Shaped[Tensor, "latents rows columns"]) -> Tensor:
+        return band if self.matrices is None else mix(band, self.matrices[number])
+
+
+def mix(
+    band: Shaped[Tensor, "latents rows columns"], matrix: Float[Tensor, "latents components"]
+) -> Float[Tensor, "components rows columns"]:
+    """Apply a matrix to the channels of a band."""
+    return (matrix.T @ band.to(matrix).flatten(1)).view(matrix.shape[1], *band.shape[1:])
 
 
 def stack_groups(lowpass: Float[Tensor, "channels _ _"], details: Sequence[Details]) -> Tensor:

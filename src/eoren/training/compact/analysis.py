@@ -12,7 +12,7 @@ from eoren.field.wavelet_siren import STEP_FRACTION
 from eoren.image.arrays import Image
 from eoren.image.spline import reference_gradient
 from eoren.model.latents.color_decoder import color_transform
-from eoren.model.latents.wavelet import analyze, flatten, synthesize, unflatten
+from eoren.model.latents.wavelet import analyze, band_shapes, flatten, synthesize, unflatten
 
 _PROBE = 8  # sides, in coarsest places, of the image in which basis functions are measured
 _DEEPEST = 5  # level below which the weights of a band no longer change
@@ -38,9 +38,15 @@ class Coefficients(NamedTuple):
 def analyze_image(image: Image) -> Coefficients:
     """Transform an image ``(H, W, C)``, by the colour transform of its channels and the wavelet transform."""
     height, width, channels = image.shape
-    components = color_transform(channels).float() @ (torch.from_numpy(image).flatten(0, 1).T.float() - 0.5)
-    bands = analyze(components.view(channels, height, width), choose_levels(width, height))
-    return Coefficients(tuple(b.numpy() for b in flatten(bands)), width, height)
+    levels = choose_levels(width, height)
+    pixels = torch.from_numpy(image).flatten(0, 1)
+    shapes = band_shapes((channels, height, width), levels)
+    bands = tuple(np.empty(shape, np.float32) for shape in shapes)
+    for channel, weights in enumerate(color_transform(channels).float()):  # one by one, to save memory
+        component = (pixels.float() @ weights - 0.5 * weights.sum()).view(1, height, width)
+        for band, values in zip(bands, flatten(analyze(component, levels)), strict=True):
+            band[channel] = values.numpy()[0]
+    return Coefficients(bands, width, height)
 
 
 def step_offsets(levels: int, channels: int, gradient_weight: float) -> Int16[np.ndarray, "bands channels"]:

@@ -19,8 +19,8 @@ from eoren.coding.bands import Box
 from eoren.field.wavelet_siren import WaveletSiren
 from eoren.image.arrays import Image
 from eoren.model.latents.distortion import Distortion, DistortionTarget
-from eoren.model.latents.features import FINE_LEVELS, MARGIN, group_count
-from eoren.model.latents.wavelet import Subbands, flatten, synthesize, unflatten
+from eoren.model.latents.features import FINE_LEVELS, mix
+from eoren.model.latents.wavelet import flatten, unflatten
 
 _REACH = 32  # pixels around a block that its latents change
 _FIRST_TEMPERATURE, _LAST_TEMPERATURE, _HARD_TEMPERATURE = 0.4, 0.1, 0.2
@@ -157,11 +157,8 @@ class _Window:
         self, image: Image, field: WaveletSiren, box: Box, *, gradient_weight: float, device: torch.device
     ) -> None:
         width, height = field.size
-        right, bottom = (
-            side if end + MARGIN >= side else -(-(end + MARGIN) // 8) * 8
-            for end, side in zip((box.x1, box.y1), field.size, strict=True)
-        )
-        outer = Box(max(0, box.x0 - MARGIN), max(0, box.y0 - MARGIN), min(right, width), min(bottom, height))
+        features = field.features.mixed(field.decoder.linear)
+        bands, outer = features.window_bands(box)
         inner = Box(
             max(0, box.x0 - _REACH) - outer.x0,
             max(0, box.y0 - _REACH) - outer.y0,
@@ -172,59 +169,40 @@ class _Window:
         colors = np.ascontiguousarray(colors - 0.5, np.float32)
         target = DistortionTarget(torch.from_numpy(colors).to(device), inner, gradient_weight)
         self.pixels = target.pixels
-        self._outer, self._distortion = outer, choose_distortion(target)
-        levels = field.latents.levels
-        groups = field.decoder.linear.view(group_count(levels), len(colors), -1).to(device)
-        steps = torch.from_numpy(field.steps()).float().to(device)
-        of_band = [0] + [
-            max(0, len(groups) - level) if level <= FINE_LEVELS else 0
-            for level in range(1, levels + 1)
-            for _ in range(3)
-        ]
+        self._distortion = choose_distortion(target)
+        assert features.matrices is not None
         # From latents of a band to coefficients of the colours: steps, then the decoder of the group.
-        self._mixing = [steps[k][:, None] * groups[group] for k, group in enumerate(of_band)]
-        self._whole = box == Box(0, 0, width, height)
-        if not self._whole:
-            self._prepare_surroundings(field, box, device)
+        self._matrices = [matrix.to(device) for matrix in features.matrices]
+        self._around: list[tuple[Tensor, tuple[int, int, int, int]]] | None = None
+        if box != Box(0, 0, width, height):
+            self._around = _surroundings(flatten(bands), outer, box, device)
 
     def distortion(self, latents: list[Tensor]) -> Distortion:
         """Compute the distortion of the window, given the latents of the block."""
-        if not self._whole:
-            fine = 3 * min(FINE_LEVELS, (len(latents) - 1) // 3) + 1
-            mixed = [self._low, *(self._embed(k, latents[k]) for k in range(1, fine))]
-        else:
-            mixed = [_mix(latent, mixing) for latent, mixing in zip(latents, self._mixing, strict=True)]
-        return self._distortion(unflatten(mixed))
+        if self._around is None:
+            return self._distortion(unflatten([*map(mix, latents, self._matrices)]))
+        coefficients = [self._around[0][0]]
+        for k, (around, missing) in enumerate(self._around[1:], 1):
+            coefficients.append(around + torch.nn.functional.pad(mix(latents[k], self._matrices[k]), missing))
+        return self._distortion(unflatten(coefficients))
 
-    def _prepare_surroundings(self, field: WaveletSiren, box: Box, device: torch.device) -> None:
-        """Compute what does not change: the low-pass band, and the mixed fine bands outside of the block."""
-        bands = [torch.from_numpy(np.ascontiguousarray(b)).float().to(device) for b in field.latents.bands()]
-        mixed = unflatten([_mix(b, m) for b, m in zip(bands, self._mixing, strict=True)])
-        low = synthesize(Subbands(mixed.coarse, mixed.details[FINE_LEVELS:]))
-        fine = min(FINE_LEVELS, field.latents.levels)
-        rows, columns = self._outer.bounds(fine, high=False)
-        self._low = low[:, rows, columns]
-        self._around, self._places = {}, {}
-        kept = flatten(Subbands(mixed.coarse, mixed.details[:fine]))
-        for k in range(1, 3 * fine + 1):
-            level, kind = (k + 2) // 3, (k - 1) % 3
-            outer, inner = (_band_bounds(b, level, kind) for b in (self._outer, box))
-            around = kept[k][:, outer[0], outer[1]].clone()
-            place = tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
-            around[:, place[0], place[1]] = 0
-            self._around[k], self._places[k] = around, place
 
-    def _embed(self, k: int, latent: Tensor) -> Tensor:
-        around, (rows, columns) = self._around[k], self._places[k]
-        mixed = _mix(latent, self._mixing[k])
-        missing = (columns.start, around.shape[2] - columns.stop, rows.start, around.shape[1] - rows.stop)
-        return around + torch.nn.functional.pad(mixed, missing)
+def _surroundings(
+    bands: list[Tensor], outer: Box, box: Box, device: torch.device
+) -> list[tuple[Tensor, tuple[int, int, int, int]]]:
+    """Return coefficients of a window without those of a block, and how many are left, right, above and below it."""
+    around = [(bands[0].to(device), (0, 0, 0, 0))]
+    for k, band in enumerate(bands[1:], 1):
+        level, kind = (k + 2) // 3, (k - 1) % 3
+        (outer_rows, outer_columns), (rows, columns) = (_band_bounds(b, level, kind) for b in (outer, box))
+        before = columns.start - outer_columns.start, rows.start - outer_rows.start
+        behind = outer_columns.stop - columns.stop, outer_rows.stop - rows.stop
+        rest = band.to(device).clone()
+        rest[:, before[1] : rest.shape[1] - behind[1], before[0] : rest.shape[2] - behind[0]] = 0
+        around.append((rest, (before[0], behind[0], before[1], behind[1])))
+    return around
 
 
 def _band_bounds(box: Box, level: int, kind: int) -> tuple[slice, slice]:
     high, low = box.bounds(level, high=True), box.bounds(level, high=False)
     return (low if kind == 0 else high)[0], (low if kind == 1 else high)[1]
-
-
-def _mix(latent: Float[Tensor, "components rows columns"], mixing: Float[Tensor, "components channels"]) -> Tensor:
-    return (mixing.T @ latent.flatten(1)).view(mixing.shape[1], *latent.shape[1:])

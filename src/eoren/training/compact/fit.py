@@ -32,7 +32,7 @@ from eoren.training.compact.finish import (
     with_siren,
 )
 from eoren.training.compact.loop import CompactLoop
-from eoren.training.compact.rounding import BIT_PRICE, choose_shifts, in_steps, latent_bits
+from eoren.training.compact.rounding import BIT_PRICE, choose_shifts, latent_bits
 from eoren.training.compact.settings import CompactSettings
 from eoren.training.compact.start import PSNR_TOLERANCE, SIZE_TOLERANCE, round_image
 from eoren.training.result import Ended, FitResult, FitTarget, Progress
@@ -94,6 +94,8 @@ def fit_compact(
             if not measure_psnr(finished) < least <= measure_psnr(field):
                 field = finished
         elapsed = loop.elapsed()
+        del loop
+    del coefficients
     timed = settings.seconds is not None or settings.seconds_per_megapixel is not None
     provenance = replace(provenance, steps=steps, seconds=round(elapsed, 3) if timed else None)
     fitted = loads(dumps(Field(field, provenance))).to(device)
@@ -127,8 +129,9 @@ def _descend(
 ) -> CompactLoop:
     settings = key.settings
     assert isinstance(settings, CompactSettings)
-    bands = in_steps(coefficients, field.step, field.offsets)
-    exact = Latents.from_bands(bands)
+    for band, steps in zip(coefficients.bands, field.steps().astype("float32"), strict=True):
+        band /= steps[:, None, None]  # in place: they take as much memory as the image
+    exact = Latents.from_bands(coefficients.bands)
     limit = settings.time_limit(field.width, field.height)
     return CompactLoop(
         image,

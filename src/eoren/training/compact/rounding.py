@@ -1,17 +1,17 @@
 """From coefficients to integer latents, and the step that meets a size or a quality."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import log2
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int16
+from jaxtyping import Float, Float32, Int16
 
 from eoren.backends.dispatch import choose_coder
 from eoren.coding.bands import MAX_LATENT, Latents, blocks
 from eoren.coding.block_coder import STREAM_BITS
 from eoren.coding.context_model import OFFSETS, Shifts
-from eoren.field.wavelet_siren import STEP_FRACTION
+from eoren.field.wavelet_siren import band_steps
 from eoren.training.compact.analysis import Coefficients
 
 BIT_PRICE = 0.14
@@ -37,11 +37,10 @@ def round_coefficients(
     shifts: Shifts | None = None,
 ) -> Latents:
     """Choose latents by rate and distortion, see :func:`eoren.coding.block_coder.quantize_block`."""
-    latents = coefficients.zeros()
-    scaled = in_steps(coefficients, step, offsets)
+    latents, exact = coefficients.zeros(), Latents.from_bands(coefficients.bands)
     for box in blocks(coefficients.width, coefficients.height, coefficients.levels):
-        bands = Latents.from_bands(scaled).block(box).bands()
-        choose_coder().quantize(bands, latents.block(box), BIT_PRICE, shifts=shifts)
+        scaled = in_steps(exact.block(box).bands(), step, offsets)
+        choose_coder().quantize(scaled, latents.block(box), BIT_PRICE, shifts=shifts)
     return latents
 
 
@@ -73,8 +72,7 @@ def squared_error(
     coefficients: Coefficients, rounded: Rounded, offsets: Int16[np.ndarray, "bands channels"], energies: np.ndarray
 ) -> float:
     """Estimate the sum of the squared errors of all pixels from those of the coefficients."""
-    steps = rounded.step * 2.0 ** (offsets.astype(np.float64) / STEP_FRACTION)
-    total = 0.0
+    steps, total = band_steps(rounded.step, offsets), 0.0
     for band, latent, step, energy in zip(coefficients.bands, rounded.latents.bands(), steps, energies, strict=True):
         total += energy * float(((band - latent * step[:, None, None]) ** 2).sum())
     return total
@@ -139,13 +137,20 @@ def solve_step(
 
 def finest_step(coefficients: Coefficients, offsets: Int16[np.ndarray, "bands channels"]) -> float:
     """Return the smallest base step at which all latents are within the limit of the format."""
-    largest = max(float(np.abs(band).max()) for band in in_steps(coefficients, 1.0, offsets) if band.size)
+    steps = band_steps(1.0, offsets)
+    largest = max(
+        float((np.abs(band).max((1, 2)) / s).max())
+        for band, s in zip(coefficients.bands, steps, strict=True)
+        if band.size
+    )
     return max(2.0**-20, largest / (MAX_LATENT - 1))
 
 
 def in_steps(
-    coefficients: Coefficients, step: float, offsets: Int16[np.ndarray, "bands channels"]
-) -> list[Float[np.ndarray, "channels rows columns"]]:
+    bands: Sequence[Float[np.ndarray, "channels _ _"]],
+    step: float,
+    offsets: Int16[np.ndarray, "bands channels"],
+) -> tuple[Float32[np.ndarray, "channels _ _"], ...]:
     """Divide the coefficients of each band by its steps."""
-    steps = step * 2.0 ** (offsets.astype(np.float64) / STEP_FRACTION)
-    return [(b / s[:, None, None]).astype(np.float32) for b, s in zip(coefficients.bands, steps, strict=True)]
+    steps = band_steps(step, offsets).astype(np.float32)
+    return tuple(band / s[:, None, None] for band, s in zip(bands, steps, strict=True))
