@@ -81,7 +81,8 @@ def test_integer_latents_have_the_gradients_of_the_reference(target, name):
     bands = [band.round() for band in single(make_bands(3, 40, 50, 3, size=20))]
     assert (bands[1] == 0).float().mean() > 0.3
     expected = differentiate(latent_bits, [band.double() for band in bands])
-    assert_agree(differentiate(NativeRate(), bands), expected, 6000)
+    # One place of 6,000 at a kink, whose whole gradient differs, adds 6000**-0.5.
+    assert_agree(differentiate(NativeRate(), bands), expected, 6000, at_kinks=1.3e-2)
 
 
 @pytest.mark.parametrize("name", targets())
