@@ -232,8 +232,8 @@ def to_integers(model: Network) -> dict[str, np.ndarray]:
     _check_sums(arrays)
     narrow = {"first", "second", "last", "skip"}
     integers = {name: array.astype(np.int16 if name in narrow else np.int32) for name, array in arrays.items()}
-    weight, ratio = (float(value) for value in model.shape_of_mixture())
-    return integers | _tables(weight, ratio) | {"mixture": np.array([weight, ratio])}
+    weight, ratio = (float(value.detach()) for value in model.shape_of_mixture())
+    return integers | _tables(weight, ratio)
 
 
 def _check_sums(arrays: dict[str, np.ndarray]) -> None:

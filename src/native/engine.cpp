@@ -149,7 +149,7 @@ int64_t eoren_struct_size(int structure) {
     static const int64_t sizes[] = {sizeof(eoren_networks), sizeof(eoren_tuning), sizeof(eoren_pass),
                                     sizeof(eoren_step),     sizeof(eoren_adam),   sizeof(eoren_muon),
                                     sizeof(eoren_query),    sizeof(eoren_grid),
-                                    sizeof(eoren_context_model), sizeof(eoren_block), sizeof(eoren_rate),
+                                    sizeof(eoren_context_model), sizeof(eoren_block),
                                     sizeof(eoren_latent_window), sizeof(eoren_latent_grid),
                                     sizeof(eoren_latent_points), sizeof(eoren_distortion)};
     const int count = sizeof(sizes) / sizeof(sizes[0]);
@@ -226,20 +226,6 @@ int eoren_render(const eoren_grid* grid, int64_t threads) {
                          [&](int64_t task, char* scratch, Going*) { k.draw(grid, task, scratch); });
     });
 }
-
-int eoren_latent_rate(const eoren_rate* rate, int64_t threads) {
-    return guarded([&] {
-        const eoren_kernel& k = kernel();
-        int code = FINISHED;
-        for (int64_t stage = 0, tasks; code == FINISHED && (tasks = k.rate_tasks(rate, stage)) >= 0; ++stage)
-            code = share_out(tasks, k.rate_scratch(rate), threads, nullptr,
-                             [&](int64_t task, char* scratch, Going*) { k.rate(rate, stage, task, scratch); });
-        if (code == FINISHED) k.rate_end(rate);
-        return code;
-    });
-}
-
-int64_t eoren_rate_bytes(const eoren_rate* rate) { return kernel().rate_bytes(rate); }
 
 int eoren_latent_distortion(const eoren_distortion* distortion, int64_t threads) {
     const int code = eoren_latent_features(&distortion->window, threads);

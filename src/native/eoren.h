@@ -147,19 +147,6 @@ typedef struct {
     const float* coefficient[1 + 3 * EOREN_MOST_LEVELS];  // dense; to quantise
     double weight;
 } eoren_block;
-// The bits of the latents of a block, and their gradient. The weights are those of model/latents/rate.py, Tables.
-typedef struct {
-    int64_t levels, channels, rows, columns;  // rows and columns of the image
-    const float* band[EOREN_MOST_BANDS];      // (channels, rows, columns) each, the coarse one first, then from the finest
-    float* gradient[EOREN_MOST_BANDS];        // out, of the same shapes; or all null
-    const float* low[EOREN_MOST_LEVELS];      // low-pass bands of the levels, from the finest on
-    float* low_gradient[EOREN_MOST_LEVELS];   // out, of the same shapes; or all null
-    int64_t hidden, offset_levels, offset_channels;
-    const float *first, *first_bias, *first_offset, *second, *second_bias, *last, *skip, *last_bias, *last_offset;
-    float weight, ratio, least;  // of the mixture of Laplacians, and the least probability
-    void* memory;                // eoren_rate_bytes, aligned to 64 bytes; need not be initialised
-    double* bits;                // out, one number
-} eoren_rate;
 
 // The features of a window of a compact field (model/latents/features.py): samples, or coefficients of quintic splines.
 typedef struct {
@@ -221,8 +208,8 @@ typedef struct {
 // Return the EOREN_VERSION of the library.
 EOREN_API int eoren_version(void);
 // Size in bytes of a structure: 0 eoren_networks, 1 eoren_tuning, 2 eoren_pass, 3 eoren_step, 4 eoren_adam,
-// 5 eoren_muon, 6 eoren_query, 7 eoren_grid, 8 eoren_context_model, 9 eoren_block, 10 eoren_rate,
-// 11 eoren_latent_window, 12 eoren_latent_grid, 13 eoren_latent_points, 14 eoren_distortion; 0 for any other number. The
+// 5 eoren_muon, 6 eoren_query, 7 eoren_grid, 8 eoren_context_model, 9 eoren_block,
+// 10 eoren_latent_window, 11 eoren_latent_grid, 12 eoren_latent_points, 13 eoren_distortion; 0 for any other number. The
 // binding compares it with its own.
 EOREN_API int64_t eoren_struct_size(int structure);
 
@@ -241,10 +228,7 @@ EOREN_API int eoren_adam_step(const eoren_adam* step, int64_t threads);
 EOREN_API int eoren_muon_step(const eoren_muon* step, int64_t threads);
 EOREN_API int eoren_evaluate(const eoren_query* query, int64_t threads);
 EOREN_API int eoren_render(const eoren_grid* grid, int64_t threads);
-EOREN_API int eoren_latent_rate(const eoren_rate* rate, int64_t threads);
 EOREN_API int eoren_latent_distortion(const eoren_distortion* distortion, int64_t threads);
-// Return the size of the memory that eoren_latent_rate needs. Only the sizes and the null pointers are read.
-EOREN_API int64_t eoren_rate_bytes(const eoren_rate* rate);
 
 // Results of the block coder (coding/block_coder.py), besides 1 and -1.
 enum {

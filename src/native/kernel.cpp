@@ -6,7 +6,6 @@
 #include "optimize.h"
 #include "planes.h"
 #include "predict.h"
-#include "rate.h"
 #include "render.h"
 #include "sampling.h"
 #include "step.h"
@@ -89,12 +88,6 @@ int64_t draw_scratch(const eoren_grid* g) {
 }
 void draw_task(const eoren_grid* g, int64_t task, char* scratch) { draw(*g, task, scratch); }
 
-int64_t rate_bytes(const eoren_rate* r) { return rate::bytes(*r); }
-int64_t rate_tasks(const eoren_rate* r, int64_t stage) { return stage < rate::STAGES ? rate::tasks(*r, stage) : -1; }
-int64_t rate_scratch(const eoren_rate* r) { return rate::scratch(*r); }
-void rate_task(const eoren_rate* r, int64_t stage, int64_t task, char* scratch) { rate::task(*r, stage, task, scratch); }
-void rate_end(const eoren_rate* r) { *r->bits = rate::total(*r); }
-
 int64_t distortion_shared(const eoren_distortion* d) { return distortion::shared(*d); }
 int64_t distortion_stages(const eoren_distortion* d) { return distortion::stages(*d); }
 int64_t distortion_tasks(const eoren_distortion* d, int64_t stage) { return distortion::tasks(*d, stage); }
@@ -134,7 +127,6 @@ extern "C" const eoren_kernel EOREN_KERNEL = {
     gradients_tasks, gradients_scratch, gradients_shared, gradients,     gradients_end, adam_task, muon_scratch,
     muon_task,       query_scratch,     evaluate_task,    grid_tasks, draw_scratch, draw_task, sincos,
     predict, compress_latents, summarize_row, merge_rows,
-    rate_bytes,      rate_tasks,       rate_scratch,     rate_task,  rate_end,
     window_shared, window_begin, window_stages, window_tasks, window_scratch, window_run,
     distortion_shared, distortion_stages, distortion_tasks, distortion_scratch, distortion_run, distortion_end,
     latent_grid_shared, latent_grid_begin, latent_grid_tasks, latent_grid_scratch, latent_grid_run,

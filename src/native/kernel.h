@@ -29,11 +29,6 @@ typedef struct {
     void (*summarize_row)(const int16_t* compressed, const int16_t* magnitude, int64_t stride, int64_t columns,
                           int16_t* size, int16_t* mean);
     void (*merge_rows)(int64_t lows, int64_t highs, int64_t columns, int64_t* rows);
-    int64_t (*rate_bytes)(const eoren_rate*);
-    int64_t (*rate_tasks)(const eoren_rate*, int64_t stage);  // stages from 0 on, until the result is negative
-    int64_t (*rate_scratch)(const eoren_rate*);
-    void (*rate)(const eoren_rate*, int64_t stage, int64_t task, char* scratch);
-    void (*rate_end)(const eoren_rate*);
     // Of compact fields: see window.h and sampling.h. `begin` fills the memory that all threads share.
     int64_t (*window_shared)(const eoren_latent_window*);
     void (*window_begin)(const eoren_latent_window*, char* shared);

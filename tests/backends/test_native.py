@@ -498,7 +498,6 @@ STRUCTURES = {
     "eoren_grid": native.Grid,
     "eoren_context_model": native.ContextModelTables,
     "eoren_block": native.Block,
-    "eoren_rate": native.Rate,
     "eoren_latent_window": native.LatentWindow,
     "eoren_latent_field": native.LatentField,
     "eoren_latent_grid": native.LatentGrid,

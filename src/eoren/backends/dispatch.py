@@ -10,13 +10,11 @@ from functools import cache, partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from eoren.backends.base import Backend
 from eoren.backends.block_coders import BlockCoder, NumpyCoder
 from eoren.backends.latents.native import NativeLatentEvaluator
 from eoren.backends.latents.native_distortion import NativeDistortion
-from eoren.backends.latents.native_rate import NativeRate
 from eoren.backends.latents.torch import TorchLatentEvaluator
 from eoren.backends.native import NOT_BUILT, SUPPORTED_WIDTHS, NativeBackend
 from eoren.backends.native_coder import NativeCoder
@@ -26,7 +24,6 @@ from eoren.backends.torch import TorchBackend
 from eoren.errors import BackendWarning, EorenError
 from eoren.model.latents.color_decoder import ColorDecoder
 from eoren.model.latents.distortion import Distortion, DistortionTarget, distortion
-from eoren.model.latents.rate import Bands, latent_bits
 from eoren.model.latents.wavelet import Subbands
 from eoren.model.siren import Siren
 
@@ -55,19 +52,6 @@ def choose_coder() -> BlockCoder:
     """Choose the coder of latents: the native one unless it was not built, or the environment forces PyTorch."""
     obstacle = _obstacle(lambda: NOT_BUILT if library() is None else None, substitute="NumPy")
     return _NATIVE_CODER if obstacle is None else _NUMPY_CODER
-
-
-def choose_rate(bands: Bands, *, warn: bool = False) -> Callable[[Bands], Tensor]:
-    """Choose the function that computes the bits of latents, differentiably; a fit should keep it for all its steps.
-
-    The environment and ``warn`` have the same effects as in :func:`choose_backend`.
-    """
-    obstacle = _obstacle(lambda: NativeRate.obstacle(bands))
-    if obstacle is None:
-        return NativeRate()
-    if obstacle and warn and bands[0].device.type == "cpu":
-        _warn_once(f"PyTorch does the work, many times slower than the native backend: {obstacle}")
-    return latent_bits
 
 
 def choose_distortion(target: DistortionTarget) -> Callable[[Subbands], Distortion]:

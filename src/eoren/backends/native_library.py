@@ -167,21 +167,6 @@ class Block(Structure):
     )
 
 
-class Rate(Structure):
-    """``eoren_rate``: bits of latents and their gradient."""
-
-    _fields_ = (
-        *((name, c_int64) for name in ("levels", "channels", "rows", "columns")),
-        *((name, c_void_p * (1 + 3 * MAX_LEVELS)) for name in ("band", "gradient")),
-        *((name, c_void_p * MAX_LEVELS) for name in ("low", "low_gradient")),
-        *((name, c_int64) for name in ("hidden", "offset_levels", "offset_channels")),
-        *_pointers("first", "first_bias", "first_offset", "second", "second_bias"),
-        *_pointers("last", "skip", "last_bias", "last_offset"),
-        *((name, c_float) for name in ("weight", "ratio", "least")),
-        *_pointers("memory", "bits"),
-    )
-
-
 class LatentWindow(Structure):
     """``eoren_latent_window``: features of a window of a compact field."""
 
@@ -256,7 +241,7 @@ class LatentPoints(Structure):
 # In the order of eoren_struct_size.
 _STRUCTURES = (
     *(Networks, ChannelTuning, LossPass, Step, AdamStep, MuonStep, Query, Grid),
-    *(ContextModelTables, Block, Rate),
+    *(ContextModelTables, Block),
     *(LatentWindow, LatentGrid, LatentPoints, Distortion),
 )
 
@@ -285,9 +270,6 @@ def library() -> ctypes.CDLL | None:
         loaded.eoren_decode_block.argtypes = [POINTER(Block), c_int64, c_void_p, c_int64]
         loaded.eoren_block_bits.argtypes = [POINTER(Block), c_int64, c_void_p]
         loaded.eoren_quantize_block.argtypes = [POINTER(Block), c_int64]
-        loaded.eoren_latent_rate.argtypes = [POINTER(Rate), c_int64]
-        loaded.eoren_rate_bytes.argtypes = [POINTER(Rate)]
-        loaded.eoren_rate_bytes.restype = c_int64
         loaded.eoren_latent_distortion.argtypes = [POINTER(Distortion), c_int64]
         loaded.eoren_latent_features.argtypes = [POINTER(LatentWindow), c_int64]
         loaded.eoren_render_latents.argtypes = [POINTER(LatentGrid), c_int64]

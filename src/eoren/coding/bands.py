@@ -69,6 +69,10 @@ class Latents(NamedTuple):
         """Return all bands, the coarse one first, then those of the finest level to the coarsest."""
         return self.coarse, *(band for level in self.details for band in level)
 
+    def copy(self) -> "Latents":
+        """Copy all bands."""
+        return Latents.from_bands([band.copy() for band in self.bands()])
+
     def block(self, box: "Box") -> "Latents":
         """Return views of the latents of a block; its box starts at multiples of ``2**levels``."""
         details = []

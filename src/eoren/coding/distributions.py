@@ -22,14 +22,6 @@ FRACTIONS = 9
 """Distances of a mean from the nearest integer, in sixteenths."""
 MEAN_LIMIT = 127
 
-# The tables approximate a mixture of two Laplacians, of widths b = 2**((scale - 16) / 4) and MIXTURE_RATIO b.
-MIXTURE_WEIGHT = 0.99369
-"""Weight of the narrower Laplacian."""
-MIXTURE_RATIO = 4.3189
-"""Width of the wider Laplacian, over that of the narrower one."""
-LEAST_MASS = 1e-7
-"""Least probability in the differentiable rate."""
-
 _COUNT_BITS = 5
 
 

@@ -8,9 +8,9 @@ from typing import Any, get_type_hints
 
 from eoren.checks import check_choice
 from eoren.errors import DeprecatedSettingWarning, EorenError
+from eoren.training.compact.settings import CONVERGED_STEPS, CompactSettings
 from eoren.training.compact.settings import NAMES as COMPACT_NAMES
 from eoren.training.compact.settings import PRESETS as COMPACT_PRESETS
-from eoren.training.compact.settings import CompactSettings
 from eoren.training.settings import Settings, current_names
 
 _PRESETS = (
@@ -110,7 +110,7 @@ def choose_settings(preset: str, **changes: Any) -> Settings | CompactSettings:
 def make_compact_settings(preset: str, **changes: Any) -> CompactSettings:
     """Create the settings of a compact preset with some changed; names of earlier versions give a warning.
 
-    ``steps`` or ``seconds`` replace the preset's budget.
+    With a time budget, the steps are limited by it, and by convergence.
     """
     check_choice("preset", preset, COMPACT_PRESETS)
     types = get_type_hints(CompactSettings)
@@ -118,8 +118,8 @@ def make_compact_settings(preset: str, **changes: Any) -> CompactSettings:
     for name, value in given.items():
         check_choice("setting", name, COMPACT_NAMES)
         given[name] = _convert(name, value, types[name])
-    if "steps" in given or "seconds" in given:
-        given = {"steps": None, "seconds": None, "seconds_per_megapixel": None, **given}
+    if "seconds" in given or "seconds_per_megapixel" in given:
+        given = {"steps": CONVERGED_STEPS, **given}
     return replace(COMPACT_PRESETS[preset], **given)
 
 

@@ -14,7 +14,7 @@ def test_info(eoren, compact_file, picture):
     status, out, err = eoren("info", compact_file, "--json")
     assert (status, err) == (0, "")
     values = json.loads(out)
-    expected = {"width": 24, "height": 20, "channels": 3, "levels": 2, "hidden_width": 0, "seed": 0, "steps": 0}
+    expected = {"width": 24, "height": 20, "channels": 3, "levels": 2, "hidden_width": 0, "seed": 0, "steps": 2}
     assert expected.items() <= values.items()
     assert "bits" not in values
     assert values["settings"] == {"preset": "fast"}

@@ -1,4 +1,4 @@
-"""Interrupted and resumed descents, and what watchers see of them."""
+"""Interrupted and resumed refinements, and what watchers see of them."""
 
 import numpy as np
 import pytest

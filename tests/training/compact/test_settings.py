@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError, fields
 import pytest
 
 from eoren.errors import DeprecatedSettingWarning, EorenError
-from eoren.training.compact.settings import NAMES, PRESETS, CompactSettings
+from eoren.training.compact.settings import CONVERGED_STEPS, NAMES, PRESETS, CompactSettings
 from eoren.training.presets import choose_settings, make_compact_settings, make_settings
 from eoren.training.settings import Settings
 
@@ -40,16 +40,16 @@ def test_stored_settings_make_the_same_again(preset, changes):
 @pytest.mark.parametrize(
     ("preset", "changes", "steps", "limit"),
     [
-        ("fast", {}, 0, None),
-        ("fast", {"seconds": 3}, None, 3.0),
+        ("fast", {}, 2, None),
+        ("fast", {"seconds": 3}, CONVERGED_STEPS, 3.0),
         ("balanced", {"steps": 9}, 9, None),
-        ("balanced", {"seconds": 3}, None, 3.0),
-        ("balanced", {}, None, 40.0),
-        ("balanced", {"seconds_per_megapixel": 2.0}, None, 4.0),
+        ("balanced", {"seconds": 3}, CONVERGED_STEPS, 3.0),
+        ("balanced", {}, 12, None),
+        ("balanced", {"seconds_per_megapixel": 2.0}, CONVERGED_STEPS, 4.0),
         ("best", {"steps": 9, "seconds": 1.0}, 9, 1.0),
     ],
 )
-def test_a_budget_replaces_the_presets(preset, changes, steps, limit):
+def test_time_and_convergence_limit_the_steps(preset, changes, steps, limit):
     settings = make_compact_settings(preset, **changes)
     assert (settings.steps, settings.time_limit(2000, 1000)) == (steps, limit)
 

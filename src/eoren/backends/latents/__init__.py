@@ -4,6 +4,5 @@ base.py               the LatentEvaluator protocol
 torch.py              the evaluator in PyTorch
 native.py             the native evaluator
 windows.py            windows of an image, and what is kept of recently used ones
-native_rate.py        bits of latents and their gradient, native
 native_distortion.py  errors of wavelet coefficients and their gradient, native
 """

@@ -4,6 +4,5 @@ wavelet.py        the CDF 9/7 wavelet transform
 spline_basis.py   quintic splines at any points
 features.py       images of the details of each level, continued between the pixels
 color_decoder.py  from features to colours
-rate.py           bits of latents, differentiable
 distortion.py     squared errors of colours and gradients, differentiable
 """

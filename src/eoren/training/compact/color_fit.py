@@ -19,8 +19,8 @@ from eoren.model.latents.spline_basis import sampling_matrix
 
 _WINDOW = 256
 _MOST_WINDOWS = 4
-_BATCH = 8192
-_RATE, _LAST_RATE = 2e-3, 1e-4  # of Adam, for the sine layers and for the last layer
+_BATCH = 4096
+_RATE, _LAST_RATE = 8e-3, 4e-4  # of Adam, for the sine layers and for the last layer
 _RIDGE = 1e-7  # keeps the linear part of empty features, in squared intensities a point
 _EXPONENTS = range(5, 12)  # fractional bits that are tried for the decoder's numbers
 

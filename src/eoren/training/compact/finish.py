@@ -6,25 +6,24 @@ from dataclasses import replace
 from math import ceil, exp, log, log2
 from time import monotonic
 
-import numpy as np
 import torch
 
-from eoren.backends.dispatch import choose_coder
-from eoren.coding.bands import Latents, blocks
+from eoren.coding.bands import Latents
 from eoren.field.wavelet_siren import WaveletSiren
 from eoren.image.arrays import Image
 from eoren.model.latents.color_decoder import ColorDecoder
 from eoren.model.latents.features import group_count
+from eoren.training.budget import Budget
 from eoren.training.compact.color_fit import draw_samples, fit_linear, fit_siren, round_decoder
+from eoren.training.compact.rounding import BIT_PRICE, round_again
 
 _log = logging.getLogger(__name__)
 
 _POINTS, _SIREN_POINTS = 1 << 16, 1 << 18
 _LINEAR_BITS = (10, 17)  # fractional bits of the linear part of the color decoder; its numbers are below 8
-LAST_PRICE = 0.02
-"""Price of a bit in squared steps at the last rounding after a descent, which has rounded most latents already."""
-_PRICES = (1e-3, 0.3)
+_PRICE_RANGE = 4.0
 _TRIALS = 7
+_SIREN_STEPS = 800
 
 
 def linear_decoder(channels: int, levels: int, step: float) -> tuple[ColorDecoder, tuple[int, ...]]:
@@ -54,7 +53,6 @@ def with_siren(
     gradient_weight: float,
     price: float,
     seed: int,
-    steps: int | None,
     seconds: float | None,
 ) -> WaveletSiren:
     """Return a field with a SIREN in its decoder, or the field itself if the SIREN does not pay for its bits.
@@ -66,14 +64,12 @@ def with_siren(
         gradient_weight: weight of the gradients' errors.
         price: what one bit of the file is worth in distortion.
         seed: seed of the SIREN and of its training.
-        steps: number of steps; None for no limit.
         seconds: time budget in seconds; None for no limit.
     """
-    started = monotonic()
+    budget, started = Budget(_SIREN_STEPS, None if seconds is None else max(0.0, seconds)), monotonic()
 
     def used(step: int) -> float:
-        by_time = 0.0 if seconds is None else (monotonic() - started) / max(seconds, 1e-9)
-        return max(by_time, step / max(steps, 1) if steps is not None else 0.0)
+        return budget.used(step, monotonic() - started)
 
     samples = draw_samples(field.features, image, _SIREN_POINTS, seed=seed)
     generator = torch.Generator().manual_seed(seed)
@@ -86,44 +82,43 @@ def with_siren(
     return replace(field, decoder=rounded, exponents=exponents) if cost < without else field
 
 
-def round_last(field: WaveletSiren, coefficients: Latents, price: float) -> WaveletSiren:
-    """Return the field with its latents chosen once more, around coefficients in quantisation steps."""
-    latents = Latents.zeros(field.channels, field.height, field.width, field.latents.levels)
-    coder = choose_coder()
-    for box in blocks(*field.size, latents.levels):
-        values = tuple(np.ascontiguousarray(band, np.float32) for band in coefficients.block(box).bands())
-        coder.quantize(values, latents.block(box), price, shifts=field.shifts)
-    return replace(field, latents=latents)
-
-
 def meet(
     field: WaveletSiren,
     coefficients: Latents,
     measure: Callable[[WaveletSiren], float],
     target: float,
+    *,
+    slope: float,
     tolerance: float,
 ) -> WaveletSiren:
     """Find the price of the last rounding at which a measure that falls with the price meets its target.
 
     Args:
-        field: field after the descent.
+        field: field to begin with.
         coefficients: coefficients in quantisation steps.
         measure: bytes or PSNR of a field.
         target: value to meet.
-        tolerance: difference from it that ends the search.
+        slope: expected change of the measure if the price grows by the factor e, negative.
+        tolerance: difference from the target that ends the search.
 
     Returns:
         The field that comes nearest.
     """
-    low, high = (log(price) for price in _PRICES)
-    at, best, least = log(LAST_PRICE), field, float("inf")
+    low, high = log(BIT_PRICE / _PRICE_RANGE), log(BIT_PRICE * _PRICE_RANGE)
+    at, best, known = log(BIT_PRICE), field, [(log(BIT_PRICE), measure(field))]
     for _ in range(_TRIALS):
-        candidate = round_last(field, coefficients, exp(at))
-        value = measure(candidate)
-        if abs(value - target) < least:
-            best, least = candidate, abs(value - target)
-        if least <= tolerance:
+        value = known[-1][1]
+        if abs(value - target) <= tolerance:
             break
         low, high = (at, high) if value > target else (low, at)
-        at = (low + high) / 2
+        if len(known) > 1:
+            (a, u), (b, v) = known[-2:]
+            slope = min((v - u) / (b - a), slope / 4)
+        at = at + (target - value) / slope
+        if not low < at < high:
+            at = (low + high) / 2
+        candidate = round_again(field, coefficients, exp(at))
+        known.append((at, measure(candidate)))
+        if abs(known[-1][1] - target) < min(abs(value - target) for _, value in known[:-1]):
+            best = candidate
     return best

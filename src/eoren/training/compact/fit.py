@@ -8,6 +8,7 @@ from math import inf
 from pathlib import Path
 from time import monotonic
 
+import numpy as np
 import torch
 
 from eoren._version import __version__
@@ -24,25 +25,22 @@ from eoren.model.latents.color_decoder import ColorDecoder
 from eoren.training.checkpoint import CheckpointKey
 from eoren.training.compact.analysis import Coefficients, step_offsets
 from eoren.training.compact.finish import (
-    LAST_PRICE,
     linear_decoder,
     meet,
-    round_last,
     with_least_squares,
     with_siren,
 )
 from eoren.training.compact.loop import CompactLoop
-from eoren.training.compact.rounding import BIT_PRICE, choose_shifts, latent_bits
+from eoren.training.compact.rounding import BIT_PRICE, latent_bits
 from eoren.training.compact.settings import CompactSettings
 from eoren.training.compact.start import PSNR_TOLERANCE, SIZE_TOLERANCE, round_image
-from eoren.training.result import Ended, FitResult, FitTarget, Progress
+from eoren.training.result import FitResult, FitTarget, Progress
 
 _log = logging.getLogger(__name__)
 
 _METRIC_DIGITS = 4
 _PSNR_MISSED = 0.05  # dB
-_SAVING = 0.015  # share of the bits that a descent saves before the last rounding
-_DESCENT_SHARE, _SIREN_SHARE = 0.8, 0.1  # of the time budget
+_BYTES_SLOPE, _PSNR_SLOPE = -0.15, -0.7  # of the bytes, and in dB, if the price of a bit grows by the factor e
 
 Watch = Callable[[Progress], bool | None]
 
@@ -68,34 +66,20 @@ def fit_compact(
     def measure_psnr(field: WaveletSiren) -> float:
         return color_psnr(Field(field, provenance), reference)
 
-    descends = settings.steps != 0
-    field, coefficients = round_image(
-        image,
-        settings,
-        overhead=overhead,
-        color_psnr=measure_psnr,
-        saving=_SAVING if descends else 0.0,
-    )
-    history: tuple[Progress, ...] = ()
-    ended: Ended = "budget"
-    steps, elapsed = 0, monotonic() - start
-    if descends:
-        key = CheckpointKey(settings, seed, target.sha256)
-        loop = _descend(
-            image, field, coefficients, key, device=device, start=start, watch=watch, checkpoint=checkpoint
-        )
-        ended = loop.run()
-        loop.save_checkpoint()
-        steps, history = loop.steps, tuple(loop.history)
-        if steps:
-            finished = _finish(field, loop.coefficients, image, key, overhead, measure_psnr, loop.elapsed())
-            # The few latents of a tiny image may miss a PSNR that those at the start have met.
-            least = (settings.until_psnr or -inf) - _PSNR_MISSED
-            if not measure_psnr(finished) < least <= measure_psnr(field):
-                field = finished
-        elapsed = loop.elapsed()
-        del loop
+    field, coefficients = round_image(image, settings, overhead=overhead, color_psnr=measure_psnr)
+    exact = _in_steps(coefficients, field)
     del coefficients
+    key = CheckpointKey(settings, seed, target.sha256)
+    loop = CompactLoop(image, field, exact, key, device=device, start=start, watch=watch, checkpoint=checkpoint)
+    ended = loop.run()
+    loop.save_checkpoint()
+    finished = _finish(loop.result, exact, image, key, overhead, measure_psnr, loop.elapsed())
+    # The few latents of a tiny image may miss a PSNR that those at the start have met.
+    least = -inf if settings.until_psnr is None else settings.until_psnr - _PSNR_MISSED
+    if least == -inf or not measure_psnr(finished) < least <= measure_psnr(field):
+        field = finished
+    steps, elapsed, history = loop.steps, loop.elapsed(), tuple(loop.history)
+    del loop, exact, finished
     timed = settings.seconds is not None or settings.seconds_per_megapixel is not None
     provenance = replace(provenance, steps=steps, seconds=round(elapsed, 3) if timed else None)
     fitted = loads(dumps(Field(field, provenance))).to(device)
@@ -116,35 +100,11 @@ def fit_compact(
     return FitResult(fitted, metrics, history, settings, seed, steps, elapsed, ended)
 
 
-def _descend(
-    image: Image,
-    field: WaveletSiren,
-    coefficients: Coefficients,
-    key: CheckpointKey,
-    *,
-    device: torch.device,
-    start: float,
-    watch: Watch | None,
-    checkpoint: Path | None,
-) -> CompactLoop:
-    settings = key.settings
-    assert isinstance(settings, CompactSettings)
-    for band, steps in zip(coefficients.bands, field.steps().astype("float32"), strict=True):
-        band /= steps[:, None, None]  # in place: they take as much memory as the image
-    exact = Latents.from_bands(coefficients.bands)
-    limit = settings.time_limit(field.width, field.height)
-    return CompactLoop(
-        image,
-        field,
-        exact,
-        key,
-        price=_price(field),
-        device=device,
-        start=start,
-        seconds=None if limit is None else _DESCENT_SHARE * limit,
-        watch=watch,
-        checkpoint=checkpoint,
-    )
+def _in_steps(coefficients: Coefficients, field: WaveletSiren) -> Latents:
+    """Divide coefficients by the steps of their bands, in place: they take as much memory as the image."""
+    for band, steps in zip(coefficients.bands, field.steps().astype(np.float32), strict=True):
+        band /= steps[:, None, None]
+    return Latents.from_bands(coefficients.bands)
 
 
 def _finish(
@@ -156,10 +116,11 @@ def _finish(
     measure_psnr: Callable[[WaveletSiren], float],
     elapsed: float,
 ) -> WaveletSiren:
-    """Round the latents after a descent, fit the color decoder, and meet the size or quality."""
+    """Fit the color decoder to the refined latents, and meet the size or quality."""
     settings = key.settings
     assert isinstance(settings, CompactSettings)
-    field = with_least_squares(round_last(field, coefficients, LAST_PRICE), image, settings.gradient_weight)
+    weight = settings.gradient_weight
+    field = with_least_squares(field, image, weight)
     without = field.decoder.parameters
     if settings.siren_width:
         limit = settings.time_limit(*field.size)
@@ -167,31 +128,26 @@ def _finish(
             field,
             image,
             width=settings.siren_width,
-            gradient_weight=settings.gradient_weight,
-            price=_price(field) / (field.width * field.height),
+            gradient_weight=weight,
+            price=BIT_PRICE * field.step**2 / (field.channels * field.width * field.height),
             seed=key.seed,
-            steps=settings.steps,
-            seconds=None if limit is None else max(0.0, min(_SIREN_SHARE * limit, limit - elapsed)),
+            seconds=None if limit is None else limit - elapsed,
         )
-    field = replace(field, shifts=choose_shifts(field.latents, *field.size))
-    size = settings.target_bytes(*field.size)
+    size, psnr = settings.target_bytes(*field.size), settings.until_psnr
     if size is not None:
         # A number of the decoder takes about a byte.
         room = size - overhead() - (field.decoder.parameters - without)
-        return meet(field, coefficients, latent_bytes, room, SIZE_TOLERANCE * size)
-    if settings.until_psnr is not None:
-        return meet(field, coefficients, measure_psnr, settings.until_psnr, PSNR_TOLERANCE)
+        slope, tolerance = _BYTES_SLOPE * size, SIZE_TOLERANCE * size
+        return meet(field, coefficients, latent_bytes, room, slope=slope, tolerance=tolerance)
+    if psnr is not None:
+        slope, tolerance = _PSNR_SLOPE, PSNR_TOLERANCE
+        return meet(field, coefficients, measure_psnr, psnr, slope=slope, tolerance=tolerance)
     return field
 
 
 def latent_bytes(field: WaveletSiren) -> float:
     """Return the bytes of all latents of a field, without coding them."""
     return latent_bits(field.latents, *field.size, field.shifts) / 8
-
-
-def _price(field: WaveletSiren) -> float:
-    """Return what one bit is worth, in squared errors summed over pixels and averaged over channels."""
-    return BIT_PRICE * field.step**2 / field.channels
 
 
 def _overhead(width: int, height: int, channels: int, provenance: Provenance) -> int:

@@ -1,6 +1,7 @@
 """From coefficients to integer latents, and the step that meets a size or a quality."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import log2
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from eoren.backends.dispatch import choose_coder
 from eoren.coding.bands import MAX_LATENT, Latents, blocks
 from eoren.coding.block_coder import STREAM_BITS
 from eoren.coding.context_model import OFFSETS, Shifts
-from eoren.field.wavelet_siren import band_steps
+from eoren.field.wavelet_siren import WaveletSiren, band_steps
 from eoren.training.compact.analysis import Coefficients
 
 BIT_PRICE = 0.14
@@ -42,6 +43,22 @@ def round_coefficients(
         scaled = in_steps(exact.block(box).bands(), step, offsets)
         choose_coder().quantize(scaled, latents.block(box), BIT_PRICE, shifts=shifts)
     return latents
+
+
+def round_block(coefficients: Latents, latents: Latents, price: float, shifts: Shifts | None = None) -> None:
+    """Choose the latents of a block again, around coefficients in quantisation steps; a bit costs `price` squares."""
+    for band in latents.bands():
+        band[:] = 0
+    values = tuple(np.ascontiguousarray(band, np.float32) for band in coefficients.bands())
+    choose_coder().quantize(values, latents, price, shifts=shifts)
+
+
+def round_again(field: WaveletSiren, coefficients: Latents, price: float) -> WaveletSiren:
+    """Return the field with its latents chosen around coefficients in quantisation steps."""
+    latents = field.latents.copy()
+    for box in blocks(*field.size, latents.levels):
+        round_block(coefficients.block(box), latents.block(box), price, field.shifts)
+    return replace(field, latents=latents)
 
 
 def latent_bits(latents: Latents, width: int, height: int, shifts: Shifts | None = None) -> float:

@@ -12,6 +12,9 @@ from eoren.training.settings import PIXEL_MODELS
 
 _SIZES = ("bits_per_pixel", "bytes", "until_psnr", "lagrangian")
 
+CONVERGED_STEPS = 24
+"""Steps after which the refinement of latents has converged."""
+
 
 @dataclass(frozen=True)
 class CompactSettings:
@@ -31,9 +34,9 @@ class CompactSettings:
         pixel_model: meaning of a pixel's value: ``point_sample`` or ``cell_average``, see
             :class:`eoren.training.settings.Settings`.
         siren_width: units of the two sine layers of the color decoder; 0 for linear colours.
-        seconds: time budget of the descent in seconds; None for no limit.
+        seconds: time budget in seconds; None for no limit.
         seconds_per_megapixel: time budget for images for which it gives more than ``seconds``.
-        steps: number of steps of the descent; None for no limit, 0 for none.
+        steps: number of steps of the refinement of latents; None for no limit, 0 for none.
     """
 
     preset: str
@@ -86,9 +89,9 @@ PRESETS: Mapping[str, CompactSettings] = MappingProxyType(
     {
         settings.preset: settings
         for settings in (
-            CompactSettings("fast", steps=0),
-            CompactSettings("balanced", lagrangian=2.5e-5, siren_width=16, seconds_per_megapixel=20.0),
-            CompactSettings("best", lagrangian=3e-5, siren_width=32, seconds_per_megapixel=120.0),
+            CompactSettings("fast", steps=2),
+            CompactSettings("balanced", steps=12, gradient_weight=0.15),
+            CompactSettings("best", steps=CONVERGED_STEPS, gradient_weight=0.15, siren_width=32),
         )
     }
 )

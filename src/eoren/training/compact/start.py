@@ -28,6 +28,7 @@ from eoren.training.compact.settings import CompactSettings
 _log = logging.getLogger(__name__)
 
 SIZE_TOLERANCE = 0.004  # of the bytes
+_START_TOLERANCE = 0.02  # of the bytes: the last rounding meets them
 PSNR_TOLERANCE = 0.01  # dB
 _CORRECTIONS = 4  # of the estimated PSNR
 
@@ -38,16 +39,14 @@ def round_image(
     *,
     overhead: Callable[[], int],
     color_psnr: Callable[[WaveletSiren], float],
-    saving: float = 0.0,
 ) -> tuple[WaveletSiren, Coefficients]:
-    """Return the field at the start of a descent: the wavelet coefficients, rounded by rate and distortion.
+    """Return the field before its refinement: the wavelet coefficients, rounded by rate and distortion.
 
     Args:
         image: point values ``(H, W, C)``.
         settings: settings of the fit.
         overhead: function that returns the bytes of the file beside the latents.
         color_psnr: function that measures the colours of a field.
-        saving: share of the bits that a descent is expected to save.
 
     Returns:
         The field, and the coefficients of the image.
@@ -66,7 +65,7 @@ def round_image(
     step = step_of(settings.lagrangian, image.shape[2])
     target = settings.target_bytes(coefficients.width, coefficients.height)
     if target is not None:
-        step = _step_of_size(rounded, target / (1 - saving), overhead(), step)
+        step = _step_of_size(rounded, target, overhead(), step)
     elif settings.until_psnr is not None:
         step = _step_of_psnr(rounded, settings.until_psnr, step, lambda step: color_psnr(build(step)))
     return build(step), coefficients
@@ -77,7 +76,7 @@ def _step_of_size(rounded: "_Rounder", target: float, overhead: int, start: floa
         return log2(rounded.bits(step) / 8)
 
     # Bits fall by a third to a half for every doubling of the step.
-    room, tolerance = target - overhead, SIZE_TOLERANCE / log(2)
+    room, tolerance = target - overhead, _START_TOLERANCE / log(2)
     limits = {"tolerance": tolerance, "finest": rounded.finest}
     if room >= 1 and (step := solve_step(measure, log2(room), start, slope=-0.6, at_most=True, **limits)):
         return step
