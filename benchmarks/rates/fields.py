@@ -64,7 +64,7 @@ _RATES = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 FIELDS: Mapping[str, Fit] = {
     "fast": Fit("EoREN fast", "fast", "bits_per_pixel", _RATES),
     "balanced": Fit("EoREN balanced", "balanced", "bits_per_pixel", _RATES),
-    "best": Fit("EoREN best", "best", "bits_per_pixel", _RATES),
+    "best": Fit("EoREN best", "best", "bits_per_pixel", (1.0, 2.0, 4.0, 6.0)),
     "mosaic-fast": Fit("EoREN mosaic-fast", "mosaic-fast", "bits", (8, 16)),
     "mosaic": Fit("EoREN mosaic", "mosaic", "bits", (8, 16)),
     "mosaic-best": Fit("EoREN mosaic-best", "mosaic-best", "bits", (8, 16)),
