@@ -1,10 +1,12 @@
 """Large images: cost per megapixel, peak memory, and a fit of 24 megapixels that is killed and resumed.
 
-    EOREN_DATA=... python -m benchmarks.large
+    EOREN_DATA=... python -m benchmarks.large                    # mosaics
+    EOREN_DATA=... python -m benchmarks.large --preset balanced  # compact fields
 
 Every image is cropped from, or extended by reflection from, one photograph, so that they differ only in size.
 """
 
+import argparse
 import json
 import signal
 import subprocess
@@ -19,12 +21,11 @@ import numpy as np
 import eoren
 from benchmarks.record import data, run_eoren, write_table
 
-PRESET = ("--preset", "mosaic")
 PHOTOGRAPH = "large/Boothbay.jpg"
 SIZES = ((768, 512), (1536, 1024), (2448, 1632), (3504, 2336))  # 0.4 to 8.2 megapixels
-STEPS = 60
+STEPS, COMPACT_STEPS = 60, 12
 LARGEST = (6000, 4000)
-LARGEST_STEPS = 30
+LARGEST_STEPS, LARGEST_COMPACT_STEPS = 30, 24
 KILLED_AFTER = 75.0  # seconds: long enough for checkpoints that hold finished groups
 
 
@@ -47,7 +48,7 @@ def _reflected(side: int, length: int) -> np.ndarray:
 
 def fitted(path: Path, output: Path, *options: str) -> dict[str, Any]:
     """Run ``eoren fit``, and return its JSON output and its peak memory."""
-    result, peak = run_eoren("fit", str(path), "-o", str(output), "--json", "-q", *PRESET, *options)
+    result, peak = run_eoren("fit", str(path), "-o", str(output), "--json", "-q", *options)
     return {**json.loads(result), "peak_memory_mib": peak}
 
 
@@ -69,7 +70,7 @@ def row(name: str, size: tuple[int, int], result: dict[str, Any]) -> dict[str, A
 
 def kill(path: Path, output: Path, *options: str) -> float:
     """Start a fit, kill it, and return the seconds that it ran."""
-    command = [sys.executable, "-m", "eoren", "fit", str(path), "-o", str(output), "-q", *PRESET, *options]
+    command = [sys.executable, "-m", "eoren", "fit", str(path), "-o", str(output), "-q", *options]
     started = monotonic()
     running = subprocess.Popen(command)
     sleep(KILLED_AFTER)
@@ -81,29 +82,34 @@ def kill(path: Path, output: Path, *options: str) -> float:
 
 
 def main() -> None:
-    """Measure and write results/large.tsv."""
-    rows = []
+    """Measure and write results/large.tsv, or results/large_PRESET.tsv for a compact preset."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="mosaic", choices=["mosaic", "fast", "balanced", "best"])
+    preset, rows = parser.parse_args().preset, []
+    is_mosaic = preset == "mosaic"
+    steps, largest_steps = (STEPS, LARGEST_STEPS) if is_mosaic else (COMPACT_STEPS, LARGEST_COMPACT_STEPS)
+    options = ("--preset", preset, "--steps")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path, output = folder / "picture.png", folder / "field.eoren"
         for size in SIZES:
             eoren.write_image(path, crop_photograph(size))
-            result = fitted(path, output, "--steps", str(STEPS), "--overwrite")
+            result = fitted(path, output, *options, str(steps), "--overwrite")
             rows.append(row("fit", size, result))
             print(*rows[-1].values(), sep="\t", file=sys.stderr)
         eoren.write_image(path, crop_photograph(LARGEST))
         largest = folder / "largest.eoren"
-        lost = kill(path, largest, "--steps", str(LARGEST_STEPS))
-        result = fitted(path, largest, "--steps", str(LARGEST_STEPS), "--resume")
+        lost = kill(path, largest, *options, str(largest_steps))
+        result = fitted(path, largest, *options, str(largest_steps), "--resume")
         rows.append(row(f"fit, killed after {lost:.0f} s, then --resume", LARGEST, result))
         print(*rows[-1].values(), sep="\t", file=sys.stderr)
-        for target, options in (("a.png", ()), ("b.tif", ("--scale", "2"))):
-            peak = run_eoren("render", str(largest), "-o", str(folder / target), *options)[1]
-            what = f"render {' '.join(options) or 'at its own size'}, {target[2:]}"
+        for target, scale in (("a.png", ()), ("b.tif", ("--scale", "2"))):
+            peak = run_eoren("render", str(largest), "-o", str(folder / target), *scale)[1]
+            what = f"render {' '.join(scale) or 'at its own size'}, {target[2:]}"
             rows.append({**dict.fromkeys(rows[0]), "what": what, "peak_memory_mib": peak})
     costs = [line["seconds_per_megapixel"] for line in rows[: len(SIZES)]]
     notes = [f"seconds per megapixel from 0.4 to 8 megapixels: {min(costs):.2f} to {max(costs):.2f}"]
-    write_table("large", rows, notes)
+    write_table("large" if is_mosaic else f"large_{preset}", rows, notes)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def latents_digest(field: Field) -> str:
 
 
 def fields() -> dict[str, Field]:
-    """Make the fields: a fit without a descent, a short one, a SIREN, and several blocks."""
+    """Make the fields: a fit of two steps, one that meets a size, a SIREN, and several blocks."""
     image = picture(24, 40, 3)
     siren = compact_field(33, 21, 4, siren_width=16)
     blocks = compact_field(2500, 5, 1)

@@ -166,35 +166,28 @@ inline void chunk_task(const Problem& p, const Memory& m, int64_t task, char* sc
 }
 
 // The transposed operation of a step of lifting, from[i] += factor (to[i - before] + to[i - before + 1]) with indices
-// limited to those there are: lines of `width` floats, `pitch` floats apart.
-inline void lift_back(float* to, int64_t count, const float* from, int64_t sources, int64_t before, int64_t pitch,
-                      int64_t width, float factor) {
+// limited to those there are: adjacent lines of `width` floats.
+inline void lift_back(float* to, int64_t count, const float* from, int64_t sources, int64_t before, int64_t width,
+                      float factor) {
     const auto add_end = [=](int64_t j) {
         for (int64_t i = most(0, j - 2); i < least(sources, j + 3); ++i) {
             const int64_t hits = (most(i - before, 0) == j) + (least(i - before + 1, count - 1) == j);
-            float* line = to + j * pitch;
-            for (int64_t k = 0; hits && k < width; ++k) line[k] += hits * factor * from[i * pitch + k];
+            float* line = to + j * width;
+            for (int64_t k = 0; hits && k < width; ++k) line[k] += hits * factor * from[i * width + k];
         }
     };
     add_end(0);
-    if (pitch == width) {
-        const float* pair = from + before * pitch;
-        if (count > 2) add_pair(to + pitch, pair, pair + pitch, factor, (count - 2) * width);
-    } else {
-        for (int64_t j = 1; j + 1 < count; ++j) {
-            const float* pair = from + (j + before - 1) * pitch;
-            add_pair(to + j * pitch, pair, pair + pitch, factor, width);
-        }
-    }
+    const float* pair = from + before * width;
+    if (count > 2) add_pair(to + width, pair, pair + width, factor, (count - 2) * width);
     if (count > 1) add_end(count - 1);
 }
 
 // Return gradients by low-pass and high-pass lines, without their scales, in place of those by even and odd ones.
-inline void split_back(float* low, int64_t lows, float* high, int64_t highs, int64_t pitch, int64_t width) {
-    lift_back(low, lows, high, highs, 0, pitch, width, -LIFT_1);
-    lift_back(high, highs, low, lows, 1, pitch, width, -LIFT_2);
-    lift_back(low, lows, high, highs, 0, pitch, width, -LIFT_3);
-    lift_back(high, highs, low, lows, 1, pitch, width, -LIFT_4);
+inline void split_back(float* low, int64_t lows, float* high, int64_t highs, int64_t width) {
+    lift_back(low, lows, high, highs, 0, width, -LIFT_1);
+    lift_back(high, highs, low, lows, 1, width, -LIFT_2);
+    lift_back(low, lows, high, highs, 0, width, -LIFT_3);
+    lift_back(high, highs, low, lows, 1, width, -LIFT_4);
 }
 
 // A strip of rows of the image of level - 1: from pixels to halves along rows, low-pass columns first.
@@ -210,7 +203,7 @@ inline void split_rows(const Problem& p, const Memory& m, int64_t level, int64_t
         for (int64_t i = 0; i < highs; ++i)
             for (int64_t c = 0; c < channels; ++c) high[i * channels + c] = from[(2 * i + 1) * channels + c];
         if (!highs) continue;
-        split_back(low, lows, high, highs, channels, channels);
+        split_back(low, lows, high, highs, channels);
         for (int64_t j = 0; j < lows * channels; ++j) low[j] *= LOW_SCALE;
         for (int64_t j = 0; j < highs * channels; ++j) high[j] *= HIGH_SCALE;
     }
@@ -240,7 +233,7 @@ inline void split_columns(const Problem& p, const Memory& m, int64_t level, int6
         float* to = (y % 2 ? high : low) + y / 2 * COLUMNS;
         for (int64_t j = 0; j < COLUMNS; ++j) to[j] = j < count ? m.split[y * pitch + start + j] : 0;
     }
-    if (highs) split_back(low, lows, high, highs, COLUMNS, COLUMNS);
+    if (highs) split_back(low, lows, high, highs, COLUMNS);
     const float low_y = highs ? LOW_SCALE : 1, high_y = HIGH_SCALE;
     const int64_t k = 3 * (level - 1), left = most(0, least(border - start, count)), right = count - left;
     const int64_t column = start + left - border;  // of the high-pass half

@@ -142,9 +142,9 @@ typedef struct {
 typedef struct {
     const eoren_context_model* model;
     int64_t channels, rows, columns, levels;  // rows and columns of pixels, 1 or more
-    int32_t* latent[1 + 3 * EOREN_MOST_LEVELS];  // (channels, rows, columns) of the band; columns are adjacent
-    int64_t channel_stride[1 + 3 * EOREN_MOST_LEVELS], row_stride[1 + 3 * EOREN_MOST_LEVELS];
-    const float* coefficient[1 + 3 * EOREN_MOST_LEVELS];  // dense; to quantise
+    int32_t* latent[EOREN_MOST_BANDS];  // (channels, rows, columns) of the band; columns are adjacent
+    int64_t channel_stride[EOREN_MOST_BANDS], row_stride[EOREN_MOST_BANDS];
+    const float* coefficient[EOREN_MOST_BANDS];  // dense; to quantise
     double weight;
 } eoren_block;
 

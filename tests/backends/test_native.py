@@ -502,7 +502,7 @@ STRUCTURES = {
     "eoren_latent_field": native.LatentField,
     "eoren_latent_grid": native.LatentGrid,
     "eoren_latent_points": native.LatentPoints,
-    "eoren_distortion": native.Distortion,
+    "eoren_distortion": native.DistortionProblem,
 }
 CONSTANTS = {
     "EOREN_VERSION": native._VERSION,

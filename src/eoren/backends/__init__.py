@@ -9,7 +9,7 @@ native.py             the native backend
 native_coder.py       the native coder of latents
 native_library.py     loading of the C++ library, and its structures
 mosaic_evaluation.py  colour and derivatives of a mosaic from those of its tiles
-latents               compact fields: evaluation, and the bits of latents
+latents               compact fields: evaluation, and the distortion of a fit
 tile_evaluation.py    evaluation at all pixels of every tile
 optimizers.py         Adam and Muon for batches of networks
 """

@@ -183,7 +183,7 @@ class LatentWindow(Structure):
     )
 
 
-class Distortion(Structure):
+class DistortionProblem(Structure):
     """``eoren_distortion``: errors of an image that wavelet coefficients describe, and their gradient."""
 
     _fields_ = (
@@ -242,7 +242,7 @@ class LatentPoints(Structure):
 _STRUCTURES = (
     *(Networks, ChannelTuning, LossPass, Step, AdamStep, MuonStep, Query, Grid),
     *(ContextModelTables, Block),
-    *(LatentWindow, LatentGrid, LatentPoints, Distortion),
+    *(LatentWindow, LatentGrid, LatentPoints, DistortionProblem),
 )
 
 
@@ -270,7 +270,7 @@ def library() -> ctypes.CDLL | None:
         loaded.eoren_decode_block.argtypes = [POINTER(Block), c_int64, c_void_p, c_int64]
         loaded.eoren_block_bits.argtypes = [POINTER(Block), c_int64, c_void_p]
         loaded.eoren_quantize_block.argtypes = [POINTER(Block), c_int64]
-        loaded.eoren_latent_distortion.argtypes = [POINTER(Distortion), c_int64]
+        loaded.eoren_latent_distortion.argtypes = [POINTER(DistortionProblem), c_int64]
         loaded.eoren_latent_features.argtypes = [POINTER(LatentWindow), c_int64]
         loaded.eoren_render_latents.argtypes = [POINTER(LatentGrid), c_int64]
         loaded.eoren_evaluate_latents.argtypes = [POINTER(LatentPoints), c_int64]

@@ -118,7 +118,7 @@ def make_compact_settings(preset: str, **changes: Any) -> CompactSettings:
     for name, value in given.items():
         check_choice("setting", name, COMPACT_NAMES)
         given[name] = _convert(name, value, types[name])
-    if "seconds" in given or "seconds_per_megapixel" in given:
+    if given.get("seconds") is not None or given.get("seconds_per_megapixel") is not None:
         given = {"steps": CONVERGED_STEPS, **given}
     return replace(COMPACT_PRESETS[preset], **given)
 

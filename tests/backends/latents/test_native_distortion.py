@@ -113,6 +113,12 @@ def test_shapes_are_checked():
             function(wrong)
 
 
+@pytest.mark.parametrize("inner", [Box(-1, 0, 5, 5), Box(0, 0, 31, 21), Box(0, 0, 30, 22), Box(9, 0, 8, 21)])
+def test_a_box_outside_of_the_image_is_refused(inner):
+    with pytest.raises(ValueError, match=r"^inner must be a box of the 30 x 21 pixels, got "):
+        NativeDistortion(DistortionTarget(torch.zeros(2, 21, 30), inner, 0.1))
+
+
 def test_native_is_chosen_where_it_can_compute(monkeypatch):
     for variable in ("EOREN_BACKEND", "EOREN_ENGINE"):
         monkeypatch.delenv(variable, raising=False)

@@ -6,7 +6,7 @@ import torch
 
 from eoren.coding.bands import Box
 from eoren.image.gradients import pixel_gradient
-from eoren.model.latents.distortion import REACH, DistortionTarget, _slopes, distortion, slope_taps
+from eoren.model.latents.distortion import SLOPE_REACH, DistortionTarget, _slopes, distortion, slope_taps
 from eoren.model.latents.spline_basis import sampling_matrix
 from eoren.model.latents.wavelet import analyze, flatten, synthesize, unflatten
 
@@ -29,7 +29,7 @@ def test_slopes_are_those_of_the_spline(length):
 
 
 def test_taps_differentiate_cubics():
-    k = np.arange(1, REACH + 1)
+    k = np.arange(1, SLOPE_REACH + 1)
     assert 2 * (k * slope_taps()).sum() == pytest.approx(1, abs=1e-5)
     assert 2 * (k**3 * slope_taps()).sum() == pytest.approx(0, abs=1e-3)
 

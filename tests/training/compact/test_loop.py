@@ -40,6 +40,44 @@ def test_watchers_see_progress_and_the_field(tmp_path):
     assert seen[-1][1] == 1
 
 
+def test_progress_of_a_resumed_fit_is_finite(tmp_path):
+    image, path, seen = picture(40, 56, 3), tmp_path / "a.resume", []
+    fit(image, **OPTIONS, watch=lambda progress: progress.steps >= 2, checkpoint=path)
+    fit(image, **OPTIONS, watch=seen.append, checkpoint=path)
+    assert (seen[0].steps, seen[0].psnr) == (2, None)
+    assert all(20 < progress.psnr < 80 and 20 < progress.gradient_psnr < 80 for progress in seen[1:])
+
+
+def test_a_fit_is_interrupted_while_its_siren_is_trained(tmp_path):
+    image, path = picture(20, 24, 3), tmp_path / "a.resume"
+    options = OPTIONS | {"siren_width": 16, "steps": 2}
+    seen = []
+
+    def watch(progress):
+        seen.append(progress.done)
+        return progress.done > 0.5
+
+    stopped = fit(image, **options, watch=watch, checkpoint=path)
+    assert (stopped.ended, stopped.steps) == ("interrupted", 2)
+    assert 0.5 < seen[-1] < 0.51
+    assert seen == sorted(seen)
+    assert stopped.metrics.psnr > 25
+    resumed = fit(image, **options, checkpoint=path)
+    assert resumed.ended == "budget"
+    assert dumps(resumed.field) == dumps(fit(image, **options).field)
+
+
+def test_an_interruption_before_the_first_step_leaves_the_start():
+    stopped = fit(picture(20, 24, 3), **OPTIONS, watch=lambda progress: True)
+    assert (stopped.ended, stopped.steps) == ("interrupted", 0)
+    assert stopped.metrics.psnr > 25
+
+
+def test_a_time_budget_ends_the_steps():
+    result = fit(picture(3, 2500, 3), preset="best", seconds=1e-3, lagrangian=2e-4)
+    assert (result.ended, result.steps) == ("budget", 1)
+
+
 def test_a_checkpoint_of_another_fit_is_refused(tmp_path):
     image, path = picture(20, 24, 1), tmp_path / "a.resume"
     fit(image, **OPTIONS, checkpoint=path)

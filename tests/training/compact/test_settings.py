@@ -27,7 +27,9 @@ def test_every_setting_is_explained():
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"bytes": 5000}, {"steps": 7}, {"seconds": 2.5, "until_psnr": 40.0}], ids=str
+    "changes",
+    [{}, {"bytes": 5000}, {"steps": 7}, {"seconds": 2.5, "until_psnr": 40.0}, {"seconds": 5.0, "steps": 2}],
+    ids=str,
 )
 @pytest.mark.parametrize("preset", PRESETS)
 def test_stored_settings_make_the_same_again(preset, changes):

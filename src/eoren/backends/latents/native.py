@@ -175,8 +175,8 @@ class NativeLatentEvaluator:
     def _compute(self, number: int, padding: int) -> _Window:
         """Compute the features of a window: samples, or with padding, spline coefficients."""
         box = self._windows.boxes[number]
-        bands, outer = self._features.window_bands(box)
-        bands = unflatten([_with_adjacent_columns(band) for band in flatten(bands)])
+        outer = self._features.with_margin(box)
+        bands = unflatten([_with_adjacent_columns(b) for b in flatten(self._features.window_bands(outer))])
         rows, columns = image_size(bands)
         stride = -(-(columns + 2 * padding) * self._count // 16) * 16
         features = torch.empty((rows + 2 * padding) * stride + _TAIL)

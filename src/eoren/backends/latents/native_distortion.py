@@ -9,9 +9,8 @@ from torch.autograd.function import once_differentiable
 
 from eoren.backends.latents.native import describe_window
 from eoren.backends.native import NOT_BUILT, check_status, data_ptr, set_pointers
-from eoren.backends.native_library import FINE_LEVELS, MAX_CHANNELS, library, loaded_library
-from eoren.backends.native_library import Distortion as DistortionProblem
-from eoren.model.latents.distortion import REACH, Distortion, DistortionTarget, slope_taps
+from eoren.backends.native_library import FINE_LEVELS, MAX_CHANNELS, DistortionProblem, library, loaded_library
+from eoren.model.latents.distortion import SLOPE_REACH, Distortion, DistortionTarget, slope_taps
 from eoren.model.latents.wavelet import Subbands, band_shapes, flatten, synthesize, unflatten
 
 
@@ -29,6 +28,9 @@ class NativeDistortion:
             raise ValueError(f"the image must suit the native backend, but {obstacle}; use distortion")
         self._target, self._lock = target, Lock()
         channels, rows, columns = target.image.shape
+        x0, y0, x1, y1 = target.inner
+        if not (0 <= x0 <= x1 <= columns and 0 <= y0 <= y1 <= rows):
+            raise ValueError(f"inner must be a box of the {columns} x {rows} pixels, got {tuple(target.inner)}")
         self._stride = -(-channels * columns // 16) * 16
         self._image = torch.zeros(rows, self._stride)
         self._image[:, : channels * columns].view(rows, columns, channels).copy_(target.image.permute(1, 2, 0))
@@ -77,7 +79,7 @@ class NativeDistortion:
                 right=target.inner.x1,
                 bottom=target.inner.y1,
                 tap=data_ptr(self._taps),
-                reach=REACH,
+                reach=SLOPE_REACH,
                 weight=target.gradient_weight,
                 by_lowpass=data_ptr(gradients[0]),
                 errors=data_ptr(sums, torch.float64),

@@ -17,7 +17,7 @@ from eoren.coding.bands import Box
 from eoren.model.latents.spline_basis import sampling_matrix
 from eoren.model.latents.wavelet import Subbands, synthesize
 
-REACH = 20
+SLOPE_REACH = 20
 """Samples on either side that a derivative depends on: their weights fall by 0.43 a sample, to 1e-7 of a slope."""
 _CHUNK = 128  # samples whose derivatives one product computes
 
@@ -80,32 +80,32 @@ def distortion(bands: Subbands, target: DistortionTarget) -> Distortion:
 
 @cache
 def slope_taps() -> Float64[np.ndarray, " reach"]:
-    """Return the weights of ``x[k] - x[-k]``, k = 1 ... `REACH`, in the slope at ``x[0]`` of the spline through x."""
-    length = 4 * REACH + 1
-    row = sampling_matrix(np.array([2.0 * REACH]), length, 1)[0]
-    taps: Float64[np.ndarray, " reach"] = row[2 * REACH + 1 : 3 * REACH + 1]
+    """Return the weights of ``x[k] - x[-k]``, k = 1 ... `SLOPE_REACH`, in the slope of the spline at ``x[0]``."""
+    length = 4 * SLOPE_REACH + 1
+    row = sampling_matrix(np.array([2.0 * SLOPE_REACH]), length, 1)[0]
+    taps: Float64[np.ndarray, " reach"] = row[2 * SLOPE_REACH + 1 : 3 * SLOPE_REACH + 1]
     return taps
 
 
 def _slopes(x: Float[Tensor, "channels rows columns"]) -> Float[Tensor, "channels rows columns"]:
     """Compute the derivative of the quintic spline along the last axis, at the samples, in units of one sample."""
     length = x.shape[-1]
-    if length < 2 * REACH:
+    if length < 2 * SLOPE_REACH:
         matrix = torch.from_numpy(sampling_matrix(np.arange(length, dtype=np.float64), length, 1))
         return x @ matrix.T.to(x)
     before, after = (
-        2 * x[..., :1] - x[..., 1 : REACH + 1].flip(-1),
-        2 * x[..., -1:] - x[..., -REACH - 1 : -1].flip(-1),
+        2 * x[..., :1] - x[..., 1 : SLOPE_REACH + 1].flip(-1),
+        2 * x[..., -1:] - x[..., -SLOPE_REACH - 1 : -1].flip(-1),
     )
     padded = torch.nn.functional.pad(torch.cat([before, x, after], -1), (0, -length % _CHUNK))
-    chunks = padded.unfold(-1, _CHUNK + 2 * REACH, _CHUNK)
+    chunks = padded.unfold(-1, _CHUNK + 2 * SLOPE_REACH, _CHUNK)
     return (chunks @ _slope_matrix().to(x)).flatten(-2)[..., :length]
 
 
 @cache
 def _slope_matrix() -> Float[Tensor, "inputs outputs"]:
     taps = np.concatenate([-slope_taps()[::-1], [0.0], slope_taps()])
-    matrix = np.zeros((_CHUNK + 2 * REACH, _CHUNK))
+    matrix = np.zeros((_CHUNK + 2 * SLOPE_REACH, _CHUNK))
     for k in range(_CHUNK):
         matrix[k : k + len(taps), k] = taps
     return torch.from_numpy(matrix)

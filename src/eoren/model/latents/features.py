@@ -79,23 +79,27 @@ class LatentFeatures:
         Returns:
             Features of the window and of up to `MARGIN` pixels around it, and column and row of the first of them.
         """
-        bands, outer = self.window_bands(box)
+        outer = self.with_margin(box)
+        bands = self.window_bands(outer)
         features = stack_groups(bands.coarse, bands.details) if self.separate else synthesize(bands)
         return features, (outer.x0, outer.y0)
 
-    def window_bands(self, box: Box) -> tuple[Subbands, Box]:
-        """Compute the coefficients of a window with its margin, and the pixels that they belong to."""
+    def with_margin(self, box: Box) -> Box:
+        """Return the pixels that the features of a window depend on; bands can be cut there."""
         left, top = max(0, box.x0 - MARGIN), max(0, box.y0 - MARGIN)
         right, bottom = (
             side if end + MARGIN >= side else -(-(end + MARGIN) // 8) * 8
             for end, side in zip((box.x1, box.y1), (self.width, self.height), strict=True)
         )
-        outer = Box(left, top, min(right, self.width), min(bottom, self.height))
+        return Box(left, top, min(right, self.width), min(bottom, self.height))
+
+    def window_bands(self, outer: Box) -> Subbands:
+        """Compute the coefficients of the pixels that :meth:`with_margin` returns."""
         fine = self.latents.details[:FINE_LEVELS]
         cut = [band for level, bands in enumerate(fine, 1) for band in _cut(bands, outer, level)]
         rows, columns = outer.bounds(len(fine), high=False)
         mixed = [self._mix(k, band) for k, band in enumerate(cut, 1)]
-        return unflatten([self.lowpass[:, rows, columns], *mixed]), outer
+        return unflatten([self.lowpass[:, rows, columns], *mixed])
 
     def _mix(self, number: int, band: Shaped[Tensor, "latents rows columns"]) -> Tensor:
         return band if self.matrices is None else mix(band, self.matrices[number])

@@ -54,6 +54,7 @@ def with_siren(
     price: float,
     seed: int,
     seconds: float | None,
+    stop: Callable[[float], bool],
 ) -> WaveletSiren:
     """Return a field with a SIREN in its decoder, or the field itself if the SIREN does not pay for its bits.
 
@@ -65,11 +66,13 @@ def with_siren(
         price: what one bit of the file is worth in distortion.
         seed: seed of the SIREN and of its training.
         seconds: time budget in seconds; None for no limit.
+        stop: function of the share of the budget that is used up, which returns true to end the training.
     """
     budget, started = Budget(_SIREN_STEPS, None if seconds is None else max(0.0, seconds)), monotonic()
 
     def used(step: int) -> float:
-        return budget.used(step, monotonic() - started)
+        share = budget.used(step, monotonic() - started)
+        return 1.0 if stop(share) else share
 
     samples = draw_samples(field.features, image, _SIREN_POINTS, seed=seed)
     generator = torch.Generator().manual_seed(seed)

@@ -1,6 +1,5 @@
-"""A compact fit from the image to the result: start, descent, finish, file, measurement."""
+"""A compact fit from the image to the result: start, refinement, finish, file, measurement."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
@@ -36,8 +35,6 @@ from eoren.training.compact.settings import CompactSettings
 from eoren.training.compact.start import PSNR_TOLERANCE, SIZE_TOLERANCE, round_image
 from eoren.training.result import FitResult, FitTarget, Progress
 
-_log = logging.getLogger(__name__)
-
 _METRIC_DIGITS = 4
 _PSNR_MISSED = 0.05  # dB
 _BYTES_SLOPE, _PSNR_SLOPE = -0.15, -0.7  # of the bytes, and in dB, if the price of a bit grows by the factor e
@@ -67,19 +64,23 @@ def fit_compact(
         return color_psnr(Field(field, provenance), reference)
 
     field, coefficients = round_image(image, settings, overhead=overhead, color_psnr=measure_psnr)
-    exact = _in_steps(coefficients, field)
+    exact = _scale_in_place(coefficients, field)
     del coefficients
     key = CheckpointKey(settings, seed, target.sha256)
     loop = CompactLoop(image, field, exact, key, device=device, start=start, watch=watch, checkpoint=checkpoint)
     ended = loop.run()
     loop.save_checkpoint()
-    finished = _finish(loop.result, exact, image, key, overhead, measure_psnr, loop.elapsed())
-    # The few latents of a tiny image may miss a PSNR that those at the start have met.
-    least = -inf if settings.until_psnr is None else settings.until_psnr - _PSNR_MISSED
-    if least == -inf or not measure_psnr(finished) < least <= measure_psnr(field):
-        field = finished
+    if loop.steps or ended != "interrupted":
+        finished = _finish(loop, exact, image, key, overhead, measure_psnr)
+        # The few latents of a tiny image may miss a PSNR that those at the start have met.
+        least = -inf if settings.until_psnr is None else settings.until_psnr - _PSNR_MISSED
+        if least == -inf or not measure_psnr(finished) < least <= measure_psnr(field):
+            field = finished
+        del finished
+    if loop.interrupted:
+        ended = "interrupted"
     steps, elapsed, history = loop.steps, loop.elapsed(), tuple(loop.history)
-    del loop, exact, finished
+    del loop, exact
     timed = settings.seconds is not None or settings.seconds_per_megapixel is not None
     provenance = replace(provenance, steps=steps, seconds=round(elapsed, 3) if timed else None)
     fitted = loads(dumps(Field(field, provenance))).to(device)
@@ -87,10 +88,7 @@ def fit_compact(
     quality = {name: value for name, value in metrics.as_dict().items() if name in METRICS}
     quality = {name: value and round(value, _METRIC_DIGITS) for name, value in quality.items()}
     fitted = replace(fitted, provenance=replace(provenance, metrics=quality))
-    if not history:
-        history = (Progress(0, elapsed, 1.0, metrics.psnr, metrics.gradient_psnr),)
-        if watch is not None:
-            watch(history[0])
+    history = (*history, Progress(steps, elapsed, 1.0, metrics.psnr, metrics.gradient_psnr))
     if (
         settings.until_psnr is not None
         and ended != "interrupted"
@@ -100,7 +98,7 @@ def fit_compact(
     return FitResult(fitted, metrics, history, settings, seed, steps, elapsed, ended)
 
 
-def _in_steps(coefficients: Coefficients, field: WaveletSiren) -> Latents:
+def _scale_in_place(coefficients: Coefficients, field: WaveletSiren) -> Latents:
     """Divide coefficients by the steps of their bands, in place: they take as much memory as the image."""
     for band, steps in zip(coefficients.bands, field.steps().astype(np.float32), strict=True):
         band /= steps[:, None, None]
@@ -108,21 +106,20 @@ def _in_steps(coefficients: Coefficients, field: WaveletSiren) -> Latents:
 
 
 def _finish(
-    field: WaveletSiren,
+    loop: CompactLoop,
     coefficients: Latents,
     image: Image,
     key: CheckpointKey,
     overhead: Callable[[], int],
     measure_psnr: Callable[[WaveletSiren], float],
-    elapsed: float,
 ) -> WaveletSiren:
     """Fit the color decoder to the refined latents, and meet the size or quality."""
     settings = key.settings
     assert isinstance(settings, CompactSettings)
     weight = settings.gradient_weight
-    field = with_least_squares(field, image, weight)
+    field = with_least_squares(loop.result, image, weight)
     without = field.decoder.parameters
-    if settings.siren_width:
+    if settings.siren_width and not loop.interrupted:
         limit = settings.time_limit(*field.size)
         field = with_siren(
             field,
@@ -131,7 +128,8 @@ def _finish(
             gradient_weight=weight,
             price=BIT_PRICE * field.step**2 / (field.channels * field.width * field.height),
             seed=key.seed,
-            seconds=None if limit is None else limit - elapsed,
+            seconds=None if limit is None else limit - loop.elapsed(),
+            stop=loop.report_siren,
         )
     size, psnr = settings.target_bytes(*field.size), settings.until_psnr
     if size is not None:

@@ -1,6 +1,5 @@
 """The refinement of an image: block after block, within a budget, watched, and resumed from checkpoints."""
 
-import logging
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,11 +32,8 @@ from eoren.training.compact.settings import CompactSettings
 from eoren.training.loop import CHECKPOINT_EVERY
 from eoren.training.result import Ended, Progress
 
-_log = logging.getLogger(__name__)
-
 _HISTORY_EVERY = 0.5
-SIREN_SHARE = 0.7
-"""Share of a time budget that is left for the SIREN, if there is one."""
+_SIREN_SHARE = 0.7  # of the time budget and of the progress, for the SIREN if there is one
 
 
 class CompactLoop:
@@ -68,12 +64,14 @@ class CompactLoop:
     ) -> None:
         assert isinstance(key.settings, CompactSettings)
         self.history: list[Progress] = []
+        self.interrupted = False
         self.result = replace(field, latents=field.latents.copy())
         self._image, self._coefficients, self._key, self._device = image, coefficients, key, device
         self._settings, self._start = key.settings, start
         self._watch, self._checkpoint = watch, checkpoint
         self._boxes = blocks(*field.size, field.latents.levels)
-        self._state, self._stopped, self._saved_at = LoopState(0.0, group_started=self.elapsed()), False, monotonic()
+        self._siren_share = _SIREN_SHARE if key.settings.siren_width else 0.0
+        self._state, self._saved_at = LoopState(0.0, group_started=self.elapsed()), monotonic()
         stored = read_checkpoint(checkpoint, key) if checkpoint is not None and checkpoint.exists() else None
         if stored is not None:
             self._start -= stored.state.seconds
@@ -93,6 +91,14 @@ class CompactLoop:
     def field(self) -> Field:
         """Copy the current field. The fit is not affected."""
         return Field(replace(self.result, latents=self.result.latents.copy()))
+
+    def report_siren(self, used: float) -> bool:
+        """Report the training of the SIREN after :meth:`run`, and return whether the watcher stops it.
+
+        Args:
+            used: share of its budget that is used up.
+        """
+        return self._report(1 - self._siren_share * (1 - min(used, 1.0)))
 
     def boxes(self) -> list[list[int]]:
         """Return the boxes of the blocks."""
@@ -156,7 +162,7 @@ class CompactLoop:
         pixels = [(b.x1 - b.x0) * (b.y1 - b.y0) for b in self._boxes]
         seconds = self._settings.time_limit(*self.result.size)
         if seconds is not None:
-            seconds *= 1 - SIREN_SHARE * (self._settings.siren_width > 0)
+            seconds *= 1 - self._siren_share
             share = pixels[number] / sum(pixels[number:])
             seconds = max(0.0, seconds - self._state.group_started) * share
         self._budget = Budget(self._settings.steps, seconds)
@@ -172,7 +178,7 @@ class CompactLoop:
     def _run_block(self) -> Ended:
         while True:
             used = self._budget.used(self._block.steps, self.elapsed() - self._state.group_started)
-            if self._report(min(used, 1.0)):
+            if self._report_block(min(used, 1.0)):
                 return "interrupted"
             if used >= 1:
                 return "budget"
@@ -180,21 +186,20 @@ class CompactLoop:
             if monotonic() - self._saved_at >= CHECKPOINT_EVERY:
                 self.save_checkpoint()
 
-    def _report(self, used: float) -> bool:
-        """Tell the watcher, and return whether it stops the fit."""
+    def _report_block(self, used: float) -> bool:
         box, count = self._boxes[self._state.group], self.result.width * self.result.height
         done = sum((b.x1 - b.x0) * (b.y1 - b.y0) for b in self._boxes[: self._state.group])
         share = (done + used * (box.x1 - box.x0) * (box.y1 - box.y0)) / count
-        psnr = gradient = None
-        if self._block.steps:
-            pixels = self._block.pixels
-            psnr, gradient = (
-                decibel(self._block.color_error / pixels),
-                decibel(self._block.gradient_error / pixels),
-            )
-        progress = Progress(self.steps, self.elapsed(), share, psnr, gradient)
+        return self._report((1 - self._siren_share) * share)
+
+    def _report(self, done: float) -> bool:
+        """Tell the watcher, and return whether it stops the fit."""
+        errors, pixels = self._block.errors, self._block.pixels
+        psnr = None if errors is None else decibel(errors.color / pixels)
+        gradient = None if errors is None else decibel(errors.gradient / pixels)
+        progress = Progress(self.steps, self.elapsed(), done, psnr, gradient)
         if not self.history or progress.seconds - self.history[-1].seconds >= _HISTORY_EVERY:
             self.history.append(progress)
-        if self._watch is not None and not self._stopped:
-            self._stopped = bool(self._watch(replace(progress, loop=self)))
-        return self._stopped
+        if self._watch is not None and not self.interrupted:
+            self.interrupted = bool(self._watch(replace(progress, loop=self)))
+        return self.interrupted

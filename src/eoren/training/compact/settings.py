@@ -13,7 +13,7 @@ from eoren.training.settings import PIXEL_MODELS
 _SIZES = ("bits_per_pixel", "bytes", "until_psnr", "lagrangian")
 
 CONVERGED_STEPS = 24
-"""Steps after which the refinement of latents has converged."""
+"""Steps of a fit with a time budget: the refinement of latents has converged before, after some twelve."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,10 @@ class CompactSettings:
     def as_dict(self) -> dict[str, Any]:
         """Convert to JSON values, without those that are the preset's."""
         preset = asdict(PRESETS[self.preset])
-        return {name: value for name, value in asdict(self).items() if name == "preset" or value != preset[name]}
+        kept = {"preset"}
+        if self.seconds is not None or self.seconds_per_megapixel is not None:
+            kept.add("steps")  # a time budget alone changes the preset's steps
+        return {name: value for name, value in asdict(self).items() if name in kept or value != preset[name]}
 
 
 PRESETS: Mapping[str, CompactSettings] = MappingProxyType(

@@ -31,7 +31,7 @@ class BlockWindow:
     ) -> None:
         width, height = field.size
         features = field.features.mixed(field.decoder.linear)
-        bands, outer = features.window_bands(box)
+        outer = features.with_margin(box)
         inner = Box(
             max(0, box.x0 - _REACH) - outer.x0,
             max(0, box.y0 - _REACH) - outer.y0,
@@ -41,14 +41,14 @@ class BlockWindow:
         colors = np.moveaxis(image[outer.y0 : outer.y1, outer.x0 : outer.x1], 2, 0)
         colors = np.ascontiguousarray(colors - 0.5, np.float32)
         target = DistortionTarget(torch.from_numpy(colors).to(device), inner, gradient_weight)
-        self.pixels, self.device = target.pixels, device
+        self.pixels = target.pixels
         self._distortion = choose_distortion(target)
         assert features.matrices is not None
         # From latents of a band to coefficients of the colours: steps, then the decoder of the group.
         self._matrices = [matrix.to(device) for matrix in features.matrices]
         self._around: list[tuple[Tensor, tuple[int, int, int, int]]] | None = None
         if box != Box(0, 0, width, height):
-            self._around = _surroundings(flatten(bands), outer, box, device)
+            self._around = _surroundings(flatten(features.window_bands(outer)), outer, box, device)
 
     def distortion(self, latents: list[Tensor]) -> Distortion:
         """Compute the distortion of the window, given the latents of the block."""
