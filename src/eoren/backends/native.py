@@ -143,12 +143,8 @@ class NativeBackend:
     @staticmethod
     def obstacle(siren: Siren) -> str | None:
         """Return why the library cannot compute with these networks, or None if it can."""
-        if library() is None:
-            return NOT_BUILT
-        if siren.device.type != "cpu":
-            return f"the native backend computes on the CPU, not on {siren.device}"
-        if any(t.dtype != torch.float32 for t in siren.tensors()):
-            return "the native backend computes in float32"
+        if obstacle := tensor_obstacle(*siren.tensors()):
+            return obstacle
         if siren.width % WIDTH_MULTIPLE or siren.width > MAX_WIDTH:
             return f"width must be one of {WIDTH_MULTIPLE}, {2 * WIDTH_MULTIPLE} ... {MAX_WIDTH}, got {siren.width}"
         if siren.depth >= MAX_LAYERS:
@@ -260,6 +256,17 @@ def set_pointers(struct: Structure, **tensors: Sequence[Tensor]) -> None:
     """Fill arrays of a structure with the addresses of tensors."""
     for name, sequence in tensors.items():
         getattr(struct, name)[: len(sequence)] = [data_ptr(t) for t in sequence]
+
+
+def tensor_obstacle(*tensors: Tensor) -> str | None:
+    """Return why the library cannot compute with tensors of their device and dtype, or None if it can."""
+    if library() is None:
+        return NOT_BUILT
+    if tensors[0].device.type != "cpu":
+        return f"the native backend computes on the CPU, not on {tensors[0].device}"
+    if any(t.dtype != torch.float32 for t in tensors):
+        return "the native backend computes in float32"
+    return None
 
 
 def data_ptr(tensor: Tensor, dtype: torch.dtype = torch.float32) -> int:

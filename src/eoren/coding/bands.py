@@ -36,13 +36,7 @@ class Latents(NamedTuple):
     @classmethod
     def zeros(cls, channels: int, rows: int, columns: int, levels: int) -> "Latents":
         """Create the latents of an image of the given size, all zero."""
-        details = []
-        for _ in range(levels):
-            high_rows, high_columns = rows // 2, columns // 2
-            rows, columns = rows - high_rows, columns - high_columns
-            sizes = ((rows, high_columns), (high_rows, columns), (high_rows, high_columns))
-            details.append(tuple(np.zeros((channels, *size), np.int32) for size in sizes))
-        return cls(np.zeros((channels, rows, columns), np.int32), tuple(details))  # type: ignore[arg-type]
+        return cls.from_bands([np.zeros(shape, np.int32) for shape in band_shapes((channels, rows, columns), levels)])
 
     @classmethod
     def from_bands(cls, bands: Sequence[np.ndarray]) -> "Latents":
@@ -60,8 +54,7 @@ class Latents(NamedTuple):
         channels, rows, columns = self.coarse.shape
         for horizontal, vertical, _ in reversed(self.details):
             rows, columns = rows + vertical.shape[1], columns + horizontal.shape[2]
-        expected = Latents.zeros(channels, rows, columns, self.levels)
-        if [band.shape for band in self.bands()] != [band.shape for band in expected.bands()]:
+        if [band.shape for band in self.bands()] != band_shapes((channels, rows, columns), self.levels):
             raise ValueError(f"bands must be those of {channels} channels of {rows} x {columns} pixels")
         return channels, rows, columns
 
@@ -83,6 +76,18 @@ class Latents(NamedTuple):
             details.append(tuple(b[:, r, c] for b, r, c in zip(bands, rows, columns, strict=True)))
         rows_low, columns_low = box.bounds(self.levels, high=False)
         return Latents(self.coarse[:, rows_low, columns_low], tuple(details))  # type: ignore[arg-type]
+
+
+def band_shapes(shape: tuple[int, int, int], levels: int) -> list[tuple[int, int, int]]:
+    """Return the shapes of the bands of an image ``(C, rows, columns)``, in the order of :meth:`.Latents.bands`."""
+    channels, rows, columns = shape
+    shapes = []
+    for _ in range(levels):
+        high_rows, high_columns = rows // 2, columns // 2
+        rows, columns = rows - high_rows, columns - high_columns
+        sizes = ((rows, high_columns), (high_rows, columns), (high_rows, high_columns))
+        shapes += [(channels, *size) for size in sizes]
+    return [(channels, rows, columns), *shapes]
 
 
 class Box(NamedTuple):

@@ -9,8 +9,8 @@ import torch
 from tests.backends.targets import needs_library, targets
 from tests.model.latents.test_distortion import make_problem
 
+from eoren.backends import native
 from eoren.backends.dispatch import choose_distortion
-from eoren.backends.latents import native_distortion
 from eoren.backends.latents.native_distortion import NativeDistortion
 from eoren.coding.bands import Box
 from eoren.errors import EorenError
@@ -141,5 +141,5 @@ def test_native_is_chosen_where_it_can_compute(monkeypatch):
     with pytest.raises(EorenError, match=r"^EOREN_BACKEND is native, but .* float32; unset it"):
         choose_distortion(replace(target, image=image.double()))
     monkeypatch.delenv("EOREN_BACKEND")
-    monkeypatch.setattr(native_distortion, "library", lambda: None)
+    monkeypatch.setattr(native, "library", lambda: None)
     assert not isinstance(choose_distortion(target), NativeDistortion)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from eoren.model.latents.wavelet import analyze, band_shapes, flatten, image_size, synthesize
+from eoren.coding.bands import band_shapes
+from eoren.model.latents.wavelet import analyze, flatten, image_size, synthesize
 
 # The filters of CDF 9/7 with the gain sqrt(2) at frequency 0 and at the highest one, from their middle outwards:
 # Cohen, Daubechies, Feauveau 1992; the lifting steps of the code are another way to compute them.

@@ -10,14 +10,13 @@ from torch import Tensor
 
 from eoren.backends.latents.windows import Recent, Windows, pixels_at
 from eoren.backends.mosaic_evaluation import Jet
-from eoren.backends.native import NOT_BUILT, NativeBackend, _networks, check_status, data_ptr
+from eoren.backends.native import NativeBackend, _networks, check_status, data_ptr, tensor_obstacle
 from eoren.backends.native_library import (
     MAX_CHANNELS,
     LatentField,
     LatentGrid,
     LatentPoints,
     LatentWindow,
-    library,
     loaded_library,
 )
 from eoren.model.latents.color_decoder import ColorDecoder
@@ -62,12 +61,8 @@ class NativeLatentEvaluator:
     def obstacle(decoder: ColorDecoder) -> str | None:
         """Return why the library cannot compute with this decoder, or None if it can."""
         linear = decoder.linear
-        if library() is None:
-            return NOT_BUILT
-        if linear.device.type != "cpu":
-            return f"the native backend computes on the CPU, not on {linear.device}"
-        if linear.dtype != torch.float32:
-            return "the native backend computes in float32"
+        if obstacle := tensor_obstacle(linear):
+            return obstacle
         if linear.shape[1] > MAX_CHANNELS:
             return f"channels must be at most {MAX_CHANNELS}, got {linear.shape[1]}"
         return None if decoder.siren is None else NativeBackend.obstacle(decoder.siren)

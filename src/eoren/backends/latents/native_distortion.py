@@ -8,10 +8,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from eoren.backends.latents.native import describe_window
-from eoren.backends.native import NOT_BUILT, check_status, data_ptr, set_pointers
-from eoren.backends.native_library import FINE_LEVELS, MAX_CHANNELS, DistortionProblem, library, loaded_library
+from eoren.backends.native import check_status, data_ptr, set_pointers, tensor_obstacle
+from eoren.backends.native_library import FINE_LEVELS, MAX_CHANNELS, DistortionProblem, loaded_library
+from eoren.coding.bands import band_shapes
 from eoren.model.latents.distortion import SLOPE_REACH, Distortion, DistortionTarget, slope_taps
-from eoren.model.latents.wavelet import Subbands, band_shapes, flatten, synthesize, unflatten
+from eoren.model.latents.wavelet import Subbands, flatten, synthesize, unflatten
 
 
 class NativeDistortion:
@@ -40,15 +41,10 @@ class NativeDistortion:
     @staticmethod
     def obstacle(target: DistortionTarget) -> str | None:
         """Return why the library cannot compare with this image, or None if it can."""
-        image = target.image
-        if library() is None:
-            return NOT_BUILT
-        if image.device.type != "cpu":
-            return f"the native backend computes on the CPU, not on {image.device}"
-        if image.dtype != torch.float32:
-            return "the native backend computes in float32"
-        if len(image) > MAX_CHANNELS:
-            return f"channels must be at most {MAX_CHANNELS}, got {len(image)}"
+        if obstacle := tensor_obstacle(target.image):
+            return obstacle
+        if len(target.image) > MAX_CHANNELS:
+            return f"channels must be at most {MAX_CHANNELS}, got {len(target.image)}"
         return None
 
     def __call__(self, bands: Subbands) -> Distortion:

@@ -77,18 +77,6 @@ def unflatten(bands: list[Tensor]) -> Subbands:
     return Subbands(bands[0], tuple(Details(*bands[k : k + 3]) for k in range(1, len(bands), 3)))
 
 
-def band_shapes(shape: tuple[int, int, int], levels: int) -> list[tuple[int, int, int]]:
-    """Return the shapes of the bands of an image ``(C, rows, columns)``, in the order of :func:`flatten`."""
-    channels, rows, columns = shape
-    shapes = []
-    for _ in range(levels):
-        high_rows, high_columns = rows // 2, columns // 2
-        rows, columns = rows - high_rows, columns - high_columns
-        sizes = ((rows, high_columns), (high_rows, columns), (high_rows, high_columns))
-        shapes += [(channels, *size) for size in sizes]
-    return [(channels, rows, columns), *shapes]
-
-
 def image_size(bands: Subbands) -> tuple[int, int]:
     """Return rows and columns of the image of some bands."""
     if not bands.details:

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int16
 
-from eoren.coding.bands import Latents, choose_levels
+from eoren.coding.bands import Latents, band_shapes, choose_levels
 from eoren.field.wavelet_siren import STEP_FRACTION
 from eoren.image.arrays import Image
 from eoren.image.spline import reference_gradient
 from eoren.model.latents.color_decoder import color_transform
-from eoren.model.latents.wavelet import analyze, band_shapes, flatten, synthesize, unflatten
+from eoren.model.latents.wavelet import analyze, flatten, synthesize, unflatten
 
 _PROBE = 8  # sides, in coarsest places, of the image in which basis functions are measured
 _DEEPEST = 5  # level below which the weights of a band no longer change

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
-from math import inf
 from pathlib import Path
 from time import monotonic
 
@@ -33,7 +32,7 @@ from eoren.training.compact.loop import CompactLoop
 from eoren.training.compact.rounding import BIT_PRICE, latent_bits
 from eoren.training.compact.settings import CompactSettings
 from eoren.training.compact.start import PSNR_TOLERANCE, SIZE_TOLERANCE, round_image
-from eoren.training.result import FitResult, FitTarget, Progress
+from eoren.training.result import Ended, FitResult, FitTarget, Progress
 
 _METRIC_DIGITS = 4
 _PSNR_MISSED = 0.05  # dB
@@ -68,17 +67,16 @@ def fit_compact(
     del coefficients
     key = CheckpointKey(settings, seed, target.sha256)
     loop = CompactLoop(image, field, exact, key, device=device, start=start, watch=watch, checkpoint=checkpoint)
-    ended = loop.run()
+    loop.run()
     loop.save_checkpoint()
-    if loop.steps or ended != "interrupted":
+    if loop.steps or not loop.interrupted:
         finished = _finish(loop, exact, image, key, overhead, measure_psnr)
         # The few latents of a tiny image may miss a PSNR that those at the start have met.
-        least = -inf if settings.until_psnr is None else settings.until_psnr - _PSNR_MISSED
-        if least == -inf or not measure_psnr(finished) < least <= measure_psnr(field):
+        least = None if settings.until_psnr is None else settings.until_psnr - _PSNR_MISSED
+        if least is None or not measure_psnr(finished) < least <= measure_psnr(field):
             field = finished
         del finished
-    if loop.interrupted:
-        ended = "interrupted"
+    ended: Ended = "interrupted" if loop.interrupted else "budget"
     steps, elapsed, history = loop.steps, loop.elapsed(), tuple(loop.history)
     del loop, exact
     timed = settings.seconds is not None or settings.seconds_per_megapixel is not None

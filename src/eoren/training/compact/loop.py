@@ -30,7 +30,7 @@ from eoren.training.compact.refinement import BlockRefinement
 from eoren.training.compact.rounding import BIT_PRICE, round_block
 from eoren.training.compact.settings import CompactSettings
 from eoren.training.loop import CHECKPOINT_EVERY
-from eoren.training.result import Ended, Progress
+from eoren.training.result import Progress
 
 _HISTORY_EVERY = 0.5
 _SIREN_SHARE = 0.7  # of the time budget and of the progress, for the SIREN if there is one
@@ -110,13 +110,12 @@ class CompactLoop:
         selected[self._state.group] = True
         return selected
 
-    def run(self) -> Ended:
-        """Refine block after block, and return what ended the last one."""
+    def run(self) -> None:
+        """Refine block after block, until the watcher stops the fit or all are done."""
         while True:
-            ended = self._run_block()
-            last = self._state.group + 1 == len(self._boxes)
-            if ended == "interrupted" or last:
-                return ended
+            self._run_block()
+            if self.interrupted or self._state.group + 1 == len(self._boxes):
+                return
             steps, now = self._state.earlier_steps + self._block.steps, self.elapsed()
             self._state = LoopState(now, group=self._state.group + 1, group_started=now, earlier_steps=steps)
             self._begin_block(0)
@@ -175,13 +174,11 @@ class CompactLoop:
             for k, band in enumerate(self._coefficients.block(self._boxes[number]).bands())
         }
 
-    def _run_block(self) -> Ended:
+    def _run_block(self) -> None:
         while True:
             used = self._budget.used(self._block.steps, self.elapsed() - self._state.group_started)
-            if self._report_block(min(used, 1.0)):
-                return "interrupted"
-            if used >= 1:
-                return "budget"
+            if self._report_block(min(used, 1.0)) or used >= 1:
+                return
             self._block.step()
             if monotonic() - self._saved_at >= CHECKPOINT_EVERY:
                 self.save_checkpoint()
