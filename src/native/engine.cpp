@@ -137,6 +137,16 @@ int share_out(int64_t tasks, int64_t scratch_bytes, int64_t threads, eoren_stop 
     return state;
 }
 
+// Run stages one after the other: work(stage, task, scratch) for the tasks(stage) of each.
+template <class Tasks, class Work>
+int share_stages(int64_t stages, int64_t scratch_bytes, int64_t threads, Tasks tasks, Work work) {
+    int code = FINISHED;
+    for (int64_t stage = 0; code == FINISHED && stage < stages; ++stage)
+        code = share_out(tasks(stage), scratch_bytes, threads, nullptr,
+                         [&](int64_t task, char* scratch, Going*) { work(stage, task, scratch); });
+    return code;
+}
+
 }  // namespace
 
 extern "C" {
@@ -233,12 +243,12 @@ int eoren_latent_distortion(const eoren_distortion* distortion, int64_t threads)
     return guarded([&] {
         const eoren_kernel& k = kernel();
         Memory shared(k.distortion_shared(distortion));
-        int result = FINISHED;
-        for (int64_t stage = 0; result == FINISHED && stage < k.distortion_stages(distortion); ++stage)
-            result = share_out(k.distortion_tasks(distortion, stage), k.distortion_scratch(distortion), threads, nullptr,
-                               [&](int64_t task, char* scratch, Going*) {
-                                   k.distortion_run(distortion, stage, task, scratch, shared.at);
-                               });
+        const int result = share_stages(
+            k.distortion_stages(distortion), k.distortion_scratch(distortion), threads,
+            [&](int64_t stage) { return k.distortion_tasks(distortion, stage); },
+            [&](int64_t stage, int64_t task, char* scratch) {
+                k.distortion_run(distortion, stage, task, scratch, shared.at);
+            });
         if (result == FINISHED) k.distortion_end(distortion, shared.at);
         return result;
     });
@@ -249,13 +259,10 @@ int eoren_latent_features(const eoren_latent_window* window, int64_t threads) {
         const eoren_kernel& k = kernel();
         Memory shared(k.window_shared(window));
         k.window_begin(window, shared.at);
-        int code = FINISHED;
-        for (int64_t stage = 0; code == FINISHED && stage < k.window_stages(window); ++stage)
-            code = share_out(k.window_tasks(window, stage), k.window_scratch(window), threads, nullptr,
-                             [&](int64_t task, char* scratch, Going*) {
-                                 k.window_run(window, stage, task, scratch, shared.at);
-                             });
-        return code;
+        return share_stages(
+            k.window_stages(window), k.window_scratch(window), threads,
+            [&](int64_t stage) { return k.window_tasks(window, stage); },
+            [&](int64_t stage, int64_t task, char* scratch) { k.window_run(window, stage, task, scratch, shared.at); });
     });
 }
 
