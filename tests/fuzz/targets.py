@@ -28,15 +28,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from eoren.backends.dispatch import choose_coder
+from eoren.coding.bands import Latents, choose_levels
+from eoren.coding.context_model import OFFSETS
 from eoren.dataset.collection import Collection
 from eoren.dataset.fit_many import fit_many
 from eoren.dataset.sources import open_source
 from eoren.dataset.tile_jobs import TileGroupResult
 from eoren.errors import EorenError
 from eoren.field.field import Field
+from eoren.field.file_format import refusing_damage
 from eoren.field.serialization import dumps, loads
+from eoren.field.wavelet_file import Contents, decode_contents, decoder_shapes, encode_contents
 from eoren.fs.safetensors_layout import DamagedError, ForeignError, parse_metadata
 from eoren.image.io import read_source_image
+from eoren.model.latents.features import group_count
 from eoren.training.checkpoint import Checkpoint, CheckpointKey, LoopState, read_checkpoint, write_checkpoint
 from eoren.training.presets import make_settings
 
@@ -146,6 +152,58 @@ def _exercise(field: Field) -> None:
 def field_seeds() -> dict[str, bytes]:
     """Return fields of every format version and precision."""
     return {path.name: path.read_bytes() for path in sorted(GOLDEN.glob("*.eoren"))}
+
+
+def read_contents(data: bytes) -> str:
+    """Read the contents of a compact field as they are and with valid checksums, and write them again.
+
+    It leaves out the container and evaluation, which `read_field` covers, so it tries more inputs.
+    """
+    outcome = "refused"
+    for content in (data, _sealed_or_same(data)):
+        try:
+            with refusing_damage():
+                contents = decode_contents(content, choose_coder().decode)
+        except EorenError as error:
+            refused(error)
+            continue
+        outcome = "read"
+        assert len(encode_contents(contents, choose_coder().encode)) > 0
+    return outcome
+
+
+def _sealed_or_same(data: bytes) -> bytes:
+    try:
+        return sealed_contents(data)
+    except struct.error:
+        return data
+
+
+def contents_seeds() -> dict[str, bytes]:
+    """Return the contents of compact fields with few numbers, which are read fast; one has several blocks."""
+    rng = np.random.default_rng(0)
+    return {
+        "gray": _contents(rng, channels=1, width=5, height=4),
+        "line": _contents(rng, channels=2, width=1, height=9),
+        "colors": _contents(rng, channels=3, width=3, height=3),
+        "alpha": _contents(rng, channels=4, width=2, height=2),
+        "siren": _contents(rng, channels=3, width=6, height=5, siren_width=2),
+        "blocks": _contents(rng, channels=1, width=1600, height=1),
+    }
+
+
+def _contents(rng: np.random.Generator, *, channels: int, width: int, height: int, siren_width: int = 0) -> bytes:
+    """Return random contents."""
+    latents = Latents.zeros(channels, height, width, choose_levels(width, height))
+    for band in latents.bands():
+        band[:] = rng.laplace(scale=2, size=band.shape).round()
+    shapes = decoder_shapes(channels, group_count(latents.levels), siren_width)
+    weights = [rng.integers(-9, 10, shape) / 16 for shape in shapes]
+    offsets = rng.integers(-9, 10, (3 * latents.levels + 1, channels)).astype(np.int16)
+    shifts = rng.integers(-2, 3, OFFSETS).astype(np.int16)
+    exponents = [4] * len(weights)
+    contents = Contents(latents, width, height, 0.05, offsets, siren_width, weights, exponents, shifts, {"seed": 0})
+    return encode_contents(contents, choose_coder().encode)
 
 
 # Checkpoints.
@@ -478,6 +536,7 @@ def idx_seeds() -> dict[str, bytes]:
 
 TARGETS = {
     "field": Target(read_field, field_seeds),
+    "contents": Target(read_contents, contents_seeds),
     "checkpoint": Target(read_state, state_seeds),
     "png": Target(read_file, png_seeds),
     "jpeg": Target(read_file, jpeg_seeds),
