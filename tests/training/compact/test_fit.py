@@ -34,6 +34,13 @@ def test_sizes_are_met(options, steps):
     assert result.ended == "budget"
 
 
+@pytest.mark.parametrize("wanted", [500, 700])
+def test_sizes_of_tiny_images_are_met(wanted):
+    """Most of such a file is what stands beside the latents."""
+    result = fit(picture(20, 24), bytes=wanted)
+    assert len(dumps(result.field)) == pytest.approx(wanted, rel=0.02)
+
+
 @pytest.mark.parametrize("wanted", [33.0, 45.0, 60.0])
 @pytest.mark.parametrize("pixel_model", ["point_sample", "cell_average"])
 @pytest.mark.parametrize("steps", [0, 8])

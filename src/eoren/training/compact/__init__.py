@@ -2,7 +2,8 @@
 
 settings.py    settings and presets
 analysis.py    wavelet coefficients of an image, and what their errors are worth
-rounding.py    integer latents by rate and distortion, and the search for a step
+rounding.py    integer latents by rate and distortion
+solving.py     the step or price at which a size or a quality is met
 start.py       the field before the refinement, which meets a size or a quality
 window.py      the distortion as a function of the latents of one block
 refinement.py  rounding around coefficients that make up for the errors of other latents

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from math import ceil, exp, log, log2
+from math import ceil, exp, inf, log, log2
 from time import monotonic
 
 import torch
@@ -16,13 +16,14 @@ from eoren.model.latents.features import group_count
 from eoren.training.budget import Budget
 from eoren.training.compact.color_fit import draw_samples, fit_linear, fit_siren, round_decoder
 from eoren.training.compact.rounding import BIT_PRICE, round_again
+from eoren.training.compact.solving import search
 
 _log = logging.getLogger(__name__)
 
 _POINTS, _SIREN_POINTS = 1 << 16, 1 << 18
 _LINEAR_BITS = (10, 17)  # fractional bits of the linear part of the color decoder; its numbers are below 8
 _PRICE_RANGE = 4.0
-_TRIALS = 7
+_TRIALS = 8
 _SIREN_STEPS = 800
 
 
@@ -107,21 +108,17 @@ def meet(
     Returns:
         The field that comes nearest.
     """
-    low, high = log(BIT_PRICE / _PRICE_RANGE), log(BIT_PRICE * _PRICE_RANGE)
-    at, best, known = log(BIT_PRICE), field, [(log(BIT_PRICE), measure(field))]
-    for _ in range(_TRIALS):
-        value = known[-1][1]
-        if abs(value - target) <= tolerance:
-            break
-        low, high = (at, high) if value > target else (low, at)
-        if len(known) > 1:
-            (a, u), (b, v) = known[-2:]
-            slope = min((v - u) / (b - a), slope / 4)
-        at = at + (target - value) / slope
-        if not low < at < high:
-            at = (low + high) / 2
-        candidate = round_again(field, coefficients, exp(at))
-        known.append((at, measure(candidate)))
-        if abs(known[-1][1] - target) < min(abs(value - target) for _, value in known[:-1]):
-            best = candidate
+    best, least = field, inf
+
+    def measure_at(log_price: float) -> float:
+        nonlocal best, least
+        candidate = field if log_price == start else round_again(field, coefficients, exp(log_price))
+        value = measure(candidate)
+        if abs(value - target) < least:
+            best, least = candidate, abs(value - target)
+        return value
+
+    start, reach = log(BIT_PRICE), log(_PRICE_RANGE)
+    limits = start - reach, start + reach
+    search(measure_at, target, start, limits, slope=slope, tolerance=tolerance, most=_TRIALS)
     return best

@@ -29,7 +29,7 @@ from eoren.training.compact.finish import (
     with_siren,
 )
 from eoren.training.compact.loop import CompactLoop
-from eoren.training.compact.rounding import BIT_PRICE, latent_bits
+from eoren.training.compact.rounding import BIT_PRICE
 from eoren.training.compact.settings import CompactSettings
 from eoren.training.compact.start import PSNR_TOLERANCE, SIZE_TOLERANCE, round_image
 from eoren.training.result import Ended, FitResult, FitTarget, Progress
@@ -55,12 +55,23 @@ def fit_compact(
     image = point_values(target.image) if settings.pixel_model == "cell_average" else target.image
     height, width, channels = image.shape
     provenance = Provenance(settings.as_dict(), seed, 0, None, target.sha256, version=__version__)
-    provenance = replace(provenance, composition=dict(target.composition))
+    timed = settings.seconds is not None or settings.seconds_per_megapixel is not None
+    # Numbers of typical length stand for those that the fit finds.
+    expected = replace(
+        provenance,
+        composition=dict(target.composition),
+        steps=settings.steps or 0,
+        seconds=123.456 if timed else None,
+        metrics=dict.fromkeys(METRICS, 12.3456),
+    )
     reference = target.image if target.reference is None else target.reference
-    overhead = cache(partial(_overhead, width, height, channels, provenance))
+    overhead = cache(partial(_overhead, width, height, channels, expected))
 
     def measure_psnr(field: WaveletSiren) -> float:
-        return color_psnr(Field(field, provenance), reference)
+        return color_psnr(Field(field, expected), reference)
+
+    def measure_bytes(field: WaveletSiren) -> float:
+        return float(len(dumps(Field(field, expected))))
 
     field, coefficients = round_image(image, settings, overhead=overhead, color_psnr=measure_psnr)
     exact = _scale_in_place(coefficients, field)
@@ -70,7 +81,7 @@ def fit_compact(
     loop.run()
     loop.save_checkpoint()
     if loop.steps or not loop.interrupted:
-        finished = _finish(loop, exact, image, key, overhead, measure_psnr)
+        finished = _finish(loop, exact, image, key, measure_bytes, measure_psnr)
         # The few latents of a tiny image may miss a PSNR that those at the start have met.
         least = None if settings.until_psnr is None else settings.until_psnr - _PSNR_MISSED
         if least is None or not measure_psnr(finished) < least <= measure_psnr(field):
@@ -79,8 +90,7 @@ def fit_compact(
     ended: Ended = "interrupted" if loop.interrupted else "budget"
     steps, elapsed, history = loop.steps, loop.elapsed(), tuple(loop.history)
     del loop, exact
-    timed = settings.seconds is not None or settings.seconds_per_megapixel is not None
-    provenance = replace(provenance, steps=steps, seconds=round(elapsed, 3) if timed else None)
+    provenance = replace(expected, steps=steps, seconds=round(elapsed, 3) if timed else None)
     fitted = loads(dumps(Field(field, provenance))).to(device)
     metrics = evaluate(fitted, reference)
     quality = {name: value for name, value in metrics.as_dict().items() if name in METRICS}
@@ -108,7 +118,7 @@ def _finish(
     coefficients: Latents,
     image: Image,
     key: CheckpointKey,
-    overhead: Callable[[], int],
+    measure_bytes: Callable[[WaveletSiren], float],
     measure_psnr: Callable[[WaveletSiren], float],
 ) -> WaveletSiren:
     """Fit the color decoder to the refined latents, and meet the size or quality."""
@@ -116,7 +126,6 @@ def _finish(
     assert isinstance(settings, CompactSettings)
     weight = settings.gradient_weight
     field = with_least_squares(loop.result, image, weight)
-    without = field.decoder.parameters
     if settings.siren_width and not loop.interrupted:
         limit = settings.time_limit(*field.size)
         field = with_siren(
@@ -131,29 +140,21 @@ def _finish(
         )
     size, psnr = settings.target_bytes(*field.size), settings.until_psnr
     if size is not None:
-        # A number of the decoder takes about a byte.
-        room = size - overhead() - (field.decoder.parameters - without)
         slope, tolerance = _BYTES_SLOPE * size, SIZE_TOLERANCE * size
-        return meet(field, coefficients, latent_bytes, room, slope=slope, tolerance=tolerance)
+        return meet(field, coefficients, measure_bytes, size, slope=slope, tolerance=tolerance)
     if psnr is not None:
         slope, tolerance = _PSNR_SLOPE, PSNR_TOLERANCE
         return meet(field, coefficients, measure_psnr, psnr, slope=slope, tolerance=tolerance)
     return field
 
 
-def latent_bytes(field: WaveletSiren) -> float:
-    """Return the bytes of all latents of a field, without coding them."""
-    return latent_bits(field.latents, *field.size, field.shifts) / 8
-
-
 def _overhead(width: int, height: int, channels: int, provenance: Provenance) -> int:
     """Return the bytes of a file beside its latents, for typical numbers."""
-    metrics: dict[str, float | None] = dict.fromkeys(METRICS, 12.3456)
     levels = choose_levels(width, height)
     empty = Latents.zeros(channels, height, width, levels)
     decoder, exponents = linear_decoder(channels, levels, 0.05)
     linear = decoder.linear + 0.05 * torch.randn(decoder.linear.shape, generator=torch.Generator().manual_seed(0))
     offsets = step_offsets(levels, channels, 0.1)
     field = WaveletSiren(empty, width, height, 0.0123456789, offsets, ColorDecoder(linear), exponents)
-    whole = len(dumps(Field(field, replace(provenance, metrics=metrics))))
+    whole = len(dumps(Field(field, provenance)))
     return whole - sum(len(choose_coder().encode(empty.block(box))) for box in blocks(width, height, levels))

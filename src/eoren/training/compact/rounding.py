@@ -1,8 +1,7 @@
-"""From coefficients to integer latents, and the step that meets a size or a quality."""
+"""From coefficients to integer latents, and what they take and lose."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from math import log2
 from typing import NamedTuple
 
 import numpy as np
@@ -19,9 +18,6 @@ BIT_PRICE = 0.14
 """Price of a bit in squared steps, which relates the step to the Lagrangian: measured in docs/measurements.md."""
 _SHIFTS = (4, 2)
 _SHIFT_BITS, _SHIFT_BLOCKS = 6, 8
-_COARSEST = 4.0
-_SMALLEST_CHANGE = 1e-5  # of a step's logarithm: finer ones do not change the latents of a small image
-_MOST_TRIALS = 16
 
 
 class Rounded(NamedTuple):
@@ -98,58 +94,6 @@ def squared_error(
 def step_of(lagrangian: float, channels: int) -> float:
     """Return the base step that belongs to a price of a bit per pixel, in mean squared errors."""
     return float(np.sqrt(channels * lagrangian / BIT_PRICE))
-
-
-def solve_step(
-    measure: Callable[[float], float],
-    target: float,
-    start: float,
-    *,
-    slope: float,
-    tolerance: float,
-    at_most: bool,
-    finest: float = 2.0**-20,
-) -> float | None:
-    """Find the base step at which a falling measure meets its target.
-
-    Small images have few latents, so that no step may meet the target; then the nearest value on the right side of
-    it is taken.
-
-    Args:
-        measure: function of the base step, such as its bits' logarithm or its PSNR.
-        target: value to meet.
-        start: first step to try.
-        slope: expected change of the measure if the step doubles, negative.
-        tolerance: largest difference from the target.
-        at_most: whether the right side of the target is below it, as for sizes, or above it, as for PSNR.
-        finest: smallest step to try.
-
-    Returns:
-        The step, or None if even the last one on the right side is on the wrong side of the target.
-    """
-    low, high = log2(finest), log2(_COARSEST)
-    at, known = min(max(log2(start), low), high), []
-    for _ in range(_MOST_TRIALS):
-        value = measure(2.0**at)
-        known.append((at, value))
-        if abs(value - target) <= tolerance:
-            return float(2.0**at)
-        low, high = (at, high) if value > target else (low, at)
-        if high - low < _SMALLEST_CHANGE:
-            break
-        if len(known) > 1:
-            (a, u), (b, v) = known[-2:]
-            slope = min((v - u) / (b - a), 0.2 * slope) if a != b else slope
-        at += float(np.clip((target - value) / slope, -4, 4))
-        if not low < at < high:
-            at = (low + high) / 2
-    right = [pair for pair in known if (pair[1] < target) == at_most]
-    if not right:
-        last = log2(_COARSEST if at_most else finest)
-        right = [(last, measure(2.0**last))]
-        if (right[0][1] < target) != at_most:
-            return None
-    return float(2.0 ** min(right, key=lambda pair: abs(pair[1] - target))[0])
 
 
 def finest_step(coefficients: Coefficients, offsets: Int16[np.ndarray, "bands channels"]) -> float:

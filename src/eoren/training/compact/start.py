@@ -19,11 +19,11 @@ from eoren.training.compact.rounding import (
     finest_step,
     latent_bits,
     round_coefficients,
-    solve_step,
     squared_error,
     step_of,
 )
 from eoren.training.compact.settings import CompactSettings
+from eoren.training.compact.solving import solve_step
 
 _log = logging.getLogger(__name__)
 
