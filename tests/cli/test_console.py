@@ -7,12 +7,12 @@ from eoren.cli import console
 
 def test_notice_is_one_line_without_control_characters(capsys):
     console.notice("two\nlines\t\x1b[2Jand \udcff")
-    assert capsys.readouterr() == ("", "eoren: two lines ?[2Jand ?\n")
+    assert capsys.readouterr() == ("", "eoren: two\\nlines\\t\\x1b[2Jand \\udcff\n")
 
 
 def test_table_has_no_control_characters(capsys):
     console.print_result({}, {"file": "a\x1b]0;title\x07\n.eoren", "longer name": "é"}, as_json=False)
-    assert capsys.readouterr() == ("file         a?]0;title??.eoren\nlonger name  é\n", "")
+    assert capsys.readouterr() == ("file         a\\x1b]0;title\\x07\\n.eoren\nlonger name  é\n", "")
 
 
 def test_json_is_json(capsys):

@@ -194,7 +194,7 @@ def test_verbose_prints_log_records(eoren, field_file, monkeypatch, option, leve
         raise EorenError("stopped")
 
     monkeypatch.setattr("eoren.field.serialization.load", load)
-    lines = {"DEBUG": "eoren: DEBUG: eoren.field: two lines\n", "INFO": "eoren: INFO: eoren.field: 5 numbers\n"}
+    lines = {"DEBUG": "eoren: DEBUG: eoren.field: two\\nlines\n", "INFO": "eoren: INFO: eoren.field: 5 numbers\n"}
     status, out, err = eoren(*option, "info", field_file)
     assert (status, out, err) == (2, "", "".join(lines[level] for level in levels) + "eoren: stopped\n")
     assert (logging.getLogger("eoren").level, logging.getLogger("eoren").handlers) == before

@@ -75,6 +75,13 @@ def test_file_names_are_escaped(page):
     assert page.all("script") == []
 
 
+def test_file_names_that_are_not_utf8_or_look_like_options(comparison):
+    for name, shown in (("caf\udce9.png", "caf\\udce9.png"), ("-o.png", "-o.png")):
+        page = Page(report(replace(comparison, source=replace(comparison.source, name=name))))
+        assert f"{shown}: four ways to fit an image" in page.texts
+    assert any(text.startswith("eoren compare ./-o.png -o report.html") for text in page.texts)
+
+
 def test_links_and_labels_have_targets(page):
     names = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(set(names)) == len(names)

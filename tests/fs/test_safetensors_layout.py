@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -9,7 +10,14 @@ from safetensors.torch import save as save_tensors
 
 from eoren.errors import EorenError
 from eoren.field.serialization import loads
-from eoren.fs.safetensors_layout import MAX_HEADER, DamagedError, ForeignError, parse_metadata, read_metadata
+from eoren.fs.safetensors_layout import (
+    MAX_HEADER,
+    DamagedError,
+    ForeignError,
+    openable_path,
+    parse_metadata,
+    read_metadata,
+)
 
 
 def file(header, numbers=b""):
@@ -166,3 +174,14 @@ def test_only_the_header_is_read(tmp_path):
         with pytest.raises(DamagedError, match="at most 100 bytes, got 1000000000000000"):
             read_metadata(opened, len(data), 100)
         assert opened.tell() == 108
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are Unicode on this system")
+def test_files_whose_names_are_not_utf8_can_be_opened(tmp_path):
+    for name in ("plain", "caf\udce9"):
+        path = tmp_path / name
+        path.write_bytes(save_tensors({"a": torch.arange(3)}))
+        with path.open("rb") as file, safe_open(openable_path(path, file), framework="pt") as stored:
+            assert stored.get_tensor("a").tolist() == [0, 1, 2]
+    with pytest.raises(SafetensorError, match="UTF-8"):  # the reason for the function
+        safe_open(path, framework="pt")

@@ -103,6 +103,17 @@ def test_tiles_at_rest_come_back_as_they_were(tmp_path, small_chunks, monkeypatc
     assert not same(fit(image, **case), whole)
 
 
+def test_checkpoints_whose_names_are_not_utf8(tmp_path, small_chunks):
+    path = tmp_path / "caf\udce9.resume"
+    try:
+        path.touch()
+    except OSError:
+        pytest.skip("this file system cannot store the name")
+    path.unlink()
+    fit(random_image(), checkpoint=path, watch=Stop(3), **SMALL)
+    assert same(fit(random_image(), checkpoint=path, **SMALL), fit(random_image(), **SMALL))
+
+
 def test_a_finished_fit_is_left_as_it_is(tmp_path):
     path = tmp_path / "a.checkpoint"
     whole = fit(random_image(), **SMALL, checkpoint=path)

@@ -77,3 +77,8 @@ def test_entries_of_the_same_title_get_different_names(field):
     catalog.remove(added[1])
     assert catalog.find("x-2") is None
     assert catalog.entries() == [added[0], added[2]]
+
+
+def test_titles_are_valid_json(field):
+    entry = FieldCatalog().add("caf\udce9", field, digest="")
+    assert (entry.name, entry.title) == ("caf", r"caf\udce9")

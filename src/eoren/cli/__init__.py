@@ -61,7 +61,7 @@ _session = ExitStack()  # what the options before the command open for it
 
 def _print_version(requested: bool) -> bool:
     if requested:
-        typer.echo(__version__)
+        print(__version__)
         raise typer.Exit
     return requested
 
@@ -80,13 +80,13 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line, and exit with a status that ``eoren --help`` explains."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        with warnings.catch_warnings(), signals.handle_signals(), _session:
+        with warnings.catch_warnings(), signals.handle_signals(), console.escape_unencodable(), _session:
             warnings.showwarning = partial(_show_warning, warnings.showwarning)
             status = app(arguments or ["--help"], prog_name="eoren", standalone_mode=False)
     except TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "eoren"
-        _fail(f"{error.format_message().rstrip('.')}; see {command} --help")
+        _fail(f"{' '.join(error.format_message().split()).rstrip('.')}; see {command} --help")
     except EorenError as error:
         _fail(str(error))
     except (MemoryError, RuntimeError, ImportError) as error:

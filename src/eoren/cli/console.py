@@ -1,20 +1,40 @@
-"""Output of the commands: results on stdout, notices, progress and log records on stderr."""
+"""Output of the commands: results on stdout, notices, progress and log records on stderr.
+
+Names of files are escaped twice: what is not printable by :func:`eoren.fs.names.as_line`, and what the encoding of a
+stream does not have by :func:`escape_unencodable`.
+"""
 
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from io import TextIOWrapper
 from time import monotonic
 from typing import Any
 
-import typer
+from eoren.fs.names import as_line
 
 LINE_EVERY = 10.0  # seconds between lines of progress if stderr is not a terminal
 
 
 def notice(message: str) -> None:
     """Print one line for the user to stderr."""
-    print(f"eoren: {_printable(' '.join(message.split()))}", file=sys.stderr)
+    print(f"eoren: {as_line(message.strip())}", file=sys.stderr)
+
+
+@contextmanager
+def escape_unencodable() -> Iterator[None]:
+    """Let stdout escape characters that its encoding does not have, as stderr always does."""
+    stream = sys.stdout
+    if not isinstance(stream, TextIOWrapper):  # closed, or replaced by an object that has no encoding
+        yield
+        return
+    errors = stream.errors
+    stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        stream.reconfigure(errors=errors)
 
 
 def print_result(
@@ -22,11 +42,12 @@ def print_result(
 ) -> None:
     """Print to stdout one JSON object or, unless quiet, a table of two columns."""
     if as_json:
-        typer.echo(json.dumps(values, allow_nan=False))
+        print(json.dumps(values, allow_nan=False))
     elif rows and not quiet:
-        width = max(len(name) for name in rows)
-        for name, value in rows.items():
-            typer.echo(f"{_printable(name):<{width}}  {_printable(value)}")
+        lines = {as_line(name): as_line(value) for name, value in rows.items()}
+        width = max(map(len, lines))
+        for name, value in lines.items():
+            print(f"{name:<{width}}  {value}")
 
 
 @contextmanager
@@ -83,11 +104,6 @@ def log_to_stderr(verbosity: int) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
-
-
-def _printable(text: str) -> str:
-    """Replace control characters: file names and their contents must not control the terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def decibels(value: float | None) -> str:

@@ -79,8 +79,9 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     table = pyarrow.Table.from_pylist(plain, schema())
     # Dictionaries, statistics and the Arrow schema only enlarge such small files.
     slim = {"use_dictionary": False, "write_statistics": False, "store_schema": False}
-    with atomic_path(path) as temporary:
-        import_parquet().write_table(table, temporary, compression="zstd", write_page_checksum=True, **slim)
+    # A file object, because pyarrow takes no path that is not valid UTF-8.
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        import_parquet().write_table(table, file, compression="zstd", write_page_checksum=True, **slim)
 
 
 def read_rows(path: Path, shard: int, size: int) -> "pyarrow.Table":

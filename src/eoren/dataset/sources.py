@@ -23,6 +23,7 @@ from eoren.dataset.archives import Member, constant, is_tar, tar_members, zip_me
 from eoren.errors import EorenError, ImageError, format_error
 from eoren.fs.decompression import GZIP
 from eoren.fs.files import is_folder, open_regular
+from eoren.fs.names import as_utf8
 from eoren.image.idx import IDX_MAGIC, read_idx
 from eoren.image.io import SourceImage, as_source_image, read_source_image
 
@@ -53,12 +54,7 @@ class Source:
         self._items, self.count = items, count
 
     def __iter__(self) -> Iterator[Item]:
-        return (Item(printable(name), load) for name, load in self._items)
-
-
-def printable(text: str) -> str:
-    """Escape characters that UTF-8 cannot encode: file names may contain them, text columns of Parquet may not."""
-    return text.encode("utf-8", "backslashreplace").decode()
+        return (Item(as_utf8(name), load) for name, load in self._items)
 
 
 def open_source(*sources: Any) -> Source:
@@ -149,7 +145,7 @@ def _is_image(name: str) -> bool:
 
 
 def _folder_label(name: str) -> str | None:
-    return printable(PurePosixPath(name).parent.name) or None
+    return as_utf8(PurePosixPath(name).parent.name) or None
 
 
 def _read_file(path: Path, label: str | None = None, *, root: Path) -> Content:
@@ -235,7 +231,7 @@ def _parse_element(element: Any, number: int) -> Item:
         image, label = element
     else:
         image = element
-    label = None if label is None else printable(str(label.item() if hasattr(label, "item") else label))
+    label = None if label is None else as_utf8(str(label.item() if hasattr(label, "item") else label))
     return Item(name, constant(Content(_as_array(image), label)))
 
 

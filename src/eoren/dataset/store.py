@@ -33,7 +33,7 @@ from eoren.errors import EorenError, format_error
 from eoren.field.mosaic import SirenMosaic
 from eoren.field.schema import MosaicSchema, whole_number
 from eoren.fs.files import hold_lock, is_temporary, make_folder, open_regular, remove_stale_temporaries, write_file
-from eoren.fs.safetensors_layout import read_metadata
+from eoren.fs.safetensors_layout import openable_path, read_metadata
 from eoren.training.presets import make_settings
 from eoren.training.settings import Settings, current_names
 
@@ -165,21 +165,20 @@ class Store:
         path = self.shard_path(shard)
         try:
             with open_regular(path) as (file, size):
-                texts = read_metadata(file, size, _MAX_HEADER)
-            header = json.loads(texts[_KEY])
-            if header["format_version"] != FORMAT_VERSION:
-                raise ValueError(f"format version {header['format_version']!r:.40}")
-            schema = MosaicSchema.from_header(header["groups"][group])
-            prefix = f"{group}."
-            with safe_open(path, framework="pt") as stored:
-                tiling = schema.tiling(stored.get_tensor(f"{prefix}tiles"))
-                first = offset * tiling.count
-                end = None if count is None else first + count * tiling.count
-                tensors = {
-                    name.removeprefix(prefix): stored.get_slice(name)[first:end]
-                    for name in stored.keys()  # noqa: SIM118
-                    if name.startswith(prefix) and name != f"{prefix}tiles"
-                }
+                header = json.loads(read_metadata(file, size, _MAX_HEADER)[_KEY])
+                if header["format_version"] != FORMAT_VERSION:
+                    raise ValueError(f"format version {header['format_version']!r:.40}")
+                schema = MosaicSchema.from_header(header["groups"][group])
+                prefix = f"{group}."
+                with safe_open(openable_path(path, file), framework="pt") as stored:
+                    tiling = schema.tiling(stored.get_tensor(f"{prefix}tiles"))
+                    first = offset * tiling.count
+                    end = None if count is None else first + count * tiling.count
+                    tensors = {
+                        name.removeprefix(prefix): stored.get_slice(name)[first:end]
+                        for name in stored.keys()  # noqa: SIM118
+                        if name.startswith(prefix) and name != f"{prefix}tiles"
+                    }
             schema.check(tensors, {})
             batch = len(tensors["alpha"])
             if batch == 0 or batch % tiling.count or (count is not None and batch != count * tiling.count):

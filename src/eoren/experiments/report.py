@@ -14,6 +14,7 @@ import jinja2
 from eoren.experiments.comparison import Comparison, final_numbers
 from eoren.experiments.panels import ZOOM, Panels, Prediction, curves, format_decibels
 from eoren.experiments.trials import Trial
+from eoren.fs.names import as_utf8
 from eoren.visualization.colormaps import data_uri, direction_wheel, heat_stops
 
 # Images with a longer side below this are enlarged, with pixels as squares.
@@ -53,7 +54,7 @@ def report(comparison: Comparison) -> str:
         f"Every method had {seconds} seconds of training, for as many epochs as fit into it.",
     )
     return template.render(
-        name=comparison.source.name or "an image",
+        name=as_utf8(comparison.source.name) or "an image",
         coarse=max(image.shape[:2]) < _COARSE,
         methods=[_method(trial) for trial in comparison.equal_epochs],
         findings=[
@@ -161,11 +162,12 @@ def _scale_note(comparison: Comparison) -> str:
 
 
 def _facts(comparison: Comparison) -> list[tuple[str, str]]:
-    source = comparison.source
+    source, name = comparison.source, as_utf8(comparison.source.name)
+    image = shlex.quote(f"./{name}" if name.startswith("-") else name)
     options = f"--scale {comparison.scale} --seed {comparison.seed} --size {max(comparison.image.shape[:2])} "
     budget = f"--epochs {comparison.epochs:g} --seconds {comparison.seconds:.4g}"
     return [
-        ("command", f"eoren compare {shlex.quote(source.name)} -o report.html {options}{budget}"),
+        ("command", f"eoren compare {image} -o report.html {options}{budget}"),
         ("seed", str(comparison.seed)),
         *((name.replace("_", " "), str(value)) for name, value in comparison.machine.items()),
         *([("sha256 of the image", source.sha256)] if source.sha256 else []),

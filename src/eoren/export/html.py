@@ -19,6 +19,7 @@ from eoren.export.common import mosaic_of, render_template
 from eoren.export.glsl import TEXTURE_WIDTH, field_shader, groups_of_four, network_texels, tile_texels
 from eoren.field.field import Field
 from eoren.fs.files import write_file
+from eoren.fs.names import as_utf8
 from eoren.model.quantization import pack
 from eoren.model.siren import Siren
 
@@ -46,7 +47,7 @@ def write_html(path: str | Path, field: Field, *, title: str) -> None:
     }
     page = render_template(
         "page.html",
-        title=title,
+        title=as_utf8(title),
         about=f"{width} × {height} pixels from {field.parameters:,} parameters",
         # Markup is not escaped: it contains neither text from users nor "</script".
         shader=Markup(field_shader(field).source),

@@ -4,13 +4,18 @@ A file is eight bytes with the length of a JSON header, the header, and the numb
 type, shape and position, and may hold a ``__metadata__`` dictionary of strings. The package ``safetensors``, 0.7 and
 later, rejects headers whose tensors leave holes, overlap, do not fill the file or do not match their shapes. It
 accepts headers of up to 100 MB and shapes that PyTorch cannot represent, and does not return the metadata of a file
-in memory: this module limits the former, before the rest of the file is read, and returns the latter.
+in memory: this module limits the former, before the rest of the file is read, and returns the latter. The package
+refuses paths that are not valid UTF-8, which :func:`openable_path` replaces.
 """
 
 import json
+import os
 from collections.abc import Sequence
 from math import prod
+from pathlib import Path
 from typing import BinaryIO
+
+from eoren.fs.names import as_utf8
 
 MAX_HEADER = 1 << 20
 """Longest header that is accepted, in bytes. Headers that EoREN writes take a few thousand."""
@@ -34,6 +39,12 @@ def read_metadata(file: BinaryIO, size: int, limit: int = MAX_HEADER) -> dict[st
     """Check the header at the current position of a file, and return its metadata; see :func:`parse_metadata`."""
     start = file.read(_START)
     return parse_metadata(start + file.read(min(int.from_bytes(start, "little"), limit)), size, limit)
+
+
+def openable_path(path: Path, file: BinaryIO) -> Path:
+    """Return a path of an open file that ``safetensors.safe_open`` takes while the file is open."""
+    is_utf8 = str(path) == as_utf8(str(path))
+    return path if is_utf8 or os.name != "posix" else Path(f"/dev/fd/{file.fileno()}")
 
 
 def parse_metadata(start: bytes, size: int, limit: int = MAX_HEADER) -> dict[str, str]:

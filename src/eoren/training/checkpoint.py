@@ -13,7 +13,7 @@ from safetensors.torch import save as save_tensors
 from eoren._version import __version__
 from eoren.errors import EorenError
 from eoren.fs.files import open_regular, write_file
-from eoren.fs.safetensors_layout import read_metadata
+from eoren.fs.safetensors_layout import openable_path, read_metadata
 from eoren.training.compact.settings import CompactSettings
 from eoren.training.presets import FORMER_NAMES
 from eoren.training.settings import Settings, current_names
@@ -77,11 +77,11 @@ def read_checkpoint(path: Path, key: CheckpointKey) -> Checkpoint:
     try:
         with open_regular(path) as (file, size):
             read_metadata(file, size)
-        with safe_open(path, framework="pt") as stored:
-            header = json.loads(stored.metadata()[_KEY])
-            _check_key(path, key.as_dict(), dict(header["identity"]))
-            steps, state = header["steps"], LoopState(**header["standing"])
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            with safe_open(openable_path(path, file), framework="pt") as stored:
+                header = json.loads(stored.metadata()[_KEY])
+                _check_key(path, key.as_dict(), dict(header["identity"]))
+                steps, state = header["steps"], LoopState(**header["standing"])
+                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError):
         raise damaged(path) from None
     if not (_is_number(int, steps) and _is_valid(state)):

@@ -14,6 +14,7 @@ from PIL import Image as Pillow
 from eoren.errors import EorenError
 from eoren.evaluation.metrics import check_shape, uses_cell_averages
 from eoren.field.field import Field
+from eoren.fs.names import as_utf8
 from eoren.image.arrays import Image
 from eoren.image.cell_averages import point_values
 from eoren.visualization.colormaps import as_8bit_image
@@ -149,7 +150,7 @@ class FieldCatalog:
     ) -> FieldEntry:
         """Display a field, under a name that is made unique and by default derived from the title."""
         with self._lock:
-            entry = FieldEntry(free_name(name or title, self._entries), title, field, digest, image)
+            entry = FieldEntry(free_name(name or title, self._entries), as_utf8(title), field, digest, image)
             self._entries[entry.name] = entry
             return entry
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-import typer
 from typer import Argument, Option
 
 from eoren.cli import console, options, signals
+from eoren.fs.names import as_line
 
 _Experiment = Literal["gma", "composition", "mnist", "natural", "remedies", "all"]
 
@@ -55,7 +55,7 @@ def reproduce(
                 summary = chosen.reproduce(output, chosen.protocols[scale], seed=seed, watch=watch, command=command)
             summaries.append(str(summary))
             if not (quiet or as_json):
-                typer.echo(summary)
+                print(as_line(str(summary)))
     console.print_result({"summaries": summaries}, as_json=as_json)
 
 
