@@ -510,7 +510,7 @@ def picture(height=45, width=60, channels=3, seed=0):
 def trainer(seed=0, *, image=None, **changes):
     changes = {"width": 16, "tile": 12, "steps": 50} | changes
     return Trainer.of_image(
-        picture() if image is None else image, make_settings("balanced", **changes), seed=seed, device=CPU
+        picture() if image is None else image, make_settings("mosaic", **changes), seed=seed, device=CPU
     )
 
 

@@ -334,7 +334,7 @@ def test_fill_refuses():
 def test_a_field_of_the_exact_colours(scene, tmp_path):
     target, source, mask, offset = scene
     composition = clone(source, target, mask, offset=offset)
-    result = composition.fit(steps=300, width=24, depth=2, tile=None, seed=1)
+    result = composition.fit(preset="mosaic", steps=300, width=24, depth=2, tile=None, seed=1)
     assert result.metrics.psnr > 38
     source = SourceImage(composition.colors, 32, "", "")
     same = fit(source, preset="mosaic", steps=300, width=24, depth=2, tile=None, seed=1).field
@@ -343,6 +343,22 @@ def test_a_field_of_the_exact_colours(scene, tmp_path):
     stored = load(tmp_path / "a.eoren").provenance.composition
     assert (stored["operation"], stored["offset"], stored["solver"]) == ("clone", [12, 3], "exact")
     assert result.bytes == (tmp_path / "a.eoren").stat().st_size
+
+
+@pytest.mark.parametrize("preset", [None, "fast"])
+def test_a_compact_field_of_the_exact_colours(scene, preset):
+    target, source, mask, offset = scene
+    composition = clone(source, target, mask, offset=offset)
+    result = composition.fit(preset=preset, until_psnr=45.0, seed=1)
+    same = fit(SourceImage(composition.colors, 32, "", ""), preset=preset or "balanced", until_psnr=45.0, seed=1)
+    assert result.metrics.psnr == pytest.approx(45, abs=0.1)
+    np.testing.assert_allclose(result.field.render(), same.field.render(), atol=1e-6)
+    assert result.field.provenance.composition["operation"] == "clone"
+
+
+def test_the_networks_way_takes_no_compact_preset():
+    with pytest.raises(EorenError, match=r"preset must be one of mosaic-fast, .*, got 'balanced'"):
+        mix(random(8, 9), random(8, 9, seed=1)).fit(solver="network", preset="balanced")
 
 
 def test_operands_may_be_fields(scene, tmp_path):

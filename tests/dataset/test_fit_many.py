@@ -300,7 +300,7 @@ def test_same_start_makes_weights_similar(store, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"until_psnr": 30.0}, "until_psnr is for one image"),
+        ({"until_psnr": 30.0}, "until_psnr ends the fit of one mosaic"),
         ({"seed": -1}, "seed must be an integer from 0 to 4294967295, got -1"),
         ({"shard": 0}, "shard must be an integer from 1 to 1048576, got 0"),
         ({"workers": 0}, "workers must be 1 or more, got 0"),

@@ -208,7 +208,7 @@ def _contents(rng: np.random.Generator, *, channels: int, width: int, height: in
 
 # Checkpoints.
 
-_IDENTITY = CheckpointKey(make_settings("fast", steps=5), 3, "ab" * 32)
+_IDENTITY = CheckpointKey(make_settings("mosaic-fast", steps=5), 3, "ab" * 32)
 
 
 def read_state(data: bytes) -> str:

@@ -322,5 +322,5 @@ def test_stored_settings_are_renamed_silently(recwarn):
         "preset": "best", "learning_rate": 0.01, "adam_learning_rate": None, "pixel_model": "point_sample", "bits": 8,
     }  # fmt: skip
     assert current_names(renamed) == renamed
-    assert make_settings(**renamed).learning_rate == 0.01
+    assert make_settings(**{**renamed, "preset": "mosaic-best"}).learning_rate == 0.01
     assert not recwarn.list

@@ -46,8 +46,12 @@ NoBrowser = Annotated[bool, Option("--no-browser", help="Print the address of th
 
 Seconds = Annotated[float | None, Option(metavar="S", help="Time per image; by default that of the preset.")]
 Steps = Annotated[int | None, Option(metavar="N", help="Steps per image; on a CPU reproducible to the bit.")]
-Objective = Annotated[ObjectiveName | None, Option(help="Fit gradients, pixels, or both (sobolev).")]
-Bits = Annotated[int | None, Option(metavar="N", help="Bits of a stored weight: 32, 16 or 8.")]
+UntilPsnr = Annotated[float | None, Option(metavar="DB", help="PSNR of the colours at which to end.")]
+BitsPerPixel = Annotated[float | None, Option(metavar="B", help="Size in bits per pixel.")]
+Objective = Annotated[
+    ObjectiveName | None, Option(help="Fit gradients, pixels, or both (sobolev); not of compact fields.")
+]
+Bits = Annotated[int | None, Option(metavar="N", help="Bits of a stored weight: 32, 16 or 8; not of compact fields.")]
 Set = Annotated[
     list[str] | None,
     Option("--set", metavar="NAME=VALUE", help="Any other setting, such as width=32. May be repeated."),
@@ -67,7 +71,9 @@ class FitOptions:
     preset: Annotated[PresetName | None, preset_option("balanced by default")] = None
     seconds: Seconds = None
     steps: Steps = None
-    until_psnr: Annotated[float | None, Option(metavar="DB", help="PSNR of the colours at which to end.")] = None
+    until_psnr: UntilPsnr = None
+    bits_per_pixel: BitsPerPixel = None
+    bytes: Annotated[int | None, Option(metavar="N", help="Size of the file in bytes; not of mosaics.")] = None
     seed: Seed = 0
     device: Device = "auto"
     resume: Annotated[bool, Option("--resume", help="Continue an interrupted fit.")] = False
@@ -76,9 +82,10 @@ class FitOptions:
     as_json: Json = False
 
     @property
-    def budget(self) -> dict[str, Any]:
-        """The limits that the user gave."""
-        return given(seconds=self.seconds, steps=self.steps, until_psnr=self.until_psnr)
+    def settings(self) -> dict[str, Any]:
+        """The budget, size and quality that the user gave."""
+        budget = given(seconds=self.seconds, steps=self.steps, until_psnr=self.until_psnr)
+        return budget | given(bits_per_pixel=self.bits_per_pixel, bytes=self.bytes)
 
 
 def with_fit_options(command: Callable[..., int]) -> Callable[..., int]:

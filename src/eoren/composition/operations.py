@@ -43,9 +43,11 @@ from eoren.composition.poisson import (
 )
 from eoren.errors import EorenError
 from eoren.image.arrays import Gradient, Image
+from eoren.training.compact.settings import CompactSettings
 from eoren.training.fit import fit_target
-from eoren.training.presets import make_settings
+from eoren.training.presets import choose_settings, make_settings
 from eoren.training.result import FitResult, FitTarget, Progress
+from eoren.training.settings import Settings
 
 # Differences of 8-bit images are often equal up to the rounding of float32. Levels of 16 bits are 1.5e-5 apart.
 _EQUAL = np.float32(1e-6)
@@ -109,7 +111,8 @@ class Composition:
         Args:
             solver: ``exact`` fits colours and derivatives of the exact solution; ``network``, the paper's way, fits
                 one network to the gradient field alone and tunes its channels to the known colours.
-            preset: named set of settings, ``balanced`` by default, ``single`` for ``network``.
+            preset: named set of settings, ``balanced`` by default, ``single`` for ``network``, which takes none of
+                the presets of compact fields.
             seed: seed of the random generators, as for :func:`eoren.fit`.
             device: device of the fit, as for :func:`eoren.fit`.
             watch: function that is called after every chunk of work, as for :func:`eoren.fit`.
@@ -123,7 +126,7 @@ class Composition:
         given = {name: value for name, value in settings.items() if value is not None}
         origin = {**self.origin, "solver": solver}
         if solver == "exact":
-            chosen = make_settings(preset or "balanced", **given)
+            chosen: Settings | CompactSettings = choose_settings(preset or "balanced", **given)
             target = FitTarget(self.colors, self.digest, composition=origin)
         else:
             fixed: dict[str, Any] = {"objective": "gradient", "filter": "forward", "tile": None}

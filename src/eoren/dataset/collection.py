@@ -1,4 +1,4 @@
-"""Collection: the images of a store as fields, or as rows of weights."""
+"""Collection: the images of a store as fields, as rows of weights, or as latents."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +19,10 @@ from eoren.evaluation.metrics import METRICS
 from eoren.field.field import Field
 from eoren.field.mosaic import SirenMosaic
 from eoren.field.provenance import Provenance
+from eoren.field.representation import Representation
+from eoren.field.wavelet_siren import WaveletSiren
+from eoren.training.compact.settings import PRESETS as COMPACT_PRESETS
+from eoren.training.compact.settings import CompactSettings
 
 # Longest label that counts as a number: Python refuses to parse thousands of digits.
 _MAX_DIGITS = 100
@@ -80,7 +84,7 @@ class Collection:
         """Read the field of one image."""
         number = self._checked(number)
         shard, group, offset = self._locations[number]
-        mosaic = self.store.networks(shard, group, offset, count=1)
+        representation = self.store.representation(shard, group, offset)
         row = self._done.slice(number, 1).to_pylist()[0]
         manifest = self.store.manifest
         provenance = Provenance(
@@ -91,7 +95,7 @@ class Collection:
             metrics={name: None if row[name] == float("inf") else row[name] for name in METRICS},
             version=manifest.version,
         )
-        return Field(mosaic, provenance)
+        return Field(representation, provenance)
 
     def __iter__(self) -> Iterator[Field]:
         return (self[number] for number in range(len(self)))
@@ -117,9 +121,11 @@ class Collection:
         return sorted({label for label in self.labels if label is not None}, key=key)
 
     def weights(self, number: int) -> Float[np.ndarray, " parameters"]:
-        """Return all parameters of an image as one row: weights layer by layer, then biases, tile by tile.
+        """Return all weights of an image as one row: weights layer by layer, then biases, tile by tile.
 
-        Channel tuning is part of the last layer: ``alpha (z W + b) + beta = z (alpha W) + (alpha b + beta)``.
+        Channel tuning is part of the last layer: ``alpha (z W + b) + beta = z (alpha W) + (alpha b + beta)``. Of a
+        compact field these are the numbers of its color decoder: the matrix from features to colours, then the
+        weights and biases of the SIREN, where it has one; :meth:`latents` gives the rest.
 
         Args:
             number: number of the image in the collection.
@@ -127,7 +133,7 @@ class Collection:
         shard, group, offset = self._locations[self._checked(number)]
         if self._cached is not None and self._cached[0] == (shard, group):
             return self._cached[1][offset].numpy()
-        return _flatten(self.store.networks(shard, group, offset, count=1))[0].numpy()
+        return _flatten(self.store.representation(shard, group, offset))[0].numpy()
 
     def matrix(self) -> Float[np.ndarray, "images parameters"]:
         """Return :meth:`weights` of all images, one row each.
@@ -145,6 +151,28 @@ class Collection:
             EorenError: no image has a label, or the networks differ in shape.
         """
         return WeightDataset(self)
+
+    def latents(self) -> "LatentDataset":
+        """Return a PyTorch data set of ``(latents, class)`` for all images of a store of compact fields.
+
+        Raises:
+            EorenError: the store holds networks, which have no latents.
+
+        Example:
+            >>> import eoren, numpy as np, tempfile
+            >>> images = [(np.eye(16), "eye"), (np.ones((16, 24, 3)), "white")]
+            >>> folder = tempfile.mkdtemp()
+            >>> _ = eoren.fit_many(images, store=folder, preset="fast")
+            >>> latents, label = eoren.Collection(folder).latents()[1]
+            >>> latents.shape, label
+            (torch.Size([3, 16, 24]), 1)
+        """
+        if not isinstance(self.store.manifest.settings, CompactSettings):
+            raise EorenError(
+                f"{self.store.folder}: its fields are networks, which have no latents; use dataset(), or fit with a "
+                f"preset of compact fields: {', '.join(COMPACT_PRESETS)}"
+            )
+        return LatentDataset(self)
 
     def summary(self) -> dict[str, Any]:
         """Return counts, sizes and the means of metrics over the images where they are finite, for ``eoren info``."""
@@ -180,6 +208,8 @@ class Collection:
     def _row(self, number: int) -> Tensor:
         """Return weights, and cache their group, because neighbours usually follow."""
         shard, group, offset = self._locations[number]
+        if isinstance(self.store.manifest.settings, CompactSettings):
+            return _flatten(self.store.representation(shard, group, offset))[0]
         if self._cached is None or self._cached[0] != (shard, group):
             self._cached = (shard, group), _flatten(self.store.networks(shard, group))
         return self._cached[1][offset]
@@ -204,7 +234,7 @@ class WeightDataset(Dataset[tuple[Tensor, int]]):
             raise EorenError(f"{collection.store.folder}: its images have no labels; use matrix() or weights()")
         rows = [collection._row(number) for number in labelled]
         if len({len(row) for row in rows}) > 1:
-            raise EorenError(f"{collection.store.folder}: its networks differ in shape; use weights()")
+            raise EorenError(f"{collection.store.folder}: the numbers of its images differ in shape; use weights()")
         self.weights = torch.stack(rows)
         self.labels = torch.tensor([classes[str(collection.labels[number])] for number in labelled])
 
@@ -215,9 +245,50 @@ class WeightDataset(Dataset[tuple[Tensor, int]]):
         return self.weights[number], int(self.labels[number])
 
 
-def _flatten(mosaic: SirenMosaic) -> Float[Tensor, "images parameters"]:
-    """Return the parameters of each image, with the channel tuning in the last layer."""
-    siren, tuning = mosaic.siren, mosaic.tuning
+class LatentDataset(Dataset[tuple[Tensor, int]]):
+    """The latents of compact fields as a PyTorch data set of ``(latents, class)``.
+
+    ``latents`` is float32 ``(C, H, W)``: the coefficients of the wavelet transform of C opponent colours, which are
+    integers times the quantisation steps of the field. They are arranged as usual, with the coarse band at the top
+    left and the horizontal, vertical and diagonal bands of each level to its right, below, and diagonal to it.
+    ``class`` is an index into :attr:`Collection.classes`, -1 for an image without a label.
+
+    Fields are read and decoded on access, so that any number of workers of a loader share the work. Images of
+    different sizes have latents of different shapes.
+    """
+
+    def __init__(self, collection: Collection) -> None:
+        classes = {label: number for number, label in enumerate(collection.classes)}
+        self._store, self._locations = collection.store, collection._locations
+        self.labels = torch.tensor([-1 if label is None else classes[label] for label in collection.labels])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, int]:
+        field = self._store.representation(*self._locations[number])
+        assert isinstance(field, WaveletSiren)
+        return _arrange(field), int(self.labels[number])
+
+
+def _arrange(field: WaveletSiren) -> Float[Tensor, "channels height width"]:
+    """Arrange the dequantised latents of a field as one array of the size of its image."""
+    steps = field.steps().astype(np.float32)[:, :, None, None]
+    bands = [band * step for band, step in zip(field.latents.bands(), steps, strict=True)]
+    plane = bands[0]
+    for level in range(field.latents.levels, 0, -1):
+        horizontal, vertical, diagonal = bands[3 * level - 2 : 3 * level + 1]
+        plane = np.block([[plane, horizontal], [vertical, diagonal]])
+    return torch.from_numpy(np.ascontiguousarray(plane, np.float32))
+
+
+def _flatten(function: Representation) -> Float[Tensor, "images parameters"]:
+    """Return the weights of each image, with the channel tuning of a network in its last layer."""
+    if isinstance(function, WaveletSiren):
+        return torch.cat([t.flatten() for t in function.decoder.tensors()])[None]
+    assert isinstance(function, SirenMosaic)
+    siren, tuning = function.siren, function.tuning
     weights = [*siren.weights[:-1], siren.weights[-1] * tuning.alpha]
     biases = [*siren.biases[:-1], siren.biases[-1] * tuning.alpha + tuning.beta]
-    return torch.cat([t.flatten(1) for t in (*weights, *biases)], 1).reshape(siren.batch // mosaic.tiling.count, -1)
+    rows = torch.cat([t.flatten(1) for t in (*weights, *biases)], 1)
+    return rows.reshape(siren.batch // function.tiling.count, -1)

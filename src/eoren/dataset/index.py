@@ -51,7 +51,7 @@ _MAX_FILE = 1 << 30
 _MAX_CONTAINER = 1000  # elements of a list in the footer
 _REQUIRED = ("number", "name", "status", "shard")
 # Smallest values of columns that a row with status "done" requires.
-_MINIMUM = {"width": 1, "height": 1, "channels": 1, "seed": 0, "networks": 1, "parameters": 1}
+_MINIMUM = {"width": 1, "height": 1, "channels": 1, "seed": 0, "networks": 0, "parameters": 1}
 _MINIMUM |= {"steps": 0, "group": 0, "offset": 0}
 
 

@@ -1,4 +1,4 @@
-"""Fit shards: images of one size train together as one batch, large images one by one as tiled fields.
+"""Fit shards: small images of one size train together as one batch, others one by one, as mosaics or compact fields.
 
 The result depends only on the images, the settings and the seed, not on the machine or the executor.
 """
@@ -12,12 +12,14 @@ import torch
 
 from eoren.backends.tile_evaluation import predict_all_pixels
 from eoren.cancellation import Cancelled
+from eoren.dataset.groups import CompactGroup, Group, encode_compact
 from eoren.dataset.sources import Content, decode_content
 from eoren.errors import ImageError
 from eoren.evaluation.metrics import METRICS, Images, evaluate, evaluate_batch
 from eoren.field.field import Field
 from eoren.field.mosaic import SirenMosaic
 from eoren.field.provenance import Provenance
+from eoren.field.wavelet_siren import WaveletSiren
 from eoren.image.arrays import Image
 from eoren.image.cell_averages import point_values
 from eoren.image.io import SourceImage, hash_pixels
@@ -27,6 +29,7 @@ from eoren.model.quantization import rounded
 from eoren.model.tiling import Tiling
 from eoren.training.assembly import image_seed
 from eoren.training.budget import Budget, train
+from eoren.training.compact.settings import CompactSettings
 from eoren.training.fit import fit_target
 from eoren.training.result import FitTarget
 from eoren.training.settings import Settings
@@ -46,7 +49,7 @@ _MAX_BATCH = 512
 class FitPlan:
     """The settings, seed and device that all shards of a store have in common."""
 
-    settings: Settings
+    settings: Settings | CompactSettings
     seed: int = 0  # the seed of each image is derived from it and the pixels
     same_start: bool = False  # initialise all images with the network of `seed` instead
     device: str = "auto"
@@ -55,10 +58,21 @@ class FitPlan:
         """Return the seed of the networks of an image."""
         return self.seed if self.same_start else image_seed(image, self.seed)
 
+    @property
+    def is_compact(self) -> bool:
+        """Whether the images become compact fields, and not networks."""
+        return isinstance(self.settings, CompactSettings)
+
+    @property
+    def network_settings(self) -> Settings:
+        """The settings of a plan of networks."""
+        assert isinstance(self.settings, Settings)
+        return self.settings
+
     def tile_count(self, shape: tuple[int, ...]) -> int:
-        """Return the number of networks that represent an image of shape ``(H, W, C)``."""
+        """Return the number of networks that represent an image of shape ``(H, W, C)``; 1 for a compact field."""
         height, width, channels = shape
-        return self.settings.architecture(width, height, channels)[0]
+        return 1 if self.is_compact else self.network_settings.architecture(width, height, channels)[0]
 
 
 @runtime_checkable
@@ -102,7 +116,8 @@ class ShardJob:
             images[position] = image.pixels
             positions_by_shape.setdefault(image.pixels.shape, []).append(position)
         total = sum(image.size for image in images.values())
-        groups: list[SirenMosaic] = []
+        groups: list[Group] = []
+        codes: list[bytes] = []
         done = 0.0
         for positions in (batch for alike in positions_by_shape.items() for batch in _batches(*alike, plan)):
             batch = [images[position] for position in positions]
@@ -111,12 +126,16 @@ class ShardJob:
             def watch_batch(within: float, done: float = done, share: float = share) -> bool:
                 return watch(done + share * within)
 
-            for mosaic, fitted in _fit_group(batch, [rows[position] for position in positions], plan, watch_batch):
+            for function, fitted in _fit_group(batch, [rows[position] for position in positions], plan, watch_batch):
+                if isinstance(function, WaveletSiren):
+                    fitted[0].update(status="done", group=0, offset=len(codes))
+                    codes.append(encode_compact(function))
+                    continue
                 for offset, row in enumerate(fitted):
                     row |= {"status": "done", "group": len(groups), "offset": offset}
-                groups.append(mosaic)
+                groups.append(function)
             done += share
-        return ShardResult(self.shard, groups, rows)
+        return ShardResult(self.shard, [*groups, *([CompactGroup(codes)] if codes else [])], rows)
 
     def row(self, position: int, image: SourceImage | None = None, seed: int | None = None) -> Row:
         """Create the row of an image of the shard, with its properties if it could be decoded."""
@@ -130,13 +149,10 @@ class ShardJob:
 
 @dataclass(frozen=True, eq=False)
 class ShardResult:
-    """A fitted shard.
-
-    A group holds the networks of several images of one size, one image after the other, and the tiling of one image.
-    """
+    """A fitted shard, with its images in groups, see :mod:`eoren.dataset.groups`."""
 
     shard: int
-    groups: Sequence[SirenMosaic]
+    groups: Sequence[Group]
     rows: Sequence[Row]  # one for each image, in order
 
 
@@ -146,9 +162,12 @@ def failure(error: object) -> Row:
 
 
 def _batches(shape: tuple[int, ...], positions: list[int], plan: FitPlan) -> Iterator[list[int]]:
-    """Split images of one size into batches that fit into memory; tiled images are fitted one by one."""
+    """Split images of one size into batches that fit into memory; mosaics and compact fields are fitted alone."""
+    if plan.is_compact:
+        yield from ([position] for position in positions)
+        return
     height, width, channels = shape
-    settings = plan.settings
+    settings = plan.network_settings
     count, hidden = settings.architecture(width, height, channels)
     # Parameters, gradients and optimizer state; pixels, targets and their metrics.
     numbers = 4 * (settings.depth * hidden**2 + 4 * hidden) + 12 * height * width * channels
@@ -159,12 +178,12 @@ def _batches(shape: tuple[int, ...], positions: list[int], plan: FitPlan) -> Ite
 
 def _fit_group(
     images: Sequence[Image], rows: Sequence[Row], plan: FitPlan, watch: ShareCallback
-) -> Iterable[tuple[SirenMosaic, Sequence[Row]]]:
-    """Fit images of one size, fill in their rows, and return mosaics with the rows of their images."""
+) -> Iterable[tuple[SirenMosaic | WaveletSiren, Sequence[Row]]]:
+    """Fit images of one size, fill in their rows, and return functions with the rows of their images."""
     try:
-        if plan.tile_count(images[0].shape) == 1:
+        if not plan.is_compact and plan.tile_count(images[0].shape) == 1:
             return [(_fit_batch(np.stack(images), rows, plan, watch), rows)]
-        return [(_fit_tiled(images[0], rows[0], plan, watch), rows)]
+        return [(_fit_alone(images[0], rows[0], plan, watch), rows)]
     except ImageError as error:
         if len(images) == 1:
             rows[0].update(failure(error))
@@ -177,7 +196,7 @@ def _fit_group(
     ]
 
 
-def _fit_tiled(image: Image, row: Row, plan: FitPlan, watch: ShareCallback) -> SirenMosaic:
+def _fit_alone(image: Image, row: Row, plan: FitPlan, watch: ShareCallback) -> SirenMosaic | WaveletSiren:
     result = fit_target(
         FitTarget(image, hash_pixels(image)),
         plan.settings,
@@ -187,16 +206,17 @@ def _fit_tiled(image: Image, row: Row, plan: FitPlan, watch: ShareCallback) -> S
     )
     if result.ended == "interrupted":
         raise Cancelled
-    mosaic = result.field.to("cpu").representation
-    assert isinstance(mosaic, SirenMosaic)
-    row |= {"networks": mosaic.tiling.count, "parameters": mosaic.parameters, "steps": result.steps}
+    function = result.field.to("cpu").representation
+    assert isinstance(function, SirenMosaic | WaveletSiren)
+    networks = function.tiling.count if isinstance(function, SirenMosaic) else int(function.decoder.siren is not None)
+    row |= {"networks": networks, "parameters": function.parameters, "steps": result.steps}
     row |= {name: getattr(result.metrics, name) for name in METRICS}
-    return mosaic
+    return function
 
 
 def _fit_batch(images: Images, rows: Sequence[Row], plan: FitPlan, watch: ShareCallback) -> SirenMosaic:
     """Fit one network per image in one batch: train, round as in the file, tune and measure."""
-    settings = plan.settings
+    settings = plan.network_settings
     averaged = settings.pixel_model == "cell_average"
     points = np.stack([point_values(image) for image in images]) if averaged else images
     _, height, width, _ = images.shape

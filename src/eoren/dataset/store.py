@@ -1,14 +1,14 @@
-"""A store: a folder with the networks of many images and an index of them.
+"""A store: a folder with the fields of many images and an index of them.
 
 ::
 
     store.json                    settings, seed, shard size and version of all shards
-    shards/0000000.safetensors    networks of some images, in groups of images of one size
+    shards/0000000.safetensors    fields of some images, see :mod:`eoren.dataset.groups`
     index/0000000.parquet         one row for each of these images
     pieces/0000000-00000          groups of tiles of a very large image, until it is complete
 
-The file of a shard is written before its part of the index, each of them atomically. So the networks of every row
-exist, and images without a row are fitted again after a kill. docs/file-format.md describes the content.
+The file of a shard is written before its part of the index, each of them atomically. So the field of every row
+exists, and images without a row are fitted again after a kill. docs/file-format.md describes the content.
 """
 
 import json
@@ -26,21 +26,24 @@ from safetensors.torch import save as save_tensors
 
 from eoren._version import __version__
 from eoren.checks import MAX_SEED
+from eoren.dataset.groups import is_compact, read_compact, read_networks
 from eoren.dataset.index import MAX_ROWS, import_parquet, read_rows, write_rows
 from eoren.dataset.shards import ShardResult
 from eoren.dataset.tile_jobs import TileGroupResult
 from eoren.errors import EorenError, format_error
 from eoren.field.mosaic import SirenMosaic
-from eoren.field.schema import MosaicSchema, whole_number
+from eoren.field.representation import Representation
+from eoren.field.schema import whole_number
 from eoren.fs.files import hold_lock, is_temporary, make_folder, open_regular, remove_stale_temporaries, write_file
 from eoren.fs.safetensors_layout import openable_path, read_metadata
-from eoren.training.presets import make_settings
+from eoren.training.compact.settings import CompactSettings
+from eoren.training.presets import FORMER_NAMES, make_compact_settings, make_settings
 from eoren.training.settings import Settings, current_names
 
 if TYPE_CHECKING:
     import pyarrow
 
-FORMAT_VERSION = 1
+NETWORKS, COMPACT = 1, 2  # format versions of stores of networks, and of compact fields
 _KEY = "eoren-shard"
 _MANIFEST = "store.json"
 _SUBFOLDERS = ("shards", "index", "pieces")
@@ -54,11 +57,16 @@ _MAX_VERSION = 40
 class Manifest:
     """The content of ``store.json``: what all shards of a store have in common."""
 
-    settings: Settings
+    settings: Settings | CompactSettings
     seed: int  # the seeds of the images are derived from it
     same_start: bool  # whether all images were initialised with the same network
     shard: int  # number of images in a shard
     version: str = __version__
+
+    @property
+    def format_version(self) -> int:
+        """Version of the format of the store's files."""
+        return COMPACT if isinstance(self.settings, CompactSettings) else NETWORKS
 
 
 class Store:
@@ -89,7 +97,7 @@ class Store:
             # Lock before the manifest is written: of two first runs, one would use the settings of the other.
             with hold_lock(folder / ".lock", f"{folder}: another run is writing to it; wait for its end"):
                 if not is_store(folder):
-                    content = {"format_version": FORMAT_VERSION, **asdict(manifest)}
+                    content = {"format_version": manifest.format_version, **asdict(manifest)}
                     write_file(folder / _MANIFEST, json.dumps(content, indent=1))
                 store = cls(folder)
                 store._check_manifest(manifest)
@@ -121,7 +129,7 @@ class Store:
         """Return the numbers of all complete shards in order."""
         names = (re.fullmatch(r"([0-9]{7,})\.parquet", path.name) for path in (self.folder / "index").glob("*"))
         numbers = sorted(int(name[1]) for name in names if name)
-        # Deleting a damaged file of networks is how a user requests to fit them again.
+        # Deleting a damaged file of fields is how a user requests to fit them again.
         return [number for number in numbers if self.shard_path(number).exists()]
 
     def rows(self, shard: int) -> "pyarrow.Table":
@@ -135,9 +143,12 @@ class Store:
     def write(self, result: ShardResult) -> None:
         """Add or replace a shard. After a kill it is either complete or absent."""
         tensors: dict[str, torch.Tensor] = {}
-        for number, mosaic in enumerate(result.groups):
-            tensors |= {f"{number}.{name}": tensor for name, tensor in mosaic.tensors().items()}
-        header = {"format_version": FORMAT_VERSION, "groups": [mosaic.header() for mosaic in result.groups]}
+        for number, group in enumerate(result.groups):
+            tensors |= {f"{number}.{name}": tensor for name, tensor in group.tensors().items()}
+        header = {
+            "format_version": self.manifest.format_version,
+            "groups": [group.header() for group in result.groups],
+        }
         write_file(self.shard_path(result.shard), save_tensors(tensors, {_KEY: json.dumps(header)}))
         write_rows(self.index_path(result.shard), result.rows)
         self._remove_tile_groups(result.shard)
@@ -160,36 +171,34 @@ class Store:
             with suppress(OSError):  # such as a folder of that name
                 path.unlink()
 
-    def networks(self, shard: int, group: int, offset: int = 0, count: int | None = None) -> SirenMosaic:
-        """Read the networks of ``count`` images of a group, by default all from ``offset`` on."""
+    def representation(self, shard: int, group: int, offset: int) -> Representation:
+        """Read the function of one image."""
+        with self._open_group(shard, group) as (header, stored):
+            if is_compact(header):
+                return read_compact(stored, group, offset)
+            return read_networks(stored, header, group, offset, count=1)
+
+    def networks(self, shard: int, group: int) -> SirenMosaic:
+        """Read the networks of all images of a group."""
+        with self._open_group(shard, group) as (header, stored):
+            return read_networks(stored, header, group)
+
+    @contextmanager
+    def _open_group(self, shard: int, group: int) -> Iterator[tuple[Mapping[str, Any], Any]]:
+        """Open the file of a shard, and yield the header of a group and the file; damage gives an EorenError."""
         path = self.shard_path(shard)
         try:
             with open_regular(path) as (file, size):
                 header = json.loads(read_metadata(file, size, _MAX_HEADER)[_KEY])
-                if header["format_version"] != FORMAT_VERSION:
+                if header["format_version"] != self.manifest.format_version:
                     raise ValueError(f"format version {header['format_version']!r:.40}")
-                schema = MosaicSchema.from_header(header["groups"][group])
-                prefix = f"{group}."
                 with safe_open(openable_path(path, file), framework="pt") as stored:
-                    tiling = schema.tiling(stored.get_tensor(f"{prefix}tiles"))
-                    first = offset * tiling.count
-                    end = None if count is None else first + count * tiling.count
-                    tensors = {
-                        name.removeprefix(prefix): stored.get_slice(name)[first:end]
-                        for name in stored.keys()  # noqa: SIM118
-                        if name.startswith(prefix) and name != f"{prefix}tiles"
-                    }
-            schema.check(tensors, {})
-            batch = len(tensors["alpha"])
-            if batch == 0 or batch % tiling.count or (count is not None and batch != count * tiling.count):
-                raise ValueError(f"{batch} networks for tiles of {tiling.count}")
-            siren, tuning = schema.networks(tensors)
-            return SirenMosaic(siren, tuning, tiling, schema.bits)
+                    yield dict(header["groups"][group]), stored
         except (OSError, SafetensorError, LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise _damaged(path, error) from None
 
     def shard_path(self, shard: int) -> Path:
-        """Return the path of the networks of a shard."""
+        """Return the path of the fields of a shard."""
         return self.folder / "shards" / f"{shard:07}.safetensors"
 
     def index_path(self, shard: int) -> Path:
@@ -228,11 +237,11 @@ def _read_manifest(folder: Path) -> Manifest:
                 raise ValueError(f"it has {size} bytes, more than the limit of {_MAX_MANIFEST}")
             stored = dict(json.loads(file.read(size)))
             version = stored.pop("format_version")
-            if version != FORMAT_VERSION:
+            if version not in (NETWORKS, COMPACT):
                 raise EorenError(
-                    f"{path}: format version must be {FORMAT_VERSION}, got {version!r:.40}; upgrade eoren"
+                    f"{path}: format version must be {NETWORKS} or {COMPACT}, got {version!r:.40}; upgrade eoren"
                 )
-            manifest = Manifest(_make_settings(stored.pop("settings")), **stored)
+            manifest = Manifest(_make_settings(stored.pop("settings"), version), **stored)
             whole_number(stored, "seed", MAX_SEED, minimum=0)
             whole_number(stored, "shard", MAX_ROWS)
             if type(manifest.same_start) is not bool or type(manifest.version) is not str:
@@ -244,9 +253,12 @@ def _read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _make_settings(stored: Mapping[str, Any]) -> Settings:
+def _make_settings(stored: Mapping[str, Any], version: int) -> Settings | CompactSettings:
     try:
-        return make_settings(**current_names(stored))
+        settings = current_names(stored)
+        if version == COMPACT:
+            return make_compact_settings(**settings)
+        return make_settings(**{**settings, "preset": FORMER_NAMES.get(settings["preset"], settings["preset"])})
     except EorenError as error:  # its remedy is for a caller who chose the settings
         raise ValueError(str(error)) from None
 

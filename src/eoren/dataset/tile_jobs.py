@@ -96,16 +96,16 @@ class TileGroupJob:
         """Train the group."""
         trainer = Trainer.of_image(
             self.pixels,
-            plan.settings,
+            plan.network_settings,
             seed=self.seed,
             device=choose_device(plan.device),
             tiling=self.tiling,
             tiles=self.tiles,
             at=self.at,
         )
-        limit = plan.settings.time_limit(self.tiling.width, self.tiling.height)
+        limit = plan.network_settings.time_limit(self.tiling.width, self.tiling.height)
         try:
-            train(trainer, Budget(plan.settings.steps, None if limit is None else limit * self.share), watch)
+            train(trainer, Budget(plan.network_settings.steps, None if limit is None else limit * self.share), watch)
             siren = trainer.networks().to(torch.device("cpu"))
         except ImageError as error:
             return TileGroupResult(self.shard, self.group, self.digest, trainer.steps_done, None, str(error))
@@ -119,11 +119,11 @@ class LargeImageAssembly:
         self.share = 0.0
         self._job, self._image, self._plan = job, image, plan
         pixels = image.pixels
-        self._points = point_values(pixels) if plan.settings.pixel_model == "cell_average" else pixels
-        self._tiling = build_tiling(self._points, plan.settings)
+        self._points = point_values(pixels) if plan.network_settings.pixel_model == "cell_average" else pixels
+        self._tiling = build_tiling(self._points, plan.network_settings)
         self._groups = self._tiling.groups(TILES_AT_ONCE)
         self._seed = plan.seed_of(pixels)
-        self._template = init_networks(plan.settings, self._tiling, pixels.shape[2], count=1, seed=0)
+        self._template = init_networks(plan.network_settings, self._tiling, pixels.shape[2], count=1, seed=0)
         self._results: dict[int, TileGroupResult] = {}
 
     def missing_jobs(self) -> Iterator[TileGroupJob]:
@@ -167,11 +167,11 @@ class LargeImageAssembly:
                 if result.siren is None:
                     raise ImageError(result.error)
             siren = self._template.with_tensors([torch.cat(tensors) for tensors in zip(*sirens, strict=True)])
-            field = assemble_field(siren, tiling, self._points, bits=plan.settings.bits)
+            field = assemble_field(siren, tiling, self._points, bits=plan.network_settings.bits)
         except ImageError as error:  # networks diverged, or weights are too large for their bits
             return ShardResult(self._job.shard, [], [row | failure(error)])
         steps = max(result.steps for result in results)
-        provenance = Provenance(plan.settings.as_dict(), self._seed, steps, 0.0, self._image.sha256)
+        provenance = Provenance(plan.network_settings.as_dict(), self._seed, steps, 0.0, self._image.sha256)
         metrics = evaluate(replace(field, provenance=provenance), self._image.pixels)
         row |= {"networks": tiling.count, "parameters": field.parameters, "steps": steps}
         row |= {name: getattr(metrics, name) for name in METRICS}
@@ -182,8 +182,8 @@ class LargeImageAssembly:
 
 
 def split_large_image(job: ShardJob, plan: FitPlan) -> LargeImageAssembly | None:
-    """Split a shard of one image with too many tiles to be trained at once; return None for any other shard."""
-    if len(job.contents) > 1:
+    """Split a shard of one image with too many networks to be trained at once; return None for any other shard."""
+    if len(job.contents) > 1 or plan.is_compact:
         return None
     try:
         image = decode_content(job.names[0], job.contents[0])

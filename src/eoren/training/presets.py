@@ -68,8 +68,11 @@ PRESETS: Mapping[str, Settings] = MappingProxyType({settings.preset: settings fo
 """Presets of SIRENs by name; those of compact fits are :data:`eoren.training.compact.settings.PRESETS`."""
 
 _NAMES = tuple(field.name for field in fields(Settings))[1:]
-# Names that mosaics had before compact fits took them; data sets and composition still accept them.
-FORMER_NAMES = {"fast": "mosaic-fast", "balanced": "mosaic", "best": "mosaic-best"}
+
+FORMER_NAMES: Mapping[str, str] = MappingProxyType(
+    {"fast": "mosaic-fast", "balanced": "mosaic", "best": "mosaic-best"}
+)
+"""Names that presets of mosaics had before compact fits took them, in files of version 0.1."""
 
 
 def choose_settings(preset: str, **changes: Any) -> Settings | CompactSettings:
@@ -138,10 +141,8 @@ def _refuse_compact_names(preset: str, names: Iterable[str], because_of: Sequenc
 def make_settings(preset: str = "mosaic", **changes: Any) -> Settings:
     """Create the settings of a preset of SIRENs with some changed; names of earlier versions give a warning.
 
-    ``steps`` or ``seconds`` replace the preset's budget, its seconds per megapixel included. ``fast``, ``balanced``
-    and ``best`` mean the presets of mosaics that had these names.
+    ``steps`` or ``seconds`` replace the preset's budget, its seconds per megapixel included.
     """
-    preset = FORMER_NAMES.get(preset, preset)
     check_choice("preset", preset, PRESETS)
     types = get_type_hints(Settings)
     given = current_names(changes, warn=True)

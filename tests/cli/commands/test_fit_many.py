@@ -54,6 +54,19 @@ def test_executor(eoren, pictures, monkeypatch, option):
     assert executors == ["ray"]
 
 
+def test_compact_fields(eoren, pictures):
+    given = ("--preset", "fast", "--bits-per-pixel", 40)
+    assert eoren("fit-many", pictures, "-o", "store", *given, "-q")[0] == 3
+    rows = dict(line.split(maxsplit=1) for line in eoren("info", "store")[1].splitlines())
+    assert rows["compact"] == "fields  2, 350 parameters"  # a latent a pixel, four steps and their base, two weights
+    assert rows["fit"] == "preset fast, seed 0"
+    field = library.Collection("store")[0]
+    assert field.provenance.settings == {"preset": "fast", "bits_per_pixel": 40.0}
+    assert eoren("export", "store", "-o", "fields", "--to", "fields", "-q")[0] == 0
+    np.testing.assert_array_equal(library.load("fields/0-b.eoren").render(), field.render())
+    assert eoren("fit-many", pictures, "-o", "psnr", "--preset", "fast", "--until-psnr", 30, "-q")[0] == 3
+
+
 def test_info_of_a_store(eoren, pictures):
     eoren("fit-many", pictures, "-o", "store", "--steps", 2, "--same-start", "-q")
     status, out, err = eoren("info", "store")

@@ -5,7 +5,7 @@ import pytest
 
 from eoren.errors import DeprecatedSettingWarning, EorenError
 from eoren.training.compact.settings import CONVERGED_STEPS, NAMES, PRESETS, CompactSettings
-from eoren.training.presets import choose_settings, make_compact_settings, make_settings
+from eoren.training.presets import FORMER_NAMES, choose_settings, make_compact_settings, make_settings
 from eoren.training.settings import Settings
 
 
@@ -138,7 +138,9 @@ def test_former_names_of_settings_are_replaced():
         choose_settings("fast", pixels="areas", pixel_model="cell_average")
 
 
-def test_former_names_of_presets_of_mosaics():
-    """Data sets and composition accept them; files of version 0.1 have them."""
-    for former, name in (("fast", "mosaic-fast"), ("balanced", "mosaic"), ("best", "mosaic-best")):
-        assert make_settings(former, steps=5) == make_settings(name, steps=5)
+def test_settings_of_networks_have_no_compact_presets():
+    """Files of version 0.1 have these names for mosaics, and :data:`FORMER_NAMES` translates them."""
+    for former in FORMER_NAMES:
+        with pytest.raises(EorenError, match=f"preset must be one of mosaic-fast, mosaic, .*, got '{former}'"):
+            make_settings(former, steps=5)
+        assert make_settings(FORMER_NAMES[former], steps=5).steps == 5

@@ -118,7 +118,7 @@ def _check(
         remedy = f"write an {fitting.SUFFIX} file"
         if solver == "network":
             raise EorenError(f"{output}: --solver network makes a function; {remedy} and render it")
-        if fit_options.resume or fit_options.budget:
+        if fit_options.resume or fit_options.settings:
             raise EorenError(f"{output}: an image is not fitted; to fit, {remedy}")
         check_format(output, height=1, width=1, channels=1)
     with nullcontext() if is_image else fitting.reserve_output(output, inputs[0], fit_options) as checkpoint:
@@ -130,7 +130,7 @@ def _check(
             for note in [] if fit_options.quiet else composition.notes:
                 console.notice(note)
             if checkpoint is not None:
-                run = partial(composition.fit, solver=solver, preset=fit_options.preset, **fit_options.budget)
+                run = partial(composition.fit, solver=solver, preset=fit_options.preset, **fit_options.settings)
                 return fitting.run_fit(run, output, checkpoint, fit_options)
             height, width = composition.colors.shape[:2]
             eoren.write_image(output, composition.colors)

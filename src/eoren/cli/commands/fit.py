@@ -17,8 +17,6 @@ def fit(
     image: options.ImageFile,
     output: Annotated[Path | None, options.output_option(".eoren file to write; by default IMAGE's name.")] = None,
     objective: options.Objective = None,
-    bits_per_pixel: Annotated[float | None, Option(metavar="B", help="Size in bits per pixel.")] = None,
-    bytes: Annotated[int | None, Option(metavar="N", help="Size of the file in bytes; not of mosaics.")] = None,
     parameters: Annotated[int | None, Option(metavar="N", help="Size of a mosaic in stored numbers.")] = None,
     bits: options.Bits = None,
     setting: options.Set = None,
@@ -34,8 +32,8 @@ def fit(
     until Ctrl-C once the file is written.
     """
     # Every check comes before any work, and if possible before torch is loaded.
-    size = options.given(parameters=parameters, bits_per_pixel=bits_per_pixel, bytes=bytes, bits=bits)
-    changes = options.parse_settings(setting) | options.given(objective=objective) | size | fit_options.budget
+    networks = options.given(objective=objective, parameters=parameters, bits=bits)
+    changes = options.parse_settings(setting) | networks | fit_options.settings
     output = output or Path(Path(image.removeprefix("sample:")).stem + fitting.SUFFIX)
     if watch:
         page.check_viewer()

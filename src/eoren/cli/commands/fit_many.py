@@ -21,9 +21,11 @@ def fit_many(
         list[str], Argument(metavar="SOURCE...", help="Folder, pattern, zip, tar, IDX file (MNIST) or image files.")
     ],
     output: Annotated[Path, options.output_option("Folder to write; existing results are kept.", "STORE")],
-    preset: Annotated[options.PresetName, options.preset_option("of mosaics")] = "small",
+    preset: Annotated[options.PresetName, options.preset_option("fast, balanced and best for photographs")] = "small",
     steps: options.Steps = None,
     seconds: options.Seconds = None,
+    until_psnr: options.UntilPsnr = None,
+    bits_per_pixel: options.BitsPerPixel = None,
     objective: options.Objective = None,
     bits: options.Bits = None,
     seed: options.Seed = 0,
@@ -38,13 +40,13 @@ def fit_many(
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> int:
-    """Turn many images into networks, in one folder.
+    """Turn many images into small functions, in one folder.
 
-    After an interruption the same command continues. Images that cannot be read are listed at the end (status 3).
+    The presets fast, balanced and best store compact fields, the others networks. After an interruption the same
+    command continues. Images that cannot be read are listed at the end (status 3).
     """
-    changes = options.parse_settings(setting) | options.given(
-        steps=steps, seconds=seconds, objective=objective, bits=bits
-    )
+    budget = options.given(steps=steps, seconds=seconds, until_psnr=until_psnr, bits_per_pixel=bits_per_pixel)
+    changes = options.parse_settings(setting) | budget | options.given(objective=objective, bits=bits)
     if engine is not None:
         console.notice("--engine is deprecated; use --executor")
         executor = engine

@@ -52,12 +52,14 @@ def _describe_store(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
         size = f"{width} x {height}, {console.channel_names(channels)}"
         rows["size"] = size if len(sizes) == 1 else f"{count:,} of {size}; other sizes: {len(sizes) - 1:,}"
     rows["labels"] = str(values["labels"] or "-")
-    rows["networks"] = f"{values['networks']:,}, {values['parameters']:,} parameters"
+    kind = "networks" if "objective" in settings else "compact fields"
+    count = values["networks"] if kind == "networks" else values["pictures"] - values["failed"]
+    rows[kind] = f"{count:,}, {values['parameters']:,} parameters"
     rows["files"] = console.byte_size(values["bytes"])
     rows |= {name: console.format_metric(name, values[name], "-") for name in METRICS}
     rows["psnr"] += ", mean over images" + (f"; {values['exact']:,} are exact" if values["exact"] else "")
     start = ", all from one start" if values["same_start"] else ""
-    rows["fit"] = f"preset {settings['preset']}, objective {settings['objective']}, seed {values['seed']}{start}"
+    rows["fit"] = f"{_fit_words(settings)}, seed {values['seed']}{start}"
     rows["written by"] = f"eoren {values['version']}"
     return values, rows
 
@@ -87,7 +89,7 @@ def _describe_field(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
     }
     settings = provenance.settings
     if settings:
-        rows["fit"] = ", ".join(f"{name} {settings[name]}" for name in ("preset", "objective") if name in settings)
+        rows["fit"] = _fit_words(settings)
         time = "" if provenance.seconds is None else f"{provenance.seconds:.1f} s, "
         rows["spent"] = f"{time}{provenance.steps:,} steps, seed {provenance.seed}"
     if provenance.source_sha256:
@@ -95,3 +97,8 @@ def _describe_field(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
     if provenance.version:
         rows["written by"] = f"eoren {provenance.version}"
     return values, rows
+
+
+def _fit_words(settings: dict[str, Any]) -> str:
+    """Describe settings by the names that a field or a store has; those of compact fits have no objective."""
+    return ", ".join(f"{name} {settings[name]}" for name in ("preset", "objective") if name in settings)

@@ -7,7 +7,7 @@ from math import inf, log, log2
 import numpy as np
 
 from eoren.coding.context_model import Shifts
-from eoren.errors import EorenError
+from eoren.errors import ImageError
 from eoren.evaluation.metrics import decibel
 from eoren.field.wavelet_siren import WaveletSiren
 from eoren.image.arrays import Image
@@ -80,7 +80,7 @@ def _step_of_size(rounded: "_Rounder", target: float, overhead: int, start: floa
     limits = {"tolerance": tolerance, "finest": rounded.finest}
     if room >= 1 and (step := solve_step(measure, log2(room), start, slope=-0.6, at_most=True, **limits)):
         return step
-    raise EorenError(
+    raise ImageError(
         f"a file of {target:,.0f} bytes is too small for this image; its description and parameters take {overhead} "
         "bytes, its colours more; give more bytes or bits per pixel"
     )
@@ -100,7 +100,7 @@ def _step_of_psnr(rounded: "_Rounder", target: float, start: float, measure: Cal
             break
         aim, start = aim - excess, step
     if not trials:
-        raise EorenError(f"until_psnr must be a PSNR that this image can reach, got {target:g}; give less")
+        raise ImageError(f"until_psnr must be a PSNR that this image can reach, got {target:g}; give less")
     return min(trials)[2]
 
 
