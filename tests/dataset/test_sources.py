@@ -12,6 +12,7 @@ from PIL import Image
 
 from eoren.dataset.sources import decode_content, open_source
 from eoren.errors import EorenError
+from eoren.image.io import as_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 5), dtype=np.uint8)
 
@@ -100,6 +101,27 @@ class HuggingFace(Torchvision):
 @pytest.mark.parametrize("source", [Torchvision(), HuggingFace()], ids=["torchvision", "hugging face"])
 def test_data_sets_are_read(source):
     assert_digits(read(source), ["0", "1", "2"], ["0", "1", "2"])
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "I;16"]
+)
+def test_pillow_images_have_the_pixels_that_fits_give_them(mode):
+    """Indices of palettes and inks are no colours; orientation applies."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 8, 4), np.uint8))
+    source = {"PA": "P", "P": "RGB", "La": "LA", "I;16": "L"}.get(mode, "RGBA")
+    image = image.convert(source).convert(mode)
+    image.getexif()[274] = 6
+    [item] = open_source([(image, "label")])
+    pixels = decode_content(item.name, item.load()).pixels
+    np.testing.assert_array_equal(pixels, as_image(image))
+    assert pixels.shape[:2] == (8, 9)
+
+
+def test_pillow_images_that_are_refused_name_the_reason():
+    [item] = open_source([Image.new("HSV", (2, 2))])
+    with pytest.raises(EorenError, match="pixels of type HSV are not supported"):
+        decode_content(item.name, item.load())
 
 
 def test_iterables():

@@ -5,6 +5,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageOps
 
 from eoren.errors import EorenError
@@ -106,13 +107,26 @@ def test_as_image_refuses(array, message):
 # Pillow images
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"])
 def test_pillow_images_are_converted_by_mode(mode):
-    source = {"La": "LA", "PA": "P", "P": "RGB"}.get(mode, "RGBA")  # Pillow converts to `mode` only from some modes
+    source = {"PA": "P", "P": "RGB"}.get(mode, "RGBA")  # Pillow converts to `mode` only from some modes
     image = Image.fromarray(random((9, 8, 4))).convert(source).convert(mode)
-    plain = {"1": "L", "P": "RGB", "PA": "RGBA", "La": "LA", "RGBa": "RGBA", "CMYK": "RGB", "YCbCr": "RGB"}
+    plain = {"1": "L", "P": "RGB", "PA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "RGBX": "RGB"}
     expected = image.convert(plain.get(mode, mode))
     np.testing.assert_array_equal(as_image(image), as_image(np.asarray(expected)))
+
+
+@pytest.mark.parametrize("mode", ["La", "RGBa"])
+def test_colours_of_pillow_images_are_divided_by_alpha(mode):
+    image = Image.fromarray(random((9, 8, 4))).convert("LA" if mode == "La" else "RGBA").convert(mode)
+    stored = np.asarray(image).astype(np.float64)
+    alpha = stored[..., -1:]
+    expected = np.divide(stored[..., :-1], alpha, out=np.zeros_like(stored[..., :-1]), where=alpha > 0)
+    source = as_source_image(image)
+    np.testing.assert_allclose(source.pixels[..., :-1], expected, rtol=1e-6)
+    np.testing.assert_array_equal(source.pixels[..., -1:], np.float32(alpha) / np.float32(255))
+    assert source.notes == ("colours divided by alpha, by which the file multiplies them",)
+    assert source.bit_depth == 8
 
 
 @pytest.mark.parametrize("samples", [random((5, 6), np.uint16), random((5, 6)) / np.float32(255)])
@@ -180,6 +194,21 @@ def test_pillow_images_that_are_refused(tmp_path):
             as_image(image)
         assert str(caught.value).startswith(message)
         assert "\n" not in str(caught.value)
+
+
+def test_masked_arrays_are_refused_unless_nothing_is_masked():
+    values = np.array([[0.25, 0.5]])
+    assert as_image(np.ma.masked_array(values, False)).tolist() == [[[0.25], [0.5]]]
+    with pytest.raises(EorenError, match=r"^image: a masked array has missing values; fill them"):
+        as_image(np.ma.masked_array(values, [[True, False]]))
+
+
+def test_16_bit_images_of_pillow_whose_zero_is_white(tmp_path):
+    stored = random((8, 9), np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="miniswhite")
+    with Image.open(tmp_path / "a.tif") as image:
+        np.testing.assert_array_equal(as_image(image), read_image(tmp_path / "a.tif"))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), as_image(65535 - stored))
 
 
 def test_pillow_images_are_written(tmp_path):

@@ -24,10 +24,11 @@ from eoren.errors import EorenError, ImageError, format_error
 from eoren.fs.decompression import GZIP
 from eoren.fs.files import is_folder, open_regular
 from eoren.fs.names import as_utf8
+from eoren.image.decoders import Decoded
 from eoren.image.idx import IDX_MAGIC, read_idx
-from eoren.image.io import SourceImage, as_source_image, read_source_image
+from eoren.image.io import SourceImage, as_samples, as_source_image, read_source_image
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".gif", ".npy")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".avif", ".heic", ".gif", ".npy")
 """Suffixes of image files; other files in folders and archives are ignored."""
 
 _IMAGE_KEYS, _LABEL_KEYS = ("image", "img"), ("label", "labels", "fine_label")
@@ -36,7 +37,8 @@ _IMAGE_KEYS, _LABEL_KEYS = ("image", "img"), ("label", "labels", "fine_label")
 class Content(NamedTuple):
     """An image before it is decoded."""
 
-    data: bytes | np.ndarray | EorenError  # bytes of a file, an array, or the error that prevented reading
+    # Bytes of a file, an array, samples of an image in memory, or the error that prevented reading.
+    data: bytes | np.ndarray | Decoded | EorenError
     label: str | None = None
 
 
@@ -232,13 +234,15 @@ def _parse_element(element: Any, number: int) -> Item:
     else:
         image = element
     label = None if label is None else as_utf8(str(label.item() if hasattr(label, "item") else label))
-    return Item(name, constant(Content(_as_array(image), label)))
+    return Item(name, constant(Content(_as_samples(image), label)))
 
 
-def _as_array(image: Any) -> np.ndarray | EorenError:
+def _as_samples(image: Any) -> Decoded | EorenError:
     try:
-        pixels = np.asarray(image)
-    except Exception as error:  # __array__ of a foreign type may raise anything
-        return EorenError(f"{type(image).__name__} cannot be converted to an array ({type(error).__name__})")
+        decoded = as_samples(image)
+    except EorenError as error:
+        return error
     is_tensor = type(image).__module__.partition(".")[0] == "torch"
-    return np.moveaxis(pixels, 0, -1) if is_tensor and pixels.ndim == 3 else pixels
+    if is_tensor and decoded.samples.ndim == 3:
+        return decoded._replace(samples=np.moveaxis(decoded.samples, 0, -1))
+    return decoded

@@ -2,8 +2,12 @@
 
 arrays         types of arrays that hold images
 io             images from files, arrays and Pillow, as float32 arrays with values in [0, 1]
-decoders       decoding of image files from untrusted sources
+decoders       what decoders of untrusted files share: the result, limits on sizes, one-line errors
+pillow_images  Pillow images as samples, and files that Pillow decodes: PNG, JPEG, WebP, AVIF, HEIC, GIF
+tiff           TIFF files as samples
+channels       meanings of channels: inks, premultiplied alpha, samples whose zero is white
 idx            the IDX format of MNIST
+profiles       ICC colour profiles: which are kept, conversion to sRGB
 writers        writing by rows in constant memory, rounding to integers
 gradients      classical stencils scaled to slopes
 spline         the reference gradient: the derivative of the quintic spline through the pixels

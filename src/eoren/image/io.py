@@ -2,7 +2,7 @@
 
 import hashlib
 import importlib.resources
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,10 @@ from PIL import Image
 
 from eoren.errors import EorenError, format_error
 from eoren.fs.files import sha256
-from eoren.image.decoders import check_pixels, convert_pillow, decode
+from eoren.image import decoders, tiff
+from eoren.image.decoders import KNOWN, Decoded, check_pixels, check_size, one_line_errors
+from eoren.image.pillow_images import convert_pillow, decode_heif, decode_with_pillow
+from eoren.image.profiles import convert_to_srgb, describe_profile, keep_profile
 from eoren.image.writers import write_rows
 
 SAMPLES = {
@@ -25,6 +28,19 @@ SAMPLES = {
 }
 """Photographs in the scikit-image wheel, all public domain or CC0: name -> file."""
 
+# First bytes -> format; "...." is the length of what follows.
+_MAGIC = {
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+    b"RIFF....WEBP": "WebP",
+    b"....ftypavif": "AVIF",
+    **dict.fromkeys((b"....ftypheic", b"....ftypheix", b"....ftypmif1"), "HEIC"),
+    b"\x93NUMPY": ".npy",
+    **dict.fromkeys(tiff.MAGIC, "TIFF"),
+}
+
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value
 class SourceImage:
@@ -35,17 +51,20 @@ class SourceImage:
     sha256: str  # digest of the file's bytes, or of the pixels if there is no file
     name: str  # without folders; empty if there is no file
     notes: tuple[str, ...] = ()  # changes and omissions in reading, such as "first of 31 frames"
+    profile: bytes = b""  # ICC profile of the colours; empty for sRGB, or without one
 
 
-def read_image(source: str | Path) -> Float32[np.ndarray, "height width channels"]:
+def read_image(source: str | Path, *, to_srgb: bool = False) -> Float32[np.ndarray, "height width channels"]:
     """Read the pixels of an image.
 
     8 and 16 bits per channel are read exactly. Palettes become colours, CMYK becomes RGB, EXIF orientation is
-    applied, and of an animation the first frame is read. Colour profiles and gamma are ignored.
+    applied, and of an animation the first frame is read. If the file has a colour profile, values are in it.
 
     Args:
-        source: PNG, JPEG, TIFF, WebP, GIF or .npy file, recognised by its content; or ``"sample:NAME"`` for a
-            photograph of scikit-image: astronaut, camera, chelsea, coffee or rocket.
+        source: PNG, JPEG, TIFF, WebP, AVIF, HEIC, GIF or .npy file, recognised by its content; or ``"sample:NAME"``
+            for a photograph of scikit-image: astronaut, camera, chelsea, coffee or rocket. HEIC needs the extra
+            ``heif``.
+        to_srgb: whether to convert colours from the profile of the file to sRGB; values outside sRGB are clamped.
 
     Returns:
         Values in [0, 1] as stored, with 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha) channels.
@@ -58,27 +77,59 @@ def read_image(source: str | Path) -> Float32[np.ndarray, "height width channels
         >>> read_image("sample:astronaut").shape
         (512, 512, 3)
     """
-    return read_source_image(source).pixels
+    return read_source_image(source, to_srgb=to_srgb).pixels
 
 
-def read_source_image(source: str | Path) -> SourceImage:
-    """Read an image, as :func:`read_image` does, with the digest, bit depth and name of its file."""
+def read_source_image(source: str | Path, *, to_srgb: bool = False) -> SourceImage:
+    """Read an image, as :func:`read_image` does, with the digest, bit depth, name and colour profile of its file."""
     path = _sample(source[7:]) if isinstance(source, str) and source.startswith("sample:") else Path(source)
     digest = sha256(path)
-    samples, notes = decode(path)
-    pixels = _as_pixels(samples, str(path))
-    bit_depth = 32 if samples.dtype.kind == "f" else 8 * samples.dtype.itemsize
-    return SourceImage(pixels, bit_depth, digest, path.name, notes)
+    decoded = decode(path)
+    source = _scale(decoded, str(path), to_srgb)
+    if decoded.profile and to_srgb:  # other pixels than those of the file
+        digest = hash_pixels(source.pixels)
+    return replace(source, sha256=digest, name=path.name)
+
+
+def decode(path: Path) -> Decoded:
+    """Decode an image file, recognised by its content; samples are as stored, not scaled to [0, 1]."""
+    with one_line_errors(path):
+        with path.open("rb") as file:
+            start = file.read(12)
+        kind = next((kind for magic, kind in _MAGIC.items() if _matches(start, magic)), None)
+        if kind is None:
+            raise EorenError(f"{path}: no image in a known format; use {KNOWN}")
+        if kind == ".npy":
+            return _decode_npy(path)
+        if kind == "HEIC":
+            return decode_heif(path)
+        return tiff.decode_tiff(path) if kind == "TIFF" else decode_with_pillow(path, kind)
+
+
+def _matches(start: bytes, magic: bytes) -> bool:
+    return len(start) >= len(magic) and all(m in (ord("."), s) for s, m in zip(start, magic, strict=False))
+
+
+def _decode_npy(path: Path) -> Decoded:
+    mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # reads the header only
+    if mapped.ndim >= 2:
+        check_size(path, *mapped.shape[:2])
+    del mapped  # if a mapped file is truncated, access to it ends the process
+    array = np.load(path, allow_pickle=False)
+    return Decoded(array, bit_depth=decoders.bit_depth(array.dtype))
 
 
 def as_source_image(image: Any) -> SourceImage:
-    """Read an image from a path, or convert any other as :func:`as_image`; its digest is then :func:`hash_pixels`."""
+    """Read an image from a path, or convert any other as :func:`as_image`; its digest is then :func:`hash_pixels`.
+
+    An image that :func:`as_samples` or :func:`decode` returned is converted, too.
+    """
     if isinstance(image, SourceImage):
         return image
     if isinstance(image, str | PathLike):
         return read_source_image(image if isinstance(image, str) else Path(image))
-    pixels = as_image(image)
-    return SourceImage(pixels, 32, hash_pixels(pixels), "")
+    source = _scale(image if isinstance(image, Decoded) else as_samples(image), "image")
+    return replace(source, sha256=hash_pixels(source.pixels))
 
 
 def hash_pixels(pixels: Shaped[np.ndarray, "height width channels"]) -> str:
@@ -93,12 +144,10 @@ def as_image(array: Any) -> Float32[np.ndarray, "height width channels"]:
     from their full range. A Pillow image is converted as :func:`read_image` converts that of a file; Pillow keeps 16
     bits of gray only. The result is a new contiguous array.
     """
-    samples = _with_channels(_as_array(array, "image"), "image")
-    check_pixels("image", *samples.shape[:2])  # its file could not be read
-    return _as_pixels(samples, "image")
+    return _scale(as_samples(array), "image").pixels
 
 
-def write_image(path: str | Path, pixels: Any, *, bit_depth: int = 8) -> None:
+def write_image(path: str | Path, pixels: Any, *, bit_depth: int = 8, profile: bytes = b"") -> None:
     """Write an image atomically: the file appears complete or not at all.
 
     Args:
@@ -107,24 +156,41 @@ def write_image(path: str | Path, pixels: Any, *, bit_depth: int = 8) -> None:
         pixels: Pillow image or array of shape (H, W) or (H, W, C). Integers and bool are scaled from their full
             range; floats outside [0, 1] are clamped, or kept in ``.npy`` and 32 bits.
         bit_depth: 8 or 16 (PNG, TIFF), or 32 for floats (TIFF). ``.npy`` always holds float32.
+        profile: ICC profile of the colours, which ``.npy`` leaves out.
 
     Raises:
         EorenError: the format cannot hold such an image, a value is not finite, or the file cannot be written.
     """
-    array = _as_array(pixels, str(path))
+    array = as_samples(pixels, str(path)).samples
     image = _with_channels(array, str(path)) if array.dtype.kind == "f" else _as_pixels(array, str(path))
     height, width, channels = image.shape
-    write_rows(path, [image], height=height, width=width, channels=channels, bit_depth=bit_depth)
+    write_rows(path, [image], height=height, width=width, channels=channels, bit_depth=bit_depth, profile=profile)
 
 
-def _as_array(array: Any, name: str) -> Shaped[np.ndarray, "..."]:
-    if isinstance(array, Image.Image):
-        return convert_pillow(array, name)
+def as_samples(image: Any, name: str = "image") -> Decoded:
+    """Convert an array, nested lists or a Pillow image to samples as they are, not scaled to [0, 1]."""
+    if isinstance(image, Image.Image):
+        return convert_pillow(image, name)
     try:
-        return np.asarray(array)
+        array = np.asanyarray(image)
     except Exception as error:  # the __array__ method of another type may raise anything
-        kind, reason = type(array).__name__, format_error(error)
+        kind, reason = type(image).__name__, format_error(error)
         raise EorenError(f"{name}: {kind} is not an array ({reason}); give a NumPy array") from error
+    if np.ma.is_masked(array):
+        raise EorenError(f"{name}: a masked array has missing values; fill them, or give its mask as alpha")
+    return Decoded(np.asarray(array), bit_depth=32)
+
+
+def _scale(decoded: Decoded, name: str, to_srgb: bool = False) -> SourceImage:
+    """Convert samples to float32 in [0, 1]; keep their colour profile, or convert to sRGB."""
+    samples = _with_channels(decoded.samples, name)
+    check_pixels(name, *samples.shape[:2])  # its file could not be read
+    pixels = _as_pixels(samples, name)
+    profile, notes = keep_profile(decoded.profile, pixels.shape[2])
+    if profile and to_srgb:
+        pixels, notes = convert_to_srgb(pixels, profile), (f"converted from {describe_profile(profile)!r} to sRGB",)
+        profile = b""
+    return SourceImage(pixels, decoded.bit_depth, "", "", decoded.notes + notes, profile)
 
 
 def _as_pixels(samples: Shaped[np.ndarray, "..."], name: str) -> Float32[np.ndarray, "height width channels"]:

@@ -35,6 +35,7 @@ class _Layout(NamedTuple):
     channels: int
     bit_depth: int
     features: tuple[int, ...]
+    profile: bytes
 
 
 class _Format(NamedTuple):
@@ -54,18 +55,19 @@ def write_rows(
     width: int,
     channels: int | tuple[int, ...],
     bit_depth: int = 8,
+    profile: bytes = b"",
 ) -> None:
     """Write an image from strips of rows, top to bottom. The file appears complete or not at all.
 
     Memory does not grow with the height, except for JPEG and WebP, whose encoders need the whole image. Integer
     formats clamp values to [0, 1] and round half up. `channels` may be several axes, such as (3, 2) for the gradient
     of RGB: ``.npy`` keeps them apart, a float TIFF flattens them. `bit_depth` is 8 or 16 (PNG, TIFF), or 32 for
-    floats (TIFF); ``.npy`` always holds float32.
+    floats (TIFF); ``.npy`` always holds float32. `profile` is the ICC profile of the colours; ``.npy`` leaves it out.
     """
     path = Path(path)
     check_format(path, height=height, width=width, channels=channels, bit_depth=bit_depth)
     features = channels if isinstance(channels, tuple) else (channels,)
-    layout = _Layout(height, width, prod(features), bit_depth, features)
+    layout = _Layout(height, width, prod(features), bit_depth, features, profile)
     strips = _checked(path, rows, layout)
     with atomic_path(path) as temporary:
         _FORMATS[path.suffix.lower()].write(temporary, strips, layout)
@@ -152,6 +154,8 @@ def _write_png(path: Path, strips: Iterator[Strip], layout: _Layout) -> None:
 
         file.write(b"\x89PNG\r\n\x1a\n")
         chunk(b"IHDR", header)
+        if layout.profile:
+            chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(layout.profile, 9))
         for strip in strips:
             stored = to_unsigned(strip, layout.bit_depth).astype(f">u{layout.bit_depth // 8}")
             samples = stored.view(np.uint8).reshape(*stored.shape[:2], -1)  # last axis: bytes of a pixel
@@ -186,6 +190,7 @@ def _write_tiff(path: Path, strips: Iterator[Strip], layout: _Layout) -> None:
         photometric="rgb" if is_image and layout.channels >= 3 else "minisblack",
         planarconfig=None if gray else "contig",
         extrasamples=["unassalpha"] if is_image and layout.channels in (2, 4) else None,
+        iccprofile=layout.profile or None,
         maxworkers=1,  # more would keep many tiles in memory
         metadata=None,
         software="eoren",
@@ -225,10 +230,11 @@ def _write_whole(path: Path, strips: Iterator[Strip], layout: _Layout) -> None:
     encoded = io.BytesIO()
     if path.suffix.lower() == ".webp":
         image = Image.fromarray(pixels.repeat(3, -1) if layout.channels == 1 else pixels)  # WebP has no gray
-        image.save(encoded, "WEBP", lossless=True, exact=True)  # exact: keep colours where alpha is 0
+        # exact: keep colours where alpha is 0
+        image.save(encoded, "WEBP", lossless=True, exact=True, icc_profile=layout.profile or None)
     else:
         image = Image.fromarray(pixels[..., 0] if layout.channels == 1 else pixels)
-        image.save(encoded, "JPEG", quality=95, subsampling=0)
+        image.save(encoded, "JPEG", quality=95, subsampling=0, icc_profile=layout.profile or None)
     path.write_bytes(encoded.getbuffer())
 
 

@@ -1,0 +1,247 @@
+"""Samples of Pillow images: those that users give, and those of PNG, JPEG, WebP, AVIF, HEIC and GIF files.
+
+Files are opened by the class of their format, because ``Image.open`` checks sizes against a limit of the process;
+ours depends on the file, and is checked before anything is decoded.
+"""
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped, UInt16
+from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+
+from eoren.errors import EorenError, format_error
+from eoren.image import channels
+from eoren.image.decoders import (
+    ORIENTATION,
+    Decoded,
+    bit_depth,
+    check_pixels,
+    check_size,
+    frame_notes,
+    one_line_errors,
+    upright,
+)
+
+# A JPEG file may have any number of scans of the whole image. Encoders write about a dozen.
+_FREE_SCANS = 64
+_SCAN = b"\xff\xda"
+
+# Modes of plain samples; those of 16 bits and floats have more names.
+_PLAIN = ("L", "LA", "RGB", "RGBA", "F", "I")
+_PREMULTIPLIED = ("La", "RGBa")
+_PHOTOMETRIC = 262  # tag of TIFF
+# What PNG stores for a display as sRGB expects: gamma times 1e5, white and primaries (ITU-R BT.709).
+_SRGB_GAMMA = 0.45455
+_SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
+
+
+def _open_avif(path: Path) -> ImageFile.ImageFile:
+    try:
+        from PIL.AvifImagePlugin import SUPPORTED, AvifImageFile  # since Pillow 11.2
+    except ImportError:
+        SUPPORTED = False
+    if not SUPPORTED:
+        raise EorenError(f"{path}: this build of Pillow reads no AVIF; pip install --upgrade pillow")
+    return AvifImageFile(path)
+
+
+# Format -> function that reads the header of a file.
+_OPENERS: dict[str, Callable[[Path], ImageFile.ImageFile]] = {
+    "PNG": PngImagePlugin.PngImageFile,
+    "JPEG": JpegImagePlugin.jpeg_factory,
+    "WebP": WebPImagePlugin.WebPImageFile,
+    "AVIF": _open_avif,
+    "GIF": GifImagePlugin.GifImageFile,
+}
+
+
+def decode_with_pillow(path: Path, kind: str) -> Decoded:
+    """Decode the first image of a file of a format: PNG, JPEG, WebP, AVIF or GIF."""
+    if kind == "GIF":  # Pillow allocates the first frame when it opens the file
+        check_size(path, *_gif_size(path))
+    with _OPENERS[kind](path) as header:
+        check_size(path, header.height, header.width)
+        if kind == "JPEG":
+            scans = path.read_bytes().count(_SCAN)
+            check_size(path, header.height, header.width, times=max(1, scans // _FREE_SCANS))
+        layout, frames = _layout(header), getattr(header, "n_frames", 1)
+        header.verify()  # PNG checksums, which decoding ignores
+    if ";16" in layout and header.mode in ("RGB", "RGBA"):
+        image, samples = _load_both_bytes(path, layout)
+        decoded = _finish(samples, image, layout)
+    else:
+        with _OPENERS[kind](path) as image:
+            decoded = convert_pillow(image, path)
+    return decoded._replace(notes=frame_notes(frames) + decoded.notes)
+
+
+def decode_heif(path: Path) -> Decoded:
+    """Decode the main image of a HEIC file, as phones take them; libheif turns it upright."""
+    try:
+        import pillow_heif
+    except ImportError:
+        raise EorenError(f"{path}: HEIC needs pillow-heif; pip install 'eoren[heif]'") from None
+    file = pillow_heif.open_heif(path, convert_hdr_to_8bit=False, hdr_to_16bit=False)
+    check_size(path, file.size[1], file.size[0])
+    samples, bits = np.asarray(file), file.info["bit_depth"]
+    notes: tuple[str, ...] = frame_notes(len(file))
+    if bits > 8:
+        levels = 2**bits - 1
+        samples = ((samples.astype(np.uint32) * 65535 + levels // 2) // levels).astype(np.uint16)
+        notes += (f"{bits} bits per channel scaled to 16",)
+    if file.premultiplied_alpha and channels.has_alpha(samples):
+        alpha = samples[..., -1]
+        samples = channels.join(channels.divide_by_alpha(samples[..., :-1], alpha), alpha)
+        notes += (channels.PREMULTIPLIED,)
+    return Decoded(samples, notes, bytes(file.info.get("icc_profile") or b""), 8 if bits == 8 else 16)
+
+
+def convert_pillow(image: Image.Image, name: str | Path) -> Decoded:
+    """Convert a Pillow image to upright samples, as those of its file; Pillow keeps 16 bits of gray only."""
+    with one_line_errors(name):
+        check_pixels(str(name), image.height, image.width)
+        layout, frame = _layout(image), _first_frame(image)
+        image.load()
+        samples, notes = _plain_samples(image, name)
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            samples = _as_in_file(samples, image)
+            notes += (channels.UNSPECIFIED,) if "X" in layout else ()
+        if frame is not None and samples.ndim == 3:
+            samples, notes = _transparent_outside(samples, frame), (*notes, "transparent around the first frame")
+        decoded = _finish(samples, image, layout)
+        return decoded._replace(notes=notes + decoded.notes)
+
+
+def _plain_samples(image: Image.Image, name: str | Path) -> tuple[Shaped[np.ndarray, "..."], tuple[str, ...]]:
+    """Convert a loaded image of any mode to gray or RGB, with or without alpha, and note the conversion."""
+    mode = image.mode
+    if mode in _PLAIN or mode.startswith("I;16"):
+        return np.asarray(image), ()
+    if mode == "1":
+        return np.asarray(image.convert("L")), ()
+    if mode in ("P", "PA"):
+        return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB")), ()
+    if mode == "YCbCr":
+        return np.asarray(image.convert("RGB")), ("YCbCr converted to RGB",)
+    samples = np.asarray(image)
+    if mode in _PREMULTIPLIED:
+        colors = channels.divide_by_alpha(samples[..., :-1], samples[..., -1])
+        return channels.join(colors, samples[..., -1]), (channels.PREMULTIPLIED,)
+    if mode == "CMYK":
+        return channels.cmyk_to_rgb(samples), (channels.CMYK,)
+    if mode == "RGBX":
+        return samples[..., :3], (channels.UNSPECIFIED,)
+    raise EorenError(f"{name}: pixels of type {mode} are not supported; convert it to gray or RGB")
+
+
+def _as_in_file(samples: Shaped[np.ndarray, "..."], image: Any) -> Shaped[np.ndarray, "..."]:
+    """Invert samples of a TIFF image whose zero is white, as Pillow does up to 8 bits only."""
+    white_is_zero = image.tag_v2.get(_PHOTOMETRIC) == 0
+    return channels.invert(samples) if white_is_zero and samples.dtype != np.uint8 else samples
+
+
+def _finish(samples: Shaped[np.ndarray, "..."], image: Image.Image, layout: str) -> Decoded:
+    """Add the transparent colour of a PNG file, turn the image upright, and note what describes its colours."""
+    depth = 8 if image.mode in _PREMULTIPLIED else bit_depth(samples.dtype)
+    samples, turned = upright(_with_key(samples, image, layout), _orientation(image, notes := []))
+    return Decoded(samples, (*turned, *notes, *_color_notes(image)), _profile(image), depth)
+
+
+def _layout(image: Image.Image) -> str:
+    """Return Pillow's name ("raw mode") for the layout of the decompressed bytes, or "" once they are loaded."""
+    args = image.tile[0].args if isinstance(image, ImageFile.ImageFile) and image.tile else None
+    return str(args[0] if isinstance(args, tuple) else args or "")
+
+
+def _load_both_bytes(path: Path, layout: str) -> tuple[Image.Image, UInt16[np.ndarray, "height width channels"]]:
+    """Decode the 16-bit colour of a PNG file, of which Pillow keeps only one byte of every sample, in two passes.
+
+    Layout ``;16B`` keeps the first byte of every sample, ``;16L`` the second. Two 16-bit channels need one pass,
+    because they fill four bytes, as 8-bit RGBA does.
+    """
+    if layout == "LA;16B":
+        image = _load_as(path, "RGBA")
+        return image, np.asarray(image).view(">u2").astype(np.uint16)
+    image, second = (_load_as(path, f"{layout.split(';')[0]};16{half}") for half in "BL")
+    both = np.stack([np.asarray(image), np.asarray(second)], axis=-1)
+    return image, both.view(">u2")[..., 0].astype(np.uint16)
+
+
+def _load_as(path: Path, layout: str) -> Image.Image:
+    """Decode a PNG file with another layout of the decompressed bytes."""
+    with PngImagePlugin.PngImageFile(path) as image:
+        image.tile = [
+            tile._replace(args=(layout, *tile.args[1:]) if isinstance(tile.args, tuple) else layout)
+            for tile in image.tile
+        ]
+        image.load()
+    return image
+
+
+def _with_key(samples: Shaped[np.ndarray, "..."], image: Image.Image, layout: str) -> Shaped[np.ndarray, "..."]:
+    """Append an alpha channel that is zero where the colour is the one that a PNG file declares transparent."""
+    key = image.info.get("transparency")
+    if key is None or image.mode in ("P", "PA"):  # in palettes it became alpha
+        return samples
+    # Pillow stretches samples of 1, 2 and 4 bits to 8, but not the key.
+    key = 255 * bool(key) if image.mode == "1" else np.multiply(key, {"L;2": 85, "L;4": 17}.get(layout, 1))
+    colors = samples if samples.ndim == 3 else samples[..., None]
+    opaque = np.any(colors != key, axis=-1)
+    return channels.join(colors, np.where(opaque, channels.peak(colors), 0).astype(colors.dtype))
+
+
+def _gif_size(path: Path) -> tuple[int, int]:
+    """Return height and width of a GIF file with its first frame, which may reach beyond the screen."""
+    with path.open("rb") as file:
+        width, height, flags = struct.unpack("<6xHHB2x", file.read(13))
+        file.seek((3 << (flags & 7) + 1) if flags & 128 else 0, 1)
+        while (kind := file.read(1)) == b"!":  # extensions before the frame
+            file.read(1)
+            while size := file.read(1)[0]:
+                file.seek(size, 1)
+        if kind == b",":
+            x, y, columns, rows = struct.unpack("<4H", file.read(8))
+            width, height = max(width, x + columns), max(height, y + rows)
+    return height, width
+
+
+def _first_frame(image: Image.Image) -> tuple[int, int, int, int] | None:
+    """Return the box of the first frame of a GIF file, if it does not fill the image and is not yet loaded."""
+    tiles = image.tile if isinstance(image, GifImagePlugin.GifImageFile) else ()
+    return tiles[0].extents if tiles and tiles[0].extents != (0, 0, *image.size) else None
+
+
+def _transparent_outside(samples: Any, box: tuple[int, int, int, int]) -> Any:
+    x0, y0, x1, y1 = box
+    inside = np.zeros(samples.shape[:2], bool)
+    inside[y0:y1, x0:x1] = True
+    alpha = samples[..., 3] if samples.shape[2] == 4 else np.uint8(255)
+    return channels.join(samples[..., :3], np.where(inside, alpha, 0).astype(np.uint8))
+
+
+def _orientation(image: Image.Image, notes: list[str]) -> int:
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception as error:  # the pixels may be intact, so only note it
+        notes.append(f"EXIF block ignored ({format_error(error)})")
+        return 1
+
+
+def _profile(image: Image.Image) -> bytes:
+    return bytes(image.info.get("icc_profile") or b"")
+
+
+def _color_notes(image: Image.Image) -> list[str]:
+    """Note gamma and primaries of a PNG file that differ from those of sRGB; a profile overrides them."""
+    info, notes = image.info, []
+    if "srgb" in info or info.get("icc_profile"):
+        return []
+    if "gamma" in info and abs(info["gamma"] - _SRGB_GAMMA) > 1e-3:
+        notes.append(f"gamma of {info['gamma']:g} not applied")
+    if "chromaticity" in info and not np.allclose(info["chromaticity"], _SRGB_PRIMARIES, rtol=0, atol=1e-3):
+        notes.append("primaries other than those of sRGB not applied")
+    return notes
