@@ -3,13 +3,14 @@
 from dataclasses import replace
 
 import cv2
+import imagecodecs
 import numpy as np
 import pytest
 from scipy.sparse import diags, identity, kron, vstack
 from scipy.sparse.linalg import spsolve
 from tests.fields import with_parts
 
-from eoren import EorenError, clone, fill, fit, load, mix, save
+from eoren import EorenError, boost_detail, clone, fill, fit, load, mix, save
 from eoren.composition.multigrid import TOLERANCE
 from eoren.composition.operations import Composition
 from eoren.composition.poisson import forward_differences
@@ -145,6 +146,41 @@ def test_a_soft_mask_blends_gradients(scene):
     cloned = clone(source, target, np.full((20, 24), 0.25)).colors
     expected = 0.25 * (source - source.mean((0, 1))) + 0.75 * (target - target.mean((0, 1))) + target.mean((0, 1))
     np.testing.assert_allclose(cloned, expected, atol=1e-5)
+
+
+def test_images_are_resized_with_colors_weighted_by_alpha():
+    small = np.zeros((4, 4, 4))
+    small[:, 2:] = [1, 0, 0, 1]  # black and transparent on the left
+    mixed = mix(np.ones((8, 8, 4)), small, weight=0.0, sizes="resize").colors
+    seen = mixed[mixed[..., 3] > 0.01]
+    np.testing.assert_allclose(seen[:, :3], np.broadcast_to([1, 0, 0], (len(seen), 3)), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.uint8([[0, 1], [1, 0]]), r"the mask must have white, 1, where it selects, got at most 0\.0039"),
+        (np.uint8([[[128, 0, 0]] * 2] * 2), "the mask must be gray, got colours; make the labels"),
+    ],
+    ids=["0 and 1", "labels"],
+)
+def test_masks_of_labels_are_refused(mask, message):
+    with pytest.raises(EorenError, match=message):
+        fill(np.zeros((2, 2)), mask)
+
+
+def test_a_composition_has_the_profile_of_its_target():
+    profile = imagecodecs.cms_profile("adobergb")
+    target = SourceImage(smooth(9, 9), 8, "1", "a", profile=profile)
+    other = SourceImage(smooth(9, 9, seed=1), 8, "2", "b")
+    mask = np.zeros((9, 9))
+    mask[3:6, 3:6] = 1
+    note = "the images have different colour profiles; numbers are combined as stored, as Adobe RGB (compatible)"
+    for composition in (clone(other, target, mask), mix(target, other)):
+        assert (composition.profile, composition.notes) == (profile, (note,))
+    assert fill(target, mask).profile == profile
+    assert boost_detail(target, 2).profile == profile
+    assert clone(target, other, mask).profile == b""
 
 
 def test_noise_of_a_mask_is_ignored(scene):

@@ -458,9 +458,9 @@ def centres(width, height, region=(0.0, 0.0, 1.0, 1.0)):
 @one_and_many
 def test_render_asks_at_pixel_centres(tiling, region):
     field = field_of(tiling)
-    points = centres(12, 9, region)
+    points = centres(48, 60, region)  # no fewer than the pixels of the image
     for show in ("color", "gradient", "laplacian"):
-        rendered = field.render(12, 9, region=region, show=show)
+        rendered = field.render(48, 60, region=region, show=show)
         expected = getattr(field, show)(points)
         assert rendered.dtype == np.float32
         assert_close(rendered, expected, 1e-6)
@@ -477,11 +477,39 @@ def test_a_region_is_a_crop_of_the_whole(tiling):
 @pytest.mark.parametrize("strip", [1, 30, 1 << 18])
 def test_strips_make_the_whole(monkeypatch, strip):
     field = field_of(GRID)
-    whole = field.render(20, 17)
+    whole = field.render(40, 30)
     monkeypatch.setattr(field_module, "POINTS_PER_CALL", strip)
-    strips = list(field.render_rows(20, 17))
-    assert all(len(rows) == max(1, strip // 20) for rows in strips[:-1])
+    strips = list(field.render_rows(40, 30))
+    assert all(len(rows) == max(1, strip // 40) for rows in strips[:-1])
     assert_close(np.concatenate(strips), whole, 1e-6)
+
+
+@pytest.mark.parametrize("strip", [1, 500, 1 << 18])
+@pytest.mark.parametrize("show", ["color", "gradient"])
+@one_and_many
+def test_a_smaller_render_averages_over_its_pixels(monkeypatch, tiling, show, strip):
+    field, (width, height) = field_of(tiling), field_of(tiling).size
+    columns, rows = -(-width // 3), -(-height // 2)
+    monkeypatch.setattr(field_module, "POINTS_PER_CALL", strip)
+    fine = getattr(field, show)(centres(3 * columns, 2 * rows))
+    means = fine.reshape(rows, 2, columns, 3, *fine.shape[2:]).mean((1, 3))
+    assert_close(field.render(columns, rows, show=show), means, 1e-6)
+
+
+def test_a_smaller_render_weights_colors_by_alpha():
+    field = field_of(GRID, channels=4)
+    fine = field.color(centres(40, 24)).reshape(8, 3, 10, 4, 4)
+    weights = fine[..., 3:].clip(0, 1)
+    expected = (fine[..., :3] * weights).sum((1, 3)) / weights.sum((1, 3))
+    small = field.render(10, 8)
+    assert_close(small[..., :3], expected, 1e-5)
+    assert_close(small[..., 3], fine[..., 3].mean((1, 3)), 1e-6)
+
+
+def test_a_crop_at_the_size_of_the_image_has_one_point_a_pixel():
+    """Although its sides are rounded."""
+    field, region = field_of(GRID), (0.1, 0.2, 0.65, 0.7)  # 20.35 x 11.5 pixels
+    assert_close(field.render(20, 11, region=region), field.color(centres(20, 11, region)), 1e-6)
 
 
 def test_strips_come_in_the_units_that_are_wanted():
@@ -637,9 +665,22 @@ def test_lists_of_points_are_evaluated():
         np.testing.assert_array_equal(ask(tuple(points[0])), ask(np.array(points[0])))
 
 
-@pytest.mark.parametrize("points", ["abc", [[0.5, 0.5], [1]], [["a", "b"]], {}, 1j, None, 0.5])
+def test_arrays_of_foreign_byte_order_are_evaluated():
+    field, points = field_of(GRID), np.array([[0.25, 0.5], [0, 1]])
+    for dtype in (">f8", ">f4", ">i2"):
+        np.testing.assert_array_equal(field.color(points.astype(dtype)), field.color(points.astype(dtype[1:])))
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        *("abc", [[0.5, 0.5], [1]], [["a", "b"]], [["0.5", "0.5"]], {}, 1j, None, 0.5),
+        np.zeros((1, 2), complex),
+        np.ma.masked_array(np.zeros((2, 2)), [[0, 1], [0, 0]]),
+    ],
+)
 def test_points_of_another_kind_are_refused(points):
-    with pytest.raises(EorenError, match=r"^points must (be numbers of|have) shape \(\.\.\., 2\)"):
+    with pytest.raises(EorenError, match=r"^points must (be real numbers of|have) shape \(\.\.\., 2\)"):
         field_of(SINGLE).color(points)
 
 
@@ -833,10 +874,10 @@ def test_native_gradients_are_differences_of_native_colours_across_seams(tiling)
 @pytest.mark.parametrize("strip", [1, 30, 1 << 18])
 def test_native_strips_make_the_whole(monkeypatch, strip):
     field = native_field(GRID)
-    whole = field.render(20, 17, show="gradient")
+    whole = field.render(40, 30, show="gradient")
     monkeypatch.setattr(field_module, "POINTS_PER_CALL", strip)
-    strips = list(field.render_rows(20, 17, show="gradient"))
-    assert len(strips) == -(-17 // max(1, strip // 20))
+    strips = list(field.render_rows(40, 30, show="gradient"))
+    assert len(strips) == -(-30 // max(1, strip // 40))
     assert_close(np.concatenate(strips), whole, 1e-6)
 
 

@@ -1,3 +1,4 @@
+import base64
 import errno
 import io
 import json
@@ -5,11 +6,13 @@ import os
 import pickle
 import re
 import struct
+import zlib
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import torch
@@ -124,6 +127,34 @@ def test_bytes_do_not_depend_on_the_order_of_settings():
     assert dumps(replace(field, provenance=Provenance(one))) == dumps(replace(field, provenance=Provenance(other)))
 
 
+def test_a_profile_comes_back_and_costs_its_compressed_size():
+    plain, profile = field_of(), imagecodecs.cms_profile("adobergb")
+    field = replace(plain, provenance=replace(plain.provenance, profile=profile))
+    assert loads(dumps(field)).provenance == field.provenance
+    assert len(dumps(field)) - len(dumps(plain)) < 4 / 3 * len(zlib.compress(profile, 9)) + 32
+    assert b"profile" not in dumps(plain)
+
+
+def stored_profile(profile, keep=None):
+    return base64.b64encode(zlib.compress(profile)[:keep]).decode()
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        (stored_profile(b"nonsense" * 20), "the profile is invalid: it is not a complete ICC profile"),
+        (stored_profile(imagecodecs.cms_profile("adobergb"), -9), "the profile is incomplete or too large"),
+        (stored_profile(bytes(1 << 20)), "the profile is incomplete or too large"),
+        ("bm9uc2Vuc2U=", "the profile does not inflate"),
+        ("*", "Error"),
+        (5, "TypeE|TypeCheckE"),
+    ],
+)
+def test_damaged_profiles_are_refused(stored, message):
+    with pytest.raises(EorenError, match=message):
+        loads(with_header(provenance={"profile": stored}))
+
+
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_numbers_that_would_be_refused_are_not_written(number):
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -171,7 +202,7 @@ def test_any_safetensors_reader_opens_the_file(tmp_path, bits):
         "halo": 1.5,
         "omegas": [30.0, 30.0],
         "bits": bits,
-        "provenance": asdict(field.provenance),
+        "provenance": field.provenance.as_stored(),
     }
 
 

@@ -29,7 +29,7 @@ def assert_close(drawn, expected):
 def expected(field, name, width, height, region):
     sides = (30.0, 20.0)
     if name == "color":
-        return field.render(width, height, region=region)
+        return field.sample(width, height, "color", region=region)[0]
     sampled = field.sample(
         width, height, "laplacian" if name == "laplacian" else "gradient", region=region, extent=sides
     )[0]
@@ -94,7 +94,7 @@ def test_drawing_can_be_cancelled_before_every_strip(entry, monkeypatch):
 
 def test_pixels_that_cover_many_are_means_of_a_few_points(entry, field):
     coarse = draw(view(entry, "color"), Region(0, 0, 30, 20), 3, 2)
-    fine = field.render(9, 6).clip(0, 1).reshape(2, 3, 3, 3, 3).mean((1, 3))
+    fine = field.sample(9, 6, "color")[0].clip(0, 1).reshape(2, 3, 3, 3, 3).mean((1, 3))
     assert_close(coarse, bits(fine))
     coarse = draw(view(entry, "gradient"), Region(0, 0, 30, 20), 3, 2)
     fine = expected(field, "gradient", 6, 4, (0.0, 0.0, 1.0, 1.0)).clip(0, 1).reshape(2, 2, 3, 2, -1).mean((1, 3))
@@ -147,6 +147,18 @@ def test_the_difference_layer_of_a_large_image_uses_every_nth_pixel(entry, field
     sampled = errors(field, image)[::3, ::3]
     assert drawn.shape == (2, 3, 3)
     assert abs(drawn.astype(float).mean() - sampled.mean()) < 8
+
+
+@pytest.mark.parametrize("name", ["color", "original", "spline"])
+def test_reduced_colors_are_weighted_by_alpha(name):
+    """Black of transparent pixels is not seen."""
+    image = np.zeros((33, 33, 4), np.float32)
+    image[:, 16:] = [1, 0, 0, 1]
+    field = eoren.fit(image, preset="fast").field
+    drawn = draw(view(FieldEntry("a", "a", field, "", image), name), Region(0, 0, 33, 33), 11, 11)
+    seen = drawn[drawn[..., 3] > 16].astype(int)
+    assert len(seen) >= 55
+    np.testing.assert_allclose(seen[:, :3], np.broadcast_to([255, 0, 0], (len(seen), 3)), atol=16)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4])

@@ -22,11 +22,11 @@ def check_output(path: Path, source: str | Path, overwrite: bool) -> None:
             raise EorenError(f"{path}: exists; give --overwrite to replace it, or another --output")
 
 
-def read_source_image(image: str, *, quiet: bool = False) -> "SourceImage":
+def read_source_image(image: str, *, quiet: bool = False, to_srgb: bool = False) -> "SourceImage":
     """Read an image, and print a notice for every conversion that reading it required."""
     from eoren.image import io
 
-    source = io.read_source_image(image)
+    source = io.read_source_image(image, to_srgb=to_srgb)
     if not quiet:
         for note in source.notes:
             console.notice(f"{image}: {note}")

@@ -37,6 +37,7 @@ def preset_option(more: str) -> Any:
 FieldFile = Annotated[Path, Argument(metavar="FILE", help="An .eoren file.")]
 ImageFile = Annotated[str, Argument(metavar="IMAGE", help="An image file, or sample:astronaut.")]
 Output = Annotated[Path, output_option("File to write; its suffix selects the format.")]
+ToSrgb = Annotated[bool, Option("--to-srgb", help="Convert colours from the image's profile to sRGB.")]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace the output if it exists.")]
 Json = Annotated[bool, Option("--json", help="Print one JSON object to stdout.")]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Print nothing but errors.")]

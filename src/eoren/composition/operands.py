@@ -13,14 +13,18 @@ from PIL import Image as Pillow
 from eoren.errors import EorenError
 from eoren.field.field import Field
 from eoren.field.serialization import dumps, load
+from eoren.image.channels import resize
 from eoren.image.decoders import max_pixels
 from eoren.image.io import SourceImage, as_source_image
+from eoren.image.profiles import describe_profile
 
 Operand = ArrayLike | str | PathLike[str] | SourceImage | Field
 """An image in any form that :func:`eoren.fit` accepts, a field, or the path of an ``.eoren`` file."""
 
 # JPEG compression leaves such deviations from black and white around every edge of a mask.
 _MASK_NOISE = 0.02
+# And such differences between the channels of gray.
+_MASK_COLOR = 0.1
 AnyImage = Float[np.ndarray, "_ _ _"]
 AnyPlane = Float[np.ndarray, "_ _"]
 
@@ -33,14 +37,13 @@ class LoadedOperand:
     sha256: str  # of the file, the array or the serialized field
     notes: tuple[str, ...] = ()  # changes that were made in reading
     field: Field | None = None
+    profile: bytes = b""  # ICC profile of the colours
 
     def resized(self, width: int, height: int) -> AnyImage:
         """Return the pixels at another size: a field is rendered at it, an image is resampled."""
         if self.field is not None:
             return self.field.render(width, height).clip(0, 1)
-        channels = np.moveaxis(self.pixels, 2, 0)
-        scaled = [Pillow.fromarray(c).resize((width, height), Pillow.Resampling.BICUBIC) for c in channels]
-        return np.stack([np.asarray(c) for c in scaled], 2).clip(0, 1)
+        return resize(self.pixels, width, height, Pillow.Resampling.BICUBIC).clip(0, 1)
 
 
 def open_operand(operand: Operand) -> LoadedOperand:
@@ -56,23 +59,40 @@ def open_operand(operand: Operand) -> LoadedOperand:
                 "render it with 'eoren render --size' and give that image"
             )
         field = operand.to("cpu")
-        return LoadedOperand(field.render().clip(0, 1), sha256(data).hexdigest(), field=field)
+        pixels, profile = field.render().clip(0, 1), field.provenance.profile
+        return LoadedOperand(pixels, sha256(data).hexdigest(), field=field, profile=profile)
     source = as_source_image(operand)
-    return LoadedOperand(source.pixels, source.sha256, source.notes)
+    return LoadedOperand(source.pixels, source.sha256, source.notes, profile=source.profile)
 
 
 def mask_weights(mask: LoadedOperand, image: LoadedOperand, name: str) -> AnyPlane:
-    """Compute the weights of the mask of an image, 0 to 1: the mean of its colours, times its alpha."""
+    """Compute the weights of the mask of an image, 0 to 1: its gray value, times its alpha.
+
+    Colours, as of a map of labels, are refused, and so is a mask whose brightest value is 1 of 255 or 65535.
+    """
     if mask.pixels.shape[:2] != image.pixels.shape[:2]:
         raise EorenError(
             f"the mask must have the size of the {name}, {size_text(image.pixels)}, got {size_text(mask.pixels)}; "
             "resize it"
         )
     colors, alpha = split_alpha(mask.pixels)
+    if np.ptp(colors, axis=2).max() > _MASK_COLOR:
+        raise EorenError("the mask must be gray, got colours; make the labels that you select white and others black")
+    brightest = float(colors.max())
+    if 0 < brightest < _MASK_NOISE:
+        raise EorenError(f"the mask must have white, 1, where it selects, got at most {brightest:.2g}; scale it to 1")
     weights: AnyPlane = colors.mean(2) if alpha is None else colors.mean(2) * alpha
     weights[weights < _MASK_NOISE] = 0
     weights[weights > 1 - _MASK_NOISE] = 1
     return weights
+
+
+def profile_notes(kept: LoadedOperand, other: LoadedOperand) -> tuple[str, ...]:
+    """Note that two operands have different colour profiles, whose numbers are combined as they are."""
+    if kept.profile == other.profile:
+        return ()
+    name = describe_profile(kept.profile) if kept.profile else "sRGB"
+    return (f"the images have different colour profiles; numbers are combined as stored, as {name}",)
 
 
 def size_text(pixels: Shaped[np.ndarray, "_ _ ..."]) -> str:

@@ -30,6 +30,7 @@ from eoren.composition.operands import (
     match_channels,
     match_sizes,
     open_operand,
+    profile_notes,
     size_text,
     split_alpha,
 )
@@ -69,6 +70,7 @@ class Composition:
         solve: computes the least-squares colours, not clamped.
         guide: computes the target gradient field v: ``(H, W, C, 2)``, forward differences in intensity per pixel.
         notes: remarks for the user, such as how images of different sizes were matched.
+        profile: ICC profile of the colours; empty for sRGB.
 
     Example:
         >>> image = np.linspace(0, 1, 12, dtype=np.float32)[None, :, None].repeat(9, 0)
@@ -84,6 +86,7 @@ class Composition:
     solve: Callable[[], Image]
     guide: Callable[[], Gradient]
     notes: tuple[str, ...] = ()
+    profile: bytes = b""
 
     @cached_property
     def colors(self) -> Image:
@@ -127,11 +130,11 @@ class Composition:
         origin = {**self.origin, "solver": solver}
         if solver == "exact":
             chosen: Settings | CompactSettings = choose_settings(preset or "balanced", **given)
-            target = FitTarget(self.colors, self.digest, composition=origin)
+            target = FitTarget(self.colors, self.digest, composition=origin, profile=self.profile)
         else:
             fixed: dict[str, Any] = {"objective": "gradient", "filter": "forward", "tile": None}
             chosen = make_settings(preset or "single", **{**given, **fixed})
-            target = FitTarget(self.rough, self.digest, self.guide(), self.known, self.colors, origin)
+            target = FitTarget(self.rough, self.digest, self.guide(), self.known, self.colors, origin, self.profile)
         return fit_target(target, chosen, seed=seed, device=device, watch=watch, checkpoint=checkpoint)
 
 
@@ -166,7 +169,7 @@ def mix(
         raise EorenError(f"weight must lie between 0 and 1, got {weight}")
     check_choice("sizes", sizes, get_args(Sizes))
     operands = open_operand(first), open_operand(second)
-    notes = (*operands[0].notes, *operands[1].notes)
+    notes = (*operands[0].notes, *operands[1].notes, *profile_notes(*operands))
     a, b = match_channels(*match_sizes(*operands, sizes))
     before = [size_text(operand.pixels) for operand in operands]
     if before[0] != before[1]:
@@ -187,6 +190,7 @@ def mix(
         lambda: solve_rectangle(guide(), mean=rough.mean((0, 1), dtype=np.float64)),
         guide,
         notes,
+        operands[0].profile,
     )
 
 
@@ -282,7 +286,8 @@ def clone(
         describe_operation("clone", operands, offset=[x, y], mode=mode, keep_color=keep_color),
         solve,
         guide,
-        (*source_operand.notes, *target_operand.notes, *notes),
+        (*source_operand.notes, *target_operand.notes, *profile_notes(target_operand, source_operand), *notes),
+        target_operand.profile,
     )
 
 
@@ -320,7 +325,7 @@ def fill(image: Operand, mask: Operand, *, method: Method = "membrane") -> Compo
         return fill_biharmonic(unknown, rough) if method == "biharmonic" else solve_mask(unknown, guide(), rough)
 
     origin = describe_operation("fill", operands, method=method)
-    return Composition(rough, ~unknown, origin, solve, guide, image_operand.notes)
+    return Composition(rough, ~unknown, origin, solve, guide, image_operand.notes, image_operand.profile)
 
 
 def describe_operation(operation: str, operands: tuple[LoadedOperand, ...], **options: Any) -> dict[str, Any]:

@@ -128,6 +128,7 @@ def _retouching(
         solve,
         guide_all,
         operand.notes,
+        operand.profile,
     )
 
 

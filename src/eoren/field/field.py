@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -21,10 +22,11 @@ from eoren.backends.mosaic_evaluation import POINTS_PER_CALL, Jet
 from eoren.checks import check_choice
 from eoren.errors import EorenError
 from eoren.field.file_format import encode
-from eoren.field.grid import WHOLE, Region, check_region, grid_lines, grid_size
+from eoren.field.grid import WHOLE, Region, check_region, grid_lines, grid_size, points_per_pixel
 from eoren.field.provenance import Provenance
 from eoren.field.representation import QUANTITIES, UNIT, Extent, Quantity, Representation
 from eoren.fs.files import write_file
+from eoren.image.channels import average_by_alpha, average_cells
 from eoren.image.writers import to_unsigned
 from eoren.model.devices import widest_float_dtype
 
@@ -175,7 +177,10 @@ class Field:
     def render(
         self, width: int | None = None, height: int | None = None, *, region: Region = WHOLE, show: Quantity = "color"
     ) -> Float[np.ndarray, "height width *features"]:
-        """Sample the field at the pixel centres of a grid.
+        """Sample the field at the pixel centres of a grid, or over its pixels if they are larger than the image's.
+
+        At the size of the image and above, values are those at the pixel centres. Below, a pixel has the mean over
+        its area, colours weighted by alpha, as in a smaller image. For values at points, call :meth:`color`.
 
         Args:
             width: number of columns; by default that of the image, or in proportion to ``height``.
@@ -210,15 +215,21 @@ class Field:
     def render_rows(
         self, width: int, height: int, *, region: Region = WHOLE, show: Quantity = "color", extent: Extent = UNIT
     ) -> Iterator[Float[np.ndarray, "rows width *features"]]:
-        """Sample a grid strip by strip, top to bottom, with memory bounded whatever its size.
+        """Render a grid strip by strip, top to bottom, with memory bounded whatever its size.
 
         Arguments are those of :meth:`render`; ``extent`` is the width and height of the image in the units of the
         derivatives.
         """
-        strip = max(1, POINTS_PER_CALL // width)
+        across, down = points_per_pixel(self.size, width, height, check_region(region))
+        strip = max(1, POINTS_PER_CALL // (width * across * down))
         for top in range(0, height, strip):
-            rows = slice(top, top + strip)
-            yield self.sample(width, height, show, region=region, rows=rows, extent=extent)[0]
+            rows = slice(top * down, min(height, top + strip) * down)
+            samples = self.sample(width * across, height * down, show, region=region, rows=rows, extent=extent)[0]
+            if across == down == 1:
+                yield samples
+                continue
+            average = partial(average_cells, rows=down, columns=across)
+            yield average_by_alpha(samples, average) if show == "color" else average(samples)
 
     def sample(
         self,
@@ -266,7 +277,8 @@ class Field:
         scale = min(1.0, 512 / max(self.size))
         width, height = (max(1, round(scale * side)) for side in self.size)
         png = io.BytesIO()
-        Image.fromarray(self.render_image(width, height)).save(png, "PNG")
+        profile = self.provenance.profile or None
+        Image.fromarray(self.render_image(width, height)).save(png, "PNG", icc_profile=profile)
         return png.getvalue()
 
     def _evaluate(self, xy: Any, *quantities: Quantity) -> tuple[Any, ...]:
@@ -290,9 +302,13 @@ class Field:
 
 def _as_points(xy: Any) -> Tensor:
     try:
-        return torch.from_numpy(np.array(xy, np.float64))
+        array = np.asanyarray(xy)
+        if array.dtype.kind not in "biufO" or np.ma.is_masked(array):
+            raise TypeError
+        return torch.from_numpy(np.array(array, np.float64))
     except (TypeError, ValueError):
-        raise EorenError(f"points must be numbers of shape (..., 2), got {type(xy).__name__}") from None
+        kind = getattr(xy, "dtype", None) or type(xy).__name__
+        raise EorenError(f"points must be real numbers of shape (..., 2), got {kind}") from None
 
 
 def _is_batched(tensor: Tensor) -> bool:

@@ -8,7 +8,6 @@ the rest: mosaics have versions 1 and 2 (:mod:`eoren.field.parts`), compact fiel
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 from safetensors import SafetensorError
@@ -36,7 +35,7 @@ _KEY, _KIND = "eoren", "representation"
 def encode(representation: Representation, provenance: Provenance) -> bytes:
     """Encode a field as the bytes of its file: the same field gives the same bytes."""
     kind = {} if representation.kind == SirenMosaic.kind else {_KIND: representation.kind}
-    text, tensors = representation.encode(kind, asdict(provenance))
+    text, tensors = representation.encode(kind, provenance.as_stored())
     return bytes(save_tensors(tensors, {_KEY: text}))
 
 

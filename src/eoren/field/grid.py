@@ -4,7 +4,7 @@ Coordinates are (x, y), x to the right and y down; pixel (row i, column j) of a 
 ``((j + 0.5) / W, (i + 0.5) / H)``.
 """
 
-from math import isfinite
+from math import ceil, isfinite
 from operator import index
 from typing import Any
 
@@ -15,6 +15,9 @@ from torch import Tensor
 from eoren.errors import EorenError
 
 Region = tuple[float, float, float, float]
+
+MAX_POINTS = 64
+"""Most points per side of a pixel of a grid: beyond them, an image is reduced from a part of its pixels."""
 
 WHOLE: Region = (0.0, 0.0, 1.0, 1.0)  # the region of the whole image
 
@@ -43,6 +46,21 @@ def grid_size(size: tuple[int, int], width: Any, height: Any, region: Any) -> tu
     if height is None:
         height = round(rows * _check_side("width", width) / columns)
     return _check_side("width", width), _check_side("height", height)
+
+
+def points_per_pixel(size: tuple[int, int], width: int, height: int, region: Region) -> tuple[int, int]:
+    """Return how many points of each column and row of a grid cover the pixels of the image below them.
+
+    Both are 1 from the size of the image up, whose pixels need not be whole in the region, and `MAX_POINTS` at most.
+    """
+    x0, y0, x1, y1 = region
+    covered = size[0] * abs(x1 - x0), size[1] * abs(y1 - y0)
+    per_side = (
+        1 if pixels < side + 1 else min(MAX_POINTS, ceil(pixels / side - 1e-9))
+        for pixels, side in zip(covered, (width, height), strict=True)
+    )
+    columns, rows = per_side
+    return columns, rows
 
 
 def check_region(region: Any) -> Region:

@@ -26,8 +26,8 @@ def color_count(channels: int) -> int:
 def keep_profile(profile: bytes, channels: int) -> tuple[bytes, tuple[str, ...]]:
     """Return the profile to keep with an image, which may be empty, and notes.
 
-    A profile that agrees with sRGB to a level of 8 bits is not kept: images without profile are sRGB. Other profiles
-    are, if they fit the channels, and named in a note.
+    A profile that agrees with sRGB to a level of 8 bits is not kept: images without profile are sRGB. Others are
+    kept if they fit the channels, and a note names them.
 
     Args:
         profile: content of the file's profile; empty if there is none.

@@ -97,7 +97,7 @@ def fit(
     check_integer("seed", seed, 0, MAX_SEED)
     chosen = choose_settings(preset, **given, **settings)
     source = as_source_image(image)
-    target = FitTarget(source.pixels, source.sha256)
+    target = FitTarget(source.pixels, source.sha256, profile=source.profile)
     return fit_target(target, chosen, seed=seed, device=device, watch=watch, checkpoint=checkpoint)
 
 
@@ -139,7 +139,9 @@ def fit_target(
         timed = settings.seconds is not None or settings.seconds_per_megapixel is not None
         duration = round(elapsed, 3) if timed else None
         provenance = Provenance(settings.as_dict(), seed, loop.steps, duration, target.sha256)
-        provenance = replace(provenance, version=__version__, composition=dict(target.composition))
+        provenance = replace(
+            provenance, version=__version__, composition=dict(target.composition), profile=target.profile
+        )
         history, steps = tuple(loop.history), loop.steps
         del loop  # releases the memory of the training before the field is measured
         fitted = loads(dumps(replace(fitted, provenance=provenance))).to(torch_device)

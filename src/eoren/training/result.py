@@ -114,3 +114,4 @@ class FitTarget:
     reference: Image | None = None
     # Description of the operation that made the image, for the field's file.
     composition: Mapping[str, Any] = dataclass_field(default_factory=dict)
+    profile: bytes = b""  # ICC profile of the colours, for the field's file

@@ -111,8 +111,11 @@ def information(address: str, width: int, height: int) -> dict[str, Any]:
     }
 
 
-def encode(pixels: UInt8[np.ndarray, "height width channels"], request: ImageRequest) -> bytes:
-    """Rotate a drawn region, convert it to the requested quality and encode it in the requested format."""
+def encode(pixels: UInt8[np.ndarray, "height width channels"], request: ImageRequest, profile: bytes = b"") -> bytes:
+    """Rotate a drawn region, convert it to the requested quality and encode it in the requested format.
+
+    ``profile`` is the ICC profile of the colours; qualities without colours leave it out.
+    """
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     if request.rotation:
         image = image.transpose(_ROTATIONS[request.rotation])
@@ -123,7 +126,8 @@ def encode(pixels: UInt8[np.ndarray, "height width channels"], request: ImageReq
     if request.quality == "bitonal":
         image = image.point([0] * 128 + [255] * 128, "1")
     file = io.BytesIO()
-    image.save(file, **_SAVE_OPTIONS[request.format])
+    has_colors = request.quality in ("default", "color")
+    image.save(file, **_SAVE_OPTIONS[request.format], icc_profile=profile if profile and has_colors else None)
     return file.getvalue()
 
 

@@ -4,6 +4,7 @@ A drawn pixel no larger than an image pixel shows the field at its centre; a lar
 points.
 """
 
+from functools import partial
 from math import ceil
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from eoren.cancellation import CancelToken
 from eoren.field.representation import Quantity
+from eoren.image.channels import average_by_alpha, average_cells
 from eoren.image.writers import to_unsigned
 from eoren.viewer.catalog import FieldEntry, View
 from eoren.viewer.iiif import ImageRequest, Region, encode
@@ -25,6 +27,7 @@ Box = tuple[float, float, float, float]
 # and derivatives take three times as long as colours.
 _MAX_COLOR_POINTS = 3
 _MAX_DERIVATIVE_POINTS = 2
+_COLORS = ("color", "original", "spline")  # layers in the colours of the field
 _POINTS_AT_ONCE = 1 << 18
 # Gradient magnitude (intensity per pixel) shown at full lightness, and error shown in pale yellow.
 _FULL_GRADIENT = 0.25
@@ -33,7 +36,8 @@ _FULL_ERROR = 0.05
 
 def render(view: View, request: ImageRequest, token: CancelToken) -> bytes:
     """Draw and encode the image of a request."""
-    return encode(draw(view, request.region, request.width, request.height, token=token), request)
+    profile = view.entry.field.provenance.profile if view.layer.name in _COLORS else b""
+    return encode(draw(view, request.region, request.width, request.height, token=token), request, profile)
 
 
 def draw(view: View, region: Region, width: int, height: int, *, token: CancelToken | None = None) -> Pixels:
@@ -50,15 +54,16 @@ def draw(view: View, region: Region, width: int, height: int, *, token: CancelTo
     most = _MAX_DERIVATIVE_POINTS if is_derivative else _MAX_COLOR_POINTS
     factor = min(most, max(1, ceil(pixels_per_point - 1e-9)))
     strip = max(1, _POINTS_AT_ONCE // (width * factor * factor))
+    average = partial(average_cells, rows=factor, columns=factor)
     strips = []
     for top in range(0, height, strip):
         token.raise_if_cancelled()
         rows = slice(top * factor, min(height, top + strip) * factor)
         samples = _sample(view, box, width * factor, height * factor, rows)
         if view.layer.name == "direction":  # hues have no mean, gradients have
-            pixels = direction_image(_reduce(samples, factor), _FULL_GRADIENT)
+            pixels = direction_image(average(samples), _FULL_GRADIENT)
         else:
-            pixels = _reduce(samples.clip(0, 1), factor)
+            pixels = average_by_alpha(samples.clip(0, 1), average)
         strips.append(to_unsigned(pixels))
     return np.concatenate(strips)
 
@@ -116,13 +121,3 @@ def _resize(image: Image.Image, box: Box, width: int, height: int) -> Pixels:
 def _in_pixels(entry: FieldEntry, box: Box) -> Box:
     width, height = entry.field.size
     return box[0] * width, box[1] * height, min(box[2] * width, width), min(box[3] * height, height)
-
-
-def _reduce(
-    samples: Float[np.ndarray, "height width channels *axes"], factor: int
-) -> Float[np.ndarray, "rows columns channels *axes"]:
-    """Average over squares of ``factor`` x ``factor`` samples."""
-    if factor == 1:
-        return samples
-    rows, columns, *rest = samples.shape
-    return np.asarray(samples.reshape(rows // factor, factor, columns // factor, factor, *rest).mean((1, 3)))

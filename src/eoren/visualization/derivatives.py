@@ -63,19 +63,21 @@ def write_field(
     """Sample a field on a grid and write it strip by strip, in bounded memory.
 
     ``.npy`` and float ``.tiff`` hold derivatives as values per unit-square side (squared), other formats hold them as
-    an image. The region is ``(x0, y0, x1, y1)`` in the unit square; ``bit_depth`` is that of PNG and TIFF colours.
+    an image. Colours are written with their profile. The region is ``(x0, y0, x1, y1)`` in the unit square;
+    ``bit_depth`` is that of PNG and TIFF colours.
     """
     as_values = holds_values(path)
     extent = (1.0, 1.0) if as_values else (float(field.size[0]), float(field.size[1]))
     strips = field.render_rows(width, height, region=region, show=show, extent=extent)
     channels: int | tuple[int, int] = field.channels
+    profile = field.provenance.profile if show == "color" else b""
     if as_values and show != "color":
         channels, bit_depth = ((field.channels, 2) if show == "gradient" else field.channels), 32
     elif show == "gradient":
         channels, strips = 1, map(magnitude_image, strips)
     elif show == "laplacian":
         strips = map(laplacian_image, strips)
-    write_rows(path, strips, height=height, width=width, channels=channels, bit_depth=bit_depth)
+    write_rows(path, strips, height=height, width=width, channels=channels, bit_depth=bit_depth, profile=profile)
 
 
 def holds_values(path: Path) -> bool:

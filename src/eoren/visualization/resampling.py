@@ -8,6 +8,7 @@ from scipy.ndimage import spline_filter
 from scipy.sparse import csr_array
 
 from eoren.image.arrays import Image
+from eoren.image.channels import resize
 
 
 class CubicSpline:
@@ -49,10 +50,8 @@ def enlarge_by_spline(
 
 def downsample(image: Image, side: int) -> Float[np.ndarray, "rows columns channels"]:
     """Reduce an image by a Lanczos filter so that its longer side has at most ``side`` pixels; clamped to [0, 1]."""
-    height, width, channels = image.shape
+    height, width, _ = image.shape
     if max(height, width) <= side:
         return image
     size = max(1, round(width * side / max(height, width))), max(1, round(height * side / max(height, width)))
-    planes = [Pillow.fromarray(np.float32(image[..., c])) for c in range(channels)]
-    small = [np.asarray(plane.resize(size, Pillow.Resampling.LANCZOS)) for plane in planes]
-    return np.stack(small, -1).clip(0, 1)
+    return resize(image, *size, Pillow.Resampling.LANCZOS).clip(0, 1)

@@ -133,7 +133,7 @@ def _check(
                 run = partial(composition.fit, solver=solver, preset=fit_options.preset, **fit_options.settings)
                 return fitting.run_fit(run, output, checkpoint, fit_options)
             height, width = composition.colors.shape[:2]
-            eoren.write_image(output, composition.colors)
+            eoren.write_image(output, composition.colors, profile=composition.profile)
             console.print_result(files.describe(output, width=width, height=height), as_json=fit_options.as_json)
             return 0
 

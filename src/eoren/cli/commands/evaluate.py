@@ -6,14 +6,18 @@ from eoren.errors import EorenError
 
 
 def evaluate(
-    file: options.FieldFile, image: options.ImageFile, device: options.Device = "auto", as_json: options.Json = False
+    file: options.FieldFile,
+    image: options.ImageFile,
+    to_srgb: options.ToSrgb = False,
+    device: options.Device = "auto",
+    as_json: options.Json = False,
 ) -> None:
     """Measure a field against its image."""
     from eoren.evaluation.metrics import METRICS
     from eoren.model.devices import choose_device
 
     field = eoren.load(file, device=choose_device(device))
-    pixels = files.read_source_image(image).pixels
+    pixels = files.read_source_image(image, to_srgb=to_srgb).pixels
     try:
         metrics = eoren.evaluate(field, pixels)
     except EorenError as error:

@@ -77,7 +77,7 @@ def _export_store(store: Path, output: Path, to: str, overwrite: bool, quiet: bo
             stem = re.sub(r"[^\w-]+", "_", PurePosixPath(name).stem)[:80]
             path = output / f"{number:0{digits}}-{stem}"
             if to == "images":
-                eoren.write_image(path.with_suffix(".png"), field.render())
+                eoren.write_image(path.with_suffix(".png"), field.render(), profile=field.provenance.profile)
             else:
                 eoren.save(field, path.with_suffix(".eoren"))
             show(f"{number + 1:,} of {count:,} images", (number + 1) / count)

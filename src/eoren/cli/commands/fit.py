@@ -20,6 +20,7 @@ def fit(
     parameters: Annotated[int | None, Option(metavar="N", help="Size of a mosaic in stored numbers.")] = None,
     bits: options.Bits = None,
     setting: options.Set = None,
+    to_srgb: options.ToSrgb = False,
     watch: Annotated[bool, Option("--watch", help="Show the fit in a browser while it runs.")] = False,
     no_browser: options.NoBrowser = False,
 ) -> int:
@@ -43,7 +44,7 @@ def fit(
 
         settings = choose_settings(fit_options.preset or "balanced", **changes)
         choose_device(fit_options.device)
-        source = files.read_source_image(image, quiet=fit_options.quiet)
+        source = files.read_source_image(image, quiet=fit_options.quiet, to_srgb=to_srgb)
         run = partial(eoren.fit, source, **settings.as_dict())
         with page.live_page(image, source, no_browser) if watch else nullcontext() as live:
             return fitting.run_fit(run, output, checkpoint, fit_options, live)

@@ -65,6 +65,8 @@ def _describe_store(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _describe_field(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    from eoren.image.profiles import describe_profile
+
     field = eoren.load(file)
     representation, provenance = field.representation, field.provenance
     width, height = field.size
@@ -79,6 +81,7 @@ def _describe_field(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
         "bytes": size,
         "bits_per_pixel": 8 * size / (width * height),
         **asdict(provenance),
+        "profile": describe_profile(provenance.profile) if provenance.profile else "",
     }
     rows = {
         "picture": f"{width} x {height}, {console.channel_names(field.channels)}",
@@ -87,6 +90,8 @@ def _describe_field(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
         "file": f"{console.byte_size(size)}, {8 * size / (width * height):.2f} bits per pixel",
         **{name: console.format_metric(name, value, "-") for name, value in provenance.metrics.items()},
     }
+    if provenance.profile:
+        rows["colours"] = f"in the profile {values['profile']}"
     settings = provenance.settings
     if settings:
         rows["fit"] = _fit_words(settings)

@@ -60,6 +60,7 @@ def fit_compact(
     expected = replace(
         provenance,
         composition=dict(target.composition),
+        profile=target.profile,
         steps=settings.steps or 0,
         seconds=123.456 if timed else None,
         metrics=dict.fromkeys(METRICS, 12.3456),
