@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
+import torch
 
 import eoren
-from eoren.dataset.executors import make_executor
+from eoren.dataset.executors import _ray_environment, make_executor
+from eoren.dataset.shards import ShardJob
 from eoren.errors import EorenError
 
 FIT = """
@@ -80,3 +83,56 @@ def test_memory_of_threads_is_checked_before_they_start(monkeypatch, tmp_path):
     monkeypatch.setattr("eoren.dataset.executors._THREAD_BYTES", 1 << 60)
     with pytest.raises(MemoryError):
         eoren.fit_many([np.zeros((8, 8), np.float32)], store=tmp_path / "store", steps=1)
+
+
+def test_threads_of_others_keep_their_number_while_jobs_run(tmp_path):
+    """Every thread that starts takes over the last setting of any thread."""
+    seen, before = [], torch.get_num_threads()
+
+    def watch(progress):
+        thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+
+    torch.set_num_threads(3)
+    try:
+        eoren.fit_many(np.zeros((6, 8, 8), np.float32), store=tmp_path, steps=3, shard=2, workers=2, watch=watch)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert seen
+    assert {*seen} == {3}
+
+
+def test_workers_share_the_threads(tmp_path, monkeypatch):
+    seen, run, before = [], ShardJob.run, torch.get_num_threads()
+
+    def record(self, plan, watch):
+        seen.append(torch.get_num_threads())
+        return run(self, plan, watch)
+
+    monkeypatch.setattr(ShardJob, "run", record)
+    torch.set_num_threads(4)
+    try:
+        eoren.fit_many(np.zeros((6, 8, 8), np.float32), store=tmp_path, steps=1, shard=2, workers=2)
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [2, 2, 2]
+
+
+def test_threads_that_do_not_start_are_missing_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("eoren.dataset.executors._START_SECONDS", 0.05)
+    monkeypatch.setattr("concurrent.futures.ThreadPoolExecutor._adjust_thread_count", lambda self: None)
+    with pytest.raises(MemoryError, match="did not start"):
+        eoren.fit_many([np.zeros((8, 8), np.float32)], store=tmp_path, steps=1)
+
+
+def test_the_environment_is_as_before(monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
+    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
+    before = dict(os.environ)
+    with _ray_environment():
+        assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+        assert os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] == "1"
+    assert dict(os.environ) == before

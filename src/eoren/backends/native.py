@@ -235,7 +235,7 @@ class NativeBackend:
         outputs = {}
         for quantity in quantities:
             features = (siren.channels, 2) if quantity == "gradient" else (siren.channels,)
-            outputs[quantity] = torch.empty(len(y), len(x), *features)
+            outputs[quantity] = torch.empty(len(y), len(x), *features, dtype=torch.float32)
             setattr(grid, quantity, data_ptr(outputs[quantity]))
         check_status(loaded_library().eoren_render(grid, torch.get_num_threads()))
         return tuple(outputs[quantity] for quantity in quantities)

@@ -18,7 +18,7 @@ def tuning_moments(siren: Siren, pixels: TilePixels) -> Moments:
     with torch.no_grad():
         for tile, points in pixels.every_pixel(chunk_points(siren, streams=1)):
             index, positions = pixels.pixels(tile, points)
-            count = torch.tensor([len(points)], device=points.device)
+            count = points.new_tensor([len(points)])
             prediction = backend.evaluate(siren.select(tile), pixels.local(positions, tile)[0], count)
             moments.add(tile, prediction.movedim(1, 0), pixels.color[index])
     return moments
@@ -30,7 +30,7 @@ def predict_all_pixels(siren: Siren, pixels: TilePixels) -> Float[Tensor, "netwo
     _, positions = pixels.pixels(slice(0, 1), torch.arange(pixels.most, device=pixels.color.device))
     points = pixels.local(positions, slice(0, 1)).expand(siren.batch, -1, -1)
     scale = (1 / pixels.half_extents)[:, None].expand(-1, 2)
-    counts = torch.full((siren.batch,), pixels.most, device=points.device)
+    counts = torch.full((siren.batch,), pixels.most, dtype=torch.int64, device=points.device)
     with torch.no_grad():
         prediction = choose_backend(siren).evaluate(siren, points.flatten(0, 1), counts, axes=(0, 1), scale=scale)
     return prediction.reshape(siren.batch, pixels.most, 3, siren.channels).movedim(1, 2)

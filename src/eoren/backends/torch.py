@@ -34,7 +34,7 @@ class TorchLossGradient:
     ) -> Float[Tensor, "networks 2"] | None:
         """Compute the gradient of the loss for one step, see :class:`eoren.backends.base.LossGradient`."""
         self._backpropagation.zero()
-        squares = torch.zeros(self._siren.batch, 2, device=batch.pixel_numbers.device)
+        squares = self._siren.weights[0].new_zeros(self._siren.batch, 2)
         for loss_pass in batch.passes:
             for networks, points in self._chunks(batch, loss_pass):
                 if should_stop():

@@ -95,7 +95,7 @@ class VCycle:
         height, width = grid.diagonal.shape
         self._inverse = None
         if height * width <= _MAX_INVERTED:
-            units = torch.eye(height * width).view(-1, height, width)
+            units = torch.eye(height * width, dtype=torch.float32).view(-1, height, width)
             matrix = torch.stack([grid.multiply(unit).flatten() for unit in units])
             self._inverse = torch.linalg.pinv(matrix.double(), hermitian=True).float()
             return

@@ -22,6 +22,7 @@ from scipy.sparse.linalg import splu
 from eoren.composition.multigrid import VCycle, build_grid, solve
 from eoren.errors import EorenError
 from eoren.image.arrays import Gradient, Image
+from eoren.model.isolation import isolated
 
 # The factorisation of this number of unknowns takes about two gigabytes.
 _MAX_FACTORED = 400_000
@@ -72,6 +73,7 @@ def solve_rectangle(
     return result
 
 
+@isolated()
 def solve_mask(
     unknown: Mask,
     guidance: Gradient,

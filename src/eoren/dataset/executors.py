@@ -3,9 +3,10 @@
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from itertools import islice
 from mmap import mmap
-from threading import Event
+from threading import Barrier, BrokenBarrierError
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -26,6 +27,7 @@ _TICK_SECONDS = 0.2
 _WAITING = 1
 # Memory that a thread needs to start, mostly for its stack.
 _THREAD_BYTES = 16 << 20
+_START_SECONDS = 60.0
 _RETRIES = 3
 
 
@@ -57,14 +59,19 @@ class LocalExecutor:
         on_cpu = choose_device(plan.device).type == "cpu"
         workers = self._workers or (threads if on_cpu else 1)
         ready = [*islice(jobs, workers)]
-        workers = max(1, len(ready))
-        token, begin = CancelToken(), Event()
+        if not ready:
+            return
+        workers = len(ready)
+        token, all_started = CancelToken(), Barrier(workers + 1)
         shares: dict[int, float] = {}
 
-        def run_job(job: Job) -> Any:
-            begin.wait()
+        def start_thread() -> None:
+            torch.get_num_threads()  # a later first call would replace this thread's own number
             torch.set_num_threads(max(1, threads // workers))
+            with suppress(BrokenBarrierError):  # the work was stopped
+                all_started.wait()
 
+        def run_job(job: Job) -> Any:
             def watch(share: float) -> bool:
                 shares[id(job)] = share * job.share
                 return token.is_cancelled()
@@ -72,14 +79,15 @@ class LocalExecutor:
             return job.run(plan, watch)
 
         try:
-            # A thread that runs out of memory at its start dies silently and is waited for without end. So memory is
-            # checked first, and no thread begins before all of them exist.
+            # A thread that runs out of memory at its start dies silently. So memory is checked first, and no thread
+            # begins before all of them exist.
             _check_memory(workers * _THREAD_BYTES)
-            with ThreadPoolExecutor(workers) as pool:
+            with ThreadPoolExecutor(workers, initializer=start_thread) as pool:
                 try:
                     running: dict[Future[Any], Job] = {pool.submit(run_job, job): job for job in ready}
                     del ready
-                    begin.set()
+                    all_started.wait(_START_SECONDS)
+                    torch.set_num_threads(threads)  # threads that others start inherit the last setting
                     while running:
                         done, _ = wait(running, timeout=_TICK_SECONDS, return_when=FIRST_COMPLETED)
                         for future in done:
@@ -90,13 +98,15 @@ class LocalExecutor:
                             running[pool.submit(run_job, job)] = job
                 except BaseException:
                     token.cancel()
-                    begin.set()
+                    all_started.abort()
                     pool.shutdown(wait=True, cancel_futures=True)
                     raise
         except Cancelled:
             raise KeyboardInterrupt from None
+        except BrokenBarrierError:
+            raise MemoryError(f"a thread did not start within {_START_SECONDS:g} s") from None
         finally:
-            torch.set_num_threads(threads)  # new threads inherit the last setting
+            torch.set_num_threads(threads)
 
 
 def _check_memory(size: int) -> None:
@@ -116,11 +126,10 @@ class RayExecutor:
     """
 
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
-            import ray
-            import ray.exceptions
+            with _ray_environment():
+                import ray
+                import ray.exceptions
         except ImportError:
             raise EorenError("the executor 'ray' needs Ray; pip install 'eoren[ray]'") from None
         self._ray: Any = ray
@@ -129,7 +138,8 @@ class RayExecutor:
     def run(self, plan: FitPlan, jobs: Iterator[Job], on_progress: ProgressCallback) -> Iterator[Any]:
         """Run jobs as tasks of the cluster, which is joined first."""
         ray = self._ray
-        self._connect()
+        with _ray_environment():
+            self._connect()
         try:
             on_gpu = plan.device == "cuda"
             # Ray replaces lost workers; exceptions of a job are not retried.
@@ -172,6 +182,19 @@ class RayExecutor:
         except exceptions.RayError as error:
             reason = format_error(error)
             raise EorenError(f"a worker was lost {_RETRIES + 1} times ({reason:.120}); run the same again") from None
+
+
+@contextmanager
+def _ray_environment() -> Iterator[None]:
+    """Set variables for Ray where the user did not: without a warning about GPUs and without usage statistics."""
+    variables = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    added = variables.keys() - os.environ.keys()
+    os.environ.update({name: variables[name] for name in added})
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
 
 
 def make_executor(name: str, *, address: str | None = None, workers: int | None = None) -> Executor:

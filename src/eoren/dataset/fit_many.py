@@ -18,6 +18,7 @@ from eoren.dataset.store import Manifest, Store, is_store
 from eoren.dataset.tile_jobs import LargeImageAssembly, TileGroupResult, split_large_image
 from eoren.errors import EorenError, ImageError
 from eoren.model.devices import choose_device
+from eoren.model.isolation import isolated
 from eoren.model.siren import parameter_count
 from eoren.training.compact.settings import PRESETS as COMPACT_PRESETS
 from eoren.training.compact.settings import CompactSettings
@@ -52,6 +53,7 @@ class Summary:
     earlier: int  # completed by earlier runs
 
 
+@isolated()
 def fit_many(
     *sources: Any,
     store: str | PathLike[str],

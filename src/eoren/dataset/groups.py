@@ -42,7 +42,11 @@ class CompactGroup:
     def tensors(self) -> dict[str, Tensor]:
         """Return the bytes of all fields, one after the other, and the end of each."""
         data = torch.frombuffer(bytearray(b"".join(self.codes)), dtype=torch.uint8)
-        return dict(zip(_TENSORS, (data, torch.tensor([len(c) for c in self.codes]).cumsum(0)), strict=True))
+        return dict(
+            zip(
+                _TENSORS, (data, torch.tensor([len(c) for c in self.codes], dtype=torch.int64).cumsum(0)), strict=True
+            )
+        )
 
 
 def encode_compact(field: WaveletSiren) -> bytes:

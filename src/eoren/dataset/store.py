@@ -36,6 +36,7 @@ from eoren.field.representation import Representation
 from eoren.field.schema import whole_number
 from eoren.fs.files import hold_lock, is_temporary, make_folder, open_regular, remove_stale_temporaries, write_file
 from eoren.fs.safetensors_layout import openable_path, read_metadata
+from eoren.model.isolation import isolated
 from eoren.training.compact.settings import CompactSettings
 from eoren.training.presets import FORMER_NAMES, make_compact_settings, make_settings
 from eoren.training.settings import Settings, current_names
@@ -171,6 +172,7 @@ class Store:
             with suppress(OSError):  # such as a folder of that name
                 path.unlink()
 
+    @isolated()
     def representation(self, shard: int, group: int, offset: int) -> Representation:
         """Read the function of one image."""
         with self._open_group(shard, group) as (header, stored):
@@ -178,6 +180,7 @@ class Store:
                 return read_compact(stored, group, offset)
             return read_networks(stored, header, group, offset, count=1)
 
+    @isolated()
     def networks(self, shard: int, group: int) -> SirenMosaic:
         """Read the networks of all images of a group."""
         with self._open_group(shard, group) as (header, stored):

@@ -16,10 +16,12 @@ from eoren.export.html import write_html
 from eoren.export.onnx import write_onnx
 from eoren.field.field import Field
 from eoren.fs.files import check_writable
+from eoren.model.isolation import isolated
 
 FORMATS = ("onnx", "glsl", "html")
 
 
+@isolated()
 def export(
     field: Field,
     path: str | PathLike[str],

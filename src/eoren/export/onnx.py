@@ -24,6 +24,7 @@ from eoren.export.common import mosaic_of, render_template
 from eoren.field.field import Field
 from eoren.field.mosaic import SirenMosaic
 from eoren.fs.files import write_file
+from eoren.model.isolation import isolated
 from eoren.model.quantization import pack
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def write_onnx(path: str | Path, field: Field) -> None:
     write_file(path, onnx_model(field).SerializeToString())
 
 
+@isolated()
 def onnx_model(field: Field) -> "ModelProto":
     """Convert a field to an ONNX model (opset 18) with one input and two outputs, for N points at once.
 
@@ -102,7 +104,7 @@ def _tensors(mosaic: SirenMosaic) -> dict[str, Any]:
     for layer, omega in enumerate((*mosaic.siren.omegas, 1.0)):
         tensors[f"weight_{layer}"] = packed[f"weight.{layer}"]
         tensors[f"bias_{layer}"] = packed[f"bias.{layer}"]
-        tensors[f"omega_{layer}"] = torch.tensor(omega)
+        tensors[f"omega_{layer}"] = torch.tensor(omega, dtype=torch.float32)
         scale = packed.get(f"scale.{layer}")
-        tensors[f"factors_{layer}"] = torch.tensor([omega]) if scale is None else scale * omega
+        tensors[f"factors_{layer}"] = torch.tensor([omega], dtype=torch.float32) if scale is None else scale * omega
     return tensors

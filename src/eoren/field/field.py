@@ -29,6 +29,7 @@ from eoren.fs.files import write_file
 from eoren.image.channels import average_by_alpha, average_cells
 from eoren.image.writers import to_unsigned
 from eoren.model.devices import widest_float_dtype
+from eoren.model.isolation import isolated
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -94,6 +95,7 @@ class Field:
         """Device of the parameters."""
         return self.representation.device
 
+    @isolated()
     def to(self, *args: Any, **kwargs: Any) -> "Field":
         """Return the same field on another device or in another precision, as ``Tensor.to``."""
         return replace(self, representation=self.representation.to(*args, **kwargs))
@@ -156,6 +158,7 @@ class Field:
         color, gradient = self._evaluate(xy, "color", "gradient")
         return color, gradient
 
+    @isolated()
     def jet(
         self,
         points: Float[Tensor, "points 2"],
@@ -231,6 +234,7 @@ class Field:
             average = partial(average_cells, rows=down, columns=across)
             yield average_by_alpha(samples, average) if show == "color" else average(samples)
 
+    @isolated()
     def sample(
         self,
         width: int,
@@ -254,6 +258,7 @@ class Field:
         samples = self.representation.sample(x, y, *quantities, extent=extent)
         return tuple(sample.cpu().numpy() for sample in samples)
 
+    @isolated()
     def save(self, path: str | PathLike[str]) -> None:
         """Write the field to an .eoren file; a kill at any moment leaves the earlier file or the new one, whole."""
         write_file(Path(path), encode(self.representation, self.provenance))
@@ -281,6 +286,7 @@ class Field:
         Image.fromarray(self.render_image(width, height)).save(png, "PNG", icc_profile=profile)
         return png.getvalue()
 
+    @isolated()
     def _evaluate(self, xy: Any, *quantities: Quantity) -> tuple[Any, ...]:
         if not isinstance(xy, Tensor):
             with torch.no_grad():

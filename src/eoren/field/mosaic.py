@@ -116,7 +116,7 @@ class SirenMosaic:
         """Return the tensors that a file stores, on the CPU."""
         tensors = pack(self.siren, self.bits) | {"alpha": self.tuning.alpha, "beta": self.tuning.beta}
         stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        return stored | {"tiles": torch.tensor(self.tiling.nodes)}
+        return stored | {"tiles": torch.tensor(self.tiling.nodes, dtype=torch.int32)}
 
     def encode(self, kind: Mapping[str, str], provenance: Mapping[str, Any]) -> tuple[str, dict[str, Tensor]]:
         """Encode the mosaic for a file; see the protocol."""

@@ -43,7 +43,7 @@ class MosaicSchema(NamedTuple):
         omegas = tuple(float(omega) for omega in header["omegas"])
         if bits not in BITS or not omegas:
             raise ValueError(f"bits is {bits}, with {len(omegas)} sine layers")
-        if not bool(torch.tensor(omegas).isfinite().all()):  # in 32 bits
+        if not bool(torch.tensor(omegas, dtype=torch.float32).isfinite().all()):
             raise ValueError("a frequency factor is not finite")
         halo = float(header["halo"])
         if not 0 <= halo < float("inf"):

@@ -10,6 +10,7 @@ from eoren.field.field import Field
 from eoren.field.file_format import decode, encode, refusing_damage
 from eoren.fs.files import open_regular
 from eoren.fs.safetensors_layout import read_metadata
+from eoren.model.isolation import isolated
 
 
 def save(field: Field, path: str | PathLike[str]) -> None:
@@ -40,11 +41,13 @@ def load(path: str | PathLike[str], *, device: torch.device | str = "cpu", skip_
             raise EorenError(f"{path}: {error}") from None
 
 
+@isolated()
 def dumps(field: Field) -> bytes:
     """Encode a field as the bytes of its file: the same field gives the same bytes."""
     return encode(field.representation, field.provenance)
 
 
+@isolated()
 def loads(data: bytes, *, skip_damaged: bool = False) -> Field:
     """Decode the bytes of a file as :func:`load` does; an EorenError if they are damaged, foreign, or newer."""
     return Field(*decode(data, skip_damaged=skip_damaged))

@@ -8,4 +8,5 @@ loss.py            objectives, and the passes of a training step
 latents            wavelet latents, and colours from them
 quantization.py    parameters in 32, 16 or 8 bits
 devices.py         devices that PyTorch computes on
+isolation.py       isolation from modes of PyTorch that a caller has switched on
 """

@@ -159,7 +159,7 @@ class Tiling:
                 first.append(len(cuts))
             else:
                 waiting += [[*above, (axis, at, 1)], [*above, (axis, at, 0)]]
-        return torch.tensor(first), torch.tensor(cuts, dtype=torch.float64).reshape(-1, 3)
+        return torch.tensor(first, dtype=torch.int64), torch.tensor(cuts, dtype=torch.float64).reshape(-1, 3)
 
     def groups(self, most: int) -> list[slice]:
         """Divide the tiles into groups of at most ``most`` neighbours, in order: whole branches of the tree."""

@@ -20,6 +20,7 @@ from eoren.fs.files import locked
 from eoren.image.cell_averages import point_values
 from eoren.image.io import SourceImage, as_source_image
 from eoren.model.devices import choose_device
+from eoren.model.isolation import isolated
 from eoren.training.assembly import assemble_field, build_tiling
 from eoren.training.checkpoint import CheckpointKey
 from eoren.training.compact.fit import fit_compact
@@ -101,6 +102,7 @@ def fit(
     return fit_target(target, chosen, seed=seed, device=device, watch=watch, checkpoint=checkpoint)
 
 
+@isolated()
 def fit_target(
     target: FitTarget,
     settings: Settings | CompactSettings,

@@ -109,7 +109,7 @@ class FitLoop:
     def field(self) -> Field:
         """Copy the current field; tiles that were not trained yet are gray. The fit is not affected."""
         self._collect()
-        ones = torch.ones(self.tiling.count, 1, self.siren.channels, device=self._device)
+        ones = self.siren.weights[0].new_ones(self.tiling.count, 1, self.siren.channels)
         tuning = Tuning(ones, 0.5 * ones)
         for number in range(self._state.group + 1):
             part = self._group_tuning(number)

@@ -75,7 +75,7 @@ class Trainer:
         self._seed = seed
         self._scheduler, self._schedule_tiles = TileScheduler(tile_pixels.areas), schedule_tiles
         # Of each network's last step: mean squared error of colour (tuned) and of gradient (sum over axes).
-        self._errors = torch.zeros(siren.batch, 2, device=self.device)
+        self._errors = siren.weights[0].new_zeros(siren.batch, 2)
         self._shares = (tile_pixels.areas / tile_pixels.areas.sum())[:, None]
         self._epoch: tuple[int, Tensor] | None = None
         self._parameters = self.siren.tensors()
@@ -171,7 +171,7 @@ class Trainer:
         """
         batch, channels = self.siren.batch, self.siren.channels
         if not self.settings.standardize:
-            ones = torch.ones(batch, 1, channels, device=self.device)
+            ones = self.siren.weights[0].new_ones(batch, 1, channels)
             return Tuning(ones, 0.5 * ones)
         moments = Moments(batch, channels, self.device)
         for tile, points in self.tile_pixels.every_pixel(chunk_points(self.siren, streams=1)):

@@ -79,13 +79,13 @@ class NativeLatentEvaluator:
         """Evaluate at any points."""
         count, channels, windows = len(points), self._channels, self._windows
         given = points.double().contiguous()
-        color = torch.empty(count, channels)
-        slopes = torch.empty(count, channels, 2) if gradient or laplacian else None
-        bends = torch.empty(count, channels) if laplacian else None
+        color = torch.empty(count, channels, dtype=torch.float32)
+        slopes = torch.empty(count, channels, 2, dtype=torch.float32) if gradient or laplacian else None
+        bends = torch.empty(count, channels, dtype=torch.float32) if laplacian else None
         order = torch.empty(count, dtype=torch.int64)
         first = torch.empty(len(windows.boxes) + 1, dtype=torch.int64)
         size = torch.tensor(self._size, dtype=torch.float64)
-        edges = [torch.tensor(edges) for edges in (windows.columns, windows.rows)]
+        edges = [torch.tensor(edges, dtype=torch.int64) for edges in (windows.columns, windows.rows)]
         status = loaded_library().eoren_sort_points(
             data_ptr(given, torch.float64),
             count,
@@ -118,7 +118,7 @@ class NativeLatentEvaluator:
     ) -> tuple[Tensor, ...]:
         """Evaluate quantities on a grid."""
         shape = (len(y), len(x), self._channels)
-        outputs = {q: torch.empty((*shape, 2) if q == "gradient" else shape) for q in quantities}
+        outputs = {q: torch.empty((*shape, 2) if q == "gradient" else shape, dtype=torch.float32) for q in quantities}
         position = [p.numpy() * side - 0.5 for p, side in zip((x, y), self._size, strict=True)]
         for number, columns, rows in self._windows.cells(*position):
             parts = [p[part] for p, part in zip(position, (columns, rows), strict=True)]
@@ -174,7 +174,7 @@ class NativeLatentEvaluator:
         bands = unflatten([_with_adjacent_columns(b) for b in flatten(self._features.window_bands(outer))])
         rows, columns = image_size(bands)
         stride = -(-(columns + 2 * padding) * self._count // 16) * 16
-        features = torch.empty((rows + 2 * padding) * stride + _TAIL)
+        features = torch.empty((rows + 2 * padding) * stride + _TAIL, dtype=torch.float32)
         features[-_TAIL:] = 0
         groups = 1 + len(bands.details) if self._features.separate else 1
         call = describe_window(bands, features, groups=groups, padding=padding, stride=stride)

@@ -33,7 +33,7 @@ class NativeDistortion:
         if not (0 <= x0 <= x1 <= columns and 0 <= y0 <= y1 <= rows):
             raise ValueError(f"inner must be a box of the {columns} x {rows} pixels, got {tuple(target.inner)}")
         self._stride = -(-channels * columns // 16) * 16
-        self._image = torch.zeros(rows, self._stride)
+        self._image = torch.zeros(rows, self._stride, dtype=torch.float32)
         self._image[:, : channels * columns].view(rows, columns, channels).copy_(target.image.permute(1, 2, 0))
         self._errors = torch.empty_like(self._image)
         self._taps = torch.from_numpy(slope_taps()).float()
@@ -83,7 +83,7 @@ class NativeDistortion:
             set_pointers(problem, by_detail=gradients[1:])
             check_status(loaded_library().eoren_latent_distortion(problem, torch.get_num_threads()))
         color, gradient = float(sums[0]) / channels, float(sums[1]) / (2 * channels)
-        total = torch.tensor(color + target.gradient_weight * gradient)
+        total = torch.tensor(color + target.gradient_weight * gradient, dtype=torch.float32)
         return Distortion(total, color, gradient), [by.div_(channels) for by in gradients]
 
 

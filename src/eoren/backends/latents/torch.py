@@ -28,7 +28,7 @@ class TorchLatentEvaluator:
         if decoder.siren is None and not decoder.linear.requires_grad:
             # Without a SIREN, colours are features themselves.
             features = features.mixed(decoder.linear)
-            decoder = ColorDecoder(torch.eye(decoder.linear.shape[1]).to(decoder.linear))
+            decoder = ColorDecoder(torch.eye(decoder.linear.shape[1], dtype=decoder.linear.dtype).to(decoder.linear))
         self._features, self._decoder = features, decoder
         self._size = features.width, features.height
         self._windows = Windows(*self._size)

@@ -22,7 +22,7 @@ COARSE_GAIN, DETAIL_GAIN = 3.0, 20.0
 _FREQUENCY = 0.5  # standard deviation of the first sine layer's arguments for inputs of variance 1
 
 # Luma, and the two colour differences, of equal norm: errors of features are errors of colours.
-_OPPONENT = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 2.0, -1.0]], dtype=torch.float64)
+_OPPONENT = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 2.0, -1.0]], dtype=torch.float64, device="cpu")
 
 
 def color_transform(channels: int) -> Float[Tensor, "components channels"]:
@@ -110,7 +110,7 @@ def _init_siren(inputs: int, width: int, channels: int, generator: torch.Generat
     weights, biases = [], []
     for number, factor in enumerate(factors):
         shape = (1, sizes[number], sizes[number + 1])
-        weights.append(torch.randn(shape, generator=generator) * (factor / math.sqrt(shape[1])))
-        phases = torch.rand((1, 1, shape[2]), generator=generator) * (2 * math.pi)
+        weights.append(torch.randn(shape, generator=generator, dtype=torch.float32) * (factor / math.sqrt(shape[1])))
+        phases = torch.rand((1, 1, shape[2]), generator=generator, dtype=torch.float32) * (2 * math.pi)
         biases.append(phases if factor else torch.zeros_like(phases))
     return Siren(tuple(weights), tuple(biases), (1.0, 1.0))

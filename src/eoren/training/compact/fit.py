@@ -154,7 +154,9 @@ def _overhead(width: int, height: int, channels: int, provenance: Provenance) ->
     levels = choose_levels(width, height)
     empty = Latents.zeros(channels, height, width, levels)
     decoder, exponents = linear_decoder(channels, levels, 0.05)
-    linear = decoder.linear + 0.05 * torch.randn(decoder.linear.shape, generator=torch.Generator().manual_seed(0))
+    linear = decoder.linear + 0.05 * torch.randn(
+        decoder.linear.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32
+    )
     offsets = step_offsets(levels, channels, 0.1)
     field = WaveletSiren(empty, width, height, 0.0123456789, offsets, ColorDecoder(linear), exponents)
     whole = len(dumps(Field(field, provenance)))

@@ -1,0 +1,42 @@
+"""Isolation from the modes of PyTorch that a caller may have switched on.
+
+Modes of a thread (autocast, inference mode, a default device) are switched off while EoREN computes. The default
+dtype belongs to all threads, so it is never touched: the code gives the dtype of every new tensor.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+_AUTOCAST_DEVICES = ("cpu", "cuda", "mps")
+_PROCESS = os.getpid()
+
+
+@contextmanager
+def isolated() -> Iterator[None]:
+    """Compute as in a new thread, whatever modes this one is in; they are as before at the end.
+
+    Whether PyTorch follows operations for their derivatives is left as it is. A process that was forked computes on
+    one thread: OpenMP's threads exist in the parent only, and a parallel loop would wait for them without end.
+
+    Example:
+        >>> with torch.autocast("cpu"), isolated():
+        ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+        torch.float32
+    """
+    with ExitStack() as modes:
+        for device in _AUTOCAST_DEVICES:
+            if torch.is_autocast_enabled(device):
+                modes.enter_context(torch.autocast(device, enabled=False))
+        if torch.is_inference_mode_enabled():
+            follows = torch.is_grad_enabled()
+            modes.enter_context(torch.inference_mode(False))  # switches derivatives on
+            modes.enter_context(torch.set_grad_enabled(follows))
+        if torch.empty(0, dtype=torch.uint8).device.type != "cpu":
+            modes.enter_context(torch.device("cpu"))
+        if os.getpid() != _PROCESS:
+            modes.callback(torch.set_num_threads, torch.get_num_threads())
+            torch.set_num_threads(1)
+        yield
