@@ -29,6 +29,10 @@ class DamageWarning(UserWarning):
     """Parts of a damaged file were left out; the message names the first. The command line prints it as one line."""
 
 
+class SourceWarning(UserWarning):
+    """Parts of a source of images were left out; the message names the first. The command line prints it."""
+
+
 class DivergenceWarning(FitWarning):
     """Networks diverged during a fit and were reset to an earlier state with a lower learning rate."""
 

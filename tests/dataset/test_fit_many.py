@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
+import torch
 
 import eoren
 from eoren.dataset.fit_many import fit_many
 from eoren.dataset.index import COLUMNS
 from eoren.dataset.store import Manifest, Store
-from eoren.errors import EorenError, FitWarning, ImageError
+from eoren.errors import EorenError, FitWarning, ImageError, SourceWarning
 from eoren.training.presets import make_settings
 
 IMAGES = np.random.default_rng(3).random((9, 12, 14, 1), np.float32)
@@ -126,6 +127,83 @@ def test_data_set_for_pytorch(store):
     data = collection.dataset()
     assert [collection.classes[data[k][1]] for k in range(9)] == [*"ba10ba2ab"]
     np.testing.assert_array_equal(data[5][0].numpy(), collection.weights(5))
+
+
+def test_data_set_without_labels_holds_weights(store):
+    fit_many(IMAGES[:3], store=store, steps=1)
+    collection = eoren.Collection(store)
+    data = collection.dataset()
+    assert (len(data), data.labels) == (3, None)
+    np.testing.assert_array_equal(torch.stack([*torch.utils.data.DataLoader(data, batch_size=3)])[0], data.weights)
+    np.testing.assert_array_equal(data.weights, collection.matrix())
+
+
+def test_images_without_a_label_are_left_out_with_a_warning(store):
+    fit_many([(IMAGES[0], "a"), IMAGES[1], (IMAGES[2], "b")], store=store, steps=1)
+    with pytest.warns(SourceWarning, match="left out 1 of 3 images, which have no label"):
+        data = eoren.Collection(store).dataset()
+    np.testing.assert_array_equal(data.weights, eoren.Collection(store).matrix()[[0, 2]])
+    assert data.labels.tolist() == [0, 1]
+
+
+def test_images_are_found_by_name_and_slice(store):
+    names = ["a/0.png", "a/1.png", "b/0.png", "b/0.png"]
+    images = [(name, image, name[0]) for name, image in zip(names, IMAGES, strict=False)]
+    images.insert(1, ("damaged", np.full((3, 3), np.nan), "a"))
+    fit_many(images, store=store, steps=1, shard=2)
+    collection = eoren.Collection(store)
+    xy = [[0.3, 0.6]]
+    assert collection["a/1.png"].color(xy) == collection[1].color(xy)
+    for name, count in (("b/0.png", 2), ("damaged", 0)):
+        with pytest.raises(KeyError, match=f"'{name}' must name one image, got {count} images"):
+            collection[name]
+    part = collection[3:0:-2]
+    assert (len(part), part.names, part.labels, part.index.num_rows) == (2, ["b/0.png", "a/1.png"], ["b", "a"], 2)
+    np.testing.assert_array_equal(part.matrix(), collection.matrix()[3:0:-2])
+    assert [field.color(xy) for field in part] == [collection[3].color(xy), collection[1].color(xy)]
+    assert part[1:].classes == collection.classes == ["a", "b"]
+    assert part[1:].dataset()[0][1] == part.dataset()[1][1] == 0
+    assert (len(collection), collection.names) == (4, names)
+    assert len(collection[2:2]) == 0
+
+
+def test_weights_become_fields_again(store):
+    noise = np.random.default_rng(0).random
+    images = [noise((12, 14, 1)), noise((12, 14, 1)), noise((50, 60, 3))]
+    fit_many([image.astype(np.float32) for image in images], store=store, steps=5)
+    collection, xy = eoren.Collection(store), noise((40, 2))
+    assert collection[2].representation.tiling.count > 1
+    for number in range(3):
+        field = collection.field(collection.weights(number), like=number)
+        np.testing.assert_allclose(field.color(xy), collection[number].color(xy), atol=1e-5)
+        assert (field.size, field.channels) == (collection[number].size, collection[number].channels)
+    with pytest.raises(EorenError, match=r"weights must have shape \(\d+,\), got \(3,\); check the image of like="):
+        collection.field(np.zeros(3))
+
+
+@pytest.mark.parametrize("preset", ["fast", "best"])
+def test_weights_of_compact_fields_become_fields_again(store, preset):
+    fit_many(np.random.default_rng(0).random((2, 16, 24, 3)), store=store, preset=preset)
+    collection, xy = eoren.Collection(store), [[0.2, 0.7], [0.9, 0.1]]
+    field = collection.field(collection.weights(1), like=1)
+    np.testing.assert_allclose(field.color(xy), collection[1].color(xy), atol=1e-6)
+    doubled = collection.field(2 * collection.weights(1), like=1)
+    assert np.abs(doubled.color(xy) - field.color(xy)).max() > 0.1
+
+
+def test_fields_of_weights_are_differentiable(store):
+    fit_many(IMAGES[:1], store=store, steps=5)
+    collection = eoren.Collection(store)
+    weights = torch.from_numpy(collection.weights(0)).double().requires_grad_()
+    xy = np.array([[0.3, 0.6]])
+    (by_weights,) = torch.autograd.grad(collection.field(weights).color(torch.from_numpy(xy)).sum(), weights)
+    number, step = 100, 1e-2
+    ends = []
+    for sign in (1, -1):
+        moved = weights.detach().clone()
+        moved[number] += sign * step
+        ends.append(collection.field(moved).color(xy).sum())
+    assert by_weights[number] == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=0.02, abs=1e-4)
 
 
 def test_sizes_may_differ_and_large_images_are_tiled(store):

@@ -1,6 +1,7 @@
 import gzip
 import io
 import os
+import shutil
 import sys
 import tarfile
 import zipfile
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 
 from eoren.dataset.sources import decode_content, open_source
-from eoren.errors import EorenError
+from eoren.errors import EorenError, SourceWarning
 from eoren.image.io import as_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 5), dtype=np.uint8)
@@ -45,7 +46,6 @@ def folder(tmp_path):
         path = tmp_path / "pictures" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png(pixels))
-    (tmp_path / "pictures" / "README.txt").write_text("not an image")
     (tmp_path / "pictures" / "a" / ".hidden.png").write_text("not an image")
     return tmp_path / "pictures"
 
@@ -53,6 +53,93 @@ def folder(tmp_path):
 def test_the_folder_of_an_image_is_its_label(folder):
     assert_digits(read(folder), NAMES, ["a", "b", "b"])
     assert open_source(folder).count == 3
+
+
+@pytest.mark.parametrize("packer", [None, "zip", "tar"])
+def test_other_files_are_left_out_with_a_warning(folder, tmp_path, packer):
+    (folder / "README.txt").write_text("not an image")
+    (folder / "a" / "labels.csv").write_text("not an image")
+    source = folder if packer is None else tmp_path / shutil.make_archive(str(tmp_path / "packed"), packer, folder)
+    with pytest.warns(SourceWarning, match=rf"{source.name}: left out 2 x file without .*: (\./)?[aR]") as caught:
+        images = read(source)
+    assert len(caught) == 1
+    assert [label for _, label, _ in images] == ["a", "b", "b"]
+
+
+def test_links_to_folders_are_followed(folder, tmp_path):
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    (folder / "b" / "2.png").rename(tmp_path / "elsewhere" / "deep" / "2.png")
+    (folder / "c").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert_digits(read(folder), ["a/0.png", "b/1.png", "c/deep/2.png"], ["a", "b", "deep"])
+
+
+def test_loops_of_links_end_with_a_warning(folder, tmp_path):
+    """A link to the folder itself, one to a folder above it, and two folders that link to each other."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (folder / "a" / "up").symlink_to(folder, target_is_directory=True)
+    (folder / "b" / "other").symlink_to(other, target_is_directory=True)
+    (other / "back").symlink_to(folder / "b", target_is_directory=True)
+    with pytest.warns(SourceWarning, match=r"left out 2 x link to a folder above it: a/up \.\.\."):
+        assert_digits(read(folder), NAMES, ["a", "b", "b"])
+
+
+def test_two_links_to_one_folder_are_two_classes(folder):
+    (folder / "c").symlink_to(folder / "a", target_is_directory=True)
+    assert [name for name, *_ in read(folder)] == ["a/0.png", "b/1.png", "b/2.png", "c/0.png"]
+
+
+def test_links_to_missing_files_are_errors_of_their_images(folder):
+    (folder / "a" / "9.png").symlink_to(folder / "missing.png")
+    items = {item.name: item for item in open_source(folder)}
+    assert "No such file" in str(items["a/9.png"].load().data)
+    assert len(items) == 4
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads every folder")
+def test_folders_that_cannot_be_read_are_left_out_with_a_warning(folder):
+    (folder / "a").chmod(0)
+    try:
+        with pytest.warns(SourceWarning, match="left out 1 x folder that cannot be read: a"):
+            assert [name for name, *_ in read(folder)] == NAMES[1:]
+    finally:
+        (folder / "a").chmod(0o700)
+
+
+def test_folders_of_a_pattern_are_left_out_with_a_warning(folder):
+    shutil.copy(folder / "a" / "0.png", folder / "top.png")
+    with pytest.warns(SourceWarning, match="left out 2 x folder: a"):
+        assert [name for name, *_ in read(str(folder / "*"))] == [str(folder / "top.png")]
+
+
+@pytest.mark.parametrize("system", [0, 3])
+def test_zips_of_windows_have_folders(tmp_path, system):
+    """.NET before 4.6.1 wrote backslashes; in a name that Unix wrote, a backslash is a letter."""
+    with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
+        for name, pixels in zip(NAMES, PIXELS, strict=True):
+            member = zipfile.ZipInfo("x")
+            member.filename, member.create_system = name.replace("/", "\\"), system
+            archive.writestr(member, png(pixels))
+    if system == 0:
+        assert_digits(read(tmp_path / "some.zip"), NAMES, ["a", "b", "b"])
+    else:
+        assert read(tmp_path / "some.zip")[0][:2] == (r"a\0.png", None)
+
+
+@pytest.mark.parametrize(("encoding", "flag"), [("cp437", 0), ("utf-8", 0), ("utf-8", 0x800)])
+def test_names_in_zips_are_decoded(tmp_path, encoding, flag):
+    """DOS and Windows write code page 437; macOS and others UTF-8, with or without the flag that says so."""
+    raw = "für/é.png".encode(encoding)
+    plain = "f" * (len(raw) - 4) + ".png"
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr(plain, png(PIXELS[0]))
+    content = bytearray(data.getvalue().replace(plain.encode(), raw))
+    for start, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        at = content.index(start) + offset
+        content[at : at + 2] = flag.to_bytes(2, "little")
+    (tmp_path / "some.zip").write_bytes(content)
+    assert [(name, label) for name, label, _ in read(tmp_path / "some.zip")] == [("für/é.png", "für")]
 
 
 def test_patterns_and_files_come_in_order(folder):
@@ -63,7 +150,6 @@ def test_patterns_and_files_come_in_order(folder):
 
 def test_zip_and_tar(folder, tmp_path):
     with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
-        archive.write(folder / "README.txt", "README.txt")
         for name in reversed(NAMES):
             archive.write(folder / name, name)
     assert_digits(read(tmp_path / "some.zip"), NAMES, ["a", "b", "b"])
@@ -73,12 +159,14 @@ def test_zip_and_tar(folder, tmp_path):
     assert_digits(read(tmp_path / "some.tar.gz"), NAMES, ["a", "b", "b"])
 
 
+@pytest.mark.parametrize("labels_packed", [True, False])
 @pytest.mark.parametrize("packed", [True, False])
-def test_idx_files_are_read_with_their_label_file(tmp_path, packed):
+def test_idx_files_are_read_with_their_label_file(tmp_path, packed, labels_packed):
     for name, values in (("x-images-idx3-ubyte", PIXELS), ("x-labels-idx1-ubyte", np.array([7, 0, 9], np.uint8))):
         data = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">u4").tobytes() + values.tobytes()
-        path = tmp_path / (f"{name}.gz" if packed else name)
-        path.write_bytes(gzip.compress(data) if packed else data)
+        is_packed = packed if "images" in name else labels_packed
+        path = tmp_path / (f"{name}.gz" if is_packed else name)
+        path.write_bytes(gzip.compress(data) if is_packed else data)
     path = tmp_path / ("x-images-idx3-ubyte.gz" if packed else "x-images-idx3-ubyte")
     assert_digits(read(path), [f"x-images-idx3-ubyte/{k}" for k in range(3)], ["7", "0", "9"])
 
@@ -122,6 +210,40 @@ def test_pillow_images_that_are_refused_name_the_reason():
     [item] = open_source([Image.new("HSV", (2, 2))])
     with pytest.raises(EorenError, match="pixels of type HSV are not supported"):
         decode_content(item.name, item.load())
+
+
+class Stream(torch.utils.data.IterableDataset):
+    """A stream that knows its length; its base class has an index that raises."""
+
+    def __iter__(self):
+        return iter(zip(PIXELS, range(3), strict=True))
+
+    def __len__(self):
+        return 3
+
+
+class Endless(Stream):
+    def __len__(self):
+        raise TypeError("a stream has no length")
+
+
+@pytest.mark.parametrize(("source", "count"), [(Stream(), 3), (Endless(), None)])
+def test_streams_are_read(source, count):
+    assert open_source(source).count == count
+    assert_digits(read(source), ["0", "1", "2"], ["0", "1", "2"])
+
+
+def test_images_may_be_the_bytes_of_files():
+    packed = [png(pixels) for pixels in PIXELS]
+    assert_digits(read(packed), ["0", "1", "2"], [None] * 3)
+    assert_digits(read(list(zip(packed, "abc", strict=True))), ["0", "1", "2"], ["a", "b", "c"])
+    hugging_face = [{"image": {"bytes": data, "path": None}, "label": 4} for data in packed]
+    assert_digits(read(hugging_face), ["0", "1", "2"], ["4"] * 3)
+    array = io.BytesIO()
+    np.save(array, PIXELS[2])
+    shard = [{"__key__": f"s/{key}", "png": data, "cls": b"7"} for key, data in enumerate(packed[:2])]
+    shard.append({"__key__": "s/2", "__url__": "0.tar", "npy": array.getvalue(), "cls": b"\xff"})
+    assert_digits(read(iter(shard)), ["s/0.png", "s/1.png", "s/2.npy"], ["7", "7", r"\udcff"])
 
 
 def test_iterables():
@@ -184,14 +306,14 @@ def test_impossible_file_names_are_refused(tmp_path, name):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
 def test_names_that_are_not_utf8_are_escaped(tmp_path):
-    folder = tmp_path / os.fsdecode(b"\xe9")
-    folder.mkdir()
+    folder = tmp_path / "source" / os.fsdecode(b"\xe9")
+    folder.mkdir(parents=True)
     for name in (b"\xfe.png", b"\xff.png"):
         (folder / os.fsdecode(name)).write_bytes(png(PIXELS[0]))
     with tarfile.open(tmp_path / "some.tar", "w") as archive:
         archive.add(folder, folder.name)
     names = ["\\udce9/\\udcfe.png", "\\udce9/\\udcff.png"]
-    for source in (tmp_path, tmp_path / "some.tar"):
+    for source in (tmp_path / "source", tmp_path / "some.tar"):
         images = read(source)
         assert sorted(name for name, *_ in images) == names
         assert {label for _, label, _ in images} == {"\\udce9"}

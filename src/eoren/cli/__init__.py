@@ -36,11 +36,7 @@ from eoren.cli.commands.info import info
 from eoren.cli.commands.render import render
 from eoren.cli.commands.reproduce import reproduce
 from eoren.cli.commands.view import view
-from eoren.errors import BackendWarning, DamageWarning, EorenError, FitWarning
-
-# GNU OpenMP lets PyTorch's threads wait for each other by spinning for about a millisecond. When another program
-# needs the processor, that makes a fit tens of times slower; twenty times less waiting costs nothing.
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+from eoren.errors import BackendWarning, DamageWarning, EorenError, FitWarning, SourceWarning
 
 app = typer.Typer(
     name="eoren",
@@ -78,7 +74,11 @@ def _root(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line, and exit with a status that ``eoren --help`` explains."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:
+        arguments = sys.argv[1:]
+        # GNU OpenMP lets PyTorch's threads wait for each other by spinning for about a millisecond. When another
+        # program needs the processor, that makes a fit tens of times slower; twenty times less waiting costs nothing.
+        os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
         with warnings.catch_warnings(), signals.handle_signals(), console.escape_unencodable(), _session:
             warnings.showwarning = partial(_show_warning, warnings.showwarning)
@@ -113,7 +113,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 def _show_warning(
     show_other: Callable[..., None], message: Warning | str, category: type[Warning], *rest: Any, **more: Any
 ) -> None:
-    if issubclass(category, BackendWarning | DamageWarning | FitWarning):
+    if issubclass(category, BackendWarning | DamageWarning | FitWarning | SourceWarning):
         console.notice(str(message))
     else:
         show_other(message, category, *rest, **more)
@@ -122,10 +122,11 @@ def _show_warning(
 def _fail(message: str) -> NoReturn:
     with suppress(OSError):  # stderr may be closed
         console.notice(message)
-    # Python would try to write pending output again when it exits, and print another error.
-    try:
-        sys.stdout.flush()
-    except OSError:
-        with suppress(OSError):
-            sys.stdout.close()
+    if sys.stdout is not None:  # the shell started the process with a closed one
+        # Python would try to write pending output again when it exits, and print another error.
+        try:
+            sys.stdout.flush()
+        except OSError:
+            with suppress(OSError):
+                sys.stdout.close()
     sys.exit(2)

@@ -11,4 +11,5 @@ groups.py      networks of images of one size, or compact fields, in the file of
 index.py       the index: one row per image, in Parquet
 parquet.py     bounds check of a Parquet file before it is decoded
 collection.py  Collection: read access to a store
+weights.py     weights of a function as one row, and back
 """

@@ -9,6 +9,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, TypeVar, cast
@@ -25,6 +26,7 @@ _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _ZIP_ERRORS = (
     OSError, EOFError, ValueError, OverflowError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile
 )  # fmt: skip
+_WINDOWS, _UTF8_FLAG = 0, 0x800
 _TAR_ERRORS = (OSError, EOFError, ValueError, OverflowError, RecursionError, struct.error, tarfile.TarError)
 # Types of extended headers, which describe the next member or all following ones.
 _EXTENDED = {*tarfile.GNU_TYPES, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE} - {tarfile.GNUTYPE_SPARSE}
@@ -54,10 +56,11 @@ def zip_members(path: Path, select: Callable[[str], bool]) -> list[Member]:
         archive = zipfile.ZipFile(path)
     except _ZIP_ERRORS as error:
         raise damaged_archive(path, error) from None
-    members = [member for member in archive.infolist() if select(member.filename) and not member.is_dir()]
+    files = [(_zip_name(member), member) for member in archive.infolist()]
+    members = [(name, member) for name, member in files if not name.endswith("/") and select(name)]
     limit = max_decompressed_size(path.stat().st_size)
     # The sum counts, because members may share compressed bytes.
-    if (size := sum(member.file_size for member in members)) > limit:
+    if (size := sum(member.file_size for _, member in members)) > limit:
         raise EorenError(
             f"{path}: decompressed images must have at most {limit} bytes, got {size}; unpack it yourself"
         )
@@ -73,8 +76,19 @@ def zip_members(path: Path, select: Callable[[str], bool]) -> list[Member]:
         except _ZIP_ERRORS as error:
             return EorenError(f"cannot be unpacked ({format_error(error)})")
 
-    members.sort(key=lambda member: member.filename)
-    return [(member.filename, partial(read, member)) for member in members]
+    members.sort(key=lambda member: member[0])
+    return [(name, partial(read, member)) for name, member in members]
+
+
+def _zip_name(member: zipfile.ZipInfo) -> str:
+    """Return the path of a member, with the separators and letters that its writer meant."""
+    name = member.filename
+    if member.create_system == _WINDOWS:
+        name = name.replace("\\", "/")  # of .NET and older programs
+    if not member.flag_bits & _UTF8_FLAG:
+        with suppress(ValueError):  # zipfile decodes as code page 437, but macOS and others write UTF-8
+            name = name.encode("cp437").decode()
+    return name
 
 
 def tar_members(path: Path, select: Callable[[str], bool]) -> Iterator[Member]:

@@ -1,26 +1,29 @@
 """Collection: the images of a store as fields, as rows of weights, or as latents."""
 
+import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from copy import copy
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from eoren.dataset.store import Store
-from eoren.errors import EorenError
+from eoren.dataset.weights import flatten_weights, with_weights
+from eoren.errors import EorenError, SourceWarning
 from eoren.evaluation.metrics import METRICS
 from eoren.field.field import Field
-from eoren.field.mosaic import SirenMosaic
 from eoren.field.provenance import Provenance
-from eoren.field.representation import Representation
 from eoren.field.wavelet_siren import WaveletSiren
+from eoren.model.isolation import isolated
 from eoren.training.compact.settings import PRESETS as COMPACT_PRESETS
 from eoren.training.compact.settings import CompactSettings
 
@@ -55,6 +58,8 @@ class Collection:
         >>> weights, label = collection.dataset()[1]
         >>> collection.classes[label]
         'light'
+        >>> collection[-1:], collection["0"].size
+        (Collection('...', 1 image, 12x12, 1 channel), (12, 12))
     """
 
     def __init__(self, store: str | PathLike[str]) -> None:
@@ -80,9 +85,24 @@ class Collection:
     def __len__(self) -> int:
         return len(self._locations)
 
-    def __getitem__(self, number: int) -> Field:
-        """Read the field of one image."""
-        number = self._checked(number)
+    @overload
+    def __getitem__(self, key: int | str) -> Field: ...
+    @overload
+    def __getitem__(self, key: slice) -> "Collection": ...
+    def __getitem__(self, key: int | str | slice) -> "Field | Collection":
+        """Read the field of one image, or select several images as a collection that reads them when needed.
+
+        Args:
+            key: number of an image, its name, or a slice of numbers. A slice keeps :attr:`classes`, so that classes
+                mean the same in all parts of a collection.
+
+        Raises:
+            IndexError: there is no image of this number.
+            KeyError: there is no image of this name, or several.
+        """
+        if isinstance(key, slice):
+            return self._select(range(len(self))[key])
+        number = self._find(key) if isinstance(key, str) else self._checked(key)
         shard, group, offset = self._locations[number]
         representation = self.store.representation(shard, group, offset)
         row = self._done.slice(number, 1).to_pylist()[0]
@@ -96,6 +116,21 @@ class Collection:
             version=manifest.version,
         )
         return Field(representation, provenance)
+
+    def _select(self, numbers: Sequence[int]) -> "Collection":
+        selected = copy(self)
+        for name in ("names", "labels"):  # cached
+            selected.__dict__.pop(name, None)
+        selected.classes = self.classes
+        selected.index = selected._done = self._done.take([*numbers])
+        selected._locations = [self._locations[number] for number in numbers]
+        return selected
+
+    def _find(self, name: str) -> int:
+        count = self.names.count(name)
+        if count != 1:
+            raise KeyError(f"{name!r} must name one image, got {count} images; give a number")
+        return self.names.index(name)
 
     def __iter__(self) -> Iterator[Field]:
         return (self[number] for number in range(len(self)))
@@ -133,7 +168,7 @@ class Collection:
         shard, group, offset = self._locations[self._checked(number)]
         if self._cached is not None and self._cached[0] == (shard, group):
             return self._cached[1][offset].numpy()
-        return _flatten(self.store.representation(shard, group, offset))[0].numpy()
+        return flatten_weights(self.store.representation(shard, group, offset))[0].numpy()
 
     def matrix(self) -> Float[np.ndarray, "images parameters"]:
         """Return :meth:`weights` of all images, one row each.
@@ -144,11 +179,43 @@ class Collection:
         """
         return np.stack([self._row(number).numpy() for number in range(len(self))])
 
-    def dataset(self) -> "WeightDataset":
-        """Return a PyTorch data set of ``(weights, class)`` for all images with a label; see :attr:`classes`.
+    @isolated()
+    def field(self, weights: ArrayLike | Tensor, *, like: int | str = 0) -> Field:
+        """Build a field from a row of parameters, such as one that a model of weights predicts.
+
+        Args:
+            weights: ``(parameters,)``, in the order of :meth:`weights`. The field of a tensor that requires gradients
+                is differentiable by it.
+            like: number or name of the image whose size and networks, or latents, the field has.
+
+        Returns:
+            A field with the parameters in 32 bits. Channel tuning of a network is part of its last layer.
 
         Raises:
-            EorenError: no image has a label, or the networks differ in shape.
+            EorenError: the number of parameters is another one.
+
+        Example:
+            >>> import eoren, numpy as np, tempfile
+            >>> folder = tempfile.mkdtemp()
+            >>> _ = eoren.fit_many(np.random.default_rng(0).random((2, 12, 12)), store=folder, steps=1)
+            >>> collection = eoren.Collection(folder)
+            >>> between = collection.field((collection.weights(0) + collection.weights(1)) / 2)
+            >>> between.color([[0.5, 0.5]]).shape
+            (1, 1)
+        """
+        settings = self.store.manifest.settings.as_dict()
+        return Field(with_weights(self[like].representation, torch.as_tensor(weights)), Provenance(settings))
+
+    def dataset(self) -> "WeightDataset":
+        """Return a PyTorch data set of ``(weights, class)``, or of weights alone if no image has a label.
+
+        If only some images have a label, the others are left out. See :attr:`classes`.
+
+        Raises:
+            EorenError: the networks differ in shape.
+
+        Warns:
+            SourceWarning: images without a label were left out.
         """
         return WeightDataset(self)
 
@@ -209,9 +276,9 @@ class Collection:
         """Return weights, and cache their group, because neighbours usually follow."""
         shard, group, offset = self._locations[number]
         if isinstance(self.store.manifest.settings, CompactSettings):
-            return _flatten(self.store.representation(shard, group, offset))[0]
+            return flatten_weights(self.store.representation(shard, group, offset))[0]
         if self._cached is None or self._cached[0] != (shard, group):
-            self._cached = (shard, group), _flatten(self.store.networks(shard, group))
+            self._cached = (shard, group), flatten_weights(self.store.networks(shard, group))
         return self._cached[1][offset]
 
     def _checked(self, number: int) -> int:
@@ -220,29 +287,38 @@ class Collection:
         return number % len(self)
 
 
-class WeightDataset(Dataset[tuple[Tensor, int]]):
-    """The weights of labelled images as a PyTorch data set of ``(weights, class)``.
+class WeightDataset(Dataset[Any]):
+    """The weights of images as a PyTorch data set of ``(weights, class)``, or of weights alone without labels.
 
-    All rows are in memory, because shuffled access would read whole groups again and again: ``weights`` of shape
-    ``(images, parameters)``, and ``labels``, indices into :attr:`Collection.classes`.
+    All rows are in memory, because shuffled access would read whole groups again and again.
+
+    Attributes:
+        weights: ``(images, parameters)``.
+        labels: ``(images,)``, indices into :attr:`Collection.classes`; None without labels.
     """
 
+    @isolated()
     def __init__(self, collection: Collection) -> None:
         classes = {label: number for number, label in enumerate(collection.classes)}
-        labelled = [number for number, label in enumerate(collection.labels) if label is not None]
-        if not labelled:
-            raise EorenError(f"{collection.store.folder}: its images have no labels; use matrix() or weights()")
-        rows = [collection._row(number) for number in labelled]
+        labels = [None if label is None else classes[label] for label in collection.labels]
+        numbers = [number for number, label in enumerate(labels) if label is not None] or [*range(len(labels))]
+        if len(numbers) < len(labels):
+            count = len(labels) - len(numbers)
+            message = f"{collection.store.folder}: left out {count:,} of {len(labels):,} images, which have no label"
+            warnings.warn(message, SourceWarning, stacklevel=3)
+        rows = [collection._row(number) for number in numbers]
         if len({len(row) for row in rows}) > 1:
             raise EorenError(f"{collection.store.folder}: the numbers of its images differ in shape; use weights()")
         self.weights = torch.stack(rows)
-        self.labels = torch.tensor([classes[str(collection.labels[number])] for number in labelled])
+        indices = [labels[number] for number in numbers]
+        self.labels = None if None in indices else torch.tensor(indices, dtype=torch.int64)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.weights)
 
-    def __getitem__(self, number: int) -> tuple[Tensor, int]:
-        return self.weights[number], int(self.labels[number])
+    def __getitem__(self, number: int) -> tuple[Tensor, int] | Tensor:
+        weights = self.weights[number]
+        return weights if self.labels is None else (weights, int(self.labels[number]))
 
 
 class LatentDataset(Dataset[tuple[Tensor, int]]):
@@ -260,7 +336,9 @@ class LatentDataset(Dataset[tuple[Tensor, int]]):
     def __init__(self, collection: Collection) -> None:
         classes = {label: number for number, label in enumerate(collection.classes)}
         self._store, self._locations = collection.store, collection._locations
-        self.labels = torch.tensor([-1 if label is None else classes[label] for label in collection.labels])
+        self.labels = torch.tensor(
+            [-1 if label is None else classes[label] for label in collection.labels], dtype=torch.int64
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -280,15 +358,3 @@ def _arrange(field: WaveletSiren) -> Float[Tensor, "channels height width"]:
         horizontal, vertical, diagonal = bands[3 * level - 2 : 3 * level + 1]
         plane = np.block([[plane, horizontal], [vertical, diagonal]])
     return torch.from_numpy(np.ascontiguousarray(plane, np.float32))
-
-
-def _flatten(function: Representation) -> Float[Tensor, "images parameters"]:
-    """Return the weights of each image, with the channel tuning of a network in its last layer."""
-    if isinstance(function, WaveletSiren):
-        return torch.cat([t.flatten() for t in function.decoder.tensors()])[None]
-    assert isinstance(function, SirenMosaic)
-    siren, tuning = function.siren, function.tuning
-    weights = [*siren.weights[:-1], siren.weights[-1] * tuning.alpha]
-    biases = [*siren.biases[:-1], siren.biases[-1] * tuning.alpha + tuning.beta]
-    rows = torch.cat([t.flatten(1) for t in (*weights, *biases)], 1)
-    return rows.reshape(siren.batch // function.tiling.count, -1)

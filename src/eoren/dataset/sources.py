@@ -8,6 +8,7 @@ import glob
 import os
 import tarfile
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,9 +19,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
+from torch.utils.data import IterableDataset
 
 from eoren.dataset.archives import Member, constant, is_tar, tar_members, zip_members
-from eoren.errors import EorenError, ImageError, format_error
+from eoren.errors import EorenError, ImageError, SourceWarning, format_error
 from eoren.fs.decompression import GZIP
 from eoren.fs.files import is_folder, open_regular
 from eoren.fs.names import as_utf8
@@ -29,9 +31,12 @@ from eoren.image.idx import IDX_MAGIC, read_idx
 from eoren.image.io import SourceImage, as_samples, as_source_image, read_source_image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".avif", ".heic", ".gif", ".npy")
-"""Suffixes of image files; other files in folders and archives are ignored."""
+"""Suffixes of image files; other files in folders and archives are left out."""
 
-_IMAGE_KEYS, _LABEL_KEYS = ("image", "img"), ("label", "labels", "fine_label")
+# Names of Hugging Face data sets; WebDataset uses suffixes.
+_IMAGE_KEYS = ("image", "img", *(suffix.removeprefix(".") for suffix in SUFFIXES))
+_LABEL_KEYS = ("label", "labels", "fine_label", "cls")
+_PACKED = ("", ".gz", ".bz2", ".xz")
 
 
 class Content(NamedTuple):
@@ -63,15 +68,20 @@ def open_source(*sources: Any) -> Source:
     """Open one or more sources of images, one after the other.
 
     Args:
-        sources: each a folder (searched recursively; the folder of an image is its label), a pattern such as
-            ``"photos/*.png"``, a zip or tar archive, an IDX file as of MNIST (gzipped or not; labels are read from
-            the label file beside it), or an image file; or a data set with a length and an index, as those of
-            torchvision and Hugging Face; or any iterable. An element is an image, ``(image, label)``,
-            ``(name, image, label)``, or a mapping with ``image`` and optionally ``label``. Images are as in
-            :func:`eoren.fit`; PyTorch tensors have their channels first.
+        sources: each a folder (searched recursively, through links to folders, too; the folder of an image is its
+            label), a pattern such as ``"photos/*.png"``, a zip or tar archive, an IDX file as of MNIST (gzipped or
+            not; labels are read from the label file beside it), or an image file; or a data set with a length and an
+            index, as those of torchvision and Hugging Face; or any iterable, such as an ``IterableDataset`` or a
+            WebDataset. An element is an image, ``(image, label)``, ``(name, image, label)``, or a mapping with
+            ``image`` (or a suffix, such as ``png``) and optionally ``label`` (or ``cls``). Images are as in
+            :func:`eoren.fit`, or the bytes of a file; PyTorch tensors have their channels first.
 
     Raises:
         EorenError: A source cannot be read or has no images.
+
+    Warns:
+        SourceWarning: files without the suffix of an image, or folders that cannot be searched, were left out. Hidden
+            files and those that macOS adds to archives are left out without a warning.
 
     Example:
         >>> source = open_source([np.zeros((2, 2)), (np.ones((2, 2)), 7)])
@@ -127,6 +137,7 @@ def _open(source: Any) -> Source:
         paths = [Path(name) for name in sorted(glob.glob(str(source), recursive=True))]  # noqa: PTH207
         if not paths:
             raise EorenError(f"{source}: no file matches the pattern; check it")
+        _warn(source, [path.name for path in paths if path.is_dir()], "folder")
         return open_source(*(path for path in paths if not path.is_dir()))
     with open_regular(path) as (file, _):
         start = file.read(tarfile.BLOCKSIZE)
@@ -135,15 +146,40 @@ def _open(source: Any) -> Source:
     if start.startswith(IDX_MAGIC) or (start.startswith(GZIP) and "idx" in path.name):
         return _open_idx(path)
     if is_tar(start):
-        return Source(map(_archive_item, tar_members(path, _is_image)), None)
+        return Source(map(_archive_item, _select(tar_members, path)), None)
     if zipfile.is_zipfile(path):
-        return _source_of([_archive_item(member) for member in zip_members(path, _is_image)], path)
+        return _source_of([_archive_item(member) for member in _select(zip_members, path)], path)
     raise EorenError(f"{source}: is not an image, folder, zip, tar or IDX file; give one of these")
 
 
 def _is_image(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.suffix.lower() in SUFFIXES and not any(part.startswith((".", "__MACOSX")) for part in path.parts)
+    return PurePosixPath(name).suffix.lower() in SUFFIXES
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
+
+
+def _select(members: Callable[[Path, Callable[[str], bool]], Iterable[Member]], path: Path) -> Iterator[Member]:
+    """List the images of an archive, then warn of its other files."""
+    others: list[str] = []
+
+    def select(name: str) -> bool:
+        if _is_hidden(name):
+            return False
+        if not (is_image := _is_image(name)):
+            others.append(name)
+        return is_image
+
+    yield from members(path, select)
+    _warn(path, others)
+
+
+def _warn(source: Any, others: Sequence[str], kind: str = "file without the suffix of an image") -> None:
+    """Warn of parts of a source that are left out, if there are any."""
+    if others:
+        message = f"{source}: left out {len(others):,} x {kind}: {others[0]}{' ...' if len(others) > 1 else ''}"
+        warnings.warn(message, SourceWarning, stacklevel=2)
 
 
 def _folder_label(name: str) -> str | None:
@@ -168,13 +204,46 @@ def _source_of(items: list[Item], path: Path) -> Source:
 
 
 def _open_folder(folder: Path) -> Source:
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    names = sorted(_list_files(folder))
     items = [
         Item(name, partial(_read_file, folder / name, _folder_label(name), root=folder))
         for name in names
         if _is_image(name)
     ]
-    return _source_of(items, folder)
+    source = _source_of(items, folder)
+    _warn(folder, [name for name in names if not _is_image(name)])
+    return source
+
+
+def _list_files(folder: Path) -> Iterator[str]:
+    """Yield the paths of the visible files below a folder, and below links in it to folders elsewhere."""
+    Identity = tuple[int, int]
+    waiting: list[tuple[str, frozenset[Identity]]] = [("", frozenset())]
+    loops, unreadable = [], []
+    while waiting:
+        name, above = waiting.pop()
+        try:
+            status = (folder / name).stat()
+            identity = status.st_dev, status.st_ino
+            if identity in above:  # a link to a folder above it
+                loops.append(name)
+                continue
+            entries = [*os.scandir(folder / name)]
+        except OSError as error:
+            if not name:
+                raise EorenError(f"{folder}: cannot be read ({error.strerror}); check its permissions") from None
+            unreadable.append(name)
+            continue
+        for entry in entries:
+            path = f"{name}/{entry.name}" if name else entry.name
+            if _is_hidden(entry.name):
+                continue
+            if entry.is_dir():
+                waiting.append((path, above | {identity}))
+            else:
+                yield path
+    _warn(folder, sorted(loops), "link to a folder above it")
+    _warn(folder, sorted(unreadable), "folder that cannot be read")
 
 
 def _archive_item(member: Member) -> Item:
@@ -186,8 +255,8 @@ def _open_idx(path: Path) -> Source:
     images = read_idx(path)
     if images.ndim not in (3, 4):
         raise EorenError(f"{path}: images must have 3 or 4 axes, got {images.ndim}; give a *-images-idx3-ubyte file")
-    labels = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
-    classes = read_idx(labels) if labels != path and labels.exists() else None
+    labels = _label_file(path)
+    classes = None if labels is None else read_idx(labels)
     if classes is not None and classes.shape != images.shape[:1]:
         raise EorenError(f"{labels}: must have {len(images)} labels, got {len(classes)}; replace or rename it")
     stem = path.name.removesuffix(".gz")
@@ -200,14 +269,23 @@ def _open_idx(path: Path) -> Source:
     return Source(items, len(images))
 
 
+def _label_file(images: Path) -> Path | None:
+    """Return the file of labels beside a file of images, packed as this one or in another way, or None."""
+    suffix = images.suffix if images.suffix in _PACKED else ""
+    name = images.name.removesuffix(suffix).replace("images", "labels").replace("idx3", "idx1")
+    candidates = [images.with_name(name + packed) for packed in (suffix, *_PACKED)]
+    return next((path for path in candidates if path != images and path.exists()), None)
+
+
 def _open_dataset(source: Any) -> Source:
     if isinstance(source, Mapping) or not (isinstance(source, Iterable) or hasattr(source, "__getitem__")):
         raise EorenError(f"a {type(source).__name__} is not a source of images; give a path, data set or iterable")
-    is_indexed = hasattr(source, "__len__") and hasattr(source, "__getitem__")
+    # An IterableDataset inherits an index that raises.
+    is_indexed = hasattr(source, "__getitem__") and not isinstance(source, IterableDataset)
+    count = _length(source)
     # Elements of a sequence are in memory; a data set would have to read them for their names.
-    if isinstance(source, Sequence) or not is_indexed:
-        elements = (_parse_element(element, number) for number, element in enumerate(source))
-        return Source(elements, len(source) if is_indexed else None)
+    if isinstance(source, Sequence) or not is_indexed or count is None:
+        return Source((_parse_element(element, number) for number, element in enumerate(source)), count)
 
     def load(number: int) -> Content:
         try:
@@ -215,7 +293,14 @@ def _open_dataset(source: Any) -> Source:
         except Exception as error:  # a foreign data set may raise anything
             return Content(EorenError(f"cannot be read ({type(error).__name__}: {format_error(error)})"))
 
-    return Source((Item(str(number), partial(load, number)) for number in range(len(source))), len(source))
+    return Source((Item(str(number), partial(load, number)) for number in range(count)), count)
+
+
+def _length(source: Any) -> int | None:
+    try:
+        return len(source)
+    except (TypeError, NotImplementedError):  # of a stream
+        return None
 
 
 def _parse_element(element: Any, number: int) -> Item:
@@ -223,7 +308,9 @@ def _parse_element(element: Any, number: int) -> Item:
     name, label = str(number), None
     if isinstance(element, Mapping):
         label = next((element[key] for key in _LABEL_KEYS if key in element), None)
-        image = next((element[key] for key in _IMAGE_KEYS if key in element), None)
+        key = next((key for key in _IMAGE_KEYS if element.get(key) is not None), None)
+        image = element.get(key)
+        name = f"{element['__key__']}.{key}" if "__key__" in element else name  # of WebDataset
         if image is None:
             error = EorenError(f"has no key 'image', only {', '.join(map(str, element))}")
             return Item(name, constant(Content(error)))
@@ -233,11 +320,20 @@ def _parse_element(element: Any, number: int) -> Item:
         image, label = element
     else:
         image = element
-    label = None if label is None else as_utf8(str(label.item() if hasattr(label, "item") else label))
-    return Item(name, constant(Content(_as_samples(image), label)))
+    return Item(name, constant(Content(_as_data(image), _as_label(label))))
 
 
-def _as_samples(image: Any) -> Decoded | EorenError:
+def _as_label(label: Any) -> str | None:
+    if isinstance(label, bytes):
+        label = label.decode("utf-8", "surrogateescape")
+    return None if label is None else as_utf8(str(label.item() if hasattr(label, "item") else label))
+
+
+def _as_data(image: Any) -> bytes | Decoded | EorenError:
+    if isinstance(image, Mapping) and isinstance(image.get("bytes"), bytes):  # of Hugging Face, not decoded
+        image = image["bytes"]
+    if isinstance(image, bytes):
+        return image
     try:
         decoded = as_samples(image)
     except EorenError as error:

@@ -1,6 +1,7 @@
 """``eoren fit-many``."""
 
 import sys
+import warnings
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from itertools import islice
@@ -11,6 +12,7 @@ from typer import Argument, Option
 
 import eoren
 from eoren.cli import console, options, signals
+from eoren.errors import SourceWarning
 
 if TYPE_CHECKING:
     from eoren.dataset.fit_many import Progress
@@ -50,6 +52,8 @@ def fit_many(
     if engine is not None:
         console.notice("--engine is deprecated; use --executor")
         executor = engine
+    if quiet:
+        warnings.simplefilter("ignore", SourceWarning)
     # Ray prints messages about its workers to stdout, which is for results.
     with (
         signals.explain_interruption(f"{output} keeps the fitted images, and the same command continues"),
