@@ -4,6 +4,7 @@ onnx    ONNX graph from points to colours and gradients
 glsl    WebGL 2 fragment shader with two textures
 html    self-contained page that draws the field with that shader
 common  the mosaic of a field, and templates
+compact what these need of compact fields
 """
 
 from os import PathLike

@@ -19,10 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from eoren._version import __version__
 from eoren.errors import EorenError
 from eoren.export.common import mosaic_of, render_template
+from eoren.export.compact.onnx import graph_tensors, template_values
+from eoren.export.compact.parts import parts_of
 from eoren.field.field import Field
 from eoren.field.mosaic import SirenMosaic
+from eoren.field.wavelet_siren import WaveletSiren
 from eoren.fs.files import write_file
 from eoren.model.isolation import isolated
 from eoren.model.quantization import pack
@@ -63,19 +67,35 @@ def onnx_model(field: Field) -> "ModelProto":
     """
     try:
         import onnx
-        from onnx import numpy_helper, parser
+        from onnx import helper, numpy_helper, parser
     except ModuleNotFoundError:
         raise EorenError("ONNX export needs the onnx package; pip install 'eoren[onnx]'") from None
-    mosaic = mosaic_of(field, "ONNX")
-    tensors = _tensors(mosaic)
+    if isinstance(field.representation, WaveletSiren):
+        parts = parts_of(field.representation)
+        text, tensors = render_template("compact/field.onnxtxt", **template_values(parts)), graph_tensors(parts)
+    else:
+        mosaic = mosaic_of(field, "ONNX")
+        text = render_template("field.onnxtxt", siren=mosaic.siren, bits=mosaic.bits)
+        tensors = _tensors(mosaic)
     if sum(tensor.nbytes for tensor in tensors.values()) > 0.99 * _MAX_BYTES:
         raise EorenError(f"{field.parameters:,} parameters do not fit into the 2 GiB of an ONNX file; fit with fewer")
-    model = parser.parse_model(render_template("field.onnxtxt", siren=mosaic.siren, bits=mosaic.bits))
+    model = parser.parse_model(text)
     model.graph.initializer.extend(
         numpy_helper.from_array(np.asarray(tensor, order="C"), name) for name, tensor in tensors.items()
     )
     width, height = field.size
     model.graph.doc_string = f"An image of {width} x {height} pixels as a function of (x, y) in the unit square."
+    helper.set_model_props(
+        model,
+        {
+            "width": str(width),
+            "height": str(height),
+            "xy": "points of the unit square, x to the right, y down",
+            "color": "intensity; the range of the image is 0 to 1",
+            "gradient": "intensity per side of the unit square, d/dx and d/dy",
+            "eoren_version": __version__,
+        },
+    )
     onnx.checker.check_model(model, full_check=True)
     return model
 

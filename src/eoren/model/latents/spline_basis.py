@@ -5,7 +5,8 @@ beyond the outermost ones by odd reflection, up to one pixel; beyond, it is cons
 centre of the first pixel is 0.
 """
 
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,6 +35,14 @@ _PIECES = np.array(
 _PIECES /= 120
 
 
+class Reflection(NamedTuple):
+    """Samples that continue beyond their ends: ``sign * samples[source] + ends[0] * first + ends[1] * last``."""
+
+    source: Int[np.ndarray, " indices"]
+    sign: Int[np.ndarray, " indices"]
+    ends: Int[np.ndarray, "2 indices"]
+
+
 @lru_cache(maxsize=16)
 def coefficient_matrix(length: int) -> Float[np.ndarray, "padded length"]:
     """Return the matrix from samples to padded B-spline coefficients, float64.
@@ -44,6 +53,25 @@ def coefficient_matrix(length: int) -> Float[np.ndarray, "padded length"]:
     stencil = np.array([1, 26, 66, 26, 1]) / 120
     values = sum(w * extended[PADDING - 2 + k : PADDING - 2 + k + length] for k, w in enumerate(stencil))
     return extended @ np.linalg.inv(values)
+
+
+@cache
+def prefilter() -> Float[np.ndarray, " weights"]:
+    """Return the weights of samples up to :data:`REACH` pixels away in a B-spline coefficient, float64."""
+    matrix = coefficient_matrix(4 * REACH + 1)
+    return matrix[PADDING + 2 * REACH, REACH : 3 * REACH + 1]
+
+
+def pieces(order: int = 0) -> Float[np.ndarray, "taps powers"]:
+    """Return the weights of six coefficients as polynomials of the distance from the knot before, or a derivative.
+
+    Args:
+        order: order of the derivative.
+    """
+    polynomials = _PIECES
+    for _ in range(order):
+        polynomials = polynomials[:, 1:] * np.arange(1, polynomials.shape[1])
+    return polynomials
 
 
 def taps(position: Float[Tensor, " points"], length: int, order: int = 0) -> tuple[Int[Tensor, " points"], Tensor]:
@@ -62,10 +90,7 @@ def taps(position: Float[Tensor, " points"], length: int, order: int = 0) -> tup
     knot = inside.detach().floor().clamp(max=length - 1 + _OUTSIDE - 1)
     fraction = inside - knot
     powers = torch.stack([fraction**k for k in range(TAPS - order)], -1)
-    pieces = _PIECES
-    for _ in range(order):
-        pieces = pieces[:, 1:] * np.arange(1, pieces.shape[1])
-    weights = powers @ torch.from_numpy(np.ascontiguousarray(pieces.T)).to(powers)
+    weights = powers @ torch.from_numpy(np.ascontiguousarray(pieces(order).T)).to(powers)
     if order:
         weights = weights * (inside == position)[:, None]
     return knot.long() + PADDING - 2, weights
@@ -82,17 +107,22 @@ def sampling_matrix(
     return rows
 
 
+def odd_reflection(indices: Int[np.ndarray, " indices"], length: int) -> Reflection:
+    """Return how samples continue at indices beyond the outermost ones, by odd reflection about these."""
+    if length == 1:
+        zero = np.zeros(len(indices), int)
+        return Reflection(zero, zero + 1, np.stack([zero, zero]))
+    turns, place = np.divmod(indices, 2 * (length - 1))
+    mirrored = place >= length
+    source, sign = np.where(mirrored, 2 * (length - 1) - place, place), np.where(mirrored, -1, 1)
+    return Reflection(source, sign, np.stack([-2 * turns, 2 * (turns + mirrored)]))
+
+
 def _extension(indices: Int[np.ndarray, " indices"], length: int) -> Float[np.ndarray, "indices length"]:
     """Return the matrix that continues samples by odd reflection about the outermost ones."""
-    matrix = np.zeros((len(indices), length))
-    if length == 1:
-        matrix[:, 0] = 1
-        return matrix
-    period = 2 * (length - 1)
-    turns, place = np.divmod(indices, period)
-    rows = np.arange(len(indices))
-    mirrored = place >= length
-    np.add.at(matrix, (rows, np.where(mirrored, period - place, place)), np.where(mirrored, -1.0, 1.0))
-    np.add.at(matrix, (rows, np.full(len(rows), length - 1)), 2.0 * (turns + mirrored))
-    np.add.at(matrix, (rows, np.zeros(len(rows), int)), -2.0 * turns)
+    reflection = odd_reflection(indices, length)
+    matrix, rows = np.zeros((len(indices), length)), np.arange(len(indices))
+    np.add.at(matrix, (rows, reflection.source), reflection.sign)
+    for end, factors in zip((0, length - 1), reflection.ends, strict=True):
+        np.add.at(matrix, (rows, np.full(len(rows), end)), factors)
     return matrix

@@ -1,0 +1,49 @@
+"""What all exports of a compact field share: its features and its color decoder, in their simplest form."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eoren.field.wavelet_siren import WaveletSiren
+from eoren.model.latents.color_decoder import ColorDecoder
+from eoren.model.latents.features import LatentFeatures
+
+
+class Parts(NamedTuple):
+    """Features of a field, and what makes colours of them: ``1/2 + features @ linear + SIREN(features)``.
+
+    Attributes:
+        features: features, from latents; their matrices have the quantisation steps.
+        linear: ``(F, C)``, the linear part of the color decoder.
+        layers: weights and biases of its SIREN, ``(inputs, outputs)`` and ``(outputs,)``; gains and frequencies are
+            factors of the weights. Empty without a SIREN.
+    """
+
+    features: LatentFeatures
+    linear: Float[Tensor, "features channels"]
+    layers: tuple[tuple[Float[Tensor, "inputs outputs"], Float[Tensor, " outputs"]], ...]
+
+
+def parts_of(field: WaveletSiren) -> Parts:
+    """Take a field apart, on the CPU in float32.
+
+    Without a SIREN, the linear part goes into the features: one feature image for each channel.
+    """
+    field = field.to("cpu")
+    features, decoder = field.features, field.decoder
+    if decoder.siren is None:
+        identity = torch.eye(decoder.linear.shape[1])
+        return Parts(features.mixed(decoder.linear), identity, ())
+    return Parts(features, decoder.linear, tuple(_layers(decoder)))
+
+
+def _layers(decoder: ColorDecoder) -> Iterator[tuple[Tensor, Tensor]]:
+    siren = decoder.siren
+    assert siren is not None
+    factors = [siren.omegas[0] * decoder.gains()[:, None], *siren.omegas[1:], 1.0]
+    omegas = [*siren.omegas, 1.0]
+    for weight, bias, factor, omega in zip(siren.weights, siren.biases, factors, omegas, strict=True):
+        yield weight[0] * factor, bias[0, 0] * omega
