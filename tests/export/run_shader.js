@@ -17,28 +17,37 @@
   gl.linkProgram(program);
   if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new Error(gl.getProgramInfoLog(program));
   gl.useProgram(program);
-  const texture = (unit, rows, width, numbers) => {
+  const texture = (unit, { width, rows, layers }, numbers) => {
+    const target = layers ? gl.TEXTURE_2D_ARRAY : gl.TEXTURE_2D;
     gl.activeTexture(gl.TEXTURE0 + unit);
     const handle = gl.createTexture();
-    gl.bindTexture(gl.TEXTURE_2D, handle);
-    gl.texStorage2D(gl.TEXTURE_2D, 1, gl.RGBA32F, width, rows);
-    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
-    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
-    if (numbers) gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, width, rows, gl.RGBA, gl.FLOAT, numbers);
+    gl.bindTexture(target, handle);
+    gl.texParameteri(target, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
+    gl.texParameteri(target, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
+    if (layers) {
+      gl.texStorage3D(target, 1, gl.RGBA32F, width, rows, layers);
+      gl.texSubImage3D(target, 0, 0, 0, 0, width, rows, layers, gl.RGBA, gl.FLOAT, numbers);
+    } else {
+      gl.texStorage2D(target, 1, gl.RGBA32F, width, rows);
+      if (numbers) gl.texSubImage2D(target, 0, 0, 0, width, rows, gl.RGBA, gl.FLOAT, numbers);
+    }
     return handle;
   };
-  const data = new Float32Array(Uint8Array.from(atob(given.data), (letter) => letter.charCodeAt(0)).buffer);
-  const first = given.rows[0] * 4 * 2048;
-  texture(0, given.rows[0], 2048, data.subarray(0, first));
-  texture(1, given.rows[1], 2048, data.subarray(first));
   const at = (name) => gl.getUniformLocation(program, name);
-  gl.uniform1i(at("eoren_tiles"), 0);
-  gl.uniform1i(at("eoren_networks"), 1);
+  const data = new Float32Array(Uint8Array.from(atob(given.data), (letter) => letter.charCodeAt(0)).buffer);
+  let first = 0;
+  given.textures.forEach((one, unit) => {
+    const count = 4 * one.width * one.rows * (one.layers || 1);
+    texture(unit, one, data.subarray(first, first + count));
+    gl.uniform1i(at(one.name), unit);
+    first += count;
+  });
+  if (first !== data.length) throw new Error("the textures must use the whole file");
   gl.uniform2i(at("u_base"), ...given.base);
   gl.uniform2f(at("u_offset"), ...given.offset);
   gl.uniform2f(at("u_step"), ...given.step);
   gl.bindFramebuffer(gl.FRAMEBUFFER, gl.createFramebuffer());
-  const target = texture(2, given.height, given.width, null);
+  const target = texture(given.textures.length, { width: given.width, rows: given.height }, null);
   gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, target, 0);
   gl.viewport(0, 0, given.width, given.height);
   const results = given.layers.map((layer) => {

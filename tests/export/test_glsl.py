@@ -1,13 +1,11 @@
 """The shader in Chromium's WebGL, compared pixel by pixel with the field in float64."""
 
-import re
-from base64 import b64encode
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tests.export.shaders import BY_X, BY_Y, COLOR, DIRECTION, MAGNITUDE, ShaderRunner
 from tests.fields import TILINGS, doubled, field_of, tiling_of, with_parts
 
 from eoren.errors import EorenError
@@ -17,36 +15,14 @@ from eoren.field.grid import grid_lines
 from eoren.model.tiling import Tiling
 from eoren.visualization.derivatives import magnitude_image
 
-RUN = (Path(__file__).parent / "run_shader.js").read_text()
-COLOR, MAGNITUDE, DIRECTION, BY_X, BY_Y = range(5)
 CLOSE = 1e-5  # of the largest value: rounding in float32
 GRID = torch.stack(torch.meshgrid(*grid_lines(13, 11), indexing="xy"), -1)
 
 
 @pytest.fixture(scope="module")
 def draw_shader(browser, tmp_path_factory):
-    """Function that draws layers of a field from its files: ``(layers, height, width, 4)``, rows from the top."""
-    page = browser.new_page()
-    folder = tmp_path_factory.mktemp("shader")
-
-    def draw(field, layers, *, size=(13, 11), base=(0, 0), offset=(0.0, 0.0), step=None):
-        write_glsl(folder / "a.glsl", field)
-        source = (folder / "a.glsl").read_text()
-        width, height = size
-        given = {
-            "source": source,
-            "data": b64encode((folder / "a.glsl.bin").read_bytes()).decode(),
-            "rows": [int(re.search(rf"{name} (?:has )?(\d+)", source)[1]) for name in ("tiles", "networks")],
-            "base": base,
-            "offset": offset,
-            "step": step or (field.size[0] / width, field.size[1] / height),
-            "width": width,
-            "height": height,
-            "layers": layers,
-        }
-        return np.array(page.evaluate(RUN, given), np.float32).reshape(len(layers), height, width, 4)
-
-    return draw
+    """Function that draws layers of a field from its files; see :class:`tests.export.shaders.ShaderRunner`."""
+    return ShaderRunner(browser, tmp_path_factory.mktemp("shader"))
 
 
 def reference(field, points):

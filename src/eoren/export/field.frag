@@ -27,17 +27,7 @@ vec4 eoren_texel(highp sampler2D data, int index) {
     return texelFetch(data, ivec2(index & (TEXTURE_WIDTH - 1), index >> TEXTURE_SHIFT), 0);
 }
 
-// Sine and cosine to 1e-7. The built-in ones may be off by 5e-4, or more far from zero, which would move edges.
-void eoren_sincos(vec4 p, out vec4 sine, out vec4 cosine) {
-    vec4 turns = floor(p * 0.3183098861837907 + 0.5);
-    vec4 r = (p - turns * 3.140625) - turns * 9.676535897932e-4;
-    vec4 rr = r * r;
-    vec4 sign = 1.0 - 2.0 * (turns - 2.0 * floor(0.5 * turns));
-    sine = sign * r * (1.0 + rr * (-0.1666665822 + rr * (0.008333049715 + rr * (-1.980901725e-4
-        + rr * 2.605107738e-6))));
-    cosine = sign * (1.0 + rr * (-0.5 + rr * (0.04166663438 + rr * (-0.00138883607 + rr * (2.476010923e-5
-        - rr * 2.605065674e-7)))));
-}
+{% include "sincos.glsl" %}
 
 // The network of one tile at local coordinates (u, v): value, d/du and d/dv.
 void eoren_network(int tile, vec2 uv, bool derivatives, out vec4 value, out vec4 by_u, out vec4 by_v) {
@@ -129,32 +119,4 @@ void eoren(ivec2 base, vec2 offset, bool derivatives, out vec4 color, out vec4 b
     }
 }
 
-// The fragment at gl_FragCoord shows the image at u_base + u_offset + u_step * gl_FragCoord.xy, in pixels.
-uniform ivec2 u_base;
-uniform vec2 u_offset;
-uniform vec2 u_step;
-uniform int u_layer; // 0 colour, 1 gradient magnitude, 2 gradient direction, 3 d/dx, 4 d/dy
-out vec4 o_color;
-
-void main() {
-    vec4 color, by_x, by_y;
-    eoren(u_base, u_offset + u_step * gl_FragCoord.xy, u_layer != 0, color, by_x, by_y);
-    // White at half the intensity range per pixel.
-    float magnitude = sqrt((dot(by_x, by_x) + dot(by_y, by_y)) / float(CHANNELS)) / 0.5;
-    if (u_layer == 1) {
-        o_color = vec4(vec3(magnitude), 1.0);
-    } else if (u_layer == 2) {
-        // Hue: direction in which the sum of the channels increases; red to the right, green-yellow down.
-        float angle = atan(dot(by_y, vec4(1.0)), dot(by_x, vec4(1.0))) / 6.283185307179586;
-        vec3 hue = clamp(abs(fract(angle + vec3(0.0, 2.0, 1.0) / 3.0) * 6.0 - 3.0) - 1.0, 0.0, 1.0);
-        o_color = vec4(hue * min(magnitude, 1.0), 1.0);
-    } else if (u_layer == 3) {
-        o_color = by_x;
-    } else if (u_layer == 4) {
-        o_color = by_y;
-    } else if (CHANNELS < 3) {
-        o_color = vec4(color.xxx, CHANNELS == 2 ? color.y : 1.0);
-    } else {
-        o_color = vec4(color.xyz, CHANNELS == 4 ? color.w : 1.0);
-    }
-}
+{% include "main.glsl" %}

@@ -1,8 +1,9 @@
 """A field as a fragment shader of WebGL 2 (GLSL ES 3.00), with its parameters in two textures.
 
-For every fragment, the shader (``field.frag``) descends the tree of cuts, evaluates the networks of the tiles that
-overlap there, and blends them and their derivatives. Computations are in float32, the only precision of WebGL;
-positions are split into whole pixels and a remainder, so that precision does not limit the zoom.
+Computations are in float32, the only precision of WebGL; positions are split into whole pixels and a remainder, so
+that precision does not limit the zoom. For every fragment, the shader of a mosaic (``field.frag``) descends the tree
+of cuts, evaluates the networks of the tiles that overlap there, and blends them and their derivatives. For compact
+fields see :mod:`eoren.export.compact.glsl`.
 """
 
 from pathlib import Path
@@ -15,22 +16,22 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from eoren.errors import EorenError
-from eoren.export.common import mosaic_of, render_template
+from eoren.export.common import TEXTURE_WIDTH, as_texture, groups_of_four, mosaic_of, render_template
+from eoren.export.compact.glsl import CompactShader, shader_of
+from eoren.export.compact.parts import parts_of
 from eoren.field.field import Field
+from eoren.field.wavelet_siren import WaveletSiren
 from eoren.fs.files import atomic_path
 from eoren.model.channel_tuning import Tuning
 from eoren.model.siren import Siren
 from eoren.model.tiling import Tiling
-
-TEXTURE_WIDTH = 2048
-"""Texels per row of both textures; every WebGL 2 device supports this width."""
 
 _MAX_ROWS = 16384  # of current GPUs; WebGL 2 guarantees 2048
 _MAX_LEVELS = 64  # size of the stack in the shader: enough for a balanced tree of 2^63 tiles
 
 
 class Shader(NamedTuple):
-    """A field for the GPU."""
+    """A mosaic for the GPU."""
 
     source: str  # GLSL ES 3.00
     tiles: Float[np.ndarray, "rows 2048 4"]  # texture eoren_tiles: tree of cuts, position and tuning of every tile
@@ -40,8 +41,8 @@ class Shader(NamedTuple):
 def write_glsl(path: str | Path, field: Field) -> Path:
     """Write a field as a fragment shader, and its textures into the file given by :func:`data_path`.
 
-    That file holds little-endian float32, RGBA, 2048 texels per row: ``eoren_tiles``, then ``eoren_networks``. The
-    first lines of the shader give the number of rows of each.
+    That file holds little-endian float32, RGBA: for a mosaic ``eoren_tiles``, then ``eoren_networks``; for a compact
+    field ``eoren_spline``, layer by layer, then ``eoren_decoder``. The first lines of the shader give their sizes.
 
     Returns:
         Path of the texture file.
@@ -52,7 +53,7 @@ def write_glsl(path: str | Path, field: Field) -> Path:
     shader = field_shader(field)
     data = data_path(path)
     with atomic_path(path) as source_file, atomic_path(data) as data_file:
-        data_file.write_bytes(shader.tiles.astype("<f4").tobytes() + shader.networks.astype("<f4").tobytes())
+        data_file.write_bytes(b"".join(texture.astype("<f4").tobytes() for texture in shader[1:]))
         source_file.write_text(shader.source, encoding="utf-8")
     return data
 
@@ -62,7 +63,7 @@ def data_path(path: str | Path) -> Path:
     return Path(f"{Path(path)}.bin")
 
 
-def field_shader(field: Field) -> Shader:
+def field_shader(field: Field) -> Shader | CompactShader:
     """Convert a field to a fragment shader and its textures.
 
     The shader's function ``eoren`` computes colour and derivatives per pixel at any position. Its ``main`` draws a
@@ -78,6 +79,8 @@ def field_shader(field: Field) -> Shader:
         >>> shader.source.splitlines()[0], shader.networks.shape
         ('#version 300 es', (1, 2048, 4))
     """
+    if isinstance(field.representation, WaveletSiren):
+        return shader_of(parts_of(field.representation))
     mosaic = mosaic_of(field, "GLSL")
     siren, tuning, tiling = mosaic.siren, mosaic.tuning, mosaic.tiling
     if tiling.tree.depth >= _MAX_LEVELS:
@@ -86,7 +89,7 @@ def field_shader(field: Field) -> Shader:
             "with fewer tiles"
         )
     texels = network_texels(siren)
-    tiles, networks = _texture(tile_texels(tuning, tiling)), _texture(texels.flatten(0, 1))
+    tiles, networks = as_texture(tile_texels(tuning, tiling)), as_texture(texels.flatten(0, 1))
     if max(len(tiles), len(networks)) > _MAX_ROWS:
         raise EorenError(f"{field.parameters:,} parameters do not fit into a texture; fit with fewer parameters")
     source = render_template(
@@ -113,12 +116,6 @@ def network_texels(siren: Siren) -> Float[Tensor, "batch texels 4"]:
     return torch.cat([groups_of_four(torch.cat([bias, weight], 1)) for bias, weight in layers], 1)
 
 
-def groups_of_four(rows: Float[Tensor, "batch rows outputs"]) -> Float[Tensor, "batch texels 4"]:
-    """Arrange all rows of the first four outputs, then those of the next four, padded with zeros."""
-    groups: Tensor = pad(rows, (0, -rows.shape[2] % 4)).unflatten(2, (-1, 4))
-    return groups.movedim(2, 1).flatten(1, 2)
-
-
 def tile_texels(tuning: Tuning, tiling: Tiling) -> Float[Tensor, "texels 4"]:
     """Arrange the tree of cuts, then position and tuning of every tile, as the shader reads them."""
     tree = tiling.tree
@@ -127,8 +124,3 @@ def tile_texels(tuning: Tuning, tiling: Tiling) -> Float[Tensor, "texels 4"]:
     positions = pad(torch.cat([tiling.centres, tiling.half_extents[:, None]], 1), (0, 1)).float()
     alpha, beta = (pad(values[:, 0], (0, 4 - values.shape[2])) for values in (tuning.alpha, tuning.beta))
     return torch.cat([torch.from_numpy(nodes).float(), torch.stack([positions, alpha, beta], 1).flatten(0, 1)])
-
-
-def _texture(texels: Float[Tensor, "texels 4"]) -> Float[np.ndarray, "rows 2048 4"]:
-    texture: np.ndarray = pad(texels, (0, 0, 0, -len(texels) % TEXTURE_WIDTH)).view(-1, TEXTURE_WIDTH, 4).numpy()
-    return texture

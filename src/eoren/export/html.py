@@ -15,8 +15,8 @@ import torch
 from markupsafe import Markup
 from torch import Tensor
 
-from eoren.export.common import mosaic_of, render_template
-from eoren.export.glsl import TEXTURE_WIDTH, field_shader, groups_of_four, network_texels, tile_texels
+from eoren.export.common import TEXTURE_WIDTH, groups_of_four, mosaic_of, render_template
+from eoren.export.glsl import field_shader, network_texels, tile_texels
 from eoren.field.field import Field
 from eoren.fs.files import write_file
 from eoren.fs.names import as_utf8

@@ -62,7 +62,7 @@ def test_the_graph_equals_the_field_for_every_decoder(channels, siren_width):
     assert_same(field, run_graph(field, points), points)
 
 
-def test_the_graph_of_a_picture_gives_its_pixels():
+def test_the_graph_of_an_image_gives_its_pixels():
     """From the pixels themselves: analysed, rounded finely, exported, and read at the pixel centres."""
     image = picture(40, 56, 3)
     field = Field(rounded_field(image, 1e-3))

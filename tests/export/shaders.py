@@ -1,0 +1,49 @@
+"""Shaders of fields, run in Chromium's WebGL."""
+
+import re
+from base64 import b64encode
+from pathlib import Path
+
+import numpy as np
+
+from eoren.export.glsl import write_glsl
+
+COLOR, MAGNITUDE, DIRECTION, BY_X, BY_Y = range(5)
+_RUN = (Path(__file__).parent / "run_shader.js").read_text()
+
+
+class ShaderRunner:
+    """Function that draws layers of a field from its two files: ``(layers, height, width, 4)``, rows from the top."""
+
+    def __init__(self, browser, folder):
+        self.page, self.file = browser.new_page(), folder / "a.glsl"
+
+    def __call__(self, field, layers, *, size=(13, 11), base=(0, 0), offset=(0.0, 0.0), step=None):
+        data = write_glsl(self.file, field)
+        source = self.file.read_text()
+        width, height = size
+        given = {
+            "source": source,
+            "data": b64encode(data.read_bytes()).decode(),
+            "textures": _textures(source),
+            "base": base,
+            "offset": offset,
+            "step": step or (field.size[0] / width, field.size[1] / height),
+            "width": width,
+            "height": height,
+            "layers": layers,
+        }
+        return np.array(self.page.evaluate(_RUN, given), np.float32).reshape(len(layers), height, width, 4)
+
+
+def _textures(source):
+    """Sizes of the textures, from the comment at the start of a shader."""
+    head = source.split("#define")[0].replace("\n//", "")
+    spline = re.search(r"eoren_spline, an array of (\d+) layers of (\d+) x (\d+)", head)
+    sizes = {name: int(rows) for name, rows in re.findall(r"(eoren_\w+)[^;.]* has (\d+)", head)}
+    sizes |= {name: int(rows) for name, rows in re.findall(r"(eoren_networks) (\d+)", head)}
+    textures = [{"name": name, "width": 2048, "rows": rows} for name, rows in sizes.items()]
+    if spline:
+        layers, width, rows = map(int, spline.groups())
+        textures.insert(0, {"name": "eoren_spline", "width": width, "rows": rows, "layers": layers})
+    return textures
