@@ -66,8 +66,7 @@ def decode_with_pillow(path: Path, kind: str) -> Decoded:
     with _OPENERS[kind](path) as header:
         check_size(path, header.height, header.width)
         if kind == "JPEG":
-            scans = path.read_bytes().count(_SCAN)
-            check_size(path, header.height, header.width, times=max(1, scans // _FREE_SCANS))
+            check_scans(path, path.read_bytes(), header.height, header.width)
         layout, frames = _layout(header), getattr(header, "n_frames", 1)
         header.verify()  # PNG checksums, which decoding ignores
     if ";16" in layout and header.mode in ("RGB", "RGBA"):
@@ -77,6 +76,11 @@ def decode_with_pillow(path: Path, kind: str) -> Decoded:
         with _OPENERS[kind](path) as image:
             decoded = convert_pillow(image, path)
     return decoded._replace(notes=frame_notes(frames) + decoded.notes)
+
+
+def check_scans(path: Path, jpeg: bytes, height: int, width: int) -> None:
+    """Check the size of a JPEG image in a file, as often as its scans draw it."""
+    check_size(path, height, width, times=max(1, jpeg.count(_SCAN) // _FREE_SCANS))
 
 
 def decode_heif(path: Path) -> Decoded:

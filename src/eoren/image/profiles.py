@@ -30,7 +30,7 @@ def keep_profile(profile: bytes, channels: int) -> tuple[bytes, tuple[str, ...]]
     kept if they fit the channels, and a note names them.
 
     Args:
-        profile: content of the file's profile; empty if there is none.
+        profile: content of the profile in the file; empty without one.
         channels: channels of the image, with alpha.
     """
     if not profile:

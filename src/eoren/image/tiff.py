@@ -8,16 +8,19 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped, UInt16
+from PIL.JpegImagePlugin import JpegImageFile
 
 from eoren.errors import EorenError, format_error
 from eoren.image import channels
 from eoren.image.channels import Samples
 from eoren.image.decoders import KNOWN, ORIENTATION, Decoded, bit_depth, check_size, frame_notes, upright
+from eoren.image.pillow_images import check_scans
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -25,12 +28,10 @@ if TYPE_CHECKING:
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of TIFF and BigTIFF files."""
 
-# Others are rare, and some take the size of their output, and so memory, from their data.
+# Others are rare. Some take the size of their output, and so memory, from their data; decoders of faxes (CCITT) fill
+# missing rows with white.
 _COMPRESSIONS = {
     1: "none",
-    2: "CCITT RLE",
-    3: "CCITT T.4",
-    4: "CCITT T.6",
     5: "LZW",
     7: "JPEG",
     8: "deflate",
@@ -125,6 +126,20 @@ def _check(path: Path, page: "TiffPage") -> None:
         raise EorenError(f"{path}: damaged: strips or tiles are missing; use {KNOWN}")
     if sum(counts) > path.stat().st_size:
         raise EorenError(f"{path}: damaged: its strips overlap, or end beyond the file; use {KNOWN}")
+    if page.compression == _JPEG:
+        _check_jpegs(path, page, min(rows, page.imagelength), columns)
+
+
+def _check_jpegs(path: Path, page: "TiffPage", rows: int, columns: int) -> None:
+    """Refuse strips or tiles whose JPEG header claims more pixels than they have: they would be decoded whole."""
+    with path.open("rb") as file:
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+            file.seek(offset)
+            jpeg = file.read(count)
+            width, height = JpegImageFile(BytesIO(jpeg)).size
+            if width > columns or height > rows:
+                raise EorenError(f"{path}: damaged: a strip of {columns} x {rows} pixels claims {width} x {height}")
+            check_scans(path, jpeg, height, width)
 
 
 def _name(code: object) -> str:
