@@ -256,6 +256,31 @@ def test_gamma_and_primaries_are_noted(tmp_path, chunks, notes):
     assert image.notes == notes
 
 
+@pytest.mark.parametrize("codes", [(1, 13, 0, 1), (12, 13, 0, 1)])
+def test_colours_that_a_png_declares_by_code_are_noted(tmp_path, codes):
+    (tmp_path / "a.png").write_bytes(png_of(random((3, 4, 3)), 2, extra=chunk(b"cICP", bytes(codes))))
+    note = "colours other than sRGB, which the file declares by code, not applied"
+    assert read_source_image(tmp_path / "a.png").notes == (() if codes[0] == 1 else (note,))
+
+
+@pytest.mark.parametrize("index", ["R98", "R03"])
+def test_adobe_rgb_of_cameras_is_noted(tmp_path, index):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA005] = {1: index}
+    Image.fromarray(random((8, 8, 3))).save(tmp_path / "a.jpg", exif=exif)
+    note = "Adobe RGB, which EXIF declares without a profile, not applied"
+    assert read_source_image(tmp_path / "a.jpg").notes == (() if index == "R98" else (note,))
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this build of Pillow reads no AVIF")
+@pytest.mark.parametrize("bits", [8, 10])
+def test_bits_of_avif_that_are_left_out_are_noted(tmp_path, bits):
+    stored = random((8, 8, 3)) if bits == 8 else random((8, 8, 3), np.uint16) >> 6
+    (tmp_path / "a.avif").write_bytes(imagecodecs.avif_encode(stored, bitspersample=bits))
+    notes = () if bits == 8 else ("more than 8 bits per channel reduced to 8",)
+    assert read_source_image(tmp_path / "a.avif").notes == notes
+
+
 @pytest.mark.skipif(not features.check("avif"), reason="this build of Pillow reads no AVIF")
 def test_avif(tmp_path):
     smooth = cv2.resize(random((6, 8, 3)), (80, 60), interpolation=cv2.INTER_CUBIC)
@@ -493,7 +518,7 @@ def test_threads_restore_the_state_of_the_process():
 # Real images.
 
 REAL = {
-    "16-bit-grey-alpha.png": ((96, 109, 2), 16, ()),
+    "16-bit-grey-alpha.png": ((96, 109, 2), 16, ("colours are in the profile 'Greyscale D50', which is kept",)),
     "16bit.cropped.tif": ((64, 64, 1), 16, ()),
     "chi.gif": ((240, 320, 4), 8, ("first of 31 frames",)),
     "delay.png": ((64, 128, 4), 8, ("first of 5 frames",)),

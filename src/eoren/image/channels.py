@@ -79,8 +79,8 @@ def join(colors: Samples, alpha: Plane | None) -> Samples:
 def widen(samples: Shaped[np.ndarray, "*shape"], dtype: np.dtype) -> Shaped[np.ndarray, "*shape"]:
     """Convert samples to a type that holds them exactly: from 8 to 16 bits, or to floats."""
     if dtype.kind == "f":
-        return samples.astype(dtype) / dtype.type(peak(samples))
-    return samples.astype(dtype) * dtype.type(np.iinfo(dtype).max // peak(samples))
+        return np.asarray(samples.astype(dtype) / dtype.type(peak(samples)))
+    return np.asarray(samples.astype(dtype) * dtype.type(np.iinfo(dtype).max // peak(samples)))
 
 
 def has_alpha(pixels: Shaped[np.ndarray, "_ _ channels *axes"]) -> bool:

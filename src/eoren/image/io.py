@@ -85,10 +85,10 @@ def read_source_image(source: str | Path, *, to_srgb: bool = False) -> SourceIma
     path = _sample(source[7:]) if isinstance(source, str) and source.startswith("sample:") else Path(source)
     digest = sha256(path)
     decoded = decode(path)
-    source = _scale(decoded, str(path), to_srgb)
+    image = _scale(decoded, str(path), to_srgb)
     if decoded.profile and to_srgb:  # other pixels than those of the file
-        digest = hash_pixels(source.pixels)
-    return replace(source, sha256=digest, name=path.name)
+        digest = hash_pixels(image.pixels)
+    return replace(image, sha256=digest, name=path.name)
 
 
 def decode(path: Path) -> Decoded:

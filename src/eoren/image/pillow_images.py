@@ -11,7 +11,16 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped, UInt16
-from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import (
+    ExifTags,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
 from eoren.errors import EorenError, format_error
 from eoren.image import channels
@@ -37,6 +46,11 @@ _PHOTOMETRIC = 262  # tag of TIFF
 # What PNG stores for a display as sRGB expects: gamma times 1e5, white and primaries (ITU-R BT.709).
 _SRGB_GAMMA = 0.45455
 _SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
+_CODED_COLORS = "colours other than sRGB, which the file declares by code, not applied"
+_BT709, _UNKNOWN = 1, 2  # codes of primaries
+_CICP_SRGB = bytes([1, 13])  # primaries and transfer function of sRGB (ITU-T H.273)
+_MORE_BITS = 0x40  # of the third byte of an AV1 configuration
+_HEADERS = 1 << 14  # bytes in which they stand
 
 
 def _open_avif(path: Path) -> ImageFile.ImageFile:
@@ -50,7 +64,7 @@ def _open_avif(path: Path) -> ImageFile.ImageFile:
 
 
 # Format -> function that reads the header of a file.
-_OPENERS: dict[str, Callable[[Path], ImageFile.ImageFile]] = {
+_OPENERS: dict[str, Callable[[Any], ImageFile.ImageFile]] = {
     "PNG": PngImagePlugin.PngImageFile,
     "JPEG": JpegImagePlugin.jpeg_factory,
     "WebP": WebPImagePlugin.WebPImageFile,
@@ -75,7 +89,7 @@ def decode_with_pillow(path: Path, kind: str) -> Decoded:
     else:
         with _OPENERS[kind](path) as image:
             decoded = convert_pillow(image, path)
-    return decoded._replace(notes=frame_notes(frames) + decoded.notes)
+    return decoded._replace(notes=frame_notes(frames) + decoded.notes + _unreported(path, kind))
 
 
 def check_scans(path: Path, jpeg: bytes, height: int, width: int) -> None:
@@ -91,8 +105,10 @@ def decode_heif(path: Path) -> Decoded:
         raise EorenError(f"{path}: HEIC needs pillow-heif; pip install 'eoren[heif]'") from None
     file = pillow_heif.open_heif(path, convert_hdr_to_8bit=False, hdr_to_16bit=False)
     check_size(path, file.size[1], file.size[0])
-    samples, bits = np.asarray(file), file.info["bit_depth"]
+    samples, bits, profile = np.asarray(file), file.info["bit_depth"], bytes(file.info.get("icc_profile") or b"")
     notes: tuple[str, ...] = frame_notes(len(file))
+    if not profile and file.info.get("nclx_profile", {}).get("color_primaries", _BT709) not in (_BT709, _UNKNOWN):
+        notes += (_CODED_COLORS,)
     if bits > 8:
         levels = 2**bits - 1
         samples = ((samples.astype(np.uint32) * 65535 + levels // 2) // levels).astype(np.uint16)
@@ -101,7 +117,7 @@ def decode_heif(path: Path) -> Decoded:
         alpha = samples[..., -1]
         samples = channels.join(channels.divide_by_alpha(samples[..., :-1], alpha), alpha)
         notes += (channels.PREMULTIPLIED,)
-    return Decoded(samples, notes, bytes(file.info.get("icc_profile") or b""), 8 if bits == 8 else 16)
+    return Decoded(samples, notes, profile, 8 if bits == 8 else 16)
 
 
 def convert_pillow(image: Image.Image, name: str | Path) -> Decoded:
@@ -151,8 +167,11 @@ def _as_in_file(samples: Shaped[np.ndarray, "..."], image: Any) -> Shaped[np.nda
 def _finish(samples: Shaped[np.ndarray, "..."], image: Image.Image, layout: str) -> Decoded:
     """Add the transparent colour of a PNG file, turn the image upright, and note what describes its colours."""
     depth = 8 if image.mode in _PREMULTIPLIED else bit_depth(samples.dtype)
-    samples, turned = upright(_with_key(samples, image, layout), _orientation(image, notes := []))
-    return Decoded(samples, (*turned, *notes, *_color_notes(image)), _profile(image), depth)
+    orientation, notes = _read_exif(image)
+    samples, turned = upright(_with_key(samples, image, layout), orientation)
+    profile = bytes(image.info.get("icc_profile") or b"")
+    # A profile overrides what else describes the colours.
+    return Decoded(samples, turned + notes + (() if profile else _png_colors(image)), profile, depth)
 
 
 def _layout(image: Image.Image) -> str:
@@ -227,25 +246,37 @@ def _transparent_outside(samples: Any, box: tuple[int, int, int, int]) -> Any:
     return channels.join(samples[..., :3], np.where(inside, alpha, 0).astype(np.uint8))
 
 
-def _orientation(image: Image.Image, notes: list[str]) -> int:
+def _read_exif(image: Image.Image) -> tuple[int, tuple[str, ...]]:
+    """Return the orientation, and notes on damage and on Adobe RGB, which cameras declare without a profile."""
     try:
-        return int(image.getexif().get(ORIENTATION, 1))
+        exif = image.getexif()
+        orientation = int(exif.get(ORIENTATION, 1))
+        is_adobe_rgb = exif.get_ifd(ExifTags.IFD.Interop).get(ExifTags.Interop.InteropIndex) == "R03"
     except Exception as error:  # the pixels may be intact, so only note it
-        notes.append(f"EXIF block ignored ({format_error(error)})")
-        return 1
+        return 1, (f"EXIF block ignored ({format_error(error)})",)
+    adobe_rgb = is_adobe_rgb and not image.info.get("icc_profile")
+    return orientation, ("Adobe RGB, which EXIF declares without a profile, not applied",) if adobe_rgb else ()
 
 
-def _profile(image: Image.Image) -> bytes:
-    return bytes(image.info.get("icc_profile") or b"")
-
-
-def _color_notes(image: Image.Image) -> list[str]:
-    """Note gamma and primaries of a PNG file that differ from those of sRGB; a profile overrides them."""
+def _png_colors(image: Image.Image) -> tuple[str, ...]:
+    """Note gamma and primaries of a PNG file that differ from those of sRGB."""
     info, notes = image.info, []
-    if "srgb" in info or info.get("icc_profile"):
-        return []
+    if "srgb" in info:
+        return ()
     if "gamma" in info and abs(info["gamma"] - _SRGB_GAMMA) > 1e-3:
         notes.append(f"gamma of {info['gamma']:g} not applied")
     if "chromaticity" in info and not np.allclose(info["chromaticity"], _SRGB_PRIMARIES, rtol=0, atol=1e-3):
         notes.append("primaries other than those of sRGB not applied")
-    return notes
+    return tuple(notes)
+
+
+def _unreported(path: Path, kind: str) -> tuple[str, ...]:
+    """Note what Pillow leaves out without a report: colours by code (cICP) of a PNG, and bits of an AVIF file."""
+    with path.open("rb") as file:
+        start = file.read(_HEADERS)
+    _, found, content = start.partition(b"cICP" if kind == "PNG" else b"av1C")
+    if kind == "PNG" and found and content[:2] != _CICP_SRGB:
+        return (_CODED_COLORS,)
+    if kind == "AVIF" and found and content[2:3] and content[2] & _MORE_BITS:
+        return ("more than 8 bits per channel reduced to 8",)
+    return ()
