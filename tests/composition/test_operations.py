@@ -6,6 +6,7 @@ import cv2
 import imagecodecs
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.sparse import diags, identity, kron, vstack
 from scipy.sparse.linalg import spsolve
 from tests.fields import with_parts
@@ -15,7 +16,7 @@ from eoren.composition.multigrid import TOLERANCE
 from eoren.composition.operations import Composition
 from eoren.composition.poisson import forward_differences
 from eoren.fs.files import locked
-from eoren.image.io import SourceImage, read_image
+from eoren.image.io import SourceImage, as_image, read_image
 
 TINY = {"preset": "mosaic", "width": 8, "depth": 2, "tile": None}
 ENOUGH = 10 * TOLERANCE
@@ -167,6 +168,14 @@ def test_images_are_resized_with_colors_weighted_by_alpha():
 def test_masks_of_labels_are_refused(mask, message):
     with pytest.raises(EorenError, match=message):
         fill(np.zeros((2, 2)), mask)
+
+
+@pytest.mark.parametrize("mode", ["P", "CMYK", "LA", "RGBa"])
+def test_pillow_images_are_composed_as_colors(mode):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 7, 4), np.uint8)
+    source = {"P": "RGB", "LA": "RGBA"}.get(mode, "RGBA")
+    image = Image.fromarray(pixels).convert(source).convert(mode)
+    np.testing.assert_array_equal(mix(image, image).rough, as_image(image))
 
 
 def test_a_composition_has_the_profile_of_its_target():

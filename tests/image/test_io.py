@@ -196,6 +196,20 @@ def test_pillow_images_that_are_refused(tmp_path):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"])
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "packbits", "tiff_adobe_deflate"])
+def test_pillow_images_have_the_pixels_of_their_tiff_files(tmp_path, mode, compression):
+    if mode in ("I;16", "F"):
+        image = Image.fromarray(random((9, 8), np.uint16) if mode == "I;16" else np.float32(random((9, 8)) / 255))
+    else:
+        image = Image.fromarray(random((9, 8, 4))).convert("RGB" if mode == "P" else "RGBA").convert(mode)
+    image.save(tmp_path / "a.tif", compression=compression)
+    expected = as_source_image(image)
+    read = read_source_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read.pixels, expected.pixels)
+    assert (read.bit_depth, read.notes) == (expected.bit_depth, expected.notes)
+
+
 def test_masked_arrays_are_refused_unless_nothing_is_masked():
     values = np.array([[0.25, 0.5]])
     assert as_image(np.ma.masked_array(values, False)).tolist() == [[[0.25], [0.5]]]

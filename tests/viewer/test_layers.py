@@ -1,12 +1,17 @@
+import io
+from dataclasses import replace
+
+import imagecodecs
 import numpy as np
 import pytest
+from PIL import Image
 
 import eoren
 from eoren.cancellation import Cancelled, CancelToken
 from eoren.image.cell_averages import point_values
 from eoren.viewer.catalog import LAYERS, FieldEntry, View
-from eoren.viewer.iiif import Region
-from eoren.viewer.layers import draw
+from eoren.viewer.iiif import Region, parse
+from eoren.viewer.layers import draw, render
 from eoren.visualization.colormaps import direction_image, error_image, error_map
 from eoren.visualization.derivatives import laplacian_image, magnitude_image
 
@@ -147,6 +152,18 @@ def test_the_difference_layer_of_a_large_image_uses_every_nth_pixel(entry, field
     sampled = errors(field, image)[::3, ::3]
     assert drawn.shape == (2, 3, 3)
     assert abs(drawn.astype(float).mean() - sampled.mean()) < 8
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_colors_are_served_with_their_profile(entry, field, image, suffix):
+    profile = imagecodecs.cms_profile("adobergb")
+    provenance = replace(field.provenance, profile=profile)
+    entry = FieldEntry("a", "a", replace(field, provenance=provenance), "", image)
+    for name in LAYERS:
+        request = parse("full", "max", "0", f"default.{suffix}", width=30, height=20)
+        with Image.open(io.BytesIO(render(view(entry, name), request, CancelToken()))) as served:
+            expected = profile if name in ("color", "original", "spline") else None
+            assert served.info.get("icc_profile") == expected, name
 
 
 @pytest.mark.parametrize("name", ["color", "original", "spline"])

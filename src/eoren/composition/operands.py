@@ -18,7 +18,7 @@ from eoren.image.decoders import max_pixels
 from eoren.image.io import SourceImage, as_source_image
 from eoren.image.profiles import describe_profile
 
-Operand = ArrayLike | str | PathLike[str] | SourceImage | Field
+Operand = ArrayLike | Pillow.Image | str | PathLike[str] | SourceImage | Field
 """An image in any form that :func:`eoren.fit` accepts, a field, or the path of an ``.eoren`` file."""
 
 # JPEG compression leaves such deviations from black and white around every edge of a mask.

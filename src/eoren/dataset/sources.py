@@ -337,7 +337,7 @@ def _as_data(image: Any) -> bytes | Decoded | EorenError:
     try:
         decoded = as_samples(image)
     except EorenError as error:
-        return error
+        return EorenError(str(error).removeprefix("image: "))
     is_tensor = type(image).__module__.partition(".")[0] == "torch"
     if is_tensor and decoded.samples.ndim == 3:
         return decoded._replace(samples=np.moveaxis(decoded.samples, 0, -1))
