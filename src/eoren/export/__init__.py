@@ -3,8 +3,8 @@
 onnx    ONNX graph from points to colours and gradients
 glsl    WebGL 2 fragment shader with two textures
 html    self-contained page that draws the field with that shader
-common  the mosaic of a field, and templates
-compact what these need of compact fields
+common  the mosaic of a field, textures of numbers, and templates
+compact package of what these need of compact fields
 """
 
 from os import PathLike

@@ -19,11 +19,11 @@ TEXTURE_WIDTH = 2048
 
 
 def mosaic_of(field: Field, format_name: str) -> SirenMosaic:
-    """Return the mosaic of SIRENs that a field consists of, on the CPU: the formats hold nothing else."""
+    """Return the mosaic of SIRENs that a field consists of, on the CPU; compact fields are handled elsewhere."""
     if not isinstance(field.representation, SirenMosaic):
         kind = field.representation.kind
         raise EorenError(
-            f"{format_name} holds mosaics of SIRENs, got a field of kind {kind!r}; fit with preset mosaic"
+            f"{format_name} holds mosaics and compact fields, got a field of kind {kind!r}; fit with a preset"
         )
     return field.representation.to("cpu")
 

@@ -1,7 +1,8 @@
 """A field as one self-contained HTML file, which needs no network, server or installation.
 
 The page (``page.html``, ``page.js``) draws the field in the browser with the shader of :mod:`eoren.export.glsl`, at
-any zoom. Parameters keep the bits of the .eoren file, in base64, a third larger.
+any zoom. Parameters of mosaics keep the bits of the .eoren file, in base64, a third larger; for compact fields see
+:mod:`eoren.export.compact.html`.
 """
 
 import json
@@ -16,8 +17,13 @@ from markupsafe import Markup
 from torch import Tensor
 
 from eoren.export.common import TEXTURE_WIDTH, groups_of_four, mosaic_of, render_template
+from eoren.export.compact.glsl import shader_source
+from eoren.export.compact.html import page_data, page_script
+from eoren.export.compact.parts import parts_of
 from eoren.export.glsl import field_shader, network_texels, tile_texels
 from eoren.field.field import Field
+from eoren.field.mosaic import SirenMosaic
+from eoren.field.wavelet_siren import WaveletSiren
 from eoren.fs.files import write_file
 from eoren.fs.names import as_utf8
 from eoren.model.quantization import pack
@@ -35,9 +41,33 @@ def write_html(path: str | Path, field: Field, *, title: str) -> None:
     Raises:
         EorenError: the field does not fit into the textures of a GPU, or the file cannot be written.
     """
-    mosaic = mosaic_of(field, "HTML")
     width, height = field.size
-    data = {
+    texts: dict[str, str] = {}
+    if isinstance(field.representation, WaveletSiren):
+        source = shader_source(parts_of(field.representation))
+        data, texts["decisions"], texts["bits"] = page_data(field.representation)
+        about, script = f"{width} × {height} pixels", page_script()
+    else:
+        mosaic = mosaic_of(field, "HTML")
+        source, data, script = field_shader(field).source, _mosaic_data(mosaic), render_template("mosaic.js")
+        about = f"{width} × {height} pixels from {field.parameters:,} parameters"
+    page = render_template(
+        "page.html",
+        title=as_utf8(title),
+        about=about,
+        # Markup is not escaped: it contains neither text from users nor "</script".
+        shader=Markup(source),
+        field=Markup(json.dumps(data)),
+        texts={name: Markup(text) for name, text in texts.items()},
+        script=Markup(script + "\n" + render_template("page.js")),
+    )
+    write_file(path, page)
+
+
+def _mosaic_data(mosaic: SirenMosaic) -> dict[str, Any]:
+    """Describe a mosaic for its page as JSON values."""
+    width, height = mosaic.size
+    return {
         "width": width,
         "height": height,
         "bits": mosaic.bits,
@@ -45,16 +75,6 @@ def write_html(path: str | Path, field: Field, *, title: str) -> None:
         "tiles": _base64(tile_texels(mosaic.tuning, mosaic.tiling), "<f4"),
         **_networks(mosaic.siren, mosaic.bits),
     }
-    page = render_template(
-        "page.html",
-        title=as_utf8(title),
-        about=f"{width} × {height} pixels from {field.parameters:,} parameters",
-        # Markup is not escaped: it contains neither text from users nor "</script".
-        shader=Markup(field_shader(field).source),
-        field=Markup(json.dumps(data)),
-        script=Markup(render_template("page.js")),
-    )
-    write_file(path, page)
 
 
 def _networks(siren: Siren, bits: int) -> dict[str, Any]:

@@ -15,38 +15,7 @@ function fail(message) {
   throw new Error(message);
 }
 
-// ---- Parameters and programs for the GPU
-
-function bytes(text) {
-  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
-}
-
-/** Expand the weights of 8-bit files: integers times the scale of their unit, with the biases in between. */
-function dequantize(weights, units, rows) {
-  const values = new Float32Array(weights);
-  for (let at = 0, unit = 0; unit < units.length; )
-    for (const [groups, inputs] of rows)
-      for (let group = 0; group < groups; group++, unit += 8) {
-        for (let k = 0; k < 4; k++) values[at++] = units[unit + k];
-        for (let k = 0; k < 4 * inputs; k++) values[at++] *= units[unit + 4 + (k & 3)];
-      }
-  return values;
-}
-
-function dataTexture(unit, values) {
-  const half = values instanceof Uint16Array;
-  const rows = Math.ceil(values.length / (4 * field.textureWidth));
-  if (rows > gl.getParameter(gl.MAX_TEXTURE_SIZE)) fail("This field is too large for the graphics memory of this device.");
-  const padded = new values.constructor(rows * 4 * field.textureWidth);
-  padded.set(values);
-  gl.activeTexture(gl.TEXTURE0 + unit);
-  gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
-  gl.texStorage2D(gl.TEXTURE_2D, 1, half ? gl.RGBA16F : gl.RGBA32F, field.textureWidth, rows);
-  // With the default filters, float textures are incomplete and read as zero.
-  gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
-  gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
-  gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, field.textureWidth, rows, gl.RGBA, half ? gl.HALF_FLOAT : gl.FLOAT, padded);
-}
+// ---- Programs for the GPU
 
 /** Compile a program; returns it and the locations of its uniforms. */
 function program(vertex, fragment) {
@@ -95,25 +64,52 @@ void main() {
     o_color = vec4(mix(behind, color.rgb, color.a), 1.0);
 }`);
 
-const tiles = new Float32Array(bytes(field.tiles));
-const networks = bytes(field.networks);
-dataTexture(0, tiles);
-if (field.bits === 16) dataTexture(1, new Uint16Array(networks));
-else if (field.bits === 32) dataTexture(1, new Float32Array(networks));
-else dataTexture(1, dequantize(new Int8Array(networks), new Float32Array(bytes(field.units)), field.rows));
 gl.bindVertexArray(gl.createVertexArray());
-gl.useProgram(sampler.handle);
-gl.uniform1i(sampler.uniforms.eoren_tiles, 0);
-gl.uniform1i(sampler.uniforms.eoren_networks, 1);
-gl.useProgram(presenter.handle);
-gl.uniform1i(presenter.uniforms.u_drawing, 2);
-gl.activeTexture(gl.TEXTURE2);
+
+/** Put the field into the textures 0 and 1, which fieldTextures (mosaic.js, compact/page.js) returns. */
+async function upload() {
+  const names = await fieldTextures();
+  gl.useProgram(sampler.handle);
+  names.forEach((name, unit) => gl.uniform1i(sampler.uniforms[name], unit));
+  gl.useProgram(presenter.handle);
+  gl.uniform1i(presenter.uniforms.u_drawing, 2);
+  gl.activeTexture(gl.TEXTURE2);
+}
+
+/** Create a texture of float32 RGBA texels, or of an array of layers of them. */
+function dataTexture(unit, width, rows, values, layers) {
+  if (Math.max(width, rows) > gl.getParameter(gl.MAX_TEXTURE_SIZE))
+    fail("This field is too large for the graphics memory of this device.");
+  const half = values instanceof Uint16Array;
+  const [target, format, type] = [layers ? gl.TEXTURE_2D_ARRAY : gl.TEXTURE_2D, half ? gl.RGBA16F : gl.RGBA32F, half ? gl.HALF_FLOAT : gl.FLOAT];
+  gl.activeTexture(gl.TEXTURE0 + unit);
+  gl.bindTexture(target, gl.createTexture());
+  // With the default filters, float textures are incomplete and read as zero.
+  gl.texParameteri(target, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
+  gl.texParameteri(target, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
+  if (layers) {
+    gl.texStorage3D(target, 1, format, width, rows, layers);
+    gl.texSubImage3D(target, 0, 0, 0, 0, width, rows, layers, gl.RGBA, type, values);
+  } else {
+    gl.texStorage2D(target, 1, format, width, rows);
+    gl.texSubImage2D(target, 0, 0, 0, width, rows, gl.RGBA, type, values);
+  }
+}
+
+/** Create a texture of numbers, in rows of field.textureWidth texels. */
+function numberTexture(unit, values) {
+  const rows = Math.ceil(values.length / (4 * field.textureWidth));
+  const padded = new values.constructor(rows * 4 * field.textureWidth);
+  padded.set(values);
+  dataTexture(unit, field.textureWidth, rows, padded);
+}
 
 // ---- View: the image position at the centre of the canvas, and screen pixels per image pixel
 
 let view = { x: field.width / 2, y: field.height / 2, scale: 1 };
 let layer = 0;
 let fitted = true;
+let ready = false; // whether the textures are there
 let drawings = []; // coarse to fine, the last possibly unfinished
 let inProgress = null; // the strip that the GPU is drawing
 let samples = MIN_SAMPLES; // of the next strip
@@ -177,6 +173,7 @@ function release(drawing) {
 }
 
 function restart() {
+  if (!ready) return;
   // The finest complete drawing stays on the screen, moved, until a better one is ready.
   const complete = drawings.filter((drawing) => drawing.done === drawing.height && drawing.layer === layer);
   drawings.forEach((drawing) => { if (drawing !== complete.at(-1)) release(drawing); });
@@ -328,12 +325,15 @@ addEventListener("keydown", (event) => {
 });
 
 // Match the canvas to the screen pixels that it covers, even if its CSS size is not a whole number.
-new ResizeObserver(([entry]) => {
+const canvasSize = new ResizeObserver(([entry]) => {
   const exact = entry.devicePixelContentBoxSize?.[0];
   canvas.width = Math.max(1, exact?.inlineSize ?? Math.round(canvas.clientWidth * devicePixelRatio));
   canvas.height = Math.max(1, exact?.blockSize ?? Math.round(canvas.clientHeight * devicePixelRatio));
   if (fitted) fit();
   else restart();
-}).observe(canvas, {
-  box: "devicePixelContentBoxSize" in ResizeObserverEntry.prototype ? "device-pixel-content-box" : "content-box",
 });
+upload().then(() => {
+  ready = true;
+  const exact = "devicePixelContentBoxSize" in ResizeObserverEntry.prototype;
+  canvasSize.observe(canvas, { box: exact ? "device-pixel-content-box" : "content-box" });
+}, (error) => fail(error.message));

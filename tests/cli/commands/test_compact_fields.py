@@ -49,12 +49,7 @@ def test_rendered_pixels_are_the_image(eoren, compact_file, picture):
     assert (error**2).mean() ** 0.5 < 3
 
 
-def test_export_is_refused(refused, compact_file):
-    line = refused("export", compact_file, "-o", "a.html")
-    assert line.endswith("holds mosaics of SIRENs, got a field of kind 'wavelet'; fit with preset mosaic")
-
-
-@pytest.mark.parametrize("suffix", ["glsl", "onnx"])
+@pytest.mark.parametrize("suffix", ["glsl", "html", "onnx"])
 def test_export(eoren, compact_file, suffix):
     if suffix == "onnx":
         pytest.importorskip("onnx")

@@ -176,4 +176,5 @@ def _kernels() -> Float32[np.ndarray, "2 taps"]:
     none = torch.zeros(1, 16, 0, dtype=torch.float64)
     answers = [synthesize_level(low, Details(none, high, none)) for low, high in ((impulse, zero), (zero, impulse))]
     first = 16 - _EARLIER
-    return torch.cat(answers)[:, first : first + _TAPS, 0].float().numpy()
+    kernels: np.ndarray = torch.cat(answers)[:, first : first + _TAPS, 0].float().numpy()
+    return kernels

@@ -43,7 +43,7 @@ def parts_of(field: WaveletSiren) -> Parts:
 def _layers(decoder: ColorDecoder) -> Iterator[tuple[Tensor, Tensor]]:
     siren = decoder.siren
     assert siren is not None
-    factors = [siren.omegas[0] * decoder.gains()[:, None], *siren.omegas[1:], 1.0]
-    omegas = [*siren.omegas, 1.0]
-    for weight, bias, factor, omega in zip(siren.weights, siren.biases, factors, omegas, strict=True):
-        yield weight[0] * factor, bias[0, 0] * omega
+    gains = decoder.gains()[:, None]
+    for number, (weight, bias) in enumerate(zip(siren.weights, siren.biases, strict=True)):
+        omega = (*siren.omegas, 1.0)[number]
+        yield omega * (weight[0] if number else gains * weight[0]), omega * bias[0, 0]

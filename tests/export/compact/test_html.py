@@ -1,0 +1,144 @@
+"""The page of a compact field in Chromium, opened from a file without a network."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.compact import picture, rounded_field
+from tests.fields import compact_field
+
+import eoren
+from eoren.export.html import write_html
+from eoren.field.field import Field
+
+WINDOW = {"width": 420, "height": 260}
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """Function that opens the page of a field. Requests for anything but the file, and errors, fail the test."""
+    contexts, problems = [], []
+
+    def open_page(field):
+        write_html(tmp_path / "a.html", field, title="a <b>")
+        contexts.append(browser.new_context(viewport=WINDOW, offline=True))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: problems.append(request.url) if request.url != address else None)
+        address = (tmp_path / "a.html").as_uri()
+        page.goto(address)
+        done(page)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+def done(page):
+    page.wait_for_selector("canvas[aria-busy=false]", timeout=120_000)
+
+
+def pixels(page, field):
+    """The part of the canvas that shows the image, at one screen pixel per image pixel."""
+    page.keyboard.press("0")
+    page.keyboard.press("1")
+    done(page)
+    width, height = field.size
+    canvas = np.asarray(Image.open(io.BytesIO(page.locator("canvas").screenshot())).convert("RGB"), np.int16)
+    left, top = (round(side) for side in page.evaluate("[canvas.width / 2 - view.x, canvas.height / 2 - view.y]"))
+    return canvas[top : top + height, left : left + width]
+
+
+def eight_bits(values):
+    return np.floor(np.clip(values, 0, 1) * 255 + 0.5)
+
+
+@pytest.mark.parametrize(("channels", "siren_width"), [(1, 0), (3, 0), (3, 16), (1, 32)])
+def test_shows_the_field_pixel_for_pixel(opened, channels, siren_width):
+    field = compact_field(75, 51, channels, siren_width=siren_width)
+    assert np.abs(pixels(opened(field), field) - eight_bits(field.render())).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(40, 1), (1, 33), (2, 90), (5, 7), (1, 1)], ids=str)
+def test_any_size(opened, size):
+    field = compact_field(*size, 3, siren_width=16)
+    assert np.abs(pixels(opened(field), field) - eight_bits(field.render())).max() <= 1
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_transparent_images_lie_on_a_checkerboard(opened, channels):
+    image = picture(40, 56, channels)
+    image[..., -1] = np.linspace(0, 1, 56)
+    field = Field(rounded_field(image, 0.002))
+    shown, (*_, alpha) = pixels(opened(field), field), np.moveaxis(np.clip(field.render(), 0, 1), -1, 0)
+    solid = alpha > 0.99
+    colors = eight_bits(field.render()[..., :-1])[solid]
+    assert np.abs(shown[solid] - colors).max() <= 3
+    clear = shown[:, :2]
+    assert {int(np.rint(v / 51)) for v in np.unique(clear)} == {3, 4}
+
+
+def test_cell_averages_are_drawn_sharpened(opened):
+    image = picture(48, 64, 3)
+    field = eoren.fit(image, preset="fast", pixel_model="cell_average", until_psnr=45.0).field
+    assert np.abs(pixels(opened(field), field) - eight_bits(field.render())).max() <= 1
+
+
+def test_layers_and_zoom(opened):
+    page = opened(compact_field(75, 51, 3))
+    before = page.evaluate("view.scale")
+    page.keyboard.press("g")
+    done(page)
+    gradient = Image.open(io.BytesIO(page.locator("canvas").screenshot())).convert("RGB")
+    inside = np.asarray(gradient, np.int16)[80:90, 200:210]
+    assert (inside[..., 0] == inside[..., 1]).all()
+    page.keyboard.press("+")
+    done(page)
+    assert page.evaluate("view.scale") == pytest.approx(1.5 * before)
+
+
+def test_a_field_that_the_device_cannot_hold_is_reported(browser, tmp_path):
+    write_html(tmp_path / "a.html", compact_field(64, 48, 3), title="a")
+    page = browser.new_page()
+    page.add_init_script("WebGL2RenderingContext.prototype.getParameter = () => 60")
+    page.goto((tmp_path / "a.html").as_uri())
+    page.wait_for_selector("#failure:not([hidden])")
+    assert page.get_by_role("alert").text_content().startswith("This field is too large")
+    page.close()
+
+
+def test_damaged_data_are_reported(browser, tmp_path):
+    write_html(tmp_path / "a.html", compact_field(64, 48, 3), title="a")
+    text = (tmp_path / "a.html").read_bytes()
+    middle = text.index(b'id="decisions">') + 500
+    (tmp_path / "a.html").write_bytes(text[:middle] + b"~~~~" + text[middle + 4 :])
+    page = browser.new_page()
+    page.goto((tmp_path / "a.html").as_uri())
+    page.wait_for_selector("#failure:not([hidden])")
+    assert "data of the field" in page.get_by_role("alert").text_content()
+    page.close()
+
+
+@pytest.mark.parametrize("newlines", [b"\r\n", b"\r"])
+def test_other_newlines_do_no_harm(opened, browser, tmp_path, newlines):
+    """As version control and editors may write them: parsers of HTML read all of them as one character."""
+    field = compact_field(64, 48, 3)
+    write_html(tmp_path / "a.html", field, title="a")
+    text = (tmp_path / "a.html").read_bytes()
+    (tmp_path / "b.html").write_bytes(text.replace(b"\n", newlines))
+    page = browser.new_page(viewport=WINDOW)
+    page.goto((tmp_path / "b.html").as_uri())
+    done(page)
+    assert np.abs(pixels(page, field) - eight_bits(field.render())).max() <= 1
+    page.close()
+
+
+def test_the_page_is_little_larger_than_the_file(tmp_path):
+    """The promise of docs/exporting.md, on a picture of 0.1 megapixels."""
+    field = Field(rounded_field(picture(256, 400, 3), 0.02))
+    field.save(tmp_path / "a.eoren")
+    write_html(tmp_path / "a.html", field, title="a")
+    assert (tmp_path / "a.html").stat().st_size < 1.2 * (tmp_path / "a.eoren").stat().st_size + 60_000
