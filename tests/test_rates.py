@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from benchmarks.rates.fields import Fit
 from benchmarks.rates.figure import draw
-from benchmarks.rates.rivals import RIVALS, Measurement, Rival
+from benchmarks.rates.rivals import RIVALS
 from benchmarks.rates.rows import Key, append_line, bd_rate_against, read_lines, read_rows
 from benchmarks.rates.summary import mean_curve, summary
 from PIL import Image
 
 import eoren
+from eoren.experiments.rivals import Measurement, Rival
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def test_rivals_are_measured_from_their_files(picture, name):
         pytest.skip(rival.missing())
     measured = rival.measure(picture, rival.settings[-3])
     with Image.open(picture) as source:
-        encoded = rival.encode(source, rival.settings[-3])
+        encoded = rival.rival.encode(np.asarray(source), rival.settings[-3])
         values = np.asarray(source) / 255
     decoded = np.asarray(Image.open(BytesIO(encoded)).convert("RGB")) / 255
     assert measured.bytes == len(encoded)
@@ -97,7 +98,7 @@ def write_rows(path, codecs):
         for picture, offset in (("kodim01", 30), ("kodim02", 34)):
             for setting in (0.5, 1, 2, 4, 8):
                 quality = offset + 6 * log2(setting)
-                measured = Measurement(1000, factor * setting, quality, quality - 2, 0.5, 0.25)
+                measured = Measurement(1000, float(factor * setting), quality, quality - 2, 0.5, 0.25)
                 append_line(path, {**Key(codec, picture, setting)._asdict(), **measured.as_dict()})
 
 
@@ -114,7 +115,7 @@ def test_points_are_compared_with_a_file(tmp_path):
 def test_summary_and_figure(tmp_path):
     file = tmp_path / "rows.jsonl"
     write_rows(file, {"jpeg2000": 1.0, "webp": 1.5})
-    append_line(file, {**Key("fast", "kodim01", 16)._asdict(), **Measurement(9, 3.0, 36.0, 34.0, 1, 1).as_dict()})
+    append_line(file, {**Key("fast", "kodim01", 16)._asdict(), **Measurement(9, 3.0, 36.0, 34.0, 1.0, 1.0).as_dict()})
     rows = read_rows(file)
     assert mean_curve(rows, "jpeg2000", "psnr", [1, 2, 8]) == pytest.approx([32, 38, 50])
     assert mean_curve(rows, "webp", "gradient_psnr", [1.5, 3]) == pytest.approx([30, 36])

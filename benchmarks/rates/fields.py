@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any
 
 import eoren
-from benchmarks.rates.rivals import Measurement
+from eoren.experiments.rivals import Measurement
 
 SEED = 0
 

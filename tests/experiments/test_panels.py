@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def trial(width, height, channels, method=METHOD, psnr=30.0):
 
 def predict(image, **options):
     height, width, channels = image.shape
-    return Prediction.of(trial(width, height, channels, **options))
+    return Prediction.of_trial(trial(width, height, channels, **options))
 
 
 def step(rows=20, columns=60, at=45):
@@ -36,9 +37,8 @@ def step(rows=20, columns=60, at=45):
 
 
 def test_prediction_is_the_output_of_the_field():
-    image = step()
-    found = predict(image)
-    field = found.trial.field
+    fitted = trial(60, 20, 3)
+    found, field = Prediction.of_trial(fitted), fitted.field
     xy = np.array([(7.5 / 60, 3.5 / 20)])
     np.testing.assert_allclose(found.color[3, 7], field.color(xy)[0], atol=1e-6)
     np.testing.assert_allclose(found.gradient[3, 7], field.gradient(xy)[0] / [60, 20], atol=1e-6)
@@ -80,7 +80,7 @@ def test_flat_and_tiny_images_have_scales():
 def test_one_bad_method_does_not_set_the_error_scale():
     image = step()
     good = predict(image)
-    far = Prediction(good.trial, good.color + 100, good.gradient)
+    far = replace(good, color=good.color + 100)
     alone = Panels(image, [good, good])
     assert Panels(image, [good, good, far]).error_scale == alone.error_scale
 
@@ -119,10 +119,10 @@ def test_the_drift_of_an_exact_gradient_is_the_reference_drift():
     image = step()
     found = predict(image)
     panels = Panels(image, [found])
-    right = Prediction(found.trial, image, panels.gradient)
+    right = replace(found, color=image, gradient=panels.gradient)
     own = [f"{drift:.3f}" for drift in panels.reference_drifts()]
     assert [figure.value.rsplit(" ", 1)[1] for figure in panels.profiles([right])] == own
-    shifted = Prediction(found.trial, image, panels.gradient + 0.01)
+    shifted = replace(found, color=image, gradient=panels.gradient + 0.01)
     drifts = [float(figure.value.rsplit(" ", 1)[1]) for figure in panels.profiles([shifted])]
     # 0.01 a pixel, over 60 pixels: up to 0.59.
     assert drifts[0] == pytest.approx(0.59 / np.sqrt(3), abs=0.02)
@@ -132,10 +132,10 @@ def test_histograms_of_the_image_itself_are_in_common():
     image = step()
     found = predict(image)
     panels = Panels(image, [found])
-    values, slopes = panels.histograms([Prediction(found.trial, image, panels.gradient)])
+    values, slopes = panels.histograms([replace(found, color=image, gradient=panels.gradient)])
     assert values.value == "values: 100 % in common"
     assert slopes.value in ("slopes: 100 % in common", "slopes: 99 % in common")
-    values, _ = panels.histograms([Prediction(found.trial, image * 0 + 7, panels.gradient)])
+    values, _ = panels.histograms([replace(found, color=image * 0 + 7, gradient=panels.gradient)])
     assert values.value == "values: 0 % in common"
 
 
@@ -148,7 +148,7 @@ def test_curves(over, label):
     ]
     for figure in figures:
         assert re.findall(r'<polyline class="([^"]*)"', figure.drawing) == ["pixel", "ours"]
-    assert "At the end: SIREN + pixels 30, ours 30." in figures[0].drawing
+    assert "At the end: SIREN + pixels 30, mosaic 30." in figures[0].drawing
 
 
 def test_decibels():

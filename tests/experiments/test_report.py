@@ -71,7 +71,7 @@ def test_the_report_is_self_contained(page, content):
 
 
 def test_file_names_are_escaped(page):
-    assert f"{NAME}: four ways to fit an image" in page.texts
+    assert f"{NAME}: ways to fit an image" in page.texts
     assert page.all("script") == []
 
 
@@ -90,11 +90,12 @@ def test_links_and_labels_have_targets(page):
     assert targets <= set(names)
 
 
-def test_every_image_and_plot_has_a_description(page):
-    assert len(page.all("img")) == 2 * (5 + 5 + 4 + 6 + 1)
+def test_every_image_and_plot_has_a_description(comparison, page):
+    files = len(comparison.rates.stored)
+    assert len(page.all("img")) == 2 * (5 + 5 + 4 + 6 + 1) + files * 3 + 3
     assert all(image["alt"].strip() and int(image["width"]) and int(image["height"]) for image in page.all("img"))
     plots = [drawing for drawing in page.all("svg") if drawing.get("class") == "plot"]
-    assert len(plots) == 2 * (8 + 8) + 6
+    assert len(plots) == 2 * (8 + 8) + 6 + 2
     assert all(drawing["aria-label"].strip() and drawing["role"] == "img" for drawing in plots)
     assert all("aria-label" in drawing or drawing["aria-hidden"] == "true" for drawing in page.all("svg"))
 
@@ -108,7 +109,7 @@ def test_headings_descend_one_level_at_a_time(page):
 
 def test_scrolling_regions_are_reachable_by_keyboard(page):
     regions = [attributes for _, attributes in page.elements if attributes.get("class") == "scroll"]
-    assert len(regions) == 2
+    assert len(regions) == 3
     assert all(region["tabindex"] == "0" and region["aria-label"] for region in regions)
 
 
@@ -126,7 +127,7 @@ def test_plots_take_the_colours_of_the_page(content):
 
 def test_tables_hold_the_numbers(comparison, content):
     tables = re.findall(r"<table>(.*?)</table>", content, re.DOTALL)
-    for table, trials in zip(tables, (comparison.equal_epochs, comparison.equal_time), strict=True):
+    for table, trials in zip(tables[:2], (comparison.equal_epochs, comparison.equal_time), strict=True):
         rows = re.findall(r'<tr class="(\w+)">(.*?)</tr>', table, re.DOTALL)
         assert [key for key, _ in rows] == [trial.method.key for trial in trials]
         for (_, row), trial in zip(rows, trials, strict=True):
@@ -137,6 +138,12 @@ def test_tables_hold_the_numbers(comparison, content):
             assert cells[5] == f"{trial.field.parameters:,}"
         best = max(trials, key=lambda trial: trial.final.psnr)
         assert f"<b>{best.final.psnr:.2f}</b>" in dict(rows)[best.method.key]
+    rows = re.findall(r'<tr class="(\w+)">(.*?)</tr>', tables[2], re.DOTALL)
+    assert [key for key, _ in rows] == [stored.key for stored in comparison.rates.stored]
+    for (_, row), stored in zip(rows, comparison.rates.stored, strict=True):
+        cells = [re.sub("<[^>]*>", "", cell) for cell in re.findall(r"<td>(.*?)</td>", row)]
+        measured = stored.measurement
+        assert cells[:3] == [f"{measured.psnr:.2f}", f"{measured.gradient_psnr:.2f}", f"{measured.bytes:,}"]
 
 
 def test_the_conditions_are_stated(comparison, page):
@@ -158,6 +165,11 @@ def test_exact_and_unknown_numbers(comparison):
     cells = re.findall(r"<td>(.*?)</td>", report(odd))
     assert cells[0] == "<b>exact</b>"
     assert cells[2] == "–"
+
+
+def test_missing_codecs_are_named(comparison):
+    rates = replace(comparison.rates, missing={"avif6psnr": "Pillow is built without AVIF"})
+    assert "AVIF is missing: Pillow is built without AVIF." in report(replace(comparison, rates=rates))
 
 
 @pytest.mark.parametrize(("height", "width", "coarse"), [(9, 12, True), (3, 200, False)])

@@ -151,7 +151,7 @@ def decibel(squared_error: float) -> float:
     return inf if squared_error == 0 else -10 * log10(squared_error)
 
 
-def finite(values: Mapping[str, float]) -> dict[str, float | None]:
+def finite(values: Mapping[str, float | int]) -> dict[str, float | int | None]:
     """Replace infinity and NaN, which JSON cannot hold, by ``None``."""
     return {name: value if abs(value) < inf else None for name, value in values.items()}
 

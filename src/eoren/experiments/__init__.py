@@ -6,6 +6,7 @@
 - ``results``: resumable CSV tables, confidence intervals, Markdown summaries.
 - ``progress``: progress reports of work that consists of parts.
 - ``comparison``, ``panels``, ``report``: one image by every method, its figures, and the HTML report.
+- ``rates``, ``rivals``: compact fields of one image beside image codecs, and the codecs.
 - ``datasets``: public images by name, with checksums.
 - ``machine``: hardware and versions behind a measurement.
 - ``paper``: the figures and tables of arXiv 2209.11697.

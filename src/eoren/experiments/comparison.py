@@ -1,4 +1,4 @@
-"""The four methods on one image, at equal epochs and at equal time."""
+"""One image: the four methods at equal epochs and at equal time, and compact fields beside image codecs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -9,6 +9,7 @@ from eoren.evaluation.metrics import finite
 from eoren.experiments.machine import machine
 from eoren.experiments.methods import NETWORKS, Scale, methods
 from eoren.experiments.progress import ProgressCallback, subtasks
+from eoren.experiments.rates import Rates, measure_rates
 from eoren.experiments.trials import Trial, run_trials
 from eoren.field.serialization import dumps
 from eoren.image.arrays import Image
@@ -30,6 +31,7 @@ class Comparison:
     seconds: float  # budget of training time of every method in equal_time
     equal_epochs: Sequence[Trial]  # one per method
     equal_time: Sequence[Trial]  # one per method, in the same order
+    rates: Rates  # compact fields beside image codecs
     machine: Mapping[str, str | int] = field(default_factory=machine)
 
     def as_dict(self) -> dict[str, Any]:
@@ -52,6 +54,7 @@ class Comparison:
             ],
             "equal_epochs": [_as_dict(trial) for trial in self.equal_epochs],
             "equal_time": [_as_dict(trial) for trial in self.equal_time],
+            "rates": self.rates.as_dict(),
         }
 
 
@@ -65,10 +68,11 @@ def compare(
     seed: int = 0,
     watch: ProgressCallback = lambda label, share: None,
 ) -> Comparison:
-    """Fit one image by SIREN + pixels, SIREN + gradients, EoREN and the preset ``mosaic``, twice.
+    """Fit one image by SIREN + pixels, SIREN + gradients, EoREN and the preset ``mosaic``, twice, and store it.
 
     The first round ends after ``epochs``, by default those of the scale; the second after ``seconds`` of training per
-    method, by default what EoREN took in the first. An image whose longer side is above ``side`` is reduced to it.
+    method, by default what EoREN took in the first. Then the image is stored as compact fields and by image codecs,
+    see :mod:`eoren.experiments.rates`. An image whose longer side is above ``side`` is reduced to it.
     """
     for name, value in (("epochs", epochs), ("seconds", seconds), ("size", side)):
         if value is not None and not 0 < value < float("inf"):
@@ -77,14 +81,19 @@ def compare(
     epochs = float(NETWORKS[scale].epochs) if epochs is None else epochs
     compared = list(methods(scale).values())
     rounds: list[dict[str, list[Trial]]] = []
-    for is_first, report in subtasks([("equal epochs", True), ("equal time", False)], watch):
-        if not is_first and seconds is None:
+    rates = None
+    for number, report in subtasks([("equal epochs", 0), ("equal time", 1), ("equal bytes", 2)], watch):
+        if number == 2:
+            rates = measure_rates(image, seed=seed, watch=report)
+            continue
+        if number == 1 and seconds is None:
             seconds = rounds[0]["eoren"][0].final.seconds
-        budgets = (epochs, None) if is_first else (None, seconds)
+        budgets = (None, seconds) if number else (epochs, None)
         rounds.append(run_trials([image], compared, epochs=budgets[0], seconds=budgets[1], seed=seed, watch=report))
     assert seconds is not None
+    assert rates is not None
     equal_epochs, equal_time = ([trial for (trial,) in trials.values()] for trials in rounds)
-    return Comparison(source, image, scale, seed, epochs, seconds, equal_epochs, equal_time)
+    return Comparison(source, image, scale, seed, epochs, seconds, equal_epochs, equal_time, rates)
 
 
 def final_numbers(trial: Trial) -> dict[str, float | int]:

@@ -1,7 +1,8 @@
 """The figures of a report: the image and the output of every network, on shared scales."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,10 @@ from markupsafe import Markup
 from scipy.integrate import cumulative_trapezoid
 from scipy.ndimage import gaussian_filter
 
+from eoren.experiments.rates import Rates, Stored
 from eoren.experiments.trials import METRICS, Trial
+from eoren.field.field import Field
+from eoren.field.grid import Region
 from eoren.image.arrays import Gradient, Image
 from eoren.image.gradients import pixel_gradient
 from eoren.visualization.colormaps import (
@@ -48,18 +52,29 @@ class Figure(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """A trial, and the output of its field at the pixel centres."""
+    """The output of one function at the pixel centres, and the function itself."""
 
-    trial: Trial
+    key: str  # of the method or the codec
+    label: str
+    psnr: float
+    gradient_psnr: float
     color: Image  # not clamped
     gradient: Gradient  # intensity per pixel
+    render: Callable[[int, int, Region], Image]  # samples width x height points of a region
 
     @classmethod
-    def of(cls, trial: Trial) -> "Prediction":
+    def of_trial(cls, trial: Trial) -> "Prediction":
         """Sample the field of a trial."""
-        width, height = trial.field.size
-        extent = (float(width), float(height))
-        return cls(trial, *trial.field.sample(width, height, "color", "gradient", extent=extent))
+        field, method, final = trial.field, trial.method, trial.final
+        width, height = field.size
+        outputs = field.sample(width, height, "color", "gradient", extent=(float(width), float(height)))
+        return cls(method.key, method.label, final.psnr, final.gradient_psnr, *outputs, partial(_render, field))
+
+    @classmethod
+    def of_file(cls, stored: Stored) -> "Prediction":
+        """Describe what one file holds."""
+        quality = stored.measurement.psnr, stored.measurement.gradient_psnr
+        return cls(stored.key, stored.label, *quality, stored.color, stored.gradient, stored.render)
 
 
 class Panels:
@@ -88,7 +103,7 @@ class Panels:
         """Draw the image and all reconstructions."""
         yield _image_figure("the image", self._image, "The image itself.")
         for prediction in predictions:
-            value = f"PSNR {format_decibels(prediction.trial.final.psnr)}"
+            value = f"PSNR {format_decibels(prediction.psnr)}"
             yield _method_image(prediction, prediction.color, "Reconstruction", value)
 
     def gradients(self, predictions: Sequence[Prediction]) -> Iterator[Figure]:
@@ -96,7 +111,7 @@ class Panels:
         reference = direction_image(self.gradient, self.gradient_scale)
         yield _image_figure("the image", reference, "The gradient of the image.")
         for prediction in predictions:
-            value = f"gradient PSNR {format_decibels(prediction.trial.final.gradient_psnr)}"
+            value = f"gradient PSNR {format_decibels(prediction.gradient_psnr)}"
             directions = direction_image(prediction.gradient, self.gradient_scale)
             yield _method_image(prediction, directions, "Gradient map", value)
 
@@ -117,8 +132,7 @@ class Panels:
         height, width, _ = self._image.shape
         region = (left / width, top / height, right / width, bottom / height)
         for prediction in predictions:
-            field = prediction.trial.field
-            enlarged = field.render(ZOOM * (right - left), ZOOM * (bottom - top), region=region)
+            enlarged = prediction.render(ZOOM * (right - left), ZOOM * (bottom - top), region)
             yield _method_image(prediction, enlarged, "Enlarged edge")
 
     def profiles(self, predictions: Sequence[Prediction]) -> Iterator[Figure]:
@@ -135,17 +149,16 @@ class Panels:
             x = Axis("pixels from the " + ("left" if name == "row" else "top"), 0.0, float(len(pixels)))
             at = (np.arange(len(pixels)) + 0.5).tolist()
             drift = _root_mean_square(total - pixels)
-            method = prediction.trial.method
             drawing = plot(
                 [
                     Line("image", at, pixels.tolist()),
-                    Line(f"sum {method.key}", at, total.tolist()),
-                    Line(f"field {method.key}", at, color.tolist()),
+                    Line(f"sum {prediction.key}", at, total.tolist()),
+                    Line(f"field {prediction.key}", at, color.tolist()),
                 ],
                 x,
                 y,
-                description=f"One {name} of the image and of {method.label}; the running sum of its gradient has a "
-                f"root mean square error of {drift:.3f}.",
+                description=f"One {name} of the image and of {prediction.label}; the running sum of its gradient "
+                f"has a root mean square error of {drift:.3f}.",
             )
             yield _method_plot(prediction, drawing, f"{name}: running sum off by {drift:.3f}")
 
@@ -191,9 +204,31 @@ def curves(trials: Sequence[Trial], over: str) -> Iterator[Figure]:
         yield Figure("", f"{label.removesuffix(' (dB)')} over {x.label}", drawing=Markup(drawing))
 
 
+def rate_curves(rates: Rates) -> Iterator[Figure]:
+    """Draw PSNR and gradient PSNR over bits per pixel, one line per kind of file."""
+    end = 1.05 * max(m.bits_per_pixel for curve in rates.curves.values() for m in curve)
+    x = Axis("bits per pixel", 0.0, end)
+    for name in ("psnr", "gradient_psnr"):
+        lines = [
+            Line(key, [m.bits_per_pixel for m in curve], [getattr(m, name) for m in curve])
+            for key, curve in rates.curves.items()
+        ]
+        y = Axis.covering(METRICS[name], (value for line in lines for value in line.y))
+        ends = ", ".join(
+            f"{stored.label} {getattr(stored.measurement, name):.4g} at {stored.measurement.bits_per_pixel:.3g}"
+            for stored in rates.stored
+        )
+        drawing = plot(lines, x, y, description=f"{METRICS[name]} over bits per pixel. At equal bytes: {ends}.")
+        yield Figure("", f"{METRICS[name].removesuffix(' (dB)')} over bits per pixel", drawing=Markup(drawing))
+
+
 def format_decibels(value: float) -> str:
     """Format a PSNR as ``28.31 dB``; infinity is ``exact``."""
     return f"{value:.2f} dB" if np.isfinite(value) else "exact"
+
+
+def _render(field: Field, width: int, height: int, region: Region) -> Image:
+    return field.render(width, height, region=region)
 
 
 def _image_figure(label: str, pixels: Image, alt: str, value: str = "", style: str = "") -> Figure:
@@ -202,14 +237,12 @@ def _image_figure(label: str, pixels: Image, alt: str, value: str = "", style: s
 
 
 def _method_image(prediction: Prediction, pixels: Image, kind: str, value: str = "") -> Figure:
-    method = prediction.trial.method
-    alt = f"{kind} of {method.label}" + (f": {value}." if value else ".")
-    return _image_figure(method.label, pixels, alt, value, method.key)
+    alt = f"{kind} of {prediction.label}" + (f": {value}." if value else ".")
+    return _image_figure(prediction.label, pixels, alt, value, prediction.key)
 
 
 def _method_plot(prediction: Prediction, drawing: str, value: str) -> Figure:
-    method = prediction.trial.method
-    return Figure(method.key, method.label, value, drawing=Markup(drawing))
+    return Figure(prediction.key, prediction.label, value, drawing=Markup(drawing))
 
 
 def _histogram(
@@ -218,15 +251,14 @@ def _histogram(
     edges = np.linspace(x.low, x.high, _BINS + 1)
     image, field = (100 * np.histogram(array, edges)[0] / array.size for array in (reference, values))
     at = edges.repeat(2)[1:-1].tolist()
-    method = prediction.trial.method
     drawing = plot(
         [
             Line("image", at, image.repeat(2).tolist(), area=True),
-            Line(f"field {method.key}", at, field.repeat(2).tolist()),
+            Line(f"field {prediction.key}", at, field.repeat(2).tolist()),
         ],
         x,
         Axis(label, _MIN_PERCENT, 100.0, logarithmic=True),
-        description=f"Histogram of the {name} of {method.label} over that of the image.",
+        description=f"Histogram of the {name} of {prediction.label} over that of the image.",
     )
     return _method_plot(prediction, drawing, f"{name}: {np.minimum(image, field).sum():.0f} % in common")
 

@@ -4,7 +4,7 @@ The template is ``report.html`` in this package.
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from math import isfinite
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 import jinja2
 
 from eoren.experiments.comparison import Comparison, final_numbers
-from eoren.experiments.panels import ZOOM, Panels, Prediction, curves, format_decibels
+from eoren.experiments.panels import ZOOM, Panels, Prediction, curves, format_decibels, rate_curves
+from eoren.experiments.rates import LABELS, Rates, Stored
 from eoren.experiments.trials import Trial
 from eoren.fs.names import as_utf8
 from eoren.visualization.colormaps import data_uri, direction_wheel, heat_stops
@@ -37,14 +38,23 @@ _COLUMNS = (
     ("parameters", "parameters", 0, False),
     ("bytes", "bytes of the file", 0, False),
 )
+_FILE_COLUMNS = (
+    ("psnr", "PSNR, 8 bits (dB)", 2, True),
+    ("gradient_psnr", "gradient PSNR (dB)", 2, True),
+    ("bytes", "bytes of the file", 0, False),
+    ("bits_per_pixel", "bits per pixel", 2, False),
+    ("encode_seconds", "seconds to write", 2, False),
+    ("decode_seconds", "to read", 2, False),
+)
 
 
 def report(comparison: Comparison) -> str:
     """Render the report of a comparison as an HTML document."""
     image = comparison.image
     budgets = (comparison.equal_epochs, comparison.equal_time)
-    rounds = [[Prediction.of(trial) for trial in trials] for trials in budgets]
-    panels = Panels(image, [*rounds[0], *rounds[1]])
+    rounds = [[Prediction.of_trial(trial) for trial in trials] for trials in budgets]
+    files = [Prediction.of_file(stored) for stored in comparison.rates.stored]
+    panels, file_panels = Panels(image, [*rounds[0], *rounds[1]]), Panels(image, files)
     undefined = jinja2.StrictUndefined
     environment = jinja2.Environment(autoescape=True, undefined=undefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(resources.files(__package__).joinpath("report.html").read_text("utf-8"))
@@ -60,13 +70,17 @@ def report(comparison: Comparison) -> str:
         findings=[
             _finding(f"After {epochs} epochs each", comparison.equal_epochs),
             _finding(f"After {seconds} seconds each", comparison.equal_time),
+            _file_finding(comparison.rates.stored),
         ],
         size_note=_size_note(comparison),
         scale_note=_scale_note(comparison),
         runs=[
-            _round(panels, predictions, budget, introduction)
-            for predictions, budget, introduction in zip(rounds, ("epochs", "time"), introductions, strict=True)
+            _round(panels, predictions, trials, budget, introduction)
+            for predictions, trials, budget, introduction in zip(
+                rounds, budgets, ("epochs", "time"), introductions, strict=True
+            )
         ],
+        files=_files(file_panels, files, comparison.rates),
         wheel=data_uri(direction_wheel()),
         heat=heat_stops(),
         gradient_full=f"{panels.gradient_scale:g}",
@@ -85,31 +99,48 @@ def report(comparison: Comparison) -> str:
     )
 
 
-def _round(panels: Panels, predictions: Sequence[Prediction], budget: str, introduction: str) -> dict[str, Any]:
+def _round(
+    panels: Panels, predictions: Sequence[Prediction], trials: Sequence[Trial], budget: str, introduction: str
+) -> dict[str, Any]:
     kinds = ("reconstructions", "gradients", "errors", "crops", "profiles", "histograms")
     return {
         "id": f"equal-{budget}",
         "heading": f"At equal {budget}",
         "introduction": introduction,
         "columns": [heading for _, heading, *_ in _COLUMNS],
-        "rows": _table([prediction.trial for prediction in predictions]),
+        "rows": _table([(trial.method.key, trial.method.label, final_numbers(trial)) for trial in trials], _COLUMNS),
         **{kind: list(getattr(panels, kind)(predictions)) for kind in kinds},
     }
 
 
-def _table(trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    rows = [final_numbers(trial) for trial in trials]
-    best = {key: max(row[key] for row in rows) for key, _, _, highest in _COLUMNS if highest}
+def _files(panels: Panels, predictions: Sequence[Prediction], rates: Rates) -> dict[str, Any]:
+    rows = [(stored.key, stored.label, stored.measurement.as_dict()) for stored in rates.stored]
+    missing = [f"{LABELS[key]} is missing: {reason}." for key, reason in rates.missing.items()]
+    return {
+        "columns": [heading for _, heading, *_ in _FILE_COLUMNS],
+        "rows": _table(rows, _FILE_COLUMNS),
+        "missing": " ".join(missing),
+        "legend": [(key, LABELS[key]) for key in rates.curves],
+        "curves": list(rate_curves(rates)),
+        "error_full": f"{panels.error_scale:g}",
+        **{kind: list(getattr(panels, kind)(predictions)) for kind in ("gradients", "errors", "crops")},
+    }
+
+
+def _table(
+    rows: Sequence[tuple[str, str, Mapping[str, float | int]]], columns: Sequence[tuple[str, str, int, bool]]
+) -> list[dict[str, Any]]:
+    best = {key: max(row[key] for _, _, row in rows) for key, _, _, highest in columns if highest}
     return [
         {
-            "style": trial.method.key,
-            "label": trial.method.label,
+            "style": style,
+            "label": label,
             "cells": [
                 {"text": _format_cell(row[key], digits), "best": highest and row[key] == best[key]}
-                for key, _, digits, highest in _COLUMNS
+                for key, _, digits, highest in columns
             ],
         }
-        for trial, row in zip(trials, rows, strict=True)
+        for style, label, row in rows
     ]
 
 
@@ -120,6 +151,15 @@ def _format_cell(value: float | int, digits: int) -> str:
 def _finding(when: str, trials: Sequence[Trial]) -> str:
     papers = [trial for trial in trials if trial.method.key != "ours"]
     return f"{when}, {_best(trials)}. Of the paper's three, {_best(papers)}."
+
+
+def _file_finding(files: Sequence[Stored]) -> str:
+    numbers = ", ".join(
+        f"{stored.label} {format_decibels(stored.measurement.psnr)} and "
+        f"{format_decibels(stored.measurement.gradient_psnr)}"
+        for stored in files
+    )
+    return f"In files of about {files[0].measurement.bytes:,} bytes, PSNR and gradient PSNR are: {numbers}."
 
 
 def _best(trials: Sequence[Trial]) -> str:

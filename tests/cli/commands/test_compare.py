@@ -19,12 +19,14 @@ def test_report_and_numbers(eoren, picture, folder):
     rows = dict(line.split("  ", 1) for line in out.splitlines())
     assert "report.html" in rows["written"]
     assert "numbers.json" in rows["written"]
-    assert [*rows][1:] == [
+    assert [*rows][1:9] == [
         f"{method}, {budget}"
         for budget in ("2 epochs", "0.01 s")
-        for method in ("SIREN + pixels", "SIREN + gradients", "EoREN", "ours")
+        for method in ("SIREN + pixels", "SIREN + gradients", "EoREN", "mosaic")
     ]
-    assert f"psnr {numbers['equal_epochs'][3]['psnr']:.2f} dB" in rows["ours, 2 epochs"]
+    assert [name.split(",")[0] for name in [*rows][9:]] == ["compact field", "JPEG 2000", "AVIF"]
+    assert f"psnr {numbers['rates']['equal_bytes'][1]['psnr']:.2f} dB" in [*rows.values()][10]
+    assert f"psnr {numbers['equal_epochs'][3]['psnr']:.2f} dB" in rows["mosaic, 2 epochs"]
 
 
 def test_numbers_alone_to_stdout(eoren, picture, folder):
@@ -42,7 +44,7 @@ def test_quiet(eoren, picture, folder):
 def test_overwrite(eoren, picture, folder):
     (folder / "r.html").write_text("old")
     assert eoren("compare", picture, "-o", "r.html", "-q", "--overwrite", *SHORT)[0] == 0
-    assert "four ways" in (folder / "r.html").read_text(encoding="utf-8")
+    assert "ways to fit" in (folder / "r.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,7 @@ def _interruptible():
 
 
 @pytest.mark.usefixtures("_interruptible")
-@pytest.mark.parametrize("when", ["equal epochs", "equal time", "report"])
+@pytest.mark.parametrize("when", ["equal epochs", "equal time", "equal bytes", "report"])
 def test_interrupted(eoren, picture, folder, monkeypatch, when):
     """Ctrl-C at any time prints one line and keeps existing files."""
     (folder / "r.html").write_text("old")

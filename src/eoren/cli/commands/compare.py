@@ -25,13 +25,16 @@ def compare(
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Fit an image with four methods and measure each.
+    """Fit an image with four methods, store it as a compact field and by image codecs, and measure each.
 
-    SIREN + pixels, SIREN + gradients, EoREN and the preset mosaic of eoren fit, at equal epochs and at equal time.
+    SIREN + pixels, SIREN + gradients, EoREN and the preset mosaic of eoren fit, at equal epochs and at equal time;
+    then the preset balanced, JPEG 2000 and AVIF, at equal bytes and over a range of sizes.
 
     The report is one self-contained HTML file. The JSON object, printed or written, holds `picture`, scale, seed,
     epochs, seconds, machine, methods (with their settings), and for both rounds, equal_epochs and equal_time, one
     object per method: method, psnr, gradient_psnr, ssim, epochs, seconds, parameters, bytes and samples, the curves.
+    `rates` holds equal_bytes, one object per kind of file, and curves, by kind: psnr (8 bits), gradient_psnr, bytes,
+    bits_per_pixel and seconds.
     """
     outputs = output or []
     if not outputs and not as_json:
@@ -66,4 +69,7 @@ def compare(
         for trial in trials:
             metrics = [f"{name} {console.format_metric(name, getattr(trial.final, name))}" for name in names]
             rows[f"{trial.method.label}, {budget}"] = ", ".join(metrics)
+    for stored in result.rates.stored:
+        quality = [f"{name} {console.decibels(getattr(stored.measurement, name))}" for name in names[:2]]
+        rows[f"{stored.label}, {console.byte_size(stored.measurement.bytes)}"] = ", ".join(quality)
     console.print_result(values, rows, as_json=as_json, quiet=quiet)
