@@ -161,7 +161,8 @@ int64_t eoren_struct_size(int structure) {
                                     sizeof(eoren_query),    sizeof(eoren_grid),
                                     sizeof(eoren_context_model), sizeof(eoren_block),
                                     sizeof(eoren_latent_window), sizeof(eoren_latent_grid),
-                                    sizeof(eoren_latent_points), sizeof(eoren_distortion)};
+                                    sizeof(eoren_latent_points), sizeof(eoren_distortion),
+                                    sizeof(eoren_convolution)};
     const int count = sizeof(sizes) / sizeof(sizes[0]);
     return structure >= 0 && structure < count ? sizes[structure] : 0;
 }
@@ -251,6 +252,17 @@ int eoren_latent_distortion(const eoren_distortion* distortion, int64_t threads)
             });
         if (result == FINISHED) k.distortion_end(distortion, shared.at);
         return result;
+    });
+}
+
+int eoren_convolve(const eoren_convolution* convolution, int64_t threads) {
+    return guarded([&] {
+        const eoren_kernel& k = kernel();
+        Memory shared(k.convolution_shared(convolution));
+        k.convolution_begin(convolution, shared.at);
+        return share_stages(
+            convolution->layers, 0, threads, [&](int64_t stage) { return k.convolution_tasks(convolution, stage); },
+            [&](int64_t stage, int64_t task, char*) { k.convolution_run(convolution, stage, task, shared.at); });
     });
 }
 

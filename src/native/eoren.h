@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 enum {
-    EOREN_VERSION = 5,
+    EOREN_VERSION = 6,
     EOREN_MOST_LAYERS = 6,     // sine layers and the linear layer
 
     EOREN_MOST_CHANNELS = 4,
@@ -29,6 +29,7 @@ enum {
     EOREN_MOST_HIDDEN = 128,   // width of a context model, a multiple of 16
     EOREN_MOST_BANDS = 1 + 3 * EOREN_MOST_LEVELS,
     EOREN_FINE_LEVELS = 3,     // of details that are features of their own
+    EOREN_MOST_CONVOLUTIONS = 8,
 };
 
 // A batch of SIRENs of one shape, or the gradients with respect to their parameters.
@@ -205,12 +206,25 @@ typedef struct {
     const int64_t* order;       // (count), indices of the points to evaluate; the outputs have all points
 } eoren_latent_points;
 
+// A stack of convolutions without padding: each layer adds a bias to its correlations, and multiplies negative results by
+// `leak`, but the last one does not. Sides are odd.
+typedef struct {
+    int64_t layers, rows, columns;  // rows and columns of the input, above the sum of all side - 1
+    int64_t width[EOREN_MOST_CONVOLUTIONS + 1], side[EOREN_MOST_CONVOLUTIONS];  // width: channels before and after layers
+    const float* weight[EOREN_MOST_CONVOLUTIONS];  // (outputs, inputs, side, side)
+    const float* bias[EOREN_MOST_CONVOLUTIONS];
+    float leak;
+    int64_t input_stride;           // floats of a row of the input
+    const float* input;             // (width[0], rows, input_stride), followed by 64 readable floats
+    float* output;                  // out, (width[layers], rows - ..., columns - ...), dense
+} eoren_convolution;
+
 // Return the EOREN_VERSION of the library.
 EOREN_API int eoren_version(void);
 // Size in bytes of a structure: 0 eoren_networks, 1 eoren_tuning, 2 eoren_pass, 3 eoren_step, 4 eoren_adam,
 // 5 eoren_muon, 6 eoren_query, 7 eoren_grid, 8 eoren_context_model, 9 eoren_block,
-// 10 eoren_latent_window, 11 eoren_latent_grid, 12 eoren_latent_points, 13 eoren_distortion; 0 for any other number. The
-// binding compares it with its own.
+// 10 eoren_latent_window, 11 eoren_latent_grid, 12 eoren_latent_points, 13 eoren_distortion, 14 eoren_convolution; 0 for
+// any other number. The binding compares it with its own.
 EOREN_API int64_t eoren_struct_size(int structure);
 
 // Return the instruction set in use: "avx512", "avx2", "neon" or "generic".
@@ -250,6 +264,7 @@ EOREN_API int eoren_block_bits(const eoren_block* block, int64_t threads, double
 EOREN_API int eoren_quantize_block(const eoren_block* block, int64_t threads);
 
 // Compact fields.
+EOREN_API int eoren_convolve(const eoren_convolution* convolution, int64_t threads);
 EOREN_API int eoren_latent_features(const eoren_latent_window* window, int64_t threads);
 EOREN_API int eoren_render_latents(const eoren_latent_grid* grid, int64_t threads);
 EOREN_API int eoren_evaluate_latents(const eoren_latent_points* points, int64_t threads);

@@ -1,6 +1,7 @@
 // The arithmetic, compiled once per instruction set, such as with -DEOREN_KERNEL=eoren_kernel_avx2 -mavx2 -mfma.
 #include "kernel.h"
 
+#include "convolution.h"
 #include "distortion.h"
 #include "network.h"
 #include "optimize.h"
@@ -97,6 +98,13 @@ void distortion_run(const eoren_distortion* d, int64_t stage, int64_t task, char
 }
 void distortion_end(const eoren_distortion* d, char* shared) { distortion::end(*d, shared); }
 
+int64_t convolution_shared(const eoren_convolution* c) { return convolution::shared(*c); }
+void convolution_begin(const eoren_convolution* c, char* shared) { convolution::begin(*c, shared); }
+int64_t convolution_tasks(const eoren_convolution* c, int64_t stage) { return convolution::tasks(*c, stage); }
+void convolution_run(const eoren_convolution* c, int64_t stage, int64_t task, char* shared) {
+    convolution::run(*c, stage, task, shared);
+}
+
 void sincos(const float* x, int64_t n, float* sin, float* cos) {
     for (int64_t k = 0; k < n; k += LANES) {
         float in[LANES] = {}, s[LANES], c[LANES];
@@ -129,6 +137,7 @@ extern "C" const eoren_kernel EOREN_KERNEL = {
     predict, compress_latents, summarize_row, merge_rows,
     window_shared, window_begin, window_stages, window_tasks, window_scratch, window_run,
     distortion_shared, distortion_stages, distortion_tasks, distortion_scratch, distortion_run, distortion_end,
+    convolution_shared, convolution_begin, convolution_tasks, convolution_run,
     latent_grid_shared, latent_grid_begin, latent_grid_tasks, latent_grid_scratch, latent_grid_run,
     latent_points_tasks, latent_points_scratch, latent_points_run,
 };

@@ -43,6 +43,11 @@ typedef struct {
     int64_t (*distortion_scratch)(const eoren_distortion*);
     void (*distortion_run)(const eoren_distortion*, int64_t stage, int64_t task, char* scratch, char* shared);
     void (*distortion_end)(const eoren_distortion*, char* shared);
+    // See convolution.h.
+    int64_t (*convolution_shared)(const eoren_convolution*);
+    void (*convolution_begin)(const eoren_convolution*, char* shared);
+    int64_t (*convolution_tasks)(const eoren_convolution*, int64_t stage);
+    void (*convolution_run)(const eoren_convolution*, int64_t stage, int64_t task, char* shared);
     int64_t (*latent_grid_shared)(const eoren_latent_grid*);
     void (*latent_grid_begin)(const eoren_latent_grid*, char* shared);
     int64_t (*latent_grid_tasks)(const eoren_latent_grid*);

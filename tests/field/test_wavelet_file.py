@@ -118,6 +118,32 @@ def test_a_field_that_was_read_is_written_alike(siren_width):
     assert dumps(loads(data)) == data
 
 
+def test_the_version_of_the_edge_prior_is_stored_only_if_there_is_one():
+    without = compact_field(33, 21)
+    field = replace(without, representation=replace(without.representation, prior=1))
+    (description, *rest), (plain, *others) = parts_of(dumps(field)), parts_of(dumps(without))
+    assert description.pop("prior") == 1
+    assert (description, rest) == (plain, others)
+    again = loads(dumps(field))
+    assert again.representation.prior == 1
+    assert dumps(again) == dumps(field)
+    assert "edge prior" in again.representation.describe()
+    assert again.representation.summary()["edge_prior"] == 1
+    xy = np.random.default_rng(0).random((20, 2))
+    np.testing.assert_array_equal(again.color(xy), field.color(xy))
+    assert np.abs(again.color(xy) - without.color(xy)).max() > 1e-4
+
+
+@as_users
+def test_an_edge_prior_that_this_release_does_not_have_is_refused():
+    description, *rest = parts_of(dumps(compact_field(33, 21)))
+    with pytest.raises(EorenError, match=r"edge prior must be version 1 to 1 for eoren .*, got 2; upgrade eoren"):
+        loads(joined(description | {"prior": 2}, *rest))
+    for wrong in (0, -1, "1", 1.5, None, True):
+        with pytest.raises(EorenError, match="damaged"):
+            loads(joined(description | {"prior": wrong}, *rest))
+
+
 def test_the_layout_is_the_documented_one():
     field = small_field(siren_width=16)
     description, parameters, streams = parts_of(dumps(field))

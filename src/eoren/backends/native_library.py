@@ -15,13 +15,14 @@ from eoren.coding.bands import MAX_LEVELS
 from eoren.errors import EorenError
 
 # As in src/native/eoren.h.
-_VERSION = 5
+_VERSION = 6
 MAX_LAYERS = 6
 MAX_CHANNELS = 4
 MAX_WIDTH = 256
 WIDTH_MULTIPLE = 16
 MAX_HIDDEN = 128
 FINE_LEVELS = 3
+MAX_CONVOLUTIONS = 8
 _BANDS = 1 + 3 * MAX_LEVELS
 
 TARGETS = ("generic", "avx2", "avx512", "neon")
@@ -238,11 +239,26 @@ class LatentPoints(Structure):
     )
 
 
+class Convolution(Structure):
+    """``eoren_convolution``: a stack of convolutions."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("layers", "rows", "columns")),
+        ("width", c_int64 * (MAX_CONVOLUTIONS + 1)),
+        ("side", c_int64 * MAX_CONVOLUTIONS),
+        ("weight", c_void_p * MAX_CONVOLUTIONS),
+        ("bias", c_void_p * MAX_CONVOLUTIONS),
+        ("leak", c_float),
+        ("input_stride", c_int64),
+        *_pointers("input", "output"),
+    )
+
+
 # In the order of eoren_struct_size.
 _STRUCTURES = (
     *(Networks, ChannelTuning, LossPass, Step, AdamStep, MuonStep, Query, Grid),
     *(ContextModelTables, Block),
-    *(LatentWindow, LatentGrid, LatentPoints, DistortionProblem),
+    *(LatentWindow, LatentGrid, LatentPoints, DistortionProblem, Convolution),
 )
 
 
@@ -271,6 +287,7 @@ def library() -> ctypes.CDLL | None:
         loaded.eoren_block_bits.argtypes = [POINTER(Block), c_int64, c_void_p]
         loaded.eoren_quantize_block.argtypes = [POINTER(Block), c_int64]
         loaded.eoren_latent_distortion.argtypes = [POINTER(DistortionProblem), c_int64]
+        loaded.eoren_convolve.argtypes = [POINTER(Convolution), c_int64]
         loaded.eoren_latent_features.argtypes = [POINTER(LatentWindow), c_int64]
         loaded.eoren_render_latents.argtypes = [POINTER(LatentGrid), c_int64]
         loaded.eoren_evaluate_latents.argtypes = [POINTER(LatentPoints), c_int64]

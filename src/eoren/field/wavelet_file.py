@@ -3,7 +3,7 @@
 The only tensor, ``data``, holds bytes; integers are of 32 bits, little-endian:
 
     length of the description, length of the parameters, number of blocks, CRC-32 of all that precedes the latents
-    description: deflated JSON with size, channels, base step, width of the SIREN, provenance
+    description: deflated JSON with size, channels, base step, width of the SIREN, edge prior, provenance
     parameters: offsets of steps, shifts of scales, and the color decoder (:mod:`eoren.coding.parameters`)
     for each block, row by row: length and CRC-32 of its latents
     for each block: its latents (:mod:`eoren.coding.block_coder`)
@@ -21,18 +21,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int16
 
+from eoren._version import __version__
 from eoren.coding.bands import Box, Latents, blocks, choose_levels
 from eoren.coding.context_model import MAX_SHIFT, OFFSETS, Shifts
 from eoren.coding.parameters import decode_parameters, encode_parameters
-from eoren.errors import DamageWarning
+from eoren.errors import DamageWarning, EorenError
 from eoren.field.schema import finite_number, whole_number
 from eoren.fs.safetensors_layout import DamagedError
 from eoren.image.decoders import MAX_PIXELS
+from eoren.model.latents.edge_prior import VERSION as PRIOR
 from eoren.model.latents.features import group_count
 
 VERSION = 3
 MAX_WIDTH = 256
 """Largest width of the SIREN."""
+MAX_PRIOR = 1 << 16
+"""Largest version of an edge prior."""
 SMALLEST_STREAM = 8
 """Bytes of the shortest stream of a block."""
 _MAX_OFFSET = 1024
@@ -61,6 +65,7 @@ class Contents(NamedTuple):
     exponents: Sequence[int]  # of their steps, powers of 1/2
     shifts: Shifts
     provenance: Mapping[str, Any]
+    prior: int = 0  # version of the edge prior, 0 for none
 
 
 def encode_contents(contents: Contents, encode_block: Callable[..., bytes]) -> bytes:
@@ -72,6 +77,8 @@ def encode_contents(contents: Contents, encode_block: Callable[..., bytes]) -> b
         "siren": contents.siren_width,
         "provenance": {name: value for name, value in contents.provenance.items() if value not in ("", {}, None)},
     }
+    if contents.prior:
+        description["prior"] = contents.prior
     text = json.dumps(description, sort_keys=True, allow_nan=False, separators=(",", ":"))
     deflater = zlib.compressobj(9, wbits=-15, zdict=_DICTIONARY)
     packed = deflater.compress(text.encode()) + deflater.flush()
@@ -100,6 +107,11 @@ def decode_contents(data: bytes, decode_block: Callable[..., None], *, skip_dama
     channels = whole_number(description, "channels", 4)
     siren_width = whole_number(description, "siren", MAX_WIDTH, 0)
     step = float(description["step"])
+    prior = whole_number(description, "prior", MAX_PRIOR) if "prior" in description else 0
+    if prior > PRIOR:
+        raise EorenError(
+            f"edge prior must be version 1 to {PRIOR} for eoren {__version__}, got {prior}; upgrade eoren"
+        )
     if width * height > MAX_PIXELS:
         raise ValueError(f"{width} x {height} pixels exceed the limit of {MAX_PIXELS}")
     if not 2.0**-64 < step < 2.0**64:
@@ -138,6 +150,7 @@ def decode_contents(data: bytes, decode_block: Callable[..., None], *, skip_dama
         exponents[2:],
         shifts.astype(np.int16),
         provenance,
+        prior,
     )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from eoren.backends.dispatch import choose_coder, choose_latent_evaluator
 from eoren.backends.latents.base import LatentEvaluator
+from eoren.backends.latents.prior import PriorEvaluator
 from eoren.backends.mosaic_evaluation import Jet
 from eoren.coding.bands import Latents
 from eoren.coding.context_model import OFFSETS, Shifts
@@ -40,6 +41,7 @@ class WaveletSiren:
         decoder: color decoder.
         exponents: for each tensor of the decoder, the fractional bits of its numbers in the file.
         shifts: differences of the image's scales from those of the context model; None for none.
+        prior: version of the edge prior (:mod:`eoren.model.latents.edge_prior`), 0 for none.
     """
 
     kind: ClassVar[str] = "wavelet"
@@ -52,6 +54,7 @@ class WaveletSiren:
     decoder: ColorDecoder
     exponents: tuple[int, ...]
     shifts: Shifts | None = None
+    prior: int = 0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -90,7 +93,7 @@ class WaveletSiren:
         return LatentFeatures(latents, tuple(torch.diag(step) for step in steps), *self.size)
 
     @cached_property
-    def _evaluators(self) -> dict[type[LatentEvaluator], tuple[tuple[Any, ...], LatentEvaluator]]:
+    def _evaluators(self) -> dict[type, tuple[tuple[Any, ...], LatentEvaluator]]:
         return {}
 
     def _evaluator(self, *, differentiable: bool) -> LatentEvaluator:
@@ -98,7 +101,11 @@ class WaveletSiren:
         kind = choose_latent_evaluator(self.decoder, differentiable=differentiable)
         state = tuple((t.data_ptr(), t._version, t.requires_grad) for t in self.decoder.tensors())
         if kind not in self._evaluators or self._evaluators[kind][0] != state:
-            self._evaluators[kind] = state, kind(self.features, self.decoder)
+            if self.prior:
+                evaluator: LatentEvaluator = PriorEvaluator(kind, self.features, self.decoder, self.prior)
+            else:
+                evaluator = kind(self.features, self.decoder)
+            self._evaluators[kind] = state, evaluator
         return self._evaluators[kind][1]
 
     def steps(self) -> Float[np.ndarray, "bands channels"]:
@@ -129,13 +136,15 @@ class WaveletSiren:
         """Describe the architecture, for ``eoren info --json``."""
         siren = self.decoder.siren
         hidden = {"hidden_width": siren.width, "depth": siren.depth} if siren else {"hidden_width": 0, "depth": 0}
-        return {"levels": self.latents.levels, "step": self.step, **hidden}
+        prior = {"edge_prior": self.prior} if self.prior else {}
+        return {"levels": self.latents.levels, "step": self.step, **hidden, **prior}
 
     def describe(self) -> str:
         """Describe the architecture in a few words."""
         siren = self.decoder.siren
         colors = f"{siren.depth} sine layers of {siren.width}" if siren else "linear colours"
-        return f"wavelet latents of {self.latents.levels} levels, {colors}"
+        prior = ", edge prior" if self.prior else ""
+        return f"wavelet latents of {self.latents.levels} levels, {colors}{prior}"
 
     def encode(self, kind: Mapping[str, str], provenance: Mapping[str, Any]) -> tuple[str, dict[str, Tensor]]:
         """Encode the field for a file; see the protocol."""
@@ -151,6 +160,7 @@ class WaveletSiren:
             self.exponents,
             np.zeros(OFFSETS, np.int16) if self.shifts is None else self.shifts,
             provenance,
+            self.prior,
         )
         data = np.frombuffer(encode_contents(contents, choose_coder().encode), np.uint8)
         return json.dumps({"format_version": VERSION, **kind}), {"data": torch.from_numpy(data.copy())}
@@ -170,9 +180,8 @@ class WaveletSiren:
         groups = group_count(contents.latents.levels)
         decoder = ColorDecoder.init(channels, groups, width=width, generator=generator).with_tensors(weights)
         step, offsets, exponents = contents.step, contents.offsets, tuple(contents.exponents)
-        field = cls(
-            contents.latents, contents.width, contents.height, step, offsets, decoder, exponents, contents.shifts
-        )
+        size = contents.width, contents.height
+        field = cls(contents.latents, *size, step, offsets, decoder, exponents, contents.shifts, contents.prior)
         return field, contents.provenance
 
 

@@ -1,13 +1,48 @@
 """The interface of an evaluator of compact fields. Implementations agree to rounding."""
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
 from eoren.backends.mosaic_evaluation import Jet
+from eoren.coding.bands import Box
 from eoren.model.latents.color_decoder import ColorDecoder
-from eoren.model.latents.features import LatentFeatures
+from eoren.model.latents.edge_prior import EdgePrior
+from eoren.model.latents.wavelet import Subbands
+
+PredictDetails = Callable[[EdgePrior, Float[Tensor, "colors rows columns"]], Tensor]
+"""A function that computes the outputs of an edge prior for pixels, see :meth:`.EdgePrior.__call__`."""
+
+
+@runtime_checkable
+class Features(Protocol):
+    """Images that a color decoder sees; see :class:`eoren.model.latents.features.LatentFeatures`."""
+
+    @property
+    def width(self) -> int:
+        """Width of the images in pixels."""
+
+    @property
+    def height(self) -> int:
+        """Height of the images."""
+
+    @property
+    def separate(self) -> bool:
+        """Whether the groups of bands are features of their own, or added up."""
+
+    def mixed(self, linear: Float[Tensor, "features channels"]) -> "Features":
+        """Return a linear function of the features as features."""
+
+    def with_margin(self, box: Box) -> Box:
+        """Return the pixels that the features of a window depend on."""
+
+    def window(self, box: Box) -> tuple[Float[Tensor, "features rows columns"], tuple[int, int]]:
+        """Compute the features of a window with its margin, and column and row of the first of them."""
+
+    def window_bands(self, outer: Box) -> Subbands:
+        """Compute the bands of the pixels that :meth:`with_margin` returns."""
 
 
 @runtime_checkable
@@ -16,8 +51,6 @@ class LatentEvaluator(Protocol):
 
     Several threads of the caller may use an evaluator at once. Neither the features nor the decoder may change.
     """
-
-    def __init__(self, features: LatentFeatures, decoder: ColorDecoder) -> None: ...
 
     def jet(
         self,
@@ -37,3 +70,14 @@ class LatentEvaluator(Protocol):
         extent: tuple[float, float] = (1.0, 1.0),
     ) -> tuple[Tensor, ...]:
         """Evaluate quantities on a grid; see :meth:`eoren.field.representation.Representation.sample`."""
+
+
+@runtime_checkable
+class LatentBackend(Protocol):
+    """The evaluators of one backend."""
+
+    def __call__(self, features: Features, decoder: ColorDecoder) -> LatentEvaluator:
+        """Create an evaluator."""
+
+    def predict_details(self, prior: EdgePrior, pixels: Float[Tensor, "colors rows columns"]) -> Tensor:
+        """Compute the outputs of an edge prior."""

@@ -8,11 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eoren.backends.latents.base import Features
 from eoren.backends.latents.windows import Recent, Windows, pixels_at
 from eoren.backends.mosaic_evaluation import Jet
 from eoren.backends.native import NativeBackend, _networks, check_status, data_ptr, tensor_obstacle
 from eoren.backends.native_library import (
     MAX_CHANNELS,
+    Convolution,
     LatentField,
     LatentGrid,
     LatentPoints,
@@ -20,11 +22,12 @@ from eoren.backends.native_library import (
     loaded_library,
 )
 from eoren.model.latents.color_decoder import ColorDecoder
-from eoren.model.latents.features import LatentFeatures
+from eoren.model.latents.edge_prior import LEAK, EdgePrior
 from eoren.model.latents.wavelet import Subbands, flatten, image_size, unflatten
 
 _PADDING = 3  # spline coefficients beyond every end of a window
 _TAIL = 16  # floats that the library may read behind the features
+_PIXELS_TAIL = 64  # behind the input of a convolution
 _STREAMS = {"color": 1, "gradient": 3, "laplacian": 4}
 
 
@@ -42,7 +45,7 @@ class _Window(NamedTuple):
 class NativeLatentEvaluator:
     """Evaluates a field of latents; see :class:`eoren.backends.latents.base.LatentEvaluator`."""
 
-    def __init__(self, features: LatentFeatures, decoder: ColorDecoder) -> None:
+    def __init__(self, features: Features, decoder: ColorDecoder) -> None:
         self._size = features.width, features.height
         self._windows = Windows(*self._size)
         self._recent: Recent[_Window] = Recent()
@@ -66,6 +69,23 @@ class NativeLatentEvaluator:
         if linear.shape[1] > MAX_CHANNELS:
             return f"channels must be at most {MAX_CHANNELS}, got {linear.shape[1]}"
         return None if decoder.siren is None else NativeBackend.obstacle(decoder.siren)
+
+    @staticmethod
+    def predict_details(prior: EdgePrior, pixels: Float[Tensor, "colors rows columns"]) -> Tensor:
+        """Compute the outputs of an edge prior."""
+        colors, rows, columns = pixels.shape
+        memory = torch.zeros(pixels.numel() + _PIXELS_TAIL)
+        memory[: pixels.numel()] = pixels.flatten()
+        outputs = torch.empty(len(prior.biases[-1]), rows - 2 * prior.radius, columns - 2 * prior.radius)
+        layers = range(len(prior.weights))
+        call = Convolution(len(layers), rows, columns, leak=LEAK, input_stride=columns)
+        call.input, call.output = data_ptr(memory), data_ptr(outputs)
+        call.width[: len(layers) + 1] = colors, *(len(bias) for bias in prior.biases)
+        call.side[: len(layers)] = [weight.shape[-1] for weight in prior.weights]
+        for k in layers:
+            call.weight[k], call.bias[k] = prior.weights[k].ctypes.data, prior.biases[k].ctypes.data
+        check_status(loaded_library().eoren_convolve(call, torch.get_num_threads()))
+        return outputs
 
     @torch.no_grad()
     def jet(

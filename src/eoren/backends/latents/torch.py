@@ -7,10 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eoren.backends.latents.base import Features
 from eoren.backends.latents.windows import Recent, Windows, pixels_at
 from eoren.backends.mosaic_evaluation import Jet
 from eoren.model.latents.color_decoder import ColorDecoder
-from eoren.model.latents.features import LatentFeatures
+from eoren.model.latents.edge_prior import EdgePrior
 from eoren.model.latents.spline_basis import PADDING, REACH, TAPS, coefficient_matrix, sampling_matrix, taps
 
 _ORDERS = ((0, 0), (1, 0), (0, 1), (2, 0), (0, 2))  # by x and y: value, derivatives, second derivatives
@@ -24,7 +25,7 @@ _Window = tuple[Tensor, tuple[int, int]]
 class TorchLatentEvaluator:
     """Evaluates a field of latents; see :class:`eoren.backends.latents.base.LatentEvaluator`."""
 
-    def __init__(self, features: LatentFeatures, decoder: ColorDecoder) -> None:
+    def __init__(self, features: Features, decoder: ColorDecoder) -> None:
         if decoder.siren is None and not decoder.linear.requires_grad:
             # Without a SIREN, colours are features themselves.
             features = features.mixed(decoder.linear)
@@ -33,6 +34,11 @@ class TorchLatentEvaluator:
         self._size = features.width, features.height
         self._windows = Windows(*self._size)
         self._recent: Recent[_Window] = Recent()
+
+    @staticmethod
+    def predict_details(prior: EdgePrior, pixels: Float[Tensor, "colors rows columns"]) -> Tensor:
+        """Compute the outputs of an edge prior."""
+        return prior(pixels)
 
     def jet(
         self,

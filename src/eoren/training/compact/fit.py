@@ -20,6 +20,7 @@ from eoren.field.wavelet_siren import WaveletSiren
 from eoren.image.arrays import Image
 from eoren.image.cell_averages import point_values
 from eoren.model.latents.color_decoder import ColorDecoder
+from eoren.model.latents.edge_prior import VERSION
 from eoren.training.checkpoint import CheckpointKey
 from eoren.training.compact.analysis import Coefficients, step_offsets
 from eoren.training.compact.finish import (
@@ -29,6 +30,7 @@ from eoren.training.compact.finish import (
     with_siren,
 )
 from eoren.training.compact.loop import CompactLoop
+from eoren.training.compact.prior_choice import choose_prior
 from eoren.training.compact.rounding import BIT_PRICE
 from eoren.training.compact.settings import CompactSettings
 from eoren.training.compact.start import PSNR_TOLERANCE, SIZE_TOLERANCE, round_image
@@ -66,15 +68,16 @@ def fit_compact(
         metrics=dict.fromkeys(METRICS, 12.3456),
     )
     reference = target.image if target.reference is None else target.reference
-    overhead = cache(partial(_overhead, width, height, channels, expected))
+    overhead = cache(partial(_overhead, width, height, channels, expected, VERSION if settings.edge_prior else 0))
 
     def measure_psnr(field: WaveletSiren) -> float:
         return color_psnr(Field(field, expected), reference)
 
     def measure_bytes(field: WaveletSiren) -> float:
-        return float(len(dumps(Field(field, expected))))
+        return float(len(dumps(Field(replace(field, prior=prior), expected))))
 
     field, coefficients = round_image(image, settings, overhead=overhead, color_psnr=measure_psnr)
+    prior = choose_prior(field, image) if settings.edge_prior else 0
     exact = _scale_in_place(coefficients, field)
     del coefficients
     key = CheckpointKey(settings, seed, target.sha256)
@@ -88,6 +91,7 @@ def fit_compact(
         if least is None or not measure_psnr(finished) < least <= measure_psnr(field):
             field = finished
         del finished
+    field = replace(field, prior=prior)
     ended: Ended = "interrupted" if loop.interrupted else "budget"
     steps, elapsed, history = loop.steps, loop.elapsed(), tuple(loop.history)
     del loop, exact
@@ -149,7 +153,7 @@ def _finish(
     return field
 
 
-def _overhead(width: int, height: int, channels: int, provenance: Provenance) -> int:
+def _overhead(width: int, height: int, channels: int, provenance: Provenance, prior: int) -> int:
     """Return the bytes of a file beside its latents, for typical numbers."""
     levels = choose_levels(width, height)
     empty = Latents.zeros(channels, height, width, levels)
@@ -158,6 +162,6 @@ def _overhead(width: int, height: int, channels: int, provenance: Provenance) ->
         decoder.linear.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32
     )
     offsets = step_offsets(levels, channels, 0.1)
-    field = WaveletSiren(empty, width, height, 0.0123456789, offsets, ColorDecoder(linear), exponents)
+    field = WaveletSiren(empty, width, height, 0.0123456789, offsets, ColorDecoder(linear), exponents, prior=prior)
     whole = len(dumps(Field(field, provenance)))
     return whole - sum(len(choose_coder().encode(empty.block(box))) for box in blocks(width, height, levels))

@@ -34,6 +34,7 @@ class CompactSettings:
         pixel_model: meaning of a pixel's value: ``point_sample`` or ``cell_average``, see
             :class:`eoren.training.settings.Settings`.
         siren_width: units of the two sine layers of the color decoder; 0 for linear colours.
+        edge_prior: whether the field gets the edge prior between its pixels, where it helps with the image itself.
         seconds: time budget in seconds; None for no limit.
         seconds_per_megapixel: time budget for images for which it gives more than ``seconds``.
         steps: number of steps of the refinement of latents; None for no limit, 0 for none.
@@ -47,6 +48,7 @@ class CompactSettings:
     gradient_weight: float = 0.1
     pixel_model: str = "point_sample"
     siren_width: int = 0
+    edge_prior: bool = True
     seconds: float | None = None
     seconds_per_megapixel: float | None = None
     steps: int | None = None
