@@ -159,7 +159,7 @@ RIVALS: Mapping[str, Rival] = {
     ),
     "jpeg444": Rival("JPEG 4:4:4", "JPEG", _JPEG_QUALITIES, {**_JPEG, "subsampling": "4:4:4"}),
     "avif6": Rival("AVIF 4:4:4, speed 6", "AVIF", _AVIF_QUALITIES, {**_AVIF, "speed": 6}, feature="avif"),
-    # The default tuning of libaom for still pictures is perceptual; this one optimizes what is measured here.
+    # The default tuning of libaom for still images is perceptual; this one optimizes what is measured here.
     "avif6psnr": Rival(
         "AVIF 4:4:4, speed 6, tune=psnr",
         "AVIF",
