@@ -144,7 +144,7 @@ def check_store(folder: Path) -> None:
     for shard in opened.shards():
         for row in opened.rows(shard).to_pylist():
             if row["status"] == "done":
-                field = opened.networks(shard, row["group"], row["offset"], 1)
+                field = opened.representation(shard, row["group"], row["offset"])
                 assert (field.size, field.channels) == ((row["width"], row["height"]), row["channels"])
     for name, data in files.items():
         if name.startswith("pieces/") and not is_scrap(name):

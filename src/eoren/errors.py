@@ -21,6 +21,10 @@ class FitWarning(UserWarning):
     """A problem in a fit that continues. The command line prints it as one line."""
 
 
+class ShortFitWarning(FitWarning):
+    """The time of a fit was far too short for its networks; the message says what they need."""
+
+
 class DeprecatedSettingWarning(FitWarning):
     """A setting was given by the name or value of an earlier version; the message gives the new one."""
 

@@ -18,6 +18,9 @@ from eoren.training.result import Progress
 
 SMALL = {"preset": "mosaic", "device": "cpu", "steps": 4, "width": 6, "depth": 2, "batch": 60, "seed": 3}
 
+# Most fits here are as short as a test can be.
+pytestmark = pytest.mark.filterwarnings("ignore::eoren.errors.ShortFitWarning")
+
 
 def fit(image, **options):
     return eoren.fit(image, **{**SMALL, **options})

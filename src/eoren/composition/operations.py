@@ -46,6 +46,7 @@ from eoren.errors import EorenError
 from eoren.image.arrays import Gradient, Image
 from eoren.training.compact.settings import CompactSettings
 from eoren.training.fit import fit_target
+from eoren.training.plan import warn_if_too_short
 from eoren.training.presets import choose_settings, make_settings
 from eoren.training.result import FitResult, FitTarget, Progress
 from eoren.training.settings import Settings
@@ -135,7 +136,9 @@ class Composition:
             fixed: dict[str, Any] = {"objective": "gradient", "filter": "forward", "tile": None}
             chosen = make_settings(preset or "single", **{**given, **fixed})
             target = FitTarget(self.rough, self.digest, self.guide(), self.known, self.colors, origin, self.profile)
-        return fit_target(target, chosen, seed=seed, device=device, watch=watch, checkpoint=checkpoint)
+        return warn_if_too_short(
+            fit_target(target, chosen, seed=seed, device=device, watch=watch, checkpoint=checkpoint)
+        )
 
 
 def mix(

@@ -67,8 +67,9 @@ class Prediction:
         """Sample the field of a trial."""
         field, method, final = trial.field, trial.method, trial.final
         width, height = field.size
-        outputs = field.sample(width, height, "color", "gradient", extent=(float(width), float(height)))
-        return cls(method.key, method.label, final.psnr, final.gradient_psnr, *outputs, partial(_render, field))
+        color, gradient = field.sample(width, height, "color", "gradient", extent=(float(width), float(height)))
+        quality = final.psnr, final.gradient_psnr
+        return cls(method.key, method.label, *quality, color, gradient, partial(_render, field))
 
     @classmethod
     def of_file(cls, stored: Stored) -> "Prediction":

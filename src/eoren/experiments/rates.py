@@ -171,4 +171,5 @@ def render_spline(
     x, y = (line.numpy() for line in grid_lines(width, height, region))
     across = sampling_matrix(x * columns - 0.5, columns)
     down = sampling_matrix(y * rows - 0.5, rows)
-    return np.einsum("yr,rsc,xs->yxc", down, color.astype(np.float64), across, optimize=True).astype(np.float32)
+    samples = np.einsum("yr,rsc,xs->yxc", down, color.astype(np.float64), across, optimize=True)
+    return np.asarray(samples, np.float32)

@@ -19,6 +19,9 @@ from eoren.errors import EorenError
 
 SMALL = ["--preset", "mosaic", "--set", "width=8", "--set", "depth=2", "--set", "tile=none"]
 
+# Most fits here are as short as a test can be.
+pytestmark = pytest.mark.filterwarnings("ignore::eoren.errors.ShortFitWarning")
+
 
 def same_tensors(one, other):
     one, other = load_file(one), load_file(other)
@@ -183,6 +186,14 @@ def test_a_compact_file_equals_the_fit_of_the_library(eoren, picture):
     values = json.loads(out)
     assert values["settings"].items() >= {"preset": "balanced", "steps": 2, "bytes": 900}.items()
     assert values["bytes"] == Path("a.eoren").stat().st_size == pytest.approx(900, rel=0.05)  # a tiny image
+
+
+def test_a_long_fit_says_what_it_will_take(eoren, picture, monkeypatch):
+    monkeypatch.setattr("eoren.training.plan._LEAST_SECONDS", 0.1)
+    monkeypatch.setattr("eoren.training.plan._FEWEST_STEPS", 0)
+    command = ("fit", picture, "-o", "a.eoren", "--preset", "mosaic", "--seconds", 0.2)
+    assert eoren(*command)[2] == "eoren: 0.00048 MP: about 1 s, about 4.7 kB\n"
+    assert eoren(*command, "--overwrite", "--quiet")[2] == ""
 
 
 @pytest.mark.parametrize(

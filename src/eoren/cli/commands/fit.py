@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Option
 
 import eoren
-from eoren.cli import files, fitting, options, page
+from eoren.cli import console, files, fitting, options, page
 
 
 @options.with_fit_options
@@ -43,8 +43,13 @@ def fit(
         from eoren.training.presets import choose_settings
 
         settings = choose_settings(fit_options.preset or "balanced", **changes)
-        choose_device(fit_options.device)
+        device = choose_device(fit_options.device)
         source = files.read_source_image(image, quiet=fit_options.quiet, to_srgb=to_srgb)
+        if not (fit_options.quiet or fit_options.resume):
+            from eoren.training.plan import plan_fit
+
+            if plan := plan_fit(source.pixels, settings, device=device):
+                console.notice(str(plan))
         run = partial(eoren.fit, source, **settings.as_dict())
         with page.live_page(image, source, no_browser) if watch else nullcontext() as live:
             return fitting.run_fit(run, output, checkpoint, fit_options, live)

@@ -1,0 +1,97 @@
+"""The estimate before a fit, and the warning after one that had too little time."""
+
+from time import monotonic
+
+import pytest
+import torch
+from tests.compact import picture
+
+import eoren
+from eoren.errors import ShortFitWarning
+from eoren.training import plan
+from eoren.training.plan import Plan, plan_fit
+from eoren.training.presets import choose_settings
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ((12_200_000, 250.0, 5.04e6), "12.2 MP: about 4.2 min, about 5 MB"),
+        ((400_000, 60.0, 1.1e6), "0.4 MP: about 60 s, about 1.1 MB"),
+        ((10**9, 20_000.0, 3.1e8), "1e+03 MP: about 5.6 h, about 310 MB"),
+        ((3_000_000, 0.2, 950.0), "3 MP: about 1 s, about 950 B"),
+        ((3_000_000, None, 95_400.0), "3 MP: about 95 kB"),
+    ],
+)
+def test_one_line(numbers, text):
+    assert str(Plan(*numbers)) == text
+
+
+def test_a_mosaic_takes_its_budget_and_its_numbers():
+    image = picture(150, 200, 3)
+    estimate = plan_fit(image, choose_settings("mosaic", seconds=20.0), device=CPU)
+    assert (estimate.pixels, estimate.seconds) == (30_000, 20.0)
+    # The description takes a few bytes more.
+    assert estimate.bytes == pytest.approx(eoren.fit(image, preset="mosaic", steps=1).bytes, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("preset", "given"), [("mosaic", {"seconds": 5.0}), ("small", {}), ("balanced", {}), ("balanced", {"bytes": 900})]
+)
+def test_short_fits_have_no_estimate(preset, given):
+    assert plan_fit(picture(60, 70, 3), choose_settings(preset, **given), device=CPU) is None
+
+
+@pytest.fixture
+def small_windows(monkeypatch):
+    monkeypatch.setattr(plan, "_LEAST_PIXELS", 1)
+    monkeypatch.setattr(plan, "_SIDES", (64, 96))
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_a_compact_field_is_estimated_from_windows():
+    image = picture(160, 200, 3)
+    estimate = plan_fit(image, choose_settings("fast"), device=CPU)
+    assert estimate.seconds > 0
+    assert estimate.bytes == pytest.approx(eoren.fit(image, preset="fast").bytes, rel=0.25)
+    assert plan_fit(image, choose_settings("fast", bytes=5000), device=CPU).bytes == 5000
+    assert plan_fit(image, choose_settings("fast", seconds=1e-3), device=CPU).seconds <= 10
+
+
+def test_time_is_extrapolated_from_two_windows():
+    """Half a second, and a microsecond a pixel."""
+    assert plan._extrapolate((10_000, 0.51), (40_000, 0.54), 3_000_000) == pytest.approx(3.5)
+    assert plan._extrapolate((10_000, 0.51), (40_000, 0.50), 3_000_000) == 0.51  # a busy machine
+
+
+def test_the_time_of_a_siren_is_that_of_its_steps():
+    image, best = picture(64, 80, 1), choose_settings("best", steps=0)
+    start = monotonic()
+    field = eoren.fit(image, preset="best", steps=0).field.representation
+    took = monotonic() - start
+    # Nearly all of this fit is the training of its SIREN. A factor is left for a busy machine.
+    assert 0.2 * took < plan._siren_seconds(field, image, best) < 5 * took
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_an_impossible_quality_has_no_estimate():
+    assert plan_fit(picture(120, 150, 1), choose_settings("fast", until_psnr=500.0), device=CPU) is None
+
+
+@pytest.mark.filterwarnings("always")
+def test_too_little_time_for_networks_is_a_warning():
+    image = picture(300, 400, 3)
+    with pytest.warns(
+        ShortFitWarning, match=r"\d+ steps in .* are too few for the networks of 400 x 300 pixels; give about "
+    ):
+        eoren.fit(image, preset="mosaic", seconds=0.05)
+    with pytest.warns(ShortFitWarning, match="are too few"):
+        eoren.mix(image, image).fit(preset="mosaic", seconds=0.05)
+
+
+def test_given_steps_are_enough(recwarn):
+    eoren.fit(picture(20, 30, 1), preset="mosaic", steps=3)
+    eoren.fit(picture(20, 30, 1), preset="mosaic", steps=3, seconds=1000.0)
+    assert not recwarn.list
