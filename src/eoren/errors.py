@@ -37,6 +37,10 @@ class SourceWarning(UserWarning):
     """Parts of a source of images were left out; the message names the first. The command line prints it."""
 
 
+class ExportWarning(UserWarning):
+    """An export leaves out a part of the field; the message names it. The command line prints it as one line."""
+
+
 class DivergenceWarning(FitWarning):
     """Networks diverged during a fit and were reset to an earlier state with a lower learning rate."""
 

@@ -36,7 +36,7 @@ from eoren.cli.commands.info import info
 from eoren.cli.commands.render import render
 from eoren.cli.commands.reproduce import reproduce
 from eoren.cli.commands.view import view
-from eoren.errors import BackendWarning, DamageWarning, EorenError, FitWarning, SourceWarning
+from eoren.errors import BackendWarning, DamageWarning, EorenError, ExportWarning, FitWarning, SourceWarning
 
 app = typer.Typer(
     name="eoren",
@@ -52,6 +52,7 @@ _IMAGE_COMMANDS = (gradient, mix, clone, fill, retouch)
 for _command in (*_FIELD_COMMANDS, *_IMAGE_COMMANDS, compare, reproduce):
     app.command()(_command)
 
+_NOTICES = (BackendWarning, DamageWarning, ExportWarning, FitWarning, SourceWarning)
 _session = ExitStack()  # what the options before the command open for it
 
 
@@ -113,7 +114,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 def _show_warning(
     show_other: Callable[..., None], message: Warning | str, category: type[Warning], *rest: Any, **more: Any
 ) -> None:
-    if issubclass(category, BackendWarning | DamageWarning | FitWarning | SourceWarning):
+    if issubclass(category, _NOTICES):
         console.notice(str(message))
     else:
         show_other(message, category, *rest, **more)

@@ -1,5 +1,7 @@
 """The graph of a compact field in ONNX Runtime and in ONNX's reference interpreter, compared with float64."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -10,9 +12,11 @@ from tests.compact import picture, rounded_field
 from tests.fields import compact_field, doubled
 
 from eoren._version import __version__
+from eoren.errors import ExportWarning
 from eoren.export.compact.onnx import Axis
 from eoren.export.onnx import onnx_model
 from eoren.field.field import Field
+from eoren.model.latents.edge_prior import VERSION
 from eoren.model.latents.wavelet import analyze, synthesize
 
 # Relative to the largest value: rounding in sums of float32, some ten units in the last place.
@@ -137,3 +141,11 @@ def test_an_axis_is_that_of_the_inverse_wavelet_transform(length):
         for k, value in enumerate(values[indices]):
             total[2 * k : 2 * k + len(kernel)] += value * kernel
     np.testing.assert_allclose(total[axis.first : axis.first + length], synthesize(bands)[0, :, 0], atol=1e-6)
+
+
+def test_an_edge_prior_is_left_out_with_a_notice():
+    field = compact_field(40, 30)
+    with_prior = replace(field, representation=replace(field.representation, prior=VERSION))
+    with pytest.warns(ExportWarning, match="leaves out the edge prior"):
+        model = onnx_model(with_prior)
+    assert model.SerializeToString() == onnx_model(field).SerializeToString()

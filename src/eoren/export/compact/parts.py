@@ -1,5 +1,6 @@
 """What all exports of a compact field share: its features and its color decoder, in their simplest form."""
 
+import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -7,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from eoren.errors import ExportWarning
 from eoren.field.wavelet_siren import WaveletSiren
 from eoren.model.latents.color_decoder import ColorDecoder
 from eoren.model.latents.features import LatentFeatures
@@ -30,8 +32,16 @@ class Parts(NamedTuple):
 def parts_of(field: WaveletSiren) -> Parts:
     """Take a field apart, on the CPU in float32.
 
-    Without a SIREN, the linear part goes into the features: one feature image for each channel.
+    Without a SIREN, the linear part goes into the features: one feature image for each channel. The edge prior is
+    left out, with an ExportWarning: pixels are the same, and between them the field is the spline.
     """
+    if field.prior:
+        warnings.warn(
+            "the export leaves out the edge prior: pixels are the same, between them colours are those of a spline; "
+            "to have one function everywhere, fit with edge_prior=False (--set edge_prior=false)",
+            ExportWarning,
+            stacklevel=4,
+        )
     field = field.to("cpu")
     features, decoder = field.features, field.decoder
     if decoder.siren is None:
