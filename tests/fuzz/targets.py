@@ -429,17 +429,20 @@ def webp_seeds() -> dict[str, bytes]:
 
 
 def tiff_seeds() -> dict[str, bytes]:
-    """Return strips and tiles, 8 bits to floats, uncompressed, deflated, and files that only libtiff reads."""
+    """Return strips and tiles, 1 bit to floats, chunky and planar, in every compression and with predictors."""
     deep = np.uint16(_colours()) * 257
     image = Image.fromarray(_colours())
     return {
         "plain": _saved("TIFF"),
         "lzw": _saved("TIFF", compression="tiff_lzw"),
         "jpeg": _saved("TIFF", compression="jpeg"),
-        "fax": _saved("TIFF", image.convert("1"), compression="group4"),
+        "packbits": _saved("TIFF", image.convert("1"), compression="packbits"),
+        "palette": _saved("TIFF", image.quantize(7), compression="tiff_lzw"),
+        "inks": _saved("TIFF", image.convert("CMYK")),
         "16": _tiff(deep, rowsperstrip=4),
         "deflate": _tiff(deep, rowsperstrip=4, compression="zlib"),
-        "tiles": _tiff(np.float32(deep) / 65535, tile=(16, 16)),
+        "tiles": _tiff(np.float32(deep) / 65535, tile=(16, 16), compression="zlib", predictor=3),
+        "zstd": _tiff(deep, compression="zstd", predictor=2),
         "planes": _tiff(np.moveaxis(deep, -1, 0), planarconfig="separate"),
         "big": _tiff(_colours(), bigtiff=True, byteorder=">"),
     }

@@ -124,4 +124,5 @@ def average_cells(
 ) -> Shaped[np.ndarray, "_ _ *axes"]:
     """Average over cells of ``rows`` x ``columns`` pixels, which divide the image."""
     height, width, *rest = pixels.shape
-    return np.asarray(pixels.reshape(height // rows, rows, width // columns, columns, *rest).mean((1, 3)))
+    cells = pixels.reshape(height // rows, rows, width // columns, columns, *rest)
+    return cells.mean((1, 3), dtype=np.float64).astype(pixels.dtype)  # sums of large float32 would overflow
