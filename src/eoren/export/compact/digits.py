@@ -11,12 +11,13 @@ decisions at once.
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Int, Int64
+from jaxtyping import Bool, Int, Int32
 
 PRECISION = 16
 """Bits of probabilities."""
 _BASE = 125
 _LOWEST = 1 << 24  # of the state between symbols: below 2**31, the integers of JavaScript, after every step
+_CHUNK = 1 << 16  # symbols that are lists at a time
 _ALPHABET = "".join(chr(code) for code in range(1, 128) if chr(code) not in "\r<")
 
 
@@ -25,7 +26,7 @@ def encode_decisions(decisions: Bool[np.ndarray, " decisions"], contexts: Int[np
 
     Example:
         >>> len(encode_decisions(np.zeros(1000, bool), np.zeros(1000, int)))
-        6
+        5
     """
     ones = adaptive_frequencies(decisions, contexts)
     start = np.where(decisions, 0, ones)
@@ -35,14 +36,14 @@ def encode_decisions(decisions: Bool[np.ndarray, " decisions"], contexts: Int[np
 
 def adaptive_frequencies(
     decisions: Bool[np.ndarray, " decisions"], contexts: Int[np.ndarray, " decisions"]
-) -> Int64[np.ndarray, " decisions"]:
+) -> Int32[np.ndarray, " decisions"]:
     """Return the frequency of a yes before each decision: ``(2 yes + 1) / (2 all + 2)``, of 65536."""
     order = np.argsort(contexts, kind="stable")
     sorted_contexts, yes = contexts[order], decisions[order].astype(np.int64)
     first = np.searchsorted(sorted_contexts, sorted_contexts)  # of the same context
     before = np.concatenate([[0], np.cumsum(yes)])
     count, total = before[:-1] - before[first], np.arange(len(order)) - first
-    frequencies = np.empty(len(order), np.int64)
+    frequencies = np.empty(len(order), np.int32)
     frequencies[order] = np.clip((2 * count + 1 << PRECISION - 1) // (total + 1), 1, (1 << PRECISION) - 1)
     return frequencies
 
@@ -53,16 +54,18 @@ def encode_bits(values: Sequence[int], counts: Sequence[int]) -> str:
     return _encode(np.array(values, np.int64) << shift, 1 << shift)
 
 
-def _encode(start: Int64[np.ndarray, " symbols"], frequency: Int64[np.ndarray, " symbols"]) -> str:
+def _encode(start: Int[np.ndarray, " symbols"], frequency: Int[np.ndarray, " symbols"]) -> str:
     """Encode symbols, each an interval of [0, 65536)."""
     state, digits = _LOWEST, []
     limit = _BASE * _LOWEST >> PRECISION
-    for low, count in zip(start[::-1].tolist(), frequency[::-1].tolist(), strict=True):
-        while state >= count * limit:
-            state, digit = divmod(state, _BASE)
-            digits.append(digit)
-        quotient, remainder = divmod(state, count)
-        state = (quotient << PRECISION) + remainder + low
+    for end in range(len(start), 0, -_CHUNK):
+        part = slice(max(0, end - _CHUNK), end)
+        for low, count in zip(start[part][::-1].tolist(), frequency[part][::-1].tolist(), strict=True):
+            while state >= count * limit:
+                state, digit = divmod(state, _BASE)
+                digits.append(digit)
+            quotient, remainder = divmod(state, count)
+            state = (quotient << PRECISION) + remainder + low
     for _ in range(5):  # the state is below 125 ** 5
         state, digit = divmod(state, _BASE)
         digits.append(digit)

@@ -165,7 +165,8 @@ def _extended(length: int) -> Int[np.ndarray, " samples"]:
 def _mirrored(place: Int[np.ndarray, " places"], length: int) -> Int[np.ndarray, " places"]:
     """Reflect places into a signal, by whole-sample symmetry."""
     period = 2 * (length - 1)
-    return np.minimum(place % period, -place % period)
+    mirrored: np.ndarray = np.minimum(place % period, -place % period)
+    return mirrored
 
 
 @cache

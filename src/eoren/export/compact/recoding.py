@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, Int64
+from jaxtyping import Float, Int, Int32, Int64
 from scipy.optimize import nnls
 
 from eoren.coding import lowpass
@@ -48,11 +48,11 @@ class Weights(NamedTuple):
     value_shift: int
 
 
-class _Sums(NamedTuple):
+class _Known(NamedTuple):
     """What is known of the latents of a channel before they are coded."""
 
-    magnitudes: list[Int64[np.ndarray, " places"]]
-    values: list[Int64[np.ndarray, " places"]]  # in eighths
+    magnitudes: list[Int32[np.ndarray, " places"]]
+    values: list[Int32[np.ndarray, " places"]]  # in eighths
 
 
 class Recorder:
@@ -68,7 +68,7 @@ class Recorder:
     def decide(self, decisions: np.ndarray, contexts: np.ndarray) -> None:
         """Append decisions with their contexts."""
         self._decisions.append(decisions.astype(bool))
-        self._contexts.append(contexts)
+        self._contexts.append(contexts.astype(np.int16))
 
     def bits(self, value: int, count: int) -> None:
         """Append up to 32 bits."""
@@ -99,26 +99,26 @@ class Recorder:
 def record_latents(latents: Latents, recorder: Recorder) -> None:
     """Append all latents, and the weights of their contexts."""
     weights: dict[BandKey, Weights] = {}
-    for key, sums, plane in _planes(latents):
+    for key, known, plane in _planes(latents):
         if key.level <= max(1, min(FITTED_LEVELS, latents.levels)) or key.orientation == COARSE:
-            weights[key] = fit_weights(plane.ravel(), sums)
+            weights[key] = fit_weights(plane.ravel(), known)
     fitted = sorted(weights)
     for key in fitted:
         magnitude, magnitude_shift, value, value_shift = weights[key]
         recorder.integers([magnitude_shift, value_shift])
         recorder.integers(magnitude.tolist())
         recorder.integers(value.tolist())
-    for key, sums, plane in _planes(latents):
+    for key, known, plane in _planes(latents):
         level = key.level if key.orientation == COARSE else min(key.level, FITTED_LEVELS)
-        _record_plane(plane.ravel().astype(np.int64), sums, weights[key._replace(level=level)], recorder)
+        _record_plane(plane.ravel().astype(np.int64), known, weights[key._replace(level=level)], recorder)
 
 
-def fit_weights(values: Int[np.ndarray, " places"], sums: _Sums) -> Weights:
+def fit_weights(values: Int[np.ndarray, " places"], known: _Known) -> Weights:
     """Fit the weights of a channel of a band by least squares, relative to the expected magnitudes."""
     step = max(1, len(values) // _SAMPLES)
     wanted = np.clip(values[::step], -64, 64).astype(np.float64)
-    magnitudes = np.stack([m[::step] for m in sums.magnitudes] + [np.zeros(len(wanted))], 1).astype(np.float64)
-    signed = np.stack([v[::step] for v in sums.values], 1) / 8.0
+    magnitudes = np.stack([m[::step] for m in known.magnitudes] + [np.zeros(len(wanted))], 1).astype(np.float64)
+    signed = np.stack([v[::step] for v in known.values], 1) / 8.0
     importance = 1 / (0.3 + magnitudes[:, :4].mean(1))
     expected = magnitudes @ _least_squares(magnitudes, np.abs(wanted), importance, positive=True)
     value = _least_squares(signed, wanted, 1 / (0.3 + expected), positive=False)
@@ -156,9 +156,9 @@ def _as_integers(weights: Float[np.ndarray, " weights"], largest: int, most: int
     return np.clip(np.rint(weights * 2.0**shift), -largest, largest).astype(np.int64), shift
 
 
-def _record_plane(values: Int64[np.ndarray, " places"], sums: _Sums, weights: Weights, recorder: Recorder) -> None:
-    expected = sum(w * v for w, v in zip(weights.value, sums.values, strict=True)) >> weights.value_shift
-    total = 64 * sum(w * m for w, m in zip(weights.magnitude, sums.magnitudes, strict=False))
+def _record_plane(values: Int64[np.ndarray, " places"], known: _Known, weights: Weights, recorder: Recorder) -> None:
+    expected = _weighted_sum(weights.value, known.values) >> weights.value_shift
+    total = 64 * _weighted_sum(weights.magnitude[:-1], known.magnitudes)
     energy = (total + weights.magnitude[-1] * np.abs(expected)) >> weights.magnitude_shift
     kind, shift = energy_class(energy)
     magnitude = np.abs(values)
@@ -184,6 +184,15 @@ def _record_plane(values: Int64[np.ndarray, " places"], sums: _Sums, weights: We
         recorder.bits(int(magnitude[k]) & (1 << low) - 1, low)
 
 
+def _weighted_sum(
+    weights: Int64[np.ndarray, " weights"], columns: Sequence[Int32[np.ndarray, " places"]]
+) -> Int64[np.ndarray, " places"]:
+    total = np.zeros(len(columns[0]), np.int64)
+    for weight, column in zip(weights.tolist(), columns, strict=True):
+        total += np.multiply(column, weight, dtype=np.int64)
+    return total
+
+
 def energy_class(energy: Int64[np.ndarray, " places"]) -> tuple[Int64[np.ndarray, " _"], Int64[np.ndarray, " _"]]:
     """Return the class of expected magnitudes in 1/64, four an octave, and the number of low bits."""
     energy = np.minimum(energy, 1 << 26)
@@ -203,7 +212,7 @@ def sign_context(
     return contexts
 
 
-def _planes(latents: Latents) -> Iterator[tuple[BandKey, _Sums, Plane]]:
+def _planes(latents: Latents) -> Iterator[tuple[BandKey, _Known, Plane]]:
     """Yield the channels of all bands in the order of coding, with what is known of them."""
     low: list[Plane] = []
     for level, orientation in band_order(latents.levels):
@@ -211,7 +220,7 @@ def _planes(latents: Latents) -> Iterator[tuple[BandKey, _Sums, Plane]]:
             key = BandKey(level, orientation, channel)
             plane = _plane(latents, key)
             if plane.size:
-                yield key, _sums(latents, key, low[channel] if low else None), plane
+                yield key, _known(latents, key, low[channel] if low else None), plane
         if orientation == COARSE:
             low = [8 * plane for plane in latents.coarse]
         elif orientation == DIAGONAL:
@@ -225,51 +234,51 @@ def _plane(latents: Latents, key: BandKey) -> Plane:
     return plane
 
 
-def _sums(latents: Latents, key: BandKey, low: Plane | None) -> _Sums:
+def _known(latents: Latents, key: BandKey, low: Plane | None) -> _Known:
     plane = _plane(latents, key)
     shape = plane.shape
-    known = np.clip(plane, -LARGEST, LARGEST).astype(np.int64)
-    around = [_shifted(known, offset) for offset in NEIGHBOURS]
+    limited = np.clip(plane, -LARGEST, LARGEST)
+    around = [_shifted(limited, offset) for offset in NEIGHBOURS]
     earlier = [np.clip(_plane(latents, key._replace(channel=c)), -LARGEST, LARGEST) for c in range(key.channel)]
     magnitudes = [np.abs(neighbour) for neighbour in around]
     for other in earlier:
         magnitudes += _magnitudes(other, shape)
-    values = [8 * neighbour for neighbour in around[:SIGNED]] + [8 * other.astype(np.int64) for other in earlier]
+    values = [8 * neighbour for neighbour in around[:SIGNED]] + [8 * other for other in earlier]
     if key.orientation != COARSE:
         parent = _plane(latents, key._replace(level=key.level + 1)) if key.level < latents.levels else plane[:0]
         if parent.size:
             magnitudes += [m.repeat(2, 0).repeat(2, 1) for m in _magnitudes(parent, parent.shape)]
         else:
-            magnitudes += 2 * [np.zeros(shape, np.int64)]
+            magnitudes += 2 * [np.zeros(shape, np.int32)]
         for orientation in range(key.orientation):
             magnitudes += _magnitudes(_plane(latents, key._replace(orientation=orientation)), shape)
     if low is not None:
-        padded = np.pad(low.astype(np.int64), 2, "edge")
+        padded = np.pad(low, 2, "edge")
         middle, (rows, columns) = padded[2 : 2 + shape[0], 2 : 2 + shape[1]], shape
         for dy, dx in AROUND:
             there = padded[2 + dy : 2 + dy + rows, 2 + dx : 2 + dx + columns]
             values.append(np.clip(there - middle, -_LARGEST_LOWPASS, _LARGEST_LOWPASS))
-    magnitudes = [_extended(m, shape).ravel() for m in magnitudes]
-    return _Sums([*magnitudes, np.ones(plane.size, np.int64)], [value.ravel() for value in values])
+    flat = [_extended(magnitude, shape).ravel() for magnitude in magnitudes]
+    return _Known([*flat, np.ones(plane.size, np.int32)], [value.ravel() for value in values])
 
 
-def _magnitudes(plane: Plane, shape: tuple[int, ...]) -> list[Int64[np.ndarray, "_ _"]]:
+def _magnitudes(plane: Plane, shape: tuple[int, ...]) -> list[Plane]:
     """Return the magnitudes of another channel or band, and the sums of those of the eight places around."""
     if not plane.size:
-        return 2 * [np.zeros(shape, np.int64)]
-    magnitude = np.minimum(np.abs(plane), LARGEST).astype(np.int64)
+        return 2 * [np.zeros(shape, np.int32)]
+    magnitude = np.minimum(np.abs(plane), LARGEST)
     padded, (rows, columns) = np.pad(magnitude, 1), plane.shape
     total = sum(padded[i : i + rows, j : j + columns] for i in range(3) for j in range(3))
     return [magnitude, total - magnitude]
 
 
-def _shifted(plane: Int64[np.ndarray, "_ _"], offset: tuple[int, int]) -> Int64[np.ndarray, "_ _"]:
+def _shifted(plane: Plane, offset: tuple[int, int]) -> Plane:
     padded, (rows, columns) = np.pad(plane, 2), plane.shape
     top, left = 2 + offset[0], 2 + offset[1]
     return padded[top : top + rows, left : left + columns]
 
 
-def _extended(plane: Int64[np.ndarray, "_ _"], shape: tuple[int, ...]) -> Int64[np.ndarray, "_ _"]:
+def _extended(plane: Plane, shape: tuple[int, ...]) -> Plane:
     """Cut to a shape, repeating the last row and column where they are missing."""
     missing = [(0, max(0, wanted - length)) for wanted, length in zip(shape, plane.shape, strict=True)]
     return np.pad(plane[: shape[0], : shape[1]], missing, "edge")
