@@ -125,4 +125,5 @@ def average_cells(
     """Average over cells of ``rows`` x ``columns`` pixels, which divide the image."""
     height, width, *rest = pixels.shape
     cells = pixels.reshape(height // rows, rows, width // columns, columns, *rest)
-    return cells.mean((1, 3), dtype=np.float64).astype(pixels.dtype)  # sums of large float32 would overflow
+    # Sums of large float32 would overflow.
+    return np.asarray(cells.mean((1, 3), dtype=np.float64).astype(pixels.dtype))
