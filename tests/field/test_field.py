@@ -442,6 +442,70 @@ def test_vmap_over_points_is_refused():
             torch.func.vmap(function)(torch.rand(3, 2))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64])
+def test_other_precisions_are_refused(dtype):
+    field = field_of(GRID)
+    for arguments in ((dtype,), ("cpu", dtype)):
+        with pytest.raises(EorenError, match=rf"must be torch\.float32 or torch\.float64, got {dtype}$"):
+            field.to(*arguments)
+    assert field.to(torch.float64).color([[0.5, 0.5]]).shape == (1, 3)
+
+
+@one_and_many
+def test_gradcheck_passes_in_float64(tiling):
+    field = doubled(field_of(tiling))
+    weights = [t.requires_grad_() for t in field.representation.siren.tensors()]
+    points = torch.from_numpy(some_points(tiling, 4)).requires_grad_()
+    inputs = points, *weights[:2]
+    assert torch.autograd.gradcheck(lambda xy, *_: field.color(xy), inputs, atol=1e-4, fast_mode=True)
+
+
+# Inside the programs of torch.compile.
+
+
+def count_graphs(field, points, **options):
+    """Compile a loss of a field; return its value, and the names of the operations that were compiled."""
+    operations = []
+
+    def compiler(graph, _):
+        operations.extend(str(node.target) for node in graph.graph.nodes)
+        return graph
+
+    def loss(points):
+        return field.color(points).sin().sum() + field.gradient(points).square().mean()
+
+    torch._dynamo.reset()
+    return torch.compile(loss, backend=compiler, **options)(points), loss(points), operations
+
+
+@pytest.mark.filterwarnings("ignore")  # those of torch.compile itself
+@pytest.mark.usefixtures("unchecked")
+def test_compiled_losses_leave_the_field_as_it_is():
+    field = field_of(GRID)
+    weights = [t.requires_grad_() for t in field.representation.siren.tensors()]
+    compiled, plain, operations = count_graphs(field, torch.rand(20, 2))
+    assert compiled == plain
+    assert any("sin" in name for name in operations)
+    assert len(operations) < 20
+    for one, other in zip(*(torch.autograd.grad(value, weights) for value in (compiled, plain)), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("unchecked")
+def test_graphs_that_would_hold_a_field_are_refused():
+    field, points = field_of(GRID), torch.rand(20, 2)
+    with pytest.raises(torch._dynamo.exc.Unsupported):
+        count_graphs(field, points, fullgraph=True)
+
+    class Module(torch.nn.Module):
+        def forward(self, points):
+            return field.color(points)
+
+    with pytest.raises(EorenError, match=r"torch\.export cannot hold a field; write an ONNX file"):
+        torch.export.export(Module(), (points,), strict=False)
+
+
 # Rendering.
 
 

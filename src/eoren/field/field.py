@@ -29,7 +29,7 @@ from eoren.fs.files import write_file
 from eoren.image.channels import average_by_alpha, average_cells
 from eoren.image.writers import to_unsigned
 from eoren.model.devices import widest_float_dtype
-from eoren.model.isolation import isolated
+from eoren.model.isolation import isolated, not_compiled
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -97,7 +97,17 @@ class Field:
 
     @isolated()
     def to(self, *args: Any, **kwargs: Any) -> "Field":
-        """Return the same field on another device or in another precision, as ``Tensor.to``."""
+        """Return the same field on another device or in another precision, as ``Tensor.to``.
+
+        In float64 PyTorch computes, and ``torch.autograd.gradcheck`` passes. Half precision is refused: the sines of
+        a network have too large arguments for it.
+
+        Raises:
+            EorenError: the dtype is neither float32 nor float64.
+        """
+        dtype = torch.empty(0, dtype=torch.float32).to(*args, **kwargs).dtype
+        if dtype not in (torch.float32, torch.float64):
+            raise EorenError(f"dtype of a field must be torch.float32 or torch.float64, got {dtype}")
         return replace(self, representation=self.representation.to(*args, **kwargs))
 
     @overload
@@ -158,6 +168,7 @@ class Field:
         color, gradient = self._evaluate(xy, "color", "gradient")
         return color, gradient
 
+    @not_compiled
     @isolated()
     def jet(
         self,
@@ -234,6 +245,7 @@ class Field:
             average = partial(average_cells, rows=down, columns=across)
             yield average_by_alpha(samples, average) if show == "color" else average(samples)
 
+    @not_compiled
     @isolated()
     def sample(
         self,
@@ -286,6 +298,7 @@ class Field:
         Image.fromarray(self.render_image(width, height)).save(png, "PNG", icc_profile=profile)
         return png.getvalue()
 
+    @not_compiled
     @isolated()
     def _evaluate(self, xy: Any, *quantities: Quantity) -> tuple[Any, ...]:
         if not isinstance(xy, Tensor):

@@ -5,11 +5,16 @@ dtype belongs to all threads, so it is never touched: the code gives the dtype o
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
 
+from eoren.errors import EorenError
+
+_P, _R = ParamSpec("_P"), TypeVar("_R")
 _AUTOCAST_DEVICES = ("cpu", "cuda", "mps")
 _PROCESS = os.getpid()
 
@@ -40,3 +45,22 @@ def isolated() -> Iterator[None]:
             modes.callback(torch.set_num_threads, torch.get_num_threads())
             torch.set_num_threads(1)
         yield
+
+
+def not_compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Let ``torch.compile`` call a function as it is, without a look into it: that would take a minute.
+
+    Raises:
+        EorenError: the function is called within ``torch.export``, which cannot call it.
+    """
+
+    @wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if not torch.compiler.is_compiling():
+            return function(*args, **kwargs)
+        if getattr(torch.compiler, "is_exporting", lambda: False)():
+            raise EorenError("torch.export cannot hold a field; write an ONNX file with field.export('field.onnx')")
+        dynamo: Any = torch._dynamo  # imported here only: it takes a second
+        return cast("_R", dynamo.disable(function)(*args, **kwargs))
+
+    return call
