@@ -122,7 +122,7 @@ class Collection:
         for name in ("names", "labels"):  # cached
             selected.__dict__.pop(name, None)
         selected.classes = self.classes
-        selected.index = selected._done = self._done.take([*numbers])
+        selected.index = selected._done = self._done.take(np.array(numbers, np.int64))
         selected._locations = [self._locations[number] for number in numbers]
         return selected
 

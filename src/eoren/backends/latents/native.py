@@ -74,9 +74,11 @@ class NativeLatentEvaluator:
     def predict_details(prior: EdgePrior, pixels: Float[Tensor, "colors rows columns"]) -> Tensor:
         """Compute the outputs of an edge prior."""
         colors, rows, columns = pixels.shape
-        memory = torch.zeros(pixels.numel() + _PIXELS_TAIL)
+        memory = torch.zeros(pixels.numel() + _PIXELS_TAIL, dtype=torch.float32)
         memory[: pixels.numel()] = pixels.flatten()
-        outputs = torch.empty(len(prior.biases[-1]), rows - 2 * prior.radius, columns - 2 * prior.radius)
+        outputs = torch.empty(
+            len(prior.biases[-1]), rows - 2 * prior.radius, columns - 2 * prior.radius, dtype=torch.float32
+        )
         layers = range(len(prior.weights))
         call = Convolution(len(layers), rows, columns, leak=LEAK, input_stride=columns)
         call.input, call.output = data_ptr(memory), data_ptr(outputs)

@@ -103,7 +103,7 @@ class PriorEvaluator:
         channels = decoder.linear.shape[1]
         prior = edge_prior(version, 3 if channels >= 3 else 1)
         self._features = DetailFeatures(self._base, prior, backend.predict_details, self._size, channels)
-        self._identity = ColorDecoder(torch.eye(channels).to(decoder.linear))
+        self._identity = ColorDecoder(torch.eye(channels, dtype=torch.float32).to(decoder.linear))
         # Where PyTorch follows the colours, it follows the details; each call then needs a graph of its own.
         follows = any(t.requires_grad for t in decoder.tensors())
         self._kept = None if follows else backend(self._features, self._identity)

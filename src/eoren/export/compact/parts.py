@@ -45,7 +45,7 @@ def parts_of(field: WaveletSiren) -> Parts:
     field = field.to("cpu")
     features, decoder = field.features, field.decoder
     if decoder.siren is None:
-        identity = torch.eye(decoder.linear.shape[1])
+        identity = torch.eye(decoder.linear.shape[1], dtype=decoder.linear.dtype)
         return Parts(features.mixed(decoder.linear), identity, ())
     return Parts(features, decoder.linear, tuple(_layers(decoder)))
 
