@@ -1,6 +1,6 @@
 """A field as one ONNX graph from points to colours and gradients.
 
-::
+Of a compact field, :mod:`eoren.export.compact.onnx` describes the graph; of a mosaic it is::
 
     xy (N, 2) --> down the tree of cuts --> entries: a point, a tile that covers it, its weight w and grad w
                                                |
@@ -49,7 +49,7 @@ def write_onnx(path: str | Path, field: Field) -> None:
 
 @isolated()
 def onnx_model(field: Field) -> "ModelProto":
-    """Convert a field to an ONNX model (opset 18) with one input and two outputs, for N points at once.
+    """Convert a field to an ONNX model (opset 17, 18 for a mosaic) with one input and two outputs, for N points at once.
 
     - ``xy``, float64 ``(N, 2)``: points of the unit square, x to the right, y down. In float32,
       positions in an image of 1000 pixels would be off by up to 3e-5 pixels, more than all rounding in the network.
