@@ -49,7 +49,7 @@ def write_onnx(path: str | Path, field: Field) -> None:
 
 @isolated()
 def onnx_model(field: Field) -> "ModelProto":
-    """Convert a field to an ONNX model (opset 17, 18 for a mosaic) with one input and two outputs, for N points at once.
+    """Convert a field to an ONNX model with one input and two outputs, for N points at once (opset 17 or 18).
 
     - ``xy``, float64 ``(N, 2)``: points of the unit square, x to the right, y down. In float32,
       positions in an image of 1000 pixels would be off by up to 3e-5 pixels, more than all rounding in the network.
