@@ -26,6 +26,8 @@ def read_source_image(image: str, *, quiet: bool = False, to_srgb: bool = False)
     """Read an image, and print a notice for every conversion that reading it required."""
     from eoren.image import io
 
+    if Path(image).suffix == ".eoren":
+        raise EorenError(f"{image}: is a field, and this needs an image; 'eoren render' makes one of it")
     source = io.read_source_image(image, to_srgb=to_srgb)
     if not quiet:
         for note in source.notes:

@@ -19,6 +19,7 @@ from eoren.errors import EorenError, FitWarning
 from eoren.evaluation.metrics import decibel
 from eoren.field.field import Field
 from eoren.field.mosaic import SirenMosaic
+from eoren.field.provenance import Provenance
 from eoren.image.arrays import Gradient, Image
 from eoren.model.channel_tuning import Tuning
 from eoren.model.tiling import Tiling
@@ -115,7 +116,7 @@ class FitLoop:
             part = self._group_tuning(number)
             tuning.alpha[self._groups[number]], tuning.beta[self._groups[number]] = part.alpha, part.beta
         siren = self.siren.with_tensors([t.clone() for t in self.siren.tensors()])
-        return Field(SirenMosaic(siren, tuning, self.tiling))
+        return Field(SirenMosaic(siren, tuning, self.tiling), Provenance(self._settings.as_dict()))
 
     def selected_tiles(self) -> Bool[np.ndarray, " tiles"]:
         """Return which tiles the current step trains."""

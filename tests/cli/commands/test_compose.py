@@ -52,6 +52,16 @@ def test_images_have_the_exact_colours(eoren, scene):
         np.testing.assert_array_equal(pixels(f"{name}.png"), as_written(composition.colors))
 
 
+def test_compact_fields_of_a_size_with_their_origin(eoren, scene):
+    command = ("mix", "target.png", "target.png", "--weight", 0.25, "-o", "a.eoren", "--preset", "fast")
+    assert eoren(*command, "--bytes", 900, "-q")[0] == 0
+    assert load("a.eoren").representation.kind == "wavelet"
+    assert (scene / "a.eoren").stat().st_size == pytest.approx(900, rel=0.05)
+    rows = dict(line.split(maxsplit=1) for line in eoren("info", "a.eoren")[1].splitlines())
+    assert rows["composition"] == "mix, sizes crop, weight 0.25"
+    assert rows["fit"] == "preset fast"
+
+
 def test_json_of_an_image(eoren, scene):
     status, out, _ = eoren("mix", "target.png", "target.png", "-o", "a.png", "--json")
     assert status == 0

@@ -97,11 +97,20 @@ def _describe_field(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
         rows["fit"] = _fit_words(settings)
         time = "" if provenance.seconds is None else f"{provenance.seconds:.1f} s, "
         rows["spent"] = f"{time}{provenance.steps:,} steps, seed {provenance.seed}"
+    if provenance.composition:
+        rows["composition"] = _composition_words(provenance.composition)
     if provenance.source_sha256:
         rows["source"] = f"sha256 {provenance.source_sha256}"
     if provenance.version:
         rows["written by"] = f"eoren {provenance.version}"
     return values, rows
+
+
+def _composition_words(composition: dict[str, Any]) -> str:
+    """Describe the operation that made the image of a field, with the options that are set."""
+    hidden = ("operation", "operands_sha256", "solver")
+    options = [f"{name} {value}" for name, value in composition.items() if name not in hidden and value]
+    return f"{', '.join([str(composition.get('operation', 'unknown')), *options]):.200}"  # files are untrusted
 
 
 def _fit_words(settings: dict[str, Any]) -> str:

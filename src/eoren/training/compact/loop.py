@@ -14,6 +14,7 @@ from eoren.coding.bands import Latents, blocks
 from eoren.errors import EorenError, FitWarning
 from eoren.evaluation.metrics import decibel
 from eoren.field.field import Field
+from eoren.field.provenance import Provenance
 from eoren.field.wavelet_siren import WaveletSiren
 from eoren.image.arrays import Image
 from eoren.training.budget import Budget
@@ -90,7 +91,8 @@ class CompactLoop:
 
     def field(self) -> Field:
         """Copy the current field. The fit is not affected."""
-        return Field(replace(self.result, latents=self.result.latents.copy()))
+        settings = self._settings.as_dict()
+        return Field(replace(self.result, latents=self.result.latents.copy()), Provenance(settings))
 
     def report_siren(self, used: float) -> bool:
         """Report the training of the SIREN after :meth:`run`, and return whether the watcher stops it.
