@@ -14,7 +14,8 @@ import torch
 
 from eoren.errors import EorenError
 
-_P, _R = ParamSpec("_P"), TypeVar("_R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 _AUTOCAST_DEVICES = ("cpu", "cuda", "mps")
 _PROCESS = os.getpid()
 
