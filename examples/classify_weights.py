@@ -21,6 +21,7 @@ import eoren
 def load_weights(store: str) -> tuple[Tensor, Tensor]:
     """Load the weights and labels of a store."""
     data = eoren.Collection(store).dataset()
+    assert data.labels is not None, "images without labels have no classes"
     return data.weights, data.labels
 
 

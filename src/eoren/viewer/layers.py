@@ -77,7 +77,8 @@ def _sample(
         x0, y0, x1, y1 = _in_pixels(entry, box)
         x = x0 + (np.arange(width) + 0.5) * ((x1 - x0) / width) - 0.5
         y = y0 + (np.arange(height)[rows] + 0.5) * ((y1 - y0) / height) - 0.5
-        return entry.spline(y, x)
+        spline: np.ndarray = entry.spline(y, x)
+        return spline
     if layer == "color":
         return entry.field.sample(width, height, "color", region=box, rows=rows)[0]
     quantity: Quantity = "laplacian" if layer == "laplacian" else "gradient"
