@@ -60,7 +60,7 @@ def plan_fit(image: Image, settings: Settings | CompactSettings, *, device: torc
         >>> from eoren.training.presets import make_settings
         >>> image = np.zeros((1200, 1000, 3), np.float32)
         >>> print(plan_fit(image, make_settings("mosaic"), device=torch.device("cpu")))
-        1.2 MP: about 3 min, about 1.9 MB
+        1.2 MP: about 3 min, about 1.8 MB
     """
     height, width, channels = image.shape
     pixels, limit = width * height, settings.time_limit(width, height)
