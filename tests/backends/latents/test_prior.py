@@ -46,7 +46,7 @@ def test_at_twice_the_size_the_detail_image_is_added(size):
     lines = grid_lines(2 * size[0], 2 * size[1])
     (found,), (base,) = field.sample(*lines, "color"), replace(field, prior=0).sample(*lines, "color")
     right = 15 / 16 * detail_image(field).transpose(1, 2, 0)
-    assert np.abs(right).max() > 1e-6
+    assert np.abs(right).max() > 1e-6 or size[:2] == (1, 1)
     np.testing.assert_allclose((found - base).numpy(), right, rtol=0, atol=1e-7)
 
 

@@ -9,11 +9,11 @@ With the weight w of the details D (:mod:`eoren.model.latents.edge_prior`)::
 The details are a field of latents too, one of no levels, whose windows the network computes from the pixels.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from eoren.backends.latents.base import Features, LatentBackend, LatentEvaluator, PredictDetails
@@ -72,19 +72,21 @@ class DetailFeatures:
 
     def window_bands(self, outer: Box) -> Subbands:
         """Compute the details of some pixels, as latents of no levels."""
-        radius, places, lines = self.prior.radius, [], []
-        for start, end, side in zip(outer[:2], outer[2:], self.size, strict=True):
-            # Beyond the border, pixels repeat the outermost ones.
-            pixels = np.arange(start // SCALE - radius, end // SCALE + radius).clip(0, side - 1)
-            first, last = pixels[0], pixels[-1]
-            lines.append((torch.arange(first, last + 1, dtype=torch.float64) + 0.5) / side)
-            places.append(torch.from_numpy(pixels - first))
-        colors = self.base.sample(*lines, "color")[0][..., : self.prior.colors]
-        columns, rows = (place.to(colors.device) for place in places)
-        pixels = colors.permute(2, 0, 1)[:, rows][:, :, columns].contiguous()
+        radius = self.prior.radius
+        x, columns = self._line(outer.x0 // SCALE - radius, outer.x1 // SCALE + radius, self.size[0])
+        y, rows = self._line(outer.y0 // SCALE - radius, outer.y1 // SCALE + radius, self.size[1])
+        colors = self.base.sample(x, y, "color")[0][..., : self.prior.colors].permute(2, 0, 1)
+        pixels = colors[:, rows.to(colors.device)][:, :, columns.to(colors.device)].contiguous()
         details = to_detail_image(self.predict(self.prior, pixels))
         alpha = details.new_zeros(self.channels - len(details), *details.shape[1:])
         return Subbands(torch.cat([details, alpha]), ())
+
+    @staticmethod
+    def _line(start: int, end: int, side: int) -> tuple[Float[Tensor, " distinct"], Int[Tensor, " pixels"]]:
+        """Return the centres of a line's pixels, and their indices: beyond the border, the outermost ones repeat."""
+        pixels = torch.arange(start, end).clamp(0, side - 1)
+        first = int(pixels[0])
+        return (torch.arange(first, int(pixels[-1]) + 1, dtype=torch.float64) + 0.5) / side, pixels - first
 
 
 class PriorEvaluator:
@@ -121,10 +123,10 @@ class PriorEvaluator:
         extent: tuple[float, float] = (1.0, 1.0),
     ) -> Jet:
         """Evaluate at any points."""
-        jet = self._base.jet(points, gradient=gradient, laplacian=laplacian, extent=extent)
+        base = self._base.jet(points, gradient=gradient, laplacian=laplacian, extent=extent)
         details = self._details().jet(points, gradient=gradient or laplacian, laplacian=laplacian, extent=extent)
-        axes = [(points[:, axis : axis + 1] * side - 0.5, side) for axis, side in enumerate(self._size)]
-        return Jet(*_sums(jet, details, axes, extent))
+        position = [points[:, axis : axis + 1] * side - 0.5 for axis, side in enumerate(self._size)]
+        return Jet(**self._sums(_quantities(base), _quantities(details), position, extent))
 
     def sample(
         self,
@@ -139,46 +141,52 @@ class PriorEvaluator:
         at_centers = [pixels_at(p.numpy(), side) is not None for p, side in zip(position, self._size, strict=True)]
         if all(at_centers) and "laplacian" not in quantities:
             return samples  # the details and their slopes have no weight there
-        wanted = ("color", "gradient", "laplacian")
-        wanted = wanted[: 1 + max(wanted.index(quantity) for quantity in quantities)]
-        details = self._details().sample(x, y, *wanted, extent=extent)
-        axes = [(position[0][None, :, None], self._size[0]), (position[1][:, None, None], self._size[1])]
+        count = 1 + max(Jet._fields.index(quantity) for quantity in quantities)
+        names = Jet._fields[:count]
+        details = dict(zip(names, self._details().sample(x, y, *names, extent=extent), strict=True))
         base = dict(zip(quantities, samples, strict=True))
-        jet = Jet(*(base.get(quantity) for quantity in ("color", "gradient", "laplacian")))
-        sums = Jet(*_sums(jet, Jet(*details), axes, extent))
-        return tuple(getattr(sums, quantity) for quantity in quantities)
+        sums = self._sums(base, details, [position[0][None, :, None], position[1][:, None, None]], extent)
+        return tuple(sums[quantity] for quantity in quantities)
+
+    def _sums(
+        self,
+        base: Mapping[str, Tensor],
+        details: Mapping[str, Tensor],
+        position: Sequence[Tensor],
+        extent: tuple[float, float],
+    ) -> dict[str, Tensor]:
+        """Add weighted details to some quantities.
+
+        Args:
+            base: quantities of the field without the prior.
+            details: those of the details plus one half that the sums need.
+            position: x and y in pixels, which broadcast.
+            extent: width and height of the image in the units of the derivatives.
+        """
+        value = details["color"] - 0.5
+        units = [side / length for side, length in zip(self._size, extent, strict=True)]
+
+        def bumps(*orders: int) -> Tensor:
+            """Compute the product of the bumps along both axes, or one of its derivatives."""
+            across, down = (
+                (center_bump(position[axis], self._size[axis], order) * units[axis] ** order).to(value)
+                for axis, order in enumerate(orders)
+            )
+            return across * down
+
+        weight, slopes = 1 - bumps(0, 0), (-bumps(1, 0), -bumps(0, 1))
+        sums = {}
+        if "color" in base:
+            sums["color"] = torch.addcmul(base["color"], weight, value)
+        if "gradient" in base:
+            steps = [weight * details["gradient"][..., k] + slope * value for k, slope in enumerate(slopes)]
+            sums["gradient"] = base["gradient"] + torch.stack(steps, -1)
+        if "laplacian" in base:
+            along = slopes[0] * details["gradient"][..., 0] + slopes[1] * details["gradient"][..., 1]
+            bend = bumps(2, 0) + bumps(0, 2)
+            sums["laplacian"] = base["laplacian"] + weight * details["laplacian"] + 2 * along - bend * value
+        return sums
 
 
-def _sums(
-    base: Jet, details: Jet, axes: list[tuple[Tensor, int]], extent: tuple[float, float]
-) -> list[Tensor | None]:
-    """Add weighted details to the quantities that the base has.
-
-    Args:
-        base: quantities of the field without the prior.
-        details: colour of the details, plus one half, and the derivatives that the sums need.
-        axes: positions in pixels and sides of the image, along x and y.
-        extent: width and height of the image in the units of the derivatives.
-    """
-    value = details.color - 0.5
-    units = [side / length for (_, side), length in zip(axes, extent, strict=True)]
-
-    def bumps(order_x: int, order_y: int) -> Tensor:
-        """Compute the product of the bumps along both axes, or one of its derivatives."""
-        across, down = (
-            center_bump(position, side, order) * unit**order
-            for (position, side), unit, order in zip(axes, units, (order_x, order_y), strict=True)
-        )
-        return across.to(value) * down.to(value)
-
-    weight, slopes = 1 - bumps(0, 0), (-bumps(1, 0), -bumps(0, 1))
-    color = None if base.color is None else torch.addcmul(base.color, weight, value)
-    gradient = laplacian = None
-    if base.gradient is not None:
-        steps = [weight * details.gradient[..., axis] + slope * value for axis, slope in enumerate(slopes)]
-        gradient = base.gradient + torch.stack(steps, -1)
-    if base.laplacian is not None:
-        across = sum(slope * details.gradient[..., axis] for axis, slope in enumerate(slopes))
-        bend = bumps(2, 0) + bumps(0, 2)
-        laplacian = base.laplacian + weight * details.laplacian + 2 * across - bend * value
-    return [color, gradient, laplacian]
+def _quantities(jet: Jet) -> dict[str, Tensor]:
+    return {name: value for name, value in jet._asdict().items() if value is not None}

@@ -68,7 +68,9 @@ def fit_compact(
         metrics=dict.fromkeys(METRICS, 12.3456),
     )
     reference = target.image if target.reference is None else target.reference
-    overhead = cache(partial(_overhead, width, height, channels, expected, VERSION if settings.edge_prior else 0))
+    # Details between the pixels would change the averages of cells.
+    may_have_prior = settings.edge_prior and settings.pixel_model == "point_sample"
+    overhead = cache(partial(_overhead, width, height, channels, expected, VERSION if may_have_prior else 0))
 
     def measure_psnr(field: WaveletSiren) -> float:
         return color_psnr(Field(field, expected), reference)
@@ -77,7 +79,7 @@ def fit_compact(
         return float(len(dumps(Field(replace(field, prior=prior), expected))))
 
     field, coefficients = round_image(image, settings, overhead=overhead, color_psnr=measure_psnr)
-    prior = choose_prior(field, image) if settings.edge_prior else 0
+    prior = choose_prior(field, image) if may_have_prior else 0
     exact = _scale_in_place(coefficients, field)
     del coefficients
     key = CheckpointKey(settings, seed, target.sha256)

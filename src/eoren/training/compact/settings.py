@@ -34,7 +34,7 @@ class CompactSettings:
         pixel_model: meaning of a pixel's value: ``point_sample`` or ``cell_average``, see
             :class:`eoren.training.settings.Settings`.
         siren_width: units of the two sine layers of the color decoder; 0 for linear colours.
-        edge_prior: whether the field gets the edge prior between its pixels, where it helps with the image itself.
+        edge_prior: whether a field of point samples gets the edge prior, where it helps with the image itself.
         seconds: time budget in seconds; None for no limit.
         seconds_per_megapixel: time budget for images for which it gives more than ``seconds``.
         steps: number of steps of the refinement of latents; None for no limit, 0 for none.
