@@ -77,7 +77,7 @@ def test_stdout_that_cannot_be_written(field_file, arguments):
 
 
 def test_os_errors_are_one_line(refused, picture, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError(5, "Input/output error", "there")
 
     monkeypatch.setattr("eoren.image.io.read_source_image", fail)
@@ -118,7 +118,7 @@ def test_wrong_commands(refused, arguments, message):
 
 
 def test_keyboard_interrupt_exits_with_status_130(eoren, picture, monkeypatch):
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("eoren.image.io.read_source_image", interrupt)
@@ -165,7 +165,7 @@ def test_signal_handlers_are_restored(eoren, where):
     ids=str,
 )
 def test_out_of_memory_is_one_line(refused, picture, monkeypatch, error):
-    def exhaust(*_):
+    def exhaust(*_, **__):
         raise error
 
     monkeypatch.setattr("eoren.image.io.read_source_image", exhaust)
@@ -175,7 +175,7 @@ def test_out_of_memory_is_one_line(refused, picture, monkeypatch, error):
 def test_bugs_are_not_hidden(picture, monkeypatch):
     from eoren.cli import main
 
-    def fault(*_):
+    def fault(*_, **__):
         raise RuntimeError("a bug")
 
     monkeypatch.setattr("eoren.image.io.read_source_image", fault)

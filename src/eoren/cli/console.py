@@ -71,7 +71,8 @@ def progress(quiet: bool, *, percent: bool = True) -> Iterator[Callable[[str, fl
             nonlocal last
             if share < 1 and monotonic() - last >= LINE_EVERY:
                 last = monotonic()
-                notice(f"{description}, {share:.0%} of everything" if percent else description)
+                line = " ".join(description.split())  # numbers are padded for the bar
+                notice(f"{line}, {share:.0%} of everything" if percent else line)
 
         yield show
         return

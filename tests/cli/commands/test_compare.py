@@ -67,7 +67,7 @@ def test_overwrite(eoren, picture, folder):
     ],
 )
 def test_wrong_options(refused, picture, folder, monkeypatch, options, message):
-    def work(*_):
+    def work(*_, **__):
         raise AssertionError("this came too late")
 
     monkeypatch.setattr("eoren.image.io.read_source_image", work)

@@ -83,7 +83,7 @@ def test_notice_of_conversions(eoren, tiny):
     ],
 )
 def test_wrong_options(refused, picture, folder, monkeypatch, options, message):
-    def work(*_):
+    def work(*_, **__):
         raise AssertionError("this came too late")
 
     monkeypatch.setattr("eoren.image.io.read_source_image", work)

@@ -25,7 +25,7 @@ def compare(
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Fit an image with four methods, store it as a compact field and by image codecs, and measure each.
+    """Fit an image by several methods and codecs, and report on them.
 
     SIREN + pixels, SIREN + gradients, EoREN and the preset mosaic of eoren fit, at equal epochs and at equal time;
     then the preset balanced, JPEG 2000 and AVIF, at equal bytes and over a range of sizes.
