@@ -15,7 +15,8 @@ from eoren.field.mosaic import SirenMosaic
 from eoren.field.serialization import dumps, loads
 from eoren.image.gradients import STENCILS, adjusted_gradient, pixel_gradient
 from eoren.image.spline import reference_gradient
-from eoren.model.channel_tuning import Moments, Tuning
+from eoren.model.channel_tuning import Tuning
+from eoren.model.moments import Moments
 from eoren.model.siren import Siren
 from eoren.model.tiling import Tiling
 

@@ -163,7 +163,7 @@ def _coded(pixels: Float[Tensor, "3 rows columns"], rng: random.Random) -> Tenso
     if rng.random() < _UNCODED:
         return pixels
     step = math.exp(rng.uniform(math.log(_FINEST), math.log(_COARSEST)))
-    transform = color_transform(3).float()
+    transform = torch.from_numpy(color_transform(3)).float()
     bands = flatten(analyze(torch.einsum("kc,chw->khw", transform, pixels - 0.5), _LEVELS))
     latents = [torch.sign(b) * (b.abs() / step + 0.5 - _DEAD_ZONE).floor() for b in bands]
     decoded: Subbands = unflatten([step * latent for latent in latents])
@@ -195,7 +195,7 @@ class Network(nn.Module):
     def tensors(self) -> tuple[list[Tensor], list[Tensor]]:
         """Return the weights and biases between RGB colours: the first weights have no mean."""
         weights, biases = ([getattr(layer, name) for layer in self.layers] for name in ("weight", "bias"))
-        transform = color_transform(3).float()
+        transform = torch.from_numpy(color_transform(3)).float()
         first, last = weights[0], weights[-1].unflatten(0, (3, -1))
         weights[0] = torch.einsum("okyx,kc->ocyx", 2 * (first - first.mean((2, 3), keepdim=True)), transform)
         weights[-1] = torch.einsum("ksiyx,kc->csiyx", last, transform).flatten(0, 1)

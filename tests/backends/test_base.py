@@ -14,13 +14,15 @@ from eoren.backends import dispatch
 from eoren.backends import native_library as native
 from eoren.backends.base import StepBatch
 from eoren.backends.dispatch import BACKENDS
-from eoren.backends.native import FusedAdam, FusedMuon, NativeBackend, NativeLossGradient
+from eoren.backends.native import NativeBackend
+from eoren.backends.native_training import FusedAdam, FusedMuon, NativeLossGradient
 from eoren.backends.optimizers import Adam, Muon, orthogonalize
 from eoren.backends.torch import TorchBackend, TorchLossGradient
 from eoren.cli import main
 from eoren.errors import BackendWarning, EorenError
-from eoren.model.channel_tuning import Moments, Tuning
+from eoren.model.channel_tuning import Tuning
 from eoren.model.loss import OBJECTIVES, Pass
+from eoren.model.moments import Moments
 from eoren.model.siren import Siren
 from eoren.model.tile_pixels import TilePixels
 from eoren.model.tiling import Tiling
@@ -105,7 +107,7 @@ class Problem:
     def answer(self, tiles, points, passes):
         """Gradients of the tiles' networks, squared errors, and moments; in float64."""
         places, middles, halves = [], [], []
-        for x0, y0, x1, y1 in self.tiling.boxes[self.group][tiles].tolist():
+        for x0, y0, x1, y1 in self.tiling.boxes[self.group][tiles.numpy()].tolist():
             halo = self.tiling.halo
             columns = np.array([j for j in range(self.tiling.width) if x0 - halo <= j + 0.5 <= x1 + halo])
             rows = np.array([i for i in range(self.tiling.height) if y0 - halo <= i + 0.5 <= y1 + halo])

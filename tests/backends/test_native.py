@@ -302,7 +302,8 @@ class Rendering:
         self.mosaic, self.extent = (siren, tuning, tiling), extent
 
     def sample(self, x, y, *quantities):
-        return NativeBackend().render(*self.mosaic, x, y, *quantities, extent=self.extent)
+        found = NativeBackend().render(*self.mosaic, x.numpy(), y.numpy(), *quantities, extent=self.extent)
+        return tuple(map(torch.from_numpy, found))
 
 
 def is_native(siren):
@@ -489,6 +490,7 @@ print(json.dumps(said))
 
 STRUCTURES = {
     "eoren_networks": native.Networks,
+    "eoren_convolution": native.Convolution,
     "eoren_tuning": native.ChannelTuning,
     "eoren_pass": native.LossPass,
     "eoren_step": native.Step,

@@ -39,14 +39,19 @@ def assert_agree(found, right, extent, size, order, *, amplified):
     assert float((found - right).abs().max()) <= (5e-5 if amplified else 8e-6) * scale
 
 
+def sampled(evaluator, x, y, *names, **options):
+    """The samples of an evaluator as tensors."""
+    return tuple(map(torch.from_numpy, evaluator.sample(x, y, *names, **options)))
+
+
 def compare(field, extent=(1.0, 1.0), count=300):
     native, exact = evaluators(field)
     size, options = field.size, {"amplified": field.decoder.siren is not None}
     for columns, rows in (size, (size[0] * 3 // 2 + 1, size[1] + 3)):
         x, y = grid_lines(columns, rows)
         for names in QUANTITIES:
-            found = native.sample(x, y, *names, extent=extent)
-            right = exact.sample(x, y, *names, extent=extent)
+            found = sampled(native, x, y, *names, extent=extent)
+            right = sampled(exact, x, y, *names, extent=extent)
             for name, one, other in zip(names, found, right, strict=True):
                 assert_agree(one, other, extent, size, ("color", "gradient", "laplacian").index(name), **options)
     points = random_points(count, -0.3, 1.3)
@@ -83,9 +88,9 @@ def test_results_do_not_depend_on_the_number_of_threads(target, name, threads, s
     for count in (1, 2, 3):
         threads(count)
         native, _ = evaluators(field)
-        samples = native.sample(*grid_lines(203, 166), "color")
+        samples = sampled(native, *grid_lines(203, 166), "color")
         results.append(
-            (*samples, *native.sample(*grid_lines(400, 100), "gradient", "laplacian"), *native.jet(points))
+            (*samples, *sampled(native, *grid_lines(400, 100), "gradient", "laplacian"), *native.jet(points))
         )
     for others in results[1:]:
         for one, other in zip(results[0], others, strict=True):
@@ -106,10 +111,10 @@ def test_descending_and_repeated_lines_are_read():
     field = representation(40, 30, 2, 16)
     native, exact = evaluators(field)
     x, y = grid_lines(40, 30)
-    for columns, rows in ((x.flip(0), y[3:17:2]), (x[[0, 0, 5, 5]], y.flip(0)), (x[5:6], y[9:10] + 0.01)):
+    for columns, rows in ((x[::-1], y[3:17:2]), (x[[0, 0, 5, 5]], y[::-1]), (x[5:6], y[9:10] + 0.01)):
         for names in (("color",), ("color", "gradient")):
             for one, other in zip(
-                native.sample(columns, rows, *names), exact.sample(columns, rows, *names), strict=True
+                sampled(native, columns, rows, *names), sampled(exact, columns, rows, *names), strict=True
             ):
                 torch.testing.assert_close(one.double(), other, rtol=2e-5, atol=2e-4)
 

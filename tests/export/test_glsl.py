@@ -16,7 +16,7 @@ from eoren.model.tiling import Tiling
 from eoren.visualization.derivatives import magnitude_image
 
 CLOSE = 1e-5  # of the largest value: rounding in float32
-GRID = torch.stack(torch.meshgrid(*grid_lines(13, 11), indexing="xy"), -1)
+GRID = torch.from_numpy(np.stack(np.meshgrid(*grid_lines(13, 11)), -1))
 
 
 @pytest.fixture(scope="module")

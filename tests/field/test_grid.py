@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 
 from eoren.errors import EorenError
 from eoren.field.grid import WHOLE, check_region, grid_lines, grid_size
@@ -8,7 +7,7 @@ from eoren.field.grid import WHOLE, check_region, grid_lines, grid_size
 
 def test_pixel_centres_are_half_a_pixel_in():
     x, y = grid_lines(5, 3)
-    assert x.dtype == y.dtype == torch.float64
+    assert x.dtype == y.dtype == np.float64
     assert x.tolist() == pytest.approx([(j + 0.5) / 5 for j in range(5)], abs=1e-15)
     assert y.tolist() == pytest.approx([(i + 0.5) / 3 for i in range(3)], abs=1e-15)
 
@@ -17,16 +16,16 @@ def test_pixel_centres_are_half_a_pixel_in():
 @pytest.mark.parametrize("rows", [slice(None), slice(2, 5), slice(6, 99), slice(1, 7, 3), slice(7, 9)], ids=str)
 def test_lines_of_a_region_and_of_some_rows(region, rows):
     x, y = grid_lines(4, 7, region, rows=rows)
-    assert x.dtype == y.dtype == torch.float64
+    assert x.dtype == y.dtype == np.float64
     np.testing.assert_allclose(x, np.linspace(region[0], region[2], 9)[1::2], rtol=0, atol=1e-15)
     np.testing.assert_allclose(y, np.linspace(region[1], region[3], 15)[1::2][rows], rtol=0, atol=1e-15)
 
 
 def test_pixels_of_a_gigapixel_row_are_distinct_and_ascend():
     x, _ = grid_lines(1 << 20, 1)
-    assert (x.diff() * (1 << 20) - 1).abs().max() < 1e-6
+    assert abs(np.diff(x) * (1 << 20) - 1).max() < 1e-6
     x, y = grid_lines(1 << 20, 2, (0.999, 0.0, 1.0, 1.0))
-    assert (x.diff() * (1000 << 20) - 1).abs().max() < 1e-3
+    assert abs(np.diff(x) * (1000 << 20) - 1).max() < 1e-3
     assert y.tolist() == [0.25, 0.75]
 
 

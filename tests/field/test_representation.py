@@ -19,6 +19,7 @@ from eoren.field.parts import decode_parts, encode_parts
 from eoren.field.provenance import Provenance
 from eoren.field.representation import QUANTITIES, Representation
 from eoren.field.serialization import dumps, load, loads
+from eoren.model.arrays import as_tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +49,15 @@ class Parabola:
     def requires_grad(self):
         return self.coefficients.requires_grad
 
+    @property
+    def is_native(self):
+        return False
+
     def to(self, *args, **kwargs):
         return replace(self, coefficients=self.coefficients.to(*args, **kwargs))
 
     def jet(self, points, *, gradient=False, laplacian=False, extent=(1.0, 1.0), differentiable=False):
+        points = as_tensor(points)
         a, b, c, d = self.coefficients.to(points).unbind(1)
         x, y = points[:, :1], points[:, 1:]
         color = a + b * x + c * y + d * x**2
@@ -61,9 +67,9 @@ class Parabola:
         return Jet(color.to(dtype), slopes.to(dtype) if gradient else None, bend.to(dtype) if laplacian else None)
 
     def sample(self, x, y, *quantities, extent=(1.0, 1.0)):
-        points = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).reshape(-1, 2)
+        points = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
         jet = self.jet(points, gradient=True, laplacian=True, extent=extent)
-        return tuple(getattr(jet, name).unflatten(0, (len(y), len(x))) for name in quantities)
+        return tuple(getattr(jet, name).detach().unflatten(0, (len(y), len(x))).numpy() for name in quantities)
 
     def summary(self):
         return {"coefficients": 4}
@@ -82,7 +88,7 @@ class Parabola:
         return {"size": list(self.size)}
 
     def tensors(self):
-        return {"coefficients": self.coefficients.detach().cpu().contiguous()}
+        return {"coefficients": self.coefficients.detach().cpu().contiguous().numpy()}
 
     @classmethod
     def check_stored(cls, header, tensors):
@@ -97,7 +103,7 @@ class Parabola:
     @classmethod
     def from_stored(cls, header, tensors):
         width, height = header["size"]
-        return cls(tensors["coefficients"], (width, height))
+        return cls(as_tensor(tensors["coefficients"]), (width, height))
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from eoren.model.channel_tuning import Moments, Tuning
+from eoren.model.channel_tuning import Tuning
+from eoren.model.moments import Moments
 from eoren.model.siren import Siren
 
 ALL = slice(None)

@@ -23,7 +23,7 @@ def test_every_pixel_of_every_tile_comes_once_with_its_colour_and_place(tiles):
         number = numbers[tile.start]
         places = position[0].numpy() + np.array([x0, y0])
         np.testing.assert_array_equal(patches.color[index[0]].numpy(), image[places[:, 1], places[:, 0]])
-        box = tiling.pixel_boxes[number].double().numpy()
+        box = tiling.pixel_boxes[number].astype(float)
         half = max(box[2:] - box[:2]) / 2
         local = (places + 0.5 - (box[:2] + box[2:]) / 2) / half
         np.testing.assert_allclose(patches.local(position, tile)[0].numpy(), local, atol=1e-6)

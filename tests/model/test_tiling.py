@@ -375,10 +375,24 @@ def test_no_weight_reaches_beyond_box_and_halo(tiling):
     points = plane_points(tiling)
     found = tiling.blend(points)
     position = points[found.point] * torch.tensor([tiling.width, tiling.height])
-    box, reach = tiling.boxes[found.tile].double(), tiling.halo + 1e-9
+    box, reach = torch.from_numpy(tiling.boxes)[found.tile].double(), tiling.halo + 1e-9
     size = torch.tensor([tiling.width, tiling.height])
     assert ((position > box[:, :2] - reach) | (box[:, :2] == 0)).all()
     assert ((position < box[:, 2:] + reach) | (box[:, 2:] == size)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@every_tiling
+def test_arrays_are_blended_as_tensors_are(tiling, dtype):
+    points = plane_points(tiling, 70).to(dtype)
+    found, expected = tiling.blend(points.numpy()), tiling.blend(points)
+    tolerance = 1e-12 if dtype == torch.float64 else 2e-4
+    for array, tensor in zip(found, expected, strict=True):
+        assert isinstance(array, np.ndarray)
+        assert str(tensor.dtype) == f"torch.{array.dtype}"
+        np.testing.assert_allclose(array, tensor, atol=tolerance * max(1.0, abs(array).max(initial=0)))
+    local = tiling.local(points.numpy()[found.point], found.tile)
+    np.testing.assert_allclose(local, tiling.local(points[expected.point], expected.tile), rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -413,7 +427,7 @@ def test_a_tile_weighs_its_own_pixels_and_none_outside_its_pixel_box(tiling):
     points = pixel_centres(tiling.width, tiling.height).reshape(-1, 2)
     found = tiling.blend(points)
     row, column = found.point // tiling.width, found.point % tiling.width
-    x0, y0, x1, y1 = tiling.pixel_boxes[found.tile].unbind(-1)
+    x0, y0, x1, y1 = torch.from_numpy(tiling.pixel_boxes)[found.tile].unbind(-1)
     assert ((x0 <= column) & (column < x1) & (y0 <= row) & (row < y1)).all()
     weights = dense(tiling, found, points)[..., 0].T.reshape(tiling.count, tiling.height, tiling.width)
     for weight, (x0, y0, x1, y1) in zip(weights, tiling.boxes.tolist(), strict=True):
@@ -431,26 +445,26 @@ def test_a_tile_weighs_its_own_pixels_and_none_outside_its_pixel_box(tiling):
 
 @every_tiling
 def test_local_coordinates_are_isotropic_about_the_middle_of_a_tiles_pixels(tiling):
-    tiles, size = torch.arange(tiling.count), torch.tensor([tiling.width, tiling.height])
+    tiles, size = np.arange(tiling.count), np.array([tiling.width, tiling.height])
     for tile, (x0, y0, x1, y1) in enumerate(documented_pixel_boxes(tiling)):
         assert tiling.centres[tile].tolist() == [(x0 + x1) / 2, (y0 + y1) / 2]
         assert tiling.half_extents[tile] == max(x1 - x0, y1 - y0) / 2
-    assert tiling.centres.dtype == tiling.half_extents.dtype == torch.float64
-    assert tiling.local(tiling.centres / size, tiles).abs().max() < 1e-9
-    aside = torch.tensor([3.0, -5.0], dtype=torch.float64)
+    assert tiling.centres.dtype == tiling.half_extents.dtype == np.float64
+    assert abs(tiling.local(tiling.centres / size, tiles)).max() < 1e-9
+    aside = np.array([3.0, -5.0])
     moved = tiling.local((tiling.centres + aside) / size, tiles) * tiling.half_extents[:, None]
-    torch.testing.assert_close(moved, aside.expand_as(moved), rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(tiling.local_per_unit, size / tiling.half_extents[:, None])
+    np.testing.assert_allclose(moved, np.broadcast_to(aside, moved.shape), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(tiling.local_per_unit, size / tiling.half_extents[:, None])
 
 
 @every_tiling
 def test_local_coordinates_of_a_tiles_pixels_lie_within_one(tiling):
-    boxes, size = tiling.pixel_boxes.double(), torch.tensor([tiling.width, tiling.height])
-    tiles = torch.arange(tiling.count)
-    ends = torch.stack([tiling.local(corner / size, tiles) for corner in (boxes[:, :2], boxes[:, 2:])])
-    torch.testing.assert_close(ends.abs().amax((0, 2)), torch.ones(tiling.count, dtype=torch.float64))
+    boxes, size = tiling.pixel_boxes, np.array([tiling.width, tiling.height])
+    tiles = np.arange(tiling.count)
+    ends = np.stack([tiling.local(corner / size, tiles) for corner in (boxes[:, :2], boxes[:, 2:])])
+    np.testing.assert_allclose(abs(ends).max((0, 2)), np.ones(tiling.count))
     for corner in (boxes[:, :2] + 0.5, boxes[:, 2:] - 0.5):
-        assert tiling.local(corner / size, tiles).abs().max() < 1
+        assert abs(tiling.local(corner / size, tiles)).max() < 1
 
 
 @every_tiling
@@ -461,7 +475,7 @@ def test_local_coordinates_can_be_differentiated(tiling):
     for axis in (0, 1):
         (by_point,) = torch.autograd.grad(local[:, axis].sum(), points, retain_graph=True)
         expected = torch.zeros(len(points), dtype=torch.float64)
-        expected.index_add_(0, found.point, tiling.local_per_unit[found.tile, axis])
+        expected.index_add_(0, found.point, torch.from_numpy(tiling.local_per_unit)[found.tile, axis])
         torch.testing.assert_close(by_point[:, axis], expected)
         assert not by_point[:, 1 - axis].any()
 
@@ -543,7 +557,7 @@ def test_groups_are_branches_of_the_tree_in_order(tiling, most):
     for group in groups:
         assert 1 <= group.stop - group.start <= most
         own = boxes[group]
-        low, high = own[:, :2].amin(0), own[:, 2:].amax(0)
+        low, high = own[:, :2].min(0), own[:, 2:].max(0)
         # The tiles of a branch fill a box.
         assert int((own[:, 2:] - own[:, :2]).prod(1).sum()) == int((high - low).prod())
     if most > 1:  # two neighbours in order could not have been one
@@ -558,7 +572,7 @@ def test_groups_are_branches_of_the_tree_in_order(tiling, most):
 def cuts_of(tiling):
     """Per tile, the rows ``(axis, place, above)`` of the cuts over it."""
     first, cuts = tiling.cuts
-    assert (first.dtype, cuts.dtype, cuts.shape[1:]) == (torch.int64, torch.float64, (3,))
+    assert (first.dtype, cuts.dtype, cuts.shape[1:]) == (np.int64, np.float64, (3,))
     assert (first[0], first[-1], len(first)) == (0, len(cuts), tiling.count + 1)
     return [cuts[start:end].tolist() for start, end in pairwise(first.tolist())]
 

@@ -166,7 +166,7 @@ def plain_step(trainer, image, axes_weights, shift=0.0):
     found = torch.autograd.grad(total, parameters, allow_unused=True)
     gradients = [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters, strict=True)]
     # Tiles count by their area, halos not included.
-    areas = (trainer.tiling.boxes[:, 2:] - trainer.tiling.boxes[:, :2]).prod(1).double().numpy()
+    areas = (trainer.tiling.boxes[:, 2:] - trainer.tiling.boxes[:, :2]).prod(1).astype(float)
     by_tile = [np.reshape(each, (len(tiles), -1)).mean(1) if each else 0.0 * areas for each in (of_color, of_slope)]
     return gradients, *(float(areas @ errors / areas.sum()) for errors in by_tile)
 
@@ -250,8 +250,8 @@ def assert_far_points_are_exact(trainer, tiling, shift):
     positions = torch.tensor([[[j, i] for i in range(y0, y1) for j in range(x0, x1)]])
     found = trainer.tile_pixels.local(positions, slice(2, 3), shift)
     assert found.dtype == torch.float32
-    numerator = positions.double() + 0.5 + torch.tensor(shift).double() - tiling.centres[2]
-    assert torch.equal(found, (numerator / tiling.half_extents[2]).float())
+    numerator = positions.double() + 0.5 + torch.tensor(shift).double() - torch.from_numpy(tiling.centres[2])
+    assert torch.equal(found, (numerator / float(tiling.half_extents[2])).float())
     assert found.abs().max() <= 1
 
 
@@ -273,8 +273,8 @@ def test_local_coordinates_are_exact_far_out_in_a_huge_image(shift, upright):
     tiling = far_tiling(8_000_000, upright)
     trainer = trainer_of(random_image(4, 4), objective="pixel", width=2)
     trainer.tile_pixels.centres, trainer.tile_pixels.half_extents = (
-        tiling.centres.float(),
-        tiling.half_extents.float(),
+        torch.from_numpy(tiling.centres).float(),
+        torch.from_numpy(tiling.half_extents).float(),
     )
     assert_far_points_are_exact(trainer, tiling, shift)
 

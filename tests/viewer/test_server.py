@@ -395,7 +395,7 @@ def squares(connect):
     # Networks that return zero, each tuned to the colour in the middle of its tile.
     zero = siren.with_tensors([torch.zeros_like(t) for t in siren.tensors()])
     x, y = (tiling.boxes[:, :2] // 100).T
-    beta = torch.from_numpy(colours)[x, y][:, None]
+    beta = torch.from_numpy(colours[x, y])[:, None]
     field = loads(dumps(Field(SirenMosaic(zero, Tuning(torch.ones_like(beta), beta), tiling, bits=16))))
     assert psnr(field.render(), image) > 25  # tiles blend at the seams between squares
     catalog = FieldCatalog()

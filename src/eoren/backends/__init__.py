@@ -6,6 +6,7 @@ block_coders.py       the BlockCoder protocol, and the coder in NumPy
 torch.py              the PyTorch backend
 backpropagation.py    its hand-written forward and backward passes
 native.py             the native backend
+native_training.py    its loss gradient and optimizers
 native_coder.py       the native coder of latents
 native_library.py     loading of the C++ library, and its structures
 mosaic_evaluation.py  colour and derivatives of a mosaic from those of its tiles

@@ -126,7 +126,8 @@ class Backpropagation:
             depth, width = siren.depth, siren.width
 
             def empty(count: int, features: int = width) -> Tensor:
-                return siren.weights[0].new_empty(batch, count, points, features)
+                memory: Tensor = siren.weights[0].new_empty(batch, count, points, features)
+                return memory
 
             self._shapes[key] = _Buffers(
                 [empty(1), *(empty(streams) for _ in range(depth - 1))],

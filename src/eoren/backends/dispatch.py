@@ -1,36 +1,37 @@
 """The choice of a backend: native where it supports the networks, PyTorch everywhere else.
 
 The environment variable ``EOREN_BACKEND=torch|native`` forces one of them (``EOREN_ENGINE`` is its earlier name).
+What computes with PyTorch is imported when it is chosen: where the native library reads fields, nothing waits for it.
 """
 
 import os
 import warnings
 from collections.abc import Callable
 from functools import cache, partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
+import numpy as np
 
-from eoren.backends.base import Backend
+from eoren.backends.base import Backend, Training
 from eoren.backends.block_coders import BlockCoder, NumpyCoder
+from eoren.backends.latents.base import LatentBackend
 from eoren.backends.latents.native import NativeLatentEvaluator
-from eoren.backends.latents.native_distortion import NativeDistortion
-from eoren.backends.latents.torch import TorchLatentEvaluator
 from eoren.backends.native import NOT_BUILT, SUPPORTED_WIDTHS, NativeBackend
 from eoren.backends.native_coder import NativeCoder
-from eoren.backends.native_library import library
+from eoren.backends.native_library import library, thread_count
 from eoren.backends.native_library import target as native_target
-from eoren.backends.torch import TorchBackend
 from eoren.errors import BackendWarning, EorenError
 from eoren.model.latents.color_decoder import ColorDecoder
-from eoren.model.latents.distortion import Distortion, DistortionTarget, distortion
 from eoren.model.latents.wavelet import Subbands
 from eoren.model.siren import Siren
+
+if TYPE_CHECKING:
+    from eoren.model.latents.distortion import Distortion, DistortionTarget
 
 BACKENDS = ("native", "torch")
 
 _VARIABLE, _EARLIER_VARIABLE = "EOREN_BACKEND", "EOREN_ENGINE"
-_NATIVE, _TORCH = NativeBackend(), TorchBackend()
+_NATIVE = NativeBackend()
 _NATIVE_CODER, _NUMPY_CODER = NativeCoder(), NumpyCoder()
 
 
@@ -45,7 +46,20 @@ def choose_backend(siren: Siren, *, differentiable: bool = False, warn: bool = F
         return _NATIVE
     if obstacle and warn and siren.device.type == "cpu":
         _warn_once(f"PyTorch does the work, several times slower than the native backend: {obstacle}")
-    return _TORCH
+
+    from eoren.backends.torch import TorchBackend
+
+    return TorchBackend()
+
+
+def training_of(backend: Backend) -> Training:
+    """Return what a backend trains networks with."""
+    if backend.name == "native":
+        from eoren.backends.native_training import TRAINING
+    else:
+        from eoren.backends.torch import TRAINING
+
+    return TRAINING
 
 
 def choose_coder() -> BlockCoder:
@@ -54,18 +68,24 @@ def choose_coder() -> BlockCoder:
     return _NATIVE_CODER if obstacle is None else _NUMPY_CODER
 
 
-def choose_distortion(target: DistortionTarget) -> Callable[[Subbands], Distortion]:
+def choose_distortion(target: "DistortionTarget") -> "Callable[[Subbands], Distortion]":
     """Choose the function that computes the distortion of coefficients; a fit should keep it for all its steps."""
+    from eoren.backends.latents.native_distortion import NativeDistortion
+    from eoren.model.latents.distortion import distortion
+
     obstacle = _obstacle(lambda: NativeDistortion.obstacle(target))
     return NativeDistortion(target) if obstacle is None else partial(distortion, target=target)
 
 
-def choose_latent_evaluator(
-    decoder: ColorDecoder, *, differentiable: bool = False
-) -> type[NativeLatentEvaluator | TorchLatentEvaluator]:
+def choose_latent_evaluator(decoder: ColorDecoder, *, differentiable: bool = False) -> LatentBackend:
     """Choose the evaluator of compact fields for a color decoder; PyTorch where it has to differentiate results."""
     obstacle = _obstacle(lambda: NativeLatentEvaluator.obstacle(decoder), differentiable=differentiable)
-    return NativeLatentEvaluator if obstacle is None else TorchLatentEvaluator
+    if obstacle is None:
+        return NativeLatentEvaluator
+
+    from eoren.backends.latents.torch import TorchLatentEvaluator
+
+    return TorchLatentEvaluator
 
 
 def _obstacle(
@@ -111,7 +131,9 @@ class BackendInfo(NamedTuple):
 
 def backend_info() -> BackendInfo:
     """Describe the backend that computes with networks of a supported width on the CPU."""
-    example = Siren.init(1, width=16, depth=2, channels=1, generator=torch.Generator())
+    shapes = (2, 16), (16, 16), (16, 1)
+    weights = tuple(np.zeros((1, *shape), np.float32) for shape in shapes)
+    example = Siren(weights, tuple(w[:, :1] for w in weights), (30.0, 30.0))
     backend, forced = choose_backend(example), _forced_backend()
     if forced:
         variable = next(name for name in (_VARIABLE, _EARLIER_VARIABLE) if os.environ.get(name))
@@ -120,4 +142,4 @@ def backend_info() -> BackendInfo:
         reason = f"it was built, and supports {SUPPORTED_WIDTHS}; PyTorch computes with the others"
     else:
         reason = NOT_BUILT
-    return BackendInfo(backend.name, None if library() is None else native_target(), torch.get_num_threads(), reason)
+    return BackendInfo(backend.name, None if library() is None else native_target(), thread_count(), reason)

@@ -6,11 +6,10 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 
 from eoren.backends.block_coders import Bits
-from eoren.backends.native_library import MAX_HIDDEN, Block, ContextModelTables, loaded_library
+from eoren.backends.native_library import MAX_HIDDEN, Block, ContextModelTables, loaded_library, thread_count
 from eoren.coding.bands import LARGE_LATENT, MAX_LEVELS, Latents
 from eoren.coding.block_coder import finite_coefficients
 from eoren.coding.context_model import OFFSETS, ContextModel, Shifts, context_model
@@ -156,7 +155,7 @@ def _first_symbols(table: np.ndarray) -> UInt8[np.ndarray, "rows 256"]:
 
 
 def _threads(threads: int | None) -> int:
-    return torch.get_num_threads() if threads is None else threads
+    return thread_count() if threads is None else threads
 
 
 def check_status(status: int) -> None:

@@ -6,6 +6,7 @@ PyTorch. A library of another interface version, or whose structures have anothe
 
 import ctypes
 import os
+import sys
 from ctypes import POINTER, Structure, c_char_p, c_double, c_float, c_int, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -317,6 +318,21 @@ def loaded_library() -> ctypes.CDLL:
     loaded = library()
     assert loaded is not None, "the native library is not built; check NativeBackend.obstacle first"
     return loaded
+
+
+def thread_count() -> int:
+    """Return the number of threads that PyTorch would take, or, where it is not imported, the OpenMP way to count.
+
+    That is ``OMP_NUM_THREADS``, or one for each processor that this process may use.
+    """
+    torch: Any = sys.modules.get("torch")
+    if hasattr(torch, "get_num_threads"):  # not while another thread imports it
+        return int(torch.get_num_threads())
+    requested = os.environ.get("OMP_NUM_THREADS", "")
+    if requested.isdecimal() and int(requested) > 0:
+        return int(requested)
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def target() -> str:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from eoren.backends.base import chunk_points
 from eoren.backends.dispatch import choose_backend
-from eoren.model.channel_tuning import Moments
+from eoren.model.moments import Moments
 from eoren.model.siren import Siren
 from eoren.model.tile_pixels import TilePixels
 
@@ -32,5 +32,7 @@ def predict_all_pixels(siren: Siren, pixels: TilePixels) -> Float[Tensor, "netwo
     scale = (1 / pixels.half_extents)[:, None].expand(-1, 2)
     counts = torch.full((siren.batch,), pixels.most, dtype=torch.int64, device=points.device)
     with torch.no_grad():
-        prediction = choose_backend(siren).evaluate(siren, points.flatten(0, 1), counts, axes=(0, 1), scale=scale)
+        prediction: Tensor = choose_backend(siren).evaluate(
+            siren, points.flatten(0, 1), counts, axes=(0, 1), scale=scale
+        )
     return prediction.reshape(siren.batch, pixels.most, 3, siren.channels).movedim(1, 2)

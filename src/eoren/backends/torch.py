@@ -2,16 +2,20 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from eoren.backends.backpropagation import Backpropagation
-from eoren.backends.base import LossGradient, StepBatch, TargetGradient, chunk_points
+from eoren.backends.base import StepBatch, TargetGradient, Training, chunk_points
 from eoren.backends.mosaic_evaluation import evaluate_mosaic
 from eoren.backends.optimizers import Adam, Muon
-from eoren.model.channel_tuning import Moments, Tuning
+from eoren.model.arrays import as_tensor
+from eoren.model.channel_tuning import Tuning
+from eoren.model.devices import widest_float_dtype
 from eoren.model.loss import Pass
+from eoren.model.moments import Moments
 from eoren.model.siren import Siren
 from eoren.model.tile_pixels import TilePixels
 from eoren.model.tiling import Tiling
@@ -34,7 +38,7 @@ class TorchLossGradient:
     ) -> Float[Tensor, "networks 2"] | None:
         """Compute the gradient of the loss for one step, see :class:`eoren.backends.base.LossGradient`."""
         self._backpropagation.zero()
-        squares = self._siren.weights[0].new_zeros(self._siren.batch, 2)
+        squares: Tensor = self._siren.weights[0].new_zeros(self._siren.batch, 2)
         for loss_pass in batch.passes:
             for networks, points in self._chunks(batch, loss_pass):
                 if should_stop():
@@ -93,9 +97,6 @@ class TorchBackend:
     """PyTorch, in chunks of networks and points whose activations stay in the cache."""
 
     name = "torch"
-    adam: type[Adam] = Adam
-    muon: type[Muon] = Muon
-    loss_gradient: type[LossGradient] = TorchLossGradient
 
     def evaluate(
         self,
@@ -140,13 +141,19 @@ class TorchBackend:
         siren: Siren,
         tuning: Tuning,
         tiling: Tiling,
-        x: Float[Tensor, " columns"],
-        y: Float[Tensor, " rows"],
+        x: Float64[np.ndarray, " columns"],
+        y: Float64[np.ndarray, " rows"],
         *quantities: str,
         extent: tuple[float, float],
-    ) -> tuple[Tensor, ...]:
+    ) -> tuple[np.ndarray, ...]:
         """Sample a mosaic on a grid, see :class:`eoren.backends.base.Backend`."""
-        points = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).reshape(-1, 2).to(siren.device)
+        points = torch.stack(torch.meshgrid(as_tensor(x), as_tensor(y), indexing="xy"), -1).reshape(-1, 2)
+        points = points.to(siren.device, widest_float_dtype(siren.device))
         derivatives = {name: name in quantities for name in ("gradient", "laplacian")}
-        jet = evaluate_mosaic(self.evaluate, siren, tuning, tiling, points, extent=extent, **derivatives)
-        return tuple(getattr(jet, quantity).unflatten(0, (len(y), len(x))) for quantity in quantities)
+        with torch.no_grad():
+            jet = evaluate_mosaic(self.evaluate, siren, tuning, tiling, points, extent=extent, **derivatives)
+        values = (getattr(jet, quantity).cpu().numpy() for quantity in quantities)
+        return tuple(array.reshape(len(y), len(x), *array.shape[1:]) for array in values)
+
+
+TRAINING = Training(Adam, Muon, TorchLossGradient)

@@ -7,6 +7,7 @@ from eoren.cli import console
 from eoren.errors import EorenError
 
 if TYPE_CHECKING:
+    from eoren.field.field import Field
     from eoren.image.io import SourceImage
 
 
@@ -20,6 +21,23 @@ def check_output(path: Path, source: str | Path, overwrite: bool) -> None:
             raise EorenError(f"{path}: is the input; choose another --output")
         if not overwrite:
             raise EorenError(f"{path}: exists; give --overwrite to replace it, or another --output")
+
+
+def read_field(path: Path, device: str, *, skip_damaged: bool = False) -> "Field":
+    """Read a field for a device; without PyTorch where the native backend computes with it, which is ``auto``."""
+    import eoren
+
+    if device not in ("auto", "cpu"):
+        from eoren.model.devices import choose_device
+
+        return eoren.load(path, device=choose_device(device), skip_damaged=skip_damaged)
+    field = eoren.load(path, skip_damaged=skip_damaged)
+    if device == "cpu" or field.representation.is_native:
+        return field
+
+    from eoren.model.devices import choose_device
+
+    return field.to(choose_device(device))
 
 
 def read_source_image(image: str, *, quiet: bool = False, to_srgb: bool = False) -> "SourceImage":

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from eoren.field.mosaic import SirenMosaic
 from eoren.field.schema import MosaicSchema
@@ -25,8 +24,8 @@ class Group(Protocol):
     def header(self) -> dict[str, Any]:
         """Return the description that the file stores as JSON."""
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the tensors that the file stores, on the CPU."""
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return the tensors that the file stores, as contiguous arrays."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,19 +38,16 @@ class CompactGroup:
         """Return the description that the file stores as JSON."""
         return {_KIND: WaveletSiren.kind}
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, np.ndarray]:
         """Return the bytes of all fields, one after the other, and the end of each."""
-        data = torch.frombuffer(bytearray(b"".join(self.codes)), dtype=torch.uint8)
-        return dict(
-            zip(
-                _TENSORS, (data, torch.tensor([len(c) for c in self.codes], dtype=torch.int64).cumsum(0)), strict=True
-            )
-        )
+        data = np.frombuffer(b"".join(self.codes), np.uint8)
+        ends = np.cumsum([len(code) for code in self.codes], dtype=np.int64)
+        return dict(zip(_TENSORS, (data, ends), strict=True))
 
 
 def encode_compact(field: WaveletSiren) -> bytes:
     """Encode a compact field for :class:`CompactGroup`, without a provenance: the index of the store has it."""
-    return field.encode({}, {})[1]["data"].numpy().tobytes()
+    return field.encode({}, {})[1]["data"].tobytes()
 
 
 def is_compact(header: Mapping[str, Any]) -> bool:
@@ -63,7 +59,7 @@ def is_compact(header: Mapping[str, Any]) -> bool:
 
 
 def read_compact(stored: Any, group: int, offset: int) -> WaveletSiren:
-    """Read one field of a group of compact fields.
+    """Read one field of a group of compact fields, its decoder as tensors.
 
     Args:
         stored: open safetensors file of the shard.
@@ -81,13 +77,13 @@ def read_compact(stored: Any, group: int, offset: int) -> WaveletSiren:
     start, end = [0, *ends[first : offset + 1].tolist()][-2:]
     if not 0 <= start < end <= size:
         raise ValueError(f"a compact field of bytes {start} to {end} of {size}")
-    return WaveletSiren.decode("", {"format_version": 3}, {"data": data[start:end]})[0]
+    return WaveletSiren.decode("", {"format_version": 3}, {"data": data[start:end]})[0].to("cpu")
 
 
 def read_networks(
     stored: Any, header: Mapping[str, Any], group: int, offset: int = 0, count: int | None = None
 ) -> SirenMosaic:
-    """Read the networks of ``count`` images of a group of networks, by default all from ``offset`` on.
+    """Read the networks of ``count`` images of a group as tensors, by default all from ``offset`` on.
 
     Args:
         stored: open safetensors file of the shard.
@@ -114,4 +110,4 @@ def read_networks(
     if batch == 0 or batch % tiling.count or (count is not None and batch != count * tiling.count):
         raise ValueError(f"{batch} networks for tiles of {tiling.count}")
     siren, tuning = schema.networks(tensors)
-    return SirenMosaic(siren, tuning, tiling, schema.bits)
+    return SirenMosaic(siren, tuning, tiling, schema.bits).to("cpu")

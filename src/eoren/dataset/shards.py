@@ -23,8 +23,8 @@ from eoren.field.wavelet_siren import WaveletSiren
 from eoren.image.arrays import Image
 from eoren.image.cell_averages import point_values
 from eoren.image.io import SourceImage, hash_pixels
-from eoren.model.channel_tuning import Moments
 from eoren.model.devices import choose_device
+from eoren.model.moments import Moments
 from eoren.model.quantization import rounded
 from eoren.model.tiling import Tiling
 from eoren.training.assembly import image_seed

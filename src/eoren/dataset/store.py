@@ -20,9 +20,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as save_tensors
+from safetensors.numpy import save as save_tensors
 
 from eoren._version import __version__
 from eoren.checks import MAX_SEED
@@ -143,7 +143,7 @@ class Store:
 
     def write(self, result: ShardResult) -> None:
         """Add or replace a shard. After a kill it is either complete or absent."""
-        tensors: dict[str, torch.Tensor] = {}
+        tensors: dict[str, np.ndarray] = {}
         for number, group in enumerate(result.groups):
             tensors |= {f"{number}.{name}": tensor for name, tensor in group.tensors().items()}
         header = {
@@ -195,7 +195,7 @@ class Store:
                 header = json.loads(read_metadata(file, size, _MAX_HEADER)[_KEY])
                 if header["format_version"] != self.manifest.format_version:
                     raise ValueError(f"format version {header['format_version']!r:.40}")
-                with safe_open(openable_path(path, file), framework="pt") as stored:
+                with safe_open(openable_path(path, file), framework="np") as stored:
                     yield dict(header["groups"][group]), stored
         except (OSError, SafetensorError, LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise _damaged(path, error) from None

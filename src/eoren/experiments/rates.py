@@ -168,7 +168,7 @@ def render_spline(
 ) -> Float[np.ndarray, "rows columns channels"]:
     """Sample the quintic spline through pixels, whose derivative is the reference gradient, on a grid."""
     rows, columns, _ = color.shape
-    x, y = (line.numpy() for line in grid_lines(width, height, region))
+    x, y = grid_lines(width, height, region)
     across = sampling_matrix(x * columns - 0.5, columns)
     down = sampling_matrix(y * rows - 0.5, rows)
     samples = np.einsum("yr,rsc,xs->yxc", down, color.astype(np.float64), across, optimize=True)

@@ -121,6 +121,7 @@ def tile_texels(tuning: Tuning, tiling: Tiling) -> Float[Tensor, "texels 4"]:
     tree = tiling.tree
     leaf = tree.tile >= 0
     nodes = np.stack([tree.axis, np.where(leaf, tree.tile, tree.cut), tree.upper, np.zeros(len(leaf))], 1)
-    positions = pad(torch.cat([tiling.centres, tiling.half_extents[:, None]], 1), (0, 1)).float()
+    places = np.concatenate([tiling.centres, tiling.half_extents[:, None]], 1)
+    positions = pad(torch.from_numpy(places), (0, 1)).float()
     alpha, beta = (pad(values[:, 0], (0, 4 - values.shape[2])) for values in (tuning.alpha, tuning.beta))
     return torch.cat([torch.from_numpy(nodes).float(), torch.stack([positions, alpha, beta], 1).flatten(0, 1)])

@@ -116,7 +116,7 @@ def _tensors(mosaic: SirenMosaic) -> dict[str, Any]:
         "tile_centre": tiling.centres,
         "tile_half": tiling.half_extents,
         # The streams of the derivatives start as (du/dx, 0) and (0, dv/dy).
-        "tile_tangent": torch.diag_embed(tiling.local_per_unit).float().unsqueeze(2),
+        "tile_tangent": torch.diag_embed(torch.from_numpy(tiling.local_per_unit)).float().unsqueeze(2),
         "tile_alpha": tuning.alpha,
         "tile_beta": tuning.beta,
     }

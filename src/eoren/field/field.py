@@ -11,25 +11,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float64, UInt8
 from numpy.typing import ArrayLike
 from PIL import Image
-from torch import Tensor
-from torch.autograd.forward_ad import unpack_dual
 
 from eoren.backends.mosaic_evaluation import POINTS_PER_CALL, Jet
 from eoren.checks import check_choice
 from eoren.errors import EorenError
 from eoren.field.file_format import encode
-from eoren.field.grid import WHOLE, Region, check_region, grid_lines, grid_size, points_per_pixel
+from eoren.field.grid import WHOLE, Region, check_points, check_region, grid_lines, grid_size, points_per_pixel
 from eoren.field.provenance import Provenance
 from eoren.field.representation import QUANTITIES, UNIT, Extent, Quantity, Representation
 from eoren.fs.files import write_file
 from eoren.image.channels import average_by_alpha, average_cells
 from eoren.image.writers import to_unsigned
-from eoren.model.devices import widest_float_dtype
+from eoren.model.arrays import Array, is_tensor
 from eoren.model.isolation import isolated, not_compiled
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -91,13 +92,13 @@ class Field:
         return self.representation.parameters
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> "torch.device":
         """Device of the parameters."""
         return self.representation.device
 
     @isolated()
     def to(self, *args: Any, **kwargs: Any) -> "Field":
-        """Return the same field on another device or in another precision, as ``Tensor.to``.
+        """Return the same field with tensors on another device or in another precision, as ``Tensor.to``.
 
         In float64 PyTorch computes, and ``torch.autograd.gradcheck`` passes. Half precision is refused: the sines of
         a network have too large arguments for it.
@@ -105,13 +106,15 @@ class Field:
         Raises:
             EorenError: the dtype is neither float32 nor float64.
         """
+        import torch
+
         dtype = torch.empty(0, dtype=torch.float32).to(*args, **kwargs).dtype
         if dtype not in (torch.float32, torch.float64):
             raise EorenError(f"dtype of a field must be torch.float32 or torch.float64, got {dtype}")
         return replace(self, representation=self.representation.to(*args, **kwargs))
 
     @overload
-    def color(self, xy: Tensor) -> Tensor: ...
+    def color(self, xy: "Tensor") -> "Tensor": ...
     @overload
     def color(self, xy: ArrayLike) -> np.ndarray: ...
     def color(self, xy: Any) -> Any:
@@ -129,7 +132,7 @@ class Field:
         return self._evaluate(xy, "color")[0]
 
     @overload
-    def gradient(self, xy: Tensor) -> Tensor: ...
+    def gradient(self, xy: "Tensor") -> "Tensor": ...
     @overload
     def gradient(self, xy: ArrayLike) -> np.ndarray: ...
     def gradient(self, xy: Any) -> Any:
@@ -145,7 +148,7 @@ class Field:
         return self._evaluate(xy, "gradient")[0]
 
     @overload
-    def laplacian(self, xy: Tensor) -> Tensor: ...
+    def laplacian(self, xy: "Tensor") -> "Tensor": ...
     @overload
     def laplacian(self, xy: ArrayLike) -> np.ndarray: ...
     def laplacian(self, xy: Any) -> Any:
@@ -160,7 +163,7 @@ class Field:
         return self._evaluate(xy, "laplacian")[0]
 
     @overload
-    def color_and_gradient(self, xy: Tensor) -> tuple[Tensor, Tensor]: ...
+    def color_and_gradient(self, xy: "Tensor") -> "tuple[Tensor, Tensor]": ...
     @overload
     def color_and_gradient(self, xy: ArrayLike) -> tuple[np.ndarray, np.ndarray]: ...
     def color_and_gradient(self, xy: Any) -> tuple[Any, Any]:
@@ -172,7 +175,7 @@ class Field:
     @isolated()
     def jet(
         self,
-        points: Float[Tensor, "points 2"],
+        points: Float[Array, "points 2"],
         *,
         gradient: bool = False,
         laplacian: bool = False,
@@ -180,13 +183,15 @@ class Field:
     ) -> Jet:
         """Evaluate colour, and optionally gradient and Laplacian, in one pass.
 
-        Points are on the field's device, in its widest floating-point type. For the other arguments see
-        :class:`eoren.field.representation.Representation`.
+        Points are a float64 array, or a tensor on the field's device in its widest floating-point type. For the other
+        arguments see :class:`eoren.field.representation.Representation`.
         """
-        differentiable = torch.is_grad_enabled() or unpack_dual(points).tangent is not None
-        return self.representation.jet(
-            points, gradient=gradient, laplacian=laplacian, extent=extent, differentiable=differentiable
-        )
+        options: Any = {"gradient": gradient, "laplacian": laplacian, "extent": extent}
+        if is_tensor(points):
+            from eoren.field.tensors import is_followed
+
+            options["differentiable"] = is_followed(points)
+        return self.representation.jet(points, **options)
 
     def render(
         self, width: int | None = None, height: int | None = None, *, region: Region = WHOLE, show: Quantity = "color"
@@ -267,8 +272,7 @@ class Field:
         for quantity in quantities:
             check_choice("show", quantity, QUANTITIES)
         x, y = grid_lines(width, height, check_region(region), rows=rows)
-        samples = self.representation.sample(x, y, *quantities, extent=extent)
-        return tuple(sample.cpu().numpy() for sample in samples)
+        return self.representation.sample(x, y, *quantities, extent=extent)
 
     @isolated()
     def save(self, path: str | PathLike[str]) -> None:
@@ -301,40 +305,28 @@ class Field:
     @not_compiled
     @isolated()
     def _evaluate(self, xy: Any, *quantities: Quantity) -> tuple[Any, ...]:
-        if not isinstance(xy, Tensor):
-            with torch.no_grad():
-                outputs = self._evaluate(_as_points(xy), *quantities)
-            return tuple(output.cpu().numpy() for output in outputs)
-        if xy.ndim < 1 or xy.shape[-1] != 2:
-            raise EorenError(f"points must have shape (..., 2) with (x, y) last, got {tuple(xy.shape)}")
-        if _is_batched(xy):
-            raise EorenError("torch.func.vmap over points is not supported; evaluate all in one call, shape (N, 2)")
-        if not bool(xy.isfinite().all()):
-            raise EorenError("points must be finite numbers (x, y) of the unit square; remove NaN and infinity")
-        points = xy.to(self.device, widest_float_dtype(self.device)).reshape(-1, 2)
-        follows = torch.is_grad_enabled() and (xy.requires_grad or self.representation.requires_grad)
-        with torch.set_grad_enabled(follows):
-            jet = self.jet(points, gradient="gradient" in quantities, laplacian="laplacian" in quantities)
+        if is_tensor(xy):
+            from eoren.field.tensors import evaluate  # it imports PyTorch
+
+            return evaluate(self.representation, xy, *quantities)
+        points = _as_points(xy)
+        if not self.representation.is_native:
+            from eoren.field.tensors import evaluate_arrays
+
+            return evaluate_arrays(self.representation, points, *quantities)
+        check_points(points)
+        wanted: Any = {name: name in quantities for name in ("gradient", "laplacian")}
+        jet = self.representation.jet(points.reshape(-1, 2), **wanted)
         values = [getattr(jet, quantity) for quantity in quantities]
-        return tuple(value.reshape(*xy.shape[:-1], *value.shape[1:]) for value in values)
+        return tuple(value.reshape(*points.shape[:-1], *value.shape[1:]) for value in values)
 
 
-def _as_points(xy: Any) -> Tensor:
+def _as_points(xy: Any) -> Float64[np.ndarray, "..."]:
     try:
         array = np.asanyarray(xy)
         if array.dtype.kind not in "biufO" or np.ma.is_masked(array):
             raise TypeError
-        return torch.from_numpy(np.array(array, np.float64))
+        return np.array(array, np.float64)
     except (TypeError, ValueError):
         kind = getattr(xy, "dtype", None) or type(xy).__name__
         raise EorenError(f"points must be real numbers of shape (..., 2), got {kind}") from None
-
-
-def _is_batched(tensor: Tensor) -> bool:
-    """Whether ``torch.func.vmap`` maps over the tensor."""
-    functorch = torch._C._functorch
-    while functorch.is_functorch_wrapped_tensor(tensor):
-        if functorch.is_batchedtensor(tensor):
-            return True
-        tensor = functorch.get_unwrapped(tensor)
-    return False

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
 
 from eoren._version import __version__
 from eoren.errors import EorenError, format_error

@@ -1,4 +1,4 @@
-"""Grids of sample points over a region of the unit square.
+"""Points, and grids of sample points over a region of the unit square.
 
 Coordinates are (x, y), x to the right and y down; pixel (row i, column j) of a W x H image has its centre at
 ``((j + 0.5) / W, (i + 0.5) / H)``.
@@ -8,11 +8,11 @@ from math import ceil, isfinite
 from operator import index
 from typing import Any
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+import numpy as np
+from jaxtyping import Float64
 
 from eoren.errors import EorenError
+from eoren.model.arrays import Array, namespace
 
 Region = tuple[float, float, float, float]
 
@@ -24,14 +24,14 @@ WHOLE: Region = (0.0, 0.0, 1.0, 1.0)  # the region of the whole image
 
 def grid_lines(
     width: int, height: int, region: Region = WHOLE, *, rows: slice = slice(None)
-) -> tuple[Float[Tensor, " width"], Float[Tensor, " rows"]]:
+) -> tuple[Float64[np.ndarray, " width"], Float64[np.ndarray, " rows"]]:
     """Compute x of the columns and y of some rows of a ``width x height`` grid over a region, at pixel centres.
 
     They are float64: float32 cannot distinguish the pixels of a gigapixel image.
     """
     x0, y0, x1, y1 = region
-    x = x0 + (torch.arange(width, dtype=torch.float64) + 0.5) * ((x1 - x0) / width)
-    y = y0 + (torch.arange(height, dtype=torch.float64)[rows] + 0.5) * ((y1 - y0) / height)
+    x = x0 + (np.arange(width) + 0.5) * ((x1 - x0) / width)
+    y = y0 + (np.arange(height)[rows] + 0.5) * ((y1 - y0) / height)
     return x, y
 
 
@@ -72,6 +72,14 @@ def check_region(region: Any) -> Region:
     if not all(isfinite(number) for number in (x0, y0, x1, y1)):
         raise EorenError(f"region must be finite numbers x0,y0,x1,y1, got {region!r}")
     return x0, y0, x1, y1
+
+
+def check_points(xy: Array) -> None:
+    """Check that points have the shape ``(..., 2)``, and are finite."""
+    if xy.ndim < 1 or xy.shape[-1] != 2:
+        raise EorenError(f"points must have shape (..., 2) with (x, y) last, got {tuple(xy.shape)}")
+    if not bool(namespace(xy).isfinite(xy).all()):
+        raise EorenError("points must be finite numbers (x, y) of the unit square; remove NaN and infinity")
 
 
 def _check_side(name: str, side: Any) -> int:

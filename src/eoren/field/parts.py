@@ -11,9 +11,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from zlib import crc32
 
 import numpy as np
-import torch
 from jaxtyping import Int32
-from torch import Tensor
 
 from eoren.fs.safetensors_layout import DamagedError
 
@@ -33,11 +31,11 @@ class Parted(Protocol):
     def header(self) -> dict[str, Any]:
         """Return the description that a file stores as JSON."""
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the tensors that a file stores, on the CPU."""
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return the tensors that a file stores, as contiguous arrays."""
 
     @classmethod
-    def check_stored(cls, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:
+    def check_stored(cls, header: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> int:
         """Check names, types and shapes of stored tensors, and return the number of parts.
 
         Raises:
@@ -45,27 +43,27 @@ class Parted(Protocol):
         """
 
     @classmethod
-    def locate_part(cls, header: Mapping[str, Any], tensors: Mapping[str, Tensor], part: int) -> str:
+    def locate_part(cls, header: Mapping[str, Any], tensors: Mapping[str, np.ndarray], part: int) -> str:
         """Describe where a part lies in the image, given checked shared tensors."""
 
     @classmethod
-    def from_stored(cls, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
+    def from_stored(cls, header: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Any:
         """Build the function from checked tensors; a ValueError if a value is invalid."""
 
 
 def encode_parts(
     representation: Parted, kind: Mapping[str, str], provenance: Mapping[str, Any]
-) -> tuple[str, dict[str, Tensor]]:
+) -> tuple[str, dict[str, np.ndarray]]:
     """Return JSON header and tensors of a file; see :meth:`.Representation.encode`."""
     header = {"format_version": VERSION, **kind, **representation.header(), "provenance": provenance}
     text = json.dumps(header, sort_keys=True, allow_nan=False)
     tensors = representation.tensors()
-    tensors["checksums"] = torch.from_numpy(_checksums(tensors, representation.shared_tensors, text))
+    tensors["checksums"] = _checksums(tensors, representation.shared_tensors, text)
     return text, tensors
 
 
 def decode_parts(
-    kind: type[Any], text: str, header: Mapping[str, Any], tensors: dict[str, Tensor]
+    kind: type[Any], text: str, header: Mapping[str, Any], tensors: dict[str, np.ndarray]
 ) -> tuple[Any, Mapping[str, Any]]:
     """Check and read a file of a class that is :class:`Parted`; see :meth:`.Representation.decode`."""
     if header["format_version"] > VERSION:
@@ -73,9 +71,9 @@ def decode_parts(
     checksums = tensors.pop("checksums", None)
     parts = kind.check_stored(header, tensors)
     if header["format_version"] > 1:
-        if checksums is None or checksums.dtype != torch.int32 or checksums.shape != (parts + 1,):
+        if checksums is None or checksums.dtype != np.int32 or checksums.shape != (parts + 1,):
             raise ValueError("tensor checksums does not fit the others")
-        damaged = np.flatnonzero(checksums.numpy() != _checksums(tensors, kind.shared_tensors, text)).tolist()
+        damaged = np.flatnonzero(checksums != _checksums(tensors, kind.shared_tensors, text)).tolist()
         if parts in damaged:
             shared = " or ".join(("header", *kind.shared_tensors))
             raise DamagedError(f"its {shared} does not match the checksum")
@@ -89,7 +87,7 @@ def decode_parts(
 
 
 def _checksums(
-    tensors: Mapping[str, Tensor], shared: tuple[str, ...], text: str
+    tensors: Mapping[str, np.ndarray], shared: tuple[str, ...], text: str
 ) -> Int32[np.ndarray, " parts_and_one"]:
     """Compute the CRC-32 of each part, tensors in the order of their names, and last of header and shared tensors."""
     arrays = [_little_endian(tensor) for name, tensor in sorted(tensors.items()) if name not in shared]
@@ -105,6 +103,5 @@ def _checksums(
     return np.array([*checksums, value], np.uint32).view(np.int32)
 
 
-def _little_endian(tensor: Tensor) -> np.ndarray:
-    array: np.ndarray = tensor.numpy()
+def _little_endian(array: np.ndarray) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("<"), copy=False)

@@ -6,13 +6,16 @@ There are two: the mosaic of SIRENs (:mod:`eoren.field.mosaic`) and wavelet late
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+import numpy as np
+from jaxtyping import Float, Float64
 
 from eoren.backends.mosaic_evaluation import Jet
+from eoren.model.arrays import Array
+
+if TYPE_CHECKING:
+    import torch
 
 Quantity = Literal["color", "gradient", "laplacian"]
 QUANTITIES: tuple[Quantity, ...] = ("color", "gradient", "laplacian")
@@ -25,6 +28,9 @@ UNIT: Extent = (1.0, 1.0)
 @runtime_checkable
 class Representation(Protocol):
     """A continuous function from the plane to C channels, with exact derivatives, that can be stored.
+
+    Its parameters are NumPy arrays where they were read from a file, and tensors where PyTorch has to follow or move
+    them, see :meth:`to`.
 
     Attributes:
         kind: name of the representation in files.
@@ -45,19 +51,23 @@ class Representation(Protocol):
         """Number of stored numbers."""
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> "torch.device":
         """Device of the parameters."""
 
     @property
     def requires_grad(self) -> bool:
         """Whether PyTorch follows any of the parameters."""
 
+    @property
+    def is_native(self) -> bool:
+        """Whether the native backend evaluates the function where PyTorch does not have to follow it."""
+
     def to(self, *args: Any, **kwargs: Any) -> "Representation":
-        """Return the same function on another device or in another precision, as ``Tensor.to``."""
+        """Return the same function with tensors on another device or in another precision, as ``Tensor.to``."""
 
     def jet(
         self,
-        points: Float[Tensor, "points 2"],
+        points: Float[Array, "points 2"],
         *,
         gradient: bool = False,
         laplacian: bool = False,
@@ -67,20 +77,28 @@ class Representation(Protocol):
         """Evaluate colour, and optionally gradient and Laplacian, at any points.
 
         Args:
-            points: ``(N, 2)``, points of the unit square on the device of the parameters.
+            points: ``(N, 2)``, points of the unit square: a tensor on the device of the parameters, or where the
+                function is native, a float64 array.
             gradient: whether to compute the gradient.
             laplacian: whether to compute the Laplacian, and with it the gradient.
             extent: width and height of the image in the units of the derivatives.
             differentiable: whether PyTorch has to differentiate the result, by the points or the parameters.
+
+        Returns:
+            Tensors for tensors, arrays for arrays.
         """
 
     def sample(
-        self, x: Float[Tensor, " columns"], y: Float[Tensor, " rows"], *quantities: Quantity, extent: Extent = UNIT
-    ) -> tuple[Tensor, ...]:
+        self,
+        x: Float64[np.ndarray, " columns"],
+        y: Float64[np.ndarray, " rows"],
+        *quantities: Quantity,
+        extent: Extent = UNIT,
+    ) -> tuple[np.ndarray, ...]:
         """Evaluate quantities on a grid, see :meth:`jet`.
 
         Args:
-            x: float64 positions of the columns in the unit square, ascending or descending.
+            x: positions of the columns in the unit square, ascending or descending.
             y: float64 positions of the rows, ascending or descending.
             quantities: quantities to compute.
             extent: width and height of the image in the units of the derivatives.
@@ -95,7 +113,7 @@ class Representation(Protocol):
     def describe(self) -> str:
         """Describe the architecture in a few words."""
 
-    def encode(self, kind: Mapping[str, str], provenance: Mapping[str, Any]) -> tuple[str, dict[str, Tensor]]:
+    def encode(self, kind: Mapping[str, str], provenance: Mapping[str, Any]) -> tuple[str, dict[str, np.ndarray]]:
         """Encode the function and its provenance for a file.
 
         Args:
@@ -103,12 +121,12 @@ class Representation(Protocol):
             provenance: JSON values.
 
         Returns:
-            The JSON header, and tensors on the CPU.
+            The JSON header, and the file's tensors as contiguous arrays.
         """
 
     @classmethod
     def decode(
-        cls, text: str, header: Mapping[str, Any], tensors: dict[str, Tensor], *, skip_damaged: bool = False
+        cls, text: str, header: Mapping[str, Any], tensors: dict[str, np.ndarray], *, skip_damaged: bool = False
     ) -> tuple["Representation", Mapping[str, Any]]:
         """Check what :meth:`encode` returned, and build function and provenance from it.
 

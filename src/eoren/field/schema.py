@@ -5,9 +5,8 @@ from itertools import pairwise
 from math import isfinite
 from typing import Any, NamedTuple
 
-import torch
+import numpy as np
 from jaxtyping import Int32
-from torch import Tensor
 
 from eoren.fs.safetensors_layout import DamagedError
 from eoren.image.decoders import MAX_PIXELS
@@ -43,48 +42,48 @@ class MosaicSchema(NamedTuple):
         omegas = tuple(float(omega) for omega in header["omegas"])
         if bits not in BITS or not omegas:
             raise ValueError(f"bits is {bits}, with {len(omegas)} sine layers")
-        if not bool(torch.tensor(omegas, dtype=torch.float32).isfinite().all()):
+        if not all(abs(omega) <= np.finfo(np.float32).max for omega in omegas):
             raise ValueError("a frequency factor is not finite")
         halo = float(header["halo"])
         if not 0 <= halo < float("inf"):
             raise ValueError(f"halo is {halo}")
         return cls(width, height, halo, channels, omegas, bits)
 
-    def check(self, tensors: Mapping[str, Tensor], others: Mapping[str, tuple[int, ...]]) -> None:
+    def check(self, tensors: Mapping[str, np.ndarray], others: Mapping[str, tuple[int, ...]]) -> None:
         """Check names, types and shapes of the tensors of such networks; ``others`` are shapes of int32 tensors."""
         batch, _, width = tensors["weight.0"].shape
         sizes = [2, *[width] * len(self.omegas), self.channels]
-        plain = torch.float32 if self.bits == 32 else torch.float16
-        expected: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
-            "alpha": (torch.float32, (batch, 1, self.channels)),
-            "beta": (torch.float32, (batch, 1, self.channels)),
-            **{name: (torch.int32, shape) for name, shape in others.items()},
+        plain = "float32" if self.bits == 32 else "float16"
+        expected: dict[str, tuple[str, tuple[int, ...]]] = {
+            "alpha": ("float32", (batch, 1, self.channels)),
+            "beta": ("float32", (batch, 1, self.channels)),
+            **{name: ("int32", shape) for name, shape in others.items()},
         }
         for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
-            expected[f"weight.{layer}"] = torch.int8 if self.bits == 8 else plain, (batch, inputs, outputs)
+            expected[f"weight.{layer}"] = "int8" if self.bits == 8 else plain, (batch, inputs, outputs)
             expected[f"bias.{layer}"] = plain, (batch, 1, outputs)
             if self.bits == 8:
-                expected[f"scale.{layer}"] = torch.float32, (batch, 1, outputs)
-        actual = {name: (t.dtype, tuple(t.shape)) for name, t in tensors.items()}
+                expected[f"scale.{layer}"] = "float32", (batch, 1, outputs)
+        actual = {name: (t.dtype.name, t.shape) for name, t in tensors.items()}
         if actual != expected or width < 1:
             names = (name for name in {**expected, **actual} if expected.get(name) != actual.get(name))
             raise ValueError(f"tensor {next(names, 'weight.0'):.40} does not fit the others")
 
-    def tiling(self, nodes: Int32[Tensor, "nodes 2"]) -> Tiling:
+    def tiling(self, nodes: Int32[np.ndarray, "nodes 2"]) -> Tiling:
         """Build the tiling from its stored tree; a ValueError if it is invalid, too deep, or overlaps too far."""
-        if nodes.dtype != torch.int32 or nodes.ndim != 2 or nodes.shape[1] != 2:
+        if nodes.dtype != np.int32 or nodes.ndim != 2 or nodes.shape[1] != 2:
             raise ValueError("the tree of tiles is not an int32 tensor of two columns")
-        tiling = Tiling(self.width, self.height, self.halo, nodes.numpy())
+        tiling = Tiling(self.width, self.height, self.halo, nodes)
         if tiling.tree.depth > _MAX_DEPTH:
             raise ValueError(f"a tile must lie under at most {_MAX_DEPTH} cuts, got {tiling.tree.depth}")
         if tiling.max_overlap > MAX_OVERLAP:
             raise ValueError(f"with halo {self.halo:.6g}, {tiling.max_overlap} tiles would overlap at one point")
         return tiling
 
-    def networks(self, tensors: Mapping[str, Tensor]) -> tuple[Siren, Tuning]:
+    def networks(self, tensors: Mapping[str, np.ndarray]) -> tuple[Siren, Tuning]:
         """Build networks and channel tuning from checked tensors; a ValueError if a value is not finite."""
         siren, tuning = unpack(tensors, self.omegas), Tuning(tensors["alpha"], tensors["beta"])
-        if not all(bool(t.isfinite().all()) for t in (*siren.tensors(), tuning.alpha, tuning.beta)):
+        if not all(np.isfinite(t).all() for t in (*siren.tensors(), tuning.alpha, tuning.beta)):
             raise ValueError("a parameter is not finite")
         return siren, tuning
 

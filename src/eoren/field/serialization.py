@@ -2,8 +2,7 @@
 
 from os import PathLike
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from eoren.errors import EorenError
 from eoren.field.field import Field
@@ -12,18 +11,23 @@ from eoren.fs.files import open_regular
 from eoren.fs.safetensors_layout import read_metadata
 from eoren.model.isolation import isolated
 
+if TYPE_CHECKING:
+    import torch
+
 
 def save(field: Field, path: str | PathLike[str]) -> None:
     """Write a field to a file, see :meth:`eoren.Field.save`."""
     field.save(path)
 
 
-def load(path: str | PathLike[str], *, device: torch.device | str = "cpu", skip_damaged: bool = False) -> Field:
+def load(
+    path: str | PathLike[str], *, device: "torch.device | str | None" = None, skip_damaged: bool = False
+) -> Field:
     """Read a field from a file.
 
     Args:
         path: an .eoren file.
-        device: device of the field.
+        device: device that PyTorch keeps the field on; by default it is read without PyTorch, see :meth:`.Field.to`.
         skip_damaged: whether to read a compact field whose blocks are damaged in part: those become gray, with a
             :class:`eoren.errors.DamageWarning`.
 
@@ -36,7 +40,8 @@ def load(path: str | PathLike[str], *, device: torch.device | str = "cpu", skip_
             with refusing_damage():
                 read_metadata(file, size)
             file.seek(0)
-            return loads(file.read(size), skip_damaged=skip_damaged).to(device)
+            field = loads(file.read(size), skip_damaged=skip_damaged)
+            return field if device is None else field.to(device)
         except EorenError as error:
             raise EorenError(f"{path}: {error}") from None
 

@@ -4,24 +4,28 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 from jaxtyping import Float, Float64, Int16
-from torch import Tensor
 
 from eoren.backends.dispatch import choose_coder, choose_latent_evaluator
-from eoren.backends.latents.base import LatentEvaluator
+from eoren.backends.latents.base import LatentBackend, LatentEvaluator
+from eoren.backends.latents.native import NativeLatentEvaluator
 from eoren.backends.latents.prior import PriorEvaluator
 from eoren.backends.mosaic_evaluation import Jet
 from eoren.coding.bands import Latents
 from eoren.coding.context_model import OFFSETS, Shifts
 from eoren.field.representation import UNIT, Extent, Quantity
 from eoren.field.wavelet_file import VERSION, Contents, decode_contents, encode_contents
+from eoren.model.arrays import Array, as_numpy, as_tensor, is_tensor
 from eoren.model.latents.color_decoder import ColorDecoder
-from eoren.model.latents.features import LatentFeatures, group_count
+from eoren.model.latents.features import LatentFeatures
 from eoren.model.latents.wavelet import unflatten
+from eoren.model.siren import Siren
+
+if TYPE_CHECKING:
+    import torch
 
 STEP_FRACTION = 16
 """Parts of an octave in which the steps of bands differ from the base step."""
@@ -72,34 +76,39 @@ class WaveletSiren:
         return self.channels * self.width * self.height + self.offsets.size + 1 + self.decoder.parameters
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> "torch.device":
         """Device of the parameters."""
-        return self.decoder.linear.device
+        return as_tensor(self.decoder.linear).device
 
     @property
     def requires_grad(self) -> bool:
         """Whether PyTorch follows any of the parameters."""
-        return any(t.requires_grad for t in self.decoder.tensors())
+        return any(is_tensor(t) and t.requires_grad for t in self.decoder.tensors())
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the native backend evaluates the function; see the protocol."""
+        return choose_latent_evaluator(self.decoder) is NativeLatentEvaluator
 
     def to(self, *args: Any, **kwargs: Any) -> "WaveletSiren":
-        """Return the same function on another device or in another precision, as ``Tensor.to``."""
+        """Return the same function with tensors on another device or in another precision, as ``Tensor.to``."""
         return replace(self, decoder=self.decoder.to(*args, **kwargs))
 
     @cached_property
     def features(self) -> LatentFeatures:
-        """The features that the color decoder sees."""
-        latents = unflatten([torch.from_numpy(band) for band in self.latents.bands()])
-        steps = torch.from_numpy(self.steps()).to(self.decoder.linear)
-        return LatentFeatures(latents, tuple(torch.diag(step) for step in steps), *self.size)
+        """The features that the color decoder sees, as arrays in the precision of its parameters."""
+        dtype = np.float64 if "float64" in str(self.decoder.linear.dtype) else np.float32
+        steps = self.steps().astype(dtype)
+        return LatentFeatures(unflatten([*self.latents.bands()]), tuple(map(np.diag, steps)), *self.size)
 
     @cached_property
-    def _evaluators(self) -> dict[type, tuple[tuple[Any, ...], LatentEvaluator]]:
+    def _evaluators(self) -> dict[LatentBackend, tuple[tuple[Any, ...], LatentEvaluator]]:
         return {}
 
     def _evaluator(self, *, differentiable: bool) -> LatentEvaluator:
         """Return the evaluator of a backend; a new one if a parameter of the decoder changed."""
         kind = choose_latent_evaluator(self.decoder, differentiable=differentiable)
-        state = tuple((t.data_ptr(), t._version, t.requires_grad) for t in self.decoder.tensors())
+        state = tuple(map(_state, self.decoder.tensors()))
         if kind not in self._evaluators or self._evaluators[kind][0] != state:
             if self.prior:
                 evaluator: LatentEvaluator = PriorEvaluator(kind, self.features, self.decoder, self.prior)
@@ -114,7 +123,7 @@ class WaveletSiren:
 
     def jet(
         self,
-        points: Float[Tensor, "points 2"],
+        points: Float[Array, "points 2"],
         *,
         gradient: bool = False,
         laplacian: bool = False,
@@ -126,11 +135,14 @@ class WaveletSiren:
         return evaluator.jet(points, gradient=gradient, laplacian=laplacian, extent=extent)
 
     def sample(
-        self, x: Float[Tensor, " columns"], y: Float[Tensor, " rows"], *quantities: Quantity, extent: Extent = UNIT
-    ) -> tuple[Tensor, ...]:
+        self,
+        x: Float64[np.ndarray, " columns"],
+        y: Float64[np.ndarray, " rows"],
+        *quantities: Quantity,
+        extent: Extent = UNIT,
+    ) -> tuple[np.ndarray, ...]:
         """Evaluate quantities on a grid; see the protocol."""
-        with torch.no_grad():
-            return self._evaluator(differentiable=False).sample(x, y, *quantities, extent=extent)
+        return self._evaluator(differentiable=False).sample(x, y, *quantities, extent=extent)
 
     def summary(self) -> dict[str, Any]:
         """Describe the architecture, for ``eoren info --json``."""
@@ -146,10 +158,10 @@ class WaveletSiren:
         prior = ", edge prior" if self.prior else ""
         return f"wavelet latents of {self.latents.levels} levels, {colors}{prior}"
 
-    def encode(self, kind: Mapping[str, str], provenance: Mapping[str, Any]) -> tuple[str, dict[str, Tensor]]:
+    def encode(self, kind: Mapping[str, str], provenance: Mapping[str, Any]) -> tuple[str, dict[str, np.ndarray]]:
         """Encode the field for a file; see the protocol."""
         siren = self.decoder.siren
-        weights = [t.detach().cpu().double().numpy() for t in self.decoder.tensors()]
+        weights = [as_numpy(t).astype(np.float64) for t in self.decoder.tensors()]
         contents = Contents(
             self.latents,
             *self.size,
@@ -163,22 +175,21 @@ class WaveletSiren:
             self.prior,
         )
         data = np.frombuffer(encode_contents(contents, choose_coder().encode), np.uint8)
-        return json.dumps({"format_version": VERSION, **kind}), {"data": torch.from_numpy(data.copy())}
+        return json.dumps({"format_version": VERSION, **kind}), {"data": data}
 
     @classmethod
     def decode(
-        cls, text: str, header: Mapping[str, Any], tensors: dict[str, Tensor], *, skip_damaged: bool = False
+        cls, text: str, header: Mapping[str, Any], tensors: dict[str, np.ndarray], *, skip_damaged: bool = False
     ) -> tuple["WaveletSiren", Mapping[str, Any]]:
         """Build a field and its provenance from a file; see the protocol."""
         data = tensors.get("data")
-        if header["format_version"] != VERSION or [*tensors] != ["data"] or data is None or data.dtype != torch.uint8:
+        if header["format_version"] != VERSION or [*tensors] != ["data"] or data is None or data.dtype != np.uint8:
             raise ValueError("the data of a compact field are missing, or the version is wrong")
-        contents = decode_contents(data.numpy().tobytes(), choose_coder().decode, skip_damaged=skip_damaged)
-        weights = [torch.from_numpy(w).float() for w in contents.weights]
-        width, channels = contents.siren_width, len(contents.latents.coarse)
-        generator = torch.Generator().manual_seed(0)
-        groups = group_count(contents.latents.levels)
-        decoder = ColorDecoder.init(channels, groups, width=width, generator=generator).with_tensors(weights)
+        contents = decode_contents(data.tobytes(), choose_coder().decode, skip_damaged=skip_damaged)
+        linear, *others = (w.astype(np.float32) for w in contents.weights)
+        layers = len(others) // 2
+        siren = Siren(tuple(others[:layers]), tuple(others[layers:]), (1.0,) * (layers - 1)) if others else None
+        decoder = ColorDecoder(linear, siren)
         step, offsets, exponents = contents.step, contents.offsets, tuple(contents.exponents)
         size = contents.width, contents.height
         field = cls(contents.latents, *size, step, offsets, decoder, exponents, contents.shifts, contents.prior)
@@ -189,3 +200,10 @@ def band_steps(step: float, offsets: Int16[np.ndarray, "bands channels"]) -> Flo
     """Return the quantisation steps of all bands and channels that belong to a base step."""
     steps: Float64[np.ndarray, "bands channels"] = step * 2.0 ** (offsets.astype(np.float64) / STEP_FRACTION)
     return steps
+
+
+def _state(parameter: Array) -> tuple[Any, ...]:
+    """Return what changes with the values of a parameter, and with what PyTorch follows."""
+    if is_tensor(parameter):
+        return parameter.data_ptr(), parameter._version, parameter.requires_grad
+    return parameter.shape, parameter.tobytes()

@@ -1,7 +1,7 @@
 """Images as arrays: float32, shape (height, width, channels), values in [0, 1] as stored."""
 
 import hashlib
-import importlib.resources
+import importlib.util
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -226,4 +226,7 @@ def _with_channels(samples: Shaped[np.ndarray, "..."], name: str) -> Shaped[np.n
 def _sample(name: str) -> Path:
     if name not in SAMPLES:
         raise EorenError(f"sample:{name}: no such sample; use one of {', '.join(SAMPLES)}")
-    return Path(str(importlib.resources.files("skimage").joinpath("data", SAMPLES[name])))
+    package = importlib.util.find_spec("skimage")  # importing it takes a while
+    if package is None or package.origin is None:
+        raise EorenError(f"sample:{name}: scikit-image, which has it, is not installed; pip install scikit-image")
+    return Path(package.origin).parent / "data" / SAMPLES[name]

@@ -5,12 +5,13 @@ dtype belongs to all threads, so it is never touched: the code gives the dtype o
 """
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
-import torch
+import numpy as np
 
 from eoren.errors import EorenError
 
@@ -28,11 +29,16 @@ def isolated() -> Iterator[None]:
     one thread: OpenMP's threads exist in the parent only, and a parallel loop would wait for them without end.
 
     Example:
+        >>> import torch
         >>> with torch.autocast("cpu"), isolated():
         ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
         torch.float32
     """
-    with ExitStack() as modes:
+    torch: Any = sys.modules.get("torch")
+    with ExitStack() as modes, np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"):
+        if not hasattr(torch, "set_num_threads"):  # without PyTorch, or while another thread imports it
+            yield
+            return
         for device in _AUTOCAST_DEVICES:
             if torch.is_autocast_enabled(device):
                 modes.enter_context(torch.autocast(device, enabled=False))
@@ -57,11 +63,12 @@ def not_compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        if not torch.compiler.is_compiling():
+        torch: Any = sys.modules.get("torch")
+        if not hasattr(torch, "compiler") or not torch.compiler.is_compiling():
             return function(*args, **kwargs)
         if getattr(torch.compiler, "is_exporting", lambda: False)():
             raise EorenError("torch.export cannot hold a field; write an ONNX file with field.export('field.onnx')")
-        dynamo: Any = torch._dynamo  # imported here only: it takes a second
-        return cast("_R", dynamo.disable(function)(*args, **kwargs))
+        # PyTorch imports it here only: that takes a second.
+        return cast("_R", torch._dynamo.disable(function)(*args, **kwargs))
 
     return call

@@ -60,9 +60,9 @@ class TilePixels:
         """
         x0, y0, x1, y1 = tiling.box(tiles)
         color = image[y0 - at[1] : y1 - at[1], x0 - at[0] : x1 - at[0]].reshape(-1, image.shape[2])
-        areas = (tiling.boxes[tiles, 2:] - tiling.boxes[tiles, :2]).prod(1)
+        areas = torch.from_numpy((tiling.boxes[tiles, 2:] - tiling.boxes[tiles, :2]).prod(1))
         # Relative to the box, so that coordinates are exact however large the image.
-        boxes = tiling.pixel_boxes[tiles] - tiling.pixel_boxes.new_tensor([x0, y0, x0, y0])
+        boxes = torch.from_numpy(tiling.pixel_boxes[tiles] - [x0, y0, x0, y0])
         return cls(color, boxes, columns=x1 - x0, areas=areas, device=device)
 
     @classmethod

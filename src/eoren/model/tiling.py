@@ -12,9 +12,9 @@ from math import ceil, sqrt
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int, Int32
-from torch import Tensor
+
+from eoren.model.arrays import Array, as_tensor, is_tensor, like, namespace
 
 MAX_OVERLAP = 64
 """Largest number of tiles that may overlap at one point of a field: it bounds the cost of a point."""
@@ -24,12 +24,12 @@ MIN_HALO = 1e-6
 _LEAF = -1
 
 
-def smooth_step(t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def smooth_step(t: Array) -> tuple[Array, Array, Array]:
     """Compute the quintic step from 0 at t = -1 to 1 at t = 1, and its first two derivatives; constant outside.
 
     It is twice continuously differentiable, so that colour, gradient and Laplacian are continuous where tiles blend.
     """
-    s = ((t + 1) / 2).clamp(0, 1)
+    s = ((t + 1) / 2).clip(0, 1)
     value = s**3 * (s * (6 * s - 15) + 10)
     first = 15 * (s * (s - 1)) ** 2
     second = 15 * s * (s - 1) * (2 * s - 1)
@@ -39,11 +39,11 @@ def smooth_step(t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 class Blend(NamedTuple):
     """The weights of tiles at some points: one entry per point and tile that covers it, sorted by tile."""
 
-    point: Int[Tensor, " entries"]
-    tile: Int[Tensor, " entries"]
-    weight: Float[Tensor, " entries"]
-    grad: Float[Tensor, "entries 2"]  # of the weight by (x, y), per unit-square side
-    second_derivatives: Float[Tensor, "entries 2"]  # by x and by y, per unit-square side squared
+    point: Int[Array, " entries"]
+    tile: Int[Array, " entries"]
+    weight: Float[Array, " entries"]
+    grad: Float[Array, "entries 2"]  # of the weight by (x, y), per unit-square side
+    second_derivatives: Float[Array, "entries 2"]  # by x and by y, per unit-square side squared
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,32 +120,34 @@ class Tiling:
         return (len(self.nodes) + 1) // 2
 
     @property
-    def boxes(self) -> Int[Tensor, "count 4"]:
+    def boxes(self) -> Int[np.ndarray, "count 4"]:
         """``(x0, y0, x1, y1)`` of each tile in pixels, without its halo: a partition of the image."""
-        return torch.from_numpy(np.array(self.tree.boxes))
+        return np.array(self.tree.boxes)
 
     @cached_property
-    def pixel_boxes(self) -> Int[Tensor, "count 4"]:
+    def pixel_boxes(self) -> Int[np.ndarray, "count 4"]:
         """``(column0, row0, column1, row1)`` of the pixels of each tile, halo included, ends excluded."""
-        box, size = self.boxes.double(), self.boxes.new_tensor([self.width, self.height]).double()
+        box, size = self.boxes.astype(np.float64), np.array([self.width, self.height], np.float64)
         low, high = box[:, :2], box[:, 2:]
         # The centre of pixel j lies at j + 0.5. There is no halo beyond the border.
-        first = torch.where(low > 0, torch.ceil(low - self.halo - 0.5), low).clamp(min=0)
-        last = torch.where(high < size, torch.floor(high + self.halo - 0.5) + 1, high)
-        return torch.cat([first, torch.minimum(last, size)], 1).long()
+        first = np.where(low > 0, np.ceil(low - self.halo - 0.5), low).clip(0)
+        last = np.where(high < size, np.floor(high + self.halo - 0.5) + 1, high)
+        return np.concatenate([first, np.minimum(last, size)], 1).astype(np.int64)
 
     @cached_property
-    def centres(self) -> Float[Tensor, "count 2"]:
+    def centres(self) -> Float[np.ndarray, "count 2"]:
         """Origin of the local coordinates of each tile, in pixels, float64."""
-        return (self.pixel_boxes[:, :2] + self.pixel_boxes[:, 2:]).double() / 2
+        centres: Float[np.ndarray, "count 2"] = (self.pixel_boxes[:, :2] + self.pixel_boxes[:, 2:]) / 2
+        return centres
 
     @cached_property
-    def half_extents(self) -> Float[Tensor, " count"]:
+    def half_extents(self) -> Float[np.ndarray, " count"]:
         """Pixels per unit of local coordinates of each tile: half its longer side, halo included, float64."""
-        return (self.pixel_boxes[:, 2:] - self.pixel_boxes[:, :2]).amax(1).double() / 2
+        half_extents: Float[np.ndarray, " count"] = (self.pixel_boxes[:, 2:] - self.pixel_boxes[:, :2]).max(1) / 2
+        return half_extents
 
     @cached_property
-    def cuts(self) -> tuple[Int[Tensor, " count_and_one"], Float[Tensor, "cuts 3"]]:
+    def cuts(self) -> tuple[Int[np.ndarray, " count_and_one"], Float[np.ndarray, "cuts 3"]]:
         """The cuts above every tile: index of the first cut of each tile, and of the end; and the cuts.
 
         A cut is ``(axis, position in pixels, 1 if the tile lies on the upper side, else 0)``, float64.
@@ -159,7 +161,7 @@ class Tiling:
                 first.append(len(cuts))
             else:
                 waiting += [[*above, (axis, at, 1)], [*above, (axis, at, 0)]]
-        return torch.tensor(first, dtype=torch.int64), torch.tensor(cuts, dtype=torch.float64).reshape(-1, 3)
+        return np.array(first), np.array(cuts, np.float64).reshape(-1, 3)
 
     def groups(self, most: int) -> list[slice]:
         """Divide the tiles into groups of at most ``most`` neighbours, in order: whole branches of the tree."""
@@ -182,56 +184,54 @@ class Tiling:
     def box(self, tiles: slice = slice(None)) -> tuple[int, int, int, int]:
         """Return ``(column0, row0, column1, row1)`` around the pixels of some tiles, halo included, ends excluded."""
         boxes = self.pixel_boxes[tiles]
-        x0, y0, x1, y1 = (*boxes[:, :2].amin(0).tolist(), *boxes[:, 2:].amax(0).tolist())
+        (x0, y0), (x1, y1) = boxes[:, :2].min(0).tolist(), boxes[:, 2:].max(0).tolist()
         return x0, y0, x1, y1
 
-    def local(self, points: Float[Tensor, "entries 2"], tiles: Int[Tensor, " entries"]) -> Float[Tensor, "entries 2"]:
+    def local(self, points: Float[Array, "entries 2"], tiles: Int[Array, " entries"]) -> Float[Array, "entries 2"]:
         """Convert unit-square points to the local coordinates of the tile given for each."""
-        size = torch.tensor([self.width, self.height], dtype=points.dtype, device=points.device)
-        centres, half_extents = self.centres.to(points), self.half_extents.to(points)
+        size, centres, half_extents = (
+            like(points, array) for array in ((self.width, self.height), self.centres, self.half_extents)
+        )
         return (points * size - centres[tiles]) / half_extents[tiles, None]
 
     @property
-    def local_per_unit(self) -> Float[Tensor, "count 2"]:
+    def local_per_unit(self) -> Float[np.ndarray, "count 2"]:
         """Derivatives of the local coordinates of each tile by x and y of the unit square, float64."""
-        return self.half_extents.new_tensor([self.width, self.height]) / self.half_extents[:, None]
+        per_unit: Float[np.ndarray, "count 2"] = np.array([self.width, self.height]) / self.half_extents[:, None]
+        return per_unit
 
-    def blend(self, points: Float[Tensor, "points 2"]) -> Blend:
+    def blend(self, points: Float[Array, "points 2"]) -> Blend:
         """Compute which tiles cover each point, and their weights; differentiable by the points.
 
         Points may lie anywhere in the plane: beyond the image the outermost tiles are continued.
         """
-        device, dtype = points.device, points.dtype
-        axis, cut, lower, upper, tiles = (torch.from_numpy(column).to(device) for column in self.tree[:5])
-        size = torch.tensor([self.width, self.height], dtype=dtype, device=device)
+        xp = namespace(points)
+        axis, cut, lower, upper, tiles = (_on_device(points, column) for column in self.tree[:5])
+        cut, size, powers = (like(points, values) for values in (cut, (self.width, self.height), range(3)))
         position = points * size
-        point = torch.arange(len(points), device=device)
-        node = torch.zeros_like(point)
+        point = _on_device(points, np.arange(len(points)))
+        node = xp.zeros_like(point)
         # The product of the steps along each axis, with two derivatives; the weight is the product of both axes.
-        product = torch.zeros(len(points), 2, 3, dtype=dtype, device=device)
-        product[..., 0] = 1
-        done: list[tuple[Tensor, Tensor, Tensor]] = []
+        one, zero = xp.ones_like(points), xp.zeros_like(points)
+        product = xp.stack([one, zero, zero], -1)
+        done: list[tuple[Array, Array, Array]] = []
         while len(node) or not done:
             leaf = axis[node] == _LEAF
             done.append((point[leaf], node[leaf], product[leaf]))
             point, node, product = point[~leaf], node[~leaf], product[~leaf]
             across = axis[node]
-            t = (position[point, across] - cut[node]) / self.halo if self.halo else position.new_zeros(0)
-            steps = torch.stack(smooth_step(t), -1)
-            steps = steps * (size[across, None] / self.halo) ** torch.arange(3, device=device) if self.halo else steps
+            t = (position[point, across] - cut[node]) / (self.halo or 1.0)  # without a halo there is no cut
+            steps = xp.stack(smooth_step(t), -1) * (size[across, None] / (self.halo or 1.0)) ** powers
             sides = []
-            for goes, child, factor in (
-                (t < 1, lower, steps.new_tensor([1.0, 0, 0]) - steps),
-                (t > -1, upper, steps),
-            ):
+            for goes, child, factor in ((t < 1, lower, like(points, (1, 0, 0)) - steps), (t > -1, upper, steps)):
                 sides.append((point[goes], child[node[goes]], _multiplied(product[goes], across[goes], factor[goes])))
-            point, node, product = (torch.cat(pair) for pair in zip(*sides, strict=True))
-        point, node, product = (torch.cat(parts) for parts in zip(*done, strict=True))
+            point, node, product = (xp.concatenate(pair) for pair in zip(*sides, strict=True))
+        point, node, product = (xp.concatenate(parts) for parts in zip(*done, strict=True))
         tile = tiles[node]
-        order = torch.argsort(tile, stable=True)
-        (x, dx, ddx), (y, dy, ddy) = product[order].movedim(0, -1)
+        order = xp.argsort(tile, stable=True) if is_tensor(tile) else np.argsort(tile, kind="stable")
+        (x, dx, ddx), (y, dy, ddy) = xp.moveaxis(product[order], 0, -1)
         return Blend(
-            point[order], tile[order], x * y, torch.stack([dx * y, x * dy], -1), torch.stack([ddx * y, x * ddy], -1)
+            point[order], tile[order], x * y, xp.stack([dx * y, x * dy], -1), xp.stack([ddx * y, x * ddy], -1)
         )
 
     @cached_property
@@ -292,13 +292,18 @@ class Tree(NamedTuple):
     depth: int  # number of cuts above the deepest tile
 
 
+def _on_device(points: Array, array: np.ndarray) -> Array:
+    """Convert an array to a tensor on the device of points if these are a tensor."""
+    return as_tensor(array).to(points.device) if is_tensor(points) else array
+
+
 def _multiplied(
-    product: Float[Tensor, "entries 2 3"], axis: Int[Tensor, " entries"], factor: Float[Tensor, "entries 3"]
-) -> Float[Tensor, "entries 2 3"]:
+    product: Float[Array, "entries 2 3"], axis: Int[Array, " entries"], factor: Float[Array, "entries 3"]
+) -> Float[Array, "entries 2 3"]:
     """Multiply the product of one axis by another factor; derivatives follow the product rule."""
-    rows = torch.arange(len(axis), device=axis.device)
-    value, first, second = product[rows, axis].unbind(-1)
-    f, df, ddf = factor.unbind(-1)
-    changed = torch.stack([value * f, first * f + value * df, second * f + 2 * first * df + value * ddf], -1)
-    is_axis = (axis[:, None] == torch.arange(2, device=axis.device))[..., None]
-    return torch.where(is_axis, changed[:, None], product)
+    xp, rows = namespace(product), _on_device(product, np.arange(len(axis)))
+    value, first, second = xp.moveaxis(product[rows, axis], -1, 0)
+    f, df, ddf = xp.moveaxis(factor, -1, 0)
+    changed = xp.stack([value * f, first * f + value * df, second * f + 2 * first * df + value * ddf], -1)
+    is_axis = (axis[:, None] == _on_device(axis, np.arange(2)))[..., None]
+    return xp.where(is_axis, changed[:, None], product)

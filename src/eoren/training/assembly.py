@@ -12,7 +12,8 @@ from eoren.field.field import Field
 from eoren.field.mosaic import SirenMosaic
 from eoren.image.arrays import Image
 from eoren.image.gradients import pixel_gradient
-from eoren.model.channel_tuning import Moments, Tuning
+from eoren.model.channel_tuning import Tuning
+from eoren.model.moments import Moments
 from eoren.model.quantization import rounded
 from eoren.model.siren import Siren
 from eoren.model.tile_pixels import TilePixels

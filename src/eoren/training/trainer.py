@@ -15,13 +15,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from eoren.backends.base import StepBatch, chunk_points
-from eoren.backends.dispatch import choose_backend
+from eoren.backends.dispatch import choose_backend, training_of
 from eoren.backends.optimizers import Optimizer
 from eoren.backends.tile_evaluation import tuning_moments
 from eoren.image.arrays import Gradient, Image
 from eoren.image.gradients import SPLINE, STENCILS, pixel_gradient
-from eoren.model.channel_tuning import Moments, Tuning
+from eoren.model.channel_tuning import Tuning
 from eoren.model.loss import Pass
+from eoren.model.moments import Moments
 from eoren.model.quantization import rounded
 from eoren.model.siren import Siren
 from eoren.model.tile_pixels import TilePixels
@@ -80,7 +81,8 @@ class Trainer:
         self._epoch: tuple[int, Tensor] | None = None
         self._parameters = self.siren.tensors()
         self._backend = choose_backend(self.siren, warn=True)
-        self._loss_gradient = self._backend.loss_gradient(self.siren, self.tile_pixels, self.gradient_target)
+        self._training = training_of(self._backend)
+        self._loss_gradient = self._training.loss_gradient(self.siren, self.tile_pixels, self.gradient_target)
         self.gradients = self._loss_gradient.gradients
         _log.debug("%d networks are trained by the %s backend", siren.batch, self._backend.name)
         self._optimizers = self._choose_optimizers()
@@ -156,12 +158,12 @@ class Trainer:
         """Create the optimisers, each with the indices of its parameters and its learning rate."""
         settings, indices = self.settings, list(range(len(self._parameters)))
         if settings.optimizer == "adam":
-            return [(self._backend.adam(self._parameters), indices, settings.learning_rate)]
+            return [(self._training.adam(self._parameters), indices, settings.learning_rate)]
         hidden = indices[1 : settings.depth]
         others = [i for i in indices if i not in hidden]
         return [
-            (self._backend.muon([self._parameters[i] for i in hidden]), hidden, settings.learning_rate),
-            (self._backend.adam([self._parameters[i] for i in others]), others, settings.learning_rate_beside_muon),
+            (self._training.muon([self._parameters[i] for i in hidden]), hidden, settings.learning_rate),
+            (self._training.adam([self._parameters[i] for i in others]), others, settings.learning_rate_beside_muon),
         ]
 
     def _initial_tuning(self) -> Tuning:

@@ -15,7 +15,7 @@ from hashlib import sha256
 from importlib.resources import files
 from threading import Thread
 from time import sleep
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from fastapi import FastAPI
@@ -28,8 +28,10 @@ from eoren.errors import EorenError
 from eoren.viewer import iiif
 from eoren.viewer.catalog import MAX_MAGNIFICATION, FieldCatalog, FieldEntry, View
 from eoren.viewer.layers import render
-from eoren.viewer.live import LiveFit
 from eoren.viewer.tile_cache import TileCache
+
+if TYPE_CHECKING:
+    from eoren.viewer.live import LiveFit
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
@@ -58,7 +60,7 @@ _GET = ["GET", "HEAD"]
 _log = logging.getLogger(__name__)
 
 
-def _make_app(catalog: FieldCatalog, cache: TileCache, host: str, live: LiveFit | None) -> App:
+def _make_app(catalog: FieldCatalog, cache: TileCache, host: str, live: "LiveFit | None") -> App:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.api_route("/", methods=_GET)
@@ -103,7 +105,7 @@ def _make_app(catalog: FieldCatalog, cache: TileCache, host: str, live: LiveFit 
 
 @contextmanager
 def serve(
-    catalog: FieldCatalog, cache: TileCache, *, host: str = LOOPBACK, port: int = 0, live: LiveFit | None = None
+    catalog: FieldCatalog, cache: TileCache, *, host: str = LOOPBACK, port: int = 0, live: "LiveFit | None" = None
 ) -> Iterator[str]:
     """Serve from another thread while the ``with`` block runs, and yield the address of the page.
 

@@ -5,10 +5,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from time import perf_counter
-
-import torch
 
 from eoren.cancellation import Cancelled, CancelToken
 
@@ -48,9 +45,8 @@ class TileCache:
         self._max_bytes = max_bytes
         self._tiles: OrderedDict[str, bytes] = OrderedDict()
         self._jobs: dict[str, _Job] = {}
-        # Limits the threads of the thread that calls it, and of those started later.
-        limit_threads = partial(torch.set_num_threads, 1) if single_threaded else None
-        self._threads = ThreadPoolExecutor(_THREADS, "eoren-tiles", initializer=limit_threads)
+        initializer = _limit_to_one_thread if single_threaded else None
+        self._threads = ThreadPoolExecutor(_THREADS, "eoren-tiles", initializer=initializer)
         self._free_threads = asyncio.Semaphore(_THREADS)
         self._session = CancelToken()
 
@@ -110,6 +106,13 @@ class TileCache:
         self.bytes += len(tile)
         while self.bytes > self._max_bytes:
             self.bytes -= len(self._tiles.popitem(last=False)[1])
+
+
+def _limit_to_one_thread() -> None:
+    """Limit PyTorch and the native backend to the thread that calls this, and to those that it starts later."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _timed(render: Render, token: CancelToken) -> tuple[bytes, float]:

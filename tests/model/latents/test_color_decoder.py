@@ -29,7 +29,7 @@ def test_the_transform_is_orthonormal_and_leaves_alpha_alone(channels):
 @pytest.mark.parametrize("width", [0, 16])
 def test_a_new_decoder_inverts_the_transform(channels, width):
     colors = torch.rand(50, channels, generator=torch.Generator().manual_seed(1))
-    components = (colors - 0.5) @ color_transform(channels).float().T
+    components = (colors - 0.5) @ torch.from_numpy(color_transform(channels)).float().T
     shares = torch.tensor([0.7, 0.4, -0.1])  # of groups; their sum is what counts
     features = torch.cat([share * components for share in shares], 1)
     decoder = ColorDecoder.init(channels, 3, width=width, generator=torch.Generator().manual_seed(0))

@@ -3,16 +3,17 @@
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Float
-from torch import Tensor
+import numpy as np
+from jaxtyping import Float, Float64
 
 from eoren.backends.mosaic_evaluation import Jet
 from eoren.coding.bands import Box
+from eoren.model.arrays import Array, Tensor
 from eoren.model.latents.color_decoder import ColorDecoder
 from eoren.model.latents.edge_prior import EdgePrior
 from eoren.model.latents.wavelet import Subbands
 
-PredictDetails = Callable[[EdgePrior, Float[Tensor, "colors rows columns"]], Tensor]
+PredictDetails = Callable[[EdgePrior, Float[Array, "colors rows columns"]], Array]
 """A function that computes the outputs of an edge prior for pixels, see :meth:`.EdgePrior.__call__`."""
 
 
@@ -32,13 +33,16 @@ class Features(Protocol):
     def separate(self) -> bool:
         """Whether the groups of bands are features of their own, or added up."""
 
-    def mixed(self, linear: Float[Tensor, "features channels"]) -> "Features":
+    def as_tensors(self, like: Tensor) -> "Features":
+        """Return the same features as tensors on the device and in the precision of another tensor."""
+
+    def mixed(self, linear: Float[Array, "features channels"]) -> "Features":
         """Return a linear function of the features as features."""
 
     def with_margin(self, box: Box) -> Box:
         """Return the pixels that the features of a window depend on."""
 
-    def window(self, box: Box) -> tuple[Float[Tensor, "features rows columns"], tuple[int, int]]:
+    def window(self, box: Box) -> tuple[Float[Array, "features rows columns"], tuple[int, int]]:
         """Compute the features of a window with its margin, and column and row of the first of them."""
 
     def window_bands(self, outer: Box) -> Subbands:
@@ -54,7 +58,7 @@ class LatentEvaluator(Protocol):
 
     def jet(
         self,
-        points: Float[Tensor, "points 2"],
+        points: Float[Array, "points 2"],
         *,
         gradient: bool = False,
         laplacian: bool = False,
@@ -64,12 +68,15 @@ class LatentEvaluator(Protocol):
 
     def sample(
         self,
-        x: Float[Tensor, " columns"],
-        y: Float[Tensor, " rows"],
+        x: Float64[np.ndarray, " columns"],
+        y: Float64[np.ndarray, " rows"],
         *quantities: str,
         extent: tuple[float, float] = (1.0, 1.0),
-    ) -> tuple[Tensor, ...]:
+    ) -> tuple[np.ndarray, ...]:
         """Evaluate quantities on a grid; see :meth:`eoren.field.representation.Representation.sample`."""
+
+    def pixels(self, box: Box) -> Float[Array, "channels rows columns"]:
+        """Evaluate the colours at the centres of pixels: tensors where PyTorch computes, which it can follow."""
 
 
 @runtime_checkable
@@ -79,5 +86,5 @@ class LatentBackend(Protocol):
     def __call__(self, features: Features, decoder: ColorDecoder) -> LatentEvaluator:
         """Create an evaluator."""
 
-    def predict_details(self, prior: EdgePrior, pixels: Float[Tensor, "colors rows columns"]) -> Tensor:
+    def predict_details(self, prior: EdgePrior, pixels: Float[Array, "colors rows columns"]) -> Array:
         """Compute the outputs of an edge prior."""

@@ -8,15 +8,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from eoren.backends.latents.native import describe_window
-from eoren.backends.native import check_status, data_ptr, set_pointers, tensor_obstacle
-from eoren.backends.native_library import FINE_LEVELS, MAX_CHANNELS, DistortionProblem, loaded_library
+from eoren.backends.native import array_obstacle, check_status, data_ptr, set_pointers
+from eoren.backends.native_library import FINE_LEVELS, MAX_CHANNELS, DistortionProblem, loaded_library, thread_count
 from eoren.coding.bands import band_shapes
 from eoren.model.latents.distortion import SLOPE_REACH, Distortion, DistortionTarget, slope_taps
 from eoren.model.latents.wavelet import Subbands, flatten, synthesize, unflatten
 
 
 class NativeDistortion:
-    """Errors like those of :func:`eoren.model.latents.distortion.distortion`, on as many threads as PyTorch has.
+    """Errors like those of :func:`eoren.model.latents.distortion.distortion`.
 
     Results do not depend on the number of threads.
     """
@@ -41,7 +41,7 @@ class NativeDistortion:
     @staticmethod
     def obstacle(target: DistortionTarget) -> str | None:
         """Return why the library cannot compare with this image, or None if it can."""
-        if obstacle := tensor_obstacle(target.image):
+        if obstacle := array_obstacle(target.image):
             return obstacle
         if len(target.image) > MAX_CHANNELS:
             return f"channels must be at most {MAX_CHANNELS}, got {len(target.image)}"
@@ -78,10 +78,10 @@ class NativeDistortion:
                 reach=SLOPE_REACH,
                 weight=target.gradient_weight,
                 by_lowpass=data_ptr(gradients[0]),
-                errors=data_ptr(sums, torch.float64),
+                errors=data_ptr(sums, "float64"),
             )
             set_pointers(problem, by_detail=gradients[1:])
-            check_status(loaded_library().eoren_latent_distortion(problem, torch.get_num_threads()))
+            check_status(loaded_library().eoren_latent_distortion(problem, thread_count()))
         color, gradient = float(sums[0]) / channels, float(sums[1]) / (2 * channels)
         total = torch.tensor(color + target.gradient_weight * gradient, dtype=torch.float32)
         return Distortion(total, color, gradient), [by.div_(channels) for by in gradients]

@@ -12,14 +12,14 @@ The details are a field of latents too, one of no levels, whose windows the netw
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+import numpy as np
+from jaxtyping import Float, Float64
 
 from eoren.backends.latents.base import Features, LatentBackend, LatentEvaluator, PredictDetails
 from eoren.backends.latents.windows import pixels_at
 from eoren.backends.mosaic_evaluation import Jet
 from eoren.coding.bands import Box
+from eoren.model.arrays import Array, Tensor, as_tensor, is_tensor, like, namespace
 from eoren.model.latents.color_decoder import ColorDecoder
 from eoren.model.latents.edge_prior import SCALE, EdgePrior, center_bump, edge_prior, to_detail_image
 from eoren.model.latents.spline_basis import REACH
@@ -55,7 +55,12 @@ class DetailFeatures:
         """Height of the detail image."""
         return SCALE * self.size[1]
 
-    def mixed(self, linear: Float[Tensor, "features channels"]) -> "DetailFeatures":
+    def as_tensors(self, like: Tensor) -> "DetailFeatures":
+        """Return the features themselves: they are tensors if those of the base are."""
+        del like
+        return self
+
+    def mixed(self, linear: Float[Array, "features channels"]) -> "DetailFeatures":
         """Return the features themselves: their decoder is the identity."""
         del linear
         return self
@@ -65,28 +70,25 @@ class DetailFeatures:
         left, top = max(0, box.x0 - REACH), max(0, box.y0 - REACH)
         return Box(left, top, min(box.x1 + REACH, self.width), min(box.y1 + REACH, self.height))
 
-    def window(self, box: Box) -> tuple[Float[Tensor, "features rows columns"], tuple[int, int]]:
+    def window(self, box: Box) -> tuple[Float[Array, "features rows columns"], tuple[int, int]]:
         """Compute the details of a window with its margin, and return the column and row of the first of them."""
         outer = self.with_margin(box)
         return self.window_bands(outer).coarse, (outer.x0, outer.y0)
 
     def window_bands(self, outer: Box) -> Subbands:
         """Compute the details of some pixels, as latents of no levels."""
-        radius = self.prior.radius
-        x, columns = self._line(outer.x0 // SCALE - radius, outer.x1 // SCALE + radius, self.size[0])
-        y, rows = self._line(outer.y0 // SCALE - radius, outer.y1 // SCALE + radius, self.size[1])
-        colors = self.base.sample(x, y, "color")[0][..., : self.prior.colors].permute(2, 0, 1)
-        pixels = colors[:, rows.to(colors.device)][:, :, columns.to(colors.device)].contiguous()
-        details = to_detail_image(self.predict(self.prior, pixels))
-        alpha = details.new_zeros(self.channels - len(details), *details.shape[1:])
-        return Subbands(torch.cat([details, alpha]), ())
-
-    @staticmethod
-    def _line(start: int, end: int, side: int) -> tuple[Float[Tensor, " distinct"], Int[Tensor, " pixels"]]:
-        """Return the centres of a line's pixels, and their indices: beyond the border, the outermost ones repeat."""
-        pixels = torch.arange(start, end).clamp(0, side - 1)
-        first = int(pixels[0])
-        return (torch.arange(first, int(pixels[-1]) + 1, dtype=torch.float64) + 0.5) / side, pixels - first
+        radius, places, spans = self.prior.radius, [], []
+        for start, end, side in zip(outer[:2], outer[2:], self.size, strict=True):
+            # Beyond the border, pixels repeat the outermost ones.
+            pixels = np.arange(start // SCALE - radius, end // SCALE + radius).clip(0, side - 1)
+            spans.append((int(pixels[0]), int(pixels[-1]) + 1))
+            places.append(pixels - pixels[0])
+        (x0, x1), (y0, y1) = spans
+        columns, rows = places
+        colors = self.base.pixels(Box(x0, y0, x1, y1))[: self.prior.colors]
+        details = to_detail_image(self.predict(self.prior, colors[:, rows][:, :, columns]))
+        alpha = like(details, np.zeros((self.channels - len(details), *details.shape[1:])))
+        return Subbands(namespace(details).concatenate([details, alpha]), ())
 
 
 class PriorEvaluator:
@@ -105,9 +107,9 @@ class PriorEvaluator:
         channels = decoder.linear.shape[1]
         prior = edge_prior(version, 3 if channels >= 3 else 1)
         self._features = DetailFeatures(self._base, prior, backend.predict_details, self._size, channels)
-        self._identity = ColorDecoder(torch.eye(channels, dtype=torch.float32).to(decoder.linear))
+        self._identity = ColorDecoder(like(decoder.linear, np.eye(channels)))
         # Where PyTorch follows the colours, it follows the details; each call then needs a graph of its own.
-        follows = any(t.requires_grad for t in decoder.tensors())
+        follows = any(is_tensor(t) and t.requires_grad for t in decoder.tensors())
         self._kept = None if follows else backend(self._features, self._identity)
 
     def _details(self) -> LatentEvaluator:
@@ -116,7 +118,7 @@ class PriorEvaluator:
 
     def jet(
         self,
-        points: Float[Tensor, "points 2"],
+        points: Float[Array, "points 2"],
         *,
         gradient: bool = False,
         laplacian: bool = False,
@@ -124,21 +126,22 @@ class PriorEvaluator:
     ) -> Jet:
         """Evaluate at any points."""
         base = self._base.jet(points, gradient=gradient, laplacian=laplacian, extent=extent)
+        points = as_tensor(points) if is_tensor(base.color) else points
         details = self._details().jet(points, gradient=gradient or laplacian, laplacian=laplacian, extent=extent)
         position = [points[:, axis : axis + 1] * side - 0.5 for axis, side in enumerate(self._size)]
         return Jet(**self._sums(_quantities(base), _quantities(details), position, extent))
 
     def sample(
         self,
-        x: Float[Tensor, " columns"],
-        y: Float[Tensor, " rows"],
+        x: Float64[np.ndarray, " columns"],
+        y: Float64[np.ndarray, " rows"],
         *quantities: str,
         extent: tuple[float, float] = (1.0, 1.0),
-    ) -> tuple[Tensor, ...]:
+    ) -> tuple[np.ndarray, ...]:
         """Evaluate quantities on a grid."""
         samples = self._base.sample(x, y, *quantities, extent=extent)
         position = [line * side - 0.5 for line, side in zip((x, y), self._size, strict=True)]
-        at_centers = [pixels_at(p.numpy(), side) is not None for p, side in zip(position, self._size, strict=True)]
+        at_centers = [pixels_at(p, side) is not None for p, side in zip(position, self._size, strict=True)]
         if all(at_centers) and "laplacian" not in quantities:
             return samples  # the details and their slopes have no weight there
         count = 1 + max(Jet._fields.index(quantity) for quantity in quantities)
@@ -148,13 +151,17 @@ class PriorEvaluator:
         sums = self._sums(base, details, [position[0][None, :, None], position[1][:, None, None]], extent)
         return tuple(sums[quantity] for quantity in quantities)
 
+    def pixels(self, box: Box) -> Float[Array, "channels rows columns"]:
+        """Evaluate the colours at the centres of pixels, where the details have no weight."""
+        return self._base.pixels(box)
+
     def _sums(
         self,
-        base: Mapping[str, Tensor],
-        details: Mapping[str, Tensor],
-        position: Sequence[Tensor],
+        base: Mapping[str, Array],
+        details: Mapping[str, Array],
+        position: Sequence[Array],
         extent: tuple[float, float],
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Array]:
         """Add weighted details to some quantities.
 
         Args:
@@ -166,10 +173,10 @@ class PriorEvaluator:
         value = details["color"] - 0.5
         units = [side / length for side, length in zip(self._size, extent, strict=True)]
 
-        def bumps(*orders: int) -> Tensor:
+        def bumps(*orders: int) -> Array:
             """Compute the product of the bumps along both axes, or one of its derivatives."""
             across, down = (
-                (center_bump(position[axis], self._size[axis], order) * units[axis] ** order).to(value)
+                like(value, center_bump(position[axis], self._size[axis], order) * units[axis] ** order)
                 for axis, order in enumerate(orders)
             )
             return across * down
@@ -177,10 +184,10 @@ class PriorEvaluator:
         weight, slopes = 1 - bumps(0, 0), (-bumps(1, 0), -bumps(0, 1))
         sums = {}
         if "color" in base:
-            sums["color"] = torch.addcmul(base["color"], weight, value)
+            sums["color"] = base["color"] + weight * value
         if "gradient" in base:
             steps = [weight * details["gradient"][..., k] + slope * value for k, slope in enumerate(slopes)]
-            sums["gradient"] = base["gradient"] + torch.stack(steps, -1)
+            sums["gradient"] = base["gradient"] + namespace(value).stack(steps, -1)
         if "laplacian" in base:
             along = slopes[0] * details["gradient"][..., 0] + slopes[1] * details["gradient"][..., 1]
             bend = bumps(2, 0) + bumps(0, 2)
@@ -188,5 +195,5 @@ class PriorEvaluator:
         return sums
 
 
-def _quantities(jet: Jet) -> dict[str, Tensor]:
+def _quantities(jet: Jet) -> dict[str, Array]:
     return {name: value for name, value in jet._asdict().items() if value is not None}

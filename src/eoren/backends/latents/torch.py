@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from eoren.backends.latents.base import Features
-from eoren.backends.latents.windows import Recent, Windows, pixels_at
+from eoren.backends.latents.windows import Recent, Windows, pixel_centers, pixels_at
 from eoren.backends.mosaic_evaluation import Jet
+from eoren.coding.bands import Box
+from eoren.model.arrays import Array, as_numpy, as_tensor
 from eoren.model.latents.color_decoder import ColorDecoder
 from eoren.model.latents.edge_prior import EdgePrior
 from eoren.model.latents.spline_basis import PADDING, REACH, TAPS, coefficient_matrix, sampling_matrix, taps
@@ -23,9 +25,14 @@ _Window = tuple[Tensor, tuple[int, int]]
 
 
 class TorchLatentEvaluator:
-    """Evaluates a field of latents; see :class:`eoren.backends.latents.base.LatentEvaluator`."""
+    """Evaluates a field of latents; see :class:`eoren.backends.latents.base.LatentEvaluator`.
+
+    Results at points are tensors; arrays become tensors on the CPU.
+    """
 
     def __init__(self, features: Features, decoder: ColorDecoder) -> None:
+        decoder = decoder.as_tensors()
+        features = features.as_tensors(decoder.linear)
         if decoder.siren is None and not decoder.linear.requires_grad:
             # Without a SIREN, colours are features themselves.
             features = features.mixed(decoder.linear)
@@ -42,7 +49,7 @@ class TorchLatentEvaluator:
 
     def jet(
         self,
-        points: Float[Tensor, "points 2"],
+        points: Float[Array, "points 2"],
         *,
         gradient: bool = False,
         laplacian: bool = False,
@@ -51,9 +58,9 @@ class TorchLatentEvaluator:
         """Evaluate at any points."""
         orders = _ORDERS[: 5 if laplacian else 3 if gradient else 1]
         units = [side / length for side, length in zip(self._size, extent, strict=True)]
-        linear = self._decoder.linear
+        linear, points = self._decoder.linear, as_tensor(points)
         position = points * points.new_tensor(self._size) - 0.5
-        numbers = self._windows.numbers(position.detach())
+        numbers = _window_numbers(self._windows, position.detach())
         order = torch.argsort(numbers, stable=True)
         windows, counts = torch.unique_consecutive(numbers[order], return_counts=True)
         parts = [linear.new_zeros(len(orders) - (len(orders) == 5), 0, linear.shape[1])]
@@ -67,18 +74,32 @@ class TorchLatentEvaluator:
 
     def sample(
         self,
-        x: Float[Tensor, " columns"],
-        y: Float[Tensor, " rows"],
+        x: Float64[np.ndarray, " columns"],
+        y: Float64[np.ndarray, " rows"],
         *quantities: str,
         extent: tuple[float, float] = (1.0, 1.0),
-    ) -> tuple[Tensor, ...]:
+    ) -> tuple[np.ndarray, ...]:
         """Evaluate quantities on a grid."""
+        with torch.no_grad():
+            return tuple(map(as_numpy, self._sample(x, y, *quantities, extent=extent)))
+
+    def pixels(self, box: Box) -> Float[Tensor, "channels rows columns"]:
+        """Evaluate the colours at the centres of pixels; PyTorch can follow them."""
+        return self._sample(*pixel_centers(box, self._size), "color")[0].movedim(-1, 0)
+
+    def _sample(
+        self,
+        x: Float64[np.ndarray, " columns"],
+        y: Float64[np.ndarray, " rows"],
+        *quantities: str,
+        extent: tuple[float, float] = (1.0, 1.0),
+    ) -> list[Tensor]:
         orders = _ORDERS[: 5 if "laplacian" in quantities else 3 if "gradient" in quantities else 1]
         units = [side / length for side, length in zip(self._size, extent, strict=True)]
         linear = self._decoder.linear
         shape = (len(y), len(x), linear.shape[1])
         outputs = {q: linear.new_empty((*shape, 2) if q == "gradient" else shape) for q in quantities}
-        position = [p.cpu().numpy() * side - 0.5 for p, side in zip((x, y), self._size, strict=True)]
+        position = [p * side - 0.5 for p, side in zip((x, y), self._size, strict=True)]
         for number, columns, rows in self._windows.cells(*position):
             samples, corner = self._samples(number)
             across = _sampled(samples, position[0][columns] - corner[0], [order[0] for order in orders])
@@ -91,17 +112,18 @@ class TorchLatentEvaluator:
                 place = (slice(rows.start + start, rows.start + start + len(part)), columns)
                 for quantity, output in outputs.items():
                     output[place] = getattr(jet, quantity).view(len(part), -1, *output.shape[2:])
-        return tuple(outputs[quantity] for quantity in quantities)
+        return [outputs[quantity] for quantity in quantities]
 
     def _colors(self, streams: Streams, units: Sequence[float]) -> Float[Tensor, "outputs points channels"]:
         """Apply the color decoder to features with derivatives in pixels; the result is per unit of the extent."""
         if len(streams) == 5:
             scaled = [streams[1] * units[0], streams[2] * units[1]]
             bent = streams[3] * units[0] ** 2 + streams[4] * units[1] ** 2
-            return self._decoder(torch.stack([streams[0], *scaled, bent]), laplacian=True)
-        if len(streams) == 3:
+            streams = torch.stack([streams[0], *scaled, bent])
+        elif len(streams) == 3:
             streams = torch.stack([streams[0], streams[1] * units[0], streams[2] * units[1]])
-        return self._decoder(streams)
+        colors: Tensor = self._decoder(streams, laplacian=len(streams) == 4)
+        return colors
 
     def _samples(self, number: int) -> _Window:
         box = self._windows.boxes[number]
@@ -116,6 +138,16 @@ class TorchLatentEvaluator:
             return (rows @ samples @ columns.T).permute(1, 2, 0).contiguous(), corner
 
         return self._recent.get((number, PADDING), compute, _floats)
+
+
+def _window_numbers(windows: Windows, position: Float[Tensor, "points 2"]) -> Int[Tensor, " points"]:
+    """Return the window of each position in pixels."""
+    pixel = (position + 0.5).floor()
+    column, row = (
+        torch.bucketize(pixel[:, axis].contiguous(), pixel.new_tensor(edges[1:-1]), right=True)
+        for axis, edges in enumerate((windows.columns, windows.rows))
+    )
+    return row * (len(windows.columns) - 1) + column
 
 
 def _floats(window: _Window) -> int:

@@ -6,11 +6,9 @@ from threading import Lock
 from typing import Generic, TypeVar
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Float, Float64, Int
 
-from eoren.coding.bands import blocks
+from eoren.coding.bands import Box, blocks
 
 WINDOW = 512
 """Sides of windows in pixels, at most about one and a half of it."""
@@ -33,15 +31,6 @@ class Windows:
         self.boxes = blocks(width, height, 3, WINDOW)
         self.columns = [*sorted({box.x0 for box in self.boxes}), width]
         self.rows = [*sorted({box.y0 for box in self.boxes}), height]
-
-    def numbers(self, position: Float[Tensor, "points 2"]) -> Int[Tensor, " points"]:
-        """Return the window of each position in pixels."""
-        pixel = (position + 0.5).floor()
-        column, row = (
-            torch.bucketize(pixel[:, axis].contiguous(), pixel.new_tensor(edges[1:-1]), right=True)
-            for axis, edges in enumerate((self.columns, self.rows))
-        )
-        return row * (len(self.columns) - 1) + column
 
     def cells(
         self, x: Float[np.ndarray, " columns"], y: Float[np.ndarray, " rows"]
@@ -72,6 +61,14 @@ class Recent(Generic[T]):
             while len(self._kept) > 1 and sum(size for _, size in self._kept.values()) > _KEPT_FLOATS:
                 self._kept.popitem(last=False)
         return value
+
+
+def pixel_centers(box: Box, size: tuple[int, int]) -> tuple[Float64[np.ndarray, " _"], Float64[np.ndarray, " _"]]:
+    """Return x and y of the centres of pixels in the unit square."""
+    x, y = (
+        (np.arange(*ends) + 0.5) / side for ends, side in zip(zip(box[:2], box[2:], strict=True), size, strict=True)
+    )
+    return x, y
 
 
 def pixels_at(position: Float[np.ndarray, " points"], length: int) -> Int[np.ndarray, " points"] | None:

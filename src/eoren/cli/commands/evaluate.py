@@ -14,9 +14,8 @@ def evaluate(
 ) -> None:
     """Measure a field against its image."""
     from eoren.evaluation.metrics import METRICS
-    from eoren.model.devices import choose_device
 
-    field = eoren.load(file, device=choose_device(device))
+    field = files.read_field(file, device)
     pixels = files.read_source_image(image, to_srgb=to_srgb).pixels
     try:
         metrics = eoren.evaluate(field, pixels)

@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 from typer import Option
 
-import eoren
 from eoren.cli import console, files, options
 from eoren.errors import EorenError
 
@@ -40,10 +39,9 @@ def render(
     pixels = None if size is None else _parse_size(size)
     files.check_output(output, file, overwrite)
 
-    from eoren.model.devices import choose_device
     from eoren.visualization.derivatives import write_field
 
-    field = eoren.load(file, device=choose_device(device), skip_damaged=skip_damaged)
+    field = files.read_field(file, device, skip_damaged=skip_damaged)
     width, height = pixels or _scale_size(field.size, region, 1.0 if scale is None else scale)
     write_field(output, field, width, height, region=region, show=show, bit_depth=bit_depth)
     console.print_result(files.describe(output, width=width, height=height), as_json=as_json)

@@ -5,7 +5,6 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-import eoren
 from eoren.cli import files, options, page, signals
 from eoren.errors import EorenError
 
@@ -28,13 +27,11 @@ def view(
     page.check_viewer()
 
     from eoren.fs.files import sha256
-    from eoren.model.devices import choose_device
     from eoren.viewer.catalog import FieldCatalog
     from eoren.viewer.server import serve
     from eoren.viewer.tile_cache import TileCache
 
-    torch_device = choose_device(device)
-    fields = [(path, eoren.load(path, device=torch_device)) for path in paths]
+    fields = [(path, files.read_field(path, device)) for path in paths]
     source = None if compare is None else files.read_source_image(compare)
     pixels, image_digest = (None, "") if source is None else (source.pixels, source.sha256)
     catalog = FieldCatalog()

@@ -11,6 +11,7 @@ import numpy as np
 from eoren.export.common import TEXTURE_WIDTH, render_template
 from eoren.export.compact.recoding import Recorder, record_latents
 from eoren.field.wavelet_siren import WaveletSiren
+from eoren.model.arrays import as_numpy
 from eoren.model.latents.color_decoder import COARSE_GAIN, DETAIL_GAIN
 from eoren.model.latents.spline_basis import PADDING, REACH, prefilter
 
@@ -19,7 +20,7 @@ def page_data(field: WaveletSiren) -> tuple[dict[str, Any], str, str]:
     """Return the description of a field for its page as JSON values, and two texts of digits: decisions and bits."""
     recorder = Recorder()
     recorder.integers(field.offsets.ravel().tolist())
-    tensors = [tensor.detach().cpu().double().flatten(0, -2).numpy() for tensor in field.decoder.tensors()]
+    tensors = [as_numpy(t).astype(np.float64).reshape(-1, t.shape[-1]) for t in field.decoder.tensors()]
     for tensor, exponent in zip(tensors, field.exponents, strict=True):
         recorder.integers(np.rint(tensor * 2.0**exponent).astype(int).ravel().tolist())
     record_latents(field.latents, recorder)

@@ -12,7 +12,6 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float32, Int, Shaped
 
 from eoren.export.compact.parts import Parts
@@ -172,10 +171,9 @@ def _mirrored(place: Int[np.ndarray, " places"], length: int) -> Int[np.ndarray,
 @cache
 def _kernels() -> Float32[np.ndarray, "2 taps"]:
     """Return what a low-pass and a high-pass sample contribute to the samples around."""
-    impulse, zero = torch.zeros(1, 16, 1, dtype=torch.float64), torch.zeros(1, 16, 1, dtype=torch.float64)
+    impulse, zero, none = np.zeros((1, 16, 1)), np.zeros((1, 16, 1)), np.zeros((1, 16, 0))
     impulse[0, 8] = 1
-    none = torch.zeros(1, 16, 0, dtype=torch.float64)
     answers = [synthesize_level(low, Details(none, high, none)) for low, high in ((impulse, zero), (zero, impulse))]
     first = 16 - _EARLIER
-    kernels: np.ndarray = torch.cat(answers)[:, first : first + _TAPS, 0].float().numpy()
+    kernels: Float32[np.ndarray, "2 taps"] = np.concatenate(answers)[:, first : first + _TAPS, 0].astype(np.float32)
     return kernels

@@ -43,7 +43,8 @@ def parts_of(field: WaveletSiren) -> Parts:
             stacklevel=4,
         )
     field = field.to("cpu")
-    features, decoder = field.features, field.decoder
+    decoder = field.decoder
+    features = field.features.as_tensors(decoder.linear)
     if decoder.siren is None:
         identity = torch.eye(decoder.linear.shape[1], dtype=decoder.linear.dtype)
         return Parts(features.mixed(decoder.linear), identity, ())

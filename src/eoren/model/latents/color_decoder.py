@@ -9,47 +9,50 @@ decoder knows value, derivatives and Laplacian at every point (:mod:`eoren.model
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+import numpy as np
+from jaxtyping import Float, Float64
 
+from eoren.model.arrays import Array, as_tensor, like, namespace
 from eoren.model.siren import Siren
+
+if TYPE_CHECKING:
+    import torch
 
 COARSE_GAIN, DETAIL_GAIN = 3.0, 20.0
 """Factors of the features before the SIREN: most of the low-pass band and of the details are then within +-1."""
 _FREQUENCY = 0.5  # standard deviation of the first sine layer's arguments for inputs of variance 1
 
 # Luma, and the two colour differences, of equal norm: errors of features are errors of colours.
-_OPPONENT = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 2.0, -1.0]], dtype=torch.float64, device="cpu")
+_OPPONENT = np.array([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 2.0, -1.0]])
 
 
-def color_transform(channels: int) -> Float[Tensor, "components channels"]:
-    """Return the orthonormal transform of colours before the wavelet transform, float64; alpha is left alone."""
-    transform = torch.eye(channels, dtype=torch.float64)
+def color_transform(channels: int) -> Float64[np.ndarray, "components channels"]:
+    """Return the orthonormal transform of colours before the wavelet transform; alpha is left alone."""
+    transform = np.eye(channels)
     if channels >= 3:
-        transform[:3, :3] = _OPPONENT / _OPPONENT.norm(dim=1, keepdim=True)
+        transform[:3, :3] = _OPPONENT / np.linalg.norm(_OPPONENT, axis=1, keepdims=True)
     return transform
 
 
 @dataclass(frozen=True, eq=False)
 class ColorDecoder:
-    """A pointwise function from F features to C channels.
+    """A pointwise function from F features to C channels, whose parameters are NumPy arrays or tensors.
 
     Attributes:
         linear: ``(F, C)``, the linear part M.
         siren: one SIREN with F inputs, or None for a linear decoder.
     """
 
-    linear: Float[Tensor, "features channels"]
+    linear: Float[Array, "features channels"]
     siren: Siren | None = None
 
     @classmethod
     def init(
-        cls, channels: int, groups: int, *, width: int = 0, generator: torch.Generator | None = None
+        cls, channels: int, groups: int, *, width: int = 0, generator: "torch.Generator | None" = None
     ) -> "ColorDecoder":
-        """Create the decoder at the start of a fit: the inverse colour transform of the sum of all groups.
+        """Create the decoder at the start of a fit, of tensors: the inverse colour transform of all groups' sum.
 
         Args:
             channels: channels of the image.
@@ -57,7 +60,7 @@ class ColorDecoder:
             width: units of the SIREN's two sine layers, 0 for no SIREN.
             generator: random generator of the SIREN.
         """
-        linear = color_transform(channels).repeat(groups, 1).float()
+        linear = as_tensor(np.tile(color_transform(channels), (groups, 1)).astype(np.float32))
         if not width:
             return cls(linear)
         if generator is None:
@@ -65,8 +68,8 @@ class ColorDecoder:
         return cls(linear, _init_siren(len(linear), width, channels, generator))
 
     def __call__(
-        self, streams: Float[Tensor, "streams points features"], *, laplacian: bool = False
-    ) -> Float[Tensor, "streams points channels"]:
+        self, streams: Float[Array, "streams points features"], *, laplacian: bool = False
+    ) -> Float[Array, "streams points channels"]:
         """Compute colours, and their derivatives and Laplacian, from those of the features.
 
         Args:
@@ -74,38 +77,44 @@ class ColorDecoder:
             laplacian: whether the last stream is the Laplacian.
         """
         colors = streams @ self.linear
-        colors = torch.cat([colors[:1] + 0.5, colors[1:]])
+        colors = namespace(colors).concatenate([colors[:1] + 0.5, colors[1:]])
         if self.siren is not None:
             colors = colors + self.siren.propagate((self.gains() * streams)[None], laplacian=laplacian)[0]
         return colors
 
-    def gains(self) -> Float[Tensor, " features"]:
+    def gains(self) -> Float[Array, " features"]:
         """Return the factors of the features before the SIREN; the low-pass features come first."""
         features, channels = self.linear.shape
-        return self.linear.new_tensor([COARSE_GAIN] * channels + [DETAIL_GAIN] * (features - channels))
+        return like(self.linear, [COARSE_GAIN] * channels + [DETAIL_GAIN] * (features - channels))
 
     @property
     def parameters(self) -> int:
         """Number of parameters."""
-        return sum(t.numel() for t in self.tensors())
+        return sum(math.prod(t.shape) for t in self.tensors())
 
-    def tensors(self) -> tuple[Tensor, ...]:
+    def tensors(self) -> tuple[Array, ...]:
         """Return all parameters: the linear part, then those of the SIREN."""
         return (self.linear, *(self.siren.tensors() if self.siren else ()))
 
-    def with_tensors(self, tensors: Sequence[Tensor]) -> "ColorDecoder":
+    def with_tensors(self, tensors: Sequence[Array]) -> "ColorDecoder":
         """Return the same architecture with other parameters, in the order of :meth:`tensors`."""
         return ColorDecoder(tensors[0], self.siren.with_tensors(tensors[1:]) if self.siren else None)
 
+    def as_tensors(self) -> "ColorDecoder":
+        """Return the same decoder with tensors for parameters."""
+        siren = self.siren and self.siren.with_tensors([as_tensor(t) for t in self.siren.tensors()])
+        return ColorDecoder(as_tensor(self.linear), siren)
+
     def to(self, *args: Any, **kwargs: Any) -> "ColorDecoder":
-        """Return the same decoder on another device or in another precision, as ``Tensor.to``."""
-        return replace(
-            self, linear=self.linear.to(*args, **kwargs), siren=self.siren and self.siren.to(*args, **kwargs)
-        )
+        """Return the same decoder as tensors on another device or in another precision, as ``Tensor.to``."""
+        linear = as_tensor(self.linear).to(*args, **kwargs)
+        return replace(self, linear=linear, siren=self.siren and self.siren.to(*args, **kwargs))
 
 
-def _init_siren(inputs: int, width: int, channels: int, generator: torch.Generator) -> Siren:
+def _init_siren(inputs: int, width: int, channels: int, generator: "torch.Generator") -> Siren:
     """Draw a SIREN for inputs of variance 1, with random phases, whose output is zero."""
+    import torch
+
     sizes, factors = (inputs, width, width, channels), (_FREQUENCY, math.sqrt(2), 0.0)
     weights, biases = [], []
     for number, factor in enumerate(factors):

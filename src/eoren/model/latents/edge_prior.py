@@ -13,15 +13,15 @@ The network is trained once, on free photographs (``tools/train_edge_prior.py``)
 layer does not see the mean of the pixels.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float, Float32
-from torch import Tensor
-from torch.nn.functional import conv2d, leaky_relu
+
+from eoren.model.arrays import Array, Tensor, as_tensor, namespace
 
 VERSION = 1
 """Version of the prior that new fields refer to; a field without prior has version 0."""
@@ -60,11 +60,13 @@ class EdgePrior:
     def __call__(
         self, pixels: Float[Tensor, "colors rows columns"]
     ) -> Float[Tensor, "outputs inner_rows inner_columns"]:
-        """Compute the outputs of the last layer at all pixels but a border of `radius`."""
+        """Compute the outputs of the last layer at all pixels but a border of `radius`, with PyTorch."""
+        from torch.nn.functional import conv2d, leaky_relu
+
         x = pixels[None]
         for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = leaky_relu(x, LEAK) if number else x
-            x = conv2d(x, torch.from_numpy(weight).to(x), torch.from_numpy(bias).to(x))
+            x = conv2d(x, as_tensor(weight).to(x), as_tensor(bias).to(x))
         return x[0]
 
     def gray(self) -> "EdgePrior":
@@ -94,13 +96,16 @@ def edge_prior(version: int, colors: int) -> EdgePrior:
 
 
 def to_detail_image(
-    outputs: Float[Tensor, "outputs rows columns"],
-) -> Float[Tensor, "colors twice_rows twice_columns"]:
-    """Arrange the outputs of the network as an image."""
-    return torch.pixel_shuffle(outputs, SCALE)
+    outputs: Float[Array, "outputs rows columns"],
+) -> Float[Array, "colors twice_rows twice_columns"]:
+    """Arrange the outputs of the network as an image; they may have more axes before these."""
+    *batch, count, rows, columns = outputs.shape
+    apart = outputs.reshape(*batch, count // SCALE**2, SCALE, SCALE, rows, columns)
+    pixels = namespace(outputs).moveaxis(apart, (-2, -1), (-4, -2))
+    return pixels.reshape(*batch, count // SCALE**2, SCALE * rows, SCALE * columns)
 
 
-def center_bump(position: Float[Tensor, "..."], side: int, order: int = 0) -> Float[Tensor, "..."]:
+def center_bump(position: Float[Array, "..."], side: int, order: int = 0) -> Float[Array, "..."]:
     """Compute one axis' factor of the difference from 1 of the details' weight, or one of its derivatives.
 
     Args:
@@ -108,10 +113,10 @@ def center_bump(position: Float[Tensor, "..."], side: int, order: int = 0) -> Fl
         side: pixels of the image along this axis.
         order: order of the derivative by the position, 0 to 2.
     """
-    angle = torch.pi * position.clamp(-0.5, side - 0.5)
-    cos, sin = angle.cos(), angle.sin()
+    xp, angle = namespace(position), math.pi * position.clip(-0.5, side - 0.5)
+    cos, sin = xp.cos(angle), xp.sin(angle)
     if order == 0:
         return cos**4
     if order == 1:
-        return -4 * torch.pi * cos**3 * sin
-    return 4 * torch.pi**2 * cos**2 * (3 * sin**2 - cos**2)
+        return -4 * math.pi * cos**3 * sin
+    return 4 * math.pi**2 * cos**2 * (3 * sin**2 - cos**2)

@@ -14,12 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from jaxtyping import Float, Shaped
-from torch import Tensor
 
 from eoren.coding.bands import Box
-from eoren.model.latents.wavelet import Details, Subbands, synthesize, synthesize_level, unflatten
+from eoren.model.arrays import Array, Tensor, as_tensor, is_tensor, namespace
+from eoren.model.latents.wavelet import Details, Subbands, flatten, synthesize, synthesize_level, unflatten
 
 FINE_LEVELS = 3
 """Levels whose details are groups of their own."""
@@ -39,22 +38,29 @@ class LatentFeatures:
     Attributes:
         latents: latents of all bands, ``(C, rows, columns)`` each, integers or real numbers.
         matrices: a matrix ``(C, D)`` for each band, in the order of :func:`.wavelet.flatten`, from its latents to
-            wavelet coefficients; None if latents are coefficients. Windows are computed on their device.
+            wavelet coefficients; None if latents are coefficients. Windows are arrays of their kind, or tensors on
+            their device.
         width: width of the image in pixels.
         height: its height.
         separate: whether the groups are features of their own, or added up.
     """
 
     latents: Subbands
-    matrices: tuple[Float[Tensor, "latents components"], ...] | None
+    matrices: tuple[Float[Array, "latents components"], ...] | None
     width: int
     height: int
     separate: bool = True
 
-    def mixed(self, linear: Float[Tensor, "features channels"]) -> "LatentFeatures":
+    def as_tensors(self, like: Tensor) -> "LatentFeatures":
+        """Return the same features as tensors on the device and in the precision of another tensor."""
+        latents = unflatten([as_tensor(band) for band in flatten(self.latents)])
+        matrices = None if self.matrices is None else tuple(as_tensor(m).to(like) for m in self.matrices)
+        return LatentFeatures(latents, matrices, self.width, self.height, self.separate)
+
+    def mixed(self, linear: Float[Array, "features channels"]) -> "LatentFeatures":
         """Return a linear function of the features as features, C images instead of up to 4 C."""
         levels = len(self.latents.details)
-        groups = linear.view(group_count(levels), -1, linear.shape[1])
+        groups = linear.reshape(group_count(levels), -1, linear.shape[1])
         of_band = [0, *(max(0, len(groups) - 1 - level) for level in range(levels) for _ in range(3))]
         if self.matrices is None:
             matrices = tuple(groups[group] for group in of_band)
@@ -63,14 +69,14 @@ class LatentFeatures:
         return LatentFeatures(self.latents, matrices, self.width, self.height, separate=False)
 
     @cached_property
-    def lowpass(self) -> Float[Tensor, "components rows columns"]:
+    def lowpass(self) -> Float[Array, "components rows columns"]:
         """The low-pass band below the fine levels."""
         details = self.latents.details[FINE_LEVELS:]
         coarse, first = self._mix(0, self.latents.coarse), 1 + 3 * FINE_LEVELS
         mixed = (self._mix(k, band) for k, band in enumerate((band for level in details for band in level), first))
         return synthesize(unflatten([coarse, *mixed]))
 
-    def window(self, box: Box) -> tuple[Float[Tensor, "features rows columns"], tuple[int, int]]:
+    def window(self, box: Box) -> tuple[Float[Array, "features rows columns"], tuple[int, int]]:
         """Compute the features of a window with its margin.
 
         Args:
@@ -101,30 +107,32 @@ class LatentFeatures:
         mixed = [self._mix(k, band) for k, band in enumerate(cut, 1)]
         return unflatten([self.lowpass[:, rows, columns], *mixed])
 
-    def _mix(self, number: int, band: Shaped[Tensor, "latents rows columns"]) -> Tensor:
+    def _mix(self, number: int, band: Shaped[Array, "latents rows columns"]) -> Array:
         return band if self.matrices is None else mix(band, self.matrices[number])
 
 
 def mix(
-    band: Shaped[Tensor, "latents rows columns"], matrix: Float[Tensor, "latents components"]
-) -> Float[Tensor, "components rows columns"]:
+    band: Shaped[Array, "latents rows columns"], matrix: Float[Array, "latents components"]
+) -> Float[Array, "components rows columns"]:
     """Apply a matrix to the channels of a band."""
-    return (matrix.T @ band.to(matrix).flatten(1)).view(matrix.shape[1], *band.shape[1:])
+    values = band.to(matrix) if is_tensor(band) else band.astype(matrix.dtype)
+    return (matrix.T @ values.reshape(len(band), -1)).reshape(matrix.shape[1], *band.shape[1:])
 
 
-def stack_groups(lowpass: Float[Tensor, "channels _ _"], details: Sequence[Details]) -> Tensor:
+def stack_groups(lowpass: Float[Array, "channels _ _"], details: Sequence[Details]) -> Array:
     """Bring the low-pass band and the details of each level to full size: ``(groups C, rows, columns)``."""
-    groups: Tensor | None = None
+    xp, groups = namespace(lowpass), None
     for bands in reversed(details):
-        zero = torch.zeros_like
+        zero = xp.zeros_like
         if groups is None:
             groups = synthesize_level(lowpass, Details(*map(zero, bands)))
         else:
             many = groups.shape[0] // bands[0].shape[0]
-            empty = Details(*(zero(band).repeat(many, 1, 1) for band in bands))
+            empty = Details(*(xp.tile(zero(band), (many, 1, 1)) for band in bands))
             groups = synthesize_level(groups, empty)
-        low = torch.zeros_like(lowpass[:, :1, :1]).expand(-1, groups.shape[1] - bands[1].shape[1], bands[1].shape[2])
-        groups = torch.cat([groups, synthesize_level(low, bands)])
+        size = groups.shape[1] - bands.vertical.shape[1], bands.vertical.shape[2]
+        low = xp.broadcast_to(zero(lowpass[:, :1, :1]), (len(lowpass), *size))
+        groups = xp.concatenate([groups, synthesize_level(low, bands)])
     return lowpass if groups is None else groups
 
 

@@ -9,9 +9,9 @@ from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+
+from eoren.model.arrays import Array, cast, like, namespace
 
 TAPS = 6
 PADDING = 4
@@ -74,7 +74,7 @@ def pieces(order: int = 0) -> Float[np.ndarray, "taps powers"]:
     return polynomials
 
 
-def taps(position: Float[Tensor, " points"], length: int, order: int = 0) -> tuple[Int[Tensor, " points"], Tensor]:
+def taps(position: Float[Array, " points"], length: int, order: int = 0) -> tuple[Int[Array, " points"], Array]:
     """Return the first of six padded coefficients of each position, and their weights.
 
     Args:
@@ -86,21 +86,21 @@ def taps(position: Float[Tensor, " points"], length: int, order: int = 0) -> tup
         Indices into padded coefficients, and ``(points, 6)`` weights, which PyTorch can differentiate by the
         position.
     """
-    inside = position.clamp(-_OUTSIDE, length - 1 + _OUTSIDE)
-    knot = inside.detach().floor().clamp(max=length - 1 + _OUTSIDE - 1)
+    xp, inside = namespace(position), position.clip(-_OUTSIDE, length - 1 + _OUTSIDE)
+    knot = xp.floor(inside).clip(None, length - 1 + _OUTSIDE - 1)
     fraction = inside - knot
-    powers = torch.stack([fraction**k for k in range(TAPS - order)], -1)
-    weights = powers @ torch.from_numpy(np.ascontiguousarray(pieces(order).T)).to(powers)
+    powers = xp.stack([fraction**k for k in range(TAPS - order)], -1)
+    weights = powers @ like(powers, np.ascontiguousarray(pieces(order).T))
     if order:
         weights = weights * (inside == position)[:, None]
-    return knot.long() + PADDING - 2, weights
+    return cast(knot, "int64") + PADDING - 2, weights
 
 
 def sampling_matrix(
     position: Float[np.ndarray, " points"], length: int, order: int = 0
 ) -> Float[np.ndarray, "points length"]:
     """Return the matrix from samples to the curve, or one of its derivatives, at positions, float64."""
-    first, weights = (t.numpy() for t in taps(torch.from_numpy(position), length, order))
+    first, weights = taps(position, length, order)
     coefficients, rows = coefficient_matrix(length), np.zeros((len(position), length))
     for tap in range(TAPS):
         rows += weights[:, tap, None] * coefficients[first + tap]

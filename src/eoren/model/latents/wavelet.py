@@ -5,34 +5,33 @@ by whole-sample symmetry. Low-pass filters have the gain sqrt(2), so that the tr
 errors of the coefficients cause equal errors of the image, to 20 % in norm. A single sample stays as it is.
 
 The lifting steps are those of Daubechies and Sweldens, "Factoring wavelet transforms into lifting steps", 1998, which
-JPEG 2000 (ISO/IEC 15444-1, annex F) uses too.
+JPEG 2000 (ISO/IEC 15444-1, annex F) uses too. Bands are NumPy arrays or tensors.
 """
 
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from eoren.coding.lowpass import LIFTING, SCALE
+from eoren.model.arrays import Array, namespace
 
 
 class Details(NamedTuple):
     """The detail bands of one level, each ``(..., rows, columns)``."""
 
-    horizontal: Tensor  # high-pass along x, low-pass along y: vertical edges
-    vertical: Tensor  # low-pass along x, high-pass along y: horizontal edges
-    diagonal: Tensor  # high-pass along both axes
+    horizontal: Array  # high-pass along x, low-pass along y: vertical edges
+    vertical: Array  # low-pass along x, high-pass along y: horizontal edges
+    diagonal: Array  # high-pass along both axes
 
 
 class Subbands(NamedTuple):
     """The bands of an image: the low-pass band of the last level, and the details from the finest level on."""
 
-    coarse: Tensor
+    coarse: Array
     details: tuple[Details, ...]
 
 
-def analyze(image: Float[Tensor, "*batch rows columns"], levels: int) -> Subbands:
+def analyze(image: Float[Array, "*batch rows columns"], levels: int) -> Subbands:
     """Transform an image.
 
     Args:
@@ -40,19 +39,20 @@ def analyze(image: Float[Tensor, "*batch rows columns"], levels: int) -> Subband
         levels: number of levels, 0 or more. Axes of length 1 are not split.
 
     Example:
+        >>> import torch
         >>> bands = analyze(torch.ones(1, 5, 8), levels=1)
         >>> bands.coarse.shape, bands.details[0].horizontal.shape, round(float(bands.coarse[0, 1, 1]), 6)
         (torch.Size([1, 3, 4]), torch.Size([1, 3, 4]), 2.0)
     """
     details = []
     for _ in range(levels):
-        low, high = _split(image.transpose(-1, -2))
-        (image, vertical), (horizontal, diagonal) = _split(low.transpose(-1, -2)), _split(high.transpose(-1, -2))
+        low, high = _split(image.swapaxes(-1, -2))
+        (image, vertical), (horizontal, diagonal) = _split(low.swapaxes(-1, -2)), _split(high.swapaxes(-1, -2))
         details.append(Details(horizontal, vertical, diagonal))
     return Subbands(image, tuple(details))
 
 
-def synthesize(bands: Subbands) -> Float[Tensor, "*batch rows columns"]:
+def synthesize(bands: Subbands) -> Float[Array, "*batch rows columns"]:
     """Invert :func:`analyze`, to rounding. Differentiable and linear."""
     image = bands.coarse
     for details in reversed(bands.details):
@@ -60,19 +60,19 @@ def synthesize(bands: Subbands) -> Float[Tensor, "*batch rows columns"]:
     return image
 
 
-def synthesize_level(low: Float[Tensor, "*batch rows columns"], details: Details) -> Tensor:
+def synthesize_level(low: Float[Array, "*batch rows columns"], details: Details) -> Array:
     """Invert one level."""
-    low = _merge(low, details.vertical).transpose(-1, -2)
-    high = _merge(details.horizontal, details.diagonal).transpose(-1, -2)
-    return _merge(low, high).transpose(-1, -2)
+    low = _merge(low, details.vertical).swapaxes(-1, -2)
+    high = _merge(details.horizontal, details.diagonal).swapaxes(-1, -2)
+    return _merge(low, high).swapaxes(-1, -2)
 
 
-def flatten(bands: Subbands) -> list[Tensor]:
+def flatten(bands: Subbands) -> list[Array]:
     """Return the bands in the order of :meth:`.Latents.bands`."""
     return [bands.coarse, *(band for details in bands.details for band in details)]
 
 
-def unflatten(bands: list[Tensor]) -> Subbands:
+def unflatten(bands: list[Array]) -> Subbands:
     """Invert :func:`flatten`."""
     return Subbands(bands[0], tuple(Details(*bands[k : k + 3]) for k in range(1, len(bands), 3)))
 
@@ -85,7 +85,7 @@ def image_size(bands: Subbands) -> tuple[int, int]:
     return horizontal.shape[-2] + vertical.shape[-2], horizontal.shape[-1] + vertical.shape[-1]
 
 
-def _split(x: Tensor) -> tuple[Tensor, Tensor]:
+def _split(x: Array) -> tuple[Array, Array]:
     """Split along the last axis but one into low-pass and high-pass samples."""
     even, odd = x[..., 0::2, :], x[..., 1::2, :]
     if not odd.shape[-2]:
@@ -98,7 +98,7 @@ def _split(x: Tensor) -> tuple[Tensor, Tensor]:
     return even / SCALE, odd * SCALE
 
 
-def _merge(low: Tensor, high: Tensor) -> Tensor:
+def _merge(low: Array, high: Array) -> Array:
     """Invert :func:`_split`."""
     rows, count = low.shape[-2], high.shape[-2]
     if not count:
@@ -109,17 +109,20 @@ def _merge(low: Tensor, high: Tensor) -> Tensor:
     odd = odd - third * _around_odd(even, count)
     even = even - second * _around_even(odd, rows)
     odd = odd - first * _around_odd(even, count)
-    both = torch.stack([even[..., :count, :], odd], -2).flatten(-3, -2)
-    return both if rows == count else torch.cat([both, even[..., count:, :]], -2)
+    xp = namespace(low)
+    both = xp.stack([even[..., :count, :], odd], -2).reshape(*low.shape[:-2], 2 * count, low.shape[-1])
+    return both if rows == count else xp.concatenate([both, even[..., count:, :]], -2)
 
 
-def _around_odd(even: Tensor, count: int) -> Tensor:
+def _around_odd(even: Array, count: int) -> Array:
     """Add the two even neighbours of each odd sample."""
-    right = even[..., 1:, :] if even.shape[-2] > count else torch.cat([even[..., 1:, :], even[..., -1:, :]], -2)
+    right = even[..., 1:, :]
+    if even.shape[-2] == count:
+        right = namespace(even).concatenate([right, even[..., -1:, :]], -2)
     return even[..., :count, :] + right
 
 
-def _around_even(odd: Tensor, count: int) -> Tensor:
+def _around_even(odd: Array, count: int) -> Array:
     """Add the two odd neighbours of each even sample."""
-    padded = torch.cat([odd[..., :1, :], odd, odd[..., -1:, :]], -2)
+    padded = namespace(odd).concatenate([odd[..., :1, :], odd, odd[..., -1:, :]], -2)
     return padded[..., :count, :] + padded[..., 1 : count + 1, :]

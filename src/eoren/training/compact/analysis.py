@@ -42,7 +42,9 @@ def analyze_image(image: Image) -> Coefficients:
     pixels = torch.from_numpy(image).flatten(0, 1)
     shapes = band_shapes((channels, height, width), levels)
     bands = tuple(np.empty(shape, np.float32) for shape in shapes)
-    for channel, weights in enumerate(color_transform(channels).float()):  # one by one, to save memory
+    for channel, weights in enumerate(
+        torch.from_numpy(color_transform(channels)).float()
+    ):  # one by one, to save memory
         component = (pixels.float() @ weights - 0.5 * weights.sum()).view(1, height, width)
         for band, values in zip(bands, flatten(analyze(component, levels)), strict=True):
             band[channel] = values.numpy()[0]

@@ -33,7 +33,7 @@ class Samples(NamedTuple):
 
     def error(self, decoder: ColorDecoder, gradient_weight: float, some: Tensor | slice = slice(None)) -> Tensor:
         """Compute the distortion: mean squared error of colours, plus the weighted one of gradients."""
-        errors = decoder(self.features[:, some]) - self.colors[:, some]
+        errors: Tensor = decoder(self.features[:, some]) - self.colors[:, some]
         return errors[0].square().mean() + gradient_weight * errors[1:].square().mean()
 
 
@@ -136,7 +136,8 @@ def round_decoder(
 
 
 def _window_streams(features: LatentFeatures, box: Box) -> Float[Tensor, "3 points features"]:
-    samples, (left, top) = features.window(box)
+    window, (left, top) = features.window(box)
+    samples = torch.from_numpy(window)
     inner = np.s_[:, box.y0 - top : box.y1 - top, box.x0 - left : box.x1 - left]
     columns = torch.from_numpy(sampling_matrix(np.arange(samples.shape[2], dtype=np.float64), samples.shape[2], 1))
     rows = torch.from_numpy(sampling_matrix(np.arange(samples.shape[1], dtype=np.float64), samples.shape[1], 1))

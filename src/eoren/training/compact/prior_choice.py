@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from eoren.backends.dispatch import choose_latent_evaluator
+from eoren.backends.latents.windows import pixel_centers
 from eoren.coding.bands import Box
 from eoren.field.wavelet_siren import WaveletSiren
 from eoren.image.arrays import Image
@@ -77,11 +78,8 @@ def _spans(side: int) -> list[tuple[int, int]]:
 
 def _pixels(field: WaveletSiren, box: Box) -> Float[Tensor, "channels rows columns"]:
     """Decode the pixels of a window."""
-    x, y = (
-        (torch.arange(start, end, dtype=torch.float64) + 0.5) / side
-        for start, end, side in zip(box[:2], box[2:], field.size, strict=True)
-    )
-    return field.sample(x, y, "color")[0].permute(2, 0, 1).cpu().double()
+    colors = field.sample(*pixel_centers(box, field.size), "color")[0]
+    return torch.from_numpy(colors).permute(2, 0, 1).double()
 
 
 @cache

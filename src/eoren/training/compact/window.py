@@ -8,6 +8,7 @@ from eoren.backends.dispatch import choose_distortion
 from eoren.coding.bands import Box
 from eoren.field.wavelet_siren import WaveletSiren
 from eoren.image.arrays import Image
+from eoren.model.arrays import as_numpy
 from eoren.model.latents.distortion import Distortion, DistortionTarget
 from eoren.model.latents.features import mix
 from eoren.model.latents.wavelet import flatten, unflatten
@@ -30,7 +31,7 @@ class BlockWindow:
         self, image: Image, field: WaveletSiren, box: Box, *, gradient_weight: float, device: torch.device
     ) -> None:
         width, height = field.size
-        features = field.features.mixed(field.decoder.linear)
+        features = field.features.mixed(as_numpy(field.decoder.linear))
         outer = features.with_margin(box)
         inner = Box(
             max(0, box.x0 - _REACH) - outer.x0,
@@ -45,7 +46,7 @@ class BlockWindow:
         self._distortion = choose_distortion(target)
         assert features.matrices is not None
         # From latents of a band to coefficients of the colours: steps, then the decoder of the group.
-        self._matrices = [matrix.to(device) for matrix in features.matrices]
+        self._matrices = [torch.from_numpy(matrix).to(device) for matrix in features.matrices]
         self._around: list[tuple[Tensor, tuple[int, int, int, int]]] | None = None
         if box != Box(0, 0, width, height):
             self._around = _surroundings(flatten(features.window_bands(outer)), outer, box, device)
@@ -61,16 +62,16 @@ class BlockWindow:
 
 
 def _surroundings(
-    bands: list[Tensor], outer: Box, box: Box, device: torch.device
+    bands: list[np.ndarray], outer: Box, box: Box, device: torch.device
 ) -> list[tuple[Tensor, tuple[int, int, int, int]]]:
     """Return coefficients of a window without those of a block, and how many are left, right, above and below it."""
-    around = [(bands[0].to(device), (0, 0, 0, 0))]
+    around = [(torch.tensor(bands[0], dtype=torch.float32, device=device), (0, 0, 0, 0))]
     for k, band in enumerate(bands[1:], 1):
         level, kind = (k + 2) // 3, (k - 1) % 3
         (outer_rows, outer_columns), (rows, columns) = (_band_bounds(b, level, kind) for b in (outer, box))
         before = columns.start - outer_columns.start, rows.start - outer_rows.start
         behind = outer_columns.stop - columns.stop, outer_rows.stop - rows.stop
-        rest = band.to(device).clone()
+        rest = torch.tensor(band, dtype=torch.float32, device=device)
         rest[:, before[1] : rest.shape[1] - behind[1], before[0] : rest.shape[2] - behind[0]] = 0
         around.append((rest, (before[0], behind[0], before[1], behind[1])))
     return around
