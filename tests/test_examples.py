@@ -11,6 +11,8 @@ import pytest
 
 from eoren.dataset.fit_many import fit_many
 
+pytestmark = pytest.mark.filterwarnings("ignore::eoren.errors.ShortFitWarning")
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 # name -> (arguments, pattern of the output)
 SCRIPTS = {

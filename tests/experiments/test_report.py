@@ -78,7 +78,7 @@ def test_file_names_are_escaped(page):
 def test_file_names_that_are_not_utf8_or_look_like_options(comparison):
     for name, shown in (("caf\udce9.png", "caf\\udce9.png"), ("-o.png", "-o.png")):
         page = Page(report(replace(comparison, source=replace(comparison.source, name=name))))
-        assert f"{shown}: four ways to fit an image" in page.texts
+        assert f"{shown}: ways to fit an image" in page.texts
     assert any(text.startswith("eoren compare ./-o.png -o report.html") for text in page.texts)
 
 

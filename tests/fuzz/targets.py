@@ -12,6 +12,7 @@ import lzma
 import struct
 import tarfile
 import tempfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -35,7 +36,7 @@ from eoren.dataset.collection import Collection
 from eoren.dataset.fit_many import fit_many
 from eoren.dataset.sources import open_source
 from eoren.dataset.tile_jobs import TileGroupResult
-from eoren.errors import EorenError
+from eoren.errors import EorenError, SourceWarning
 from eoren.field.field import Field
 from eoren.field.file_format import refusing_damage
 from eoren.field.serialization import dumps, loads
@@ -322,7 +323,7 @@ def manifest_seeds() -> dict[str, bytes]:
 
 def piece_seeds() -> dict[str, bytes]:
     """Return a piece with networks, and one whose fit failed."""
-    field = loads((GOLDEN / "v2-32bits.eoren").read_bytes())
+    field = loads((GOLDEN / "v2-32bits.eoren").read_bytes()).to("cpu")
     return {
         "piece": TileGroupResult(0, 1, "ab" * 32, 5, field.representation.siren).dumps(),
         "failed": TileGroupResult(0, 1, "ab" * 32, 5, None, "it diverged").dumps(),
@@ -473,7 +474,10 @@ def _read_source(name: str, data: bytes) -> str:
         path.write_bytes(data)
         outcome = "refused"
         try:
-            for item in open_source(path):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SourceWarning)
+                items = [*open_source(path)]
+            for item in items:
                 content = item.load()
                 f"{item.name} {content.label}".encode()
                 if isinstance(content.data, EorenError):

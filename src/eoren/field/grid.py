@@ -19,6 +19,8 @@ Region = tuple[float, float, float, float]
 MAX_POINTS = 64
 """Most points per side of a pixel of a grid: beyond them, an image is reduced from a part of its pixels."""
 
+_ROUNDING = 0.05  # of the scale, where the size of a region was rounded to whole pixels
+
 WHOLE: Region = (0.0, 0.0, 1.0, 1.0)  # the region of the whole image
 
 
@@ -51,12 +53,13 @@ def grid_size(size: tuple[int, int], width: Any, height: Any, region: Any) -> tu
 def points_per_pixel(size: tuple[int, int], width: int, height: int, region: Region) -> tuple[int, int]:
     """Return how many points of each column and row of a grid cover the pixels of the image below them.
 
-    Both are 1 from the size of the image up, whose pixels need not be whole in the region, and `MAX_POINTS` at most.
+    Both follow from the scale alone, so that a region has the colours of the whole: 1 from the scale of the image up,
+    and a little below it, because a region may end within a pixel; `MAX_POINTS` at most.
     """
     x0, y0, x1, y1 = region
     covered = size[0] * abs(x1 - x0), size[1] * abs(y1 - y0)
     per_side = (
-        1 if pixels < side + 1 else min(MAX_POINTS, ceil(pixels / side - 1e-9))
+        max(1, min(MAX_POINTS, ceil(pixels / side - _ROUNDING)))
         for pixels, side in zip(covered, (width, height), strict=True)
     )
     columns, rows = per_side
