@@ -22,7 +22,7 @@ from eoren.backends.native_library import library
 from eoren.backends.torch import TorchBackend
 from eoren.errors import EorenError
 from eoren.field import field as field_module
-from eoren.field.field import Field
+from eoren.field.mosaic import SirenMosaic
 from eoren.field.provenance import Provenance
 from eoren.field.serialization import dumps
 from eoren.model.siren import Siren
@@ -799,7 +799,7 @@ def test_a_field_moves_whole():
 
 
 def test_points_move_to_the_device_of_the_field(monkeypatch):
-    monkeypatch.setattr(Field, "jet", lambda self, points, **wanted: Jet(points))
+    monkeypatch.setattr(SirenMosaic, "jet", lambda self, points, **wanted: Jet(points))
     assert field_of(GRID).to("meta").color(torch.zeros(5, 2)).device.type == "meta"
 
 

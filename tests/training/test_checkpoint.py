@@ -13,6 +13,8 @@ from eoren.errors import EorenError
 from eoren.training import loop as running
 from eoren.training.fit import fit
 
+pytestmark = pytest.mark.filterwarnings("ignore::eoren.errors.ShortFitWarning")
+
 SMALL = {"preset": "mosaic", "device": "cpu", "steps": 6, "width": 6, "depth": 2, "batch": 35, "seed": 3}
 
 

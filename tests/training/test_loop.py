@@ -25,6 +25,8 @@ from eoren.training.loop import FitLoop
 from eoren.training.presets import make_settings
 from eoren.training.trainer import Trainer
 
+pytestmark = pytest.mark.filterwarnings("ignore::eoren.errors.ShortFitWarning")
+
 CPU = torch.device("cpu")
 SMALL = {
     **{"preset": "mosaic", "tile": 8, "halo": 1.0, "width": 6, "depth": 2},

@@ -74,6 +74,7 @@ def solve_rectangle(
 
 
 @isolated()
+@np.errstate(invalid="ignore")  # the solver refuses what is not finite
 def solve_mask(
     unknown: Mask,
     guidance: Gradient,

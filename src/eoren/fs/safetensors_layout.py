@@ -44,7 +44,7 @@ def read_metadata(file: BinaryIO, size: int, limit: int = MAX_HEADER) -> dict[st
 def openable_path(path: Path, file: BinaryIO) -> Path:
     """Return a path of an open file that ``safetensors.safe_open`` takes while the file is open."""
     is_utf8 = str(path) == as_utf8(str(path))
-    return path if is_utf8 or os.name != "posix" else Path(f"/dev/fd/{file.fileno()}")
+    return path if is_utf8 or os.name != "posix" else Path(os.devnull).with_name("fd") / str(file.fileno())
 
 
 def parse_metadata(start: bytes, size: int, limit: int = MAX_HEADER) -> dict[str, str]:
