@@ -8,8 +8,9 @@ none is in a test set. They are reduced up to six times by several filters, whic
 shapes are drawn as well. Squares of them are reduced by 2, 3 or 4, mostly by Pillow's bicubic filter, and coded:
 their wavelet coefficients are rounded in steps of 0.006 to 0.09, or not at all.
 
-A sample is what the spline through the coded pixels lacks at the pixels of the large square. The loss is the squared
-error that is left, in units of the error at the start, so that smooth squares count as much as detailed ones.
+A sample is the difference of the large square from the spline through the coded pixels, at its pixels. The loss is
+the squared error that is left, in units of the error at the start, so that smooth squares count as much as detailed
+ones.
 
 Three minutes for the samples on two cores. The prior is frozen once a release has it, because files depend on it.
 """
@@ -59,7 +60,7 @@ _BATCH, _STEPS_SHARES = 16, {2: 0.7, 3: 0.2, 4: 0.1}
 
 
 class Samples(NamedTuple):
-    """Coded pixels, and what their splines lack, both float16."""
+    """Coded pixels, and the differences of the originals from their splines, both float16."""
 
     pixels: Float[Tensor, "samples 3 side side"]
     missing: Float[Tensor, "samples 3 large large"]
@@ -123,7 +124,7 @@ def collect(folder: Path, *, seed: int) -> dict[int, Samples]:
 
 
 def _square(picture: Image.Image, factor: int, rng: random.Random) -> Image.Image | None:
-    """Cut a square that is not flat; None if there is none, or the picture is too small."""
+    """Cut a square that is not flat; None if no square was found, or the image is too small."""
     side = (SIDE + 2 * _BORDER) * factor
     if min(picture.size) < side:
         return None
@@ -136,7 +137,7 @@ def _square(picture: Image.Image, factor: int, rng: random.Random) -> Image.Imag
 
 
 def sample(square: Image.Image, factor: int, rng: random.Random) -> tuple[Tensor, Tensor]:
-    """Reduce and code a square; return its pixels, and what their spline lacks."""
+    """Reduce and code a square; return its pixels, and the difference of the square from their spline."""
     side, edge = SIDE + 2 * _BORDER, (SIDE - INNER) // 2 + _BORDER
     small = square.resize((side, side), rng.choices([*_FILTERS], [*_FILTERS.values()])[0])
     pixels = _coded(_to_tensor(small), rng)

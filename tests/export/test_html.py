@@ -1,11 +1,10 @@
 """The page in Chromium, opened from a file without a network."""
 
-import io
 import re
 
 import numpy as np
 import pytest
-from PIL import Image
+from tests.export.pages import done, eight_bits, page_opener, pixels, screenshot
 from tests.fields import TILINGS, field_of, with_parts
 
 from eoren.export.html import write_html
@@ -16,49 +15,9 @@ WINDOW = {"width": 420, "height": 240}
 
 @pytest.fixture
 def opened(browser, tmp_path):
-    """Function that opens the page of a field. Requests for anything but the file, and errors, fail the test."""
-    contexts, problems = [], []
-
-    def open_page(field, **options):
-        write_html(tmp_path / "a.html", field, title="a <b>")
-        contexts.append(browser.new_context(viewport=WINDOW, offline=True, **options))
-        page = contexts[-1].new_page()
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("request", lambda request: problems.append(request.url) if request.url != address else None)
-        address = (tmp_path / "a.html").as_uri()
-        page.goto(address)
-        done(page)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert problems == []
-
-
-def done(page):
-    page.wait_for_selector("canvas[aria-busy=false]", timeout=60_000)
-
-
-def screenshot(page):
-    """Pixels of the canvas, ``(height, width, 3)``."""
-    image = Image.open(io.BytesIO(page.locator("canvas").screenshot()))
-    return np.asarray(image.convert("RGB"), np.int16)
-
-
-def pixels(page, field):
-    """The part of the canvas that shows the image, at one screen pixel per image pixel."""
-    page.keyboard.press("0")
-    page.keyboard.press("1")
-    done(page)
-    width, height = field.size
-    canvas = screenshot(page)
-    left, top = (round(side) for side in page.evaluate("[canvas.width / 2 - view.x, canvas.height / 2 - view.y]"))
-    return canvas[top : top + height, left : left + width]
-
-
-def eight_bits(values):
-    return np.floor(np.clip(values, 0, 1) * 255 + 0.5)
+    """Function that opens the page of a field."""
+    with page_opener(browser, tmp_path, viewport=WINDOW) as opener:
+        yield opener
 
 
 @pytest.mark.parametrize("bits", [32, 16, 8])

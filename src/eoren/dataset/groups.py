@@ -12,6 +12,7 @@ import numpy as np
 
 from eoren.field.mosaic import SirenMosaic
 from eoren.field.schema import MosaicSchema
+from eoren.field.wavelet_file import VERSION
 from eoren.field.wavelet_siren import WaveletSiren
 
 _KIND, _TENSORS = "representation", ("data", "ends")
@@ -77,7 +78,7 @@ def read_compact(stored: Any, group: int, offset: int) -> WaveletSiren:
     start, end = [0, *ends[first : offset + 1].tolist()][-2:]
     if not 0 <= start < end <= size:
         raise ValueError(f"a compact field of bytes {start} to {end} of {size}")
-    return WaveletSiren.decode("", {"format_version": 3}, {"data": data[start:end]})[0].to("cpu")
+    return WaveletSiren.decode("", {"format_version": VERSION}, {"data": data[start:end]})[0].to("cpu")
 
 
 def read_networks(

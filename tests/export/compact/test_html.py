@@ -1,11 +1,12 @@
 """The page of a compact field in Chromium, opened from a file without a network."""
 
-import io
+from functools import partial
 
 import numpy as np
 import pytest
-from PIL import Image
 from tests.compact import picture, rounded_field
+from tests.export import pages
+from tests.export.pages import eight_bits, page_opener
 from tests.fields import compact_field
 
 import eoren
@@ -13,47 +14,16 @@ from eoren.export.html import write_html
 from eoren.field.field import Field
 
 WINDOW = {"width": 420, "height": 260}
+TIMEOUT = 120_000  # milliseconds, to decode and draw
+
+done, pixels = partial(pages.done, timeout=TIMEOUT), partial(pages.pixels, timeout=TIMEOUT)
 
 
 @pytest.fixture
 def opened(browser, tmp_path):
-    """Function that opens the page of a field. Requests for anything but the file, and errors, fail the test."""
-    contexts, problems = [], []
-
-    def open_page(field):
-        write_html(tmp_path / "a.html", field, title="a <b>")
-        contexts.append(browser.new_context(viewport=WINDOW, offline=True))
-        page = contexts[-1].new_page()
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("request", lambda request: problems.append(request.url) if request.url != address else None)
-        address = (tmp_path / "a.html").as_uri()
-        page.goto(address)
-        done(page)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert problems == []
-
-
-def done(page):
-    page.wait_for_selector("canvas[aria-busy=false]", timeout=120_000)
-
-
-def pixels(page, field):
-    """The part of the canvas that shows the image, at one screen pixel per image pixel."""
-    page.keyboard.press("0")
-    page.keyboard.press("1")
-    done(page)
-    width, height = field.size
-    canvas = np.asarray(Image.open(io.BytesIO(page.locator("canvas").screenshot())).convert("RGB"), np.int16)
-    left, top = (round(side) for side in page.evaluate("[canvas.width / 2 - view.x, canvas.height / 2 - view.y]"))
-    return canvas[top : top + height, left : left + width]
-
-
-def eight_bits(values):
-    return np.floor(np.clip(values, 0, 1) * 255 + 0.5)
+    """Function that opens the page of a field."""
+    with page_opener(browser, tmp_path, viewport=WINDOW, timeout=TIMEOUT) as opener:
+        yield opener
 
 
 @pytest.mark.parametrize(("channels", "siren_width"), [(1, 0), (3, 0), (3, 16), (1, 32)])
@@ -92,8 +62,7 @@ def test_layers_and_zoom(opened):
     before = page.evaluate("view.scale")
     page.keyboard.press("g")
     done(page)
-    gradient = Image.open(io.BytesIO(page.locator("canvas").screenshot())).convert("RGB")
-    inside = np.asarray(gradient, np.int16)[80:90, 200:210]
+    inside = pages.screenshot(page)[80:90, 200:210]
     assert (inside[..., 0] == inside[..., 1]).all()
     page.keyboard.press("+")
     done(page)
