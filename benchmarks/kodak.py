@@ -83,7 +83,9 @@ def main() -> None:
         print(*rows[-1].values(), sep="\t", file=sys.stderr)
     if len(rows) > 1:
         means = {
-            name: mean(row[name] for row in rows if row[name] is not None) for name in rows[0] if name != "picture"
+            name: mean(row[name] for row in rows)
+            for name in rows[0]
+            if name != "picture" and rows[0][name] is not None
         }
         rows.append({"picture": "mean", **means})
     write_table(chosen.name or "kodak_" + "_".join(o.strip("-").replace("/", "") for o in options), rows)

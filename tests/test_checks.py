@@ -14,11 +14,16 @@ def test_allowed_choices(value, choices):
     check_choice("name", value, choices)
 
 
-@pytest.mark.parametrize("value", ["c", "", "ab", 1, None, []])
+@pytest.mark.parametrize("value", ["c", "", "bcd", 1, None, []])
 def test_other_choices(value):
     with pytest.raises(EorenError) as error:
         check_choice("name", value, (letter for letter in "ab"))
     assert str(error.value) == f"name must be one of a, b, got {value!r}"
+
+
+def test_the_error_names_the_most_similar_choice():
+    with pytest.raises(EorenError, match=r"^name must be one of width, depth, got 'widht'; did you mean width\?$"):
+        check_choice("name", "widht", ["width", "depth"])
 
 
 class Index(Enum):

@@ -1,6 +1,7 @@
 """Checks of arguments, one line of error for each."""
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 from operator import index
 from typing import Any
 
@@ -10,9 +11,12 @@ MAX_SEED = 2**32 - 1
 
 
 def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
-    """Check that a value is one of the allowed ones."""
+    """Check that a value is one of the allowed ones; the error names the most similar one."""
     if value not in (allowed := tuple(choices)):
-        raise EorenError(f"{name} must be one of {', '.join(map(str, allowed))}, got {value!r}")
+        names = [str(choice) for choice in allowed]
+        similar = get_close_matches(str(value), names, 1, cutoff=0.7)
+        remedy = f"; did you mean {similar[0]}?" if similar else ""
+        raise EorenError(f"{name} must be one of {', '.join(names)}, got {value!r}{remedy}")
 
 
 def check_integer(name: str, value: Any, minimum: int, maximum: int) -> int:

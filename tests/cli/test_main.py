@@ -103,11 +103,28 @@ def test_help_fits_the_terminal(eoren, monkeypatch, command, columns):
     assert "<str>" not in out.partition("Options:")[2]
 
 
+def test_the_short_option_for_help(eoren):
+    for words in ([], ["fit"]):
+        assert eoren(*words, "-h") == eoren(*words, "--help")
+
+
+def test_completion_for_a_shell(eoren):
+    status, out, err = eoren("--show-completion", "bash")
+    assert (status, err) == (0, "")
+    assert "_EOREN_COMPLETE=complete_bash" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["nope"], "No such command 'nope'; see eoren --help"),
+        (["rendr"], "No such command 'rendr'. Did you mean 'render'? See eoren --help"),
         (["--nope"], "No such option: --nope; see eoren --help"),
+        (
+            ["fit", "a.png", "--objective", "color"],
+            "Invalid value for '--objective': 'color' is not one of 'gradient', "
+            "'pixel', 'sobolev'; see eoren fit --help",
+        ),
         (["fit"], "Missing argument 'IMAGE'; see eoren fit --help"),
         (["evaluate", "a.eoren"], "Missing argument 'IMAGE'; see eoren evaluate --help"),
         (["render", "a.eoren"], "Missing option '--output' / '-o'; see eoren render --help"),

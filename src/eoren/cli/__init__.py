@@ -41,7 +41,7 @@ from eoren.errors import BackendWarning, DamageWarning, EorenError, ExportWarnin
 app = typer.Typer(
     name="eoren",
     help="Images as small continuous functions whose edges are right.",
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit status: 0 success, 1 a bug in eoren, 2 wrong input or not possible (one line on stderr), "
     "3 some of many images failed, 130 interrupted.",
     rich_markup_mode=None,  # plain help: half the lines, half the time
@@ -87,7 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
     except TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "eoren"
-        _fail(f"{' '.join(error.format_message().split()).rstrip('.')}; see {command} --help")
+        _fail(_with_help(error.format_message(), command))
     except EorenError as error:
         _fail(str(error))
     except (MemoryError, RuntimeError, ImportError) as error:
@@ -100,6 +100,12 @@ def main(arguments: list[str] | None = None) -> None:
         path = f"{error.filename}: " if error.filename else ""
         _fail(f"{path}{error.strerror or error}; free space, or check the disk and the permissions")
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _with_help(message: str, command: str) -> str:
+    """Bring a message of the parser into one line, and name the help of the command."""
+    line = " ".join(message.replace("Value error, ", "").split()).rstrip(".")
+    return f"{line}{' See' if line.endswith('?') else '; see'} {command} --help"
 
 
 def _is_out_of_memory(error: Exception) -> bool:

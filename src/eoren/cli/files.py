@@ -46,6 +46,14 @@ def read_source_image(image: str, *, quiet: bool = False, to_srgb: bool = False)
 
     if Path(image).suffix == ".eoren":
         raise EorenError(f"{image}: is a field, and this needs an image; 'eoren render' makes one of it")
+    if "://" in image:
+        raise EorenError(
+            f"{image}: is an address, and this needs a file; download it first, with curl -LO for example"
+        )
+    if Path(image).is_dir():
+        raise EorenError(
+            f"{image}: is a folder, and this needs an image; 'eoren fit-many' fits all images of a folder"
+        )
     source = io.read_source_image(image, to_srgb=to_srgb)
     if not quiet:
         for note in source.notes:

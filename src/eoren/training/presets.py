@@ -93,6 +93,8 @@ def choose_settings(preset: str, **changes: Any) -> Settings | CompactSettings:
     check_choice("preset", preset, [*COMPACT_PRESETS, *PRESETS])
     if preset in COMPACT_PRESETS:
         names = current_names(changes)
+        for name in names:
+            check_choice("setting", name, dict.fromkeys([*COMPACT_NAMES, *_NAMES]))
         of_mosaics = [name for name in names if name not in COMPACT_NAMES and name in _NAMES]
         if not of_mosaics:
             return make_compact_settings(preset, **changes)
