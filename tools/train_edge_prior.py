@@ -12,7 +12,8 @@ A sample is the difference of the large square from the spline through the coded
 the squared error that is left, in units of the error at the start, so that smooth squares count as much as detailed
 ones.
 
-Three minutes for the samples on two cores. The prior is frozen once a release has it, because files depend on it.
+Three minutes for the samples on two cores, and a quarter of an hour for the training. The prior is frozen once a
+release has it, because files depend on it.
 """
 
 import argparse
@@ -27,13 +28,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float16, Float32, Int8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, leaky_relu
 
 from eoren.model.latents.color_decoder import color_transform
-from eoren.model.latents.edge_prior import LEAK, SCALE, EdgePrior, center_bump, to_detail_image
+from eoren.model.latents.edge_prior import LEAK, SCALE, EdgePrior, StoredLayer, center_bump, to_detail_image
 from eoren.model.latents.spline_basis import sampling_matrix
 from eoren.model.latents.wavelet import Subbands, analyze, flatten, synthesize, unflatten
 from tools.train_context_model import TABLE
@@ -260,18 +261,43 @@ def _varied(pixels: Tensor, missing: Tensor, rng: random.Random) -> tuple[Tensor
     return (1 - pixels, -missing) if rng.random() < 0.2 else (pixels, missing)
 
 
-def to_prior(network: Network) -> EdgePrior:
-    """Return the network as it is shipped. Its last bias is such that a constant picture has no details."""
+def to_layers(network: Network) -> list[StoredLayer]:
+    """Round the network to what is shipped. Its last bias is such that a constant picture has no details."""
     weights, biases = ([t.detach().numpy() for t in tensors] for tensors in network.tensors())
-    prior, side = EdgePrior(tuple(weights), tuple(biases)), 1 + 2 * network.radius
-    still = prior(torch.zeros(3, side, side)).flatten().numpy()
-    return EdgePrior(prior.weights, (*prior.biases[:-1], prior.biases[-1] - still))
+    layers = [
+        StoredLayer(*rounded(w, balanced=not k), b) for k, (w, b) in enumerate(zip(weights, biases, strict=True))
+    ]
+    prior = EdgePrior(tuple(layer.weights() for layer in layers), tuple(biases))
+    still = prior(torch.zeros(3, *[1 + 2 * network.radius] * 2)).flatten().numpy()
+    return [*layers[:-1], layers[-1]._replace(bias=layers[-1].bias - still)]
 
 
-def save(prior: EdgePrior, path: Path) -> None:
-    """Write weights and biases."""
-    weights = {f"weight{k}": array for k, array in enumerate(prior.weights)}
-    np.savez_compressed(path, **weights, **{f"bias{k}": array for k, array in enumerate(prior.biases)})
+def rounded(
+    weights: Float32[np.ndarray, "outputs inputs side side"], *, balanced: bool
+) -> tuple[Int8[np.ndarray, "outputs inputs side side"], Float16[np.ndarray, " outputs"]]:
+    """Round weights to 8 bits and a scale for each output.
+
+    Args:
+        weights: weights of a layer.
+        balanced: whether the weights of each input have no sum, and shall have none: those with the largest errors
+            are then rounded the other way.
+    """
+    scale = (np.abs(weights).max((1, 2, 3)) / 126).astype(np.float16)
+    exact = weights / scale.astype(np.float32)[:, None, None, None]
+    integers = np.rint(exact, order="C")
+    if balanced:
+        taps = integers[0, 0].size
+        for window, target in zip(integers.reshape(-1, taps), exact.reshape(-1, taps), strict=True):
+            excess = int(window.sum())
+            most = np.argsort(np.sign(excess) * (target - window))[: abs(excess)]
+            window[most] -= np.sign(excess)
+    return integers.astype(np.int8), scale
+
+
+def save(layers: list[StoredLayer], path: Path) -> None:
+    """Write the layers."""
+    arrays = {f"{name}{k}": array for k, layer in enumerate(layers) for name, array in layer._asdict().items()}
+    np.savez_compressed(path, **arrays)
 
 
 def main() -> None:
@@ -282,7 +308,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--width", type=int, default=24, help="channels between layers")
     parser.add_argument("--sides", type=int, nargs="+", default=[5, 3, 3, 3], help="sides of the layers' windows")
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     Image.MAX_IMAGE_PIXELS = _LARGEST_PICTURE
@@ -291,7 +317,7 @@ def main() -> None:
     samples = {factor: Samples(*parts) for factor, parts in torch.load(options.samples).items()}
     sides = tuple(options.sides)
     network = train(samples, width=options.width, sides=sides, steps=options.steps, seed=options.seed)
-    save(to_prior(network), options.output)
+    save(to_layers(network), options.output)
 
 
 if __name__ == "__main__":

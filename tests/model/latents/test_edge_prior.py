@@ -5,7 +5,15 @@ import pytest
 import torch
 from scipy.ndimage import correlate
 
-from eoren.model.latents.edge_prior import LEAK, VERSION, EdgePrior, center_bump, edge_prior, to_detail_image
+from eoren.model.latents.edge_prior import (
+    LEAK,
+    VERSION,
+    EdgePrior,
+    center_bump,
+    edge_prior,
+    stored_layers,
+    to_detail_image,
+)
 
 
 def random_prior(colors, sides=(5, 3), width=6, seed=0):
@@ -56,7 +64,16 @@ def test_the_shipped_network_does_not_see_the_mean_and_a_constant_has_no_details
     pixels = torch.rand(colors, 20, 20, generator=torch.Generator().manual_seed(0))
     assert float((prior(pixels + 0.3) - prior(pixels)).abs().max()) < 1e-6
     assert float(prior(torch.full((colors, 20, 20), 0.7)).abs().max()) < 1e-7
-    assert sum(array.nbytes for array in (*prior.weights, *prior.biases)) < 100_000
+
+
+def test_the_shipped_weights_are_exact_products_of_8_bits_and_a_scale():
+    layers = stored_layers(VERSION)
+    assert sum(array.nbytes for layer in layers for array in layer) < 20_000
+    for layer, weights in zip(layers, edge_prior(VERSION, 3).weights, strict=True):
+        assert (layer.integers.dtype, layer.scale.dtype, layer.bias.dtype) == (np.int8, np.float16, np.float32)
+        exact = layer.integers.astype(np.float64) * layer.scale.astype(np.float64)[:, None, None, None]
+        np.testing.assert_array_equal(weights.astype(np.float64), exact)
+    assert not layers[0].integers.sum((2, 3), dtype=np.int64).any()
 
 
 def test_the_weight_vanishes_with_its_slope_at_the_centers_of_pixels():

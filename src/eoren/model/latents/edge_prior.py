@@ -10,16 +10,17 @@ so that the fitted colours and gradients stay what they are; it is 1 at their ed
 image of twice the size. Everything is smooth: derivatives follow by the product rule.
 
 The network is trained once, on free photographs (``tools/train_edge_prior.py``), with the noise of coding. Its first
-layer does not see the mean of the pixels.
+layer does not see the mean of the pixels. Weights have 8 bits and one scale for each output.
 """
 
 import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float16, Float32, Int8
 
 from eoren.model.arrays import Array, Tensor, as_tensor, namespace
 
@@ -78,6 +79,25 @@ class EdgePrior:
         return EdgePrior((first, *self.weights[1:-1], last), (*self.biases[:-1], bias))
 
 
+class StoredLayer(NamedTuple):
+    """One layer of the network as it is shipped.
+
+    Attributes:
+        integers: weights in units of the scales, ``(outputs, inputs, side, side)``, from -127 to 127.
+        scale: unit of each output's weights, with so few bits that the products are exact in float32.
+        bias: biases.
+    """
+
+    integers: Int8[np.ndarray, "outputs inputs side side"]
+    scale: Float16[np.ndarray, " outputs"]
+    bias: Float32[np.ndarray, " outputs"]
+
+    def weights(self) -> Float32[np.ndarray, "outputs inputs side side"]:
+        """Return the weights."""
+        weights: np.ndarray = self.integers * self.scale.astype(np.float32)[:, None, None, None]
+        return weights
+
+
 @cache
 def edge_prior(version: int, colors: int) -> EdgePrior:
     """Read a version of the edge prior.
@@ -86,13 +106,19 @@ def edge_prior(version: int, colors: int) -> EdgePrior:
         version: version of the prior.
         colors: 1 for gray, 3 for colour.
     """
-    assert version == VERSION, "a reader of files refuses other versions"
     if colors == 1:
         return edge_prior(version, 3).gray()
+    layers = stored_layers(version)
+    return EdgePrior(tuple(layer.weights() for layer in layers), tuple(layer.bias for layer in layers))
+
+
+@cache
+def stored_layers(version: int) -> tuple[StoredLayer, ...]:
+    """Read the layers of a version of the edge prior of three colours, in 8 bits."""
+    assert version == VERSION, "a reader of files refuses other versions"
     with np.load(_WEIGHTS, allow_pickle=False) as arrays:
-        layers = range(len(arrays.files) // 2)
-        weights, biases = ([arrays[f"{name}{k}"] for k in layers] for name in ("weight", "bias"))
-    return EdgePrior(tuple(weights), tuple(biases))
+        layers = range(len(arrays.files) // len(StoredLayer._fields))
+        return tuple(StoredLayer(*(arrays[f"{name}{k}"] for name in StoredLayer._fields)) for k in layers)
 
 
 def to_detail_image(
