@@ -4,8 +4,12 @@ import re
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.util.docutils import SphinxDirective
+from typer import Context
+from typer.main import get_command
 
 from eoren import __version__
+from eoren.cli import app as commands
 
 project = "EoREN"
 author = "The EoREN developers"
@@ -37,6 +41,23 @@ def _mathml(display):
     return visit, None
 
 
+class Commands(SphinxDirective):
+    """A section for each command of the command line, with its help."""
+
+    def run(self):
+        """Return the sections."""
+        root = get_command(commands)
+        sections = []
+        for name in root.commands:
+            parent = Context(root, info_name="eoren", terminal_width=88, help_option_names=["-h", "--help"])
+            context = Context(root.commands[name], parent, info_name=name, max_content_width=88)
+            text = root.commands[name].get_help(context)
+            title, block = nodes.title("", f"eoren {name}"), nodes.literal_block(text, text, language="text")
+            sections.append(nodes.section("", title, block, ids=[f"eoren-{name}"]))
+        return sections
+
+
 def setup(app):
+    app.add_directive("commands", Commands)
     app.connect("source-read", _plain_links_to_sources)
     app.add_html_math_renderer("mathml", _mathml(False), _mathml(True))

@@ -107,3 +107,10 @@ def test_korean_readme_matches():
     assert last[0] == last[1]
     letters = [set(re.findall(r"[가-힣]", text)) for text in (english, korean)]
     assert len(letters[0]) < 5 < 100 < len(letters[1])
+
+
+def test_citations_have_the_version():
+    import eoren
+
+    for name, form in (("CITATION.cff", "version: {}"), ("docs/index.md", "version = {{{}}}")):
+        assert form.format(eoren.__version__) in (ROOT / name).read_text(), name
