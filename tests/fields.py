@@ -87,7 +87,7 @@ def same_networks(one, other):
     return all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
-def compact_field(width, height, channels=3, *, siren_width=0, step=0.02, amplitude=4, seed=0):
+def compact_field(width, height, channels=3, *, siren_width=0, step=0.02, amplitude=4, seed=0, prior=0):
     """A compact field of random latents, finer ones smaller, with a random color decoder, as its file stores it."""
     levels = choose_levels(width, height)
     latents = Latents.zeros(channels, height, width, levels)
@@ -102,4 +102,4 @@ def compact_field(width, height, channels=3, *, siren_width=0, step=0.02, amplit
     decoder = decoder.with_tensors([torch.round(t * 2**10) / 2**10 for t in noisy])
     offsets = generator.integers(-20, 20, (3 * levels + 1, channels)).astype(np.int16)
     shifts = generator.integers(-2, 3, OFFSETS).astype(np.int16)
-    return Field(WaveletSiren(latents, width, height, step, offsets, decoder, tuple(exponents), shifts))
+    return Field(WaveletSiren(latents, width, height, step, offsets, decoder, tuple(exponents), shifts, prior))

@@ -54,5 +54,17 @@ def pixels(page, field, *, timeout=_TIMEOUT):
     return canvas[top : top + height, left : left + width]
 
 
+def enlarged(page, field, scale, *, timeout=_TIMEOUT):
+    """The part of the canvas that shows the image, at some screen pixels per image pixel."""
+    width, height = (scale * side for side in field.size)
+    left, top = page.evaluate(
+        f"[Math.round((canvas.width - {width}) / 2), Math.round((canvas.height - {height}) / 2)]"
+    )
+    x, y = f"(canvas.width / 2 - {left}) / {scale}", f"(canvas.height / 2 - {top}) / {scale}"
+    page.evaluate(f"look({{ x: {x}, y: {y}, scale: {scale} }})")
+    done(page, timeout=timeout)
+    return screenshot(page)[top : top + height, left : left + width]
+
+
 def eight_bits(values):
     return np.floor(np.clip(values, 0, 1) * 255 + 0.5)

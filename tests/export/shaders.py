@@ -37,13 +37,15 @@ class ShaderRunner:
 
 
 def _textures(source):
-    """Sizes of the textures, from the comment at the start of a shader."""
+    """Names and sizes of the textures, from the comment at the start of a shader."""
     head = source.split("#define")[0].replace("\n//", "")
-    spline = re.search(r"eoren_spline, an array of (\d+) layers of (\d+) x (\d+)", head)
-    sizes = {name: int(rows) for name, rows in re.findall(r"(eoren_\w+)[^;.]* has (\d+)", head)}
-    sizes |= {name: int(rows) for name, rows in re.findall(r"(eoren_networks) (\d+)", head)}
-    textures = [{"name": name, "width": 2048, "rows": rows} for name, rows in sizes.items()]
-    if spline:
-        layers, width, rows = map(int, spline.groups())
-        textures.insert(0, {"name": "eoren_spline", "width": width, "rows": rows, "layers": layers})
+    array, rows = (
+        r"(eoren_\w+), an array of (\d+) layers of (\d+) x (\d+)",
+        r"(eoren_\w+)(?:, 2048 texels wide,)? has (\d+)",
+    )
+    textures = []
+    for found in re.finditer(f"{array}|{rows}|(eoren_networks) (\\d+)", head):
+        name, *numbers = filter(None, found.groups())
+        layers, width, height = map(int, numbers) if len(numbers) == 3 else (0, 2048, int(numbers[0]))
+        textures.append({"name": name, "width": width, "rows": height, "layers": layers})
     return textures

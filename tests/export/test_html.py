@@ -125,6 +125,15 @@ def test_a_missing_webgl_is_reported(browser, tmp_path):
     page.close()
 
 
+def test_an_old_browser_is_reported(browser, tmp_path):
+    write_html(tmp_path / "a.html", field_of(TILINGS["single"]), title="a")
+    page = browser.new_page()
+    page.add_init_script("delete window.DecompressionStream")
+    page.goto((tmp_path / "a.html").as_uri())
+    assert page.get_by_role("alert").text_content() == "This page needs a browser of 2023 or later."
+    page.close()
+
+
 def test_the_page_is_small_and_self_contained(tmp_path):
     field = field_of(TILINGS["found"], width=48, depth=4)
     field = with_parts(field, siren=rounded(field.representation.siren, 16), bits=16)

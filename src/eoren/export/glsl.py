@@ -37,12 +37,17 @@ class Shader(NamedTuple):
     tiles: Float[np.ndarray, "rows 2048 4"]  # texture eoren_tiles: tree of cuts, position and tuning of every tile
     networks: Float[np.ndarray, "rows 2048 4"]  # texture eoren_networks: weights and biases
 
+    def textures(self) -> list[np.ndarray]:
+        """Return the textures in the order of their file."""
+        return [self.tiles, self.networks]
+
 
 def write_glsl(path: str | Path, field: Field) -> Path:
     """Write a field as a fragment shader, and its textures into the file given by :func:`data_path`.
 
     That file holds little-endian float32, RGBA: for a mosaic ``eoren_tiles``, then ``eoren_networks``; for a compact
-    field ``eoren_spline``, layer by layer, then ``eoren_decoder``. The first lines of the shader give their sizes.
+    field ``eoren_spline``, ``eoren_decoder``, and with an edge prior ``eoren_details``; arrays layer by layer. The
+    first lines of the shader give their sizes.
 
     Returns:
         Path of the texture file.
@@ -53,7 +58,7 @@ def write_glsl(path: str | Path, field: Field) -> Path:
     shader = field_shader(field)
     data = data_path(path)
     with atomic_path(path) as source_file, atomic_path(data) as data_file:
-        data_file.write_bytes(b"".join(texture.astype("<f4").tobytes() for texture in shader[1:]))
+        data_file.write_bytes(b"".join(texture.astype("<f4").tobytes() for texture in shader.textures()))
         source_file.write_text(shader.source, encoding="utf-8")
     return data
 

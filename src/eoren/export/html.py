@@ -6,6 +6,7 @@ any zoom. Parameters of mosaics keep the bits of the .eoren file, in base64, a t
 """
 
 import json
+import zlib
 from base64 import b64encode
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +47,7 @@ def write_html(path: str | Path, field: Field, *, title: str) -> None:
     if isinstance(field.representation, WaveletSiren):
         source = shader_source(parts_of(field.representation))
         data, texts["decisions"], texts["bits"] = page_data(field.representation)
-        about, script = f"{width} × {height} pixels", page_script()
+        about, script = f"{width} × {height} pixels", page_script(field.representation)
     else:
         mosaic = mosaic_of(field, "HTML")
         source, data, script = field_shader(field).source, _mosaic_data(mosaic), render_template("mosaic.js")
@@ -56,12 +57,16 @@ def write_html(path: str | Path, field: Field, *, title: str) -> None:
         title=as_utf8(title),
         about=about,
         # Markup is not escaped: it contains neither text from users nor "</script".
-        shader=Markup(source),
         field=Markup(json.dumps(data)),
         texts={name: Markup(text) for name, text in texts.items()},
-        script=Markup(script + "\n" + render_template("page.js")),
+        script=_deflated(f"const shader = {json.dumps(source)};\n{script}\n{render_template('page.js')}"),
     )
     write_file(path, page)
+
+
+def _deflated(script: str) -> str:
+    """Compress a script for the page, whose first lines inflate it: to half of its size in base64."""
+    return b64encode(zlib.compress(script.encode(), 9)).decode()
 
 
 def _mosaic_data(mosaic: SirenMosaic) -> dict[str, Any]:

@@ -72,7 +72,8 @@ def onnx_model(field: Field) -> "ModelProto":
         raise EorenError("ONNX export needs the onnx package; pip install 'eoren[onnx]'") from None
     if isinstance(field.representation, WaveletSiren):
         parts = parts_of(field.representation)
-        text, tensors = render_template("compact/field.onnxtxt", **template_values(parts)), graph_tensors(parts)
+        text = render_template("compact/field.onnxtxt", **template_values(parts, gradient=True))
+        tensors = graph_tensors(parts)
     else:
         mosaic = mosaic_of(field, "ONNX")
         text = render_template("field.onnxtxt", siren=mosaic.siren, bits=mosaic.bits)

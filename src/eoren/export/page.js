@@ -19,18 +19,34 @@ function fail(message) {
 
 /** Compile a program; returns it and the locations of its uniforms. */
 function program(vertex, fragment) {
+  return checked(startProgram(vertex, fragment));
+}
+
+/** Compile a program while the page goes on, where the browser can. */
+async function programInBackground(vertex, fragment) {
+  const started = startProgram(vertex, fragment);
+  const parallel = gl.getExtension("KHR_parallel_shader_compile");
+  while (parallel && !gl.getProgramParameter(started.handle, parallel.COMPLETION_STATUS_KHR) && !gl.isContextLost())
+    await new Promise((resolve) => setTimeout(resolve));
+  return checked(started);
+}
+
+function startProgram(vertex, fragment) {
   const handle = gl.createProgram();
-  for (const [type, source] of [[gl.VERTEX_SHADER, vertex], [gl.FRAGMENT_SHADER, fragment]]) {
+  const shaders = [[gl.VERTEX_SHADER, vertex], [gl.FRAGMENT_SHADER, fragment]].map(([type, source]) => {
     const shader = gl.createShader(type);
     gl.shaderSource(shader, source.trim());
     gl.compileShader(shader);
     gl.attachShader(handle, shader);
-    if (!gl.getShaderParameter(shader, gl.COMPILE_STATUS) && !gl.isContextLost())
-      fail("This device cannot draw the field: " + gl.getShaderInfoLog(shader));
-  }
+    return shader;
+  });
   gl.linkProgram(handle);
+  return { handle, shaders };
+}
+
+function checked({ handle, shaders }) {
   if (!gl.getProgramParameter(handle, gl.LINK_STATUS) && !gl.isContextLost())
-    fail("This device cannot draw the field: " + gl.getProgramInfoLog(handle));
+    fail("This device cannot draw the field: " + [...shaders.map((shader) => gl.getShaderInfoLog(shader)), gl.getProgramInfoLog(handle)].join(" "));
   const uniforms = {};
   for (let k = 0; k < gl.getProgramParameter(handle, gl.ACTIVE_UNIFORMS); k++) {
     const { name } = gl.getActiveUniform(handle, k);
@@ -44,7 +60,7 @@ canvas.addEventListener("webglcontextlost", () => fail("The graphics context was
 
 const FULL_CANVAS = `#version 300 es
 void main() { gl_Position = vec4(vec2(gl_VertexID & 1, gl_VertexID >> 1) * 4.0 - 1.0, 0.0, 1.0); }`;
-const sampler = program(FULL_CANVAS, document.getElementById("shader").textContent);
+const sampler = program(FULL_CANVAS, shader);
 // Shows a drawing made for one view in another view; transparent outside the image, on a checkerboard inside.
 const presenter = program(FULL_CANVAS, `#version 300 es
 precision highp float;
@@ -66,34 +82,41 @@ void main() {
 
 gl.bindVertexArray(gl.createVertexArray());
 
-/** Put the field into the textures 0 and 1, which fieldTextures (mosaic.js, compact/page.js) returns. */
+let drawingUnit; // of the textures that are drawn into; those of the field come before
+
+/** Put the field into textures, whose names fieldTextures (mosaic.js, compact/page.js) returns. */
 async function upload() {
   const names = await fieldTextures();
+  drawingUnit = names.length;
   gl.useProgram(sampler.handle);
   names.forEach((name, unit) => gl.uniform1i(sampler.uniforms[name], unit));
   gl.useProgram(presenter.handle);
-  gl.uniform1i(presenter.uniforms.u_drawing, 2);
-  gl.activeTexture(gl.TEXTURE2);
+  gl.uniform1i(presenter.uniforms.u_drawing, drawingUnit);
+  gl.activeTexture(gl.TEXTURE0 + drawingUnit);
 }
 
-/** Create a texture of float32 RGBA texels, or of an array of layers of them. */
-function dataTexture(unit, width, rows, values, layers) {
+/** Create a texture of RGBA texels, or of an array of layers of them, which are zero. */
+function newTexture(unit, format, width, rows, layers) {
   if (Math.max(width, rows) > gl.getParameter(gl.MAX_TEXTURE_SIZE))
     fail("This field is too large for the graphics memory of this device.");
-  const half = values instanceof Uint16Array;
-  const [target, format, type] = [layers ? gl.TEXTURE_2D_ARRAY : gl.TEXTURE_2D, half ? gl.RGBA16F : gl.RGBA32F, half ? gl.HALF_FLOAT : gl.FLOAT];
+  const [target, texture] = [layers ? gl.TEXTURE_2D_ARRAY : gl.TEXTURE_2D, gl.createTexture()];
   gl.activeTexture(gl.TEXTURE0 + unit);
-  gl.bindTexture(target, gl.createTexture());
+  gl.bindTexture(target, texture);
   // With the default filters, float textures are incomplete and read as zero.
   gl.texParameteri(target, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
   gl.texParameteri(target, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
-  if (layers) {
-    gl.texStorage3D(target, 1, format, width, rows, layers);
-    gl.texSubImage3D(target, 0, 0, 0, 0, width, rows, layers, gl.RGBA, type, values);
-  } else {
-    gl.texStorage2D(target, 1, format, width, rows);
-    gl.texSubImage2D(target, 0, 0, 0, width, rows, gl.RGBA, type, values);
-  }
+  if (layers) gl.texStorage3D(target, 1, format, width, rows, layers);
+  else gl.texStorage2D(target, 1, format, width, rows);
+  return texture;
+}
+
+/** Create a texture of some numbers. */
+function dataTexture(unit, width, rows, values, layers) {
+  const half = values instanceof Uint16Array;
+  const [format, type] = half ? [gl.RGBA16F, gl.HALF_FLOAT] : [gl.RGBA32F, gl.FLOAT];
+  newTexture(unit, format, width, rows, layers);
+  if (layers) gl.texSubImage3D(gl.TEXTURE_2D_ARRAY, 0, 0, 0, 0, width, rows, layers, gl.RGBA, type, values);
+  else gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, width, rows, gl.RGBA, type, values);
 }
 
 /** Create a texture of numbers, in rows of field.textureWidth texels. */
@@ -110,6 +133,7 @@ let view = { x: field.width / 2, y: field.height / 2, scale: 1 };
 let layer = 0;
 let fitted = true;
 let ready = false; // whether the textures are there
+let complete = false; // whether nothing will be added to them
 let drawings = []; // coarse to fine, the last possibly unfinished
 let inProgress = null; // the strip that the GPU is drawing
 let samples = MIN_SAMPLES; // of the next strip
@@ -172,13 +196,13 @@ function release(drawing) {
   gl.deleteTexture(drawing.texture);
 }
 
-function restart() {
+function restart(coarseness = COARSE_TO_FINE[0]) {
   if (!ready) return;
   // The finest complete drawing stays on the screen, moved, until a better one is ready.
   const complete = drawings.filter((drawing) => drawing.done === drawing.height && drawing.layer === layer);
   drawings.forEach((drawing) => { if (drawing !== complete.at(-1)) release(drawing); });
   drawings = complete.slice(-1);
-  drawings.push(newDrawing(COARSE_TO_FINE[0]));
+  drawings.push(newDrawing(coarseness));
   canvas.setAttribute("aria-busy", "true");
   describe();
   schedule();
@@ -252,7 +276,7 @@ function frame(now) {
     const finer = COARSE_TO_FINE[COARSE_TO_FINE.indexOf(drawing.coarseness) + 1];
     if (!finer) {
       present();
-      canvas.setAttribute("aria-busy", "false");
+      canvas.setAttribute("aria-busy", String(!complete));
       return;
     }
     drawings.push(newDrawing(finer));
@@ -332,8 +356,19 @@ const canvasSize = new ResizeObserver(([entry]) => {
   if (fitted) fit();
   else restart();
 });
-upload().then(() => {
+/** Show the field, then add its details (compact/details.js) if it has some. */
+async function show() {
+  await upload();
   ready = true;
   const exact = "devicePixelContentBoxSize" in ResizeObserverEntry.prototype;
   canvasSize.observe(canvas, { box: exact ? "device-pixel-content-box" : "content-box" });
-}, (error) => fail(error.message));
+  if (field.prior) {
+    const about = document.querySelector(".about");
+    const size = about.textContent;
+    const note = await addDetails((percent) => { about.textContent = `${size}, adding details: ${percent} %`; });
+    about.textContent = size + note;
+  }
+  complete = true;
+  restart(1);
+}
+show().catch((error) => fail(error.message));

@@ -10,6 +10,7 @@ from eoren.errors import EorenError
 from eoren.export.compact import glsl as module
 from eoren.export.compact.glsl import spline_coefficients
 from eoren.export.glsl import data_path, field_shader, write_glsl
+from eoren.model.latents.edge_prior import VERSION
 from eoren.model.latents.spline_basis import coefficient_matrix
 from eoren.visualization.derivatives import magnitude_image
 
@@ -48,9 +49,9 @@ def with_alpha(color):
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-@pytest.mark.parametrize("siren_width", [0, 16, 32])
-def test_the_shader_equals_the_field(draw_shader, channels, siren_width):
-    field = compact_field(45, 37, channels, siren_width=siren_width)
+@pytest.mark.parametrize(("siren_width", "prior"), [(0, 0), (16, 0), (32, 0), (0, VERSION), (16, VERSION)])
+def test_the_shader_equals_the_field(draw_shader, channels, siren_width, prior):
+    field = compact_field(45, 37, channels, siren_width=siren_width, prior=prior)
     x, y = ((np.arange(n) + 0.5) * side / n for n, side in zip((13, 11), field.size, strict=True))
     color, by_x, by_y = reference(field, x, y)
     drawn = draw_shader(field, [COLOR, BY_X, BY_Y])
@@ -61,14 +62,15 @@ def test_the_shader_equals_the_field(draw_shader, channels, siren_width):
 
 @pytest.mark.parametrize("size", [(64, 48), (1, 40), (40, 1), (5, 7), (1, 1)], ids=str)
 def test_any_size(draw_shader, size):
-    field = compact_field(*size, 3, siren_width=16)
+    field = compact_field(*size, 3, siren_width=16, prior=VERSION)
     x, y = ((np.arange(n) + 0.5) * side / n for n, side in zip((13, 11), field.size, strict=True))
     assert_same(draw_shader(field, [COLOR, BY_X, BY_Y]), reference(field, x, y))
 
 
-def test_beyond_the_borders(draw_shader):
+@pytest.mark.parametrize("prior", [0, VERSION])
+def test_beyond_the_borders(draw_shader, prior):
     """From two and a half pixels outside on one side to two and a half outside on the other."""
-    field = compact_field(8, 6, 3)
+    field = compact_field(8, 6, 3, prior=prior)
     x, y = np.arange(13) + 0.25 - 2.5, np.arange(11) + 0.25 - 2.5
     drawn = draw_shader(field, [COLOR, BY_X, BY_Y], base=(-3, -3), offset=(0.25, 0.25), step=(1.0, 1.0))
     assert_same(drawn, reference(field, x, y))
@@ -81,9 +83,10 @@ def test_magnitude_is_that_of_eoren(draw_shader):
     np.testing.assert_allclose(draw_shader(field, [MAGNITUDE])[0, ..., :1], magnitude_image(gradient), rtol=1e-4)
 
 
-def test_zoom_far_into_a_large_image(draw_shader):
+@pytest.mark.parametrize("prior", [0, VERSION])
+def test_zoom_far_into_a_large_image(draw_shader, prior):
     """Steps of a millionth of a pixel: one point for float32 alone."""
-    field, step = compact_field(3000, 9, 1), 2.0**-20
+    field, step = compact_field(3000, 9, 1, prior=prior), 2.0**-20
     drawn = draw_shader(field, [COLOR, BY_X], base=(2777, 4), offset=(0.25, 0.5), step=(step, step))
     columns, rows = ((np.arange(n) + 0.5) * step for n in (13, 11))
     color, by_x, _ = reference(field, 2777.25 + columns, 4.5 + rows)
@@ -105,6 +108,11 @@ def test_textures_are_written_beside_the_shader(tmp_path):
     assert (tmp_path / "a.glsl.bin").read_bytes() == shader.spline.tobytes() + shader.decoder.tobytes()
     assert shader.spline.shape == (3, 20, 28, 4)
     assert (tmp_path / "a.glsl").read_text() == shader.source
+    with_prior = compact_field(20, 12, 3, siren_width=16, prior=VERSION)
+    details = field_shader(with_prior).details
+    assert details.shape == (4, 16, 24, 4)
+    write_glsl(tmp_path / "a.glsl", with_prior)
+    assert (tmp_path / "a.glsl.bin").read_bytes().endswith(shader.decoder.tobytes() + details.tobytes())
 
 
 def test_fields_that_do_not_fit_are_refused(monkeypatch):

@@ -1,5 +1,6 @@
 """The page of a compact field in Chromium, opened from a file without a network."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -12,11 +13,18 @@ from tests.fields import compact_field
 import eoren
 from eoren.export.html import write_html
 from eoren.field.field import Field
+from eoren.model.latents.edge_prior import VERSION
 
 WINDOW = {"width": 420, "height": 260}
 TIMEOUT = 120_000  # milliseconds, to decode and draw
 
-done, pixels = partial(pages.done, timeout=TIMEOUT), partial(pages.pixels, timeout=TIMEOUT)
+done, pixels, enlarged = (
+    partial(function, timeout=TIMEOUT) for function in (pages.done, pages.pixels, pages.enlarged)
+)
+
+
+def without_prior(field):
+    return replace(field, representation=replace(field.representation, prior=0))
 
 
 @pytest.fixture
@@ -55,6 +63,71 @@ def test_cell_averages_are_drawn_sharpened(opened):
     image = picture(48, 64, 3)
     field = eoren.fit(image, preset="fast", pixel_model="cell_average", until_psnr=45.0).field
     assert np.abs(pixels(opened(field), field) - eight_bits(field.render())).max() <= 1
+
+
+@pytest.mark.parametrize(("channels", "siren_width"), [(1, 0), (3, 0), (3, 16)])
+def test_an_edge_prior_adds_details_between_the_pixels(opened, channels, siren_width):
+    image = picture(51, 75, channels)
+    field = Field(replace(rounded_field(image, 0.02), prior=VERSION))
+    if siren_width:
+        field = compact_field(75, 51, channels, siren_width=siren_width, amplitude=1, prior=VERSION)
+    width, height = field.size
+    shown, expected = enlarged(opened(field), field, 2), eight_bits(field.render(2 * width, 2 * height))
+    assert np.abs(shown - expected).max() <= 1
+    spline = eight_bits(without_prior(field).render(2 * width, 2 * height))
+    assert np.abs(spline - expected).max() > 4
+
+
+@pytest.mark.parametrize("size", [(200, 9), (9, 200), (1, 33), (1, 1)], ids=str)
+def test_details_at_any_size(browser, tmp_path, size):
+    """Also of more than one tile of the page's computation, and shorter than its splines reach."""
+    field = compact_field(*size, 3, amplitude=1, prior=VERSION)
+    width, height = (2 * side for side in size)
+    expected = eight_bits(field.render(width, height))
+    window = {"width": 420, "height": max(200, height + 160)}
+    with page_opener(browser, tmp_path, viewport=window, timeout=TIMEOUT) as opened:
+        assert np.abs(enlarged(opened(field), field, 2) - expected).max() <= 1
+
+
+# The fences of the network of the details never come; those of drawing do.
+HOLD_DETAILS = """
+const wait = WebGL2RenderingContext.prototype.clientWaitSync;
+WebGL2RenderingContext.prototype.clientWaitSync = function (fence, flags, timeout) {
+  return flags || window.released ? wait.call(this, fence, flags, timeout) : this.TIMEOUT_EXPIRED;
+};
+"""
+
+
+def test_the_field_is_shown_before_its_details(browser, tmp_path):
+    field = Field(replace(rounded_field(picture(51, 75, 3), 0.02), prior=VERSION))
+    write_html(tmp_path / "a.html", field, title="a")
+    page = browser.new_page(viewport=WINDOW)
+    page.add_init_script(HOLD_DETAILS)
+    page.goto((tmp_path / "a.html").as_uri())
+    page.wait_for_function(
+        "() => drawings.at(-1)?.coarseness === 1 && drawings.at(-1).done === drawings.at(-1).height"
+    )
+    assert "adding details: 0 %" in page.locator(".about").text_content()
+    assert page.locator("canvas[aria-busy=true]").count() == 1
+    spline = pages.screenshot(page)
+    page.evaluate("window.released = true")
+    done(page)
+    assert not np.array_equal(pages.screenshot(page), spline)
+    assert page.locator(".about").text_content() == "75 × 51 pixels"
+    page.close()
+
+
+def test_a_device_that_cannot_compute_details_shows_the_spline(browser, tmp_path):
+    field = Field(replace(rounded_field(picture(51, 75, 3), 0.02), prior=VERSION))
+    write_html(tmp_path / "a.html", field, title="a")
+    page = browser.new_page(viewport=WINDOW)
+    page.add_init_script("WebGL2RenderingContext.prototype.getExtension = () => null")
+    page.goto((tmp_path / "a.html").as_uri())
+    done(page)
+    expected = eight_bits(without_prior(field).render(150, 102))
+    assert np.abs(enlarged(page, field, 2) - expected).max() <= 1
+    assert "without details between the pixels" in page.locator(".about").text_content()
+    page.close()
 
 
 def test_layers_and_zoom(opened):

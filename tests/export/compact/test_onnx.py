@@ -1,7 +1,5 @@
 """The graph of a compact field in ONNX Runtime and in ONNX's reference interpreter, compared with float64."""
 
-from dataclasses import replace
-
 import numpy as np
 import onnx
 import onnxruntime
@@ -12,7 +10,6 @@ from tests.compact import picture, rounded_field
 from tests.fields import compact_field, doubled
 
 from eoren._version import __version__
-from eoren.errors import ExportWarning
 from eoren.export.compact.onnx import Axis
 from eoren.export.onnx import onnx_model
 from eoren.field.field import Field
@@ -101,15 +98,17 @@ def test_any_number_of_points(count):
     assert gradient.shape == (count, 2, 2)
 
 
-def test_another_runtime_gives_the_same():
-    field, points = compact_field(21, 18, 3, siren_width=16), points_around(count=50)
+@pytest.mark.parametrize("prior", [0, VERSION])
+def test_another_runtime_gives_the_same(prior):
+    field, points = compact_field(21, 18, 3, siren_width=16, prior=prior), points_around(count=50)
     outputs = ReferenceEvaluator(onnx_model(field)).run(["color", "gradient"], {"xy": points})
     assert_same(field, outputs, points)
 
 
 @pytest.mark.parametrize("siren_width", [0, 16])
-def test_the_graph_has_neither_control_flow_nor_sizes_that_depend_on_data(siren_width):
-    model = onnx_model(compact_field(70, 50, 3, siren_width=siren_width))
+@pytest.mark.parametrize("prior", [0, VERSION])
+def test_the_graph_has_neither_control_flow_nor_sizes_that_depend_on_data(siren_width, prior):
+    model = onnx_model(compact_field(70, 50, 3, siren_width=siren_width, prior=prior))
     onnx.checker.check_model(model, full_check=True)
     assert not {node.op_type for node in model.graph.node} & (CONTROL_FLOW | DATA_DEPENDENT)
     assert not any(attribute.HasField("g") for node in model.graph.node for attribute in node.attribute)
@@ -143,9 +142,35 @@ def test_an_axis_is_that_of_the_inverse_wavelet_transform(length):
     np.testing.assert_allclose(total[axis.first : axis.first + length], synthesize(bands)[0, :, 0], atol=1e-6)
 
 
-def test_an_edge_prior_is_left_out_with_a_notice():
-    field = compact_field(40, 30)
-    with_prior = replace(field, representation=replace(field.representation, prior=VERSION))
-    with pytest.warns(ExportWarning, match="leaves out the edge prior"):
-        model = onnx_model(with_prior)
-    assert model.SerializeToString() == onnx_model(field).SerializeToString()
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("siren_width", [0, 16])
+def test_an_edge_prior_is_part_of_the_graph(channels, siren_width):
+    field = compact_field(45, 37, channels, siren_width=siren_width, seed=1, prior=VERSION)
+    points = points_around()
+    outputs = run_graph(field, points)
+    assert_same(field, outputs, points)
+    without = compact_field(45, 37, channels, siren_width=siren_width, seed=1)
+    assert np.abs(outputs[0] - doubled(without).jet(torch.from_numpy(points)).color.numpy()).max() > 1e-3
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_an_edge_prior_at_every_size(size):
+    field = compact_field(*size, 3, prior=VERSION)
+    points = np.concatenate(
+        [points_around(), np.stack(np.meshgrid([-3, 0, 0.5, 1, 4], [-2, 0, 1]), -1).reshape(-1, 2)]
+    )
+    assert_same(field, run_graph(field, points), points)
+
+
+def test_runtimes_compute_the_edge_prior_once(tmp_path):
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    model = onnx_model(compact_field(45, 37, 3, siren_width=16, prior=VERSION))
+    onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    before, after = (
+        {node.op_type for node in graph.graph.node} for graph in (model, onnx.load(tmp_path / "optimized.onnx"))
+    )
+    convolutions = {"Conv", "ConvTranspose", "LeakyRelu", "Pad", "DepthToSpace"}
+    assert convolutions <= before
+    assert not convolutions & after

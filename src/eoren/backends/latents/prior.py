@@ -45,6 +45,14 @@ class DetailFeatures:
     channels: int
     separate: bool = False
 
+    @classmethod
+    def of(cls, backend: LatentBackend, features: Features, decoder: ColorDecoder, version: int) -> "DetailFeatures":
+        """Return the details of a field; see :class:`PriorEvaluator`."""
+        channels = decoder.linear.shape[1]
+        prior = edge_prior(version, 3 if channels >= 3 else 1)
+        size = features.width, features.height
+        return cls(backend(features, decoder), prior, backend.predict_details, size, channels)
+
     @property
     def width(self) -> int:
         """Width of the detail image."""
@@ -102,12 +110,9 @@ class PriorEvaluator:
     """
 
     def __init__(self, backend: LatentBackend, features: Features, decoder: ColorDecoder, version: int) -> None:
-        self._size = features.width, features.height
-        self._backend, self._base = backend, backend(features, decoder)
-        channels = decoder.linear.shape[1]
-        prior = edge_prior(version, 3 if channels >= 3 else 1)
-        self._features = DetailFeatures(self._base, prior, backend.predict_details, self._size, channels)
-        self._identity = ColorDecoder(like(decoder.linear, np.eye(channels)))
+        self._backend, self._features = backend, DetailFeatures.of(backend, features, decoder, version)
+        self._base, self._size = self._features.base, self._features.size
+        self._identity = ColorDecoder(like(decoder.linear, np.eye(self._features.channels)))
         # Where PyTorch follows the colours, it follows the details; each call then needs a graph of its own.
         follows = any(is_tensor(t) and t.requires_grad for t in decoder.tensors())
         self._kept = None if follows else backend(self._features, self._identity)

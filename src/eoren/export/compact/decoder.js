@@ -92,6 +92,11 @@ class Reader {
     });
   }
 
+  /** Read numbers of float32. */
+  floats(count) {
+    return new Float32Array(Uint32Array.from({ length: count }, () => this.bits.read(32)).buffer);
+  }
+
   /** Return the bands, the coarse one first, then those of the finest level to the coarsest: a plane per channel. */
   async latents({ width, height, channels, levels }, pause) {
     const sizes = [[height, width]];

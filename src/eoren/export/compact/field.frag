@@ -1,6 +1,8 @@
 #version 300 es
 // An image of {{ width }} x {{ height }} pixels. Textures, RGBA32F: eoren_spline, an array of {{ layers }} layers of {{ width + 2 * padding }} x {{ height + 2 * padding }}
-// texels; eoren_decoder, {{ texture_width }} texels wide, has {{ decoder_rows }} rows.
+// texels; eoren_decoder, {{ texture_width }} texels wide, has {{ decoder_rows }} rows
+{%- if prior %}; eoren_details, an array of 4 layers of {{ width + padding }} x {{ height + padding }} texels
+{%- endif %}.
 #define WIDTH {{ width }}
 #define HEIGHT {{ height }}
 #define CHANNELS {{ channels }}
@@ -17,11 +19,18 @@
 // eoren_spline: B-spline coefficients of the features, four in a layer, with PADDING more on every side of the image.
 // eoren_decoder: for every feature, its weights to the channels; then per layer of the network and group of four
 // outputs: their biases, and for every input its weights to them.
+{%- if prior %}
+// eoren_details: B-spline coefficients of the detail image, which has two pixels for each of the image along both axes,
+// with PADDING more on every side: of even columns and rows, odd columns, odd rows, and both odd in a layer each.
+{%- endif %}
 precision highp float;
 precision highp int;
 
 uniform highp sampler2DArray eoren_spline;
 uniform highp sampler2D eoren_decoder;
+{%- if prior %}
+uniform highp sampler2DArray eoren_details;
+{%- endif %}
 
 vec4 eoren_texel(highp sampler2D data, int index) {
     return texelFetch(data, ivec2(index & (TEXTURE_WIDTH - 1), index >> TEXTURE_SHIFT), 0);
@@ -88,36 +97,82 @@ void eoren_network(vec4 z[LAYERS], vec4 zx[LAYERS], vec4 zy[LAYERS], inout vec4 
     by_y += py[0];
 }
 {% endif %}
+// Where a position in an image of a size in pixels is: the first of the 6 x 6 coefficients around, and their weights.
+struct eoren_Taps {
+    ivec2 first;
+    float x[6], y[6], slope_x[6], slope_y[6];
+};
+
+eoren_Taps eoren_taps(ivec2 base, vec2 offset, ivec2 size) {
+    eoren_Taps taps;
+    ivec2 knot;
+    vec2 fraction, inside;
+    eoren_knot(base.x, offset.x, size.x, knot.x, fraction.x, inside.x);
+    eoren_knot(base.y, offset.y, size.y, knot.y, fraction.y, inside.y);
+    eoren_weights(fraction.x, taps.x, taps.slope_x);
+    eoren_weights(fraction.y, taps.y, taps.slope_y);
+    for (int tap = 0; tap < 6; tap++) {
+        taps.slope_x[tap] *= inside.x;
+        taps.slope_y[tap] *= inside.y;
+    }
+    taps.first = knot + PADDING - 2;
+    return taps;
+}
+
+// Splines of one layer{% if prior %}, or of the details if it is negative,{% endif %} and their derivatives.
+void eoren_splines(eoren_Taps taps, int layer, out vec4 value, out vec4 by_x, out vec4 by_y) {
+    value = by_x = by_y = vec4(0.0);
+    for (int row = 0; row < 6; row++) {
+        vec4 across = vec4(0.0), across_x = vec4(0.0);
+        for (int column = 0; column < 6; column++) {
+            ivec2 place = taps.first + ivec2(column, row);
+{%- if prior %}
+            vec4 coefficient = layer < 0
+                ? texelFetch(eoren_details, ivec3(place >> 1, 2 * (place.y & 1) + (place.x & 1)), 0)
+                : texelFetch(eoren_spline, ivec3(place, layer), 0);
+{%- else %}
+            vec4 coefficient = texelFetch(eoren_spline, ivec3(place, layer), 0);
+{%- endif %}
+            across += taps.x[column] * coefficient;
+            across_x += taps.slope_x[column] * coefficient;
+        }
+        value += taps.y[row] * across;
+        by_x += taps.y[row] * across_x;
+        by_y += taps.slope_y[row] * across;
+    }
+}
+{% if prior %}
+// cos^4 pi x of a position, where x is 0 at the centre of the first pixel, and its derivative; 0 beyond the image.
+vec2 eoren_bump(int base, float offset, int side) {
+    float place = float(base) + offset;
+    if (place <= 0.0 || place >= float(side)) return vec2(0.0);
+    vec4 sine, cosine;
+    eoren_sincos(vec4(3.141592653589793 * (offset - floor(offset) - 0.5)), sine, cosine);
+    float cube = cosine.x * cosine.x * cosine.x;
+    return vec2(cube * cosine.x, -12.566370614359172 * cube * sine.x);
+}
+
+// Add the details, twice as many pixels along both axes, times 1 - cos^4 pi x cos^4 pi y, by the product rule.
+void eoren_add_details(ivec2 base, vec2 offset, inout vec4 color, inout vec4 by_x, inout vec4 by_y) {
+    vec2 x = eoren_bump(base.x, offset.x, WIDTH), y = eoren_bump(base.y, offset.y, HEIGHT);
+    float weight = 1.0 - x[0] * y[0];
+    if (weight == 0.0) return;
+    vec4 details, details_x, details_y;
+    eoren_splines(eoren_taps(2 * base, 2.0 * offset, 2 * ivec2(WIDTH, HEIGHT)), -1, details, details_x, details_y);
+    color += weight * details;
+    by_x += weight * 2.0 * details_x - x[1] * y[0] * details;
+    by_y += weight * 2.0 * details_y - x[0] * y[1] * details;
+}
+{% endif %}
 // Colour and, if requested, its derivatives per pixel, at base + offset in pixels from the upper left corner; split
 // into two parts so that precision does not limit the zoom. Unused channels are zero.
 void eoren(ivec2 base, vec2 offset, bool derivatives, out vec4 color, out vec4 by_x, out vec4 by_y) {
-    ivec2 knot;
-    vec2 fraction, inside;
-    eoren_knot(base.x, offset.x, WIDTH, knot.x, fraction.x, inside.x);
-    eoren_knot(base.y, offset.y, HEIGHT, knot.y, fraction.y, inside.y);
-    float wx[6], wy[6], dx[6], dy[6];
-    eoren_weights(fraction.x, wx, dx);
-    eoren_weights(fraction.y, wy, dy);
+    eoren_Taps taps = eoren_taps(base, offset, ivec2(WIDTH, HEIGHT));
     vec4 z[LAYERS], zx[LAYERS], zy[LAYERS];
-    color = vec4(0.0);
-    by_x = vec4(0.0);
-    by_y = vec4(0.0);
+    color = vec4({{ ([0.5] * channels + [0.0] * (4 - channels)) | join(", ") }});
+    by_x = by_y = vec4(0.0);
     for (int layer = 0; layer < LAYERS; layer++) {
-        z[layer] = zx[layer] = zy[layer] = vec4(0.0);
-        for (int row = 0; row < 6; row++) {
-            vec4 across = vec4(0.0), across_x = vec4(0.0);
-            for (int column = 0; column < 6; column++) {
-                ivec2 place = knot + PADDING - 2 + ivec2(column, row);
-                vec4 coefficient = texelFetch(eoren_spline, ivec3(place, layer), 0);
-                across += wx[column] * coefficient;
-                across_x += dx[column] * coefficient;
-            }
-            z[layer] += wy[row] * across;
-            zx[layer] += wy[row] * across_x;
-            zy[layer] += dy[row] * across;
-        }
-        zx[layer] *= inside.x;
-        zy[layer] *= inside.y;
+        eoren_splines(taps, layer, z[layer], zx[layer], zy[layer]);
         for (int k = 0; k < 4; k++) {
             vec4 weights = eoren_texel(eoren_decoder, 4 * layer + k);
             color += weights * z[layer][k];
@@ -128,8 +183,9 @@ void eoren(ivec2 base, vec2 offset, bool derivatives, out vec4 color, out vec4 b
 {%- if depth %}
     eoren_network(z, zx, zy, color, by_x, by_y);
 {%- endif %}
-    // What else a field adds to its colours, with derivatives, goes here.
-    color += vec4({{ ([0.5] * channels + [0.0] * (4 - channels)) | join(", ") }});
+{%- if prior %}
+    eoren_add_details(base, offset, color, by_x, by_y);
+{%- endif %}
 }
 
 {% include "main.glsl" %}

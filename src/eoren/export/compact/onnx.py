@@ -1,9 +1,9 @@
 """A compact field as the template and the tensors of an ONNX graph from points to colours and gradients.
 
-The graph (``field.onnxtxt``) holds the latents as they are, integers of 8 bits mostly, and the inverse wavelet
-transform: one byte a pixel and channel. The spline coefficients that points are evaluated from depend on no input, so
-that runtimes compute them once, when they load the graph. There are no loops, no branches, and no sizes that depend
-on the data.
+The graph (``field.onnxtxt``) holds the latents as they are, integers of 8 bits mostly, the inverse wavelet transform
+and the network of the edge prior: one byte a pixel and channel. The spline coefficients that points are evaluated
+from depend on no input, so that runtimes compute them once, when they load the graph. There are no loops, no
+branches, and no sizes that depend on the data.
 """
 
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float32, Int, Shaped
 
 from eoren.export.compact.parts import Parts
+from eoren.model.latents.edge_prior import LEAK, SCALE
 from eoren.model.latents.features import FINE_LEVELS
 from eoren.model.latents.spline_basis import PADDING, REACH, TAPS, odd_reflection, pieces, prefilter
 from eoren.model.latents.wavelet import Details, flatten, synthesize_level
@@ -76,9 +77,9 @@ class Level(NamedTuple):
         yield f"first_{self.number}", first
         yield f"behind_{self.number}", first + [axis.length for axis in self.axes]
         for name, axis in zip(("rows", "columns"), self.axes, strict=True):
-            yield f"low_{name}_{self.number}", axis.low
+            yield f"low_{name}_{self.number}", axis.low.astype(np.int32)
             if axis.stride > 1:
-                yield f"high_{name}_{self.number}", axis.high
+                yield f"high_{name}_{self.number}", axis.high.astype(np.int32)
         outer = [np.outer(y, x) for y, x in product(*(axis.kernels for axis in self.axes))]
         kernel = np.stack(outer)[:, None]
         if self.apart:
@@ -98,51 +99,75 @@ def levels_of(parts: Parts) -> list[Level]:
     return levels[::-1]
 
 
-def template_values(parts: Parts) -> dict[str, Any]:
-    """Return the values of the template for a field."""
+def template_values(parts: Parts, *, gradient: bool) -> dict[str, Any]:
+    """Return the values of the template for a field, with or without the gradient."""
     levels = levels_of(parts)
-    features, channels = parts.linear.shape
+    prior = parts.details and parts.details.prior
     return {
-        "channels": channels,
-        "features": features,
+        "channels": parts.linear.shape[1],
         "layers": len(parts.layers),
         "bands": ["coarse", *(name for level in levels for name, _, _ in level.details)],
         "levels": levels,
-        "padded_width": parts.features.width + 2 * PADDING,
+        "prior_layers": len(prior.weights) if prior else 0,
+        "radius": prior.radius if prior else 0,
+        "leak": LEAK,
+        "gradient": gradient,
     }
 
 
 def graph_tensors(parts: Parts) -> dict[str, Tensor]:
-    """Return the initializers of the graph."""
+    """Return the initializers of the graph, with or without the gradient."""
     tensors = dict(_band_tensors(parts))
     for level in levels_of(parts):
         tensors |= dict(level.tensors())
-    width, height = parts.features.width, parts.features.height
-    across, down = odd_reflection(_extended(width), width), odd_reflection(_extended(height), height)
-    weights, tap = prefilter().astype(np.float32), np.arange(TAPS)
-    row = width + 2 * PADDING
+    stencil = prefilter().astype(np.float32)
     tensors |= {
-        "source_columns": across.source,
+        "prefilter_columns": stencil[None, None, None],
+        "prefilter_rows": stencil[None, None, :, None],
+        "polynomials": pieces().T.astype(np.float32),
+        "polynomial_slopes": np.pad(pieces(1), ((0, 0), (0, 1))).T.astype(np.float32),
+        "linear": parts.linear.numpy(),
+    }
+    size, (features, channels) = (parts.features.width, parts.features.height), parts.linear.shape
+    tensors |= _spline_tensors("feature", *size, features)
+    for number, (weight, bias) in enumerate(parts.layers):
+        tensors |= {f"weight_{number}": weight.numpy(), f"bias_{number}": bias.numpy()}
+    if parts.details:
+        prior, sides = parts.details.prior, np.array([size], np.float64)
+        tensors |= _spline_tensors("detail", parts.details.width, parts.details.height, channels)
+        tensors |= {"prior_channels": np.arange(prior.colors), "last_edge": sides - 0.5}
+        tensors["four_pi_per_side"] = (4 * np.pi * sides).astype(np.float32)
+        # Alpha has no details.
+        alpha = np.zeros((SCALE**2 * (channels - prior.colors), *prior.weights[-1].shape[1:]), np.float32)
+        weights = [*prior.weights[:-1], np.concatenate([prior.weights[-1], alpha])]
+        biases = [*prior.biases[:-1], np.concatenate([prior.biases[-1], alpha[:, 0, 0, 0]])]
+        for number, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+            tensors |= {f"prior_weight_{number}": weight, f"prior_bias_{number}": bias}
+    return tensors
+
+
+def _spline_tensors(of: str, width: int, height: int, count: int) -> dict[str, Tensor]:
+    """Return what the splines of a number of images of one size need."""
+    across, down = odd_reflection(_extended(width), width), odd_reflection(_extended(height), height)
+    row, tap = width + 2 * PADDING, np.arange(TAPS)
+    tensors = {
+        "source_columns": across.source.astype(np.int32),
         "sign_columns": across.sign.astype(np.float32),
         "end_columns": np.array([0, width - 1]),
         "factor_columns": across.ends.astype(np.float32),
-        "prefilter_columns": weights[None, None, None],
-        "source_rows": down.source,
+        "source_rows": down.source.astype(np.int32),
         "sign_rows": down.sign[:, None].astype(np.float32),
         "end_rows": np.array([0, height - 1]),
         "factor_rows": down.ends.T.astype(np.float32),
-        "prefilter_rows": weights[None, None, :, None],
+        "by_place": np.array([-1, count]),
         "size": np.array([[width, height]], np.float64),
         "last_knot": np.array([[width - 1, height - 1]], np.float64),
-        "polynomials": np.concatenate([pieces(), np.pad(pieces(1), ((0, 0), (0, 1)))]).T.astype(np.float32),
+        "strides": np.array([[1, row]], np.float64),
         # Of knot (0, 0): its first coefficient is at column and row PADDING - 2 of the padded ones.
         "offsets": ((PADDING - 2 + tap)[:, None] * row + PADDING - 2 + tap).reshape(1, -1),
         "per_side": np.array([[1], [width], [height]], np.float32),
-        "linear": parts.linear.numpy(),
     }
-    for number, (weight, bias) in enumerate(parts.layers):
-        tensors |= {f"weight_{number}": weight.numpy(), f"bias_{number}": bias.numpy()}
-    return tensors
+    return {f"{of}_{name}": tensor for name, tensor in tensors.items()}
 
 
 def _band_tensors(parts: Parts) -> Iterator[tuple[str, Tensor]]:

@@ -8,7 +8,8 @@ async function pause(share) {
   await new Promise((resolve) => setTimeout(resolve));
 }
 
-/** Read what recoding.py and html.py wrote: latents, quantisation steps, and the tensors of the color decoder. */
+/** Read what recoding.py and html.py wrote: latents, quantisation steps, the tensors of the color decoder, and the
+ *  network of the details. */
 async function readField() {
   const reader = new Reader(textOf("decisions"), textOf("bits"));
   const { channels, levels, step, exponents, shapes } = field;
@@ -20,6 +21,7 @@ async function readField() {
     const numbers = reader.integers(rows * columns).map((integer) => integer * 2 ** -exponents[k]);
     return rowsOf(numbers, columns);
   });
+  if (field.prior) details.network = readNetwork(reader);
   let done = 0;
   const latents = await reader.latents(field, () => pause(done++ / (bands * channels)));
   return { latents, steps, tensors };
@@ -65,5 +67,7 @@ async function fieldTextures() {
     texels.push(...groupsOfFour([layers[layers.length / 2 + k][0], ...paddedRows(weights)]));
   }
   numberTexture(1, new Float32Array(texels));
-  return ["eoren_spline", "eoren_decoder"];
+  if (!field.prior) return ["eoren_spline", "eoren_decoder"];
+  details.result = newTexture(2, gl.RGBA16F, field.width + field.padding, field.height + field.padding, 4);
+  return ["eoren_spline", "eoren_decoder", "eoren_details"];
 }

@@ -1,6 +1,5 @@
-"""What all exports of a compact field share: its features and its color decoder, in their simplest form."""
+"""What all exports of a compact field share: its features, color decoder and details, in their simplest form."""
 
-import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -8,7 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eoren.errors import ExportWarning
+from eoren.backends.dispatch import choose_latent_evaluator
+from eoren.backends.latents.prior import DetailFeatures
 from eoren.field.wavelet_siren import WaveletSiren
 from eoren.model.latents.color_decoder import ColorDecoder
 from eoren.model.latents.features import LatentFeatures
@@ -22,33 +22,30 @@ class Parts(NamedTuple):
         linear: ``(F, C)``, the linear part of the color decoder.
         layers: weights and biases of its SIREN, ``(inputs, outputs)`` and ``(outputs,)``; gains and frequencies are
             factors of the weights. Empty without a SIREN.
+        details: details that the edge prior adds between the pixels; None without an edge prior.
     """
 
     features: LatentFeatures
     linear: Float[Tensor, "features channels"]
     layers: tuple[tuple[Float[Tensor, "inputs outputs"], Float[Tensor, " outputs"]], ...]
+    details: DetailFeatures | None
 
 
 def parts_of(field: WaveletSiren) -> Parts:
     """Take a field apart, on the CPU in float32.
 
-    Without a SIREN, the linear part goes into the features: one feature image for each channel. The edge prior is
-    left out, with an ExportWarning: pixels are the same, and between them the field is the spline.
+    Without a SIREN, the linear part goes into the features: one feature image for each channel.
     """
-    if field.prior:
-        warnings.warn(
-            "the export leaves out the edge prior: pixels are the same, between them colours are those of a spline; "
-            "to have one function everywhere, fit with edge_prior=False (--set edge_prior=false)",
-            ExportWarning,
-            stacklevel=4,
-        )
     field = field.to("cpu")
-    decoder = field.decoder
+    decoder, details = field.decoder, None
+    if field.prior:
+        backend = choose_latent_evaluator(decoder)
+        details = DetailFeatures.of(backend, field.features, decoder, field.prior)
     features = field.features.as_tensors(decoder.linear)
     if decoder.siren is None:
         identity = torch.eye(decoder.linear.shape[1], dtype=decoder.linear.dtype)
-        return Parts(features.mixed(decoder.linear), identity, ())
-    return Parts(features, decoder.linear, tuple(_layers(decoder)))
+        return Parts(features.mixed(decoder.linear), identity, (), details)
+    return Parts(features, decoder.linear, tuple(_layers(decoder)), details)
 
 
 def _layers(decoder: ColorDecoder) -> Iterator[tuple[Tensor, Tensor]]:

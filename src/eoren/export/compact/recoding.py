@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, Int32, Int64
+from jaxtyping import Float, Float32, Int, Int32, Int64
 from scipy.optimize import nnls
 
 from eoren.coding import lowpass
@@ -89,6 +89,11 @@ class Recorder:
             self.bits(abs(value) & (1 << max(0, length - 1)) - 1, max(0, length - 1))
             if value:
                 self.bits(int(value < 0), 1)
+
+    def floats(self, values: Float32[np.ndarray, " values"]) -> None:
+        """Append numbers of float32."""
+        for word in values.view(np.uint32).tolist():
+            self.bits(word, 32)
 
     def text(self) -> tuple[str, str]:
         """Return decisions and bits as digits."""
