@@ -162,6 +162,17 @@ def test_an_edge_prior_at_every_size(size):
     assert_same(field, run_graph(field, points), points)
 
 
+@pytest.mark.parametrize("prior", [0, VERSION])
+@pytest.mark.parametrize("siren_width", [0, 16])
+def test_graphs_of_colours_alone(siren_width, prior):
+    field, points = compact_field(45, 37, 3, siren_width=siren_width, prior=prior), points_around()
+    model = onnx_model(field, gradient=False)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (color,) = session.run(None, {"xy": points})
+    np.testing.assert_allclose(color, run_graph(field, points)[0], atol=1e-5)
+    assert not any("slope" in node.name for node in model.graph.node)
+
+
 def test_runtimes_compute_the_edge_prior_once(tmp_path):
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
