@@ -38,14 +38,5 @@ class ShaderRunner:
 
 def _textures(source):
     """Names and sizes of the textures, from the comment at the start of a shader."""
-    head = source.split("#define")[0].replace("\n//", "")
-    array, rows = (
-        r"(eoren_\w+), an array of (\d+) layers of (\d+) x (\d+)",
-        r"(eoren_\w+)(?:, 2048 texels wide,)? has (\d+)",
-    )
-    textures = []
-    for found in re.finditer(f"{array}|{rows}|(eoren_networks) (\\d+)", head):
-        name, *numbers = filter(None, found.groups())
-        layers, width, height = map(int, numbers) if len(numbers) == 3 else (0, 2048, int(numbers[0]))
-        textures.append({"name": name, "width": width, "rows": height, "layers": layers})
-    return textures
+    found = re.findall(r"^// sampler2D(?:Array)? (\w+): (\d+) x (\d+)(?: x (\d+))?$", source, re.MULTILINE)
+    return [{"name": n, "width": int(w), "rows": int(h), "layers": int(layers or 0)} for n, w, h, layers in found]

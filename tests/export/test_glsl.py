@@ -1,17 +1,21 @@
 """The shader in Chromium's WebGL, compared pixel by pixel with the field in float64."""
 
+import re
+import shutil
+import subprocess
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from tests.export.shaders import BY_X, BY_Y, COLOR, DIRECTION, MAGNITUDE, ShaderRunner
-from tests.fields import TILINGS, doubled, field_of, tiling_of, with_parts
+from tests.fields import TILINGS, compact_field, doubled, field_of, tiling_of, with_parts
 
 from eoren.errors import EorenError
 from eoren.export import glsl
 from eoren.export.glsl import data_path, field_shader, write_glsl
 from eoren.field.grid import grid_lines
+from eoren.model.latents.edge_prior import VERSION
 from eoren.model.tiling import Tiling
 from eoren.visualization.derivatives import magnitude_image
 
@@ -118,6 +122,32 @@ def test_textures_are_written_beside_the_shader(tmp_path):
     shader = field_shader(field_of(TILINGS["grid"]))
     assert data.read_bytes() == shader.tiles.tobytes() + shader.networks.tobytes()
     assert (tmp_path / "a.frag").read_text() == shader.source
+
+
+@pytest.mark.parametrize(
+    "field", [field_of(TILINGS["grid"]), compact_field(20, 12, 3, siren_width=16, prior=VERSION)], ids=str
+)
+def test_the_function_alone_compiles_in_other_shaders(field, tmp_path):
+    """GLSL ES 3.10 to SPIR-V, whose textures need bindings."""
+    source = field_shader(field, function_only=True).source
+    assert "#version" not in source
+    assert "void main" not in source
+    macros = set(re.findall(r"#define (\w+)", field_shader(field).source))
+    assert all(name.startswith("EOREN_") for name in macros)
+    compiler = shutil.which("glslangValidator")
+    if compiler is None:
+        pytest.skip("glslangValidator is not installed; apt-get install glslang-tools")
+    main = """
+        layout(location = 0) out vec4 o_color;
+        void main() {
+            vec4 color, by_x, by_y;
+            eoren(ivec2(gl_FragCoord.xy), vec2(0.5), true, color, by_x, by_y);
+            o_color = color + by_x + by_y;
+        }"""
+    (tmp_path / "a.frag").write_text(f"#version 310 es\n{source}{main}")
+    command = [compiler, "-V", "-o", tmp_path / "a.spv", tmp_path / "a.frag"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_fields_that_do_not_fit_are_refused(monkeypatch):

@@ -42,12 +42,17 @@ class Shader(NamedTuple):
         return [self.tiles, self.networks]
 
 
-def write_glsl(path: str | Path, field: Field) -> Path:
+def write_glsl(path: str | Path, field: Field, *, function_only: bool = False) -> Path:
     """Write a field as a fragment shader, and its textures into the file given by :func:`data_path`.
 
     That file holds little-endian float32, RGBA: for a mosaic ``eoren_tiles``, then ``eoren_networks``; for a compact
     field ``eoren_spline``, ``eoren_decoder``, and with an edge prior ``eoren_details``; arrays layer by layer. The
     first lines of the shader give their sizes.
+
+    Args:
+        path: output file of the shader.
+        field: field to write.
+        function_only: whether to leave out ``#version`` and ``main``, see :func:`field_shader`.
 
     Returns:
         Path of the texture file.
@@ -55,7 +60,7 @@ def write_glsl(path: str | Path, field: Field) -> Path:
     Raises:
         EorenError: the field does not fit into textures, or a file cannot be written.
     """
-    shader = field_shader(field)
+    shader = field_shader(field, function_only=function_only)
     data = data_path(path)
     with atomic_path(path) as source_file, atomic_path(data) as data_file:
         data_file.write_bytes(b"".join(texture.astype("<f4").tobytes() for texture in shader.textures()))
@@ -68,11 +73,15 @@ def data_path(path: str | Path) -> Path:
     return Path(f"{Path(path)}.bin")
 
 
-def field_shader(field: Field) -> Shader | CompactShader:
+def field_shader(field: Field, *, function_only: bool = False) -> Shader | CompactShader:
     """Convert a field to a fragment shader and its textures.
 
     The shader's function ``eoren`` computes colour and derivatives per pixel at any position. Its ``main`` draws a
     rectangle chosen by the uniforms ``u_base``, ``u_offset``, ``u_step`` and ``u_layer``.
+
+    Args:
+        field: field to convert.
+        function_only: whether to leave out ``#version`` and ``main``, to include the function in another shader.
 
     Raises:
         EorenError: the field does not fit into textures, or its tree of tiles is too deep.
@@ -85,7 +94,7 @@ def field_shader(field: Field) -> Shader | CompactShader:
         ('#version 300 es', (1, 2048, 4))
     """
     if isinstance(field.representation, WaveletSiren):
-        return shader_of(parts_of(field.representation))
+        return shader_of(parts_of(field.representation), function_only=function_only)
     mosaic = mosaic_of(field, "GLSL")
     siren, tuning, tiling = mosaic.siren, mosaic.tuning, mosaic.tiling
     if tiling.tree.depth >= _MAX_LEVELS:
@@ -105,6 +114,7 @@ def field_shader(field: Field) -> Shader | CompactShader:
         networks=networks,
         texture_width=TEXTURE_WIDTH,
         texels_per_network=texels.shape[1],
+        function_only=function_only,
     )
     return Shader(source, tiles, networks)
 

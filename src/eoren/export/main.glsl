@@ -3,13 +3,13 @@ uniform ivec2 u_base;
 uniform vec2 u_offset;
 uniform vec2 u_step;
 uniform int u_layer; // 0 colour, 1 gradient magnitude, 2 gradient direction, 3 d/dx, 4 d/dy
-out vec4 o_color;
+layout(location = 0) out vec4 o_color;
 
 void main() {
     vec4 color, by_x, by_y;
     eoren(u_base, u_offset + u_step * gl_FragCoord.xy, u_layer != 0, color, by_x, by_y);
     // White at half the intensity range per pixel.
-    float magnitude = sqrt((dot(by_x, by_x) + dot(by_y, by_y)) / float(CHANNELS)) / 0.5;
+    float magnitude = sqrt((dot(by_x, by_x) + dot(by_y, by_y)) / float(EOREN_CHANNELS)) / 0.5;
     if (u_layer == 1) {
         o_color = vec4(vec3(magnitude), 1.0);
     } else if (u_layer == 2) {
@@ -21,9 +21,9 @@ void main() {
         o_color = by_x;
     } else if (u_layer == 4) {
         o_color = by_y;
-    } else if (CHANNELS < 3) {
-        o_color = vec4(color.xxx, CHANNELS == 2 ? color.y : 1.0);
+    } else if (EOREN_CHANNELS < 3) {
+        o_color = vec4(color.xxx, EOREN_CHANNELS == 2 ? color.y : 1.0);
     } else {
-        o_color = vec4(color.xyz, CHANNELS == 4 ? color.w : 1.0);
+        o_color = vec4(color.xyz, EOREN_CHANNELS == 4 ? color.w : 1.0);
     }
 }

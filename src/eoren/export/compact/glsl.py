@@ -40,13 +40,15 @@ class CompactShader(NamedTuple):
         return [texture for texture in self[1:] if texture is not None]
 
 
-def shader_of(parts: Parts) -> CompactShader:
+def shader_of(parts: Parts, *, function_only: bool) -> CompactShader:
     """Convert a field to a fragment shader and its textures; see :func:`eoren.export.glsl.field_shader`."""
     details = None if parts.details is None else detail_layers(parts.details)
-    return CompactShader(shader_source(parts), spline_layers(parts), decoder_texture(parts), details)
+    return CompactShader(
+        shader_source(parts, function_only=function_only), spline_layers(parts), decoder_texture(parts), details
+    )
 
 
-def shader_source(parts: Parts) -> str:
+def shader_source(parts: Parts, *, function_only: bool = False) -> str:
     """Return the fragment shader alone; an EorenError if the field does not fit into textures."""
     width, height = parts.features.width, parts.features.height
     if max(width, height) + 2 * PADDING > _MAX_SIDE:
@@ -66,6 +68,7 @@ def shader_source(parts: Parts) -> str:
         texture_width=TEXTURE_WIDTH,
         decoder_rows=len(decoder_texture(parts)),
         prior=parts.details is not None,
+        function_only=function_only,
     )
 
 
