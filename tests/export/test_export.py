@@ -1,7 +1,11 @@
+from dataclasses import replace
+
+import onnx
 import pytest
+from PIL import ImageCms
 from tests.fields import TILINGS, field_of
 
-from eoren.errors import EorenError
+from eoren.errors import EorenError, ExportWarning
 from eoren.export import export
 
 
@@ -39,6 +43,24 @@ def test_unknown_formats_are_refused(field, tmp_path):
     with pytest.raises(EorenError, match="to must be one of onnx, glsl, html, got 'png'"):
         export(field, tmp_path / "a.onnx", to="png")
     assert not any(tmp_path.iterdir())
+
+
+def test_graphs_may_be_without_gradient_or_loops(field, tmp_path):
+    (path,) = export(field, tmp_path / "a.onnx", gradient=False, loops=False)
+    graph = onnx.load(path).graph
+    assert [output.name for output in graph.output] == ["color"]
+    assert "Loop" not in {node.op_type for node in graph.node}
+    with pytest.raises(EorenError, match="only ONNX files can be without gradient or loops, got html"):
+        export(field, tmp_path / "a.html", loops=False)
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "glsl", "html"])
+def test_a_profile_of_the_colours_is_named(field, tmp_path, suffix):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    with_profile = replace(field, provenance=replace(field.provenance, profile=profile))
+    with pytest.warns(ExportWarning, match="colours stay in the profile '.*sRGB.*', which .* files do not hold"):
+        export(with_profile, tmp_path / f"a.{suffix}")
+    assert (tmp_path / f"a.{suffix}").exists()
 
 
 @pytest.mark.parametrize("existing", ["a.glsl", "a.glsl.bin"])

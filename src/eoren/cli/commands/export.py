@@ -22,6 +22,18 @@ def export(
             "the output's suffix. Format of a store: images (PNG), the default, or fields (.eoren).",
         ),
     ] = None,
+    no_gradient: Annotated[
+        bool, Option("--no-gradient", help="Leave the gradient out of an ONNX graph: colours take less time.")
+    ] = False,
+    no_loops: Annotated[
+        bool,
+        Option(
+            "--no-loops", help="Write an ONNX graph of a mosaic without loops, for programs that have none: slower."
+        ),
+    ] = False,
+    function_only: Annotated[
+        bool, Option("--function-only", help="Leave #version and main out of a shader, to include it in another one.")
+    ] = False,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -38,22 +50,27 @@ def export(
     form = to or ("images" if is_store else output.suffix.lower().removeprefix("."))
     if form not in formats:
         raise EorenError(f"{source}: --to must be one of {', '.join(formats)}, got {form or 'nothing'}")
+    if form != "onnx" and (no_gradient or no_loops):
+        raise EorenError(f"--no-gradient and --no-loops are options of ONNX graphs, got --to {form}; leave them out")
+    if form != "glsl" and function_only:
+        raise EorenError(f"--function-only is an option of shaders, got --to {form}; leave it out")
     if is_store:
         count = _export_store(source, output, form, overwrite, quiet)
         values, rows = {"folder": str(output), "count": count}, {"written": f"{count:,} files in {output}"}
     else:
-        written = [files.describe(path) for path in _export_field(source, output, form, overwrite)]
+        choices = {"gradient": not no_gradient, "loops": not no_loops, "function_only": function_only}
+        written = [files.describe(path) for path in _export_field(source, output, form, overwrite, choices)]
         values, rows = {"files": written}, {file["file"]: console.byte_size(file["bytes"]) for file in written}
     console.print_result(values, rows, as_json=as_json, quiet=quiet)
 
 
-def _export_field(file: Path, output: Path, to: str, overwrite: bool) -> list[Path]:
+def _export_field(file: Path, output: Path, to: str, overwrite: bool, choices: dict[str, bool]) -> list[Path]:
     from eoren.export import export
     from eoren.export.glsl import data_path
 
     for path in (output, data_path(output)) if to == "glsl" else (output,):
         files.check_output(path, file, overwrite)
-    return export(eoren.load(file), output, to=to, title=file.stem, overwrite=True)
+    return export(eoren.load(file), output, to=to, title=file.stem, overwrite=True, **choices)
 
 
 def _export_store(store: Path, output: Path, to: str, overwrite: bool, quiet: bool) -> int:
