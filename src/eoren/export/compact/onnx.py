@@ -116,7 +116,7 @@ def template_values(parts: Parts, *, gradient: bool) -> dict[str, Any]:
 
 
 def graph_tensors(parts: Parts) -> dict[str, Tensor]:
-    """Return the initializers of the graph, with or without the gradient."""
+    """Return the initializers of the graph with the gradient."""
     tensors = dict(_band_tensors(parts))
     for level in levels_of(parts):
         tensors |= dict(level.tensors())
@@ -141,8 +141,8 @@ def graph_tensors(parts: Parts) -> dict[str, Tensor]:
         alpha = np.zeros((SCALE**2 * (channels - prior.colors), *prior.weights[-1].shape[1:]), np.float32)
         weights = [*prior.weights[:-1], np.concatenate([prior.weights[-1], alpha])]
         biases = [*prior.biases[:-1], np.concatenate([prior.biases[-1], alpha[:, 0, 0, 0]])]
-        for number, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-            tensors |= {f"prior_weight_{number}": weight, f"prior_bias_{number}": bias}
+        for number, (kernel, offset) in enumerate(zip(weights, biases, strict=True)):
+            tensors |= {f"prior_weight_{number}": kernel, f"prior_bias_{number}": offset}
     return tensors
 
 
