@@ -13,10 +13,12 @@ from safetensors.torch import load_file, save_file
 from tests.compact import picture
 
 import eoren
+from eoren.dataset.executors import LocalExecutor
 from eoren.dataset.fit_many import fit_many
 from eoren.dataset.groups import CompactGroup
 from eoren.dataset.store import Store
 from eoren.errors import EorenError
+from eoren.training.compact.refinement import BlockRefinement
 
 IMAGES = [(picture(20, 24, 3, seed), str(seed % 2)) for seed in range(3)] + [picture(17, 9, 1), picture(16, 16, 4)]
 
@@ -194,3 +196,81 @@ def test_executors_give_the_same_files(tmp_path):
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
         assert done.stdout.split()[-1:] == ["4"], done.stderr
     assert files(tmp_path / "local") == files(tmp_path / "ray")
+
+
+@pytest.fixture
+def every_step(monkeypatch):
+    monkeypatch.setattr("eoren.training.compact.loop.CHECKPOINT_EVERY", 0.0)
+
+
+class Killed(BaseException):
+    """The end of the process."""
+
+
+def killed_at(step, monkeypatch):
+    """Let the fit end at a step as a kill ends it: without a final checkpoint."""
+    step_of = BlockRefinement.step
+
+    def dying(block):
+        if block.steps == step:
+            raise Killed
+        step_of(block)
+
+    monkeypatch.setattr(BlockRefinement, "step", dying)
+
+
+@pytest.mark.usefixtures("every_step")
+def test_an_image_that_is_a_shard_continues_from_its_checkpoint(store, tmp_path, monkeypatch):
+    options = {"preset": "balanced", "shard": 1, "workers": 1}
+    fit_many(IMAGES[:2], store=tmp_path / "other", **options)
+    with monkeypatch.context() as patch:
+        killed_at(5, patch)
+        with pytest.raises(Killed):
+            fit_many(IMAGES[:2], store=store, **options)
+    (checkpoint,) = (store / "pieces").glob("0000000-*.resume")
+    steps = []
+    step = BlockRefinement.step
+    monkeypatch.setattr(BlockRefinement, "step", lambda block: (steps.append(block.steps), step(block)))
+    assert fit_many(IMAGES[:2], store=store, **options).pictures == 2
+    assert steps == [*range(5, 12), *range(12)]
+    assert not checkpoint.exists()
+    assert not [*(store / "pieces").iterdir()]
+    assert files(store) == files(tmp_path / "other")
+
+
+@pytest.mark.usefixtures("every_step")
+def test_another_image_does_not_continue_from_a_checkpoint(store, monkeypatch):
+    options = {"preset": "balanced", "shard": 1, "workers": 1}
+    with monkeypatch.context() as patch:
+        killed_at(5, patch)
+        with pytest.raises(Killed):
+            fit_many([("a", IMAGES[0][0], 0)], store=store, **options)
+    fit_many([("a", IMAGES[1][0], 0)], store=store, **options)
+    assert not [*(store / "pieces").iterdir()]
+    np.testing.assert_array_equal(
+        eoren.Collection(store)[0].render(),
+        eoren.fit(IMAGES[1][0], preset="balanced", seed=eoren.Collection(store)[0].provenance.seed).field.render(),
+    )
+
+
+def test_a_damaged_checkpoint_is_named(store, monkeypatch):
+    options = {"preset": "balanced", "shard": 1, "workers": 1}
+    with pytest.raises(KeyboardInterrupt):
+        fit_many(IMAGES[:1], store=store, **options, watch=lambda at: True)
+    (checkpoint,) = (store / "pieces").glob("*.resume")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    with pytest.raises(EorenError, match=r"\.resume: not a checkpoint of eoren, or damaged; delete it"):
+        fit_many(IMAGES[:1], store=store, **options)
+
+
+def test_images_of_larger_shards_and_of_clusters_have_no_checkpoint(store, monkeypatch):
+    seen = []
+
+    def recording(plan, row):
+        seen.append(plan.checkpoints)
+
+    monkeypatch.setattr("eoren.dataset.shards.FitPlan.checkpoint", recording)
+    fit_many(IMAGES[:1], store=store, preset="fast", shard=2)
+    monkeypatch.setattr("eoren.dataset.fit_many.make_executor", lambda *_, **__: LocalExecutor())
+    fit_many(IMAGES[:1], store=store.with_name("cluster"), preset="fast", shard=1, executor="ray")
+    assert seen == [None, None]

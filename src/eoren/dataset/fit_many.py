@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, count, islice
 from os import PathLike
 from pathlib import Path
@@ -136,6 +136,8 @@ def fit_many(
     else:
         size = Store(folder).manifest.shard if is_store(folder) else _shard_size(first, chosen)
     with Store.open_locked(folder, Manifest(chosen, plan.seed, same_start, size)) as opened:
+        if size == 1 and executor == "local":  # the workers of a cluster have no access to the store
+            plan = replace(plan, checkpoints=opened.pieces)
         return _fit(opened, plan, source.count, chain([first], items), runner, watch)
 
 

@@ -5,6 +5,7 @@ The result depends only on the images, the settings and the seed, not on the mac
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -53,6 +54,11 @@ class FitPlan:
     seed: int = 0  # the seed of each image is derived from it and the pixels
     same_start: bool = False  # initialise all images with the network of `seed` instead
     device: str = "auto"
+    checkpoints: Path | None = None  # folder for the state of images that are shards of their own; None for none
+
+    def checkpoint(self, row: Row) -> Path | None:
+        """Return the path of the checkpoint of the image of a row; another image at its place has another one."""
+        return self.checkpoints and self.checkpoints / f"{row['shard']:07}-{row['sha256']}.resume"
 
     def seed_of(self, image: Image) -> int:
         """Return the seed of the networks of an image."""
@@ -203,6 +209,7 @@ def _fit_alone(image: Image, row: Row, plan: FitPlan, watch: ShareCallback) -> S
         seed=row["seed"],
         device=plan.device,
         watch=lambda progress: watch(progress.done),
+        checkpoint=plan.checkpoint(row),
     )
     if result.ended == "interrupted":
         raise Cancelled

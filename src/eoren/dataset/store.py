@@ -6,6 +6,7 @@
     shards/0000000.safetensors    fields of some images, see :mod:`eoren.dataset.groups`
     index/0000000.parquet         one row for each of these images
     pieces/0000000-00000          groups of tiles of a very large image, until it is complete
+    pieces/0000000-...resume      checkpoint of an image that is a shard of its own, until it is complete
 
 The file of a shard is written before its part of the index, each of them atomically. So the field of every row
 exists, and images without a row are fitted again after a kill. docs/file-format.md describes the content.
@@ -124,7 +125,7 @@ class Store:
             make_folder(folder)
             remove_stale_temporaries(folder)
         for shard in self.shards():
-            self._remove_tile_groups(shard)
+            self._remove_pieces(shard)
 
     def shards(self) -> list[int]:
         """Return the numbers of all complete shards in order."""
@@ -152,23 +153,25 @@ class Store:
         }
         write_file(self.shard_path(result.shard), save_tensors(tensors, {_KEY: json.dumps(header)}))
         write_rows(self.index_path(result.shard), result.rows)
-        self._remove_tile_groups(result.shard)
+        self._remove_pieces(result.shard)
+
+    @property
+    def pieces(self) -> Path:
+        """Folder of the parts and checkpoints of unfinished images."""
+        return self.folder / "pieces"
 
     def save_tile_group(self, result: TileGroupResult) -> None:
         """Save a part of a large image until :meth:`write` stores the whole."""
-        write_file(self.folder / "pieces" / f"{result.shard:07}-{result.group:05}.safetensors", result.dumps())
+        write_file(self.pieces / f"{result.shard:07}-{result.group:05}.safetensors", result.dumps())
 
     def tile_groups(self, shard: int) -> Iterator[TileGroupResult]:
         """Read the saved parts of a large image, except damaged ones, which are fitted again."""
-        for path in self._tile_group_paths(shard):
+        for path in sorted(self.pieces.glob(f"{shard:07}-*.safetensors")):
             with suppress(EorenError), open_regular(path) as (file, _):
                 yield TileGroupResult.loads(file.read())
 
-    def _tile_group_paths(self, shard: int) -> list[Path]:
-        return sorted((self.folder / "pieces").glob(f"{shard:07}-*.safetensors"))
-
-    def _remove_tile_groups(self, shard: int) -> None:
-        for path in self._tile_group_paths(shard):
+    def _remove_pieces(self, shard: int) -> None:
+        for path in self.pieces.glob(f"{shard:07}-*"):
             with suppress(OSError):  # such as a folder of that name
                 path.unlink()
 
