@@ -7,8 +7,12 @@ from eoren.cli import console
 from eoren.errors import EorenError
 
 if TYPE_CHECKING:
+    from eoren.dataset.collection import Collection
     from eoren.field.field import Field
     from eoren.image.io import SourceImage
+
+_MOST_PIXELS = 1 << 26  # of the images of a store that are read at once
+_MAX_DIGITS = 18
 
 
 def check_output(path: Path, source: str | Path, overwrite: bool) -> None:
@@ -23,10 +27,24 @@ def check_output(path: Path, source: str | Path, overwrite: bool) -> None:
             raise EorenError(f"{path}: exists; give --overwrite to replace it, or another --output")
 
 
-def read_field(path: Path, device: str, *, skip_damaged: bool = False) -> "Field":
-    """Read a field for a device; without PyTorch where the native backend computes with it, which is ``auto``."""
-    import eoren
+def read_field(path: Path, device: str, *, name: str | None = None, skip_damaged: bool = False) -> "Field":
+    """Read a field for a device; without PyTorch where the native backend computes with it, which is ``auto``.
 
+    Args:
+        path: an .eoren file, or a store.
+        device: name of a device.
+        name: name or number of an image of the store.
+        skip_damaged: whether to leave damaged blocks of a file gray.
+    """
+    import eoren
+    from eoren.fs.files import is_folder
+
+    if is_folder(path):
+        if skip_damaged:
+            raise EorenError(f"{path}: --skip-damaged is for files, and this is a folder; omit it")
+        return _to(_find(eoren.Collection(path), path, name), device)
+    if name is not None:
+        raise EorenError(f"{path}: --name {name} is for images of a store; omit it for a file")
     if device not in ("auto", "cpu"):
         from eoren.model.devices import choose_device
 
@@ -38,6 +56,47 @@ def read_field(path: Path, device: str, *, skip_damaged: bool = False) -> "Field
     from eoren.model.devices import choose_device
 
     return field.to(choose_device(device))
+
+
+def read_fields(path: Path, device: str, names: list[str]) -> "list[tuple[str, Field]]":
+    """Read the field of a file, or images of a store, by default all, with a title for each."""
+    import eoren
+    from eoren.fs.files import is_folder
+
+    if not is_folder(path):
+        return [(path.stem, read_field(path, device, name=names[0] if names else None))]
+    collection = eoren.Collection(path)
+    if names:
+        return [(name, _to(_find(collection, path, name), device)) for name in names]
+    pixels = sum(width * height * count for width, height, _, count in collection.summary()["sizes"])
+    if pixels > _MOST_PIXELS:
+        raise EorenError(
+            f"{path}: its {len(collection):,} images are too many to show at once; select some with --name"
+        )
+    return list(zip(collection.names, (_to(field, device) for field in collection), strict=True))
+
+
+def _to(field: "Field", device: str) -> "Field":
+    from eoren.model.devices import choose_device
+
+    return field.to(choose_device(device))
+
+
+def _find(collection: "Collection", path: Path, name: str | None) -> "Field":
+    """Return an image of a store by its name or number."""
+    from eoren.fs.names import as_utf8
+
+    if name is None:
+        raise EorenError(
+            f"{path}: is a store of {len(collection):,} images; render and view take --name, and "
+            "'eoren export' writes files"
+        )
+    key = as_utf8(name)
+    is_number = key not in collection.names and key.isdecimal() and len(key) <= _MAX_DIGITS
+    try:
+        return collection[int(key) if is_number else key]
+    except LookupError as error:
+        raise EorenError(f"{path}: --name: {error.args[0]}") from None
 
 
 def read_source_image(image: str, *, quiet: bool = False, to_srgb: bool = False) -> "SourceImage":

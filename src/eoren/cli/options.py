@@ -34,6 +34,7 @@ def preset_option(more: str) -> Any:
     return Option("--preset", metavar="NAME", help=f"Named set of settings, {more}: {names}.")
 
 
+FieldOrStore = Annotated[Path, Argument(metavar="FILE", help="An .eoren file, or a store with --name.")]
 FieldFile = Annotated[Path, Argument(metavar="FILE", help="An .eoren file.")]
 ImageFile = Annotated[str, Argument(metavar="IMAGE", help="An image file, or sample:astronaut.")]
 Output = Annotated[Path, output_option("File to write; its suffix selects the format.")]

@@ -10,6 +10,7 @@ from PIL import Image
 
 from eoren import load
 from eoren.cli.commands.render import _scale_size
+from eoren.dataset.fit_many import fit_many
 
 
 @pytest.fixture
@@ -210,3 +211,18 @@ print(used("2000x4000") - small)
     done = subprocess.run([sys.executable, "-c", program, field_file], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 48
+
+
+def test_images_of_a_store(eoren, refused, folder):
+    images = [("a/1.png", np.full((8, 9, 3), 0.25), 0), ("7", np.full((8, 9, 3), 0.5), 0), np.full((8, 9), 0.75)]
+    fit_many(images, store=folder / "store", preset="fast")
+    for name, level in (("a/1.png", 0.25), ("7", 0.5), ("0", 0.25), ("2", 0.75)):
+        assert eoren("render", "store", "--name", name, "-o", "a.npy", "--overwrite")[0] == 0
+        np.testing.assert_allclose(np.load("a.npy"), level, atol=0.01)
+    (folder / "a.npy").unlink()
+    assert "is a store of 3 images; render and view take --name" in refused("render", "store", "-o", "a.npy")
+    assert "is a store of 3 images" in refused("evaluate", "store", "sample:camera")
+    assert "--name: 'b' must name one image, got 0 images" in refused("render", "store", "--name", "b", "-o", "a.npy")
+    assert "--skip-damaged is for files" in refused("render", "store", "--skip-damaged", "-o", "a.npy")
+    (folder / "other").mkdir()
+    assert "other: is not a store" in refused("render", "other", "-o", "a.npy")

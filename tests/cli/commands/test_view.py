@@ -1,9 +1,11 @@
 import sys
 
+import numpy as np
 import pytest
 
 from eoren.cli import page, signals
 from eoren.cli.commands.view import view
+from eoren.dataset.fit_many import fit_many
 
 pytest.importorskip("fastapi", reason="pip install '.[view]'")
 
@@ -109,3 +111,24 @@ def test_default_host_is_loopback():
     from inspect import signature
 
     assert signature(view).parameters["host"].default == "127.0.0.1"
+
+
+@pytest.fixture
+def store(picture, folder):
+    """Three images, of which two have the same name."""
+    pixels = np.random.default_rng(0).random((3, 8, 9, 3))
+    fit_many([("a", pixels[0], 0), ("b", pixels[1], 0), ("b", pixels[2], 0)], store=folder / "store", steps=1)
+    return folder / "store"
+
+
+def test_images_of_a_store(eoren, refused, store, field_file, shown, monkeypatch):
+    assert eoren("view", store)[0] == 0
+    assert [name for name in ("a", "b", "b-2", "b-3") if f'"{name}"' in shown["catalog"]] == ["a", "b", "b-2"]
+    assert eoren("view", store, "--name", 2)[0] == 0
+    assert '"a"' not in shown["catalog"]
+    assert "--name: 'b' must name one image, got 2 images; give a number" in refused("view", store, "--name", "b")
+    assert "--name: image 3 is out of range" in refused("view", store, "--name", "3")
+    assert "--name a is for images of a store" in refused("view", field_file, "--name", "a")
+    monkeypatch.setattr("eoren.cli.files._MOST_PIXELS", 100)
+    assert "its 3 images are too many to show at once; select some with --name" in refused("view", store)
+    assert eoren("view", store, "--name", "a")[0] == 0

@@ -12,13 +12,14 @@ _MAX_SCALE = 1e9  # larger than any file that could be written, and far below th
 
 
 def render(
-    file: options.FieldFile,
+    file: options.FieldOrStore,
     output: options.Output,
     scale: Annotated[float | None, Option(metavar="K", help="Factor on the image's own size.")] = None,
     size: Annotated[str | None, Option(metavar="WxH", help="Pixels of the output, such as 1024x768.")] = None,
     crop: Annotated[str | None, Option(metavar="X0,Y0,X1,Y1", help="Part of the unit square, e.g. 0,0,.5,1.")] = None,
     show: Annotated[Literal["color", "gradient", "laplacian"], Option(help="Colours or a derivative.")] = "color",
     bit_depth: Annotated[int, Option(metavar="BITS", help="Bits of PNG or TIFF: 8, 16, or 32 (float TIFF).")] = 8,
+    name: Annotated[str | None, Option(metavar="NAME", help="Image of a store, by its name or number.")] = None,
     device: options.Device = "auto",
     skip_damaged: Annotated[
         bool, Option("--skip-damaged", help="Leave damaged blocks of a compact field gray.")
@@ -41,7 +42,7 @@ def render(
 
     from eoren.visualization.derivatives import write_field
 
-    field = files.read_field(file, device, skip_damaged=skip_damaged)
+    field = files.read_field(file, device, name=name, skip_damaged=skip_damaged)
     width, height = pixels or _scale_size(field.size, region, 1.0 if scale is None else scale)
     write_field(output, field, width, height, region=region, show=show, bit_depth=bit_depth)
     console.print_result(files.describe(output, width=width, height=height), as_json=as_json)

@@ -1,5 +1,6 @@
 """``eoren view``."""
 
+import hashlib
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +11,11 @@ from eoren.errors import EorenError
 
 
 def view(
-    paths: Annotated[list[Path], Argument(metavar="FILE...", help=".eoren files.")],
+    paths: Annotated[list[Path], Argument(metavar="FILE...", help=".eoren files, or stores.")],
     compare: Annotated[str | None, Option(metavar="IMAGE", help="The image that the fields were fitted to.")] = None,
+    name: Annotated[
+        list[str] | None, Option(metavar="NAME", help="Image of a store, by name or number. May be repeated.")
+    ] = None,
     host: Annotated[str, Option(metavar="ADDRESS", help="0.0.0.0 admits other machines.")] = "127.0.0.1",
     port: Annotated[int, Option(metavar="N", help="Port to listen on; 0 selects a free one.")] = 0,
     no_browser: options.NoBrowser = False,
@@ -26,19 +30,20 @@ def view(
         raise EorenError(f"--port must be from 0 to 65535, got {port}; 0 selects a free one")
     page.check_viewer()
 
+    from eoren.field.serialization import dumps
     from eoren.fs.files import sha256
     from eoren.viewer.catalog import FieldCatalog
     from eoren.viewer.server import serve
     from eoren.viewer.tile_cache import TileCache
 
-    fields = [(path, files.read_field(path, device)) for path in paths]
+    fields = [(path, *shown) for path in paths for shown in files.read_fields(path, device, name or [])]
     source = None if compare is None else files.read_source_image(compare)
     pixels, image_digest = (None, "") if source is None else (source.pixels, source.sha256)
     catalog = FieldCatalog()
-    for path, field in fields:
-        digest = f"{sha256(path)} {image_digest}"
+    for path, title, field in fields:
+        digest = sha256(path) if path.is_file() else hashlib.sha256(dumps(field)).hexdigest()
         try:
-            catalog.add(path.stem, field, digest=digest, image=pixels)
+            catalog.add(title, field, digest=f"{digest} {image_digest}", image=pixels)
         except EorenError as error:
             raise EorenError(f"{path}: {error}") from None
     with serve(catalog, TileCache(), host=host, port=port) as address:
