@@ -25,6 +25,10 @@ class ShortFitWarning(FitWarning):
     """The time of a fit was far too short for its networks; the message says what they need."""
 
 
+class SmallFileWarning(FitWarning):
+    """The size of a compact field was far too small for its image; the message gives the measured quality."""
+
+
 class DeprecatedSettingWarning(FitWarning):
     """A setting was given by the name or value of an earlier version; the message gives the new one."""
 

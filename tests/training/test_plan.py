@@ -2,12 +2,13 @@
 
 from time import monotonic
 
+import numpy as np
 import pytest
 import torch
 from tests.compact import picture
 
 import eoren
-from eoren.errors import ShortFitWarning
+from eoren.errors import ShortFitWarning, SmallFileWarning
 from eoren.training import plan
 from eoren.training.plan import Plan, plan_fit
 from eoren.training.presets import choose_settings
@@ -94,4 +95,20 @@ def test_too_little_time_for_networks_is_a_warning():
 def test_given_steps_are_enough(recwarn):
     eoren.fit(picture(20, 30, 1), preset="mosaic", steps=3)
     eoren.fit(picture(20, 30, 1), preset="mosaic", steps=3, seconds=1000.0)
+    assert not recwarn.list
+
+
+@pytest.mark.filterwarnings("always")
+def test_far_too_small_a_size_is_a_warning(recwarn):
+    image = np.random.default_rng(0).random((30, 40, 3))
+    with pytest.warns(
+        SmallFileWarning, match=r"^50\d bytes are too few for 40 x 30 pixels: PSNR is 1\d\.\d dB; give a "
+    ):
+        result = eoren.fit(image, preset="fast", bytes=500)
+    assert result.metrics.psnr < 20
+    with pytest.warns(SmallFileWarning, match="are too few"):
+        eoren.mix(image, image).fit(preset="fast", bits_per_pixel=3.5)
+    recwarn.clear()
+    eoren.fit(0.4 + 0.2 * image, preset="fast", bytes=500)
+    eoren.fit(image, preset="fast", until_psnr=15.0)
     assert not recwarn.list

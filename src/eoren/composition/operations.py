@@ -46,7 +46,7 @@ from eoren.errors import EorenError
 from eoren.image.arrays import Gradient, Image
 from eoren.training.compact.settings import CompactSettings
 from eoren.training.fit import fit_target
-from eoren.training.plan import warn_if_too_short
+from eoren.training.plan import warn_if_too_little
 from eoren.training.presets import choose_settings, make_settings
 from eoren.training.result import FitResult, FitTarget, Progress
 from eoren.training.settings import Settings
@@ -136,7 +136,7 @@ class Composition:
             fixed: dict[str, Any] = {"objective": "gradient", "filter": "forward", "tile": None}
             chosen = make_settings(preset or "single", **{**given, **fixed})
             target = FitTarget(self.rough, self.digest, self.guide(), self.known, self.colors, origin, self.profile)
-        return warn_if_too_short(
+        return warn_if_too_little(
             fit_target(target, chosen, seed=seed, device=device, watch=watch, checkpoint=checkpoint)
         )
 

@@ -26,7 +26,7 @@ from eoren.training.checkpoint import CheckpointKey
 from eoren.training.compact.fit import fit_compact
 from eoren.training.compact.settings import CompactSettings
 from eoren.training.loop import FitLoop
-from eoren.training.plan import warn_if_too_short
+from eoren.training.plan import warn_if_too_little
 from eoren.training.presets import choose_settings
 from eoren.training.result import FitResult, FitTarget, Progress
 from eoren.training.settings import Settings
@@ -83,7 +83,7 @@ def fit(
         DeprecatedSettingWarning: a setting that only mosaics have, such as ``width``, selected the mosaic in place of
             a compact preset; give ``preset="mosaic"``.
         FitWarning: networks diverged and continued from an earlier state with a lower learning rate, a checkpoint
-            could not be written, or the time was far too short for networks.
+            could not be written, the time was far too short for networks, or the size far too small for the image.
 
     Example:
         >>> import eoren, numpy as np
@@ -100,7 +100,9 @@ def fit(
     chosen = choose_settings(preset, **given, **settings)
     source = as_source_image(image)
     target = FitTarget(source.pixels, source.sha256, profile=source.profile)
-    return warn_if_too_short(fit_target(target, chosen, seed=seed, device=device, watch=watch, checkpoint=checkpoint))
+    return warn_if_too_little(
+        fit_target(target, chosen, seed=seed, device=device, watch=watch, checkpoint=checkpoint)
+    )
 
 
 @isolated()

@@ -1,4 +1,4 @@
-"""What a fit will take: time and size, estimated before it starts, and a warning if its time was far too short."""
+"""What a fit will take: time and size, estimated before it starts, and a warning if it got far too little of them."""
 
 import warnings
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from eoren.errors import ImageError, ShortFitWarning
+from eoren.errors import ImageError, ShortFitWarning, SmallFileWarning
 from eoren.field.representation import Representation
 from eoren.field.wavelet_siren import WaveletSiren
 from eoren.image.arrays import Image
@@ -27,6 +27,7 @@ _DESCRIPTION = 450  # bytes of a file beside its latents, about
 _SIREN_SHARES = (0.02, 0.1)  # of the training of a SIREN that are timed
 _FEWEST_STEPS = 100  # of a mosaic, below which it is no image
 _USUAL_STEPS = 300
+_LEAST_PSNR = 20.0  # dB, of a compact field, below which photographs are hardly recognisable
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,21 @@ def plan_fit(image: Image, settings: Settings | CompactSettings, *, device: torc
     return Plan(pixels, seconds if limit is None else min(seconds, max(limit, _LEAST_SECONDS)), size)
 
 
-def warn_if_too_short(result: FitResult) -> FitResult:
-    """Emit a ShortFitWarning if a time budget left networks untrained; return the result."""
+def warn_if_too_little(result: FitResult) -> FitResult:
+    """Emit a warning if the time left networks untrained, or the size hardly an image; return the result."""
     settings, (width, height) = result.settings, result.field.size
+    if (
+        isinstance(settings, CompactSettings)
+        and result.ended == "budget"
+        and settings.target_bytes(width, height) is not None
+        and result.metrics.psnr < _LEAST_PSNR
+    ):
+        warnings.warn(
+            f"{result.bytes:,} bytes are too few for {width} x {height} pixels: PSNR is "
+            f"{result.metrics.psnr:.1f} dB; give a larger size, or none for that of the preset",
+            SmallFileWarning,
+            stacklevel=3,
+        )
     if (
         isinstance(settings, Settings)
         and result.ended == "budget"
