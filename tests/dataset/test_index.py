@@ -17,7 +17,8 @@ def row(number, **other):
     values = {"number": SHARD * SIZE + number, "name": f"image {number}", "label": str(number % 3), "width": 28}
     values |= {"height": 27, "channels": 3, "sha256": "ab" * 32, "seed": 7, "status": "done", "error": None}
     values |= {"networks": 1, "parameters": 609, "steps": 130, "psnr": 30.5, "psnr_8bit": 30.25, "gradient_psnr": inf}
-    return values | {"ssim": None, "shard": SHARD, "group": number // 10, "offset": number % 10} | other
+    values |= {"ssim": None, "shard": SHARD, "group": number // 10, "offset": number % 10}
+    return values | {"notes": "first of 31 frames", "profile": None} | other
 
 
 def failed(number):
@@ -81,7 +82,7 @@ def without(name):
         (b"PAR1" + bytes(20) + b"PARE", "does not begin and end"),
         (b"PAR1" + bytes(20) + (10**6).to_bytes(4, "little") + b"PAR1", "its footer claims 1000000 bytes"),
         (stored(compression="gzip"), "unsupported compression"),
-        (stored([{k: v for k, v in entry.items() if k != "ssim"} for entry in GOOD], without("ssim")), "20 columns"),
+        (stored([{k: v for k, v in entry.items() if k != "ssim"} for entry in GOOD], without("ssim")), "22 columns"),
         (stored(columns=schema().set(0, pyarrow.field("number", "int32"))), "other columns"),
         (stored(columns=schema().set(1, pyarrow.field("name", pyarrow.large_string()))), "other columns"),
         (stored([]), "no valid first page"),
@@ -97,6 +98,7 @@ def without(name):
         (stored([row(0, width=2**30, height=2)]), "too large"),
         (stored([row(0, offset=-1)]), "no valid offset"),
         (stored([row(0, sha256=None)]), "no sha256"),
+        (stored([row(0, profile="../" + 61 * "a")]), "profile of a row is not a digest"),
         (stored([row(0), row(1, offset=0)]), "two rows refer to the same networks"),
         (stored([row(0, psnr=nan)]), "the psnr of a row is not"),
         (stored([row(0, gradient_psnr=-inf)]), "the gradient_psnr of a row is not"),

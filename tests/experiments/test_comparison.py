@@ -47,7 +47,7 @@ def test_json(comparison):
     assert json.loads(json.dumps(values, allow_nan=False)) == values
     assert values["picture"] == {
         "name": "noise.png", "sha256": "0" * 64, "width": 12, "height": 14,
-        "fitted_width": 12, "fitted_height": 14, "channels": 3,
+        "fitted_width": 12, "fitted_height": 14, "channels": 3, "profile": "",
     }  # fmt: skip
     assert (values["seed"], values["scale"], values["epochs"], values["seconds"]) == (3, "small", 4, 0.02)
     assert [method["key"] for method in values["methods"]] == KEYS

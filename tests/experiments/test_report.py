@@ -4,6 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 from xml.etree import ElementTree
 
+import imagecodecs
 import numpy as np
 import pytest
 
@@ -178,3 +179,12 @@ def test_small_images_are_shown_as_squares(height, width, coarse):
     comparison = compare(SourceImage(pixels, 8, "", "a.png"), epochs=1.0, seconds=0.001)
     assert ('class="coarse"' in report(comparison)) == coarse
     assert "fitted at its own size" in report(comparison)
+
+
+def test_the_profile_of_the_colours_is_named(comparison):
+    profile = imagecodecs.cms_profile("adobergb")
+    named = replace(comparison, source=replace(comparison.source, profile=profile))
+    assert "in the profile Adobe RGB (compatible)" in report(named)
+    assert named.as_dict()["picture"]["profile"] == "Adobe RGB (compatible)"
+    assert "in the profile" not in report(comparison)
+    assert comparison.as_dict()["picture"]["profile"] == ""

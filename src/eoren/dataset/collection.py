@@ -23,6 +23,7 @@ from eoren.evaluation.metrics import METRICS
 from eoren.field.field import Field
 from eoren.field.provenance import Provenance
 from eoren.field.wavelet_siren import WaveletSiren
+from eoren.image.profiles import describe_profile
 from eoren.model.isolation import isolated
 from eoren.training.compact.settings import PRESETS as COMPACT_PRESETS
 from eoren.training.compact.settings import CompactSettings
@@ -114,6 +115,7 @@ class Collection:
             source_sha256=row["sha256"],
             metrics={name: None if row[name] == float("inf") else row[name] for name in METRICS},
             version=manifest.version,
+            profile=self.store.profile(row["profile"]) if row["profile"] else b"",
         )
         return Field(representation, provenance)
 
@@ -186,7 +188,7 @@ class Collection:
         Args:
             weights: ``(parameters,)``, in the order of :meth:`weights`. The field of a tensor that requires gradients
                 is differentiable by it.
-            like: number or name of the image whose size and networks, or latents, the field has.
+            like: number or name of the image whose size, profile and networks, or latents, the field has.
 
         Returns:
             A field with the parameters in 32 bits. Channel tuning of a network is part of its last layer.
@@ -203,8 +205,9 @@ class Collection:
             >>> between.color([[0.5, 0.5]]).shape
             (1, 1)
         """
-        settings = self.store.manifest.settings.as_dict()
-        return Field(with_weights(self[like].representation, torch.as_tensor(weights)), Provenance(settings))
+        model = self[like]
+        provenance = Provenance(self.store.manifest.settings.as_dict(), profile=model.provenance.profile)
+        return Field(with_weights(model.representation, torch.as_tensor(weights)), provenance)
 
     def dataset(self) -> "WeightDataset":
         """Return a PyTorch data set of ``(weights, class)``, or of weights alone if no image has a label.
@@ -254,6 +257,7 @@ class Collection:
             "failed": self.index.num_rows - len(self),
             "exact": sum(value == float("inf") for value in self._done["psnr"].to_pylist()),
             "labels": len(self.classes),
+            "profiles": self._profiles(),
             "sizes": [[*size, count] for size, count in self._sizes().most_common()],
             "networks": sum(self._done["networks"].to_pylist()),
             "parameters": sum(self._done["parameters"].to_pylist()),
@@ -267,6 +271,13 @@ class Collection:
 
     def _sizes(self) -> Counter[tuple[int, int, int]]:
         return Counter(self._columns("width", "height", "channels"))
+
+    def _profiles(self) -> dict[str, int]:
+        """Count the images by the names of their colour profiles."""
+        counts: Counter[str] = Counter()
+        for digest, count in Counter(self._done["profile"].drop_null().to_pylist()).items():
+            counts[describe_profile(self.store.profile(digest))] += count
+        return dict(counts)
 
     def _columns(self, *names: str) -> list[Any]:
         """Return the values of some columns, one tuple for each fitted image."""

@@ -62,6 +62,7 @@ def fit_many(
     seconds: float | None = None,
     seed: int = 0,
     same_start: bool = False,
+    to_srgb: bool = False,
     shard: int | None = None,
     device: str = "auto",
     executor: str = "local",
@@ -86,6 +87,8 @@ def fit_many(
         seconds: time for each image instead; the result then depends on the machine.
         seed: seed from which, together with its pixels, the seed of each image is derived.
         same_start: initialise all images with the same network, so that their weights can be compared.
+        to_srgb: convert colours from the profiles of the images to sRGB; values outside sRGB are clamped. By default
+            they stay as they are, and the fields have the profiles.
         shard: number of images that are stored together, and fitted again after a kill; by default what takes about
             half a minute, at most 1024.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
@@ -124,7 +127,7 @@ def fit_many(
         )
     choose_device(device)
     runner = make_executor(executor, address=address, workers=workers)
-    plan = FitPlan(chosen, check_integer("seed", seed, 0, MAX_SEED), same_start, device)
+    plan = FitPlan(chosen, check_integer("seed", seed, 0, MAX_SEED), same_start, device, to_srgb)
     source = open_source(*sources)
     folder = Path(store)
     items = iter(source)
@@ -135,7 +138,7 @@ def fit_many(
         size = check_integer("shard", shard, 1, MAX_ROWS)
     else:
         size = Store(folder).manifest.shard if is_store(folder) else _shard_size(first, chosen)
-    with Store.open_locked(folder, Manifest(chosen, plan.seed, same_start, size)) as opened:
+    with Store.open_locked(folder, Manifest(chosen, plan.seed, same_start, size, to_srgb)) as opened:
         if size == 1 and executor == "local":  # the workers of a cluster have no access to the store
             plan = replace(plan, checkpoints=opened.pieces)
         return _fit(opened, plan, source.count, chain([first], items), runner, watch)

@@ -4,6 +4,7 @@ Any Parquet reader opens it (``pandas.read_parquet("store/index")``). eoren trea
 page headers are checked before pages are decoded, and the rows before they are used.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,8 +42,13 @@ COLUMNS: Mapping[str, str] = {
     "shard": "int32",
     "group": "int32",
     "offset": "int32",
+    "notes": "string",
+    "profile": "string",
 }
 """Names and types of the columns. docs/file-format.md explains them."""
+
+_OLDER = 20
+"""Number of columns, the first, that an index written before notes and profiles were kept has."""
 
 MAX_ROWS = 1 << 20
 """Largest number of images in a shard."""
@@ -64,11 +70,11 @@ def import_parquet() -> Any:
     return pyarrow.parquet
 
 
-def schema() -> "pyarrow.Schema":
-    """Return :data:`COLUMNS` as a pyarrow schema."""
+def schema(count: int | None = None) -> "pyarrow.Schema":
+    """Return the first of :data:`COLUMNS`, by default all, as a pyarrow schema."""
     import pyarrow
 
-    return pyarrow.schema([(name, pyarrow.type_for_alias(kind)) for name, kind in COLUMNS.items()])
+    return pyarrow.schema([(name, pyarrow.type_for_alias(kind)) for name, kind in [*COLUMNS.items()][:count]])
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -108,7 +114,7 @@ def _decode(data: bytes, max_rows: int) -> "pyarrow.Table":
     import pyarrow
 
     max_bytes = max_decompressed_size(len(data))
-    dictionary = check_pages(data, len(COLUMNS), max_rows, max_bytes)
+    dictionary = check_pages(data, (_OLDER, len(COLUMNS)), max_rows, max_bytes)
     file = import_parquet().ParquetFile(
         pyarrow.BufferReader(data),
         thrift_string_size_limit=MAX_FOOTER,
@@ -116,7 +122,8 @@ def _decode(data: bytes, max_rows: int) -> "pyarrow.Table":
         page_checksum_verification=True,
         pre_buffer=False,
     )
-    if not file.schema_arrow.equals(schema()):
+    columns = file.schema_arrow
+    if columns not in (schema(), schema(_OLDER)):
         raise ValueError("it has other columns than an index")
     # Each row may repeat the whole dictionary, so rows are decoded in batches and their size is summed.
     batches, left = [], max_bytes
@@ -125,8 +132,10 @@ def _decode(data: bytes, max_rows: int) -> "pyarrow.Table":
         if left < 0:
             raise ValueError(f"it would decode to more than {max_bytes} bytes")
         batches.append(batch)
-    table = pyarrow.Table.from_batches(batches, schema())
+    table = pyarrow.Table.from_batches(batches, columns)
     table.validate(full=True)
+    for name in [*COLUMNS][len(columns) :]:
+        table = table.append_column(schema().field(name), pyarrow.nulls(table.num_rows, pyarrow.string()))
     return table
 
 
@@ -146,6 +155,8 @@ def _check_rows(table: "pyarrow.Table", shard: int, size: int) -> None:
             raise ValueError(f"a row has no valid {name}")
     if done["sha256"].null_count:
         raise ValueError("a row has no sha256")
+    if not all(re.fullmatch("[0-9a-f]{64}", digest) for digest in table["profile"].unique().drop_null().to_pylist()):
+        raise ValueError("the profile of a row is not a digest")
     width, height, channels = (done[name].to_numpy().astype(np.int64) for name in ("width", "height", "channels"))
     if bool((width * height > MAX_PIXELS).any()) or bool((channels > 4).any()):
         raise ValueError("a row has an image that is too large")

@@ -6,7 +6,7 @@ are parsed here first; both are in the compact protocol of Thrift
 (https://parquet.apache.org/docs/file-format/metadata/).
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from io import SEEK_CUR, BytesIO
 from typing import Any, NamedTuple
 
@@ -47,11 +47,12 @@ class Page(NamedTuple):
     is_dictionary: bool  # other pages refer to these values by number
 
 
-def check_pages(data: bytes, columns: int, max_rows: int, max_bytes: int) -> int:
+def check_pages(data: bytes, columns: Collection[int], max_rows: int, max_bytes: int) -> int:
     """Check that the pages of a Parquet file are where the footer places them, and bounded in size.
 
-    All pages together may decompress to ``max_bytes``. Returns the size of the largest dictionary in bytes, at least
-    1. Raises ValueError if the file is damaged, exceeds a limit, or uses an unsupported codec or encoding.
+    The number of columns is one of ``columns``. All pages together may decompress to ``max_bytes``. Returns the size
+    of the largest dictionary in bytes, at least 1. Raises ValueError if the file is damaged, exceeds a limit, or uses
+    an unsupported codec or encoding.
     """
     footer_size = int.from_bytes(data[-8:-4], "little")
     if len(data) < 12 or data[:4] != _MAGIC or data[-4:] != _MAGIC:
@@ -62,8 +63,8 @@ def check_pages(data: bytes, columns: int, max_rows: int, max_bytes: int) -> int
     rows, groups = read_footer(data[end:-8])
     if not 1 <= rows <= max_rows:
         raise ValueError(f"it must have 1 to {max_rows} rows, got {rows}")
-    if any(len(group) != columns for group in groups) or sum(group[0].rows for group in groups) != rows:
-        raise ValueError(f"its row groups do not have {columns} columns and {rows} rows")
+    if any(len(group) not in columns for group in groups) or sum(group[0].rows for group in groups) != rows:
+        raise ValueError(f"its row groups do not have {max(columns)} columns and {rows} rows")
     position, largest = len(_MAGIC), 1
     for chunk in sorted((chunk for group in groups for chunk in group), key=lambda chunk: chunk.start):
         if chunk.codec not in _CODECS or chunk.values != chunk.rows:

@@ -3,8 +3,9 @@
 The result depends only on the images, the settings and the seed, not on the machine or the executor.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -23,7 +24,7 @@ from eoren.field.provenance import Provenance
 from eoren.field.wavelet_siren import WaveletSiren
 from eoren.image.arrays import Image
 from eoren.image.cell_averages import point_values
-from eoren.image.io import SourceImage, hash_pixels
+from eoren.image.io import SourceImage
 from eoren.model.devices import choose_device
 from eoren.model.moments import Moments
 from eoren.model.quantization import rounded
@@ -54,6 +55,7 @@ class FitPlan:
     seed: int = 0  # the seed of each image is derived from it and the pixels
     same_start: bool = False  # initialise all images with the network of `seed` instead
     device: str = "auto"
+    to_srgb: bool = False  # convert colours from the profiles of the images
     checkpoints: Path | None = None  # folder for the state of images that are shards of their own; None for none
 
     def checkpoint(self, row: Row) -> Path | None:
@@ -111,15 +113,17 @@ class ShardJob:
         rows: list[Row] = []
         positions_by_shape: dict[tuple[int, ...], list[int]] = {}
         images: dict[int, Image] = {}
+        profiles: dict[str, bytes] = {}
         for position, (name, content) in enumerate(zip(self.names, self.contents, strict=True)):
             try:
-                image = decode_content(name, content)
+                image = decode_content(name, content, to_srgb=plan.to_srgb)
                 plan.tile_count(image.pixels.shape)  # refuses settings that do not suit the size
             except ImageError as error:
                 rows.append(self.row(position) | failure(error))
                 continue
             rows.append(self.row(position, image, plan.seed_of(image.pixels)))
             images[position] = image.pixels
+            profiles |= profile_by_digest(image)
             positions_by_shape.setdefault(image.pixels.shape, []).append(position)
         total = sum(image.size for image in images.values())
         groups: list[Group] = []
@@ -132,7 +136,8 @@ class ShardJob:
             def watch_batch(within: float, done: float = done, share: float = share) -> bool:
                 return watch(done + share * within)
 
-            for function, fitted in _fit_group(batch, [rows[position] for position in positions], plan, watch_batch):
+            batch_rows = [rows[position] for position in positions]
+            for function, fitted in _fit_group(batch, batch_rows, profiles, plan, watch_batch):
                 if isinstance(function, WaveletSiren):
                     fitted[0].update(status="done", group=0, offset=len(codes))
                     codes.append(encode_compact(function))
@@ -141,7 +146,7 @@ class ShardJob:
                     row |= {"status": "done", "group": len(groups), "offset": offset}
                 groups.append(function)
             done += share
-        return ShardResult(self.shard, [*groups, *([CompactGroup(codes)] if codes else [])], rows)
+        return ShardResult(self.shard, [*groups, *([CompactGroup(codes)] if codes else [])], rows, profiles)
 
     def row(self, position: int, image: SourceImage | None = None, seed: int | None = None) -> Row:
         """Create the row of an image of the shard, with its properties if it could be decoded."""
@@ -150,6 +155,7 @@ class ShardJob:
         if image is not None:
             height, width, channels = image.pixels.shape
             row |= {"width": width, "height": height, "channels": channels, "sha256": image.sha256, "seed": seed}
+            row |= {"notes": "; ".join(image.notes) or None, "profile": next(iter(profile_by_digest(image)), None)}
         return row
 
 
@@ -160,6 +166,12 @@ class ShardResult:
     shard: int
     groups: Sequence[Group]
     rows: Sequence[Row]  # one for each image, in order
+    profiles: Mapping[str, bytes] = field(default_factory=dict)  # ICC profiles by the digests in the rows
+
+
+def profile_by_digest(image: SourceImage) -> dict[str, bytes]:
+    """Return the ICC profile of an image under its SHA-256 digest; nothing if it has none."""
+    return {hashlib.sha256(image.profile).hexdigest(): image.profile} if image.profile else {}
 
 
 def failure(error: object) -> Row:
@@ -183,13 +195,13 @@ def _batches(shape: tuple[int, ...], positions: list[int], plan: FitPlan) -> Ite
 
 
 def _fit_group(
-    images: Sequence[Image], rows: Sequence[Row], plan: FitPlan, watch: ShareCallback
+    images: Sequence[Image], rows: Sequence[Row], profiles: Mapping[str, bytes], plan: FitPlan, watch: ShareCallback
 ) -> Iterable[tuple[SirenMosaic | WaveletSiren, Sequence[Row]]]:
     """Fit images of one size, fill in their rows, and return functions with the rows of their images."""
     try:
         if not plan.is_compact and plan.tile_count(images[0].shape) == 1:
             return [(_fit_batch(np.stack(images), rows, plan, watch), rows)]
-        return [(_fit_alone(images[0], rows[0], plan, watch), rows)]
+        return [(_fit_alone(images[0], rows[0], profiles, plan, watch), rows)]
     except ImageError as error:
         if len(images) == 1:
             rows[0].update(failure(error))
@@ -198,13 +210,15 @@ def _fit_group(
     return [
         group
         for image, row in zip(images, rows, strict=True)
-        for group in _fit_group([image], [row], plan, lambda share: watch(0.0))
+        for group in _fit_group([image], [row], profiles, plan, lambda share: watch(0.0))
     ]
 
 
-def _fit_alone(image: Image, row: Row, plan: FitPlan, watch: ShareCallback) -> SirenMosaic | WaveletSiren:
+def _fit_alone(
+    image: Image, row: Row, profiles: Mapping[str, bytes], plan: FitPlan, watch: ShareCallback
+) -> SirenMosaic | WaveletSiren:
     result = fit_target(
-        FitTarget(image, hash_pixels(image)),
+        FitTarget(image, row["sha256"], profile=profiles.get(row["profile"], b"")),
         plan.settings,
         seed=row["seed"],
         device=plan.device,

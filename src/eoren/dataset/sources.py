@@ -96,19 +96,22 @@ def open_source(*sources: Any) -> Source:
     return Source((item for source in opened for item in source), sum(known) if len(known) == len(counts) else None)
 
 
-def decode_content(name: str, content: Content) -> SourceImage:
-    """Decode an image; raise :class:`ImageError` without the name of the image if it is damaged or not an image."""
+def decode_content(name: str, content: Content, *, to_srgb: bool = False) -> SourceImage:
+    """Decode an image; raise :class:`ImageError` without the name of the image if it is damaged or not an image.
+
+    With ``to_srgb``, colours are converted from the profile of the image to sRGB.
+    """
     data = content.data
     if isinstance(data, EorenError):
         raise ImageError(str(data))
     if isinstance(data, bytes):
         with _temporary_file(data, PurePosixPath(name).suffix) as path:
             try:
-                return replace(read_source_image(path), name=name)
+                return replace(read_source_image(path, to_srgb=to_srgb), name=name)
             except EorenError as error:
                 raise ImageError(str(error).removeprefix(f"{path}: ")) from None
     try:
-        return replace(as_source_image(data), name=name)
+        return replace(as_source_image(data, to_srgb=to_srgb), name=name)
     except EorenError as error:
         raise ImageError(str(error)) from None
 

@@ -5,13 +5,15 @@
     store.json                    settings, seed, shard size and version of all shards
     shards/0000000.safetensors    fields of some images, see :mod:`eoren.dataset.groups`
     index/0000000.parquet         one row for each of these images
+    profiles/0123...cdef.icc      the colour profiles of images, each once, named by their SHA-256 digests
     pieces/0000000-00000          groups of tiles of a very large image, until it is complete
     pieces/0000000-...resume      checkpoint of an image that is a shard of its own, until it is complete
 
-The file of a shard is written before its part of the index, each of them atomically. So the field of every row
-exists, and images without a row are fitted again after a kill. docs/file-format.md describes the content.
+The file of a shard and its profiles are written before its part of the index, each of them atomically. So the fields
+of all rows exist, and images without a row are fitted again after a kill. docs/file-format.md describes the content.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -37,6 +39,7 @@ from eoren.field.representation import Representation
 from eoren.field.schema import whole_number
 from eoren.fs.files import hold_lock, is_temporary, make_folder, open_regular, remove_stale_temporaries, write_file
 from eoren.fs.safetensors_layout import openable_path, read_metadata
+from eoren.image.profiles import MAX_PROFILE
 from eoren.model.isolation import isolated
 from eoren.training.compact.settings import CompactSettings
 from eoren.training.presets import FORMER_NAMES, make_compact_settings, make_settings
@@ -48,7 +51,7 @@ if TYPE_CHECKING:
 NETWORKS, COMPACT = 1, 2  # format versions of stores of networks, and of compact fields
 _KEY = "eoren-shard"
 _MANIFEST = "store.json"
-_SUBFOLDERS = ("shards", "index", "pieces")
+_SUBFOLDERS = ("shards", "index", "profiles", "pieces")
 # The limit of safetensors itself: a shard of many sizes has many tensors.
 _MAX_HEADER = 100_000_000
 _MAX_MANIFEST = 1 << 16
@@ -63,6 +66,7 @@ class Manifest:
     seed: int  # the seeds of the images are derived from it
     same_start: bool  # whether all images were initialised with the same network
     shard: int  # number of images in a shard
+    to_srgb: bool = False  # whether colours were converted from the profiles of the images
     version: str = __version__
 
     @property
@@ -152,8 +156,33 @@ class Store:
             "groups": [group.header() for group in result.groups],
         }
         write_file(self.shard_path(result.shard), save_tensors(tensors, {_KEY: json.dumps(header)}))
+        for digest, profile in result.profiles.items():
+            if not self._has_profile(digest):
+                write_file(self._profile_path(digest), profile)
         write_rows(self.index_path(result.shard), result.rows)
         self._remove_pieces(result.shard)
+
+    def profile(self, digest: str) -> bytes:
+        """Read the ICC profile of a digest."""
+        path = self._profile_path(digest)
+        try:
+            with open_regular(path) as (file, size):
+                profile = file.read(min(size, MAX_PROFILE))
+            if hashlib.sha256(profile).hexdigest() != digest:
+                raise EorenError(f"{path}: has another digest than its name")
+        except EorenError as error:
+            raise EorenError(
+                f"{error}; restore it, or delete {self.folder / 'index'} and run the same 'eoren fit-many' again"
+            ) from None
+        return profile
+
+    def _has_profile(self, digest: str) -> bool:
+        with suppress(EorenError):
+            return bool(self.profile(digest))
+        return False
+
+    def _profile_path(self, digest: str) -> Path:
+        return self.folder / "profiles" / f"{digest}.icc"
 
     @property
     def pieces(self) -> Path:
@@ -250,8 +279,8 @@ def _read_manifest(folder: Path) -> Manifest:
             manifest = Manifest(_make_settings(stored.pop("settings"), version), **stored)
             whole_number(stored, "seed", MAX_SEED, minimum=0)
             whole_number(stored, "shard", MAX_ROWS)
-            if type(manifest.same_start) is not bool or type(manifest.version) is not str:
-                raise ValueError("same_start or version has the wrong type")
+            if {type(manifest.same_start), type(manifest.to_srgb)} != {bool} or type(manifest.version) is not str:
+                raise ValueError("same_start, to_srgb or version has the wrong type")
             if len(manifest.version) > _MAX_VERSION:
                 raise ValueError("version is too long")
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:

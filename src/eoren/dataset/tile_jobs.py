@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from eoren.dataset.shards import FitPlan, ShardJob, ShardResult, ShareCallback, failure
+from eoren.dataset.shards import FitPlan, ShardJob, ShardResult, ShareCallback, failure, profile_by_digest
 from eoren.dataset.sources import decode_content
 from eoren.errors import EorenError, ImageError
 from eoren.evaluation.metrics import METRICS, evaluate
@@ -159,7 +159,7 @@ class LargeImageAssembly:
     def assemble(self) -> ShardResult:
         """Assemble and measure the field of the whole image."""
         plan, tiling = self._plan, self._tiling
-        row = self._job.row(0, self._image, self._seed)
+        row, profiles = self._job.row(0, self._image, self._seed), profile_by_digest(self._image)
         results = [self._results[group] for group in range(len(self._groups))]
         sirens = [result.siren.tensors() for result in results if result.siren is not None]
         try:
@@ -169,16 +169,15 @@ class LargeImageAssembly:
             siren = self._template.with_tensors([torch.cat(tensors) for tensors in zip(*sirens, strict=True)])
             field = assemble_field(siren, tiling, self._points, bits=plan.network_settings.bits)
         except ImageError as error:  # networks diverged, or weights are too large for their bits
-            return ShardResult(self._job.shard, [], [row | failure(error)])
+            return ShardResult(self._job.shard, [], [row | failure(error)], profiles)
         steps = max(result.steps for result in results)
         provenance = Provenance(plan.network_settings.as_dict(), self._seed, steps, 0.0, self._image.sha256)
         metrics = evaluate(replace(field, provenance=provenance), self._image.pixels)
         row |= {"networks": tiling.count, "parameters": field.parameters, "steps": steps}
         row |= {name: getattr(metrics, name) for name in METRICS}
         assert isinstance(field.representation, SirenMosaic)
-        return ShardResult(
-            self._job.shard, [field.representation], [row | {"status": "done", "group": 0, "offset": 0}]
-        )
+        row |= {"status": "done", "group": 0, "offset": 0}
+        return ShardResult(self._job.shard, [field.representation], [row], profiles)
 
 
 def split_large_image(job: ShardJob, plan: FitPlan) -> LargeImageAssembly | None:
@@ -186,7 +185,7 @@ def split_large_image(job: ShardJob, plan: FitPlan) -> LargeImageAssembly | None
     if len(job.contents) > 1 or plan.is_compact:
         return None
     try:
-        image = decode_content(job.names[0], job.contents[0])
+        image = decode_content(job.names[0], job.contents[0], to_srgb=plan.to_srgb)
         if plan.tile_count(image.pixels.shape) <= TILES_AT_ONCE:
             return None
     except ImageError:

@@ -14,6 +14,7 @@ from eoren.experiments.trials import Trial, run_trials
 from eoren.field.serialization import dumps
 from eoren.image.arrays import Image
 from eoren.image.io import SourceImage
+from eoren.image.profiles import describe_profile
 from eoren.visualization.resampling import downsample
 
 SIDE = 256  # longer side of the paper's images, in pixels
@@ -46,6 +47,7 @@ class Comparison:
                 "fitted_width": width,
                 "fitted_height": height,
                 "channels": channels,
+                "profile": describe_profile(self.source.profile) if self.source.profile else "",
             },
             **{name: getattr(self, name) for name in ("scale", "seed", "epochs", "seconds")},
             "machine": dict(self.machine),

@@ -16,6 +16,7 @@ from eoren.experiments.panels import ZOOM, Panels, Prediction, curves, format_de
 from eoren.experiments.rates import LABELS, Rates, Stored
 from eoren.experiments.trials import Trial
 from eoren.fs.names import as_utf8
+from eoren.image.profiles import describe_profile
 from eoren.visualization.colormaps import data_uri, direction_wheel, heat_stops
 
 # Images with a longer side below this are enlarged, with pixels as squares.
@@ -211,6 +212,7 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
         ("seed", str(comparison.seed)),
         *((name.replace("_", " "), str(value)) for name, value in comparison.machine.items()),
         *([("sha256 of the image", source.sha256)] if source.sha256 else []),
+        *([("colours", f"in the profile {describe_profile(source.profile)}")] if source.profile else []),
         ("PSNR", "peak 1, over all pixels and channels, output clamped to [0, 1]"),
         (
             "gradient PSNR",

@@ -119,16 +119,17 @@ def _decode_npy(path: Path) -> Decoded:
     return Decoded(array, bit_depth=decoders.bit_depth(array.dtype))
 
 
-def as_source_image(image: Any) -> SourceImage:
+def as_source_image(image: Any, *, to_srgb: bool = False) -> SourceImage:
     """Read an image from a path, or convert any other as :func:`as_image`; its digest is then :func:`hash_pixels`.
 
-    An image that :func:`as_samples` or :func:`decode` returned is converted, too.
+    An image that :func:`as_samples` or :func:`decode` returned is converted, too, and one that was read before is
+    returned as it is.
     """
     if isinstance(image, SourceImage):
         return image
     if isinstance(image, str | PathLike):
-        return read_source_image(image if isinstance(image, str) else Path(image))
-    source = _scale(image if isinstance(image, Decoded) else as_samples(image), "image")
+        return read_source_image(image if isinstance(image, str) else Path(image), to_srgb=to_srgb)
+    source = _scale(image if isinstance(image, Decoded) else as_samples(image), "image", to_srgb)
     return replace(source, sha256=hash_pixels(source.pixels))
 
 

@@ -44,3 +44,29 @@ def test_colours_are_converted_on_request(eoren, photograph):
     values = json.loads(eoren("evaluate", "a.eoren", photograph, "--to-srgb", "--json")[1])
     assert values["psnr"] > 44
     assert json.loads(eoren("evaluate", "a.eoren", photograph, "--json")[1])["psnr"] < 44
+
+
+def test_a_store_keeps_profiles_and_prints_notes(eoren, photograph, folder):
+    for number in range(4):
+        Image.new("RGB", (9, 12), (number, 50, 50)).save(folder / f"{number}.png", icc_profile=PROFILE)
+    names = ["0.png", "1.png", "2.png", "3.png"]
+    status, _, err = eoren("fit-many", *names, "-o", "store", "--preset", "fast")
+    note = f"colours are in the profile {NAME!r}, which is kept"
+    assert (status, err) == (0, f"eoren: 0.png and 3 more: {note}\n")
+    assert eoren("fit-many", *names, "-o", "store", "--preset", "fast", "-q")[2] == ""
+    assert json.loads(eoren("info", "store", "--json")[1])["profiles"] == {NAME: 4}
+    assert f"in the profile {NAME} (4 images)" in eoren("info", "store")[1]
+    assert eoren("export", "store", "-o", "out", "-q")[0] == 0
+    assert read_source_image("out/0-0.png").profile == PROFILE
+    status, _, err = eoren("fit-many", *names, "-o", "converted", "--preset", "fast", "--to-srgb")
+    assert (status, err) == (0, f"eoren: 0.png and 3 more: converted from {NAME!r} to sRGB\n")
+    assert json.loads(eoren("info", "converted", "--json")[1])["profiles"] == {}
+
+
+def test_rare_notes_of_a_store_are_counted(eoren, folder):
+    for number in range(1, 7):
+        frames = [Image.new("L", (9, 12), level) for level in range(number + 1)]
+        frames[0].save(folder / f"{number}.gif", save_all=True, append_images=frames[1:])
+    err = eoren("fit-many", ".", "-o", "store", "--preset", "fast")[2].splitlines()
+    assert err[0] == "eoren: 1.gif: first of 2 frames"
+    assert err[3:] == ["eoren: 3 images have other notes; column 'notes' of store/index has them"]

@@ -17,6 +17,8 @@ from eoren.errors import SourceWarning
 if TYPE_CHECKING:
     from eoren.dataset.fit_many import Progress
 
+_MOST_LINES = 3  # of notes, and of errors
+
 
 def fit_many(
     sources: Annotated[
@@ -34,6 +36,7 @@ def fit_many(
     same_start: Annotated[bool, Option("--same-start", help="Start all networks alike, to compare weights.")] = False,
     setting: options.Set = None,
     shard: Annotated[int | None, Option(metavar="N", help="Images per file; a kill loses at most one file.")] = None,
+    to_srgb: options.ToSrgb = False,
     device: options.Device = "auto",
     executor: Annotated[Literal["local", "ray"], Option(help="Run shards on this machine or on Ray.")] = "local",
     engine: Annotated[Literal["local", "ray"] | None, Option(hidden=True)] = None,
@@ -73,6 +76,7 @@ def fit_many(
             preset=preset,
             seed=seed,
             same_start=same_start,
+            to_srgb=to_srgb,
             shard=shard,
             device=device,
             executor=executor,
@@ -84,14 +88,29 @@ def fit_many(
     pictures = f"{summary.pictures:,}, {summary.pictures - summary.earlier:,} of them in this run"
     values = {"store": str(output), **asdict(summary)}
     console.print_result(values, {"store": str(output), "pictures": pictures}, as_json=as_json, quiet=quiet)
+    if not quiet:
+        _print_notices(output)
     if not summary.failed:
         return 0
-    if not quiet:
-        from eoren.dataset.store import Store
-
-        store, columns = Store(output), ["name", "status", "error"]
-        rows = (row for shard in store.shards() for row in store.rows(shard).select(columns).to_pylist())
-        for row in islice((row for row in rows if row["status"] == "failed"), 3):  # more are in the index
-            console.notice(f"{row['name']}: {row['error']}")
     console.notice(f"{summary.failed:,} failed; column 'error' of {output / 'index'} gives the reasons")
     return 3
+
+
+def _print_notices(folder: Path) -> None:
+    """Print the commonest notes on the pixels, and some of the errors; the index has all of them."""
+    from eoren.dataset.store import Store
+
+    store, columns = Store(folder), ["name", "error", "notes"]
+    rows = [row for shard in store.shards() for row in store.rows(shard).select(columns).to_pylist()]
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        if row["notes"]:
+            names.setdefault(row["notes"], []).append(row["name"])
+    common = sorted(names.items(), key=lambda item: -len(item[1]))
+    for note, (first, *others) in common[:_MOST_LINES]:
+        console.notice(f"{first}{f' and {len(others):,} more' if others else ''}: {note}")
+    if len(common) > _MOST_LINES:
+        count = sum(len(images) for _, images in common[_MOST_LINES:])
+        console.notice(f"{count:,} images have other notes; column 'notes' of {folder / 'index'} has them")
+    for row in islice((row for row in rows if row["error"]), _MOST_LINES):
+        console.notice(f"{row['name']}: {row['error']}")

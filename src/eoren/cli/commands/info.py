@@ -52,6 +52,9 @@ def _describe_store(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
         size = f"{width} x {height}, {console.channel_names(channels)}"
         rows["size"] = size if len(sizes) == 1 else f"{count:,} of {size}; other sizes: {len(sizes) - 1:,}"
     rows["labels"] = str(values["labels"] or "-")
+    if values["profiles"]:
+        counts = (f"{name} ({count:,} images)" for name, count in values["profiles"].items())
+        rows["colours"] = f"in the profile {', '.join(counts)}"
     kind = "networks" if "objective" in settings else "compact fields"
     count = values["networks"] if kind == "networks" else values["pictures"] - values["failed"]
     rows[kind] = f"{count:,}, {values['parameters']:,} parameters"
