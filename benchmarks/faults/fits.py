@@ -1,6 +1,7 @@
 """One image: fit, resumed fit, save, render."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from benchmarks.faults.survival import Scene, Work, eoren, is_scrap, lay
 IMAGE = "picture.npy"
 OUTPUT = "out.eoren"
 _NEW = "new.eoren"
-_CHECKPOINT = f"{OUTPUT}.resume"
+CHECKPOINT = f"{OUTPUT}.resume"
 _STEPS = 150
 _SETTINGS = {"width": "16", "depth": "2", "tile": "20"}
 _RENDER = ("render", OUTPUT, "-o", "large.png", "--size", "3000x3000")
@@ -33,7 +34,7 @@ def prepare_files() -> dict[str, bytes]:
         settings: dict[str, Any] = {"preset": "mosaic"} | {name: int(value) for name, value in _SETTINGS.items()}
         old = fit(folder / IMAGE, steps=20, seed=1, **settings).field
         save(old, folder / "old")
-        stopped = folder / _CHECKPOINT
+        stopped = folder / CHECKPOINT
         fit(folder / IMAGE, steps=_STEPS, watch=lambda at: at.steps > 50, checkpoint=stopped, **settings)
         new = fit(folder / IMAGE, steps=20, seed=2, **settings).field
         save(new, folder / _NEW)
@@ -47,11 +48,11 @@ def scenes(files: dict[str, bytes]) -> list[Scene]:
     def with_files(*names: str) -> Work:
         return lay({name: files[name] for name in names})
 
-    whole = partial(_check, files[OUTPUT])
+    whole = partial(check, files[OUTPUT])
     resume = fit_command("--resume")
     return [
         Scene("fit", with_files(IMAGE, OUTPUT), fit_command("--overwrite"), _finish, whole, field_bytes),
-        Scene("fit --resume", with_files(IMAGE, OUTPUT, _CHECKPOINT), resume, _finish, whole, field_bytes),
+        Scene("fit --resume", with_files(IMAGE, OUTPUT, CHECKPOINT), resume, _finish, whole, field_bytes),
         Scene("save", with_files(_NEW, OUTPUT), _save_in_turn, lambda _: _save_in_turn, _check_saved, _saved),
     ]
 
@@ -78,19 +79,19 @@ def _write_image(folder: Path) -> None:
 
 
 def _finish(folder: Path) -> Work:
-    return fit_command("--resume" if (folder / _CHECKPOINT).exists() else "--overwrite")
+    return fit_command("--resume" if (folder / CHECKPOINT).exists() else "--overwrite")
 
 
-def _check(old: bytes, folder: Path) -> None:
-    """Check that every file is complete and expected."""
+def check(old: bytes, folder: Path, *, others: Sequence[str] = ()) -> None:
+    """Check that every file is complete and expected; ``others`` are files that the work does not change."""
     from safetensors import safe_open
 
     assert (folder / OUTPUT).read_bytes() == old or field_bytes(folder)
-    if (folder / _CHECKPOINT).exists():
-        with safe_open(folder / _CHECKPOINT, framework="pt") as stored:
+    if (folder / CHECKPOINT).exists():
+        with safe_open(folder / CHECKPOINT, framework="pt") as stored:
             for name in stored.keys():  # noqa: SIM118
                 stored.get_tensor(name)
-    known = {IMAGE, OUTPUT, _CHECKPOINT}
+    known = {IMAGE, OUTPUT, CHECKPOINT, *others}
     left = [path.name for path in folder.iterdir() if path.name not in known]
     assert all(is_scrap(name) for name in left), left
 
@@ -119,7 +120,7 @@ def faults() -> list[Fault]:
     fit, resume = partial(fit_command, "--overwrite"), partial(fit_command, "--resume")
     render = partial(eoren, *_RENDER)
     # A new fit removes the checkpoint of the previous one, as --overwrite says.
-    overwriting = partial(Fault, may_go=(_CHECKPOINT,))
+    overwriting = partial(Fault, may_go=(CHECKPOINT,))
     short = {f"{limit} MB of memory": limit for limit in (1, 4, 16, 24, 32)}
     return [
         *(
@@ -149,7 +150,7 @@ def _delete_field(folder: Path) -> None:
 
 
 def _delete_checkpoint(folder: Path) -> None:
-    (folder / _CHECKPOINT).unlink()  # a new fit would use the space of the old checkpoint
+    (folder / CHECKPOINT).unlink()  # a new fit would use the space of the old checkpoint
 
 
 def _enlarge(folder: Path) -> None:

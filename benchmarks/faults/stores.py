@@ -29,7 +29,8 @@ _OPTIONS = ("steps", "shard")
 SOME_FAILED = 3
 
 _KNOWN = re.compile(
-    r"store\.json|shards/\d{7}\.safetensors|index/\d{7}\.parquet|pieces/\d{7}-\d{5}\.safetensors|(.*/)?\.eoren-.*|\.lock"
+    r"store\.json|shards/\d{7}\.safetensors|index/\d{7}\.parquet|profiles/[0-9a-f]{64}\.icc|pieces/\d{7}-\d{5}\.safetensors|"
+    r"pieces/\d{7}-[0-9a-f]{64}\.resume(\.lock)?|(.*/)?\.eoren-.*|\.lock"
 )
 
 
@@ -124,6 +125,7 @@ def _command(source: str, settings: dict[str, int], *more: str, **limits: Any) -
 def check_store(folder: Path) -> None:
     """Check that every file is complete and expected, and that the networks of the index exist."""
     from safetensors import safe_open
+    from safetensors.torch import load
 
     from eoren.dataset.store import Store, is_store
     from eoren.dataset.tile_jobs import TileGroupResult
@@ -148,7 +150,7 @@ def check_store(folder: Path) -> None:
                 assert (field.size, field.channels) == ((row["width"], row["height"]), row["channels"])
     for name, data in files.items():
         if name.startswith("pieces/") and not is_scrap(name):
-            assert TileGroupResult.loads(data).siren is not None
+            assert load(data) if name.endswith(".resume") else TileGroupResult.loads(data).siren is not None
 
 
 def check_exported(folder: Path) -> None:

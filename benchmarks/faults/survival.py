@@ -30,8 +30,19 @@ _LOADED = (
         "eoren.field.serialization",
         "eoren.dataset.fit_many",
         "eoren.dataset.collection",
+        "eoren.export",
+        "eoren.composition.retouching",
     ),
-    *("rich.progress", "filelock", "pydantic", "PIL.PngImagePlugin", "pyarrow.parquet", "pyarrow.compute"),
+    *(
+        "rich.progress",
+        "filelock",
+        "pydantic.main",
+        "pydantic.type_adapter",
+        "PIL.PngImagePlugin",
+        "pyarrow.parquet",
+        "pyarrow.compute",
+        "onnx",
+    ),
 )
 
 # Some kills come shortly after the end.
@@ -58,9 +69,11 @@ def _command(
     import torch
 
     from eoren.cli import main
-    from eoren.training import loop as running
+    from eoren.training import loop as mosaic_loop
+    from eoren.training.compact import loop as compact_loop
 
-    running.CHECKPOINT_EVERY = keep_every
+    for loop in (mosaic_loop, compact_loop):
+        vars(loop)["CHECKPOINT_EVERY"] = keep_every
     torch.set_num_threads(1)
     os.chdir(folder)
     if memory is not None:
@@ -156,7 +169,8 @@ class Scene:
         prepare: writes the files of the user.
         work: the work that is killed.
         finish: chooses the work that the user does after a kill, given the folder.
-        check: raises AssertionError if a file in the folder is incomplete.
+        check: raises AssertionError if a file in the folder is incomplete. None if every file must be as before the
+            work, or as after it.
         result: reads the part of the folder that must be the same as without kills.
     """
 
@@ -164,7 +178,7 @@ class Scene:
     prepare: Work
     work: Work
     finish: Callable[[Path], Work]
-    check: Work
+    check: Work | None
     result: Callable[[Path], Any]
 
 
@@ -196,19 +210,29 @@ def survive(scene: Scene, moments: int, *, stage: Stage, seed: int = 0) -> Survi
             return folder
 
         reference = prepare("reference")
+        before = contents(reference)
         whole = stage.run(scene.work, reference)
         assert whole.status == 0, whole.output
         expected = scene.result(reference)
+        check = scene.check or partial(_check_whole, before, contents(reference))
         for moment in range(moments):
             folder = prepare(str(moment))
             ended = stage.run(scene.work, folder, kill_after=drawn.uniform(0, _BEYOND * whole.seconds))
             kills += ended.status == -signal.SIGKILL
             assert ended.status in (0, -signal.SIGKILL), ended.output
-            scene.check(folder)
+            check(folder)
             if ended.status != 0:
                 unfinished += 1
                 ended = stage.run(scene.finish(folder), folder)
                 assert ended.status == 0, f"{[path.name for path in folder.iterdir()]}: {ended.output}"
-                scene.check(folder)
+                check(folder)
             assert scene.result(folder) == expected, "not the result without kills"
     return Survival(kills, unfinished, monotonic() - start)
+
+
+def _check_whole(before: Mapping[str, bytes], after: Mapping[str, bytes], folder: Path) -> None:
+    """Check that every file is as it was before the work or as it is after it, and that none is missing."""
+    files = {name: data for name, data in contents(folder).items() if not is_scrap(name)}
+    assert before.keys() <= files.keys() <= after.keys(), [*files]
+    for name, data in files.items():
+        assert data in (before.get(name), after[name]), name
