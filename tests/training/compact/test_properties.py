@@ -61,6 +61,45 @@ def test_crops_are_parts_of_the_whole(image, data):
 
 
 @few_examples
+@given(images, presets, st.data())
+def test_fits_of_crops_agree_with_the_whole_inside(image, preset, data):
+    height, width, _ = image.shape
+    top, left = data.draw(st.integers(0, height // 3)), data.draw(st.integers(0, width // 3))
+    bottom, right = top + data.draw(st.integers(12, height - top)), left + data.draw(st.integers(12, width - left))
+    whole = eoren.fit(image, preset=preset)
+    part = eoren.fit(image[top:bottom, left:right], preset=preset)
+    assert part.metrics.psnr == pytest.approx(whole.metrics.psnr, abs=2.5)
+    xy = 0.25 + 0.5 * np.random.default_rng(0).random((50, 2))  # the middle half of the crop
+    elsewhere = (np.array([left, top]) + xy * [right - left, bottom - top]) / [width, height]
+    difference = part.field.color(xy) - whole.field.color(elsewhere)
+    # Each differs from the image by its own error, and somewhat more between the pixels.
+    errors = [10 ** (-result.metrics.psnr / 20) for result in (whole, part)]
+    assert np.sqrt(np.mean(difference**2)) < 1.5 * sum(errors)
+
+
+@pytest.mark.parametrize("is_column", [False, True])
+def test_long_lines_have_the_colours_of_their_pixels(is_column):
+    length = 1 << 15
+    line = picture(1, length, 1, 5)
+    field = eoren.fit(line.swapaxes(0, 1) if is_column else line, preset="fast").field
+    at = np.random.default_rng(0).integers(0, length, 2000)
+    along = (at + 0.5) / length
+    across = np.full_like(along, 0.5)
+    xy = np.stack([across, along] if is_column else [along, across], -1)
+    assert np.sqrt(np.mean((field.color(xy) - line[0, at]) ** 2)) < 10 ** (-38 / 20)
+    slopes = field.gradient(xy)[:, 0, int(is_column)] / length
+    expected = np.gradient(line[0, :, 0].astype(np.float64))[at]
+    assert np.corrcoef(slopes, expected)[0, 1] > 0.9
+    last = field.render(*((1, 40) if is_column else (40, 1)), region=_end(40 / length, is_column))
+    np.testing.assert_allclose(last.reshape(-1), line[0, -40:, 0], atol=0.06)
+
+
+def _end(share, is_column):
+    """Return the last part of a line as a region."""
+    return (0.0, 1 - share, 1.0, 1.0) if is_column else (1 - share, 0.0, 1.0, 1.0)
+
+
+@few_examples
 @given(st.integers(1, 200), st.booleans(), channels, presets)
 def test_lines_are_images(length, is_column, count, preset):
     image = picture(1, length, count, length)
