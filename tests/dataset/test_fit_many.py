@@ -346,15 +346,6 @@ def test_an_unusable_backend_does_not_fail_images(store, monkeypatch):
     assert fit_many(IMAGES[:2], store=store, steps=1).failed == 0
 
 
-def test_unwritable_temporary_files_do_not_fail_images(tmp_path, store, monkeypatch):
-    np.save(tmp_path / "a.npy", IMAGES[0])
-    with monkeypatch.context() as patched:
-        patched.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
-        with pytest.raises(EorenError, match="temporary files cannot be written"):
-            fit_many(tmp_path / "a.npy", store=store, steps=1)
-    assert fit_many(tmp_path / "a.npy", store=store, steps=1).failed == 0
-
-
 def test_deleted_files_are_fitted_again(store):
     fit_many(IMAGES, store=store, steps=1, shard=5)
     path = Store(store).shard_path(1)

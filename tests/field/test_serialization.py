@@ -608,6 +608,30 @@ def test_a_pipe_is_not_waited_for(tmp_path):
         load(tmp_path / "a.eoren")
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_bytes_and_file_objects_hold_fields(tmp_path):
+    field = field_of()
+    save(field, tmp_path / "a.eoren")
+    content = (tmp_path / "a.eoren").read_bytes()
+    file = io.BytesIO()
+    save(field, file)
+    field.save(file)
+    assert file.getvalue() == 2 * content
+    file.seek(len(content))
+    for source in (content, bytearray(content), memoryview(content), file):
+        assert dumps(load(source)) == content
+    with (tmp_path / "a.eoren").open("rb") as opened:
+        assert dumps(load(opened)) == content
+        assert not opened.closed
+    for source in (content[:-1], io.BytesIO(content[:-1])):
+        with pytest.raises(EorenError, match=r"^(bytes|BytesIO): damaged \.eoren file: "):
+            load(source)
+    with pytest.raises(EorenError, match="StringIO: must be a path or a file opened with 'wb', got StringIO"):
+        save(field, io.StringIO())
+    with pytest.raises(EorenError, match="dict: must be a path, bytes or a file opened with 'rb', got dict"):
+        load({})
+
+
 # Places.
 
 

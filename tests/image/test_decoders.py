@@ -431,6 +431,24 @@ def encodings():
     }
 
 
+def described(image):
+    """Return what a source image has beside its pixels."""
+    return {name: value for name, value in vars(image).items() if name != "pixels"}
+
+
+@pytest.mark.parametrize(("name", "content"), encodings().items(), ids=encodings())
+def test_bytes_and_file_objects_give_the_same_image(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    expected = read_source_image(tmp_path / name)
+    with (tmp_path / name).open("rb") as file:
+        sources = [(content, ""), (bytearray(content), ""), (io.BytesIO(content), ""), (file, name)]
+        for source, named in sources:
+            image = read_source_image(source)
+            np.testing.assert_array_equal(image.pixels, expected.pixels)
+            assert described(image) == {**described(expected), "name": named}
+        assert not file.closed
+
+
 def read_or_none(path):
     try:
         return read_image(path)

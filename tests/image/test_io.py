@@ -257,3 +257,53 @@ def test_write_image_refuses(tmp_path):
         with pytest.raises(EorenError, match=r"a\.png: "):
             write_image(tmp_path / "a.png", array)
     assert not any(tmp_path.iterdir())
+
+
+# File objects.
+
+
+@pytest.mark.parametrize("form", ["png", "tif", "npy", "jpg", "webp"])
+def test_file_objects_get_the_bytes_of_a_file(tmp_path, form):
+    pixels = random((20, 30, 3))
+    write_image(tmp_path / f"a.{form}", pixels)
+    file = io.BytesIO(b"!")
+    file.seek(1)
+    write_image(file, pixels, format=form)
+    assert file.getvalue() == b"!" + (tmp_path / f"a.{form}").read_bytes()
+    with (tmp_path / f"b.{form}").open("wb") as named:
+        write_image(named, pixels)
+        assert not named.closed
+    assert (tmp_path / f"b.{form}").read_bytes() == file.getvalue()[1:]
+    write_image(tmp_path / "c", pixels, format=f".{form.upper()}")
+    assert (tmp_path / "c").read_bytes() == file.getvalue()[1:]
+
+
+def test_formats_of_file_objects_must_be_known():
+    for options, message in [
+        ({}, r"BytesIO: the format of a file object must be given, such as format='png'"),
+        ({"format": "bmp"}, r"BytesIO: cannot write the format '\.bmp'; use \.png, .*"),
+        ({"format": "jpg", "bit_depth": 16}, r"BytesIO: \.jpg holds 8 bits, not 16; use .*"),
+    ]:
+        file = io.BytesIO()
+        with pytest.raises(EorenError, match=f"^{message}$"):
+            write_image(file, random((4, 4)), **options)
+        assert file.getvalue() == b""
+
+
+def test_damaged_bytes_are_one_line():
+    for content in (b"", b"hello", b"\x89PNG\r\n\x1a\n", npy_header("(9999999999,)"), npy_header("(40000, 40000)")):
+        with pytest.raises(EorenError, match=r"^bytes: [^\n]*$"):
+            read_image(content)
+
+
+def npy_header(shape):
+    """A .npy file of version 1 without its values."""
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_every_version_of_npy_is_read(version):
+    pixels, file = random((3, 5)), io.BytesIO()
+    np.lib.format.write_array(file, pixels, version, allow_pickle=False)
+    np.testing.assert_array_equal(read_image(file.getvalue()), as_image(pixels))

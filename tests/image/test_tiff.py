@@ -12,6 +12,7 @@ from PIL import Image
 from tests.image.tiff_files import DEFLATE, LZW, Packing, packings, tiff
 
 from eoren.errors import EorenError
+from eoren.fs.streams import open_input
 from eoren.image.io import as_image, decode, read_source_image
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK = 0, 1, 2, 3, 5
@@ -171,7 +172,8 @@ def test_floats_with_their_predictor(tmp_path, dtype):
 def test_profiles_are_read(tmp_path):
     profile = list(b"a profile")
     (tmp_path / "a.tif").write_bytes(tiff(random((2, 3, 3), np.uint8), RGB, tags=[(34675, 7, profile)]))
-    assert decode(tmp_path / "a.tif").profile == bytes(profile)
+    with open_input(tmp_path / "a.tif") as source:
+        assert decode(source).profile == bytes(profile)
 
 
 REFUSED = {

@@ -5,6 +5,7 @@
 
 - ``options``: arguments and options
 - ``files``: checks of input and output files
+- ``streams``: standard input and output, and pipes
 - ``fitting``: a fit with checkpoint, progress and interruption
 - ``page``: the page of the viewer
 - ``console``: tables, JSON, notices, progress and log records
@@ -43,7 +44,7 @@ app = typer.Typer(
     help="Images as small continuous functions whose edges are right.",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit status: 0 success, 1 a bug in eoren, 2 wrong input or not possible (one line on stderr), "
-    "3 some of many images failed, 130 interrupted.",
+    "3 some of many images failed, 130 interrupted, 141 the reader of a pipe stopped.",
     rich_markup_mode=None,  # plain help: half the lines, half the time
     pretty_exceptions_enable=False,
 )
@@ -53,6 +54,7 @@ for _command in (*_FIELD_COMMANDS, *_IMAGE_COMMANDS, compare, reproduce):
     app.command()(_command)
 
 _NOTICES = (BackendWarning, DamageWarning, ExportWarning, FitWarning, SourceWarning)
+_CLOSED_PIPE = 141  # 128 and the number of SIGPIPE, as shells report it
 _session = ExitStack()  # what the options before the command open for it
 
 
@@ -80,10 +82,17 @@ def main(arguments: list[str] | None = None) -> None:
         # GNU OpenMP lets PyTorch's threads wait for each other by spinning for about a millisecond. When another
         # program needs the processor, that makes a fit tens of times slower; twenty times less waiting costs nothing.
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    standard = sys.stdout, sys.stderr
     try:
         with warnings.catch_warnings(), signals.handle_signals(), console.escape_unencodable(), _session:
             warnings.showwarning = partial(_show_warning, warnings.showwarning)
             status = app(arguments or ["--help"], prog_name="eoren", standalone_mode=False)
+    except BrokenPipeError:
+        _end_with_closed_pipe(*standard)
+    except SystemExit as error:  # Typer replaces BrokenPipeError by it, and the streams by wrappers
+        if isinstance(error.__context__, BrokenPipeError):
+            _end_with_closed_pipe(*standard)
+        raise
     except TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "eoren"
@@ -129,11 +138,24 @@ def _show_warning(
 def _fail(message: str) -> NoReturn:
     with suppress(OSError):  # stderr may be closed
         console.notice(message)
-    if sys.stdout is not None:  # the shell started the process with a closed one
-        # Python would try to write pending output again when it exits, and print another error.
-        try:
-            sys.stdout.flush()
-        except OSError:
-            with suppress(OSError):
-                sys.stdout.close()
+    _discard_unwritten(sys.stdout)
     sys.exit(2)
+
+
+def _end_with_closed_pipe(stdout: Any, stderr: Any) -> NoReturn:
+    """End in silence, with the status of a program that SIGPIPE ended: the reader of a pipe has what it wants."""
+    sys.stdout, sys.stderr = stdout, stderr
+    _discard_unwritten(stdout)
+    _discard_unwritten(stderr)
+    sys.exit(_CLOSED_PIPE)
+
+
+def _discard_unwritten(stream: Any) -> None:
+    """Close a stream that cannot be written: Python would try again when it exits, and print another error."""
+    if stream is None:  # the shell started the process with a closed one
+        return
+    try:
+        stream.flush()
+    except OSError:
+        with suppress(OSError):
+            stream.close()

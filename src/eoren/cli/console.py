@@ -38,16 +38,22 @@ def escape_unencodable() -> Iterator[None]:
 
 
 def print_result(
-    values: Mapping[str, Any], rows: Mapping[str, str] | None = None, *, as_json: bool, quiet: bool = False
+    values: Mapping[str, Any],
+    rows: Mapping[str, str] | None = None,
+    *,
+    as_json: bool,
+    quiet: bool = False,
+    to_stderr: bool = False,
 ) -> None:
-    """Print to stdout one JSON object or, unless quiet, a table of two columns."""
+    """Print one JSON object or, unless quiet, a table of two columns; to stderr where stdout has other data."""
+    file = sys.stderr if to_stderr else sys.stdout
     if as_json:
-        print(json.dumps(values, allow_nan=False))
+        print(json.dumps(values, allow_nan=False), file=file)
     elif rows and not quiet:
         lines = {as_line(name): as_line(value) for name, value in rows.items()}
         width = max(map(len, lines))
         for name, value in lines.items():
-            print(f"{name:<{width}}  {value}")
+            print(f"{name:<{width}}  {value}", file=file)
 
 
 @contextmanager

@@ -1,9 +1,10 @@
 """Input and output files of the commands."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eoren.cli import console
+from eoren.cli import console, streams
 from eoren.errors import EorenError
 
 if TYPE_CHECKING:
@@ -15,8 +16,17 @@ _MOST_PIXELS = 1 << 26  # of the images of a store that are read at once
 _MAX_DIGITS = 18
 
 
-def check_output(path: Path, source: str | Path, overwrite: bool) -> None:
-    """Check, before any work, that an output can be written, and replaces neither the input nor a file to keep."""
+def check_output(path: Path, source: str | Path, overwrite: bool, *, stream: bool = False) -> None:
+    """Check, before any work, that an output can be written, and replaces neither the input nor a file to keep.
+
+    With ``stream``, the standard output, pipes and devices are allowed, see :mod:`eoren.cli.streams`.
+    """
+    if stream and streams.is_stream(path):
+        streams.check_output(path)
+        return
+    if str(path) == streams.STANDARD:
+        raise EorenError("this command does not write to the standard output; give a file as --output")
+
     from eoren.fs.files import check_writable
 
     check_writable(path)
@@ -27,11 +37,13 @@ def check_output(path: Path, source: str | Path, overwrite: bool) -> None:
             raise EorenError(f"{path}: exists; give --overwrite to replace it, or another --output")
 
 
-def read_field(path: Path, device: str, *, name: str | None = None, skip_damaged: bool = False) -> "Field":
+def read_field(
+    path: "str | Path | BytesIO", device: str, *, name: str | None = None, skip_damaged: bool = False
+) -> "Field":
     """Read a field for a device; without PyTorch where the native backend computes with it, which is ``auto``.
 
     Args:
-        path: an .eoren file, or a store.
+        path: an .eoren file, a store, or what :func:`eoren.cli.streams.read_once` returned.
         device: name of a device.
         name: name or number of an image of the store.
         skip_damaged: whether to leave damaged blocks of a file gray.
@@ -39,12 +51,13 @@ def read_field(path: Path, device: str, *, name: str | None = None, skip_damaged
     import eoren
     from eoren.fs.files import is_folder
 
-    if is_folder(path):
+    if not isinstance(path, BytesIO) and is_folder(path):
         if skip_damaged:
             raise EorenError(f"{path}: --skip-damaged is for files, and this is a folder; omit it")
-        return _to(_find(eoren.Collection(path), path, name), device)
+        return _to(_find(eoren.Collection(path), Path(path), name), device)
     if name is not None:
         raise EorenError(f"{path}: --name {name} is for images of a store; omit it for a file")
+    path = path if isinstance(path, BytesIO) else streams.read_once(path)
     if device not in ("auto", "cpu"):
         from eoren.model.devices import choose_device
 
@@ -113,7 +126,8 @@ def read_source_image(image: str, *, quiet: bool = False, to_srgb: bool = False)
         raise EorenError(
             f"{image}: is a folder, and this needs an image; 'eoren fit-many' fits all images of a folder"
         )
-    source = io.read_source_image(image, to_srgb=to_srgb)
+    content = streams.read_once(image)
+    source = io.read_source_image(content, to_srgb=to_srgb)
     if not quiet:
         for note in source.notes:
             console.notice(f"{image}: {note}")
@@ -121,5 +135,11 @@ def read_source_image(image: str, *, quiet: bool = False, to_srgb: bool = False)
 
 
 def describe(path: Path, **more: Any) -> dict[str, Any]:
-    """Return the JSON description of a written file: its path, its size in bytes, and more."""
-    return {"file": str(path), **more, "bytes": path.stat().st_size}
+    """Return the JSON description of a written file: its path, more, and unless it is a stream its size in bytes."""
+    values = {"file": str(path), **more}
+    return values if streams.is_stream(path) else values | {"bytes": path.stat().st_size}
+
+
+def print_written(path: Path, *, as_json: bool, **more: Any) -> None:
+    """Print the JSON description of a written file if requested, to stderr if the file is the standard output."""
+    console.print_result(describe(path, **more), as_json=as_json, to_stderr=streams.is_standard_output(path))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import eoren
 from eoren.cancellation import CancelToken
-from eoren.cli import console, files, signals
+from eoren.cli import console, files, signals, streams
 from eoren.cli.options import FitOptions
 from eoren.errors import EorenError
 
@@ -20,8 +20,17 @@ SUFFIX = ".eoren"
 
 
 @contextmanager
-def reserve_output(output: Path, image: str, fit_options: FitOptions) -> Iterator[Path]:
-    """Check that a field can be written, lock its file against other processes, and yield the checkpoint's path."""
+def reserve_output(output: Path, image: str, fit_options: FitOptions) -> Iterator[Path | None]:
+    """Check that a field can be written, lock its file against other processes, and yield the checkpoint's path.
+
+    A stream needs no lock and has no place for a checkpoint.
+    """
+    if streams.is_stream(output):
+        if fit_options.resume:
+            raise EorenError(f"{output}: --resume needs a checkpoint beside the output; give a file as --output")
+        streams.check_output(output)
+        yield None
+        return
     if output.suffix != SUFFIX:
         raise EorenError(f"--output must end in {SUFFIX}, got {output}")
 
@@ -45,7 +54,7 @@ def reserve_output(output: Path, image: str, fit_options: FitOptions) -> Iterato
 def run_fit(
     fit: "Callable[..., FitResult]",
     output: Path,
-    checkpoint: Path,
+    checkpoint: Path | None,
     fit_options: FitOptions,
     live: "LiveFit | None" = None,
 ) -> int:
@@ -53,7 +62,7 @@ def run_fit(
 
     The checkpoint is deleted once the output is complete; the live page stays until Ctrl-C.
     """
-    if not fit_options.resume:
+    if checkpoint is not None and not fit_options.resume:
         checkpoint.unlink(missing_ok=True)
     token = CancelToken()
     with signals.handle_signals(token), console.progress(fit_options.quiet, percent=False) as show:
@@ -69,16 +78,18 @@ def run_fit(
     if interrupted and result.steps == 0:
         console.notice(f"interrupted before the first step; {output} is not written")
         return signals.EXIT_STATUS
-    eoren.save(result.field, output)
+    with streams.opened(output) as target:
+        eoren.save(result.field, target)
+    has_checkpoint = checkpoint is not None and checkpoint.exists()
     if interrupted:
-        more = "continue with --resume" if checkpoint.exists() else "there is no checkpoint to continue from"
+        more = "continue with --resume" if has_checkpoint else "there is no checkpoint to continue from"
         console.notice(f"interrupted at step {result.steps:,}; {output} holds the result so far, {more}")
-    else:
+    elif checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
-    target = result.settings.until_psnr
-    if target is not None and result.ended == "budget" and not fit_options.quiet:
+    target_psnr = result.settings.until_psnr
+    if target_psnr is not None and result.ended == "budget" and not fit_options.quiet:
         psnr = console.decibels(result.metrics.psnr)
-        console.notice(f"the fit ended at {psnr}, below --until-psnr {target:g}; {_remedy(result)}")
+        console.notice(f"the fit ended at {psnr}, below --until-psnr {target_psnr:g}; {_remedy(result)}")
     _print_result(result, output, fit_options)
     if interrupted:
         return signals.EXIT_STATUS
@@ -138,4 +149,5 @@ def _print_result(result: "FitResult", output: Path, fit_options: FitOptions) ->
         **{name: console.format_metric(name, getattr(metrics, name)) for name in ("psnr", "gradient_psnr", "ssim")},
         "spent": f"{result.seconds:.1f} s, {result.steps:,} steps",
     }
-    console.print_result(values, rows, as_json=fit_options.as_json, quiet=fit_options.quiet)
+    to_stderr = streams.is_standard_output(output)
+    console.print_result(values, rows, as_json=fit_options.as_json, quiet=fit_options.quiet, to_stderr=to_stderr)

@@ -34,10 +34,14 @@ def preset_option(more: str) -> Any:
     return Option("--preset", metavar="NAME", help=f"Named set of settings, {more}: {names}.")
 
 
-FieldOrStore = Annotated[Path, Argument(metavar="FILE", help="An .eoren file, or a store with --name.")]
-FieldFile = Annotated[Path, Argument(metavar="FILE", help="An .eoren file.")]
-ImageFile = Annotated[str, Argument(metavar="IMAGE", help="An image file, or sample:astronaut.")]
-Output = Annotated[Path, output_option("File to write; its suffix selects the format.")]
+FieldOrStore = Annotated[Path, Argument(metavar="FILE", help="An .eoren file, a store with --name, or - (standard input).")]
+FieldFile = Annotated[Path, Argument(metavar="FILE", help="An .eoren file, or - for standard input.")]
+ImageFile = Annotated[str, Argument(metavar="IMAGE", help="An image file, - (standard input), or sample:astronaut.")]
+Output = Annotated[Path, output_option("File to write; its suffix selects the format. - is standard output.")]
+To = Annotated[
+    Literal["png", "tif", "npy", "jpg", "webp"] | None,
+    Option(metavar="FORMAT", help="png, tif, npy, jpg or webp; by default the suffix, png for a stream without one."),
+]
 ToSrgb = Annotated[bool, Option("--to-srgb", help="Convert colours from the image's profile to sRGB.")]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace the output if it exists.")]
 Json = Annotated[bool, Option("--json", help="Print one JSON object to stdout.")]

@@ -7,11 +7,9 @@ Images come in a fixed order, each with a name and an optional label. Listing th
 import glob
 import os
 import tarfile
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from os import PathLike
@@ -28,7 +26,7 @@ from eoren.fs.files import is_folder, open_regular
 from eoren.fs.names import as_utf8
 from eoren.image.decoders import Decoded
 from eoren.image.idx import IDX_MAGIC, read_idx
-from eoren.image.io import SourceImage, as_samples, as_source_image, read_source_image
+from eoren.image.io import SourceImage, as_samples, as_source_image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".avif", ".heic", ".gif", ".npy")
 """Suffixes of image files; other files in folders and archives are left out."""
@@ -104,30 +102,10 @@ def decode_content(name: str, content: Content, *, to_srgb: bool = False) -> Sou
     data = content.data
     if isinstance(data, EorenError):
         raise ImageError(str(data))
-    if isinstance(data, bytes):
-        with _temporary_file(data, PurePosixPath(name).suffix) as path:
-            try:
-                return replace(read_source_image(path, to_srgb=to_srgb), name=name)
-            except EorenError as error:
-                raise ImageError(str(error).removeprefix(f"{path}: ")) from None
     try:
         return replace(as_source_image(data, to_srgb=to_srgb), name=name)
     except EorenError as error:
-        raise ImageError(str(error)) from None
-
-
-@contextmanager
-def _temporary_file(data: bytes, suffix: str) -> Iterator[str]:
-    """Write data to a file, which decoders require; in a folder, because Windows opens no file twice."""
-    with ExitStack() as stack:
-        try:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="eoren-", ignore_cleanup_errors=True))
-            path = Path(folder, f"image{suffix}")
-            path.write_bytes(data)
-        except OSError as error:
-            reason = error.strerror or format_error(error)
-            raise EorenError(f"temporary files cannot be written ({reason}); free space, or set TMPDIR") from None
-        yield str(path)
+        raise ImageError(str(error).removeprefix("bytes: ")) from None
 
 
 def _open(source: Any) -> Source:

@@ -22,7 +22,7 @@ from eoren.field.file_format import encode
 from eoren.field.grid import WHOLE, Region, check_points, check_region, grid_lines, grid_size, points_per_pixel
 from eoren.field.provenance import Provenance
 from eoren.field.representation import QUANTITIES, UNIT, Extent, Quantity, Representation
-from eoren.fs.files import write_file
+from eoren.fs.streams import Writable, write_output
 from eoren.image.channels import average_by_alpha, average_cells
 from eoren.image.writers import to_unsigned
 from eoren.model.arrays import Array, is_tensor
@@ -275,9 +275,12 @@ class Field:
         return self.representation.sample(x, y, *quantities, extent=extent)
 
     @isolated()
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the field to an .eoren file; a kill at any moment leaves the earlier file or the new one, whole."""
-        write_file(Path(path), encode(self.representation, self.provenance))
+    def save(self, path: Writable) -> None:
+        """Write the field to an .eoren file, or to a binary file object, which stays open.
+
+        A kill at any moment leaves the earlier file of a path or the new one, whole.
+        """
+        write_output(path, encode(self.representation, self.provenance))
 
     def export(self, path: str | PathLike[str], **options: Any) -> list[Path]:
         """Write the field for use elsewhere, and return the files; see :func:`eoren.export.export`.

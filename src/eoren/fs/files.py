@@ -9,10 +9,14 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from io import BufferedReader
+from io import BufferedReader, BytesIO
 from pathlib import Path
+from typing import TypeAlias
 
 from eoren.errors import EorenError
+
+BinaryFile: TypeAlias = BufferedReader | BytesIO
+"""An open binary file, or one in memory."""
 
 _LOG = logging.getLogger(__name__)
 _TEMPORARY = re.compile(r"\.eoren-[0-9a-f]{16}-[0-9a-f]{16}(\..*)?", re.DOTALL)
@@ -22,10 +26,15 @@ _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 def sha256(path: str | Path) -> str:
     """Compute the SHA-256 digest of a regular file, as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
     with open_regular(path) as (file, _):
-        while block := file.read(1 << 20):
-            digest.update(block)
+        return hash_file(file)
+
+
+def hash_file(file: BinaryFile) -> str:
+    """Compute the SHA-256 digest of the rest of an open file, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
     return digest.hexdigest()
 
 

@@ -13,8 +13,8 @@ import os
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import BinaryIO
 
+from eoren.fs.files import BinaryFile
 from eoren.fs.names import as_utf8
 
 MAX_HEADER = 1 << 20
@@ -35,13 +35,13 @@ class DamagedError(ValueError):
     """The file is a safetensors file with an invalid header."""
 
 
-def read_metadata(file: BinaryIO, size: int, limit: int = MAX_HEADER) -> dict[str, str]:
+def read_metadata(file: BinaryFile, size: int, limit: int = MAX_HEADER) -> dict[str, str]:
     """Check the header at the current position of a file, and return its metadata; see :func:`parse_metadata`."""
     start = file.read(_START)
     return parse_metadata(start + file.read(min(int.from_bytes(start, "little"), limit)), size, limit)
 
 
-def openable_path(path: Path, file: BinaryIO) -> Path:
+def openable_path(path: Path, file: BinaryFile) -> Path:
     """Return a path of an open file that ``safetensors.safe_open`` takes while the file is open."""
     is_utf8 = str(path) == as_utf8(str(path))
     return path if is_utf8 or os.name != "posix" else Path(os.devnull).with_name("fd") / str(file.fileno())

@@ -7,13 +7,13 @@ becomes an `EorenError`. Decoding changes no state of the process: other threads
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
 
 from eoren.errors import EorenError, format_error
+from eoren.fs.streams import Input
 
 MAX_PIXELS = 2**30
 """Pixels of the largest image that is read. Larger ones are refused by their header, before any decoding."""
@@ -54,7 +54,7 @@ def bit_depth(dtype: np.dtype) -> int:
 
 
 @contextmanager
-def one_line_errors(name: str | Path) -> Iterator[None]:
+def one_line_errors(name: str) -> Iterator[None]:
     """Turn every exception of a decoder into an EorenError that names the image."""
     try:
         yield
@@ -79,15 +79,14 @@ def check_pixels(name: str, height: int, width: int) -> None:
         raise EorenError(f"{name}: {width} x {height} pixels exceed the limit of {MAX_PIXELS}; make it smaller")
 
 
-def check_size(path: Path, height: int, width: int, *, times: int = 1) -> None:
+def check_size(source: Input, height: int, width: int, *, times: int = 1) -> None:
     """Check the size in a header before anything is allocated; `times` is how often the image is drawn."""
-    check_pixels(str(path), height, width)
-    size = path.stat().st_size
-    if height * width * times > max_pixels(size):
+    check_pixels(source.name, height, width)
+    if height * width * times > max_pixels(source.size):
         repeated = f" drawn {times} times" if times > 1 else ""
         raise EorenError(
-            f"{path}: {width} x {height} pixels{repeated} from {size} bytes look like a decompression bomb; "
-            "if it is not one, save it as uncompressed TIFF"
+            f"{source.name}: {width} x {height} pixels{repeated} from {source.size} bytes look like a decompression "
+            "bomb; if it is not one, save it as uncompressed TIFF"
         )
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 from dataclasses import dataclass, replace
+from math import prod
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from jaxtyping import Float32, Shaped
 from PIL import Image
 
 from eoren.errors import EorenError, format_error
-from eoren.fs.files import sha256
+from eoren.fs.files import hash_file
+from eoren.fs.streams import Input, Readable, Writable, open_input, stream_name
 from eoren.image import decoders, tiff
 from eoren.image.decoders import KNOWN, Decoded, check_pixels, check_size, one_line_errors
 from eoren.image.pillow_images import convert_pillow, decode_heif, decode_with_pillow
@@ -54,16 +56,16 @@ class SourceImage:
     profile: bytes = b""  # ICC profile of the colours; empty for sRGB, or without one
 
 
-def read_image(source: str | Path, *, to_srgb: bool = False) -> Float32[np.ndarray, "height width channels"]:
+def read_image(source: Readable, *, to_srgb: bool = False) -> Float32[np.ndarray, "height width channels"]:
     """Read the pixels of an image.
 
     8 and 16 bits per channel are read exactly. Palettes become colours, CMYK becomes RGB, EXIF orientation is
     applied, and of an animation the first frame is read. If the file has a colour profile, values are in it.
 
     Args:
-        source: PNG, JPEG, TIFF, WebP, AVIF, HEIC, GIF or .npy file, recognised by its content; or ``"sample:NAME"``
-            for a photograph of scikit-image: astronaut, camera, chelsea, coffee or rocket. HEIC needs the extra
-            ``heif``.
+        source: PNG, JPEG, TIFF, WebP, AVIF, HEIC, GIF or .npy file, recognised by its content: its path, its bytes,
+            or a binary file object, which is read to its end and stays open; or ``"sample:NAME"`` for a photograph
+            of scikit-image: astronaut, camera, chelsea, coffee or rocket. HEIC needs the extra ``heif``.
         to_srgb: whether to convert colours from the profile of the file to sRGB; values outside sRGB are clamped.
 
     Returns:
@@ -71,7 +73,8 @@ def read_image(source: str | Path, *, to_srgb: bool = False) -> Float32[np.ndarr
 
     Raises:
         EorenError: the file is missing, unreadable, damaged, empty or not an image, or the image is larger than
-            2**30 pixels, is a decompression bomb, has more than four channels or holds floats outside [0, 1].
+            2**30 pixels, is a decompression bomb, has more than four channels or holds floats outside [0, 1]; or a
+            file object holds more than 2**30 bytes.
 
     Example:
         >>> read_image("sample:astronaut").shape
@@ -80,55 +83,64 @@ def read_image(source: str | Path, *, to_srgb: bool = False) -> Float32[np.ndarr
     return read_source_image(source, to_srgb=to_srgb).pixels
 
 
-def read_source_image(source: str | Path, *, to_srgb: bool = False) -> SourceImage:
+def read_source_image(source: Readable, *, to_srgb: bool = False) -> SourceImage:
     """Read an image, as :func:`read_image` does, with the digest, bit depth, name and colour profile of its file."""
-    path = _sample(source[7:]) if isinstance(source, str) and source.startswith("sample:") else Path(source)
-    digest = sha256(path)
-    decoded = decode(path)
-    image = _scale(decoded, str(path), to_srgb)
+    if isinstance(source, str) and source.startswith("sample:"):
+        source = _sample(source[7:])
+    with open_input(source) as opened:
+        decoded = decode(opened)
+        opened.file.seek(0)
+        digest = hash_file(opened.file)
+        image = _scale(decoded, opened.name, to_srgb)
     if decoded.profile and to_srgb:  # other pixels than those of the file
         digest = hash_pixels(image.pixels)
-    return replace(image, sha256=digest, name=path.name)
+    is_named = isinstance(source, str | PathLike) or hasattr(source, "name")
+    return replace(image, sha256=digest, name=Path(opened.name).name if is_named else "")
 
 
-def decode(path: Path) -> Decoded:
+def decode(source: Input) -> Decoded:
     """Decode an image file, recognised by its content; samples are as stored, not scaled to [0, 1]."""
-    with one_line_errors(path):
-        with path.open("rb") as file:
-            start = file.read(12)
+    with one_line_errors(source.name):
+        start = source.file.read(12)
+        source.file.seek(0)
         kind = next((kind for magic, kind in _MAGIC.items() if _matches(start, magic)), None)
         if kind is None:
-            raise EorenError(f"{path}: no image in a known format; use {KNOWN}")
+            raise EorenError(f"{source.name}: no image in a known format; use {KNOWN}")
         if kind == ".npy":
-            return _decode_npy(path)
+            return _decode_npy(source)
         if kind == "HEIC":
-            return decode_heif(path)
-        return tiff.decode_tiff(path) if kind == "TIFF" else decode_with_pillow(path, kind)
+            return decode_heif(source)
+        return tiff.decode_tiff(source) if kind == "TIFF" else decode_with_pillow(source, kind)
 
 
 def _matches(start: bytes, magic: bytes) -> bool:
     return len(start) >= len(magic) and all(m in (ord("."), s) for s, m in zip(start, magic, strict=False))
 
 
-def _decode_npy(path: Path) -> Decoded:
-    mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # reads the header only
-    if mapped.ndim >= 2:
-        check_size(path, *mapped.shape[:2])
-    del mapped  # if a mapped file is truncated, access to it ends the process
-    array = np.load(path, allow_pickle=False)
+def _decode_npy(source: Input) -> Decoded:
+    file = source.file
+    is_first = np.lib.format.read_magic(file) == (1, 0)  # later versions differ in the encoding of field names
+    read_header = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(file)
+    if len(shape) >= 2:
+        check_size(source, *shape[:2])
+    if prod(shape) * dtype.itemsize > source.size:  # NumPy would take memory for them before it reads
+        raise EorenError(f"{source.name}: damaged: the file ends before its values; use {KNOWN}")
+    file.seek(0)
+    array = np.load(file, allow_pickle=False)
     return Decoded(array, bit_depth=decoders.bit_depth(array.dtype))
 
 
 def as_source_image(image: Any, *, to_srgb: bool = False) -> SourceImage:
-    """Read an image from a path, or convert any other as :func:`as_image`; its digest is then :func:`hash_pixels`.
+    """Read an image from a path, bytes or a file object, or convert any other as :func:`as_image`.
 
-    An image that :func:`as_samples` or :func:`decode` returned is converted, too, and one that was read before is
-    returned as it is.
+    The digest of the latter is :func:`hash_pixels`. Images that :func:`as_samples` or :func:`decode` returned are
+    converted, too, and one that was read before is returned as it is.
     """
     if isinstance(image, SourceImage):
         return image
-    if isinstance(image, str | PathLike):
-        return read_source_image(image if isinstance(image, str) else Path(image), to_srgb=to_srgb)
+    if isinstance(image, str | PathLike | bytes | bytearray) or hasattr(image, "read"):
+        return read_source_image(image, to_srgb=to_srgb)
     source = _scale(image if isinstance(image, Decoded) else as_samples(image), "image", to_srgb)
     return replace(source, sha256=hash_pixels(source.pixels))
 
@@ -148,24 +160,28 @@ def as_image(array: Any) -> Float32[np.ndarray, "height width channels"]:
     return _scale(as_samples(array), "image").pixels
 
 
-def write_image(path: str | Path, pixels: Any, *, bit_depth: int = 8, profile: bytes = b"") -> None:
+def write_image(
+    path: Writable, pixels: Any, *, bit_depth: int = 8, profile: bytes = b"", format: str | None = None
+) -> None:
     """Write an image atomically: the file appears complete or not at all.
 
     Args:
-        path: path of the file. The suffix selects the format: ``.png``, ``.tif``, ``.tiff``, ``.npy``, ``.jpg``,
-            ``.jpeg`` or ``.webp``.
+        path: path of the file, or a binary file object, which stays open. The suffix selects the format: ``.png``,
+            ``.tif``, ``.tiff``, ``.npy``, ``.jpg``, ``.jpeg`` or ``.webp``.
         pixels: Pillow image or array of shape (H, W) or (H, W, C). Integers and bool are scaled from their full
             range; floats outside [0, 1] are clamped, or kept in ``.npy`` and 32 bits.
         bit_depth: 8 or 16 (PNG, TIFF), or 32 for floats (TIFF). ``.npy`` always holds float32.
         profile: ICC profile of the colours, which ``.npy`` leaves out.
+        format: one of these formats, such as ``png``, in place of the suffix; needed for file objects without a name.
 
     Raises:
         EorenError: the format cannot hold such an image, a value is not finite, or the file cannot be written.
     """
-    array = as_samples(pixels, str(path)).samples
-    image = _with_channels(array, str(path)) if array.dtype.kind == "f" else _as_pixels(array, str(path))
+    array = as_samples(pixels, name := stream_name(path)).samples
+    image = _with_channels(array, name) if array.dtype.kind == "f" else _as_pixels(array, name)
     height, width, channels = image.shape
-    write_rows(path, [image], height=height, width=width, channels=channels, bit_depth=bit_depth, profile=profile)
+    layout = {"height": height, "width": width, "channels": channels, "bit_depth": bit_depth, "profile": profile}
+    write_rows(path, [image], **layout, format=format)
 
 
 def as_samples(image: Any, name: str = "image") -> Decoded:

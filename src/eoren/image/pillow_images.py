@@ -6,7 +6,6 @@ ours depends on the file, and is checked before anything is decoded.
 
 import struct
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,8 @@ from PIL import (
 )
 
 from eoren.errors import EorenError, format_error
+from eoren.fs.files import BinaryFile
+from eoren.fs.streams import Input, stream_name
 from eoren.image import channels
 from eoren.image.decoders import (
     ORIENTATION,
@@ -53,14 +54,14 @@ _MORE_BITS = 0x40  # of the third byte of an AV1 configuration
 _HEADERS = 1 << 14  # bytes in which they stand
 
 
-def _open_avif(path: Path) -> ImageFile.ImageFile:
+def _open_avif(file: BinaryFile) -> ImageFile.ImageFile:
     try:
         from PIL.AvifImagePlugin import SUPPORTED, AvifImageFile  # since Pillow 11.2
     except ImportError:
         SUPPORTED = False
     if not SUPPORTED:
-        raise EorenError(f"{path}: this build of Pillow reads no AVIF; pip install --upgrade pillow")
-    return AvifImageFile(path)
+        raise EorenError(f"{stream_name(file)}: this build of Pillow reads no AVIF; pip install --upgrade pillow")
+    return AvifImageFile(file)
 
 
 # Format -> function that reads the header of a file.
@@ -73,38 +74,39 @@ _OPENERS: dict[str, Callable[[Any], ImageFile.ImageFile]] = {
 }
 
 
-def decode_with_pillow(path: Path, kind: str) -> Decoded:
+def decode_with_pillow(source: Input, kind: str) -> Decoded:
     """Decode the first image of a file of a format: PNG, JPEG, WebP, AVIF or GIF."""
     if kind == "GIF":  # Pillow allocates the first frame when it opens the file
-        check_size(path, *_gif_size(path))
-    with _OPENERS[kind](path) as header:
-        check_size(path, header.height, header.width)
+        check_size(source, *_gif_size(source.file))
+    with _opened(source, kind) as header:
+        check_size(source, header.height, header.width)
         if kind == "JPEG":
-            check_scans(path, path.read_bytes(), header.height, header.width)
+            source.file.seek(0)
+            check_scans(source, source.file.read(), header.height, header.width)
         layout, frames = _layout(header), getattr(header, "n_frames", 1)
         header.verify()  # PNG checksums, which decoding ignores
     if ";16" in layout and header.mode in ("RGB", "RGBA"):
-        image, samples = _load_both_bytes(path, layout)
+        image, samples = _load_both_bytes(source, layout)
         decoded = _finish(samples, image, layout)
     else:
-        with _OPENERS[kind](path) as image:
-            decoded = convert_pillow(image, path)
-    return decoded._replace(notes=frame_notes(frames) + decoded.notes + _unreported(path, kind))
+        with _opened(source, kind) as image:
+            decoded = convert_pillow(image, source.name)
+    return decoded._replace(notes=frame_notes(frames) + decoded.notes + _unreported(source, kind))
 
 
-def check_scans(path: Path, jpeg: bytes, height: int, width: int) -> None:
+def check_scans(source: Input, jpeg: bytes, height: int, width: int) -> None:
     """Check the size of a JPEG image in a file, as often as its scans draw it."""
-    check_size(path, height, width, times=max(1, jpeg.count(_SCAN) // _FREE_SCANS))
+    check_size(source, height, width, times=max(1, jpeg.count(_SCAN) // _FREE_SCANS))
 
 
-def decode_heif(path: Path) -> Decoded:
+def decode_heif(source: Input) -> Decoded:
     """Decode the main image of a HEIC file, as phones take them; libheif turns it upright."""
     try:
         import pillow_heif
     except ImportError:
-        raise EorenError(f"{path}: HEIC needs pillow-heif; pip install 'eoren[heif]'") from None
-    file = pillow_heif.open_heif(path, convert_hdr_to_8bit=False, hdr_to_16bit=False)
-    check_size(path, file.size[1], file.size[0])
+        raise EorenError(f"{source.name}: HEIC needs pillow-heif; pip install 'eoren[heif]'") from None
+    file = pillow_heif.open_heif(source.file, convert_hdr_to_8bit=False, hdr_to_16bit=False)
+    check_size(source, file.size[1], file.size[0])
     samples, bits, profile = np.asarray(file), file.info["bit_depth"], bytes(file.info.get("icc_profile") or b"")
     notes: tuple[str, ...] = frame_notes(len(file))
     if not profile and file.info.get("nclx_profile", {}).get("color_primaries", _BT709) not in (_BT709, _UNKNOWN):
@@ -120,7 +122,7 @@ def decode_heif(path: Path) -> Decoded:
     return Decoded(samples, notes, profile, 8 if bits == 8 else 16)
 
 
-def convert_pillow(image: Image.Image, name: str | Path) -> Decoded:
+def convert_pillow(image: Image.Image, name: str) -> Decoded:
     """Convert a Pillow image to upright samples, as those of its file; Pillow keeps 16 bits of gray only."""
     with one_line_errors(name):
         check_pixels(str(name), image.height, image.width)
@@ -136,7 +138,7 @@ def convert_pillow(image: Image.Image, name: str | Path) -> Decoded:
         return decoded._replace(notes=notes + decoded.notes)
 
 
-def _plain_samples(image: Image.Image, name: str | Path) -> tuple[Shaped[np.ndarray, "..."], tuple[str, ...]]:
+def _plain_samples(image: Image.Image, name: str) -> tuple[Shaped[np.ndarray, "..."], tuple[str, ...]]:
     """Convert a loaded image of any mode to gray or RGB, with or without alpha, and note the conversion."""
     mode = image.mode
     if mode in _PLAIN or mode.startswith("I;16"):
@@ -174,29 +176,35 @@ def _finish(samples: Shaped[np.ndarray, "..."], image: Image.Image, layout: str)
     return Decoded(samples, turned + notes + (() if profile else _png_colors(image)), profile, depth)
 
 
+def _opened(source: Input, kind: str) -> ImageFile.ImageFile:
+    """Read the header of an image file of a format."""
+    source.file.seek(0)
+    return _OPENERS[kind](source.file)
+
+
 def _layout(image: Image.Image) -> str:
     """Return Pillow's name ("raw mode") for the layout of the decompressed bytes, or "" once they are loaded."""
     args = image.tile[0].args if isinstance(image, ImageFile.ImageFile) and image.tile else None
     return str(args[0] if isinstance(args, tuple) else args or "")
 
 
-def _load_both_bytes(path: Path, layout: str) -> tuple[Image.Image, UInt16[np.ndarray, "height width channels"]]:
+def _load_both_bytes(source: Input, layout: str) -> tuple[Image.Image, UInt16[np.ndarray, "height width channels"]]:
     """Decode the 16-bit colour of a PNG file, of which Pillow keeps only one byte of every sample, in two passes.
 
     Layout ``;16B`` keeps the first byte of every sample, ``;16L`` the second. Two 16-bit channels need one pass,
     because they fill four bytes, as 8-bit RGBA does.
     """
     if layout == "LA;16B":
-        image = _load_as(path, "RGBA")
+        image = _load_as(source, "RGBA")
         return image, np.asarray(image).view(">u2").astype(np.uint16)
-    image, second = (_load_as(path, f"{layout.split(';')[0]};16{half}") for half in "BL")
+    image, second = (_load_as(source, f"{layout.split(';')[0]};16{half}") for half in "BL")
     both = np.stack([np.asarray(image), np.asarray(second)], axis=-1)
     return image, both.view(">u2")[..., 0].astype(np.uint16)
 
 
-def _load_as(path: Path, layout: str) -> Image.Image:
+def _load_as(source: Input, layout: str) -> Image.Image:
     """Decode a PNG file with another layout of the decompressed bytes."""
-    with PngImagePlugin.PngImageFile(path) as image:
+    with _opened(source, "PNG") as image:
         image.tile = [
             tile._replace(args=(layout, *tile.args[1:]) if isinstance(tile.args, tuple) else layout)
             for tile in image.tile
@@ -217,18 +225,18 @@ def _with_key(samples: Shaped[np.ndarray, "..."], image: Image.Image, layout: st
     return channels.join(colors, np.where(opaque, channels.peak(colors), 0).astype(colors.dtype))
 
 
-def _gif_size(path: Path) -> tuple[int, int]:
+def _gif_size(file: BinaryFile) -> tuple[int, int]:
     """Return height and width of a GIF file with its first frame, which may reach beyond the screen."""
-    with path.open("rb") as file:
-        width, height, flags = struct.unpack("<6xHHB2x", file.read(13))
-        file.seek((3 << (flags & 7) + 1) if flags & 128 else 0, 1)
-        while (kind := file.read(1)) == b"!":  # extensions before the frame
-            file.read(1)
-            while size := file.read(1)[0]:
-                file.seek(size, 1)
-        if kind == b",":
-            x, y, columns, rows = struct.unpack("<4H", file.read(8))
-            width, height = max(width, x + columns), max(height, y + rows)
+    file.seek(0)
+    width, height, flags = struct.unpack("<6xHHB2x", file.read(13))
+    file.seek((3 << (flags & 7) + 1) if flags & 128 else 0, 1)
+    while (kind := file.read(1)) == b"!":  # extensions before the frame
+        file.read(1)
+        while size := file.read(1)[0]:
+            file.seek(size, 1)
+    if kind == b",":
+        x, y, columns, rows = struct.unpack("<4H", file.read(8))
+        width, height = max(width, x + columns), max(height, y + rows)
     return height, width
 
 
@@ -270,10 +278,10 @@ def _png_colors(image: Image.Image) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _unreported(path: Path, kind: str) -> tuple[str, ...]:
+def _unreported(source: Input, kind: str) -> tuple[str, ...]:
     """Note what Pillow leaves out without a report: colours by code (cICP) of a PNG, and bits of an AVIF file."""
-    with path.open("rb") as file:
-        start = file.read(_HEADERS)
+    source.file.seek(0)
+    start = source.file.read(_HEADERS)
     _, found, content = start.partition(b"cICP" if kind == "PNG" else b"av1C")
     if kind == "PNG" and found and content[:2] != _CICP_SRGB:
         return (_CODED_COLORS,)

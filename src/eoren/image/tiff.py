@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from jaxtyping import Shaped, UInt16
 from PIL.JpegImagePlugin import JpegImageFile
 
 from eoren.errors import EorenError, format_error
+from eoren.fs.streams import Input
 from eoren.image import channels
 from eoren.image.channels import Samples
 from eoren.image.decoders import KNOWN, ORIENTATION, Decoded, bit_depth, check_size, frame_notes, upright
@@ -54,15 +54,15 @@ class _Extras(NamedTuple):
     notes: tuple[str, ...]
 
 
-def decode_tiff(path: Path) -> Decoded:
+def decode_tiff(source: Input) -> Decoded:
     """Decode the first image of a TIFF file."""
     import tifffile
 
-    with _logged() as messages, tifffile.TiffFile(path) as tiff:
+    with _logged() as messages, tifffile.TiffFile(source.file, name=source.name) as tiff:
         page, frames = tiff.pages.first, len(tiff.pages)
-        _check(path, page)
-        extras = _extras(path, page)
-        stored = _samples(path, page)
+        _check(source, page)
+        extras = _extras(source.name, page)
+        stored = _samples(source.name, page)
         samples, notes, depth = _plain(page, stored, extras)
         samples, turned = upright(samples, page.tags.valueof(ORIENTATION, 1))
         profile = bytes(page.tags.valueof(_PROFILE, b""))
@@ -91,55 +91,56 @@ def _logged() -> Iterator[list[str]]:
         log.removeFilter(collect)
 
 
-def _check(path: Path, page: "TiffPage") -> None:
+def _check(source: Input, page: "TiffPage") -> None:
     """Refuse a page that is not read exactly, is too large, or whose strips are incomplete or overlap."""
+    name = source.name
     if _CAMERA_RAW in page.tags:
-        raise EorenError(f"{path}: is a raw image of a camera; develop it to TIFF, PNG or JPEG")
+        raise EorenError(f"{name}: is a raw image of a camera; develop it to TIFF, PNG or JPEG")
     if page.photometric not in _COLORS or (page.photometric == _YCBCR and page.compression != _JPEG):
         raise EorenError(
-            f"{path}: colours of type {_name(page.photometric)} are not supported; convert it to gray or RGB"
+            f"{name}: colours of type {_name(page.photometric)} are not supported; convert it to gray or RGB"
         )
     if page.photometric == _INKS and page.tags.valueof(_INK_SET, 1) != 1:
-        raise EorenError(f"{path}: must have the inks cyan, magenta, yellow and black; convert it to RGB")
+        raise EorenError(f"{name}: must have the inks cyan, magenta, yellow and black; convert it to RGB")
     if page.compression not in _COMPRESSIONS:
         known = ", ".join(dict.fromkeys(_COMPRESSIONS.values()))
-        raise EorenError(f"{path}: compression must be one of {known}, got {_name(page.compression)}; save it anew")
+        raise EorenError(f"{name}: compression must be one of {known}, got {_name(page.compression)}; save it anew")
     if page.bitspersample not in (1, 2, 4, 8, 16, 32, 64):
         raise EorenError(
-            f"{path}: must have 8, 16 or 32 bits per sample, got {_name(page.bitspersample)}; convert it"
+            f"{name}: must have 8, 16 or 32 bits per sample, got {_name(page.bitspersample)}; convert it"
         )
     if page.imagedepth != 1:
         raise EorenError(
-            f"{path}: must be an image, got a volume of {_name(page.imagedepth)} slices; save one of them"
+            f"{name}: must be an image, got a volume of {_name(page.imagedepth)} slices; save one of them"
         )
     planes = -(-page.samplesperpixel // 4)
-    check_size(path, page.imagelength * planes, page.imagewidth)
+    check_size(source, page.imagelength * planes, page.imagewidth)
     rows, columns = page.imagelength, page.imagewidth
     if page.is_tiled:  # tiles may be larger than the image
         rows, columns = page.tilelength, page.tilewidth
-        check_size(path, rows * page.tiledepth * planes, columns)
+        check_size(source, rows * page.tiledepth * planes, columns)
     elif page.rowsperstrip:
         rows = page.rowsperstrip
     segments = -(-page.imagelength // rows) * -(-page.imagewidth // columns)
     counts = page.databytecounts
     if len(counts) < segments * (page.samplesperpixel if page.planarconfig == 2 else 1) or 0 in counts:
-        raise EorenError(f"{path}: damaged: strips or tiles are missing; use {KNOWN}")
-    if sum(counts) > path.stat().st_size:
-        raise EorenError(f"{path}: damaged: its strips overlap, or end beyond the file; use {KNOWN}")
+        raise EorenError(f"{name}: damaged: strips or tiles are missing; use {KNOWN}")
+    if sum(counts) > source.size:
+        raise EorenError(f"{name}: damaged: its strips overlap, or end beyond the file; use {KNOWN}")
     if page.compression == _JPEG:
-        _check_jpegs(path, page, min(rows, page.imagelength), columns)
+        _check_jpegs(source, page, min(rows, page.imagelength), columns)
 
 
-def _check_jpegs(path: Path, page: "TiffPage", rows: int, columns: int) -> None:
+def _check_jpegs(source: Input, page: "TiffPage", rows: int, columns: int) -> None:
     """Refuse strips or tiles whose JPEG header claims more pixels than they have: they would be decoded whole."""
-    with path.open("rb") as file:
-        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
-            file.seek(offset)
-            jpeg = file.read(count)
-            width, height = JpegImageFile(BytesIO(jpeg)).size
-            if width > columns or height > rows:
-                raise EorenError(f"{path}: damaged: a strip of {columns} x {rows} pixels claims {width} x {height}")
-            check_scans(path, jpeg, height, width)
+    name = source.name
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        source.file.seek(offset)
+        jpeg = source.file.read(count)
+        width, height = JpegImageFile(BytesIO(jpeg)).size
+        if width > columns or height > rows:
+            raise EorenError(f"{name}: damaged: a strip of {columns} x {rows} pixels claims {width} x {height}")
+        check_scans(source, jpeg, height, width)
 
 
 def _name(code: object) -> str:
@@ -147,37 +148,37 @@ def _name(code: object) -> str:
     return f"{getattr(code, 'name', code)!s:.20}"
 
 
-def _extras(path: Path, page: "TiffPage") -> _Extras:
+def _extras(name: str, page: "TiffPage") -> _Extras:
     """Find the alpha channel. Without a description, a single extra channel is alpha, as in most programs."""
     colors = _COLORS[page.photometric]
     count = page.samplesperpixel - colors
     kinds = [int(kind) for kind in page.extrasamples]
     if count < 0 or (kinds and len(kinds) != count):
-        raise EorenError(f"{path}: damaged: {page.samplesperpixel} samples per pixel do not fit its colours")
+        raise EorenError(f"{name}: damaged: {page.samplesperpixel} samples per pixel do not fit its colours")
     if count and not kinds:
         if count > 1:
-            raise EorenError(f"{path}: {count} extra channels have no description; save gray or RGB (and alpha)")
+            raise EorenError(f"{name}: {count} extra channels have no description; save gray or RGB (and alpha)")
         return _Extras(colors, False, ("a channel without description taken for alpha",))
     found = [index for index, kind in enumerate(kinds) if kind in (_ASSOCIATED, _UNASSOCIATED)]
     others = count - bool(found)
     if others > 1:
-        raise EorenError(f"{path}: {others} extra channels are not alpha; save gray or RGB (and alpha)")
+        raise EorenError(f"{name}: {others} extra channels are not alpha; save gray or RGB (and alpha)")
     notes = (channels.UNSPECIFIED,) if others else ()
     if not found:
         return _Extras(None, False, notes)
     is_associated = kinds[found[0]] == _ASSOCIATED
     if is_associated and page.photometric not in (_BLACK_IS_ZERO, _RGB):
-        raise EorenError(f"{path}: only gray and RGB can be multiplied by alpha, not these colours; convert it")
+        raise EorenError(f"{name}: only gray and RGB can be multiplied by alpha, not these colours; convert it")
     return _Extras(colors + found[0], is_associated, notes)
 
 
-def _samples(path: Path, page: "TiffPage") -> Samples:
+def _samples(name: str, page: "TiffPage") -> Samples:
     """Decode the samples as they are stored, channels last."""
     shaped = page.asarray(maxworkers=1).reshape(page.shaped)  # planes, depth, rows, columns, samples of a plane
     samples = np.moveaxis(shaped[:, 0, :, :, 0], 0, -1) if page.planarconfig == 2 else shaped[0, 0]
     if samples.dtype.kind not in "bfu" or samples.dtype in (np.uint32, np.uint64):
         raise EorenError(
-            f"{path}: values must be uint8, uint16, bool or floats in [0, 1], got {samples.dtype}; convert them"
+            f"{name}: values must be uint8, uint16, bool or floats in [0, 1], got {samples.dtype}; convert them"
         )
     return np.asarray(samples)
 

@@ -4,7 +4,9 @@ import io
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from math import prod
+from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +15,7 @@ from jaxtyping import Float, Float32, Shaped, UInt
 from PIL import Image
 
 from eoren.errors import EorenError
-from eoren.fs.files import atomic_path
+from eoren.fs.streams import Writable, open_output, stream_name
 
 _STRIP_ROWS = 64  # rows processed at once
 _TILE = 256  # side of a TIFF tile
@@ -48,7 +50,7 @@ class _Format(NamedTuple):
 
 
 def write_rows(
-    path: str | Path,
+    target: Writable,
     rows: Iterable[Float[np.ndarray, "rows width *features"]],
     *,
     height: int,
@@ -56,6 +58,7 @@ def write_rows(
     channels: int | tuple[int, ...],
     bit_depth: int = 8,
     profile: bytes = b"",
+    format: str | None = None,
 ) -> None:
     """Write an image from strips of rows, top to bottom. The file appears complete or not at all.
 
@@ -63,25 +66,38 @@ def write_rows(
     formats clamp values to [0, 1] and round half up. `channels` may be several axes, such as (3, 2) for the gradient
     of RGB: ``.npy`` keeps them apart, a float TIFF flattens them. `bit_depth` is 8 or 16 (PNG, TIFF), or 32 for
     floats (TIFF); ``.npy`` always holds float32. `profile` is the ICC profile of the colours; ``.npy`` leaves it out.
+    `format` is the format of a file object, see :func:`image_format`.
     """
-    path = Path(path)
-    check_format(path, height=height, width=width, channels=channels, bit_depth=bit_depth)
+    suffix = check_format(target, height=height, width=width, channels=channels, bit_depth=bit_depth, format=format)
     features = channels if isinstance(channels, tuple) else (channels,)
     layout = _Layout(height, width, prod(features), bit_depth, features, profile)
-    strips = _checked(path, rows, layout)
-    with atomic_path(path) as temporary:
-        _FORMATS[path.suffix.lower()].write(temporary, strips, layout)
+    strips = _checked(stream_name(target), rows, layout)
+    with open_output(target) as temporary:
+        _FORMATS[suffix].write(temporary, strips, layout)
         next(strips, None)  # a writer may stop after the last tile: this detects surplus rows
 
 
+def image_format(target: Writable, format: str | None = None) -> str:
+    """Return the suffix of the format to write: `format`, such as ``png``, or else that of the name of the file."""
+    suffix = Path(stream_name(target)).suffix.lower() if format is None else f".{format.lower().removeprefix('.')}"
+    if suffix in _FORMATS:
+        return suffix
+    if suffix or isinstance(target, str | PathLike):
+        raise EorenError(f"{stream_name(target)}: cannot write the format {suffix!r}; use {_any_of(_FORMATS)}")
+    raise EorenError(f"{stream_name(target)}: the format of a file object must be given, such as format='png'")
+
+
 def check_format(
-    path: str | Path, *, height: int, width: int, channels: int | tuple[int, ...], bit_depth: int = 8
-) -> None:
-    """Check that a file with this suffix can hold such an image, before the work of rendering it."""
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in _FORMATS:
-        raise EorenError(f"{path}: cannot write the format {suffix!r}; use {_any_of(_FORMATS)}")
+    target: Writable,
+    *,
+    height: int,
+    width: int,
+    channels: int | tuple[int, ...],
+    bit_depth: int = 8,
+    format: str | None = None,
+) -> str:
+    """Check that a file of a format can hold such an image, before the work of rendering it; return its suffix."""
+    path, suffix = stream_name(target), image_format(target, format)
     form, size = _FORMATS[suffix], f"{width} x {height} pixels"
     count = channels if isinstance(channels, int) else prod(channels)
     if count not in form.channels:
@@ -97,6 +113,7 @@ def check_format(
         raise EorenError(f"{path}: {size} exceed the {form.max_side} per side of {suffix}; {others}")
     if width > MAX_ROW or width * height > MAX_WRITTEN:
         raise EorenError(f"{path}: {size} are too many; {MAX_ROW:,} a row and {MAX_WRITTEN:,} in all are the limits")
+    return suffix
 
 
 def to_unsigned(pixels: Float[np.ndarray, "*shape"], bit_depth: int = 8) -> UInt[np.ndarray, "*shape"]:
@@ -116,25 +133,25 @@ def _any_of(choices: Iterable[object]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
-def _checked(path: Path, rows: Iterable[Float[np.ndarray, "..."]], layout: _Layout) -> Iterator[Strip]:
+def _checked(name: str, rows: Iterable[Float[np.ndarray, "..."]], layout: _Layout) -> Iterator[Strip]:
     """Check strips and cut them into smaller ones, so that temporary arrays stay small."""
     done = 0
     for strip in rows:
         if strip.dtype.kind != "f" or strip.shape[1:] != (layout.width, *layout.features):
             expected = ", ".join(map(str, ("rows", layout.width, *layout.features)))
             raise EorenError(
-                f"{path}: row {done}: rows must be floats of shape ({expected}), got {strip.dtype} of {strip.shape}"
+                f"{name}: row {done}: rows must be floats of shape ({expected}), got {strip.dtype} of {strip.shape}"
             )
         if done + len(strip) > layout.height:
-            raise EorenError(f"{path}: must have {layout.height} rows, got {done + len(strip)} or more")
+            raise EorenError(f"{name}: must have {layout.height} rows, got {done + len(strip)} or more")
         for start in range(0, len(strip), _STRIP_ROWS):
             part = strip[start : start + _STRIP_ROWS].reshape(-1, layout.width, layout.channels).astype(np.float32)
             if not np.isfinite(part).all():
-                raise EorenError(f"{path}: values must be finite, got NaN or infinity in row {done} or below")
+                raise EorenError(f"{name}: values must be finite, got NaN or infinity in row {done} or below")
             yield part
             done += len(part)
     if done != layout.height:
-        raise EorenError(f"{path}: must have {layout.height} rows, got {done}")
+        raise EorenError(f"{name}: must have {layout.height} rows, got {done}")
 
 
 def _write_png(path: Path, strips: Iterator[Strip], layout: _Layout) -> None:
@@ -224,17 +241,17 @@ def _write_npy(path: Path, strips: Iterator[Strip], layout: _Layout) -> None:
             file.write(strip.astype("<f4").tobytes())
 
 
-def _write_whole(path: Path, strips: Iterator[Strip], layout: _Layout) -> None:
+def _write_whole(path: Path, strips: Iterator[Strip], layout: _Layout, *, kind: str) -> None:
     """Encode with Pillow, in memory: when it writes to a file, it does not notice that the disk is full."""
     pixels = np.concatenate([to_unsigned(strip) for strip in strips])
     encoded = io.BytesIO()
-    if path.suffix.lower() == ".webp":
+    if kind == "WEBP":
         image = Image.fromarray(pixels.repeat(3, -1) if layout.channels == 1 else pixels)  # WebP has no gray
         # exact: keep colours where alpha is 0
-        image.save(encoded, "WEBP", lossless=True, exact=True, icc_profile=layout.profile or None)
+        image.save(encoded, kind, lossless=True, exact=True, icc_profile=layout.profile or None)
     else:
         image = Image.fromarray(pixels[..., 0] if layout.channels == 1 else pixels)
-        image.save(encoded, "JPEG", quality=95, subsampling=0, icc_profile=layout.profile or None)
+        image.save(encoded, kind, quality=95, subsampling=0, icc_profile=layout.profile or None)
     path.write_bytes(encoded.getbuffer())
 
 
@@ -245,7 +262,7 @@ _FORMATS = {
     ".tif": _Format(_write_tiff, _GRADIENTS, (8, 16, 32), 2**31 - 1),
     ".tiff": _Format(_write_tiff, _GRADIENTS, (8, 16, 32), 2**31 - 1),
     ".npy": _Format(_write_npy, _GRADIENTS, (8, 16, 32), 2**63 - 1),
-    ".jpg": _Format(_write_whole, (1, 3), (8,), 65500),
-    ".jpeg": _Format(_write_whole, (1, 3), (8,), 65500),
-    ".webp": _Format(_write_whole, (1, 3, 4), (8,), 16383),
+    ".jpg": _Format(partial(_write_whole, kind="JPEG"), (1, 3), (8,), 65500),
+    ".jpeg": _Format(partial(_write_whole, kind="JPEG"), (1, 3), (8,), 65500),
+    ".webp": _Format(partial(_write_whole, kind="WEBP"), (1, 3, 4), (8,), 16383),
 }

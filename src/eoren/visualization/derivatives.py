@@ -4,15 +4,14 @@ A scale fitted to the extremes of each image would hide derivatives that are too
 Gradient with Magnitude Adjustment corrects.
 """
 
-from pathlib import Path
-
 import numpy as np
 from jaxtyping import Float
 
 from eoren.field.field import Field
 from eoren.field.representation import Quantity
+from eoren.fs.streams import Writable
 from eoren.image.arrays import Gradient, Image
-from eoren.image.writers import write_rows
+from eoren.image.writers import image_format, write_rows
 
 # White for the gradient; black and white around mid gray for the Laplacian. Intensity per source pixel (squared).
 _GRADIENT_WHITE = 0.5
@@ -35,23 +34,27 @@ def laplacian_image(laplacian: Image) -> Image:
     return 0.5 + laplacian / np.float32(2 * _LAPLACIAN_WHITE)
 
 
-def write_gradient(path: Path, gradient: Gradient, *, per_pixel: bool = False) -> None:
+def write_gradient(
+    target: Writable, gradient: Gradient, *, per_pixel: bool = False, format: str | None = None
+) -> None:
     """Write a gradient: values as ``.npy`` ``(H, W, C, 2)`` or float ``.tiff`` ``(H, W, 2C)``, else its magnitude.
 
     The gradient is intensity per unit-square side, or with ``per_pixel`` intensity per pixel.
+    ``format`` is that of a file object, such as ``npy``.
     """
     height, width, channels, _ = gradient.shape
     size = np.array([1, 1] if per_pixel else [width, height], gradient.dtype)
     strips = (gradient[top : top + _STRIP] for top in range(0, height, _STRIP))
-    if holds_values(path):
-        write_rows(path, strips, height=height, width=width, channels=(channels, 2), bit_depth=32)
+    if holds_values(target, format):
+        size_and_type = {"height": height, "width": width, "channels": (channels, 2), "bit_depth": 32}
+        write_rows(target, strips, **size_and_type, format=format)
     else:
         images = (magnitude_image(strip / size) for strip in strips)
-        write_rows(path, images, height=height, width=width, channels=1)
+        write_rows(target, images, height=height, width=width, channels=1, format=format)
 
 
 def write_field(
-    path: Path,
+    target: Writable,
     field: Field,
     width: int,
     height: int,
@@ -59,27 +62,38 @@ def write_field(
     region: tuple[float, float, float, float],
     show: Quantity,
     bit_depth: int = 8,
+    format: str | None = None,
 ) -> None:
     """Sample a field on a grid and write it strip by strip, in bounded memory.
 
     ``.npy`` and float ``.tiff`` hold derivatives as values per unit-square side (squared), other formats hold them as
     an image. Colours are written with their profile. The region is ``(x0, y0, x1, y1)`` in the unit square;
-    ``bit_depth`` is that of PNG and TIFF colours.
+    ``bit_depth`` is that of PNG and TIFF colours, ``format`` that of a file object, such as ``png``.
     """
-    as_values = holds_values(path)
+    as_values = holds_values(target, format)
     extent = (1.0, 1.0) if as_values else (float(field.size[0]), float(field.size[1]))
     strips = field.render_rows(width, height, region=region, show=show, extent=extent)
     channels: int | tuple[int, int] = field.channels
     profile = field.provenance.profile if show == "color" else b""
     if as_values and show != "color":
-        channels, bit_depth = ((field.channels, 2) if show == "gradient" else field.channels), 32
+        channels = (field.channels, 2) if show == "gradient" else field.channels
+        bit_depth = 32
     elif show == "gradient":
         channels, strips = 1, map(magnitude_image, strips)
     elif show == "laplacian":
         strips = map(laplacian_image, strips)
-    write_rows(path, strips, height=height, width=width, channels=channels, bit_depth=bit_depth, profile=profile)
+    write_rows(
+        target,
+        strips,
+        height=height,
+        width=width,
+        channels=channels,
+        bit_depth=bit_depth,
+        profile=profile,
+        format=format,
+    )
 
 
-def holds_values(path: Path) -> bool:
+def holds_values(target: Writable, format: str | None = None) -> bool:
     """Whether the format of a file holds values of any size and sign: ``.npy`` and TIFF."""
-    return path.suffix.lower() in (".npy", ".tif", ".tiff")
+    return image_format(target, format) in (".npy", ".tif", ".tiff")

@@ -1,7 +1,7 @@
 """``eoren evaluate``."""
 
 import eoren
-from eoren.cli import console, files, options
+from eoren.cli import console, files, options, streams
 from eoren.errors import EorenError
 
 
@@ -15,13 +15,16 @@ def evaluate(
     """Measure a field against its image."""
     from eoren.evaluation.metrics import METRICS
 
-    field = files.read_field(file, device)
+    if str(file) == image == streams.STANDARD:
+        raise EorenError("standard input can be FILE or IMAGE, got both; give a path for one of them")
+    source = streams.read_once(file)
+    field = files.read_field(source, device)
     pixels = files.read_source_image(image, to_srgb=to_srgb).pixels
     try:
         metrics = eoren.evaluate(field, pixels)
     except EorenError as error:
         raise EorenError(f"{image}: {error}") from None
-    size, (width, height) = file.stat().st_size, field.size
+    size, (width, height) = streams.byte_count(source), field.size
     bits_per_pixel = 8 * size / (width * height)
     rows = {name: console.format_metric(name, getattr(metrics, name)) for name in METRICS}
     rows |= {"parameters": f"{metrics.parameters:,}", "bytes": f"{size:,}", "bits_per_pixel": f"{bits_per_pixel:.3f}"}

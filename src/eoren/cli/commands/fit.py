@@ -8,7 +8,8 @@ from typing import Annotated
 from typer import Option
 
 import eoren
-from eoren.cli import console, files, fitting, options, page
+from eoren.cli import console, files, fitting, options, page, streams
+from eoren.errors import EorenError
 
 
 @options.with_fit_options
@@ -35,6 +36,8 @@ def fit(
     # Every check comes before any work, and if possible before torch is loaded.
     networks = options.given(objective=objective, parameters=parameters, bits=bits)
     changes = options.parse_settings(setting) | networks | fit_options.settings
+    if output is None and image == streams.STANDARD:
+        raise EorenError("--output must be given for an image from standard input, got none; give a file, or -")
     output = output or Path(Path(image.removeprefix("sample:")).stem + fitting.SUFFIX)
     if watch:
         page.check_viewer()

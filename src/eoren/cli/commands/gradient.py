@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from typer import Option
 
 import eoren
-from eoren.cli import console, files, options
+from eoren.cli import files, options, streams
 from eoren.errors import EorenError
 
 
@@ -18,6 +18,7 @@ def gradient(
     ] = "central",
     adjust: Annotated[bool, Option("--adjust/--no-adjust", help="Gradient with Magnitude Adjustment or raw.")] = True,
     by: Annotated[Literal["ramp", "magnitude"], Option(help="By the ramp response, or the paper's sum|F|.")] = "ramp",
+    to: options.To = None,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
 ) -> None:
@@ -32,15 +33,17 @@ def gradient(
     from eoren.image.writers import check_format
     from eoren.visualization.derivatives import write_gradient
 
-    files.check_output(output, image, overwrite)
+    files.check_output(output, image, overwrite, stream=True)
+    form = streams.format_of(output, to)
     # The suffix alone, before a large image is read; then its size, before the work.
-    check_format(output, height=1, width=1, channels=1)
+    check_format(output, height=1, width=1, channels=1, format=form)
     pixels = files.read_source_image(image).pixels
     height, width = pixels.shape[:2]
-    check_format(output, height=height, width=width, channels=1)
+    check_format(output, height=height, width=width, channels=1, format=form)
     if filter == "spline":
         values = eoren.reference_gradient(pixels)
     else:
         values = eoren.adjusted_gradient(pixels, filter, adjust=by if adjust else None)
-    write_gradient(output, values, per_pixel=not adjust)
-    console.print_result(files.describe(output, width=width, height=height), as_json=as_json)
+    with streams.opened(output) as target:
+        write_gradient(target, values, per_pixel=not adjust, format=form)
+    files.print_written(output, as_json=as_json, width=width, height=height)

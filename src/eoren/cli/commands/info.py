@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 import eoren
-from eoren.cli import console, options
+from eoren.cli import console, options, streams
 from eoren.errors import EorenError
 
 
@@ -70,10 +70,11 @@ def _describe_store(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
 def _describe_field(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
     from eoren.image.profiles import describe_profile
 
-    field = eoren.load(file)
+    source = streams.read_once(file)
+    field = eoren.load(source)
     representation, provenance = field.representation, field.provenance
     width, height = field.size
-    size, summary = file.stat().st_size, representation.summary()
+    size, summary = streams.byte_count(source), representation.summary()
     bits = summary.get("bits")
     values = {
         "width": width,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from typer import Option
 
-from eoren.cli import console, files, options
+from eoren.cli import files, options, streams
 from eoren.errors import EorenError
 
 _MAX_SCALE = 1e9  # larger than any file that could be written, and far below the largest float
@@ -24,6 +24,7 @@ def render(
     skip_damaged: Annotated[
         bool, Option("--skip-damaged", help="Leave damaged blocks of a compact field gray.")
     ] = False,
+    to: options.To = None,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
 ) -> None:
@@ -38,14 +39,16 @@ def render(
         raise EorenError(f"--scale must be above zero and below {_MAX_SCALE:g}, got {scale:g}")
     region = (0.0, 0.0, 1.0, 1.0) if crop is None else _parse_region(crop)
     pixels = None if size is None else _parse_size(size)
-    files.check_output(output, file, overwrite)
+    files.check_output(output, file, overwrite, stream=True)
+    form = streams.format_of(output, to)
 
     from eoren.visualization.derivatives import write_field
 
     field = files.read_field(file, device, name=name, skip_damaged=skip_damaged)
     width, height = pixels or _scale_size(field.size, region, 1.0 if scale is None else scale)
-    write_field(output, field, width, height, region=region, show=show, bit_depth=bit_depth)
-    console.print_result(files.describe(output, width=width, height=height), as_json=as_json)
+    with streams.opened(output) as target:
+        write_field(target, field, width, height, region=region, show=show, bit_depth=bit_depth, format=form)
+    files.print_written(output, as_json=as_json, width=width, height=height)
 
 
 def _scale_size(size: tuple[int, int], region: tuple[float, float, float, float], scale: float) -> tuple[int, int]:
