@@ -425,23 +425,6 @@ def test_arrays_stay_arrays_where_parameters_require_gradients(width):
     assert isinstance(field.render(5, 4), np.ndarray)
 
 
-@one_and_many
-def test_jacrev_over_points_is_the_gradient(tiling):
-    field = doubled(field_of(tiling))
-    points = torch.from_numpy(some_points(tiling, 20))
-    jacobian = torch.func.jacrev(lambda xy: field.color(xy).sum(0))(points)
-    assert_close(jacobian.movedim(0, 1).numpy(), field.gradient(points).numpy(), 1e-11)
-
-
-def test_vmap_over_points_is_refused():
-    field = field_of(GRID)
-    for function in (field.color, torch.func.jacrev(field.gradient)):
-        with pytest.raises(
-            EorenError, match=r"^torch\.func\.vmap over points is not supported; evaluate .* \(N, 2\)$"
-        ):
-            torch.func.vmap(function)(torch.rand(3, 2))
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64])
 def test_other_precisions_are_refused(dtype):
     field = field_of(GRID)

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from eoren.model.isolation import isolated
+from eoren.errors import EorenError
+from eoren.model.isolation import isolated, not_compiled
 
 ONES = torch.ones(2, 2)
 
@@ -54,3 +55,40 @@ def test_it_can_decorate():
 
     with torch.autocast("cpu"):
         assert [dtype(), dtype()] == [torch.float32] * 2
+
+
+@pytest.mark.filterwarnings("ignore")  # those of torch.compile itself
+@pytest.mark.usefixtures("unchecked")
+def test_compiled_programs_call_what_is_not_compiled():
+    calls = []
+
+    @not_compiled
+    def doubled(x):
+        calls.append(torch.compiler.is_compiling())
+        return 2 * x
+
+    graphs = []
+
+    def compiler(graph, _):
+        graphs.append([str(node.target) for node in graph.graph.nodes])
+        return graph
+
+    torch._dynamo.reset()
+    loss = torch.compile(lambda x: doubled(x.sin()).cos().sum(), backend=compiler)
+    for _ in range(3):
+        assert loss(ONES) == (2 * ONES.sin()).cos().sum()
+    assert calls == [False] * 3
+    assert len(graphs) == 2  # before and after it, compiled once
+    assert not any("mul" in name for names in graphs for name in names)
+    torch._dynamo.reset()
+    with pytest.raises(EorenError, match=r"^torch\.export cannot hold a field; write an ONNX file"):
+        torch.export.export(Called(doubled), (ONES,), strict=False)
+
+
+class Called(torch.nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)

@@ -23,7 +23,9 @@ def evaluate(representation: Representation, xy: Tensor, *quantities: Quantity) 
     device = representation.device
     points = xy.to(device, widest_float_dtype(device)).reshape(-1, 2)
     wanted: Any = {name: name in quantities for name in ("gradient", "laplacian")}
-    follows = torch.is_grad_enabled() and (xy.requires_grad or representation.requires_grad)
+    # The outermost of nested transformations does not show what the others follow.
+    is_transformed = torch._C._functorch.is_functorch_wrapped_tensor(xy)
+    follows = torch.is_grad_enabled() and (xy.requires_grad or is_transformed or representation.requires_grad)
     with torch.set_grad_enabled(follows):
         jet = representation.jet(points, **wanted, differentiable=is_followed(points))
     values = [getattr(jet, quantity) for quantity in quantities]

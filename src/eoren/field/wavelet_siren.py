@@ -19,6 +19,7 @@ from eoren.coding.context_model import OFFSETS, Shifts
 from eoren.field.representation import UNIT, Extent, Quantity
 from eoren.field.wavelet_file import VERSION, Contents, decode_contents, encode_contents
 from eoren.model.arrays import Array, as_numpy, as_tensor, is_tensor
+from eoren.model.isolation import untransformed
 from eoren.model.latents.color_decoder import ColorDecoder
 from eoren.model.latents.features import LatentFeatures
 from eoren.model.latents.wavelet import unflatten
@@ -110,12 +111,15 @@ class WaveletSiren:
         kind = choose_latent_evaluator(self.decoder, differentiable=differentiable)
         state = tuple(map(_state, self.decoder.tensors()))
         if kind not in self._evaluators or self._evaluators[kind][0] != state:
-            if self.prior:
-                evaluator: LatentEvaluator = PriorEvaluator(kind, self.features, self.decoder, self.prior)
-            else:
-                evaluator = kind(self.features, self.decoder)
+            with untransformed():
+                evaluator = self._new_evaluator(kind)
             self._evaluators[kind] = state, evaluator
         return self._evaluators[kind][1]
+
+    def _new_evaluator(self, kind: LatentBackend) -> LatentEvaluator:
+        if self.prior:
+            return PriorEvaluator(kind, self.features, self.decoder, self.prior)
+        return kind(self.features, self.decoder)
 
     def steps(self) -> Float[np.ndarray, "bands channels"]:
         """Return the quantisation steps of all bands and channels, float64."""

@@ -72,3 +72,20 @@ def not_compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
         return cast("_R", torch._dynamo.disable(function)(*args, **kwargs))
 
     return call
+
+
+@contextmanager
+def untransformed() -> Iterator[None]:
+    """Compute what later calls use again outside of the transformations of torch.func that this call is in.
+
+    Tensors that are made within a transformation must not be used when it has ended.
+    """
+    torch: Any = sys.modules.get("torch")
+    if not hasattr(torch, "func") or torch._C._functorch.maybe_current_level() is None:
+        yield
+        return
+
+    from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+
+    with temporarily_clear_interpreter_stack():
+        yield

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from eoren.coding.bands import Box, blocks
+from eoren.model.isolation import untransformed
 
 WINDOW = 512
 """Sides of windows in pixels, at most about one and a half of it."""
@@ -55,7 +56,8 @@ class Recent(Generic[T]):
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key][0]
-        value = compute()
+        with untransformed():
+            value = compute()
         with self._lock:
             self._kept[key] = value, floats(value)
             while len(self._kept) > 1 and sum(size for _, size in self._kept.values()) > _KEPT_FLOATS:
