@@ -1,15 +1,18 @@
+import io
 import struct
 import tracemalloc
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageCms
 
 from eoren.errors import EorenError
 from eoren.image.io import read_image, read_source_image
-from eoren.image.writers import check_format, to_unsigned, write_rows
+from eoren.image.profiles import srgb_profile
+from eoren.image.writers import Bands, check_format, to_unsigned, write_rows
 
 
 def strips(pixels, *heights):
@@ -269,3 +272,42 @@ def test_png_header(tmp_path):
     write(tmp_path / "a.png", np.zeros((3, 5, 4), np.float32), bit_depth=16)
     header = (tmp_path / "a.png").read_bytes()[16:29]
     assert struct.unpack(">IIBBBBB", header) == (5, 3, 16, 6, 0, 0, 0)
+
+
+@pytest.mark.parametrize("bit_depth", [8, 16, 32])
+def test_colors_in_a_tiff_are_srgb(tmp_path, bit_depth):
+    write(tmp_path / "a.tif", np.full((4, 5, 3), 0.25, np.float32), bit_depth=bit_depth)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(tiff.pages.first.iccprofile))
+    levels = np.stack(np.meshgrid(*[np.arange(0, 256, 51, dtype=np.uint8)] * 3), -1).reshape(6, 36, 3)
+    converted = ImageCms.profileToProfile(Image.fromarray(levels), profile, ImageCms.createProfile("sRGB"))
+    assert np.abs(np.asarray(converted).astype(int) - levels).max() <= 1
+    assert read_source_image(tmp_path / "a.tif").profile == b""  # the default
+    second = tmp_path / "b.tif"
+    write(second, np.full((4, 5, 3), 0.25, np.float32), bit_depth=bit_depth)
+    assert second.read_bytes() == (tmp_path / "a.tif").read_bytes()
+
+
+def test_only_colors_have_a_profile(tmp_path):
+    own = srgb_profile()[:24] + b"\7" * 12 + srgb_profile()[36:]
+    options = {"height": 2, "width": 3, "channels": 3, "profile": own}
+    write_rows(tmp_path / "own.tif", [np.zeros((2, 3, 3), np.float32)], **options)
+    write(tmp_path / "gray.tif", np.zeros((2, 3, 1), np.float32))
+    bands = Bands(("a", "b", "<c & d>"), "metres")
+    options = {"height": 2, "width": 3, "channels": 3, "bit_depth": 32, "bands": bands}
+    write_rows(tmp_path / "bands.tif", [np.zeros((2, 3, 3), np.float32)], **options)
+    described = {"own": (own, "RGB"), "gray": (None, "MINISBLACK"), "bands": (None, "MINISBLACK")}
+    for name in described:
+        with tifffile.TiffFile(tmp_path / f"{name}.tif") as tiff:
+            page = tiff.pages.first
+            assert (page.iccprofile, page.photometric.name) == described[name]
+            metadata = page.tags.valueof("GDAL_METADATA")
+            assert (metadata is not None) == (name == "bands")
+    items = list(ElementTree.fromstring(metadata))
+    found = [(item.get("sample"), item.get("role"), item.text) for item in items]
+    expected = [
+        (str(k), role, text)
+        for k, name in enumerate(bands.names)
+        for role, text in (("description", name), ("unittype", "metres"))
+    ]
+    assert found == expected

@@ -1,3 +1,5 @@
+from xml.etree import ElementTree
+
 import cv2
 import numpy as np
 import pytest
@@ -83,6 +85,13 @@ def test_laplacians_in_closed_form():
 # Gradients as arrays.
 
 
+def bands_of(path):
+    """Return names and units of the bands of a TIFF, as GDAL reads them."""
+    with tifffile.TiffFile(path) as tiff:
+        items = [*ElementTree.fromstring(tiff.pages.first.tags["GDAL_METADATA"].value)]
+    return {role: [item.text for item in items if item.get("role") == role] for role in ("description", "unittype")}
+
+
 @pytest.mark.parametrize("strip", [3, 256])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_gradients_are_written_as_values(tmp_path, monkeypatch, channels, strip):
@@ -96,6 +105,12 @@ def test_gradients_are_written_as_values(tmp_path, monkeypatch, channels, strip)
         assert (stored.shape, stored.dtype) == ((8, 9, 2 * channels), np.float32)
         for c in range(channels):
             np.testing.assert_array_equal(stored[..., 2 * c : 2 * c + 2], gradient[:, :, c])
+        bands = bands_of(tmp_path / "a.tiff")
+        colors = {1: [""], 2: [" gray", " alpha"], 3: [" red", " green", " blue"]}.get(channels)
+        expected = [f"d/d{axis}{color}" for color in colors or [" red", " green", " blue", " alpha"] for axis in "xy"]
+        assert bands["description"] == expected
+        unit = "pixel" if per_pixel else "side of the unit square"
+        assert bands["unittype"] == [f"intensity per {unit}"] * 2 * channels
 
 
 @pytest.mark.parametrize("strip", [3, 256])
@@ -136,8 +151,11 @@ def test_values_are_those_of_the_field(tmp_path, show, channels, region):
 @pytest.mark.parametrize("bit_depth", [8, 16])
 def test_derivatives_in_a_tiff_are_floats_at_any_bit_depth(tmp_path, bit_depth):
     field = field_of()
+    names = {"gradient": [f"d/d{a} {c}" for c in ("red", "green", "blue") for a in "xy"]}
+    names["laplacian"] = [f"Laplacian {c}" for c in ("red", "green", "blue")]
     for show in ("gradient", "laplacian"):
         write(tmp_path / "a.tif", field, show, bit_depth=bit_depth)
+        assert bands_of(tmp_path / "a.tif")["description"] == names[show]
         stored = tifffile.imread(tmp_path / "a.tif")
         expected = sample(field, show, 14, 11, WHOLE).reshape(11, 14, -1)
         np.testing.assert_allclose(stored, expected, atol=1e-5 * np.abs(expected).max())

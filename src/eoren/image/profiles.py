@@ -16,6 +16,16 @@ MAX_PROFILE = 1 << 19
 # Colour space in the header of a profile -> channels of the colours.
 _SPACES = {b"GRAY": 1, b"RGB ": 3}
 _LEVEL = 1 / 255
+_CREATED = slice(24, 36)  # date and time in the header
+
+
+@lru_cache(maxsize=1)
+def srgb_profile() -> bytes:
+    """Return the profile of sRGB that LittleCMS makes, without the time at which it was made."""
+    import imagecodecs
+
+    profile = bytes(imagecodecs.cms_profile("srgb"))
+    return profile[: _CREATED.start] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + profile[_CREATED.stop :]
 
 
 def color_count(channels: int) -> int:
@@ -95,7 +105,7 @@ def _transform(
         result = imagecodecs.cms_transform(
             stored,
             profile,
-            imagecodecs.cms_profile("srgb"),
+            srgb_profile(),
             colorspace="gray" if is_gray else "rgb",
             outcolorspace="rgb",
         )

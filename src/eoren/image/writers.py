@@ -9,6 +9,7 @@ from math import prod
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 import numpy as np
 from jaxtyping import Float, Float32, Shaped, UInt
@@ -16,9 +17,11 @@ from PIL import Image
 
 from eoren.errors import EorenError
 from eoren.fs.streams import Writable, open_output, stream_name
+from eoren.image.profiles import srgb_profile
 
 _STRIP_ROWS = 64  # rows processed at once
 _TILE = 256  # side of a TIFF tile
+_GDAL_METADATA = 42112  # tag of TIFF
 
 MAX_ROW = 2**24
 """Most pixels of a row, which take 1.3 GB of memory to write."""
@@ -27,6 +30,13 @@ MAX_WRITTEN = 2**40
 """Most pixels of an image, which take days to write."""
 
 Strip = Float32[np.ndarray, "rows width channels"]
+
+
+class Bands(NamedTuple):
+    """Meaning of channels that are neither colours nor alpha, such as derivatives: their names, and their unit."""
+
+    names: tuple[str, ...]
+    unit: str
 
 
 class _Layout(NamedTuple):
@@ -38,6 +48,7 @@ class _Layout(NamedTuple):
     bit_depth: int
     features: tuple[int, ...]
     profile: bytes
+    bands: Bands | None
 
 
 class _Format(NamedTuple):
@@ -58,6 +69,7 @@ def write_rows(
     channels: int | tuple[int, ...],
     bit_depth: int = 8,
     profile: bytes = b"",
+    bands: Bands | None = None,
     format: str | None = None,
 ) -> None:
     """Write an image from strips of rows, top to bottom. The file appears complete or not at all.
@@ -66,11 +78,12 @@ def write_rows(
     formats clamp values to [0, 1] and round half up. `channels` may be several axes, such as (3, 2) for the gradient
     of RGB: ``.npy`` keeps them apart, a float TIFF flattens them. `bit_depth` is 8 or 16 (PNG, TIFF), or 32 for
     floats (TIFF); ``.npy`` always holds float32. `profile` is the ICC profile of the colours; ``.npy`` leaves it out.
-    `format` is the format of a file object, see :func:`image_format`.
+    A TIFF of colours without a profile has that of sRGB. `bands` are the meaning of channels that are not colours, in
+    TIFF as metadata of GDAL. `format` is the format of a file object, see :func:`image_format`.
     """
     suffix = check_format(target, height=height, width=width, channels=channels, bit_depth=bit_depth, format=format)
     features = channels if isinstance(channels, tuple) else (channels,)
-    layout = _Layout(height, width, prod(features), bit_depth, features, profile)
+    layout = _Layout(height, width, prod(features), bit_depth, features, profile, bands)
     strips = _checked(stream_name(target), rows, layout)
     with open_output(target) as temporary:
         _FORMATS[suffix].write(temporary, strips, layout)
@@ -190,7 +203,10 @@ def _write_tiff(path: Path, strips: Iterator[Strip], layout: _Layout) -> None:
     import tifffile
 
     size = (layout.height, layout.width, layout.channels)
-    is_image = len(layout.features) == 1  # the components of a gradient are neither colours nor alpha
+    is_image = layout.bands is None and len(layout.features) == 1  # else neither colours nor alpha
+    is_color = is_image and layout.channels >= 3
+    # Without a profile, libvips and others take floats for linear light.
+    profile = layout.profile or (srgb_profile() if is_color else None)
     gray = layout.channels == 1  # in tifffile, an image without an axis of channels
     dtype = np.dtype("f4" if layout.bit_depth == 32 else f"u{layout.bit_depth // 8}")
     tiles = -(-layout.width // _TILE) * -(-layout.height // _TILE)
@@ -204,14 +220,24 @@ def _write_tiff(path: Path, strips: Iterator[Strip], layout: _Layout) -> None:
         bigtiff=tiles * _TILE**2 * layout.channels * dtype.itemsize > 2**32 - 2**26,
         compression="zlib",
         predictor=2 if dtype.kind == "u" else None,
-        photometric="rgb" if is_image and layout.channels >= 3 else "minisblack",
+        photometric="rgb" if is_color else "minisblack",
         planarconfig=None if gray else "contig",
         extrasamples=["unassalpha"] if is_image and layout.channels in (2, 4) else None,
-        iccprofile=layout.profile or None,
+        iccprofile=profile,
+        extratags=[] if layout.bands is None else [(_GDAL_METADATA, "s", 0, _band_metadata(layout.bands), True)],
         maxworkers=1,  # more would keep many tiles in memory
         metadata=None,
         software="eoren",
     )
+
+
+def _band_metadata(bands: Bands) -> str:
+    """Return names and units of bands as XML of GDAL."""
+    root = ElementTree.Element("GDALMetadata")
+    for number, name in enumerate(bands.names):
+        for item, role, text in (("DESCRIPTION", "description", name), ("UNITTYPE", "unittype", bands.unit)):
+            ElementTree.SubElement(root, "Item", name=item, sample=str(number), role=role).text = text
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 def _tiles(

@@ -11,12 +11,13 @@ from eoren.field.field import Field
 from eoren.field.representation import Quantity
 from eoren.fs.streams import Writable
 from eoren.image.arrays import Gradient, Image
-from eoren.image.writers import image_format, write_rows
+from eoren.image.writers import Bands, image_format, write_rows
 
 # White for the gradient; black and white around mid gray for the Laplacian. Intensity per source pixel (squared).
 _GRADIENT_WHITE = 0.5
 _LAPLACIAN_WHITE = 0.5
 _STRIP = 256
+_CHANNELS = {1: [""], 2: ["gray", "alpha"], 3: ["red", "green", "blue"], 4: ["red", "green", "blue", "alpha"]}
 
 
 def magnitude_image(gradient: Gradient) -> Float[np.ndarray, "height width 1"]:
@@ -46,8 +47,9 @@ def write_gradient(
     size = np.array([1, 1] if per_pixel else [width, height], gradient.dtype)
     strips = (gradient[top : top + _STRIP] for top in range(0, height, _STRIP))
     if holds_values(target, format):
+        bands = derivative_bands("gradient", channels, per_pixel=per_pixel)
         size_and_type = {"height": height, "width": width, "channels": (channels, 2), "bit_depth": 32}
-        write_rows(target, strips, **size_and_type, format=format)
+        write_rows(target, strips, **size_and_type, bands=bands, format=format)
     else:
         images = (magnitude_image(strip / size) for strip in strips)
         write_rows(target, images, height=height, width=width, channels=1, format=format)
@@ -74,10 +76,11 @@ def write_field(
     extent = (1.0, 1.0) if as_values else (float(field.size[0]), float(field.size[1]))
     strips = field.render_rows(width, height, region=region, show=show, extent=extent)
     channels: int | tuple[int, int] = field.channels
+    bands = None
     profile = field.provenance.profile if show == "color" else b""
     if as_values and show != "color":
         channels = (field.channels, 2) if show == "gradient" else field.channels
-        bit_depth = 32
+        bit_depth, bands = 32, derivative_bands(show, field.channels)
     elif show == "gradient":
         channels, strips = 1, map(magnitude_image, strips)
     elif show == "laplacian":
@@ -90,8 +93,17 @@ def write_field(
         channels=channels,
         bit_depth=bit_depth,
         profile=profile,
+        bands=bands,
         format=format,
     )
+
+
+def derivative_bands(show: Quantity, channels: int, *, per_pixel: bool = False) -> Bands:
+    """Name the bands of the derivatives of an image, such as ``d/dx red``."""
+    parts = ("d/dx", "d/dy") if show == "gradient" else ("Laplacian",)
+    unit = "pixel" if per_pixel else "side of the unit square"
+    names = tuple(f"{part} {channel}".strip() for channel in _CHANNELS[channels] for part in parts)
+    return Bands(names, f"intensity per {unit}" + (" squared" if show == "laplacian" else ""))
 
 
 def holds_values(target: Writable, format: str | None = None) -> bool:
