@@ -101,7 +101,8 @@ def _print_notices(folder: Path) -> None:
     from eoren.dataset.store import Store
 
     store, columns = Store(folder), ["name", "error", "notes"]
-    rows = [row for shard in store.shards() for row in store.rows(shard).select(columns).to_pylist()]
+    every = (row for shard in store.shards() for row in store.rows(shard).select(columns).to_pylist())
+    rows = [row for row in every if row["notes"] or row["error"]]
     names: dict[str, list[str]] = {}
     for row in rows:
         if row["notes"]:
