@@ -45,3 +45,22 @@ def test_reduced_images_keep_ramps_and_proportions():
     assert 0 <= downsample(step, 50).min() <= downsample(step, 50).max() <= 1
     assert downsample(ramp, 120) is ramp
     assert downsample(np.zeros((1, 1000, 3), np.float32), 10).shape == (1, 10, 3)
+
+
+def test_values_and_derivatives_at_single_points():
+    image = np.random.default_rng(3).random((9, 13, 2), np.float32)
+    spline = CubicSpline(image)
+    y, x = np.random.default_rng(4).uniform([[-0.5], [-0.5]], [[8.5], [12.5]], (2, 50))
+    y[:2], x[:2] = (-0.5, 8.5), (-0.5, 12.5)
+    value, gradient = spline.at(y, x)
+
+    def by_scipy(y, x):
+        channels = [map_coordinates(image[..., c].astype(float), [y, x], order=3, mode="mirror") for c in (0, 1)]
+        return np.stack(channels, -1)
+
+    np.testing.assert_allclose(value, by_scipy(y, x), atol=1e-5)
+    h = 1e-4
+    inside = slice(2, None)  # differences at the corners would leave the image
+    by_x = (by_scipy(y, x + h) - by_scipy(y, x - h)) / (2 * h)
+    by_y = (by_scipy(y + h, x) - by_scipy(y - h, x)) / (2 * h)
+    np.testing.assert_allclose(gradient[inside], np.stack([by_x, by_y], -1)[inside], atol=1e-4)

@@ -30,6 +30,31 @@ class CubicSpline:
         columns = along_x @ rows.swapaxes(0, 1).reshape(rows.shape[1], -1)
         return np.asarray(columns.reshape(len(x), len(y), -1).swapaxes(0, 1))
 
+    def at(
+        self, y: Float[np.ndarray, " points"], x: Float[np.ndarray, " points"]
+    ) -> tuple[Float[np.ndarray, "points channels"], Float[np.ndarray, "points channels 2"]]:
+        """Evaluate values and derivatives ``(d/dx, d/dy)``, per pixel, at single points within the border pixels.
+
+        Positions are in pixels from the centre of the first pixel, from -0.5 to half a pixel past the last centre.
+        """
+        rows, columns = (np.floor(positions).astype(int) for positions in (y, x))
+        # The first of the four coefficients of an axis belongs to the pixel before; the border has two of them.
+        near = np.arange(1, 5)
+        part = self._coefficients[(rows[:, None] + near)[:, :, None], (columns[:, None] + near)[:, None, :]]
+        along_y, along_x = _values_and_slopes(y - rows), _values_and_slopes(x - columns)
+        value, by_x, by_y = (
+            np.einsum("pi,pj,pijc->pc", along_y[i], along_x[j], part) for i, j in ((0, 0), (0, 1), (1, 0))
+        )
+        return value, np.stack([by_x, by_y], -1)
+
+
+def _values_and_slopes(t: Float[np.ndarray, " points"]) -> tuple[np.ndarray, np.ndarray]:
+    """Values and slopes of the four cubic B-splines over an interval between pixels, at ``t`` in [0, 1]."""
+    u = 1 - t
+    values = [u**3, 3 * t**3 - 6 * t**2 + 4, 3 * u**3 - 6 * u**2 + 4, t**3]
+    slopes = [-3 * u**2, 9 * t**2 - 12 * t, 12 * u - 9 * u**2, 3 * t**2]
+    return np.stack(values, -1) / 6, np.stack(slopes, -1) / 6
+
 
 def _basis(positions: Float[np.ndarray, " n"], side: int) -> tuple[int, csr_array]:
     """Values of the cubic B-splines of an axis, without those that vanish; the first index, and ``(n, count)``."""
