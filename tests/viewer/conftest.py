@@ -13,6 +13,8 @@ import eoren
 pytest.importorskip("fastapi", reason="pip install '.[view]'")
 pytest.importorskip("uvicorn", reason="pip install '.[view]'")
 
+from tests.viewer.pages import Page
+
 from eoren.viewer.catalog import FieldCatalog
 from eoren.viewer.server import serve
 from eoren.viewer.tile_cache import TileCache
@@ -93,3 +95,26 @@ def connect():
 def server(catalog):
     with serve(catalog, TileCache(1 << 24)) as address:
         yield Server(address)
+
+
+@pytest.fixture
+def visit(browser, server):
+    """Function that opens an address; errors in the console fail the test. The server must outlive the pages."""
+    pages = []
+
+    def open_page(address, **context):
+        within = browser.new_context(**{"viewport": {"width": 900, "height": 700}, **context})
+        pages.append((within, Page(within.new_page(), address)))
+        return pages[-1][1]
+
+    yield open_page
+    for within, page in pages:
+        within.close()
+        assert page.errors == []
+
+
+@pytest.fixture
+def page(server, visit):
+    page = visit(server.address)
+    page.settled()
+    return page

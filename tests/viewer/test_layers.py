@@ -11,7 +11,7 @@ from eoren.cancellation import Cancelled, CancelToken
 from eoren.image.cell_averages import point_values
 from eoren.viewer.catalog import LAYERS, FieldEntry, View
 from eoren.viewer.iiif import Region, parse
-from eoren.viewer.layers import draw, render
+from eoren.viewer.layers import color_key, draw, render
 from eoren.visualization.colormaps import direction_image, error_image, error_map
 from eoren.visualization.derivatives import laplacian_image, magnitude_image
 
@@ -152,6 +152,22 @@ def test_the_difference_layer_of_a_large_image_uses_every_nth_pixel(entry, field
     sampled = errors(field, image)[::3, ::3]
     assert drawn.shape == (2, 3, 3)
     assert abs(drawn.astype(float).mean() - sampled.mean()) < 8
+
+
+def test_keys_give_the_colours_of_their_layers(entry, monkeypatch):
+    """The ends of a ramp are drawn where the quantity has the numbers of the key."""
+    keys = {name: color_key(layer) for name, layer in LAYERS.items()}
+    assert {name for name, key in keys.items() if key} == {"gradient", "laplacian", "difference", "direction"}
+    for name, kind in (("gradient", "gradient"), ("laplacian", "laplacian")):
+        high = float(keys[name]["high"])
+        values = np.full((2, 2, 3, 2), high / np.sqrt(2)) if name == "gradient" else np.full((2, 2, 3), high)
+        monkeypatch.setattr(type(entry.field), "sample", lambda *_, values=values, **__: (values,))
+        assert {*draw(view(entry, kind), Region(0, 0, 2, 2), 2, 2).ravel()} == {255}
+        assert keys[name]["colors"][-1] == "rgb(255 255 255)"
+    assert keys["laplacian"]["low"] == "−0.5"
+    full = error_image(np.array([[0.0, float(keys["difference"]["high"])]]), float(keys["difference"]["high"]))
+    ends = [keys["difference"]["colors"][k] for k in (0, -1)]
+    assert ends == ["rgb({:.0f} {:.0f} {:.0f})".format(*color) for color in 255 * full[0]]
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])

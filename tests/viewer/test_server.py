@@ -157,7 +157,7 @@ def test_the_name_of_this_machine_if_the_server_is_open_to_others(monkeypatch):
     assert not is_own_host("studio:8000", "127.0.0.1")
 
 
-@pytest.mark.parametrize("path", ["/", "/api/catalog", "/iiif/small/info.json", "/static/page.js", "/none"])
+@pytest.mark.parametrize("path", ["/", "/api/catalog", "/iiif/small/info.json", "/static/main.js", "/none"])
 def test_other_hosts_are_refused_for_every_path(server, path):
     assert server.request(path, Host="evil.example").status == 421
     assert server.request(path, Host=f"localhost:{server.netloc.rpartition(':')[2]}").status in (200, 404)
@@ -169,7 +169,7 @@ def test_other_hosts_are_refused_for_every_path(server, path):
         *("/static/../server.py", "/static/..%2fserver.py", "/static/%2e%2e/server.py", "/static//etc/passwd"),
         *("/static/__init__.py", "/../../etc/passwd", "/iiif/..%2f..%2fetc%2fpasswd/info.json", "/static/"),
         *("/iiif/%2e%2e/info.json", "/iiif/small/../../../etc/passwd", "/api/probe/..%2fsmall?x=0&y=0", "/docs"),
-        *("/openapi.json", "/static/page.js%00", "/static/..\\server.py"),
+        *("/openapi.json", "/static/main.js%00", "/static/..\\server.py"),
     ],
 )
 def test_no_path_leads_to_other_files(server, path):

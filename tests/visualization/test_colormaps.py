@@ -10,6 +10,7 @@ from eoren.visualization.colormaps import (
     brightness,
     data_uri,
     direction_image,
+    direction_stops,
     direction_wheel,
     error_image,
     error_map,
@@ -43,6 +44,14 @@ def test_the_wheel_agrees_with_the_direction_image():
     np.testing.assert_allclose(wheel[-1, 20, :3], expected[1], atol=0.05)  # down
     assert wheel[0, 0, 3] == 0
     assert wheel[20, 20, 3] == 1
+
+
+def test_stops_of_the_wheel_turn_clockwise_from_the_right():
+    stops = direction_stops(8)
+    expected = [direction_image(np.float64([[[[x, y]]]]), 1.0)[0, 0] for x, y in ((1, 0), (0, 1), (-1, 0), (0, -1))]
+    for stop, color in zip(stops[::2], expected, strict=True):
+        assert stop == "rgb({:.0f} {:.0f} {:.0f})".format(*np.floor(255 * color + 0.5))
+    assert len({*direction_stops()}) == 24
 
 
 def test_errors_are_root_mean_squares_after_clamping():

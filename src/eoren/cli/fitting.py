@@ -60,27 +60,26 @@ def run_fit(
 ) -> int:
     """Fit, write the field, print the result, and return the exit status.
 
-    The checkpoint is deleted once the output is complete; the live page stays until Ctrl-C.
+    The checkpoint is deleted once the output is complete; the live page stays until Ctrl-C. If the page stops the
+    fit, the result so far is written, and the page can let the fit go on.
     """
     if checkpoint is not None and not fit_options.resume:
         checkpoint.unlink(missing_ok=True)
-    token = CancelToken()
-    with signals.handle_signals(token), console.progress(fit_options.quiet, percent=False) as show:
-
-        def watch(progress: "Progress") -> bool:
-            show(describe_progress(progress), progress.done)
-            if live is not None:
-                live.watch(progress)
-            return token.is_cancelled()
-
-        result = fit(seed=fit_options.seed, device=fit_options.device, checkpoint=checkpoint, watch=watch)
-    interrupted = result.ended == "interrupted"
-    if interrupted and result.steps == 0:
-        console.notice(f"interrupted before the first step; {output} is not written")
-        return signals.EXIT_STATUS
-    with streams.opened(output) as target:
-        eoren.save(result.field, target)
-    has_checkpoint = checkpoint is not None and checkpoint.exists()
+    while True:
+        result = _fit_watched(fit, checkpoint, fit_options, live)
+        interrupted = result.ended == "interrupted"
+        if interrupted and result.steps == 0:
+            console.notice(f"interrupted before the first step; {output} is not written")
+            return signals.EXIT_STATUS
+        with streams.opened(output) as target:
+            eoren.save(result.field, target)
+        has_checkpoint = checkpoint is not None and checkpoint.exists()
+        if not (interrupted and live is not None and live.is_stopping):
+            break
+        live.finish(result.field, "stopped", can_go_on=has_checkpoint)
+        message = f"stopped at step {result.steps:,}; {output} is written; Ctrl-C ends the page, which can go on"
+        if not signals.wait_for_interruption(message, until=lambda: not live.is_stopping):
+            break
     if interrupted:
         more = "continue with --resume" if has_checkpoint else "there is no checkpoint to continue from"
         console.notice(f"interrupted at step {result.steps:,}; {output} holds the result so far, {more}")
@@ -97,6 +96,21 @@ def run_fit(
         live.finish(result.field, result.ended)
         signals.wait_for_interruption(f"{output} is written; the page stays until Ctrl-C")
     return 0
+
+
+def _fit_watched(
+    fit: "Callable[..., FitResult]", checkpoint: Path, fit_options: FitOptions, live: "LiveFit | None"
+) -> "FitResult":
+    """Fit with progress on the terminal and on the live page, until the end, Ctrl-C or a stop from the page."""
+    token = CancelToken()
+    with signals.handle_signals(token), console.progress(fit_options.quiet, percent=False) as show:
+
+        def watch(progress: "Progress") -> bool:
+            show(describe_progress(progress), progress.done)
+            is_stopped = live is not None and live.watch(progress)
+            return is_stopped or token.is_cancelled()
+
+        return fit(seed=fit_options.seed, device=fit_options.device, checkpoint=checkpoint, watch=watch)
 
 
 def describe_progress(progress: "Progress") -> str:

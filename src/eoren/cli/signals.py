@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM: the only place of the command line that installs signal handlers."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import current_thread, main_thread
 from time import sleep
@@ -46,10 +46,17 @@ def explain_interruption(message: str) -> Iterator[None]:
         raise
 
 
-def wait_for_interruption(message: str) -> None:
-    """Print a line, then wait for Ctrl-C or SIGTERM, which is a regular end here."""
+def wait_for_interruption(message: str, until: Callable[[], bool] = lambda: False) -> bool:
+    """Print a line, then wait for Ctrl-C or SIGTERM, which is a regular end here, or until a condition holds.
+
+    Returns:
+        Whether the condition ended the wait.
+    """
     token = CancelToken()
     with handle_signals(token):
         console.notice(message)
         while not token.is_cancelled():
+            if until():
+                return True
             sleep(0.1)
+    return False

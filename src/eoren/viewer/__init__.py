@@ -1,10 +1,12 @@
 """Browser viewer for fields, with an IIIF Image API server behind it.
 
-catalog     fields on display, their layers, and the identifiers of both
-layers      drawing a region of a layer as 8-bit pixels, at any zoom
-iiif        parsing IIIF image requests, building ``info.json``, encoding images
-tile_cache  encoded tiles in memory, each drawn once however many clients request it
-live        progress of a running fit
-server      the web application and the thread that runs it
-static/     the page
+catalog       fields on display, their layers, and the identifiers of both
+layers        drawing a region of a layer as 8-bit pixels, at any zoom
+edge_profile  values along a line, and the position of the edge on it
+iiif          parsing IIIF image requests, building ``info.json``, encoding images
+manifest      IIIF manifests, for other viewers
+tile_cache    encoded tiles in memory, each drawn once however many clients request it
+live          progress of a running fit, and control of it
+server        the web application and the thread that runs it
+static/       the page
 """

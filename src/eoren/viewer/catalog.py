@@ -17,6 +17,7 @@ from eoren.field.field import Field
 from eoren.fs.names import as_utf8
 from eoren.image.arrays import Image
 from eoren.image.cell_averages import point_values
+from eoren.image.io import hash_pixels
 from eoren.visualization.colormaps import as_8bit_image
 from eoren.visualization.resampling import CubicSpline
 
@@ -66,6 +67,8 @@ class FieldEntry:
     field: Field
     digest: str  # changes with the field or the image; part of cache keys
     image: Image | None = None
+    image_sha256: str = ""  # digest of the image's file, if known
+    file: str = ""  # path of the field, as the user gave it
 
     def __post_init__(self) -> None:
         if self.image is not None:
@@ -75,6 +78,17 @@ class FieldEntry:
     def layers(self) -> list[Layer]:
         """The layers available for this entry."""
         return [layer for layer in LAYERS.values() if self.image is not None or not layer.needs_image]
+
+    @cached_property
+    def image_notice(self) -> str:
+        """Statement that the image is not the one that the field was fitted to; empty if it may be."""
+        stored = self.field.provenance
+        if self.image is None or not self.image_sha256 or not stored.source_sha256 or stored.composition:
+            return ""
+        # A field that was fitted to an array has the digest of its values.
+        if stored.source_sha256 == self.image_sha256 or stored.source_sha256 == hash_pixels(self.image):
+            return ""
+        return f"{self.title} was fitted to another image than this one (SHA-256 {stored.source_sha256[:12]}...)"
 
     @cached_property
     def image_8bit(self) -> Pillow.Image:
@@ -146,11 +160,20 @@ class FieldCatalog:
         self._lock = Lock()
 
     def add(
-        self, title: str, field: Field, *, digest: str, image: Image | None = None, name: str | None = None
+        self,
+        title: str,
+        field: Field,
+        *,
+        digest: str,
+        image: Image | None = None,
+        image_sha256: str = "",
+        name: str | None = None,
+        file: str = "",
     ) -> FieldEntry:
         """Display a field, under a name that is made unique and by default derived from the title."""
         with self._lock:
-            entry = FieldEntry(free_name(name or title, self._entries), as_utf8(title), field, digest, image)
+            unique = free_name(name or title, self._entries)
+            entry = FieldEntry(unique, as_utf8(title), field, digest, image, image_sha256, as_utf8(file))
             self._entries[entry.name] = entry
             return entry
 

@@ -6,6 +6,7 @@ points.
 
 from functools import partial
 from math import ceil
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -15,10 +16,17 @@ from eoren.cancellation import CancelToken
 from eoren.field.representation import Quantity
 from eoren.image.channels import average_by_alpha, average_cells
 from eoren.image.writers import to_unsigned
-from eoren.viewer.catalog import FieldEntry, View
+from eoren.viewer.catalog import FieldEntry, Layer, View
 from eoren.viewer.iiif import ImageRequest, Region, encode
-from eoren.visualization.colormaps import color_channels, direction_image, error_image, error_map
-from eoren.visualization.derivatives import laplacian_image, magnitude_image
+from eoren.visualization.colormaps import (
+    color_channels,
+    direction_image,
+    direction_stops,
+    error_image,
+    error_map,
+    heat_stops,
+)
+from eoren.visualization.derivatives import GRADIENT_WHITE, LAPLACIAN_WHITE, laplacian_image, magnitude_image
 
 Pixels = UInt8[np.ndarray, "height width channels"]
 Box = tuple[float, float, float, float]
@@ -32,6 +40,23 @@ _POINTS_AT_ONCE = 1 << 18
 # Gradient magnitude (intensity per pixel) shown at full lightness, and error shown in pale yellow.
 _FULL_GRADIENT = 0.25
 _FULL_ERROR = 0.05
+
+
+def color_key(layer: Layer) -> dict[str, Any] | None:
+    """Describe the meaning of a layer's colours for the page; None for colours of the field or the image."""
+    gray = ["rgb(0 0 0)", "rgb(255 255 255)"]
+    ramps: dict[str, tuple[list[str], float, float, str]] = {
+        "gradient": (gray, 0, GRADIENT_WHITE, "per pixel"),
+        "laplacian": (gray, -LAPLACIAN_WHITE, LAPLACIAN_WHITE, "per pixel²"),
+        "difference": (heat_stops(), 0, _FULL_ERROR, "error"),
+        "direction": (direction_stops(), 0, _FULL_GRADIENT, "per pixel"),
+    }
+    if layer.name not in ramps:
+        return None
+    colors, low, high, unit = ramps[layer.name]
+    kind = "wheel" if layer.name == "direction" else "ramp"
+    numbers = {"low": f"{low:g}".replace("-", "−"), "high": f"{high:g}"}
+    return {"kind": kind, "colors": colors, **numbers, "unit": unit}
 
 
 def render(view: View, request: ImageRequest, token: CancelToken) -> bytes:

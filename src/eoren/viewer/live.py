@@ -1,15 +1,14 @@
 """Progress of a running fit for the page: the current field, curves of PSNR, and the tiles being trained.
 
-The fit hands over a copy of its networks, which takes about a millisecond; drawing it is the work of the server's
-threads. Copies are made only while a page polls, and rarely enough that drawing them takes at most a hundredth of the
-time. As a fit improves more and more slowly, polls become less frequent too: each costs the browser a tenth of a
-second of a core.
+The fit hands over a copy of its field, which takes about a millisecond, when a page requests one; drawing it is the
+work of the server's threads. Pages request a copy every two seconds, or more rarely, so that copying and drawing take
+at most a fortieth of the time. The page can also stop the fit, and let it go on.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
 from secrets import token_hex
-from threading import Lock
+from threading import Condition
 from time import monotonic
 from typing import Any
 
@@ -22,12 +21,11 @@ from eoren.training.result import Progress, RunningFit
 from eoren.viewer.catalog import FieldCatalog, FieldEntry
 from eoren.visualization.plots import Axis, Line, plot
 
-# Seconds between two polls of a page: a tenth of the fit's duration so far, within these bounds.
-_SHORTEST_INTERVAL, _LONGEST_INTERVAL = 2.0, 6.0
+_INTERVAL = 2.0  # seconds between two copies, at least
 # The next copy waits for this multiple of the time that copying and drawing the last one took.
-_COST_FACTOR = 100
-# A page that has not polled for this time, in seconds, counts as closed; hidden pages poll half as often.
-_PAGE_TIMEOUT = 2.5 * _LONGEST_INTERVAL
+_COST_FACTOR = 40
+# Seconds that a request of a page waits for the copy that it is due.
+_LONGEST_WAIT = 1.0
 _ACTIVITY_INTERVAL = 0.1
 _CURVE_INTERVAL = 0.5
 _MAX_CURVE_POINTS = 240
@@ -38,52 +36,87 @@ class LiveFit:
 
     def __init__(self, catalog: FieldCatalog, title: str, image: Image, render_seconds: Callable[[], float]) -> None:
         self._catalog, self._title, self._image, self._render_seconds = catalog, title, image, render_seconds
-        self._lock = Lock()
+        self._changed = Condition()
         self._entries: list[FieldEntry] = []
         self._version = 0
         self._digest = token_hex(8)  # browsers cache tiles of earlier fits under the same addresses
         self._progress = Progress()
         self._curve: list[Progress] = []
         self._ended: str | None = None
+        self._can_go_on = False
+        self._is_stopping = False
         self._boxes: list[list[int]] = []
         self._activity = np.zeros(0)
-        self._polled = -_PAGE_TIMEOUT
-        self._copied = self._recorded = -_LONGEST_INTERVAL
+        self._is_copy_requested = False
+        self._copied = self._recorded = -_INTERVAL
         self._copy_seconds = self._render_seconds_at_copy = 0.0
 
-    def watch(self, progress: Progress) -> None:
-        """Record the progress of the fit; to be called from its ``watch`` callback."""
+    def watch(self, progress: Progress) -> bool:
+        """Record the progress of the fit, and return whether the page stops it; for its ``watch`` callback."""
         now, run = monotonic(), progress.loop
         if now - self._recorded < _ACTIVITY_INTERVAL:
-            return
+            return self._is_stopping
         self._recorded = now
-        with self._lock:
+        with self._changed:
             self._record(progress, run)
-        if run is not None and progress.steps and self._copy_is_due(now):
+            is_copy_due = self._is_copy_requested and now >= self._next_copy()
+        if run is not None and progress.steps and is_copy_due:
             field = run.field().to("cpu")
-            self._copied, self._render_seconds_at_copy = monotonic(), self._render_seconds()
-            self._copy_seconds = self._copied - now
-            self._display(field)
+            with self._changed:
+                self._is_copy_requested = False
+                self._copied, self._render_seconds_at_copy = monotonic(), self._render_seconds()
+                self._copy_seconds = self._copied - now
+            # The page shows which step the field is of.
+            self._display(replace(field, provenance=replace(field.provenance, steps=progress.steps)))
+        return self._is_stopping
 
-    def finish(self, field: Field, ended: str) -> None:
-        """Record the fitted field and why the fit ended: ``budget``, ``target`` or ``interrupted``."""
-        self._display(field.to("cpu"))
-        with self._lock:
-            self._ended = ended
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the page has stopped the fit."""
+        return self._is_stopping
+
+    def finish(self, field: Field, ended: str, *, can_go_on: bool = False) -> None:
+        """Record the fitted field and why the fit ended: ``budget``, ``target``, ``interrupted`` or ``stopped``.
+
+        After ``stopped`` the page offers to go on, if the fit can.
+        """
+        self._display(field.to("cpu"), ended, can_go_on)
+
+    def stop(self) -> None:
+        """Stop the fit, at its next call of :meth:`watch`."""
+        with self._changed:
+            self._is_stopping = self._ended is None
+
+    def go_on(self) -> None:
+        """Let a stopped fit go on."""
+        with self._changed:
+            if self._can_go_on:
+                self._is_stopping = self._can_go_on = False
+                self._ended = None
+
+    def request_copy(self) -> None:
+        """Request a copy of the current field, to be made once it is due."""
+        with self._changed:
+            self._is_copy_requested = True
 
     def status(self) -> dict[str, Any]:
-        """Return the state of the fit for the page, as JSON. The call counts as a poll of the page."""
-        with self._lock:
-            self._polled = monotonic()
+        """Return the state of the fit for the page, as JSON. If a copy of the field is due, wait for it briefly."""
+        self.request_copy()
+        with self._changed:
+            version = self._version
+            if self._ended is None and monotonic() >= self._next_copy():
+                self._changed.wait_for(lambda: self._version > version, _LONGEST_WAIT)
             progress = self._progress
             psnrs = {"psnr": progress.psnr, "gradient_psnr": progress.gradient_psnr}
             return {
                 "entry": self._entries[-1].name if self._entries else None,
                 "ended": self._ended,
+                "can_go_on": self._can_go_on,
+                "stopping": self._is_stopping,
                 "steps": progress.steps,
                 "seconds": progress.seconds,
                 "seconds_left": progress.seconds_left,
-                "poll_after": _seconds_to_next_poll(progress),
+                "poll_after": min(max(0.25, self._next_copy() - monotonic()), self._interval()),
                 "done": progress.done,
                 **finite({name: value for name, value in psnrs.items() if value is not None}),
                 "tiles": self._boxes,
@@ -103,33 +136,26 @@ class LiveFit:
             if len(self._curve) > 2 * _MAX_CURVE_POINTS:
                 del self._curve[1::2]
 
-    def _copy_is_due(self, now: float) -> bool:
-        with self._lock:
-            page_is_open = now - self._polled < _PAGE_TIMEOUT
+    def _interval(self) -> float:
+        """Seconds from one copy to the next."""
         cost = self._copy_seconds + self._render_seconds() - self._render_seconds_at_copy
-        return page_is_open and now - self._copied >= max(_interval(self._progress), _COST_FACTOR * cost)
+        return max(_INTERVAL, _COST_FACTOR * cost)
 
-    def _display(self, field: Field) -> None:
-        self._version += 1
-        name, digest = f"{self._title}-{self._version}", f"{self._digest} {self._version}"
+    def _next_copy(self) -> float:
+        return self._copied + self._interval()
+
+    def _display(self, field: Field, ended: str | None = None, can_go_on: bool = False) -> None:
+        name, digest = f"{self._title}-{self._version + 1}", f"{self._digest} {self._version + 1}"
         entry = self._catalog.add(self._title, field, digest=digest, image=self._image, name=name)
-        with self._lock:
+        with self._changed:
+            self._version += 1
+            self._ended, self._can_go_on = ended, can_go_on
             self._entries.append(entry)
             # A page may still request tiles of the last entry, until its next poll.
             outdated, self._entries = self._entries[:-2], self._entries[-2:]
+            self._changed.notify_all()
         for entry in outdated:
             self._catalog.remove(entry)
-
-
-def _interval(progress: Progress) -> float:
-    """Seconds between two polls."""
-    return min(max(_SHORTEST_INTERVAL, progress.seconds / 10), _LONGEST_INTERVAL)
-
-
-def _seconds_to_next_poll(progress: Progress) -> float:
-    """Like :func:`_interval`, but soon after the expected end of the fit."""
-    left = 0.0 if progress.done >= 1 else progress.seconds_left
-    return _interval(progress) if left is None else min(_interval(progress), max(_SHORTEST_INTERVAL, left))
 
 
 def _plot_curves(history: list[Progress]) -> str:

@@ -4,6 +4,7 @@ Security: the server listens on one address, answers only requests that name its
 the catalog and the page's own files. No part of an address becomes a file path.
 """
 
+import gzip
 import ipaddress
 import logging
 import os
@@ -11,11 +12,13 @@ import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
+from functools import cache, partial
 from hashlib import sha256
 from importlib.resources import files
+from pathlib import Path
 from threading import Thread
 from time import sleep
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, unquote
 
 from fastapi import FastAPI
@@ -27,7 +30,9 @@ from eoren.cancellation import Cancelled
 from eoren.errors import EorenError
 from eoren.viewer import iiif
 from eoren.viewer.catalog import MAX_MAGNIFICATION, FieldCatalog, FieldEntry, View
-from eoren.viewer.layers import render
+from eoren.viewer.edge_profile import edge_profile
+from eoren.viewer.layers import color_key, render
+from eoren.viewer.manifest import manifest
 from eoren.viewer.tile_cache import TileCache
 
 if TYPE_CHECKING:
@@ -38,12 +43,10 @@ App = Callable[[Scope, Any, Any], Awaitable[None]]
 
 LOOPBACK = "127.0.0.1"
 
+_CONTENT_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".txt": "text/plain"}
 _PAGE_FILES = {
-    "index.html": "text/html; charset=utf-8",
-    "page.css": "text/css; charset=utf-8",
-    "page.js": "text/javascript; charset=utf-8",
-    "openseadragon.min.js": "text/javascript; charset=utf-8",
-    "openseadragon.LICENSE.txt": "text/plain; charset=utf-8",
+    path.name: f"{_CONTENT_TYPES[Path(path.name).suffix]}; charset=utf-8"
+    for path in files("eoren.viewer").joinpath("static").iterdir()
 }
 _POLICY = "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 _SECURITY_HEADERS = [
@@ -64,12 +67,12 @@ def _make_app(catalog: FieldCatalog, cache: TileCache, host: str, live: "LiveFit
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.api_route("/", methods=_GET)
-    async def page() -> Response:
-        return _page_file("index.html")
+    async def page(request: Request) -> Response:
+        return _page_file("index.html", request)
 
     @app.api_route("/static/{name}", methods=_GET)
-    async def static(name: str) -> Response:
-        return _page_file(name) if name in _PAGE_FILES else PlainTextResponse("no such file", 404)
+    async def static(name: str, request: Request) -> Response:
+        return _page_file(name, request) if name in _PAGE_FILES else PlainTextResponse("no such file", 404)
 
     @app.api_route("/api/catalog", methods=_GET)
     async def entries() -> Response:
@@ -82,6 +85,19 @@ def _make_app(catalog: FieldCatalog, cache: TileCache, host: str, live: "LiveFit
             return PlainTextResponse("no fit is running", 404)
         return JSONResponse(live.status(), headers=_NO_STORE)
 
+    @app.post("/api/live/{action}")
+    def control_fit(action: Literal["stop", "go-on"], request: Request) -> Response:
+        if live is None:
+            return PlainTextResponse("no fit is running", 404)
+        # Browsers let other pages send such a request; they cannot change where it comes from.
+        if request.headers.get("origin") != f"{request.url.scheme}://{request.headers['host']}":
+            return PlainTextResponse("only this server's page controls the fit", 403)
+        if action == "stop":
+            live.stop()
+        else:
+            live.go_on()
+        return Response(status_code=204)
+
     @app.api_route("/api/probe/{name}", methods=_GET)
     def probe(name: str, x: float, y: float) -> Response:
         entry = catalog.find(name)
@@ -90,6 +106,16 @@ def _make_app(catalog: FieldCatalog, cache: TileCache, host: str, live: "LiveFit
         if not (0 <= x <= 1 and 0 <= y <= 1):
             return PlainTextResponse(f"the point must lie in the unit square, got ({x}, {y})", 400)
         return JSONResponse(entry.probe(x, y), headers=_NO_STORE)
+
+    @app.api_route("/api/profile/{name}", methods=_GET)
+    def profile(name: str, x0: float, y0: float, x1: float, y1: float) -> Response:
+        entry = catalog.find(name)
+        if entry is None:
+            return PlainTextResponse("no such entry", 404)
+        try:
+            return JSONResponse(edge_profile(entry, (x0, y0, x1, y1)), headers=_NO_STORE)
+        except EorenError as error:
+            return PlainTextResponse(str(error), 400)
 
     @app.api_route("/iiif/{rest:path}", methods=[*_GET, "OPTIONS"])
     async def image(rest: str, request: Request) -> Response:
@@ -179,9 +205,15 @@ def _guard(app: App, host: str) -> App:
     return guarded
 
 
-def _page_file(name: str) -> Response:
+def _page_file(name: str, http: Request) -> Response:
+    headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
     content = files("eoren.viewer").joinpath("static", name).read_bytes()
-    return Response(content, media_type=_PAGE_FILES[name], headers={"Cache-Control": "no-cache"})
+    if re.search(r"\bgzip\b", http.headers.get("accept-encoding", "")):
+        content, headers["Content-Encoding"] = _compress(content), "gzip"
+    return Response(content, media_type=_PAGE_FILES[name], headers=headers)
+
+
+_compress = cache(partial(gzip.compress, mtime=0))
 
 
 def _summary(entry: FieldEntry) -> dict[str, Any]:
@@ -193,13 +225,18 @@ def _summary(entry: FieldEntry) -> dict[str, Any]:
         "width": width,
         "height": height,
         "channels": entry.field.channels,
+        "magnification": MAX_MAGNIFICATION,
         "parameters": entry.field.parameters,
+        "steps": entry.field.provenance.steps,
         "metrics": entry.field.provenance.metrics,
+        "image_notice": entry.image_notice,
+        "file": entry.file,
         "layers": [
             {
                 "name": layer.name,
                 "label": layer.label,
                 "description": layer.description,
+                "key": color_key(layer),
                 "iiif": "/iiif/" + quote(View(entry, layer, MAX_MAGNIFICATION).identifier, safe="~"),
             }
             for layer in entry.layers
@@ -211,11 +248,21 @@ async def _image(catalog: FieldCatalog, cache: TileCache, parts: list[str], http
     """Answer a request of the IIIF Image API, given the decoded parts of its path."""
     identifier, *rest = parts
     view = catalog.view(identifier)
-    if view is None or len(rest) not in (0, 1, 4) or (len(rest) == 1 and rest != ["info.json"]):
+    if (
+        view is None
+        or len(rest) not in (0, 1, 4)
+        or (len(rest) == 1 and rest[0] not in ("info.json", "manifest.json"))
+    ):
         return PlainTextResponse("no such image", 404, headers=_CORS)
     address = f"{http.url.scheme}://{http.headers['host']}/iiif/{quote(view.identifier, safe='~')}"
     if not rest:
         return RedirectResponse(f"{address}/info.json", 303, headers=_CORS)
+    if rest == ["manifest.json"]:
+        base = address.removesuffix(quote(view.identifier, safe="~"))
+        views = [View(view.entry, layer, MAX_MAGNIFICATION) for layer in view.entry.layers]
+        images = [(view.layer.label, base + quote(view.identifier, safe="~")) for view in views]
+        described = manifest(base + quote(view.entry.name), view.entry.title, views[0].size, images)
+        return JSONResponse(described, headers=_CORS | {"Cache-Control": "no-cache"})
     if len(rest) == 1:
         return _information(view, address, http)
     try:

@@ -52,6 +52,13 @@ def direction_wheel(side: int = 96) -> Float[np.ndarray, "side side 4"]:
     return np.dstack([direction_image(gradient[:, :, None], 1.0), inside])
 
 
+def direction_stops(count: int = 24) -> list[str]:
+    """Return the colours of full magnitude for equal steps of the direction, from the right clockwise, for CSS."""
+    angles = np.arange(count) * (2 * np.pi / count)
+    gradient = np.stack([np.cos(angles), np.sin(angles)], -1)[None, :, None]
+    return [f"rgb({red} {green} {blue})" for red, green, blue in to_unsigned(direction_image(gradient, 1.0))[0]]
+
+
 def error_map(prediction: Image, image: Image) -> Float[np.ndarray, "height width"]:
     """Compute the root mean square error over the channels of every pixel, with the prediction clamped to [0, 1]."""
     return np.asarray(np.sqrt(np.square(np.clip(prediction, 0, 1) - image).mean(2)))

@@ -14,8 +14,8 @@ from eoren.image.arrays import Gradient, Image
 from eoren.image.writers import Bands, image_format, write_rows
 
 # White for the gradient; black and white around mid gray for the Laplacian. Intensity per source pixel (squared).
-_GRADIENT_WHITE = 0.5
-_LAPLACIAN_WHITE = 0.5
+GRADIENT_WHITE = 0.5
+LAPLACIAN_WHITE = 0.5
 _STRIP = 256
 _CHANNELS = {1: [""], 2: ["gray", "alpha"], 3: ["red", "green", "blue"], 4: ["red", "green", "blue", "alpha"]}
 
@@ -26,13 +26,13 @@ def magnitude_image(gradient: Gradient) -> Float[np.ndarray, "height width 1"]:
     1, white, at half the intensity range per pixel.
     """
     squared = np.square(gradient).sum(-1).mean(-1, keepdims=True)
-    magnitude: np.ndarray = np.sqrt(squared) / np.float32(_GRADIENT_WHITE)
+    magnitude: np.ndarray = np.sqrt(squared) / np.float32(GRADIENT_WHITE)
     return magnitude
 
 
 def laplacian_image(laplacian: Image) -> Image:
     """Show a Laplacian per pixel squared: 0.5 is zero, 0 and 1 are minus and plus half the intensity range."""
-    return 0.5 + laplacian / np.float32(2 * _LAPLACIAN_WHITE)
+    return 0.5 + laplacian / np.float32(2 * LAPLACIAN_WHITE)
 
 
 def write_gradient(

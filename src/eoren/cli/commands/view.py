@@ -6,7 +6,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from eoren.cli import files, options, page, signals
+from eoren.cli import console, files, options, page, signals
 from eoren.errors import EorenError
 
 
@@ -43,9 +43,18 @@ def view(
     for path, title, field in fields:
         digest = sha256(path) if path.is_file() else hashlib.sha256(dumps(field)).hexdigest()
         try:
-            catalog.add(title, field, digest=f"{digest} {image_digest}", image=pixels)
+            entry = catalog.add(
+                title,
+                field,
+                digest=f"{digest} {image_digest}",
+                image=pixels,
+                image_sha256=image_digest,
+                file=str(path),
+            )
         except EorenError as error:
             raise EorenError(f"{path}: {error}") from None
+        if entry.image_notice:
+            console.notice(f"{compare}: {entry.image_notice}")
     with serve(catalog, TileCache(), host=host, port=port) as address:
         page.show_page(address, no_browser)
         signals.wait_for_interruption("Ctrl-C ends it")
