@@ -88,7 +88,7 @@ class FieldEntry:
         # A field that was fitted to an array has the digest of its values.
         if stored.source_sha256 == self.image_sha256 or stored.source_sha256 == hash_pixels(self.image):
             return ""
-        return f"{self.title} was fitted to another image than this one (SHA-256 {stored.source_sha256[:12]}...)"
+        return f"{self.title} was fitted to another file than this image: its source has another SHA-256 digest"
 
     @cached_property
     def image_8bit(self) -> Pillow.Image:

@@ -53,6 +53,22 @@ def test_digest_depends_on_the_image(eoren, field_file, picture, folder, shown, 
     assert digests[1] == digests[3]
 
 
+def test_an_image_that_is_not_the_source_is_named(eoren, field_file, picture, folder, shown):
+    """The file stores the SHA-256 digest of its source."""
+    from PIL import Image
+
+    _, _, err = eoren("view", field_file, "--compare", picture)
+    assert err == ""
+    with Image.open(picture) as image:
+        image.convert("RGB").save(folder / "again.png", compress_level=0)  # the same pixels in another file
+        Image.new("RGB", image.size).save(folder / "black.png")
+    for name in ("again.png", "black.png"):
+        _, _, err = eoren("view", field_file, "--compare", name)
+        assert err == (
+            f"eoren: {name}: tiny was fitted to another file than this image: its source has another SHA-256 digest\n"
+        )
+
+
 def test_several_files(eoren, field_file, shown):
     status, _, _ = eoren("view", field_file, field_file)
     assert status == 0
