@@ -2,6 +2,8 @@
 
 import contextlib
 import http.client
+import subprocess
+import sys
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -118,3 +120,22 @@ def page(server, visit):
     page = visit(server.address)
     page.settled()
     return page
+
+
+@pytest.fixture
+def started(tmp_path):
+    """Function that starts a command of eoren."""
+    processes = []
+
+    def start(*arguments):
+        code = f"import sys; sys.path[:] = {sys.path!r}; from eoren.cli import main; main(sys.argv[1:])"
+        command = [sys.executable, "-c", code, *map(str, arguments)]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()

@@ -4,14 +4,13 @@ import io
 import json
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.viewer.commands import printed_address
 
 import eoren
 from eoren.viewer.catalog import FieldCatalog
@@ -303,33 +302,6 @@ def test_a_stopped_server_is_reported(visit, catalog):
 
 
 # From the command line.
-
-
-def printed_address(process):
-    """Read the address that a command prints."""
-    for line in process.stderr:
-        if match := re.search(r"the page is at (http://\S+)", line):
-            return match[1]
-    raise AssertionError(f"no address; exit status {process.wait()}")
-
-
-@pytest.fixture
-def started(tmp_path):
-    """Function that starts a command of eoren."""
-    processes = []
-
-    def start(*arguments):
-        code = f"import sys; sys.path[:] = {sys.path!r}; from eoren.cli import main; main(sys.argv[1:])"
-        command = [sys.executable, "-c", code, *map(str, arguments)]
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        processes.append(process)
-        return process
-
-    yield start
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 def test_a_fit_is_followed_to_its_end(started, visit, tmp_path):

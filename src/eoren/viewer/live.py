@@ -26,6 +26,7 @@ _INTERVAL = 2.0  # seconds between two copies, at least
 _COST_FACTOR = 40
 # Seconds that a request of a page waits for the copy that it is due.
 _LONGEST_WAIT = 1.0
+_SHORTEST_POLL, _LONGEST_POLL = 0.25, 4.0  # seconds between two polls of a page
 _ACTIVITY_INTERVAL = 0.1
 _CURVE_INTERVAL = 0.5
 _MAX_CURVE_POINTS = 240
@@ -116,13 +117,18 @@ class LiveFit:
                 "steps": progress.steps,
                 "seconds": progress.seconds,
                 "seconds_left": progress.seconds_left,
-                "poll_after": min(max(0.25, self._next_copy() - monotonic()), self._interval()),
+                "poll_after": self._seconds_to_next_poll(),
                 "done": progress.done,
                 **finite({name: value for name, value in psnrs.items() if value is not None}),
                 "tiles": self._boxes,
                 "activity": self._activity.round(2).tolist(),
                 "curves": _plot_curves(self._curve),
             }
+
+    def _seconds_to_next_poll(self) -> float:
+        if self._is_stopping and self._ended is None:
+            return _SHORTEST_POLL
+        return min(max(_SHORTEST_POLL, self._next_copy() - monotonic()), _LONGEST_POLL)
 
     def _record(self, progress: Progress, run: RunningFit | None) -> None:
         if run is not None and not self._boxes:

@@ -5,7 +5,7 @@ import { find, keyOf, labelOf } from "./catalog.js";
 import { $ } from "./dom.js";
 import { notify, withdraw } from "./notices.js";
 import { changes, choose, panes, sides } from "./panes.js";
-import { Rect, regionInView, viewer } from "./stage.js";
+import { isHome, Rect, regionInView, viewer } from "./stage.js";
 import { moveWipe, wipePosition } from "./wipe.js";
 
 let written = ""; // the last fragment
@@ -15,10 +15,8 @@ function describe() {
   const parts = [];
   const { entry } = panes.left.choice;
   const { x, y, width, height } = viewer.viewport.getBoundsNoRotate();
-  const home = viewer.viewport.getHomeBoundsNoRotate();
-  const isHome = [x - home.x, y - home.y, width - home.width].every((difference) => Math.abs(difference) < 1e-4 * home.width);
   // In pixels of the field on the left; the whole image in windows of any shape needs no numbers.
-  if (!isHome) parts.push(`xywh=${[x, y, width, height].map((side) => Number((side * entry.width).toFixed(3)))}`);
+  if (!isHome()) parts.push(`xywh=${[x, y, width, height].map((side) => Number((side * entry.width).toFixed(3)))}`);
   for (const side of sides) parts.push(`${side}=${encodeURIComponent(keyOf(panes[side].choice))}`);
   if (wipePosition() !== 0.5) parts.push(`wipe=${wipePosition()}`);
   return parts.join("&");

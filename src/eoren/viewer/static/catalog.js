@@ -21,6 +21,9 @@ export function keyOf(choice) {
 
 export const find = (key) => choices().find((choice) => keyOf(choice) === key) || null;
 
+// Layers of the image alone are the same in every version of a field.
+export const isOfImage = (choice) => ["original", "spline"].includes(choice.layer.name);
+
 // The layer first: a narrow screen cuts the end.
 export function labelOf(choice) {
   if (!choice) return "";

@@ -9,8 +9,13 @@ import { toPixel, viewer } from "./stage.js";
 
 export const fit = { status: null }; // what the server says about the fit
 
+let timer = 0;
+let poll = () => {}; // now
+
 // Show the progress of a fit until it ends; ``refresh`` shows a new version of its field.
 export async function follow(refresh) {
+  clearTimeout(timer);
+  poll = () => follow(refresh);
   try {
     fit.status = await requestJson("/api/live");
     if (fit.status.entry && fit.status.entry !== catalog.entries[0]?.name) await refresh();
@@ -21,7 +26,7 @@ export async function follow(refresh) {
     return notify("fit", "The program that runs the fit has ended or does not answer.", () => follow(refresh));
   }
   show(fit.status);
-  if (!fit.status.ended || fit.status.ended === "stopped") setTimeout(() => follow(refresh), (document.hidden ? 2000 : 1000) * fit.status.poll_after);
+  if (!fit.status.ended || fit.status.ended === "stopped") timer = setTimeout(poll, (document.hidden ? 2000 : 1000) * fit.status.poll_after);
 }
 
 const ENDED = { budget: "Done", target: "Done, target reached", interrupted: "Interrupted", stopped: "Stopped, the file is written" };
@@ -48,10 +53,12 @@ const post = (action) => request(`/api/live/${action}`, { method: "POST" }).catc
 $("stop").addEventListener("click", async () => {
   $("stop").disabled = true;
   await post("stop");
+  poll();
 });
 $("go-on").addEventListener("click", async () => {
   $("go-on").hidden = true;
   await post("go-on");
+  poll();
 });
 
 function drawTiles() {

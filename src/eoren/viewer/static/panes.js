@@ -1,7 +1,7 @@
 // The two sides of the stage: the choice of each, and its sheet. The sheet of the last choice stays, dimmed, until the
 // one of the new choice is drawn; if that fails, the choice goes back.
 
-import { catalog, choices, find, keyOf, labelOf } from "./catalog.js";
+import { catalog, find, isOfImage, keyOf, labelOf } from "./catalog.js";
 import { $, make } from "./dom.js";
 import { notify, withdraw } from "./notices.js";
 import { wake } from "./pace.js";
@@ -13,9 +13,6 @@ export const panes = Object.fromEntries(sides.map((side) => [side, { choice: nul
 // "choice": another layer is chosen; "sheet": what the stage shows has changed; "shown": a chosen layer is on the stage.
 export const changes = new EventTarget();
 const announce = (type) => changes.dispatchEvent(new Event(type));
-
-// Layers of the image alone are the same in every version of a field.
-const isOfImage = (choice) => ["original", "spline"].includes(choice.layer.name);
 
 // A running fit draws one image at a time; tiles would take longer.
 export const drawing = { tiled: true };

@@ -53,6 +53,17 @@ export function zoom(by) {
 
 export const goHome = () => viewer.viewport.goHome();
 
+// Whether the whole image is in view, as large as it fits.
+export function isHome() {
+  const [{ x, y, width }, home] = [viewer.viewport.getBoundsNoRotate(), viewer.viewport.getHomeBoundsNoRotate()];
+  return [x - home.x, y - home.y, width - home.width].every((difference) => Math.abs(difference) < 1e-4 * home.width);
+}
+
+// In a stage of another size, the whole image stays in view.
+let wasHome = true;
+viewer.addHandler("viewport-change", () => (wasHome = isHome()));
+viewer.addHandler("resize", () => wasHome && viewer.viewport.goHome(true));
+
 export const centre = () => new Point($("stage").clientWidth / 2, $("stage").clientHeight / 2);
 
 export { Point, Rect };

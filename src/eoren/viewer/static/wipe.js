@@ -1,9 +1,9 @@
 // The line between left and right: what lies on which side, and moving it.
 
-import { labelOf } from "./catalog.js";
+import { isOfImage, labelOf } from "./catalog.js";
 import { $ } from "./dom.js";
 import { wake } from "./pace.js";
-import { changes, isOutdated, panes, sides } from "./panes.js";
+import { changes, drawing, isOutdated, panes, sides } from "./panes.js";
 import { Point, viewer } from "./stage.js";
 import { clip } from "./sheet.js";
 
@@ -44,11 +44,18 @@ function update() {
   }
 }
 
-changes.addEventListener("choice", () => {
-  for (const side of sides) $(`${side}-name`).textContent = labelOf(panes[side].choice);
-  update();
-});
-changes.addEventListener("sheet", update);
+// The label of a side; while a fit runs, with the step of the image that is shown.
+function caption({ choice, sheet }) {
+  const isVersion = choice && sheet && !drawing.tiled && !isOfImage(choice);
+  return isVersion ? `${labelOf(choice)}, as of step ${sheet.choice.entry.steps.toLocaleString("en")}` : labelOf(choice);
+}
+
+for (const type of ["choice", "sheet"]) {
+  changes.addEventListener(type, () => {
+    for (const side of sides) $(`${side}-name`).textContent = caption(panes[side]);
+    update();
+  });
+}
 viewer.addHandler("viewport-change", update);
 viewer.addHandler("resize", () => requestAnimationFrame(update));
 $("wipe").addEventListener("input", update);
