@@ -85,6 +85,15 @@ def test_the_edge_of_the_spline_agrees_with_scipy(pixels):
     assert profile["edges"]["spline"]["slope"] == pytest.approx(-best.fun, rel=1e-3)
 
 
+def test_the_edge_of_the_spline_is_the_one_near_that_of_the_field(pixels):
+    """A stronger edge elsewhere, which the field does not have, is another edge."""
+    pixels[:, 30:] = 1.0
+    profile = edge_profile(FieldEntry("a", "a", wave((20.37, 18.81)), "", pixels), (0.35, 0.47, 0.85, 0.47))
+    edges = profile["edges"]
+    assert np.argmax(np.abs(profile["curves"]["spline"]["slope"])) * profile["length"] / len(profile["s"]) > 14
+    assert edges["spline"]["s"] == pytest.approx(edges["field"]["s"], abs=2)
+
+
 def test_curves_are_those_of_field_spline_and_pixels(pixels):
     at, line = (20.37, 18.81), (0.3, 0.4, 0.7, 0.45)
     profile = json.loads(json.dumps(edge_profile(FieldEntry("a", "a", wave(at), "", pixels), line), allow_nan=False))

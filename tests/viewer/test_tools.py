@@ -189,3 +189,16 @@ def test_values_end_where_the_pointer_leaves_the_image(page):
     page.page.locator("h1").hover()
     page.until("$('readout').textContent === ''")
     assert page.page.locator("#hint").is_visible()
+
+
+def test_the_whole_image_stays_in_view_beside_a_panel(page):
+    page.page.keyboard.press("e")
+    page.until("$('edge-values').textContent.includes('px')")
+    page.settled()
+    box = page.page.locator("#stage").bounding_box()
+    (x0, y0), (x1, y1) = page.at(0, 0), page.at(1, 1)
+    assert x0 >= box["x"] - 1
+    assert y0 >= box["y"] - 1
+    assert x1 <= box["x"] + box["width"] + 1
+    assert y1 <= box["y"] + box["height"] + 1
+    assert x1 - x0 > 0.95 * box["width"]

@@ -2,7 +2,8 @@
 
 The edge of a curve is where the brightness, the mean of the colour channels, changes fastest between the ends of the
 line: the strongest local maximum of the magnitude of the derivative, as for an edge detector that works along one
-direction (J. Canny, IEEE PAMI 8, 1986).
+direction (J. Canny, IEEE PAMI 8, 1986). That of the spline is the strongest one near the field's, so that both are
+positions of the same edge.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from math import ceil, hypot
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from eoren.errors import EorenError
 from eoren.viewer.catalog import FieldEntry
@@ -24,6 +25,7 @@ _SAMPLES_PER_PIXEL = 16
 _SAMPLES = (65, 1025)  # at least, at most
 _REFINED_SAMPLES = 65  # around the steepest sample
 _SHORTEST = 0.01  # length of a line, in pixels
+_SAME_EDGE = 2.0  # largest distance between positions of the same edge, in pixels
 _FAINTEST = 1e-3  # derivative of an edge: a quarter of a step of 8 bits per pixel
 
 
@@ -68,10 +70,13 @@ def edge_profile(entry: FieldEntry, line: Line) -> dict[str, Any]:
     x, y = positions(t)
     curves: dict[str, Any] = {}
     edges: dict[str, Any] = {}
+    among = np.ones(len(t), bool)
     for name, curve in {"field": field, **({} if entry.image is None else {"spline": spline})}.items():
         color, slope = curve(t)
         curves[name] = _describe(color) | {"slope": _brightness(slope).tolist()}
-        at = _find_edge(curve, t)
+        at = _find_edge(curve, t, among)
+        if at is not None:
+            among = np.abs(t - at) * length <= _SAME_EDGE
         edges[name] = None
         if at is not None:
             steepest = float(_brightness(curve(np.array([at]))[1])[0])
@@ -92,15 +97,15 @@ def _brightness(color: Colors) -> Float[np.ndarray, " points"]:
     return np.asarray(color[:, : 1 if color.shape[1] < 3 else 3].mean(1))
 
 
-def _find_edge(curve: Curve, t: Float[np.ndarray, " points"]) -> float | None:
-    """Find where the brightness changes fastest between the ends; None if it changes nowhere, or faster at an end."""
+def _find_edge(curve: Curve, t: Float[np.ndarray, " points"], among: Bool[np.ndarray, " points"]) -> float | None:
+    """Find the strongest local maximum of the change of brightness among some samples, if there is one."""
 
     def steepness(t: Float[np.ndarray, " points"]) -> Float[np.ndarray, " points"]:
         return np.asarray(np.abs(_brightness(curve(t)[1])))
 
     values = steepness(t)
     inner = values[1:-1]
-    is_maximum = (inner >= values[:-2]) & (inner >= values[2:]) & (inner > _FAINTEST)
+    is_maximum = (inner >= values[:-2]) & (inner >= values[2:]) & (inner > _FAINTEST) & among[1:-1]
     if not is_maximum.any():
         return None
     k = 1 + int(np.argmax(np.where(is_maximum, inner, 0)))

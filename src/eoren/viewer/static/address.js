@@ -5,7 +5,7 @@ import { find, keyOf, labelOf } from "./catalog.js";
 import { $ } from "./dom.js";
 import { notify, withdraw } from "./notices.js";
 import { changes, choose, panes, sides } from "./panes.js";
-import { isHome, Rect, regionInView, viewer } from "./stage.js";
+import { isHome, Rect, regionInView, rememberHome, viewer } from "./stage.js";
 import { moveWipe, wipePosition } from "./wipe.js";
 
 let written = ""; // the last fragment
@@ -53,6 +53,7 @@ function restorePosition() {
   const isRegion = numbers.length === 4 && numbers.every(Number.isFinite) && numbers[2] > 0 && numbers[3] > 0;
   if (isRegion) viewer.viewport.fitBounds(new Rect(...numbers.map((side) => side / panes.left.choice.entry.width)), true);
   else viewer.viewport.goHome(true);
+  rememberHome();
   if (parameters.has("xywh") && !isRegion) notify("address", "xywh of the address must be four numbers: x, y, width, height in pixels.");
   const wipe = parameters.get("wipe");
   moveWipe(wipe !== null && wipe >= 0 && wipe <= 1 ? Number(wipe) : 0.5);

@@ -20,12 +20,12 @@ const entryOf = ({ side }) => (panes[side].choice ?? panes.left.choice).entry;
 
 export function toggleEdgeTool() {
   if (line || !panes.left.sheet) return close();
-  // Across the middle of the view.
+  // Across the middle of the view, above the handle of the wipe.
   const side = sideAt($("stage").clientWidth / 2 - 1);
   const region = regionInView(panes[side].choice.entry);
   if (!region) return;
   const [x0, y0, x1, y1] = region;
-  const y = (y0 + y1) / 2;
+  const y = y0 + 0.35 * (y1 - y0);
   line = { side, from: { x: x0 + 0.35 * (x1 - x0), y }, to: { x: x0 + 0.65 * (x1 - x0), y } };
   $("edge").setAttribute("aria-pressed", "true");
   $("edge-tool").hidden = false;

@@ -22,6 +22,11 @@ export const viewer = OpenSeadragon({
   subPixelRoundingForTransparency: OpenSeadragon.SUBPIXEL_ROUNDING_OCCURRENCES.ALWAYS,
   immediateRender: true, // load the zoom level in view, without the coarser ones before it
 });
+const keyboard = viewer.canvas; // it takes the focus
+keyboard.setAttribute("role", "application");
+keyboard.setAttribute("aria-label", "Image: arrow keys pan, plus and minus zoom, 0 shows the whole image");
+viewer.drawer.canvas.setAttribute("aria-hidden", "true");
+
 viewer.world.addHandler("add-item", () => wake());
 for (const type of ["animation", "tile-loaded", "tile-load-failed"]) viewer.addHandler(type, () => wake());
 
@@ -61,7 +66,8 @@ export function isHome() {
 
 // In a stage of another size, the whole image stays in view.
 let wasHome = true;
-viewer.addHandler("viewport-change", () => (wasHome = isHome()));
+export const rememberHome = () => (wasHome = isHome());
+viewer.addHandler("animation-finish", rememberHome);
 viewer.addHandler("resize", () => wasHome && viewer.viewport.goHome(true));
 
 export const centre = () => new Point($("stage").clientWidth / 2, $("stage").clientHeight / 2);

@@ -1,0 +1,108 @@
+"""The page for everyone: names, roles, contrast, forced colours, small screens."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from eoren.viewer.catalog import FieldCatalog
+
+
+@pytest.fixture
+def catalog(field, image):
+    catalog = FieldCatalog()
+    catalog.add("small", field, digest="digest", image=image)
+    return catalog
+
+
+@pytest.fixture(scope="module")
+def axe():
+    """Function that returns the violations of the rules of axe-core on a page."""
+    found = find_spec("axe_playwright_python")
+    if found is None:
+        pytest.skip("pip install axe-playwright-python")
+    code = Path(found.submodule_search_locations[0], "axe.min.js").read_text(encoding="utf-8")
+
+    def run(page):
+        page.page.evaluate(code)
+        return page.page.evaluate(
+            """axe.run(document).then(({ violations, passes }) => [passes.length,
+            violations.map(({ id, nodes }) => [id, ...nodes.map(({ target }) => target.join(" "))])])"""
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("colors", [{}, {"color_scheme": "dark"}, {"forced_colors": "active"}])
+def test_axe_finds_no_violation(visit, server, axe, colors):
+    page = visit(server.address, viewport={"width": 1440, "height": 900}, **colors)
+    page.page.select_option("#left", "small~direction")
+    page.settled()
+    page.page.keyboard.press("e")
+    page.page.keyboard.press("p")
+    page.until("document.querySelector('#points li') && $('edge-values').textContent.includes('px')")
+    page.page.evaluate("import('/static/notices.js').then(({ notify }) => notify('a', 'A notice', () => {}))")
+    for key in (None, "c", "?"):
+        if key:
+            page.page.keyboard.press(key)
+        passes, violations = axe(page)
+        assert violations == []
+        assert passes > 15
+        page.page.keyboard.press("Escape")
+    page.page.evaluate("$('wipe').removeAttribute('aria-label')")
+    assert axe(page)[1] == [["label", "#wipe"]]  # it does find something
+
+
+def test_swatches_keep_their_colour_where_the_system_sets_colours(visit, server):
+    page = visit(server.address, forced_colors="active")
+    page.settled()
+    page.page.mouse.move(*page.at(0.3, 0.4))
+    page.until("$('readout').textContent.includes('field')")
+    color = page.page.evaluate("getComputedStyle(document.querySelector('.swatch')).backgroundColor")
+    assert color == page.page.evaluate(
+        "(() => { const box = document.createElement('i'); box.style.forcedColorAdjust = 'none';"
+        " box.style.background = document.querySelector('.swatch').style.background;"
+        " document.body.append(box); return getComputedStyle(box).backgroundColor; })()"
+    )
+
+
+def test_every_part_of_the_stage_has_a_name(page):
+    image = page.page.locator("#viewer .openseadragon-canvas")
+    assert image.get_attribute("role") == "application"
+    assert "arrow keys" in image.get_attribute("aria-label")
+    assert page.page.get_attribute("#viewer canvas", "aria-hidden") == "true"
+    assert page.page.get_attribute("#wipe", "aria-valuetext") == "50 % Field, 50 % Image"
+
+
+@pytest.mark.parametrize("tool", [None, "#edge"])
+def test_nothing_is_cut_on_a_phone(visit, server, tool):
+    page = visit(
+        server.address, viewport={"width": 390, "height": 844}, device_scale_factor=3, has_touch=True, is_mobile=True
+    )
+    page.settled()
+    if tool:
+        page.page.tap(tool)
+        page.until("$('edge-values').textContent.includes('px')")
+        plot = page.page.locator("#edge-plot svg").bounding_box()
+        assert plot["x"] >= 0
+        assert plot["x"] + plot["width"] <= 390
+    assert page.page.evaluate("document.documentElement.scrollWidth") <= 390
+    # The longest label fits the selector, beside its arrow.
+    page.page.select_option("#right", "small~gradient")
+    width = page.page.evaluate(
+        """(() => { const draw = document.createElement("canvas").getContext("2d");
+        draw.font = getComputedStyle($("right")).font; return draw.measureText("Gradient magnitude").width; })()"""
+    )
+    assert width + 24 <= page.page.locator("#right").bounding_box()["width"]
+
+
+def test_nothing_stands_beside_an_empty_stage(visit, server):
+    """Before the first image there is nothing to choose or wipe."""
+    page = visit(server.address)
+    page.settled()
+    page.page.route("**/*.png", lambda route: None)  # never answered
+    page.open(server.address)
+    page.until("panes.left.choice")
+    for selector in (".choices", ".tools", "#wipe", "#divider", "#scale"):
+        assert page.page.locator(selector).is_hidden(), selector
+    assert page.page.inner_text("#waiting") == "Loading"
