@@ -67,7 +67,7 @@ def chromium() -> Iterator[Any]:
 
 # Whether a part of the image is on the screen: OpenSeadragon's canvas is no longer empty.
 _DRAWN = """(() => { const canvas = document.querySelector("#viewer canvas");
-  if (!canvas || !canvas.width || typeof items === "undefined" || !items.left) return false;
+  if (!canvas || !canvas.width || document.body.dataset.state !== "open") return false;
   return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some((v) => v); })()"""
 
 

@@ -63,7 +63,8 @@ def test_nothing_is_copied_while_no_page_polls(image, clock):
     assert catalog.entries() == []
 
 
-def test_copies_cost_at_most_a_fortieth_of_the_time(image, clock, monkeypatch):
+def test_copies_cost_at_most_three_hundredths_of_the_processors(image, clock, monkeypatch):
+    monkeypatch.setattr(module, "_PROCESSORS", 2)
     drawn, copies = [0.0], []
     live = LiveFit(FieldCatalog(), "a", image, lambda: drawn[0])
     display = live._display
@@ -83,7 +84,9 @@ def test_copies_cost_at_most_a_fortieth_of_the_time(image, clock, monkeypatch):
     eoren.fit(image, steps=300, watch=watch, **SMALL)
     between = np.diff(copies)
     assert len(between) > 2
-    assert 40 * 0.3 <= between.min() <= between.max() <= 40 * 0.3 + 0.5
+    # 0.3 s of one of two processors.
+    assert 5.0 <= between.min() <= between.max() <= 5.5
+    assert 0.3 / 2 / between.min() <= 0.03
 
 
 def test_cheap_copies_are_made_every_two_seconds(image, clock):
@@ -103,8 +106,9 @@ def test_cheap_copies_are_made_every_two_seconds(image, clock):
     np.testing.assert_allclose(np.diff(sorted(first.values())), 2.0, atol=0.3)
 
 
-def test_a_page_waits_for_the_copy_that_is_due(image):
+def test_a_page_waits_for_the_copy_that_is_due(image, monkeypatch):
     """The image on the page is then as old as the page's own drawing, not as the time between two polls."""
+    monkeypatch.setattr(module, "_SHARE", 1.0)  # a copy is due every two seconds, on a busy machine as well
     live = LiveFit(FieldCatalog(), "a", image, lambda: 0.0)
     answers = []
 

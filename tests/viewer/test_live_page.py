@@ -48,6 +48,13 @@ def test_the_image_follows_the_fit(started, visit, waves):
     assert [look["text"] for look in caption] == [f"Field, as of step {step:,}" for step in steps]
     # About two seconds, on a machine without other work.
     assert np.diff([look["time"] for look in caption]).max() < 8000
+    # While nothing changes, the page leaves the processor to the fit.
+    frames = page.page.evaluate(
+        """new Promise((go) => { let count = 0; const update = viewer.viewport.update.bind(viewer.viewport);
+        viewer.viewport.update = (...given) => { count += 1; return update(...given); };
+        setTimeout(() => { viewer.viewport.update = update; go(count); }, 4000); })"""
+    )
+    assert frames < 120  # sixty a second otherwise, thirty after each of two images
     # One image of each layer, no tiles.
     assert page.page.evaluate("viewer.world.getItemCount()") <= 4
     urls = page.page.evaluate("performance.getEntriesByType('resource').map((entry) => entry.name)")

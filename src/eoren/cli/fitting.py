@@ -76,7 +76,7 @@ def run_fit(
         has_checkpoint = checkpoint is not None and checkpoint.exists()
         if not (interrupted and live is not None and live.is_stopping):
             break
-        live.finish(result.field, "stopped", can_go_on=has_checkpoint)
+        live.finish(result.field, "stopped", can_go_on=has_checkpoint, file=str(output))
         message = f"stopped at step {result.steps:,}; {output} is written; Ctrl-C ends the page, which can go on"
         if not signals.wait_for_interruption(message, until=lambda: not live.is_stopping):
             break
@@ -93,7 +93,7 @@ def run_fit(
     if interrupted:
         return signals.EXIT_STATUS
     if live is not None:
-        live.finish(result.field, result.ended)
+        live.finish(result.field, result.ended, file=str(output))
         signals.wait_for_interruption(f"{output} is written; the page stays until Ctrl-C")
     return 0
 

@@ -77,7 +77,7 @@ def draw(view: View, region: Region, width: int, height: int, *, token: CancelTo
     pixels_per_point = max(region.width / width, region.height / height) / view.magnification
     is_derivative = view.layer.name in ("gradient", "direction", "laplacian")
     most = _MAX_DERIVATIVE_POINTS if is_derivative else _MAX_COLOR_POINTS
-    factor = min(most, max(1, ceil(pixels_per_point - 1e-9)))
+    factor = min(most, max(1, ceil(pixels_per_point - 0.5)))
     strip = max(1, _POINTS_AT_ONCE // (width * factor * factor))
     average = partial(average_cells, rows=factor, columns=factor)
     strips = []

@@ -2,9 +2,10 @@
 
 The fit hands over a copy of its field, which takes about a millisecond, when a page requests one; drawing it is the
 work of the server's threads. Pages request a copy every two seconds, or more rarely, so that copying and drawing take
-at most a fortieth of the time. The page can also stop the fit, and let it go on.
+at most three hundredths of the processors' time. The page can also stop the fit, and let it go on.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from secrets import token_hex
@@ -22,10 +23,10 @@ from eoren.viewer.catalog import FieldCatalog, FieldEntry
 from eoren.visualization.plots import Axis, Line, plot
 
 _INTERVAL = 2.0  # seconds between two copies, at least
-# The next copy waits for this multiple of the time that copying and drawing the last one took.
-_COST_FACTOR = 40
+_SHARE = 0.03  # of the time of all processors, for copying and drawing, at most
 # Seconds that a request of a page waits for the copy that it is due.
 _LONGEST_WAIT = 1.0
+_PROCESSORS = os.cpu_count() or 1
 _SHORTEST_POLL, _LONGEST_POLL = 0.25, 4.0  # seconds between two polls of a page
 _ACTIVITY_INTERVAL = 0.1
 _CURVE_INTERVAL = 0.5
@@ -76,12 +77,12 @@ class LiveFit:
         """Whether the page has stopped the fit."""
         return self._is_stopping
 
-    def finish(self, field: Field, ended: str, *, can_go_on: bool = False) -> None:
-        """Record the fitted field and why the fit ended: ``budget``, ``target``, ``interrupted`` or ``stopped``.
+    def finish(self, field: Field, ended: str, *, can_go_on: bool = False, file: str = "") -> None:
+        """Record the fitted field, its file, and why the fit ended: ``budget``, ``target`` or ``stopped``.
 
         After ``stopped`` the page offers to go on, if the fit can.
         """
-        self._display(field.to("cpu"), ended, can_go_on)
+        self._display(field.to("cpu"), ended, can_go_on, file)
 
     def stop(self) -> None:
         """Stop the fit, at its next call of :meth:`watch`."""
@@ -144,15 +145,16 @@ class LiveFit:
 
     def _interval(self) -> float:
         """Seconds from one copy to the next."""
-        cost = self._copy_seconds + self._render_seconds() - self._render_seconds_at_copy
-        return max(_INTERVAL, _COST_FACTOR * cost)
+        # The fit, which uses all processors, waits while its field is copied; one thread draws.
+        drawing = (self._render_seconds() - self._render_seconds_at_copy) / _PROCESSORS
+        return max(_INTERVAL, (self._copy_seconds + drawing) / _SHARE)
 
     def _next_copy(self) -> float:
         return self._copied + self._interval()
 
-    def _display(self, field: Field, ended: str | None = None, can_go_on: bool = False) -> None:
+    def _display(self, field: Field, ended: str | None = None, can_go_on: bool = False, file: str = "") -> None:
         name, digest = f"{self._title}-{self._version + 1}", f"{self._digest} {self._version + 1}"
-        entry = self._catalog.add(self._title, field, digest=digest, image=self._image, name=name)
+        entry = self._catalog.add(self._title, field, digest=digest, image=self._image, name=name, file=file)
         with self._changed:
             self._version += 1
             self._ended, self._can_go_on = ended, can_go_on

@@ -8,7 +8,7 @@ const LONGEST_SIDE = 512; // of the image of the whole, and of that of a part
 
 export class Sheet {
   constructor(choice, tiled) {
-    Object.assign(this, { choice, tiled, whole: null, part: null, closed: new AbortController() });
+    Object.assign(this, { choice, tiled, whole: null, part: null, region: null, closed: new AbortController() });
   }
 
   get items() {
@@ -27,6 +27,7 @@ export class Sheet {
     const description = this.tiled && requestJson(`${this.choice.layer.iiif}/info.json`, { signal: this.closed.signal });
     // Without tiles, both images appear at once: they may show two different steps of a fit.
     const region = !this.tiled && this.#isMagnified() ? regionInView(entry) : null;
+    this.region = region || null;
     const images = await Promise.allSettled([whole, region && this.#image(region), description]);
     [this.whole, this.part] = images.map(({ value }) => value ?? null);
     for (const { reason } of images) if (reason) throw reason;
@@ -38,9 +39,11 @@ export class Sheet {
   // Load the image of the part in view again, after the view has moved.
   async refine(onChange) {
     if (this.tiled || !this.whole) return;
+    const region = this.#isMagnified() ? regionInView(this.choice.entry) : null;
+    if (String(region) === String(this.region)) return;
+    this.region = region;
     const request = (this.refining = {});
     const old = this.part;
-    const region = this.#isMagnified() ? regionInView(this.choice.entry) : null;
     const part = region && (await this.#image(region));
     if (part) await isDrawn(part);
     if (this.refining !== request || this.closed.signal.aborted) return part && viewer.world.removeItem(part);
@@ -117,6 +120,11 @@ export function clip(item, from, to, opacity) {
   const bounds = item.getBoundsNoRotate();
   const size = item.getContentSize();
   const [left, right] = [from, to].map((x) => Math.min(1, Math.max(0, (x - bounds.x) / bounds.width)) * size.x);
+  const state = [left, right, opacity].join(" ");
+  if (state === shown.get(item)) return; // OpenSeadragon would draw again
+  shown.set(item, state);
   item.setOpacity(right > left ? opacity : 0);
   if (right > left) item.setClip(left > 0 || right < size.x ? new Rect(left, 0, right - left, size.y) : null);
 }
+
+const shown = new WeakMap(); // the columns and the opacity of each item
