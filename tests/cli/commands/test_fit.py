@@ -137,8 +137,9 @@ def test_sample_is_saved_under_its_name(eoren, folder):
 def test_summary_goes_to_stdout(eoren, picture):
     _, out, err = eoren("fit", picture, "-o", "a.eoren", "--steps", 3, *SMALL)
     rows = dict(line.split(maxsplit=1) for line in out.splitlines())
-    assert [*rows] == ["file", "picture", "function", "psnr", "gradient_psnr", "ssim", "spent"]
+    assert [*rows] == ["file", "picture", "function", "psnr", "gradient_psnr", "ssim", "spent", "next"]
     assert rows["picture"] == "24 x 20, RGB"
+    assert rows["next"] == "eoren view a.eoren"
     assert rows["file"].startswith("a.eoren (")
     assert len({line.index(value) for line, value in zip(out.splitlines(), rows.values(), strict=True)}) == 1
     assert err == ""
@@ -203,7 +204,7 @@ def test_compact_summary(eoren, picture, option):
     status, out, err = eoren("fit", picture, "-o", "a.eoren", "--preset", "fast", *option)
     assert (status, err) == (0, "")
     rows = dict(line.split(maxsplit=1) for line in out.splitlines())
-    assert [*rows] == ["file", "picture", "function", "psnr", "gradient_psnr", "ssim", "spent"]
+    assert [*rows] == ["file", "picture", "function", "psnr", "gradient_psnr", "ssim", "spent", "next"]
     assert rows["function"] == "wavelet latents of 2 levels, linear colours"
 
 
