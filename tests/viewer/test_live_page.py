@@ -63,8 +63,7 @@ def test_the_image_follows_the_fit(started, visit, waves):
     assert all("/0,0,6144,4096/512,341/" in url for url in drawn)
     # Zoomed in, one more image of the part in view.
     page.page.evaluate("zoom(4)")
-    page.until("panes.left.sheet?.part?.getFullyLoaded()")
-    assert page.page.evaluate("panes.left.sheet.part.getBoundsNoRotate().width") < 0.5
+    page.until("panes.left.sheet?.part?.getFullyLoaded() && panes.left.sheet.part.getBoundsNoRotate().width < 0.5")
     page.errors.clear()
 
 

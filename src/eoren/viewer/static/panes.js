@@ -98,6 +98,16 @@ viewer.addHandler("tile-load-failed", ({ tiledImage }) => {
     wake();
   });
 });
+
+async function refine(side) {
+  try {
+    await panes[side].sheet?.refine(() => announce("sheet"));
+  } catch (error) {
+    if (error.name === "AbortError") return; // a newer sheet is on the stage
+    notify(side, `The part in view cannot be shown in detail. ${error.message}`, () => refine(side));
+  }
+}
+
 viewer.addHandler("animation-finish", () => {
-  for (const side of sides) panes[side].sheet?.refine(() => announce("sheet")).catch((error) => notify(side, error.message));
+  for (const side of sides) refine(side);
 });

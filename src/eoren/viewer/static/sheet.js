@@ -26,7 +26,7 @@ export class Sheet {
     const whole = this.#image([0, 0, 1, 1], 0);
     const description = this.tiled && requestJson(`${this.choice.layer.iiif}/info.json`, { signal: this.closed.signal });
     // Without tiles, both images appear at once: they may show two different steps of a fit.
-    const region = !this.tiled && this.#isMagnified() ? regionInView(entry) : null;
+    const region = !this.tiled && this.#isMagnified() ? regionInView(entry, false) : null;
     this.region = region || null;
     const images = await Promise.allSettled([whole, region && this.#image(region), description]);
     [this.whole, this.part] = images.map(({ value }) => value ?? null);
@@ -39,12 +39,15 @@ export class Sheet {
   // Load the image of the part in view again, after the view has moved.
   async refine(onChange) {
     if (this.tiled || !this.whole) return;
-    const region = this.#isMagnified() ? regionInView(this.choice.entry) : null;
+    const region = this.#isMagnified() ? regionInView(this.choice.entry, false) : null;
     if (String(region) === String(this.region)) return;
     this.region = region;
     const request = (this.refining = {});
     const old = this.part;
-    const part = region && (await this.#image(region));
+    const part = region && (await this.#image(region).catch((error) => {
+      this.region = null; // to be tried again
+      throw error;
+    }));
     if (part) await isDrawn(part);
     if (this.refining !== request || this.closed.signal.aborted) return part && viewer.world.removeItem(part);
     this.part = part;
@@ -63,7 +66,8 @@ export class Sheet {
   }
 
   #isMagnified() {
-    return viewer.viewport.getZoom() > 1.2 * viewer.viewport.getHomeZoom();
+    // Before the first image, the view is that of a square.
+    return viewer.isOpen() && viewer.viewport.getZoom() > 1.2 * viewer.viewport.getHomeZoom();
   }
 
   async #addTiles(onChange) {
