@@ -100,7 +100,7 @@ def run_fit(
 
 
 def _fit_watched(
-    fit: "Callable[..., FitResult]", checkpoint: Path, fit_options: FitOptions, live: "LiveFit | None"
+    fit: "Callable[..., FitResult]", checkpoint: Path | None, fit_options: FitOptions, live: "LiveFit | None"
 ) -> "FitResult":
     """Fit with progress on the terminal and on the live page, until the end, Ctrl-C or a stop from the page."""
     token = CancelToken()
