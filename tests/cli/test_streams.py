@@ -121,6 +121,7 @@ def test_results_go_to_stderr_where_stdout_has_data(call, picture):
     assert "gradient_psnr" in err
     status, _, err = call("gradient", picture, "-o", "-", "--json")
     assert (status, json.loads(err)) == (0, {"file": "-", "width": 24, "height": 20})
+    assert "next" not in err  # no file to view
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,8 @@ def _print_result(result: "FitResult", output: Path, fit_options: FitOptions) ->
         "function": describe_function(result.field),
         **{name: console.format_metric(name, getattr(metrics, name)) for name in ("psnr", "gradient_psnr", "ssim")},
         "spent": f"{result.seconds:.1f} s, {result.steps:,} steps",
-        "next": f"eoren view {shlex.quote(str(output))}",
     }
+    if not streams.is_stream(output):
+        rows["next"] = f"eoren view {shlex.quote(str(output))}"
     to_stderr = streams.is_standard_output(output)
     console.print_result(values, rows, as_json=fit_options.as_json, quiet=fit_options.quiet, to_stderr=to_stderr)
