@@ -119,9 +119,9 @@ def test_results_go_to_stderr_where_stdout_has_data(call, picture):
     status, field, err = call("fit", picture, "-o", "-", "--preset", "fast")
     assert (status, library.load(field).size) == (0, (24, 20))
     assert "gradient_psnr" in err
+    assert "next" not in err  # there is no file to view
     status, _, err = call("gradient", picture, "-o", "-", "--json")
     assert (status, json.loads(err)) == (0, {"file": "-", "width": 24, "height": 20})
-    assert "next" not in err  # no file to view
 
 
 @pytest.mark.parametrize(
