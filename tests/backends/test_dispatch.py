@@ -1,6 +1,8 @@
 """The backend is chosen in one place."""
 
 import re
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -115,3 +117,19 @@ def test_the_coder_follows_the_backend(monkeypatch):
         choose_coder()
     monkeypatch.setenv("EOREN_BACKEND", "")
     assert choose_coder().name == "numpy"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="address spaces are limited")
+@needs_library
+def test_a_library_that_finds_no_memory_is_not_replaced_by_slower_code():
+    code = """import resource
+from eoren.backends.native_library import library
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used, used))
+try:
+    library()
+except MemoryError as error:
+    print("no memory")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("no memory\n", 0), done.stderr

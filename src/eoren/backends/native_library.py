@@ -263,16 +263,22 @@ _STRUCTURES = (
 )
 
 
+_NO_MEMORY = ("failed to map segment", "annot allocate memory")  # messages of the loader, of glibc and of musl
+
+
 @cache
 def library() -> ctypes.CDLL | None:
     """Load the library, once per process; None if it was not built, or has another interface or processor.
 
-    An ``EOREN_TARGET`` that this library or processor does not support raises an EorenError.
+    An ``EOREN_TARGET`` that this library or processor does not support raises an EorenError, and a lack of memory a
+    MemoryError: work without the library would need more.
     """
     for path in sorted(Path(__file__).parents[1].glob("eoren_native.*")):
         try:
             loaded = ctypes.CDLL(str(path))
-        except OSError:  # built for another processor
+        except OSError as error:  # built for another processor
+            if any(message in str(error) for message in _NO_MEMORY):
+                raise MemoryError(str(error)) from error
             continue
         if not _has_our_interface(loaded):
             continue
