@@ -44,6 +44,8 @@ _COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 def prepare_files() -> dict[str, bytes]:
     """Make the files of a user: two images, a mask, a field, and an older file for every output."""
+    import matplotlib.font_manager  # noqa: F401  writes a cache in the user's folder, and complains where it cannot
+
     from eoren.field.serialization import save
     from eoren.training.fit import fit
 

@@ -9,13 +9,13 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from io import BufferedReader, BytesIO
+from io import BufferedReader, BytesIO, FileIO
 from pathlib import Path
 from typing import TypeAlias
 
 from eoren.errors import EorenError
 
-BinaryFile: TypeAlias = BufferedReader | BytesIO
+BinaryFile: TypeAlias = BufferedReader | BytesIO | FileIO
 """An open binary file, or one in memory."""
 
 _LOG = logging.getLogger(__name__)

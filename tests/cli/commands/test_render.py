@@ -180,7 +180,7 @@ def test_invalid_field_files(refused, field_file, picture, folder):
     (folder / "cut.eoren").write_bytes(field_file.read_bytes()[:-10])
     for name in ("missing.eoren", "empty.eoren", "cut.eoren", "tiny.png"):
         assert refused("render", name, "-o", "a.png").startswith(f"{name}: ")
-    assert refused("render", "", "-o", "a.png").startswith(".: is a folder")
+    assert refused("render", "", "-o", "a.png").startswith(".: is not a store")
 
 
 def test_interruption_leaves_nothing(eoren, field_file, folder, monkeypatch):
