@@ -61,7 +61,7 @@ def onnx_model(field: Field, *, gradient: bool = True, loops: bool = True) -> "M
     Args:
         field: field to convert.
         gradient: whether the model has the second output. Runtimes compute all outputs of a model, even if a program
-            asks for one of them: without the gradient, colours take a third of the time.
+            asks for one of them: without the gradient, colours take about half of the time.
         loops: whether the model of a mosaic of several tiles may have loops (opset 18). Without them, for converters
             that do not support them, every point reads the weights of all tiles that may cover it: about
             ten times the memory and the time. Other models have no loops (opset 17).
