@@ -51,6 +51,9 @@ class Page:
             return shown.length && shown.every(({ sheet, next }) => !next && sheet && (!sheet.tiled || sheet.part))
               && items.every((item) => item.getFullyLoaded()) && viewer.world.getItemCount() === items.length
               && Math.abs(viewer.viewport.getZoom(true) - viewer.viewport.getZoom(false)) < 1e-9
+              && viewer.viewport.getCenter(true).distanceTo(viewer.viewport.getCenter(false)) < 1e-9
+              && viewer.viewport.getContainerSize().x === viewer.container.clientWidth
+              && viewer.viewport.getContainerSize().y === viewer.container.clientHeight
               && !viewer.world.needsDraw(); })()"""
         # Several times in a row: the tiles to load are known only after a frame was drawn.
         held = 0

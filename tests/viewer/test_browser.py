@@ -64,6 +64,8 @@ def test_every_layer_shows_the_image_of_the_server(page, server, layer):
     page.page.select_option("#left", f"small~{layer}")
     page.page.select_option("#right", "")
     page.settled()
+    page.page.evaluate("viewer.viewport.goHome(true)")
+    page.settled()
     seen = page.pixels()
     box = page.page.locator("#stage").bounding_box()
     response = server.request(f"/iiif/small~{layer}~64x/full/max/0/default.png")
