@@ -270,8 +270,8 @@ _NO_MEMORY = ("failed to map segment", "annot allocate memory")  # messages of t
 def library() -> ctypes.CDLL | None:
     """Load the library, once per process; None if it was not built, or has another interface or processor.
 
-    An ``EOREN_TARGET`` that this library or processor does not support raises an EorenError, and a lack of memory a
-    MemoryError: work without the library would need more.
+    An ``EOREN_TARGET`` that this library or processor does not support raises an EorenError; a MemoryError says
+    that memory is missing, of which the work without the library would need more.
     """
     for path in sorted(Path(__file__).parents[1].glob("eoren_native.*")):
         try:
