@@ -49,11 +49,18 @@ def field(image):
 
 
 @pytest.fixture
-def catalog(field, image):
+def catalog_of_one(field, image):
+    """A field with its image."""
     catalog = FieldCatalog()
     catalog.add("small", field, digest="digest", image=image)
-    catalog.add("a/b?", field, digest="other")
     return catalog
+
+
+@pytest.fixture
+def catalog(catalog_of_one, field):
+    """The same, and a field without an image."""
+    catalog_of_one.add("a/b?", field, digest="other")
+    return catalog_of_one
 
 
 @pytest.fixture

@@ -5,14 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from eoren.viewer.catalog import FieldCatalog
-
 
 @pytest.fixture
-def catalog(field, image):
-    catalog = FieldCatalog()
-    catalog.add("small", field, digest="digest", image=image)
-    return catalog
+def catalog(catalog_of_one):
+    return catalog_of_one
 
 
 @pytest.fixture(scope="module")

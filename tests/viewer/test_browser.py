@@ -19,10 +19,8 @@ from eoren.viewer.tile_cache import TileCache
 
 
 @pytest.fixture
-def catalog(field, image):
-    catalog = FieldCatalog()
-    catalog.add("small", field, digest="digest", image=image)
-    return catalog
+def catalog(catalog_of_one):
+    return catalog_of_one
 
 
 def test_it_opens_with_the_field_and_the_image(page, image, field):

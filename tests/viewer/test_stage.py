@@ -14,10 +14,8 @@ from eoren.viewer.tile_cache import TileCache
 
 
 @pytest.fixture
-def catalog(field, image):
-    catalog = FieldCatalog()
-    catalog.add("small", field, digest="digest", image=image)
-    return catalog
+def catalog(catalog_of_one):
+    return catalog_of_one
 
 
 @pytest.fixture

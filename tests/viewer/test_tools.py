@@ -8,15 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eoren.viewer.catalog import FieldCatalog
 from eoren.viewer.edge_profile import edge_profile
 
 
 @pytest.fixture
-def catalog(field, image):
-    catalog = FieldCatalog()
-    catalog.add("small", field, digest="digest", image=image)
-    return catalog
+def catalog(catalog_of_one):
+    return catalog_of_one
 
 
 @pytest.fixture

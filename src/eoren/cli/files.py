@@ -65,10 +65,7 @@ def read_field(
     field = eoren.load(path, skip_damaged=skip_damaged)
     if device == "cpu" or field.representation.is_native:
         return field
-
-    from eoren.model.devices import choose_device
-
-    return field.to(choose_device(device))
+    return _to(field, device)
 
 
 def read_fields(path: Path, device: str, names: list[str]) -> "list[tuple[str, Field]]":

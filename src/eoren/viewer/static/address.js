@@ -15,7 +15,7 @@ function describe() {
   const parts = [];
   const { entry } = panes.left.choice;
   const { x, y, width, height } = viewer.viewport.getBoundsNoRotate();
-  // In pixels of the field on the left; the whole image in windows of any shape needs no numbers.
+  // The part in view, in pixels of the field on the left. Without it, a page shows the whole image.
   if (!isHome()) parts.push(`xywh=${[x, y, width, height].map((side) => Number((side * entry.width).toFixed(3)))}`);
   for (const side of sides) parts.push(`${side}=${encodeURIComponent(keyOf(panes[side].choice))}`);
   if (wipePosition() !== 0.5) parts.push(`wipe=${wipePosition()}`);
