@@ -253,10 +253,13 @@ def test_another_image_does_not_continue_from_a_checkpoint(store, monkeypatch):
     )
 
 
+@pytest.mark.usefixtures("every_step")
 def test_a_damaged_checkpoint_is_named(store, monkeypatch):
     options = {"preset": "balanced", "shard": 1, "workers": 1}
-    with pytest.raises(KeyboardInterrupt):
-        fit_many(IMAGES[:1], store=store, **options, watch=lambda at: True)
+    with monkeypatch.context() as patch:
+        killed_at(5, patch)
+        with pytest.raises(Killed):
+            fit_many(IMAGES[:1], store=store, **options)
     (checkpoint,) = (store / "pieces").glob("*.resume")
     checkpoint.write_bytes(checkpoint.read_bytes()[:100])
     with pytest.raises(EorenError, match=r"\.resume: not a checkpoint of eoren, or damaged; delete it"):

@@ -108,7 +108,9 @@ def test_cheap_copies_are_made_every_two_seconds(image, clock):
 
 def test_a_page_waits_for_the_copy_that_is_due(image, monkeypatch):
     """The image on the page is then as old as the page's own drawing, not as the time between two polls."""
-    monkeypatch.setattr(module, "_SHARE", 1.0)  # a copy is due every two seconds, on a busy machine as well
+    # On a busy machine as well a copy is due every two seconds, and made before the wait for it ends.
+    monkeypatch.setattr(module, "_SHARE", 1.0)
+    monkeypatch.setattr(module, "_LONGEST_WAIT", 60.0)
     live = LiveFit(FieldCatalog(), "a", image, lambda: 0.0)
     answers = []
 
@@ -124,7 +126,7 @@ def test_a_page_waits_for_the_copy_that_is_due(image, monkeypatch):
     names = [answer["entry"] for answer in answers]
     assert None not in names
     assert len({*names}) == 3
-    assert answers[-1]["poll_after"] == pytest.approx(2, abs=0.2)
+    assert 1 < answers[-1]["poll_after"] <= 2
 
 
 def test_the_copy_holds_its_step(image, clock):
