@@ -15,7 +15,7 @@ import torch
 import eoren
 from eoren.experiments.machine import machine
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(os.environ.get("EOREN_RESULTS") or Path(__file__).parent / "results")
 
 
 def data() -> Path:

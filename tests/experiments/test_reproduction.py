@@ -93,6 +93,23 @@ def test_mnist(tmp_path):
     assert_figures(tmp_path, "mnist", "mnist-curves", "mnist-digits", "mnist-sides")
 
 
+def test_a_sample_has_one_digit_of_each_kind(tmp_path):
+    protocol = replace(PROTOCOL, seeds=1, batch=1, images=1)
+    mnist.EXPERIMENT.reproduce(tmp_path, protocol, seed=0, watch=go, command="c")
+    assert {row["image"] for row in table(tmp_path / "mnist.csv")} == {"0-0000", "1-0001"}
+    assert_figures(tmp_path, "mnist", "mnist-curves", "mnist-digits", "mnist-sides")
+
+
+def test_a_sample_has_one_image_of_each_data_set(tmp_path, monkeypatch):
+    generator = np.random.default_rng(0)
+    several = [(name, generator.random((20, 24, 3), np.float32)) for name in ("one", "two", "three")]
+    monkeypatch.setattr(datasets, "images", lambda name: iter(several))
+    protocol = sweep.Protocol(TINY, side=16, seeds=1, samples=2, batch=1, images=1)
+    natural.EXPERIMENT.reproduce(tmp_path, protocol, seed=0, watch=go, command="c")
+    assert {row["image"] for row in table(tmp_path / "natural.csv")} == {f"{name}-one" for name in IMAGE_DATASETS}
+    assert_figures(tmp_path, "natural", "natural-predictors", "natural-pictures")
+
+
 def test_equal_time_is_the_time_of_eoren(tmp_path, monkeypatch, no_figures):
     ticks = itertools.count()
     monkeypatch.setattr("eoren.experiments.trials.perf_counter", lambda: float(next(ticks)))

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files as package_files
+from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -80,10 +81,15 @@ def images(dataset: str) -> Iterator[tuple[str, Image]]:
         yield Path(name).stem, read_image(dataset_path(dataset, name))
 
 
-def square_images(side: int) -> Iterator[tuple[str, str, Image, Image]]:
-    """Iterate over the images of all data sets as gray squares: data set, name, image, image at twice the side."""
+def square_images(side: int, count: int | None = None) -> Iterator[tuple[str, str, Image, Image]]:
+    """Iterate over the images of all data sets as gray squares: data set, name, image, image at twice the side.
+
+    Args:
+        side: side of the squares, in pixels.
+        count: number of images of each data set, the first ones; None for all.
+    """
     for dataset in IMAGE_DATASETS:
-        for name, image in images(dataset):
+        for name, image in islice(images(dataset), count):
             yield dataset, f"{dataset}-{name}", square(image, side), square(image, 2 * side)
 
 

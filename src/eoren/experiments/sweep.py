@@ -37,6 +37,7 @@ class Protocol:
     seeds: int
     samples: int  # measurements along every training
     batch: int  # images that are fitted at once
+    images: int | None = None  # images of each kind of digit, or of each data set; None for all
 
     def __str__(self) -> str:
         seeds = counted(self.seeds, "seed")

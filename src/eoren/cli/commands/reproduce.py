@@ -6,6 +6,7 @@ from typing import Annotated, Literal, get_args
 from typer import Argument, Option
 
 from eoren.cli import console, options, signals
+from eoren.errors import EorenError
 from eoren.fs.names import as_line
 
 _Experiment = Literal["gma", "composition", "mnist", "natural", "remedies", "all"]
@@ -13,7 +14,10 @@ _Experiment = Literal["gma", "composition", "mnist", "natural", "remedies", "all
 
 def reproduce(
     experiment: Annotated[_Experiment, Argument(help="Experiment to run.")],
-    scale: Annotated[Literal["small", "paper"], Option(help="Protocol: small (minutes) or paper (days).")] = "small",
+    scale: Annotated[
+        Literal["small", "paper-sample", "paper"],
+        Option(help="Protocol: small (minutes), paper (days), or paper-sample: a few images of it (hours)."),
+    ] = "small",
     output: Annotated[Path, options.output_option("Folder to write; results are kept.", "DIR")] = Path(
         "reproduction"
     ),
@@ -43,6 +47,9 @@ def reproduce(
     check_matplotlib()
     command = f"eoren reproduce {experiment} --scale {scale} --seed {seed}"
     experiments = {name: import_module(f"eoren.experiments.paper.{name}").EXPERIMENT for name in names}
+    for name, chosen in experiments.items():
+        if scale not in chosen.protocols:
+            raise EorenError(f"--scale {scale} is for mnist and natural, got {name}; give --scale small or paper")
     summaries = []
     with signals.explain_interruption(f"{output} keeps the measurements, and the same command continues"):
         _download([dataset for chosen in experiments.values() for dataset in chosen.datasets], quiet)

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from eoren.experiments.machine import machine
-from eoren.experiments.methods import Scale
 from eoren.experiments.progress import ProgressCallback
 from eoren.fs.files import write_file
+
+ExperimentScale = Literal["small", "paper-sample", "paper"]
 
 P = TypeVar("P")
 M = TypeVar("M")
@@ -26,7 +27,7 @@ class Experiment(Generic[P, M]):
     name: str  # of the command, and stem of all files
     title: str  # of the summary
     datasets: tuple[str, ...]  # that must be available
-    protocols: Mapping[Scale, P]  # str(protocol) identifies the measurements in tables
+    protocols: Mapping[ExperimentScale, P]  # str(protocol) identifies the measurements in tables
     measure: Callable[[Path, P, int, ProgressCallback], M]
     figures: Mapping[str, Callable[[M, Path], None]]
     conclude: Callable[[M], list[str]]

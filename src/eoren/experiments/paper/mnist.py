@@ -24,7 +24,7 @@ from eoren.experiments.sweep import EPOCHS, METHOD_ORDER, TIME, Protocol, Sweep
 from eoren.experiments.trials import METRICS
 
 PAPER_OFFSET = 48.13  # excess of the paper's PSNR in dB: its values span 1, but its peak is 255
-_SAMPLES_PER_DIGIT = 10
+_DIGITS_OF_A_KIND = 10
 _SIDES = (28, 64)
 
 
@@ -35,7 +35,7 @@ class _Sweeps(NamedTuple):
 
 
 def _measure(folder: Path, protocol: Protocol, seed: int, watch: ProgressCallback) -> _Sweeps:
-    full = _sweep(folder, "mnist", protocol, seed, _SAMPLES_PER_DIGIT)
+    full = _sweep(folder, "mnist", protocol, seed, protocol.images or _DIGITS_OF_A_KIND)
     full.run(lambda label, share: watch(label, 0.9 * share))
     single = replace(protocol, seeds=1)
     epochs = max(1, protocol.networks.epochs // 2)
@@ -213,6 +213,7 @@ EXPERIMENT = Experiment(
     datasets=("mnist",),
     protocols={
         "small": Protocol(replace(NETWORKS["small"], epochs=80), side=128, seeds=2, samples=6, batch=20),
+        "paper-sample": Protocol(NETWORKS["paper"], side=256, seeds=1, samples=12, batch=1, images=1),
         "paper": Protocol(NETWORKS["paper"], side=256, seeds=3, samples=12, batch=10),
     },
     measure=_measure,

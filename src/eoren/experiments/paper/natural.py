@@ -29,7 +29,7 @@ def _measure(folder: Path, protocol: Protocol, seed: int, watch: ProgressCallbac
     images: dict[str, Image] = {}
     doubled: dict[str, Image] = {}
     columns: dict[str, Row] = {}
-    for dataset, name, image, large in square_images(protocol.side):
+    for dataset, name, image, large in square_images(protocol.side, protocol.images):
         images[name], doubled[name] = image, large
         columns[name] = {"dataset": dataset, **{label: measure(image) for label, measure in PREDICTORS.items()}}
     sweep = Sweep(folder, "natural", protocol, images, columns, seed=seed, doubled=doubled)
@@ -160,6 +160,7 @@ EXPERIMENT = Experiment(
     datasets=IMAGE_DATASETS,
     protocols={
         "small": Protocol(NETWORKS["small"], side=96, seeds=1, samples=6, batch=20),
+        "paper-sample": Protocol(NETWORKS["paper"], side=256, seeds=1, samples=12, batch=1, images=1),
         "paper": Protocol(NETWORKS["paper"], side=256, seeds=1, samples=12, batch=1),
     },
     measure=_measure,

@@ -32,7 +32,8 @@ function sameChoices() {
 function firstChoices() {
   const all = choices();
   const other = catalog.entries[1];
-  const right = all.find(({ entry, layer }) => (other ? entry === other : layer.name === (catalog.live || all.length < 5 ? "gradient" : "original")));
+  // The original is drawn once, also beside a running fit.
+  const right = all.find(({ entry, layer }) => (other ? entry === other : layer.name === (all.length < 5 ? "gradient" : "original")));
   return { left: all[0], right };
 }
 

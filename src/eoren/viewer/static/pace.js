@@ -1,4 +1,4 @@
-// OpenSeadragon draws every frame, always. While nothing moves or loads, limit it to four frames a second, to leave the
+// OpenSeadragon draws every frame, always. While nothing moves or loads, limit it to a frame a second, to leave the
 // processor to a running fit and to save battery.
 
 const nextFrame = OpenSeadragon.requestAnimationFrame;
@@ -6,7 +6,7 @@ const pace = { awakeUntil: 0, waiting: [], timer: 0 };
 
 OpenSeadragon.requestAnimationFrame = (draw) => {
   if (performance.now() < pace.awakeUntil) return nextFrame(draw);
-  if (!pace.waiting.length) pace.timer = setTimeout(() => wake(0), 250);
+  if (!pace.waiting.length) pace.timer = setTimeout(() => wake(0), 1000);
   pace.waiting.push(draw);
 };
 

@@ -86,7 +86,9 @@ export class Sheet {
     const [across, down] = [right - left, bottom - top];
     const scale = Math.min(1, LONGEST_SIDE / Math.max(across, down));
     const size = [across, down].map((side) => Math.max(1, Math.round(scale * side)));
-    const url = `${layer.iiif}/${left},${top},${across},${down}/${size}/0/default.png`;
+    // While a fit runs, the image is drawn for a few seconds: JPEG takes half the time of PNG, and has no transparency.
+    const format = this.tiled || entry.channels % 2 === 0 ? "png" : "jpg";
+    const url = `${layer.iiif}/${left},${top},${across},${down}/${size}/0/default.${format}`;
     const image = new Image();
     image.src = URL.createObjectURL(await (await request(url, { signal: this.closed.signal })).blob());
     await image.decode();

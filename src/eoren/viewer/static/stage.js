@@ -27,8 +27,9 @@ keyboard.setAttribute("role", "application");
 keyboard.setAttribute("aria-label", "Image: arrow keys pan, plus and minus zoom, 0 shows the whole image");
 viewer.drawer.canvas.setAttribute("aria-hidden", "true");
 
-viewer.world.addHandler("add-item", () => wake());
-for (const type of ["animation", "tile-loaded", "tile-load-failed"]) viewer.addHandler(type, () => wake());
+viewer.addHandler("animation", () => wake());
+viewer.world.addHandler("add-item", () => wake(100));
+for (const type of ["tile-loaded", "tile-load-failed"]) viewer.addHandler(type, () => wake(100));
 
 // Every field is one unit wide on the stage.
 export function toPixel(entry, x, y) {
