@@ -6,7 +6,10 @@ from pathlib import Path
 
 import jaxtyping
 import pytest
+from tests import array_checks
 from tests.browser import chromium
+
+array_checks.install()
 
 
 @pytest.fixture(scope="session")
