@@ -61,10 +61,10 @@ def test_a_compact_field_is_estimated_from_windows():
     assert plan_fit(image, choose_settings("fast", seconds=1e-3), device=CPU).seconds <= 10
 
 
-def test_time_is_extrapolated_from_two_windows():
-    """Half a second, and a microsecond a pixel."""
-    assert plan._extrapolate((10_000, 0.51), (40_000, 0.54), 3_000_000) == pytest.approx(3.5)
-    assert plan._extrapolate((10_000, 0.51), (40_000, 0.50), 3_000_000) == 0.51  # a busy machine
+def test_the_parts_of_a_fit_grow_differently(monkeypatch):
+    monkeypatch.setattr(plan, "_GROWTH", (0.5, 1.0, 0.25))
+    assert plan._growing_seconds([100.0, 102.0, 103.0, 106.0, 110.0]) == 1 + 4 + 1
+    assert plan._growing_seconds([100.0, 102.0, 102.0, 110.0]) == 1 + 0 + 2
 
 
 def test_the_time_of_a_siren_is_that_of_its_steps():
