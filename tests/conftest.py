@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import jaxtyping
@@ -42,6 +43,24 @@ def python():
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def axe():
+    """Function that returns what the rules of axe-core find on a page: how many pass, and the violations."""
+    found = find_spec("axe_playwright_python")
+    if found is None:
+        pytest.skip("pip install axe-playwright-python")
+    code = Path(found.submodule_search_locations[0], "axe.min.js").read_text(encoding="utf-8")
+
+    def run(page):
+        page.evaluate(code)
+        return page.evaluate(
+            """axe.run(document).then(({ violations, passes }) => [passes.length,
+            violations.map(({ id, nodes }) => [id, ...nodes.map(({ target }) => target.join(" "))])])"""
+        )
 
     return run
 

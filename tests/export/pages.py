@@ -46,7 +46,7 @@ def screenshot(page):
 def pixels(page, field, *, timeout=_TIMEOUT):
     """The part of the canvas that shows the image, at one screen pixel per image pixel."""
     page.keyboard.press("0")
-    page.keyboard.press("1")
+    page.get_by_role("button", name="One pixel").click()
     done(page, timeout=timeout)
     width, height = field.size
     canvas = screenshot(page)

@@ -7,10 +7,11 @@ import pytest
 from tests.export.pages import done, eight_bits, page_opener, pixels, screenshot
 from tests.fields import TILINGS, field_of, with_parts
 
+import eoren
 from eoren.export.html import write_html
 from eoren.model.quantization import rounded
 
-WINDOW = {"width": 420, "height": 240}
+WINDOW = {"width": 420, "height": 300}
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_layers(opened):
     field = field_of(TILINGS["grid"])
     page = opened(field)
     color = screenshot(page)
-    page.keyboard.press("g")
+    page.keyboard.press("2")
     done(page)
     gradient = screenshot(page)
     assert page.get_by_role("radio", name="Gradient").is_checked()
@@ -49,6 +50,86 @@ def test_layers(opened):
     direction = screenshot(page)
     assert not np.array_equal(color, gradient)
     assert not np.array_equal(direction, gradient)
+
+
+# Fences pass one at a time, as the test allows: each is a strip of rows.
+HOLD_STRIPS = """
+window.allowed = 0;
+const wait = WebGL2RenderingContext.prototype.clientWaitSync;
+WebGL2RenderingContext.prototype.clientWaitSync = function (fence, flags, timeout) {
+  if (!window.allowed) return this.TIMEOUT_EXPIRED;
+  const state = wait.call(this, fence, flags, timeout);
+  if (state !== this.TIMEOUT_EXPIRED) window.allowed -= 1;
+  return state;
+};
+"""
+
+
+def test_the_whole_image_is_there_at_once(browser, tmp_path):
+    """From the first strip of rows on, nothing but the picture shows where it is: no background, and no line."""
+    flat = eoren.fit(np.full((20, 30, 3), [0.8, 0.2, 0.1]), preset="mosaic", steps=2, width=8, depth=1, seed=0).field
+    write_html(tmp_path / "a.html", flat, title="a")
+    page = browser.new_page(viewport={"width": 300, "height": 280})
+    page.add_init_script(HOLD_STRIPS)
+    page.goto((tmp_path / "a.html").as_uri())
+    page.wait_for_function("() => inProgress")
+    assert page.locator("#waiting").text_content() == "Preparing"
+    page.evaluate("restart(), window.allowed = 1")  # a strip of an earlier drawing may be on its way
+    page.wait_for_function("() => window.allowed === 0")
+    for number in range(100):
+        page.evaluate("window.allowed = 1")
+        page.wait_for_function("() => window.allowed === 0 || canvas.getAttribute('aria-busy') === 'false'")
+        if number == 7:
+            page.keyboard.press("2")
+            page.keyboard.press("1")
+            page.mouse.wheel(0, 100)
+            page.keyboard.press("ArrowRight")
+        page.evaluate("new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(go)))")
+        left, top, right, bottom = page.evaluate(
+            """[0, 0, field.width, field.height].map((side, k) => k % 2
+            ? (side - view.y) * view.scale + canvas.height / 2 : (side - view.x) * view.scale + canvas.width / 2)"""
+        )
+        inside = screenshot(page)[max(0, int(top)) + 2 : int(bottom) - 2, max(0, int(left)) + 2 : int(right) - 2]
+        assert inside.size > 10_000
+        assert np.abs(inside - [204, 51, 25]).max() <= 3, number
+        if page.locator("canvas[aria-busy=false]").count():
+            break
+        assert page.locator("#work").is_visible() or number < 3
+    assert number > 10
+    assert page.locator("#work").is_hidden()
+    assert page.locator("#waiting").is_hidden()
+    page.close()
+
+
+@pytest.mark.parametrize("colors", [{}, {"color_scheme": "dark"}, {"forced_colors": "active"}])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_axe_finds_no_violation(opened, axe, colors, width):
+    page = opened(field_of(TILINGS["grid"]), **colors)
+    page.set_viewport_size({"width": width, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    passes, violations = axe(page)
+    assert violations == []
+    assert passes > 10
+    page.evaluate("canvas.removeAttribute('aria-label')")
+    page.evaluate("document.getElementById('in').removeAttribute('aria-label')")
+    page.evaluate("document.getElementById('in').title = document.getElementById('in').textContent = ''")
+    assert axe(page)[1] == [["button-name", "#in"]]  # it does find something
+
+
+def test_keys_are_those_of_the_viewer(opened):
+    page = opened(field_of(TILINGS["grid"]))
+    for key, layer in (("3", "Direction"), ("2", "Gradient"), ("1", "Colour")):
+        page.keyboard.press(key)
+        assert page.get_by_role("radio", name=layer).is_checked()
+    whole = view_of(page)
+    page.keyboard.press("+")
+    assert view_of(page)["scale"] == 2 * whole["scale"]
+    page.keyboard.press("0")
+    assert view_of(page) == whole
+    page.keyboard.press("f")
+    page.wait_for_function("() => document.fullscreenElement")
+    page.keyboard.press("f")
+    page.wait_for_function("() => !document.fullscreenElement")
 
 
 def view_of(page):
@@ -75,7 +156,7 @@ def test_zoom_and_pan(opened):
     assert view_of(page) == whole
     page.keyboard.press("+")
     page.get_by_role("button", name="Zoom in").click()
-    assert view_of(page)["scale"] == pytest.approx(3 * whole["scale"])
+    assert view_of(page)["scale"] == pytest.approx(4 * whole["scale"])
     page.keyboard.press("ArrowRight")
     assert view_of(page)["x"] > whole["x"]
     for _ in range(60):

@@ -1,32 +1,11 @@
 """The page for everyone: names, roles, contrast, forced colours, small screens."""
 
-from importlib.util import find_spec
-from pathlib import Path
-
 import pytest
 
 
 @pytest.fixture
 def catalog(catalog_of_one):
     return catalog_of_one
-
-
-@pytest.fixture(scope="module")
-def axe():
-    """Function that returns the violations of the rules of axe-core on a page."""
-    found = find_spec("axe_playwright_python")
-    if found is None:
-        pytest.skip("pip install axe-playwright-python")
-    code = Path(found.submodule_search_locations[0], "axe.min.js").read_text(encoding="utf-8")
-
-    def run(page):
-        page.page.evaluate(code)
-        return page.page.evaluate(
-            """axe.run(document).then(({ violations, passes }) => [passes.length,
-            violations.map(({ id, nodes }) => [id, ...nodes.map(({ target }) => target.join(" "))])])"""
-        )
-
-    return run
 
 
 @pytest.mark.parametrize("colors", [{}, {"color_scheme": "dark"}, {"forced_colors": "active"}])
@@ -41,12 +20,12 @@ def test_axe_finds_no_violation(visit, server, axe, colors):
     for key in (None, "c", "?"):
         if key:
             page.page.keyboard.press(key)
-        passes, violations = axe(page)
+        passes, violations = axe(page.page)
         assert violations == []
         assert passes > 15
         page.page.keyboard.press("Escape")
     page.page.evaluate("$('wipe').removeAttribute('aria-label')")
-    assert axe(page)[1] == [["label", "#wipe"]]  # it does find something
+    assert axe(page.page)[1] == [["label", "#wipe"]]  # it does find something
 
 
 def test_swatches_keep_their_colour_where_the_system_sets_colours(visit, server):

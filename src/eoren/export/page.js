@@ -1,16 +1,21 @@
-// Draws the field with its shader, coarse first, then finer, a few rows per frame, so that the page stays responsive.
+// Draws the field with its shader, the whole picture at once, coarse first, then finer, a few rows per frame, so that the
+// page stays responsive. A drawing is shown when it is complete.
 const field = JSON.parse(document.getElementById("field").textContent);
 const canvas = document.querySelector("canvas");
+const [waiting, work] = ["waiting", "work"].map((id) => document.getElementById(id));
 const gl = canvas.getContext("webgl2", { antialias: false, alpha: true, premultipliedAlpha: true });
-const COARSE_TO_FINE = [8, 4, 2, 1]; // screen pixels per sample, each way
+const COARSE_TO_FINE = [16, 8, 4, 2, 1]; // screen pixels per sample, each way
 const STRIP = 50; // milliseconds of drawing per frame, between which input is handled
 const MIN_SAMPLES = 2048; // per strip, which any device draws in that time
+// Samples along the longer side of the drawing of the whole image, which is one strip, and lies under all others.
+const WHOLE = Math.floor(Math.sqrt(MIN_SAMPLES));
 const MAX_SCALE = 20000; // screen pixels per image pixel
 
 function fail(message) {
   const failure = document.getElementById("failure");
   failure.textContent = message;
   failure.hidden = false;
+  [waiting, work].forEach((sign) => { sign.hidden = true; });
   canvas.setAttribute("aria-busy", "false");
   throw new Error(message);
 }
@@ -65,16 +70,17 @@ const sampler = program(FULL_CANVAS, shader);
 const presenter = program(FULL_CANVAS, `#version 300 es
 precision highp float;
 uniform sampler2D u_drawing;
-uniform vec2 u_canvas, u_shift, u_used; // canvas size in pixels; texture coordinates = u_shift + u_zoom * canvas position
+uniform vec2 u_canvas, u_shift; // canvas size in pixels; texture coordinates = u_shift + u_zoom * canvas position
 uniform vec2 u_zoom;
 uniform vec4 u_frame; // left, top, right, bottom of the image on the canvas
+uniform vec4 u_inside; // texture coordinates of the first and the last sample in the image
 out vec4 o_color;
 void main() {
     vec2 at = vec2(gl_FragCoord.x, u_canvas.y - gl_FragCoord.y);
     vec2 uv = u_shift + u_zoom * at;
     if (any(lessThan(at, u_frame.xy)) || any(greaterThan(at, u_frame.zw))) discard;
-    if (any(lessThan(uv, vec2(0.0))) || any(greaterThan(uv, u_used))) discard;
-    vec4 color = texture(u_drawing, uv);
+    if (any(lessThan(uv, vec2(0.0))) || any(greaterThan(uv, vec2(1.0)))) discard;
+    vec4 color = texture(u_drawing, clamp(uv, u_inside.xy, u_inside.zw));
     vec2 square = floor(at / 8.0);
     vec3 behind = vec3(mod(square.x + square.y, 2.0) < 0.5 ? 0.8 : 0.6);
     o_color = vec4(mix(behind, color.rgb, color.a), 1.0);
@@ -134,8 +140,11 @@ let layer = 0;
 let fitted = true;
 let ready = false; // whether the textures are there
 let complete = false; // whether nothing will be added to them
-let drawings = []; // coarse to fine, the last possibly unfinished
-let inProgress = null; // the strip that the GPU is drawing
+let drawings = []; // the complete ones on the screen, coarse to fine
+let current = null; // the one in progress
+let inProgress = null; // the strip of it that the GPU is drawing
+let stale = false; // whether the screen shows another view or other drawings
+let detailed = 0; // share of the details that are there
 let samples = MIN_SAMPLES; // of the next strip
 
 const fitScale = () => Math.min(canvas.width / field.width, canvas.height / field.height) * 0.96;
@@ -177,8 +186,10 @@ function pan(dx, dy) {
 
 // ---- Drawing
 
-function newDrawing(coarseness) {
-  const [width, height] = [Math.ceil(canvas.width / coarseness), Math.ceil(canvas.height / coarseness)];
+const corner = () => [view.x - canvas.width / 2 / view.scale, view.y - canvas.height / 2 / view.scale];
+
+/** Start a drawing: its first corner and the distance of its samples are in pixels of the image. */
+function newDrawing(width, height, corner, step, coarseness) {
   const texture = gl.createTexture();
   gl.bindTexture(gl.TEXTURE_2D, texture);
   gl.texStorage2D(gl.TEXTURE_2D, 1, gl.RGBA8, width, height);
@@ -187,8 +198,15 @@ function newDrawing(coarseness) {
   const target = gl.createFramebuffer();
   gl.bindFramebuffer(gl.FRAMEBUFFER, target);
   gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0);
-  const corner = [view.x - canvas.width / 2 / view.scale, view.y - canvas.height / 2 / view.scale];
-  return { coarseness, width, height, texture, target, corner, step: coarseness / view.scale, layer, done: 0 };
+  return { coarseness, width, height, texture, target, corner, step, layer, done: 0 };
+}
+
+/** Start a drawing of the view, or of the whole image if the coarseness is infinite. */
+function startDrawing(coarseness) {
+  const step = Math.max(field.width, field.height) / WHOLE;
+  current = Number.isFinite(coarseness)
+    ? newDrawing(Math.ceil(canvas.width / coarseness), Math.ceil(canvas.height / coarseness), corner(), coarseness / view.scale, coarseness)
+    : newDrawing(Math.ceil(field.width / step), Math.ceil(field.height / step), [0, 0], step, coarseness);
 }
 
 function release(drawing) {
@@ -196,21 +214,55 @@ function release(drawing) {
   gl.deleteTexture(drawing.texture);
 }
 
+/** Show those drawings that satisfy a condition, and release the others. */
+function keep(condition) {
+  drawings.filter((drawing) => !condition(drawing)).forEach(release);
+  drawings = drawings.filter(condition);
+}
+
 function restart(coarseness = COARSE_TO_FINE[0]) {
   if (!ready) return;
-  // The finest complete drawing stays on the screen, moved, until a better one is ready.
-  const complete = drawings.filter((drawing) => drawing.done === drawing.height && drawing.layer === layer);
-  drawings.forEach((drawing) => { if (drawing !== complete.at(-1)) release(drawing); });
-  drawings = complete.slice(-1);
-  drawings.push(newDrawing(coarseness));
-  canvas.setAttribute("aria-busy", "true");
+  if (current) release(current);
+  // The drawing of the whole and the finest one stay on the screen, moved, until better ones are complete.
+  const finest = drawings.at(-1);
+  keep((drawing) => drawing === finest || drawing.coarseness === Infinity);
+  startDrawing(drawings[0]?.coarseness === Infinity && drawings[0].layer === layer ? coarseness : Infinity);
+  stale = true;
   describe();
+  showWork();
   schedule();
+}
+
+/** Show the drawing in progress, which is complete, and start the next finer one. */
+function finish() {
+  const { coarseness, step } = current;
+  // Finer ones stay on top, where they are, until one is as fine as they or as the screen.
+  const isCovered = (drawing) => (drawing.coarseness === Infinity ? coarseness === Infinity : coarseness === 1 || drawing.step >= step);
+  keep((drawing) => drawing.layer === current.layer && !isCovered(drawing));
+  const depth = (drawing) => (drawing.coarseness === Infinity ? Infinity : drawing.step);
+  drawings = [...drawings, current].sort((a, b) => depth(b) - depth(a));
+  current = null;
+  stale = true;
+  waiting.hidden = true;
+  const finer = COARSE_TO_FINE.find((next) => next < coarseness);
+  if (finer) startDrawing(finer);
+}
+
+/** Show how much is left to do. */
+function showWork() {
+  const isBusy = Boolean(current) || !complete;
+  canvas.setAttribute("aria-busy", String(isBusy));
+  work.hidden = !isBusy;
+  if (!current) work.value = detailed;
+  else {
+    const { coarseness, done, height } = current;
+    work.value = (1 + (3 * done) / height) / 4 / coarseness ** 2; // each drawing takes four times as long as the last
+  }
 }
 
 /** Draw the next rows of the finest drawing. */
 function draw() {
-  const drawing = drawings.at(-1);
+  const drawing = current;
   const base = drawing.corner.map(Math.floor);
   gl.useProgram(sampler.handle);
   gl.uniform2i(sampler.uniforms.u_base, ...base);
@@ -236,17 +288,22 @@ function present() {
   gl.clearColor(0, 0, 0, 0);
   gl.clear(gl.COLOR_BUFFER_BIT);
   gl.useProgram(presenter.handle);
-  const corner = [view.x - canvas.width / 2 / view.scale, view.y - canvas.height / 2 / view.scale];
+  const [left, top] = corner();
   gl.uniform2f(presenter.uniforms.u_canvas, canvas.width, canvas.height);
-  gl.uniform4f(presenter.uniforms.u_frame, -corner[0] * view.scale, -corner[1] * view.scale,
-    (field.width - corner[0]) * view.scale, (field.height - corner[1]) * view.scale);
+  gl.uniform4f(presenter.uniforms.u_frame, -left * view.scale, -top * view.scale,
+    (field.width - left) * view.scale, (field.height - top) * view.scale);
   for (const drawing of drawings) {
     const size = [drawing.width * drawing.step, drawing.height * drawing.step];
     gl.bindTexture(gl.TEXTURE_2D, drawing.texture);
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, drawing.coarseness === 1 && drawing.step * view.scale === 1 ? gl.NEAREST : gl.LINEAR);
-    gl.uniform2f(presenter.uniforms.u_shift, (corner[0] - drawing.corner[0]) / size[0], (corner[1] - drawing.corner[1]) / size[1]);
+    gl.uniform2f(presenter.uniforms.u_shift, (left - drawing.corner[0]) / size[0], (top - drawing.corner[1]) / size[1]);
+    const samples = [field.width, field.height].map((side, k) => {
+      const first = Math.ceil(-drawing.corner[k] / drawing.step - 0.5);
+      const last = Math.floor((side - drawing.corner[k]) / drawing.step - 0.5);
+      return [first, Math.max(first, last)].map((sample) => (sample + 0.5) / [drawing.width, drawing.height][k]);
+    });
+    gl.uniform4f(presenter.uniforms.u_inside, samples[0][0], samples[1][0], samples[0][1], samples[1][1]);
     gl.uniform2f(presenter.uniforms.u_zoom, 1 / view.scale / size[0], 1 / view.scale / size[1]);
-    gl.uniform2f(presenter.uniforms.u_used, 1, drawing.done / drawing.height);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 }
@@ -257,33 +314,27 @@ function schedule() {
   scheduled = true;
 }
 
-function frame(now) {
+/** Whether the GPU has drawn the strip that it was given. */
+function isStripDrawn() {
+  if (gl.clientWaitSync(inProgress.fence, gl.SYNC_FLUSH_COMMANDS_BIT, 0) === gl.TIMEOUT_EXPIRED) return false;
+  const took = performance.now() - inProgress.since;
+  samples = Math.max(MIN_SAMPLES, samples * Math.min(2, STRIP / took));
+  gl.deleteSync(inProgress.fence);
+  inProgress.drawing.done = inProgress.until;
+  inProgress = null;
+  return true;
+}
+
+function frame() {
   scheduled = false;
   if (gl.isContextLost()) return;
-  if (inProgress) {
-    const state = gl.clientWaitSync(inProgress.fence, gl.SYNC_FLUSH_COMMANDS_BIT, 0);
-    if (state === gl.TIMEOUT_EXPIRED) return schedule();
-    const took = performance.now() - inProgress.since;
-    samples = Math.max(MIN_SAMPLES, samples * Math.min(2, STRIP / took));
-    gl.deleteSync(inProgress.fence);
-    inProgress.drawing.done = inProgress.until;
-    inProgress = null;
-  }
-  const drawing = drawings.at(-1);
-  if (drawing.done === drawing.height) {
-    drawings.slice(0, -1).forEach(release);
-    drawings = [drawing];
-    const finer = COARSE_TO_FINE[COARSE_TO_FINE.indexOf(drawing.coarseness) + 1];
-    if (!finer) {
-      present();
-      canvas.setAttribute("aria-busy", String(!complete));
-      return;
-    }
-    drawings.push(newDrawing(finer));
-  }
-  present();
-  draw();
-  schedule();
+  const isIdle = !inProgress || isStripDrawn();
+  if (isIdle && current && current.done === current.height) finish();
+  if (stale) present();
+  stale = false;
+  showWork();
+  if (isIdle && current) draw();
+  if (inProgress) schedule();
 }
 
 // ---- Controls
@@ -330,14 +381,22 @@ const choose = (number) => layers[number].click();
 document.getElementById("in").addEventListener("click", () => zoom(2));
 document.getElementById("out").addEventListener("click", () => zoom(0.5));
 document.getElementById("fit").addEventListener("click", fit);
+document.getElementById("pixels").addEventListener("click", pixelForPixel);
+function fillScreen() {
+  if (document.fullscreenElement) document.exitFullscreen();
+  else document.documentElement.requestFullscreen();
+}
+const filling = document.getElementById("fill");
+filling.hidden = !document.fullscreenEnabled;
+filling.addEventListener("click", fillScreen);
 
+// The keys of eoren view.
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const step = 0.15 * Math.min(canvas.width, canvas.height);
   const action = {
-    "+": () => zoom(1.5), "=": () => zoom(1.5), "-": () => zoom(1 / 1.5), 0: fit,
-    1: pixelForPixel,
-    c: () => choose(0), g: () => choose(1), d: () => choose(2),
+    "+": () => zoom(2), "=": () => zoom(2), "-": () => zoom(0.5), 0: fit,
+    1: () => choose(0), 2: () => choose(1), 3: () => choose(2), f: fillScreen,
     // In the list of layers, arrow keys select.
     ...(event.target.type === "radio" ? {} : {
       ArrowLeft: () => pan(step, 0), ArrowRight: () => pan(-step, 0), ArrowUp: () => pan(0, step), ArrowDown: () => pan(0, -step),
@@ -365,7 +424,11 @@ async function show() {
   if (field.prior) {
     const about = document.querySelector(".about");
     const size = about.textContent;
-    const note = await addDetails((percent) => { about.textContent = `${size}, adding details: ${percent} %`; });
+    const note = await addDetails((percent) => {
+      about.textContent = `${size}, adding details: ${percent} %`;
+      detailed = percent / 100;
+      showWork();
+    });
     about.textContent = size + note;
   }
   complete = true;

@@ -133,13 +133,13 @@ def test_a_device_that_cannot_compute_details_shows_the_spline(browser, tmp_path
 def test_layers_and_zoom(opened):
     page = opened(compact_field(75, 51, 3))
     before = page.evaluate("view.scale")
-    page.keyboard.press("g")
+    page.keyboard.press("2")
     done(page)
     inside = pages.screenshot(page)[80:90, 200:210]
     assert (inside[..., 0] == inside[..., 1]).all()
     page.keyboard.press("+")
     done(page)
-    assert page.evaluate("view.scale") == pytest.approx(1.5 * before)
+    assert page.evaluate("view.scale") == pytest.approx(2 * before)
 
 
 def test_a_field_that_the_device_cannot_hold_is_reported(browser, tmp_path):

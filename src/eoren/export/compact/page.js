@@ -4,7 +4,7 @@ const textOf = (id) => document.getElementById(id).textContent;
 
 /** Let the browser handle input, and show how far the work is. */
 async function pause(share) {
-  document.querySelector("output").textContent = `unpacking ${Math.round(100 * share)} %`;
+  waiting.textContent = `Unpacking, ${Math.round(100 * share)} %`;
   await new Promise((resolve) => setTimeout(resolve));
 }
 
