@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -65,6 +66,21 @@ def test_progress_on_a_terminal_is_a_transient_bar(capsys, monkeypatch):
     assert out == ""
     assert "equal time" in err
     assert "50%" in err
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(60, 2), (80, 1)])
+def test_progress_on_a_narrow_terminal_has_two_lines(capsys, monkeypatch, columns, lines):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    description = "step  1,234, PSNR  31.4 dB, gradient  28.9 dB,  0:12 left"
+    with console.progress(False, percent=False) as show:
+        show(description, 0.5)
+    err = capsys.readouterr().err
+    shown = [line for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", err).splitlines() if line.strip()]
+    last = [line for line in shown if "1,234" in line or "━" in line][-lines:]
+    assert " ".join(last).count("━") + " ".join(last).count("╸") + " ".join(last).count("╺") >= 19
+    assert description in last[-1]
+    assert all(len(line.split("\r")[-1]) <= columns for line in last)
 
 
 def test_no_progress_if_quiet(capsys, monkeypatch):

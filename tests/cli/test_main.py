@@ -84,15 +84,18 @@ def test_os_errors_are_one_line(refused, picture, monkeypatch):
     assert refused("fit", picture) == "there: Input/output error; free space, or check the disk and the permissions"
 
 
-def test_help_names_every_command(eoren):
+@pytest.mark.parametrize("columns", [60, 80])
+def test_help_names_every_command(eoren, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
     status, out, err = eoren("--help")
+    assert max(map(len, out.splitlines())) <= columns
     assert (status, err) == (0, "")
     assert all(f"\n  {name} " in out for name in COMMANDS)
     assert "..." not in out.partition("Commands:")[2]  # every summary fits
     assert eoren() == (0, out, "")
 
 
-@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("columns", [60, 80, 120])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_fits_the_terminal(eoren, monkeypatch, command, columns):
     monkeypatch.setenv("COLUMNS", str(columns))

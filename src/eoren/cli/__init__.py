@@ -51,7 +51,8 @@ app = typer.Typer(
 _FIELD_COMMANDS = (fit, fit_many, render, view, evaluate, info, export)
 _IMAGE_COMMANDS = (gradient, mix, clone, fill, retouch)
 for _command in (*_FIELD_COMMANDS, *_IMAGE_COMMANDS, compare, reproduce):
-    app.command()(_command)
+    # Typer would cut the first sentence at the width of the terminal.
+    app.command(short_help=(_command.__doc__ or "").partition("\n")[0])(_command)
 
 _NOTICES = (BackendWarning, DamageWarning, ExportWarning, FitWarning, SourceWarning)
 _CLOSED_PIPE = 141  # 128 and the number of SIGPIPE, as shells report it

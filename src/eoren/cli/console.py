@@ -15,6 +15,7 @@ from typing import Any
 from eoren.fs.names import as_line
 
 LINE_EVERY = 10.0  # seconds between lines of progress if stderr is not a terminal
+ONE_LINE = 80  # columns of a terminal that bar and description fit into
 
 
 def notice(message: str) -> None:
@@ -60,14 +61,16 @@ def print_result(
 def progress(quiet: bool, *, percent: bool = True) -> Iterator[Callable[[str, float], None]]:
     """Yield a function that shows a description and the completed share of the work, 0..1, on stderr.
 
-    A terminal shows a bar, other streams a line every ten seconds; ``percent`` adds percentage and remaining time.
+    A terminal shows a bar, with the description in a second line if one is too narrow for both; other streams get a
+    line every ten seconds. ``percent`` adds percentage and remaining time.
     """
     if quiet:
         yield lambda description, share: None
         return
 
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
 
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -83,8 +86,16 @@ def progress(quiet: bool, *, percent: bool = True) -> Iterator[Callable[[str, fl
         yield show
         return
     numbers = (TaskProgressColumn(), TimeRemainingColumn()) if percent else ()
-    columns = (BarColumn(bar_width=20), *numbers, TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True) as bar:
+    is_narrow = console.width < ONE_LINE
+
+    class Bar(Progress):
+        def get_renderables(self) -> Iterator[RenderableType]:
+            yield from super().get_renderables()
+            if is_narrow:
+                yield from (Text(task.description, no_wrap=True, overflow="ellipsis") for task in self.tasks)
+
+    text = () if is_narrow else (TextColumn("{task.description}"),)
+    with Bar(BarColumn(bar_width=20), *numbers, *text, console=console, transient=True) as bar:
         task = bar.add_task("preparing", total=1.0)
         yield lambda description, share: bar.update(task, completed=share, description=description)
 

@@ -14,7 +14,10 @@ def gradient(
     output: options.Output,
     filter: Annotated[
         Literal["forward", "central", "sobel", "scharr", "prewitt", "farid", "spline"],
-        Option(help="A stencil, or the quintic spline through the pixels."),
+        Option(
+            metavar="NAME",
+            help="A stencil, or spline, the quintic one: forward, central, sobel, scharr, prewitt, farid or spline.",
+        ),
     ] = "central",
     adjust: Annotated[bool, Option("--adjust/--no-adjust", help="Gradient with Magnitude Adjustment or raw.")] = True,
     by: Annotated[Literal["ramp", "magnitude"], Option(help="By the ramp response, or the paper's sum|F|.")] = "ramp",
