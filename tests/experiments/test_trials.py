@@ -29,7 +29,8 @@ def test_the_papers_methods_share_network_and_optimiser():
     assert len({replace(settings, objective="pixel") for settings in paper}) == 1
     assert (paper[0].width, paper[0].depth, paper[0].learning_rate, paper[0].steps) == (256, 5, 1e-4, 1000)
     assert [settings.objective for settings in paper] == ["pixel", "gradient", "gradient"]
-    assert [method.label for method in METHODS.values()] == ["SIREN + pixels", "SIREN + gradients", "EoREN", "mosaic"]
+    labels = ["SIREN + pixels", "SIREN + gradients", "EoREN (paper)", "this library, mosaic"]
+    assert [method.label for method in METHODS.values()] == labels
     assert [method.tuned for method in METHODS.values()] == [False, False, True, True]
 
 

@@ -59,8 +59,8 @@ def methods(networks: Scale | Networks = "paper") -> Mapping[str, Method]:
     every = (
         Method("pixel", "SIREN + pixels", make_settings("paper", **paper, objective="pixel"), tuned=False),
         Method("gradient", "SIREN + gradients", gradient, tuned=False),
-        Method("eoren", "EoREN", gradient, tuned=True),
-        Method("ours", "mosaic", make_settings(), tuned=True),
+        Method("eoren", "EoREN (paper)", gradient, tuned=True),
+        Method("ours", "this library, mosaic", make_settings(), tuned=True),
     )
     return {method.key: method for method in every}
 

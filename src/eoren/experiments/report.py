@@ -1,4 +1,4 @@
-"""A comparison as a single HTML file: embedded images, plots as SVG, no network access and no script.
+"""A comparison as a single HTML file: embedded images, plots as SVG, no network access; a script enlarges images.
 
 The template is ``report.html`` in this package.
 """
@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 
 from eoren.experiments.comparison import Comparison, final_numbers
-from eoren.experiments.panels import ZOOM, Panels, Prediction, curves, format_decibels, rate_curves
+from eoren.experiments.panels import ZOOM, Figure, Panels, Prediction, curves, format_decibels, rate_curves
 from eoren.experiments.rates import LABELS, Rates, Stored
 from eoren.experiments.trials import Trial
 from eoren.fs.names import as_utf8
@@ -67,6 +67,8 @@ def report(comparison: Comparison) -> str:
     return template.render(
         name=as_utf8(comparison.source.name) or "an image",
         coarse=max(image.shape[:2]) < _COARSE,
+        conclusion=_conclusion(comparison),
+        first=_first_figures(panels, rounds[1], files),
         methods=[_method(trial) for trial in comparison.equal_epochs],
         findings=[
             _finding(f"After {epochs} epochs each", comparison.equal_epochs),
@@ -98,6 +100,30 @@ def report(comparison: Comparison) -> str:
         curves=[*curves(comparison.equal_epochs, "epoch"), *curves(comparison.equal_time, "seconds")],
         facts=_facts(comparison),
     )
+
+
+def _conclusion(comparison: Comparison) -> str:
+    """Return the numbers of this library and of the paper's method in one sentence."""
+    finals = {trial.method.key: trial.final for trial in comparison.equal_time}
+    stored = comparison.rates.stored[0].measurement
+    colors, derivatives = (
+        [format_decibels(getattr(measured, name)) for measured in (finals["ours"], finals["eoren"], stored)]
+        for name in ("psnr", "gradient_psnr")
+    )
+    return (
+        f"In {comparison.seconds:.3g} seconds of training, this library's mosaic reaches {colors[0]} and "
+        f"EoREN (paper) {colors[1]}, in the derivative {derivatives[0]} and {derivatives[1]}; this library's compact "
+        f"field, the default, has {colors[2]} and {derivatives[2]} in {stored.bytes:,} bytes."
+    )
+
+
+def _first_figures(panels: Panels, trained: Sequence[Prediction], files: Sequence[Prediction]) -> list[Figure]:
+    """Draw the image and one of its edges beside the paper's method and this library's, in two rows."""
+    shown = [*(prediction for prediction in trained if prediction.key in ("eoren", "ours")), files[0]]
+    squares, _, *edges = panels.crops(shown)
+    derivatives = (f"gradient PSNR {format_decibels(prediction.gradient_psnr)}" for prediction in shown)
+    labelled = (edge._replace(value=value) for edge, value in zip(edges, derivatives, strict=True))
+    return [*panels.reconstructions(shown), squares, *labelled]
 
 
 def _round(
