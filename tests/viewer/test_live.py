@@ -255,7 +255,7 @@ def test_over_the_web(image, clock, connect):
     live = LiveFit(catalog, "a", image, lambda: cache.render_seconds)
     with serve(catalog, cache, live=live) as address:
         server = connect(address)
-        assert json.loads(server.request("/api/catalog").content) == {"entries": [], "live": True}
+        assert json.loads(server.request("/api/catalog").content) == {"entries": [], "live": True, "workbench": False}
         result = []
         fitting = threading.Thread(target=lambda: result.append(fit_with(live, image, clock, steps=300)))
         fitting.start()

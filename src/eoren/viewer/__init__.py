@@ -7,6 +7,7 @@ iiif          parsing IIIF image requests, building ``info.json``, encoding imag
 manifest      IIIF manifests, for other viewers
 tile_cache    encoded tiles in memory, each drawn once however many clients request it
 live          progress of a running fit, and control of it
+workbench     fitting and editing images from the page
 server        the web application and the thread that runs it
 static/       the page
 """

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
 from functools import cached_property
 from itertools import count
 from threading import Lock
@@ -32,6 +33,7 @@ class Layer:
     label: str  # on the page
     description: str  # meaning of the colours, shown on the page
     needs_image: bool = False
+    pixels: Pillow.Image | None = None  # of a layer that is an image by itself
 
 
 LAYERS = {
@@ -69,6 +71,8 @@ class FieldEntry:
     image: Image | None = None
     image_sha256: str = ""  # digest of the image's file, if known
     file: str = ""  # path of the field, as the user gave it
+    image_file: str = ""  # path of the image, or its name
+    edits: dict[str, Layer] = dataclass_field(default_factory=dict)  # the last results of editing, by name
 
     def __post_init__(self) -> None:
         if self.image is not None:
@@ -76,8 +80,24 @@ class FieldEntry:
 
     @property
     def layers(self) -> list[Layer]:
-        """The layers available for this entry."""
-        return [layer for layer in LAYERS.values() if self.image is not None or not layer.needs_image]
+        """The layers available for this entry, with the newest edit."""
+        available = [layer for layer in LAYERS.values() if self.image is not None or not layer.needs_image]
+        return available + list(self.edits.values())[-1:]
+
+    def layer(self, name: str) -> Layer | None:
+        """Return the layer of a name, or None; a page may still request the edit before the newest one."""
+        return next((layer for layer in [*self.layers, *self.edits.values()] if layer.name == name), None)
+
+    def add_edit(self, layer: Layer) -> None:
+        """Display the result of an edit in place of earlier ones."""
+        self.edits[layer.name] = layer
+        for name in list(self.edits)[:-2]:
+            del self.edits[name]
+
+    @property
+    def operand(self) -> str:
+        """Path by which a command reads what an edit changes, the image or else the field; empty if unknown."""
+        return self.file if self.image is None else self.image_file
 
     @cached_property
     def image_notice(self) -> str:
@@ -169,13 +189,20 @@ class FieldCatalog:
         image_sha256: str = "",
         name: str | None = None,
         file: str = "",
+        image_file: str = "",
     ) -> FieldEntry:
         """Display a field, under a name that is made unique and by default derived from the title."""
         with self._lock:
             unique = free_name(name or title, self._entries)
-            entry = FieldEntry(unique, as_utf8(title), field, digest, image, image_sha256, as_utf8(file))
+            paths = as_utf8(file), as_utf8(image_file)
+            entry = FieldEntry(unique, as_utf8(title), field, digest, image, image_sha256, *paths)
             self._entries[entry.name] = entry
             return entry
+
+    def set_file(self, entry: FieldEntry, file: str) -> None:
+        """Record the file that an entry was written to."""
+        with self._lock:
+            self._entries[entry.name] = replace(entry, file=as_utf8(file))
 
     def remove(self, entry: FieldEntry) -> None:
         """Stop displaying an entry."""
@@ -199,7 +226,7 @@ class FieldCatalog:
         if match is None or entry is None:
             return None
         name, magnification = "color" if match[2] is None else match[2], int(match[3] or 1)
-        layer = next((layer for layer in entry.layers if layer.name == name), None)
+        layer = entry.layer(name)
         if layer is None or magnification > MAX_MAGNIFICATION:
             return None
         return View(entry, layer, magnification)

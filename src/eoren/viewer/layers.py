@@ -61,7 +61,8 @@ def color_key(layer: Layer) -> dict[str, Any] | None:
 
 def render(view: View, request: ImageRequest, token: CancelToken) -> bytes:
     """Draw and encode the image of a request."""
-    profile = view.entry.field.provenance.profile if view.layer.name in _COLORS else b""
+    is_colored = view.layer.name in _COLORS or view.layer.pixels is not None
+    profile = view.entry.field.provenance.profile if is_colored else b""
     return encode(draw(view, request.region, request.width, request.height, token=token), request, profile)
 
 
@@ -70,6 +71,8 @@ def draw(view: View, region: Region, width: int, height: int, *, token: CancelTo
     token = token or CancelToken()
     right, bottom = region.x + region.width, region.y + region.height
     box = (region.x / view.size[0], region.y / view.size[1], right / view.size[0], bottom / view.size[1])
+    if view.layer.pixels is not None:
+        return _resize(view.layer.pixels, _in_pixels(view.entry, box), width, height)
     if view.layer.name == "original":
         return _resize(view.entry.image_8bit, _in_pixels(view.entry, box), width, height)
     if view.layer.name == "difference":

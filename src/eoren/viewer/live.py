@@ -45,6 +45,7 @@ class LiveFit:
         self._progress = Progress()
         self._curve: list[Progress] = []
         self._ended: str | None = None
+        self._message = ""
         self._can_go_on = False
         self._is_stopping = False
         self._boxes: list[list[int]] = []
@@ -77,12 +78,34 @@ class LiveFit:
         """Whether the page has stopped the fit."""
         return self._is_stopping
 
-    def finish(self, field: Field, ended: str, *, can_go_on: bool = False, file: str = "") -> None:
-        """Record the fitted field, its file, and why the fit ended: ``budget``, ``target`` or ``stopped``.
+    @property
+    def has_ended(self) -> bool:
+        """Whether the fit has ended, or has failed."""
+        return self._ended is not None
 
-        After ``stopped`` the page offers to go on, if the fit can.
+    @property
+    def current(self) -> FieldEntry | None:
+        """The newest version of the field, if there is one."""
+        return self._entries[-1] if self._entries else None
+
+    @property
+    def outdated(self) -> list[FieldEntry]:
+        """Versions before the newest one that a page may still request."""
+        return self._entries[:-1]
+
+    def finish(self, field: Field, ended: str, *, can_go_on: bool = False, **described: str) -> None:
+        """Record the fitted field, and why the fit ended: ``budget``, ``target`` or ``stopped``.
+
+        After ``stopped`` the page offers to go on, if the fit can. The field's file, name and other attributes of
+        :class:`FieldEntry` may be given.
         """
-        self._display(field.to("cpu"), ended, can_go_on, file)
+        self._display(field.to("cpu"), ended, can_go_on, **described)
+
+    def fail(self, message: str) -> None:
+        """Record that the fit ended without a field."""
+        with self._changed:
+            self._ended, self._message = "failed", message
+            self._changed.notify_all()
 
     def stop(self) -> None:
         """Stop the fit, at its next call of :meth:`watch`."""
@@ -113,6 +136,7 @@ class LiveFit:
             return {
                 "entry": self._entries[-1].name if self._entries else None,
                 "ended": self._ended,
+                "message": self._message,
                 "can_go_on": self._can_go_on,
                 "stopping": self._is_stopping,
                 "steps": progress.steps,
@@ -152,9 +176,10 @@ class LiveFit:
     def _next_copy(self) -> float:
         return self._copied + self._interval()
 
-    def _display(self, field: Field, ended: str | None = None, can_go_on: bool = False, file: str = "") -> None:
-        name, digest = f"{self._title}-{self._version + 1}", f"{self._digest} {self._version + 1}"
-        entry = self._catalog.add(self._title, field, digest=digest, image=self._image, name=name, file=file)
+    def _display(self, field: Field, ended: str | None = None, can_go_on: bool = False, **described: str) -> None:
+        described = {"name": f"{self._title}-version-{self._version + 1}"} | described
+        digest = f"{self._digest} {self._version + 1}"
+        entry = self._catalog.add(self._title, field, digest=digest, image=self._image, **described)
         with self._changed:
             self._version += 1
             self._ended, self._can_go_on = ended, can_go_on

@@ -37,6 +37,7 @@ from eoren.viewer.tile_cache import TileCache
 
 if TYPE_CHECKING:
     from eoren.viewer.live import LiveFit
+    from eoren.viewer.workbench.session import Workbench
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
@@ -63,8 +64,17 @@ _GET = ["GET", "HEAD"]
 _log = logging.getLogger(__name__)
 
 
-def _make_app(catalog: FieldCatalog, cache: TileCache, host: str, live: "LiveFit | None") -> App:
+def _make_app(
+    catalog: FieldCatalog, cache: TileCache, host: str, live: "LiveFit | None", workbench: "Workbench | None"
+) -> App:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    if workbench is not None:
+        from eoren.viewer.workbench.api import add_routes
+
+        add_routes(app, workbench)
+
+    def running() -> "LiveFit | None":
+        return live if workbench is None else workbench.live
 
     @app.api_route("/", methods=_GET)
     async def page(request: Request) -> Response:
@@ -76,26 +86,30 @@ def _make_app(catalog: FieldCatalog, cache: TileCache, host: str, live: "LiveFit
 
     @app.api_route("/api/catalog", methods=_GET)
     async def entries() -> Response:
-        summaries = [_summary(entry) for entry in catalog.entries()]
-        return JSONResponse({"entries": summaries, "live": live is not None}, headers=_NO_STORE)
+        shown = catalog.entries() if workbench is None else workbench.entries()
+        is_live = live is not None if workbench is None else workbench.is_fitting
+        described = {"entries": [_summary(entry) for entry in shown], "live": is_live}
+        return JSONResponse({**described, "workbench": workbench is not None}, headers=_NO_STORE)
 
     @app.api_route("/api/live", methods=_GET)
     def live_status() -> Response:
-        if live is None:
+        if (fit := running()) is None:
             return PlainTextResponse("no fit is running", 404)
-        return JSONResponse(live.status(), headers=_NO_STORE)
+        return JSONResponse(fit.status(), headers=_NO_STORE)
 
     @app.post("/api/live/{action}")
     def control_fit(action: Literal["stop", "go-on"], request: Request) -> Response:
-        if live is None:
+        if (fit := running()) is None:
             return PlainTextResponse("no fit is running", 404)
         # Browsers let other pages send such a request; they cannot change where it comes from.
         if request.headers.get("origin") != f"{request.url.scheme}://{request.headers['host']}":
             return PlainTextResponse("only this server's page controls the fit", 403)
+        if workbench is not None and not workbench.admits(request.headers.get("authorization", "")):
+            return PlainTextResponse("the token is not that of this server", 403)
         if action == "stop":
-            live.stop()
+            fit.stop()
         else:
-            live.go_on()
+            fit.go_on()
         return Response(status_code=204)
 
     @app.api_route("/api/probe/{name}", methods=_GET)
@@ -131,17 +145,23 @@ def _make_app(catalog: FieldCatalog, cache: TileCache, host: str, live: "LiveFit
 
 @contextmanager
 def serve(
-    catalog: FieldCatalog, cache: TileCache, *, host: str = LOOPBACK, port: int = 0, live: "LiveFit | None" = None
+    catalog: FieldCatalog,
+    cache: TileCache,
+    *,
+    host: str = LOOPBACK,
+    port: int = 0,
+    live: "LiveFit | None" = None,
+    workbench: "Workbench | None" = None,
 ) -> Iterator[str]:
     """Serve from another thread while the ``with`` block runs, and yield the address of the page.
 
-    Port 0 selects a free one. The cache is closed at the end.
+    Port 0 selects a free one. The cache and the workbench are closed at the end.
     """
     import uvicorn
 
     with _listen(host, port) as listener:
         config = uvicorn.Config(
-            _make_app(catalog, cache, host, live),
+            _make_app(catalog, cache, host, live, workbench),
             log_level="critical",  # the application logs its own errors
             access_log=False,
             lifespan="off",
@@ -159,6 +179,8 @@ def serve(
             yield _page_address(host, listener.getsockname()[1])
         finally:
             cache.stop()
+            if workbench is not None:
+                workbench.close()
             server.should_exit = True
             thread.join()
             cache.close()
@@ -177,11 +199,12 @@ def is_own_host(header: str, host: str) -> bool:
         address = ipaddress.ip_address(name)
     except ValueError:
         # A server open to other machines is also reachable by this machine's name.
-        return not _is_loopback(host) and name in (socket.gethostname().lower(), socket.getfqdn().lower())
-    return address.is_loopback or not _is_loopback(host)
+        return not is_loopback(host) and name in (socket.gethostname().lower(), socket.getfqdn().lower())
+    return address.is_loopback or not is_loopback(host)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -231,6 +254,7 @@ def _summary(entry: FieldEntry) -> dict[str, Any]:
         "metrics": entry.field.provenance.metrics,
         "image_notice": entry.image_notice,
         "file": entry.file,
+        "operand": entry.operand,
         "layers": [
             {
                 "name": layer.name,

@@ -1,4 +1,5 @@
 import sys
+from urllib.parse import urljoin
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ def shown(monkeypatch):
     def wait(message):
         from urllib.request import urlopen
 
-        seen["catalog"] = urlopen(seen["address"] + "api/catalog", timeout=60).read().decode()
+        seen["catalog"] = urlopen(urljoin(seen["address"], "api/catalog"), timeout=60).read().decode()
 
     monkeypatch.setattr(page, "show_page", lambda address, no_browser: seen.update(address=address))
     monkeypatch.setattr(signals, "wait_for_interruption", wait)
@@ -84,7 +85,8 @@ def test_wrong_arguments(refused, field_file, picture, folder):
     assert "--port must be from 0 to 65535, got 65536" in refused("view", field_file, "--port", "65536")
     assert "--port must be from 0 to 65535, got -1" in refused("view", field_file, "--port", "-1")
     assert "no.png" in refused("view", field_file, "--compare", "no.png")
-    assert "FILE" in refused("view")
+    assert "--host must be an address of this machine alone" in refused("view", "--host", "0.0.0.0")
+    assert "--compare needs the FILE of a field" in refused("view", "--compare", picture)
     Image.new("RGB", (5, 4)).save(folder / "other.png")
     message = refused("view", field_file, "--compare", "other.png")
     assert "tiny.eoren" in message

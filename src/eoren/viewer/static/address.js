@@ -1,12 +1,13 @@
-// The view as an address: position, layers and wipe are the fragment of the URL, #xywh=...&left=...&right=...&wipe=...
+// The view as an address: position, layers and wipe or panes are the fragment of the URL,
+// #xywh=...&left=...&right=...&wipe=... or &view=panes.
 // A choice of layers is a new entry of the history, so that Back leads to the one before; a movement is not.
 
 import { find, keyOf, labelOf } from "./catalog.js";
 import { $ } from "./dom.js";
 import { notify, withdraw } from "./notices.js";
 import { changes, choose, panes, sides } from "./panes.js";
-import { isHome, Rect, regionInView, rememberHome, viewer } from "./stage.js";
-import { moveWipe, wipePosition } from "./wipe.js";
+import { isHome, Rect, regionInView, rememberHome, scale, viewer } from "./stage.js";
+import { arePanes, moveWipe, showPanes, wipePosition } from "./wipe.js";
 
 let written = ""; // the last fragment
 let isRestored = false; // whether the position of the address that was opened is in view
@@ -18,11 +19,13 @@ function describe() {
   // The part in view, in pixels of the field on the left. Without it, a page shows the whole image.
   if (!isHome()) parts.push(`xywh=${[x, y, width, height].map((side) => Number((side * entry.width).toFixed(3)))}`);
   for (const side of sides) parts.push(`${side}=${encodeURIComponent(keyOf(panes[side].choice))}`);
-  if (wipePosition() !== 0.5) parts.push(`wipe=${wipePosition()}`);
+  if (arePanes()) parts.push("view=panes");
+  else if (wipePosition() !== 0.5) parts.push(`wipe=${wipePosition()}`);
   return parts.join("&");
 }
 
-const layersOf = (fragment) => sides.map((side) => new URLSearchParams(fragment).get(side)).join(" ");
+// Results of editing replace each other.
+const layersOf = (fragment) => sides.map((side) => new URLSearchParams(fragment).get(side)?.replace(/~edited-\d+$/, "~edited")).join(" ");
 
 function write() {
   if (!isRestored || !panes.left.sheet) return;
@@ -50,6 +53,7 @@ function choiceOf(side, parameters) {
 function restorePosition() {
   const parameters = new URLSearchParams(location.hash.slice(1));
   const numbers = (parameters.get("xywh") ?? "").split(",").map(Number);
+  showPanes(parameters.get("view") === "panes");
   const isRegion = numbers.length === 4 && numbers.every(Number.isFinite) && numbers[2] > 0 && numbers[3] > 0;
   if (isRegion) viewer.viewport.fitBounds(new Rect(...numbers.map((side) => side / panes.left.choice.entry.width)), true);
   else viewer.viewport.goHome(true);
@@ -84,7 +88,7 @@ addEventListener("popstate", () => {
 
 const SHOWS = { color: "", gradient: " --show gradient", laplacian: " --show laplacian" };
 
-const quoted = (path) => (/^[\w./-]+$/.test(path) && !path.startsWith("-") ? path : `'${path.replaceAll("'", "'\\''")}'`);
+export const quoted = (path) => (/^[\w./-]+$/.test(path) && !path.startsWith("-") ? path : `'${path.replaceAll("'", "'\\''")}'`);
 
 // The command that renders the part in view as the left side shows it, or null: a command does not draw all layers.
 export function renderCommand() {
@@ -92,7 +96,7 @@ export function renderCommand() {
   const region = regionInView(entry, false);
   if (!(layer.name in SHOWS) || !region || !entry.file) return null;
   const [x0, y0, x1, y1] = region;
-  const pixels = (viewer.container.clientWidth * devicePixelRatio) / viewer.viewport.getBoundsNoRotate().width;
+  const pixels = scale(false) * devicePixelRatio;
   const size = [(x1 - x0) * pixels, ((y1 - y0) * pixels * entry.height) / entry.width].map((side) => Math.max(1, Math.round(side)));
   const crop = region.map((side) => Number(side.toFixed(6)));
   return `eoren render ${quoted(entry.file)} -o ${quoted(`${entry.name}-view.png`)} --crop ${crop} --size ${size.join("x")}${SHOWS[layer.name]}`;

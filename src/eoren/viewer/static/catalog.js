@@ -2,7 +2,7 @@
 
 import { requestJson } from "./api.js";
 
-export const catalog = { entries: [], live: false };
+export const catalog = { entries: [], live: false, workbench: false };
 
 export async function loadCatalog() {
   Object.assign(catalog, await requestJson("/api/catalog"));

@@ -6,7 +6,7 @@ import { $, pairs } from "./dom.js";
 import { notify, withdraw } from "./notices.js";
 import { changes, panes } from "./panes.js";
 import { plot } from "./plot.js";
-import { Point, regionInView, toPixel, toUnitSquare, viewer } from "./stage.js";
+import { paneWidth, Point, regionInView, setTool, toPixel, toUnitSquare, viewer } from "./stage.js";
 import { sideAt } from "./wipe.js";
 
 const ENDS = ["from", "to"];
@@ -20,8 +20,9 @@ const entryOf = ({ side }) => (panes[side].choice ?? panes.left.choice).entry;
 
 export function toggleEdgeTool() {
   if (line || !panes.left.sheet) return close();
+  setTool("edge");
   // Across the middle of the view, above the handle of the wipe.
-  const side = sideAt($("stage").clientWidth / 2 - 1);
+  const side = sideAt(paneWidth() / 2 - 1);
   const region = regionInView(panes[side].choice.entry);
   if (!region) return;
   const [x0, y0, x1, y1] = region;
@@ -99,7 +100,7 @@ function asCsv() {
 function place() {
   $("ruler").toggleAttribute("hidden", !line);
   if (!line) return;
-  const [from, to] = ENDS.map((end) => toPixel(entryOf(line), line[end].x, line[end].y));
+  const [from, to] = ENDS.map((end) => toPixel(entryOf(line), line[end].x, line[end].y, line.side));
   for (const id of ["ruler-line", "ruler-halo"]) $(id).setAttribute("d", `M${from.x} ${from.y}L${to.x} ${to.y}`);
   $("ruler-from").setAttribute("transform", `translate(${from.x} ${from.y})`);
   $("ruler-to").setAttribute("transform", `translate(${to.x} ${to.y})`);
@@ -113,14 +114,14 @@ function placeEdges() {
     const edge = profile?.edges[name];
     $(`ruler-${name}`).toggleAttribute("hidden", !edge);
     if (!edge) continue;
-    const at = toPixel(entry, edge.x / entry.width, edge.y / entry.height);
+    const at = toPixel(entry, edge.x / entry.width, edge.y / entry.height, line.side);
     $(`ruler-${name}`).setAttribute("transform", `translate(${at.x} ${at.y}) rotate(${turn})`);
   }
 }
 
 // Set an end to a position on the stage, within the image.
 function moveEnd(end, pixel) {
-  const { x, y } = toUnitSquare(entryOf(line), pixel);
+  const { x, y } = toUnitSquare(entryOf(line), pixel, line.side);
   const clamp = (value) => Math.min(1, Math.max(0, value));
   line = { ...line, [end]: { x: clamp(x), y: clamp(y) } };
   update();
@@ -144,7 +145,7 @@ for (const end of ENDS) {
   handle.addEventListener("keydown", (event) => {
     const step = STEPS[event.key];
     if (!step) return;
-    const at = toPixel(entryOf(line), line[end].x, line[end].y);
+    const at = toPixel(entryOf(line), line[end].x, line[end].y, line.side);
     const by = event.shiftKey ? 10 : 1;
     moveEnd(end, new Point(at.x + by * step[0], at.y + by * step[1]));
     event.preventDefault();
@@ -165,6 +166,7 @@ viewer.addHandler("canvas-drag-end", (event) => {
   if (line) event.preventDefaultAction = true; // no flick
 });
 
+viewer.addHandler("tool", ({ tool }) => tool === "edge" || close());
 $("edge").addEventListener("click", toggleEdgeTool);
 $("close-edge").addEventListener("click", close);
 $("copy-edge").addEventListener("click", () => profile && copy(asCsv(), "Table"));

@@ -3,12 +3,14 @@
 import { about } from "./about.js";
 import { $ } from "./dom.js";
 import { toggleEdgeTool } from "./edge.js";
+import { toggleEdit } from "./edit.js";
 import { choose, panes, swap } from "./panes.js";
 import { pin } from "./points.js";
 import { currentProbe, placeAt } from "./probe.js";
 import { share, toggleFullScreen } from "./share.js";
 import { centre, goHome, viewer, zoom } from "./stage.js";
 import { moveWipe, wipePosition } from "./wipe.js";
+import { chooseFile } from "./workbench.js";
 
 const pinHere = () => pin(currentProbe() ?? placeAt(centre()));
 
@@ -20,8 +22,11 @@ const actions = {
   "[": () => moveWipe(wipePosition() - 0.025),
   "]": () => moveWipe(wipePosition() + 0.025),
   x: () => $("swap").click(),
+  s: () => $("split").click(),
   p: pinHere,
   e: toggleEdgeTool,
+  b: toggleEdit,
+  o: chooseFile,
   c: share,
   f: toggleFullScreen,
   "?": about,

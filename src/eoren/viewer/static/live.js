@@ -1,6 +1,6 @@
 // Progress of a running fit: numbers, curves, the tiles being trained, stopping it and going on.
 
-import { request, requestJson } from "./api.js";
+import { requestJson, send } from "./api.js";
 import { catalog } from "./catalog.js";
 import { $ } from "./dom.js";
 import { notify, withdraw } from "./notices.js";
@@ -18,25 +18,31 @@ export async function follow(refresh) {
   poll = () => follow(refresh);
   try {
     fit.status = await requestJson("/api/live");
-    if (fit.status.entry && fit.status.entry !== catalog.entries[0]?.name) await refresh();
+    const isOver = catalog.workbench && Boolean(fit.status.ended); // its field is one of many now
+    if (isOver || (fit.status.entry && fit.status.entry !== catalog.entries[0]?.name)) await refresh();
     withdraw("fit");
+    if (isOver && fit.status.message) notify("fit", `${fit.status.message}.`);
   } catch {
     $("status").textContent = "The program that runs the fit has ended.";
     $("stop").hidden = $("go-on").hidden = true;
     return notify("fit", "The program that runs the fit has ended or does not answer.", () => follow(refresh));
   }
   show(fit.status);
-  if (!fit.status.ended || fit.status.ended === "stopped") timer = setTimeout(poll, (document.hidden ? 2000 : 1000) * fit.status.poll_after);
+  const mayGoOn = fit.status.ended === "stopped" && !catalog.workbench;
+  if (!fit.status.ended || mayGoOn) timer = setTimeout(poll, (document.hidden ? 2000 : 1000) * fit.status.poll_after);
 }
 
-const ENDED = { budget: "Done", target: "Done, target reached", interrupted: "Interrupted", stopped: "Stopped, the file is written" };
+const STOPPED = { true: "Stopped", false: "Stopped, the file is written" }; // whether the workbench runs the fit
+const ENDED = { budget: "Done", target: "Done, target reached", interrupted: "Interrupted" };
 
 function show(status) {
   const db = (value) => (value == null ? "–" : `${value.toFixed(1)} dB`);
   const left = status.seconds_left == null ? "" : `, ${Math.ceil(status.seconds_left)} s left`;
   const running = status.stopping ? "Stopping" : status.done >= 1 ? "Measuring" : status.steps ? `${Math.floor(status.seconds)} s${left}` : "Preparing";
   const numbers = status.steps ? ` Step ${status.steps.toLocaleString("en")}. PSNR ${db(status.psnr)}, gradient ${db(status.gradient_psnr)}.` : "";
-  $("status").textContent = `${status.ended ? ENDED[status.ended] : running}.${numbers}`;
+  const ended = status.message || ENDED[status.ended] || STOPPED[catalog.workbench];
+  $("status").textContent = `${status.ended ? ended : running}.${numbers}`;
+  $("stop").textContent = catalog.workbench ? "Stop" : "Stop and write";
   $("done").value = ["budget", "target"].includes(status.ended) ? 1 : status.done;
   $("curves").innerHTML = status.curves;
   $("legend").hidden = !status.curves;
@@ -48,7 +54,7 @@ function show(status) {
   drawTiles();
 }
 
-const post = (action) => request(`/api/live/${action}`, { method: "POST" }).catch((error) => notify("fit", error.message, () => post(action)));
+const post = (action) => send(`/api/live/${action}`).catch((error) => notify("fit", error.message, () => post(action)));
 
 $("stop").addEventListener("click", async () => {
   $("stop").disabled = true;

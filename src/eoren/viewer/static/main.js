@@ -9,10 +9,13 @@ import { $ } from "./dom.js";
 import { fit, follow } from "./live.js";
 import { notify } from "./notices.js";
 import { changes, choose, drawing, fillSelects, panes, sides } from "./panes.js";
+import { connect, invite } from "./workbench.js";
 
 async function refresh() {
   await loadCatalog();
   $("fit").hidden = !catalog.live;
+  invite();
+  if (!catalog.entries.length && !catalog.live) return;
   if (!catalog.entries.length) return showMessage("The first image appears after the first step.");
   const titles = catalog.entries.map((entry) => entry.title).join(", ");
   document.title = `${titles} – EoREN`;
@@ -25,7 +28,9 @@ async function refresh() {
 }
 
 function sameChoices() {
-  const find = (choice) => choices().find((other) => keyOf(other) === keyOf(choice)) || null;
+  // The result of a fit has another name than the versions before it.
+  const isNext = (choice, other) => choice && other.entry.title === choice.entry.title && other.layer.name === choice.layer.name;
+  const find = (choice) => choices().find((other) => keyOf(other) === keyOf(choice)) ?? choices().findLast((other) => isNext(choice, other)) ?? null;
   return { left: find(panes.left.choice) || choices()[0], right: find(panes.right.choice) };
 }
 
@@ -46,6 +51,8 @@ changes.addEventListener("shown", () => {
   $("waiting").hidden = true;
   document.body.dataset.state = "open";
 });
+
+connect(refresh);
 
 async function start() {
   try {

@@ -6,7 +6,7 @@ import { $, make } from "./dom.js";
 import { notify, withdraw } from "./notices.js";
 import { wake } from "./pace.js";
 import { Sheet } from "./sheet.js";
-import { viewer } from "./stage.js";
+import { shapeNavigator, viewer } from "./stage.js";
 
 export const sides = ["left", "right"];
 export const panes = Object.fromEntries(sides.map((side) => [side, { choice: null, sheet: null, next: null }]));
@@ -55,6 +55,7 @@ export async function choose(side, choice) {
   pane.next = null;
   pane.sheet?.close();
   pane.sheet = sheet;
+  if (side === "left") shapeNavigator(choice.entry);
   withdraw("tiles");
   announce("sheet");
   announce("shown");

@@ -5,19 +5,19 @@ import { $, make } from "./dom.js";
 import { notify } from "./notices.js";
 import { changes } from "./panes.js";
 import { currentProbe, placeAt } from "./probe.js";
-import { toPixel, viewer } from "./stage.js";
+import { layout, leftOf, paneWidth, toPixel, viewer } from "./stage.js";
 import { differences, evaluate, inBytes, inHex, numbers, signed, swatch } from "./values.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const points = []; // { entry, x, y, values, mark, card }
+const points = []; // { entry, side, x, y, values, mark, card }
 let count = 0;
 
 export async function pin(place = currentProbe()) {
   if (!place) return;
-  const { entry, x, y } = place;
+  const { entry, side, x, y } = place;
   const values = await evaluate(place).catch((error) => notify("values", `The point cannot be pinned. ${error.message}`, () => pin(place)));
   if (!values) return;
-  const point = { number: ++count, entry, x, y, values };
+  const point = { number: ++count, entry, side, x, y, values };
   point.mark = mark(point.number);
   point.card = card(point);
   points.push(point);
@@ -39,8 +39,9 @@ function update() {
 }
 
 function place() {
-  for (const { entry, x, y, mark } of points) {
-    const at = toPixel(entry, x, y);
+  for (const { entry, side, x, y, mark } of points) {
+    const at = toPixel(entry, x, y, side);
+    mark.toggleAttribute("hidden", at.x < leftOf(side) || at.x > leftOf(side) + paneWidth());
     mark.setAttribute("transform", `translate(${at.x} ${at.y})`);
   }
 }
@@ -95,7 +96,7 @@ $("remove-points").addEventListener("click", () => [...points].forEach(remove));
 let click = 0;
 viewer.addHandler("canvas-click", ({ quick, position, originalEvent }) => {
   clearTimeout(click);
-  if (!quick || originalEvent.pointerType === "touch") return;
+  if (!quick || originalEvent.pointerType === "touch" || layout.isPainting) return;
   const place = placeAt(position);
   click = setTimeout(() => pin(place), 300);
 });

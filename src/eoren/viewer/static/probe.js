@@ -4,7 +4,7 @@ import { catalog } from "./catalog.js";
 import { $, make } from "./dom.js";
 import { notify, withdraw } from "./notices.js";
 import { changes, panes } from "./panes.js";
-import { centre, isInside, toPixel, toUnitSquare, viewer } from "./stage.js";
+import { centre, isInside, layout, toPixel, toUnitSquare, viewer } from "./stage.js";
 import { evaluate, numbers, signed, swatch } from "./values.js";
 import { sideAt } from "./wipe.js";
 
@@ -18,7 +18,7 @@ export const currentProbe = () => probe;
 export function placeAt(pixel) {
   const side = sideAt(pixel.x);
   const entry = panes[side].sheet && panes[side].choice.entry;
-  const place = entry && toUnitSquare(entry, pixel);
+  const place = entry && toUnitSquare(entry, pixel, side);
   return place && isInside(place) ? { pixel, side, entry, ...place } : null;
 }
 
@@ -72,7 +72,7 @@ function show({ side, entry, x, y, values, speak }) {
   $("readout").replaceChildren(...rows.map(row));
   $("hint").hidden = true;
   $("pin").hidden = false;
-  drawArrow(entry, x, y, values);
+  drawArrow(toPixel(entry, x, y, side), values);
   if (speak) {
     const { pixel, color, dx, dy } = values;
     $("spoken").textContent = `Pixel ${pixel.join(", ")}: ${numbers(color)}, gradient ${dx.toFixed(3)} right, ${dy.toFixed(3)} down per pixel`;
@@ -81,8 +81,7 @@ function show({ side, entry, x, y, values, speak }) {
 
 // An arrow in the direction of increasing brightness. Its length grows with the square root of the gradient, so that
 // faint edges show too.
-function drawArrow(entry, x, y, { dx, dy }) {
-  const from = toPixel(entry, x, y);
+function drawArrow(from, { dx, dy }) {
   const length = Math.min(110, 180 * Math.sqrt(Math.hypot(dx, dy)));
   const head = Math.min(14, length * 0.45);
   const turn = (Math.atan2(dy, dx) * 180) / Math.PI;
@@ -94,10 +93,11 @@ function drawArrow(entry, x, y, { dx, dy }) {
 
 new OpenSeadragon.MouseTracker({
   element: $("viewer"),
-  moveHandler: (event) => event.pointerType !== "touch" && probeAt(event.position),
+  moveHandler: (event) => event.pointerType !== "touch" && !layout.isPainting && probeAt(event.position),
   leaveHandler: (event) => event.pointerType !== "touch" && stopProbing(),
 });
-viewer.addHandler("canvas-click", (event) => event.quick && probeAt(event.position));
+viewer.addHandler("canvas-click", (event) => event.quick && !layout.isPainting && probeAt(event.position));
+viewer.addHandler("tool", stopProbing);
 viewer.addHandler("viewport-change", () => $("pointer").setAttribute("hidden", ""));
 let byKey = false;
 viewer.addHandler("canvas-key", () => (byKey = true));

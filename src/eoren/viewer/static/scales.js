@@ -2,7 +2,7 @@
 
 import { $, make } from "./dom.js";
 import { changes, panes, sides } from "./panes.js";
-import { viewer } from "./stage.js";
+import { scale, viewer } from "./stage.js";
 
 const LONGEST_BAR = 120; // CSS pixels
 
@@ -10,7 +10,7 @@ function showScale() {
   const entry = panes.left.sheet?.choice.entry;
   $("scale").hidden = !entry;
   if (!entry) return;
-  const pixel = viewer.container.clientWidth / viewer.viewport.getBoundsNoRotate(true).width / entry.width; // in CSS pixels
+  const pixel = scale() / entry.width; // in CSS pixels
   const factor = pixel * devicePixelRatio;
   $("zoom").textContent = `${factor < 0.995 ? factor.toFixed(2) : factor < 9.95 ? factor.toFixed(1) : Math.round(factor)}×`;
   const power = 10 ** Math.floor(Math.log10(LONGEST_BAR / pixel));

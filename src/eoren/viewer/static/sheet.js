@@ -2,7 +2,7 @@
 // of the part in view. While a fit runs, one image of that part replaces the tiles: drawing it takes as long at any zoom.
 
 import { request, requestJson } from "./api.js";
-import { Rect, regionInView, viewer } from "./stage.js";
+import { Point, Rect, regionInView, viewer } from "./stage.js";
 
 const LONGEST_SIDE = 512; // of the image of the whole, and of that of a part
 
@@ -114,12 +114,30 @@ const add = (options) =>
   new Promise((resolve, reject) => {
     viewer.addTiledImage({
       ...{ width: 1, opacity: 0, preload: true, ...options },
-      success: ({ item }) => resolve(item),
+      success: ({ item }) => {
+        origins.set(item, item.getBoundsNoRotate().getTopLeft());
+        resolve(item);
+      },
       error: ({ message }) => reject(new Error(message)),
     });
   });
 
 const isDrawn = (item) => new Promise((resolve) => item.whenFullyLoaded(resolve));
+
+const origins = new WeakMap(); // the place of each item in the left pane
+
+// Place an item so many units to the right of where it is in the left pane.
+export function shift(item, by) {
+  const { x, y } = origins.get(item);
+  if (Math.abs(item.getBoundsNoRotate().x - x - by) > 1e-9) item.setPosition(new Point(x + by, y), true);
+}
+
+// The navigator shows the whole of what the left pane shows.
+if (viewer.navigator)
+  viewer.navigator._matchBounds = (item, original) => {
+    item.setPosition(origins.get(original) ?? original.getBoundsNoRotate().getTopLeft(), true);
+    item.setWidth(original.getBoundsNoRotate().width, true);
+  };
 
 // Show the columns from one position on the stage to another, in units of the field's width.
 export function clip(item, from, to, opacity) {
