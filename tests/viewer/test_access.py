@@ -1,6 +1,14 @@
 """The page for everyone: names, roles, contrast, forced colours, small screens."""
 
+import time
+
 import pytest
+
+from eoren.training.result import Progress
+from eoren.viewer.catalog import FieldCatalog
+from eoren.viewer.live import LiveFit
+from eoren.viewer.server import serve
+from eoren.viewer.tile_cache import TileCache
 
 
 @pytest.fixture
@@ -26,6 +34,25 @@ def test_axe_finds_no_violation(visit, server, axe, colors):
         page.page.keyboard.press("Escape")
     page.page.evaluate("$('wipe').removeAttribute('aria-label')")
     assert axe(page.page)[1] == [["label", "#wipe"]]  # it does find something
+
+
+@pytest.mark.parametrize("colors", [{}, {"color_scheme": "dark"}, {"forced_colors": "active"}])
+def test_axe_finds_no_violation_while_a_fit_runs(visit, field, image, axe, colors):
+    catalog = FieldCatalog()
+    live = LiveFit(catalog, "a", image, lambda: 0.0)
+    for steps in (10, 20):
+        live.watch(Progress(steps, float(steps), 0.5, psnr=20.0 + steps, gradient_psnr=15.0 + steps))
+        time.sleep(0.11)  # it takes ten looks a second
+    live.finish(field, "stopped", can_go_on=True)
+    with serve(catalog, TileCache(1 << 24), live=live) as address:
+        page = visit(address, viewport={"width": 1440, "height": 900}, **colors)
+        page.settled()
+        page.until("document.querySelector('#curves svg') && !$('go-on').hidden")
+        passes, violations = axe(page.page)
+        assert violations == []
+        assert passes > 15
+        page.page.evaluate("$('go-on').textContent = ''")
+        assert axe(page.page)[1] == [["button-name", "#go-on"]]  # it does find something
 
 
 def test_swatches_keep_their_colour_where_the_system_sets_colours(visit, server):
