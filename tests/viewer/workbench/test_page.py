@@ -283,3 +283,4 @@ def test_nothing_is_cut_on_a_phone(visit, server, workbench, two_images, tool):
         page.until("!$('edit-tool').hidden")
     assert page.page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.page.locator("#stage").bounding_box()["height"] > 200
+    assert page.page.evaluate("document.documentElement.scrollHeight") <= 844
