@@ -57,7 +57,13 @@ def step():
 
 @pytest.mark.parametrize(
     ("expected", "row"),
-    [(storage, "JPEG 2000"), (enlargement, "29.31"), (networks, "GaussianImage"), (digits, "JAX"), (step, "PyTorch |")],
+    [
+        (storage, "JPEG 2000"),
+        (enlargement, "29.31"),
+        (networks, "GaussianImage"),
+        (digits, "JAX"),
+        (step, "PyTorch |"),
+    ],
     ids=lambda value: getattr(value, "__name__", None),
 )
 def test_the_readme_quotes_its_tables(expected, row):

@@ -21,8 +21,8 @@ from eoren.training.result import FitResult, FitTarget
 from eoren.training.settings import Settings
 
 _SIDES, _PLACES = (256, 362), (0.25, 0.75)  # windows that are fitted for an estimate, along the image's diagonal
-# The time per pixel of an image of ten megapixels, as a share of that of a window, before, in and after the loop: what
-# is measured on samples of the image does not grow with it. Measured on two processors.
+# The time per pixel of an image of ten megapixels, as a share of that of a window, before, in and after the loop:
+# what is measured on samples of the image does not grow with it. Measured on two processors.
 _GROWTH = (0.2, 0.75, 0.42)
 _LEAST_PIXELS = 3_000_000  # compact fits of smaller images take seconds
 _LEAST_SECONDS = 10.0
@@ -152,9 +152,7 @@ def _growing_seconds(moments: Sequence[float]) -> float:
         moments: the start, the calls of the watcher in the loop, and the end.
     """
     start, first, *_, last, end = moments
-    return sum(
-        share * spent for share, spent in zip(_GROWTH, (first - start, last - first, end - last), strict=True)
-    )
+    return sum(share * spent for share, spent in zip(_GROWTH, (first - start, last - first, end - last), strict=True))
 
 
 def _window(image: Image, side: int, at: float) -> Float[np.ndarray, "rows columns channels"]:
