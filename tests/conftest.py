@@ -9,6 +9,7 @@ import jaxtyping
 import pytest
 from tests import array_checks
 from tests.browser import chromium
+from tests.s3 import serving
 
 array_checks.install()
 
@@ -70,3 +71,34 @@ def browser():
     """A headless Chromium for the tests of one module: Playwright's event loop must not outlive it."""
     with chromium() as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """A server of S3 on this machine, and the environment that leads clients to it."""
+    with serving() as server, pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "HTTP_PROXY", "http_proxy"):
+            patch.delenv(name, raising=False)
+        settings = {"ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test", "DEFAULT_REGION": "us-east-1"}
+        settings |= {"EC2_METADATA_DISABLED": "true", "ENDPOINT_URL_S3": f"http://127.0.0.1:{server.port}"}
+        # Repeated requests of the client itself would only make the tests slower.
+        for name, value in (settings | {"MAX_ATTEMPTS": "1"}).items():
+            patch.setenv(f"AWS_{name}", value)
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch):
+    """The server with a new bucket, ``s3.bucket``, and a client whose requests meet no faults, ``s3.client``."""
+    import s3fs
+
+    monkeypatch.setattr("eoren.fs.objects._PAUSES", (0.01, 0.02, 0.03))
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+    s3_server.fault, s3_server.latency, s3_server.buckets = None, 0.0, s3_server.buckets + 1
+    s3_server.requests.clear()
+    s3_server.bucket = f"s3://bucket-{s3_server.buckets}"
+    s3_server.client = s3fs.S3FileSystem(
+        client_kwargs={"endpoint_url": f"http://localhost:{s3_server.port}"}, use_listings_cache=False
+    )
+    s3_server.client.mkdir(s3_server.bucket)
+    return s3_server

@@ -144,7 +144,7 @@ def check_store(folder: Path) -> None:
         return
     opened = Store(store)
     for shard in opened.shards():
-        for row in opened.rows(shard).to_pylist():
+        for row in next(opened.rows([shard])).to_pylist():
             if row["status"] == "done":
                 field = opened.representation(shard, row["group"], row["offset"])
                 assert (field.size, field.channels) == ((row["width"], row["height"]), row["channels"])

@@ -16,7 +16,7 @@ import eoren
 from eoren.dataset.executors import LocalExecutor
 from eoren.dataset.fit_many import fit_many
 from eoren.dataset.groups import CompactGroup
-from eoren.dataset.store import Store
+from eoren.dataset.store import Store, shard_name
 from eoren.errors import EorenError
 from eoren.training.compact.refinement import BlockRefinement
 
@@ -51,7 +51,7 @@ def test_fields_are_those_of_fit(store, tmp_path, preset):
 
 def test_a_store_adds_little_to_the_fields(store):
     fit_many([picture(16, 16, 1, seed) for seed in range(40)], store=store, preset="fast")
-    shard = Store(store).shard_path(0)
+    shard = store / shard_name(0)
     codes = load_file(shard)["0.data"].numel()
     # 8 bytes for each end, and the header.
     assert shard.stat().st_size < codes + 40 * 8 + 350
@@ -143,7 +143,7 @@ def test_networks_have_no_latents(store):
 )
 def test_damage_is_named(store, damage):
     fit_many(IMAGES[:2], store=store, preset="fast")
-    path = Store(store).shard_path(0)
+    path = store / shard_name(0)
     header = {"format_version": 2, "groups": [CompactGroup([]).header()]}
     save_file({name: t.contiguous() for name, t in damage(load_file(path)).items()}, path, {
         "eoren-shard": json.dumps(header)
@@ -155,7 +155,7 @@ def test_damage_is_named(store, damage):
 
 def test_groups_of_an_unknown_kind_are_refused(store):
     fit_many(IMAGES[:1], store=store, preset="fast")
-    path = Store(store).shard_path(0)
+    path = store / shard_name(0)
     header = {"format_version": 2, "groups": [{"representation": "waves"}]}
     save_file(load_file(path), path, {"eoren-shard": json.dumps(header)})
     with pytest.raises(EorenError, match=r"damaged .*a group holds 'waves'"):

@@ -14,7 +14,7 @@ import torch
 import eoren
 from eoren.dataset.fit_many import fit_many
 from eoren.dataset.index import COLUMNS
-from eoren.dataset.store import Manifest, Store
+from eoren.dataset.store import Manifest, Store, shard_name
 from eoren.errors import EorenError, FitWarning, ImageError, SourceWarning
 from eoren.training.presets import make_settings
 
@@ -348,7 +348,7 @@ def test_an_unusable_backend_does_not_fail_images(store, monkeypatch):
 
 def test_deleted_files_are_fitted_again(store):
     fit_many(IMAGES, store=store, steps=1, shard=5)
-    path = Store(store).shard_path(1)
+    path = store / shard_name(1)
     kept = path.read_bytes()
     path.write_bytes(kept[:100])
     with pytest.raises(EorenError, match="damaged"):

@@ -12,7 +12,7 @@ from tests.compact import picture
 import eoren
 from eoren.dataset.fit_many import fit_many
 from eoren.dataset.index import COLUMNS
-from eoren.dataset.store import Store
+from eoren.dataset.store import index_name
 from eoren.errors import EorenError
 from eoren.field.serialization import dumps
 from eoren.image.io import hash_pixels, read_image, read_source_image
@@ -120,7 +120,7 @@ def test_a_missing_or_damaged_profile_is_named_and_written_again(store, photogra
 
 def test_an_index_without_notes_and_profiles_is_read(store, photographs):
     fit_many(photographs, store=store, steps=1)
-    path = Store(store).index_path(0)
+    path = store / index_name(0)
     older = pyarrow.parquet.read_table(path).select([*COLUMNS][:-2])
     assert [*COLUMNS][-2:] == ["notes", "profile"]
     pyarrow.parquet.write_table(older, path, compression="zstd", store_schema=False, use_dictionary=False)

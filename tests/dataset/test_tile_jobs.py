@@ -13,7 +13,7 @@ from eoren.dataset import fit_many as fit_many_module
 from eoren.dataset import shards
 from eoren.dataset.executors import LocalExecutor
 from eoren.dataset.fit_many import fit_many
-from eoren.dataset.store import Store
+from eoren.dataset.store import Store, shard_name
 from eoren.dataset.tile_jobs import TileGroupJob, TileGroupResult
 from eoren.errors import ImageError
 from eoren.model.siren import Siren
@@ -89,7 +89,7 @@ def test_saved_groups_are_not_fitted_again(store, executor):
     assert [job.group for job in executor.jobs] == [1]
     whole = store.with_name("whole")
     fit_many([IMAGE], store=whole, **SETTINGS)
-    assert Store(store).shard_path(0).read_bytes() == Store(whole).shard_path(0).read_bytes()
+    assert (store / shard_name(0)).read_bytes() == (whole / shard_name(0)).read_bytes()
 
 
 def test_groups_of_another_image_and_damaged_ones_are_fitted_again(store, executor):
@@ -134,7 +134,7 @@ def test_files_that_are_not_groups_are_ignored(store, executor):
     folder = store / "pieces" / "0000000-00001.safetensors"
     folder.mkdir()
     assert [*Store(store).tile_groups(0)] == []
-    Store(store)._remove_pieces(0)
+    Store(store)._remove_pieces({0})
     assert [*(store / "pieces").iterdir()] == [folder]
 
 
@@ -144,7 +144,7 @@ def test_divergence_becomes_a_failed_row(store, executor, monkeypatch):
 
     monkeypatch.setattr("eoren.dataset.tile_jobs.train", diverge)
     assert fit_many([IMAGE], store=store, **SETTINGS).failed == 1
-    row = Store(store).rows(0).to_pylist()[0]
+    row = next(Store(store).rows([0])).to_pylist()[0]
     assert (row["status"], row["error"], row["width"]) == ("failed", "the fit diverged", 100)
 
 

@@ -37,6 +37,14 @@ def check_output(path: Path, source: str | Path, overwrite: bool, *, stream: boo
             raise EorenError(f"{path}: exists; give --overwrite to replace it, or another --output")
 
 
+def is_store(path: str | Path) -> bool:
+    """Whether a path is to be opened as a store: a folder of this machine, or an address."""
+    from eoren.fs.files import is_folder
+    from eoren.fs.objects import is_address
+
+    return is_address(path) or is_folder(path)
+
+
 def read_field(
     path: "str | Path | BytesIO", device: str, *, name: str | None = None, skip_damaged: bool = False
 ) -> "Field":
@@ -49,12 +57,12 @@ def read_field(
         skip_damaged: whether to leave damaged blocks of a file gray.
     """
     import eoren
-    from eoren.fs.files import is_folder
 
-    if not isinstance(path, BytesIO) and is_folder(path):
+    path = Path(path) if path == "" else path
+    if not isinstance(path, BytesIO) and is_store(path):
         if skip_damaged:
             raise EorenError(f"{path}: --skip-damaged is for files, and this is a folder; omit it")
-        return _to(_find(eoren.Collection(path), Path(path), name), device)
+        return _to(_find(eoren.Collection(path), path, name), device)
     if name is not None:
         raise EorenError(f"{path}: --name {name} is for images of a store; omit it for a file")
     path = path if isinstance(path, BytesIO) else streams.read_once(path)
@@ -68,13 +76,12 @@ def read_field(
     return _to(field, device)
 
 
-def read_fields(path: Path, device: str, names: list[str]) -> "list[tuple[str, Field]]":
+def read_fields(path: str, device: str, names: list[str]) -> "list[tuple[str, Field]]":
     """Read the field of a file, or images of a store, by default all, with a title for each."""
     import eoren
-    from eoren.fs.files import is_folder
 
-    if not is_folder(path):
-        return [(path.stem, read_field(path, device, name=names[0] if names else None))]
+    if not is_store(path):
+        return [(Path(path).stem, read_field(path, device, name=names[0] if names else None))]
     collection = eoren.Collection(path)
     if names:
         return [(name, _to(_find(collection, path, name), device)) for name in names]
@@ -92,7 +99,7 @@ def _to(field: "Field", device: str) -> "Field":
     return field.to(choose_device(device))
 
 
-def _find(collection: "Collection", path: Path, name: str | None) -> "Field":
+def _find(collection: "Collection", path: str | Path, name: str | None) -> "Field":
     """Return an image of a store by its name or number."""
     from eoren.fs.names import as_utf8
 
@@ -102,7 +109,7 @@ def _find(collection: "Collection", path: Path, name: str | None) -> "Field":
             "'eoren export' writes files"
         )
     key = as_utf8(name)
-    is_number = key not in collection.names and key.isdecimal() and len(key) <= _MAX_DIGITS
+    is_number = key.isdecimal() and len(key) <= _MAX_DIGITS and key not in collection.names
     try:
         return collection[int(key) if is_number else key]
     except LookupError as error:

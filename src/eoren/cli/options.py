@@ -34,7 +34,7 @@ def preset_option(more: str) -> Any:
     return Option("--preset", metavar="NAME", help=f"Named set of settings, {more}: {names}.")
 
 
-FieldOrStore = Annotated[Path, Argument(metavar="FILE", help="An .eoren file, a store with --name, or - (stdin).")]
+FieldOrStore = Annotated[str, Argument(metavar="FILE", help="An .eoren file, a store with --name, or - (stdin).")]
 FieldFile = Annotated[Path, Argument(metavar="FILE", help="An .eoren file, or - for standard input.")]
 ImageFile = Annotated[str, Argument(metavar="IMAGE", help="An image file, - (standard input), or sample:astronaut.")]
 Output = Annotated[Path, output_option("File to write; its suffix selects the format. - is standard output.")]

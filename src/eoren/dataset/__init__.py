@@ -1,8 +1,8 @@
 """Fitting of many images, on one machine or a cluster, into a store of networks or of compact fields.
 
-sources.py     images from folders, archives, IDX files, data sets and iterables
-archives.py    members of zip and tar archives
+sources/       images from folders, archives, tables, data sets and iterables, also in object storage
 fit_many.py    fit_many(): fit all images of a source, and continue after an interruption
+notices.py     notes on images and errors of a run
 shards.py      images that are fitted and stored together
 tile_jobs.py   one very large image as many jobs
 executors.py   threads of this machine, or a Ray cluster
@@ -11,5 +11,5 @@ groups.py      networks of images of one size, or compact fields, in the file of
 index.py       the index: one row per image, in Parquet
 parquet.py     bounds check of a Parquet file before it is decoded
 collection.py  Collection: read access to a store
-weights.py     weights of a function as one row, and back
+weights.py     its images as rows of weights, and as data sets of PyTorch
 """

@@ -5,28 +5,30 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from copy import copy
 from functools import cached_property
+from itertools import count
 from os import PathLike
-from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from eoren.dataset.store import Store
-from eoren.dataset.weights import flatten_weights, with_weights
+from eoren.dataset.weights import LatentDataset, WeightDataset, flatten_weights, with_weights
 from eoren.errors import EorenError, SourceWarning
 from eoren.evaluation.metrics import METRICS
 from eoren.field.field import Field
 from eoren.field.provenance import Provenance
-from eoren.field.wavelet_siren import WaveletSiren
+from eoren.fs.objects import MissingObjectError
 from eoren.image.profiles import describe_profile
 from eoren.model.isolation import isolated
 from eoren.training.compact.settings import PRESETS as COMPACT_PRESETS
 from eoren.training.compact.settings import CompactSettings
+
+if TYPE_CHECKING:
+    import pyarrow
 
 # Longest label that counts as a number: Python refuses to parse thousands of digits.
 _MAX_DIGITS = 100
@@ -38,7 +40,10 @@ class Collection:
     Images that could not be fitted are left out; :attr:`index` contains them.
 
     Args:
-        store: folder that ``eoren fit-many`` or :func:`eoren.fit_many` wrote, complete or not.
+        store: folder that ``eoren fit-many`` or :func:`eoren.fit_many` wrote, complete or not, or its address, such
+            as ``s3://bucket/store``. Of a remote store only what is needed is read: opening it reads ``store.json``,
+            and an image by its number its field and the parts of the index before it. Names, labels and slices need
+            the whole index, which is read once.
 
     Attributes:
         store: the :class:`eoren.dataset.store.Store`.
@@ -64,18 +69,29 @@ class Collection:
     """
 
     def __init__(self, store: str | PathLike[str]) -> None:
-        self.store = Store(Path(store))
+        self.store = Store(store)
+        # The group of weights that was read last, by its shard and number.
+        self._cached: tuple[tuple[int, int], Tensor] | None = None
+        if not self.store.is_remote:
+            _ = self.index  # a damaged store is refused at once
+
+    @cached_property
+    def index(self) -> "pyarrow.Table":
+        """A pyarrow table with one row per image, failed ones included."""
         import pyarrow
-        import pyarrow.compute
 
         shards = self.store.shards()
         if not shards:
-            raise EorenError(f"{store}: has no images yet; run the same 'eoren fit-many' again")
-        self.index: pyarrow.Table = pyarrow.concat_tables([self.store.rows(shard) for shard in shards])
-        self._done = self.index.filter(pyarrow.compute.equal(self.index["status"], "done"))
-        self._locations = self._columns("shard", "group", "offset")
-        # The group of weights that was read last, by its shard and number.
-        self._cached: tuple[tuple[int, int], Tensor] | None = None
+            raise EorenError(f"{self.store.folder}: has no images yet; run the same 'eoren fit-many' again")
+        return pyarrow.concat_tables(self.store.rows(shards))
+
+    @cached_property
+    def _done(self) -> "pyarrow.Table":
+        return _fitted(self.index)
+
+    @cached_property
+    def _locations(self) -> list[tuple[int, int, int]]:
+        return self._columns("shard", "group", "offset")
 
     def __repr__(self) -> str:
         """Describe the store, for example ``Collection('store', 70,000 images, 28x28, 1 channel)``."""
@@ -103,10 +119,8 @@ class Collection:
         """
         if isinstance(key, slice):
             return self._select(range(len(self))[key])
-        number = self._find(key) if isinstance(key, str) else self._checked(key)
-        shard, group, offset = self._locations[number]
-        representation = self.store.representation(shard, group, offset)
-        row = self._done.slice(number, 1).to_pylist()[0]
+        row = self._read_row(key)
+        representation = self.store.representation(row["shard"], row["group"], row["offset"])
         manifest = self.store.manifest
         provenance = Provenance(
             manifest.settings.as_dict(),
@@ -119,6 +133,21 @@ class Collection:
         )
         return Field(representation, provenance)
 
+    def _read_row(self, key: int | str) -> dict[str, Any]:
+        """Return the row of an image; of a remote index that was not read yet, read its first parts up to it."""
+        if "index" not in self.__dict__ and isinstance(key, int) and key >= 0:
+            left = key
+            try:
+                for part in self.store.rows(count()):
+                    done = _fitted(part)
+                    if left < done.num_rows:
+                        return dict(done.slice(left, 1).to_pylist()[0])
+                    left -= done.num_rows
+            except MissingObjectError:  # the first of them that is not there
+                pass
+        number = self._find(key) if isinstance(key, str) else self._checked(key)
+        return dict(self._done.slice(number, 1).to_pylist()[0])
+
     def _select(self, numbers: Sequence[int]) -> "Collection":
         selected = copy(self)
         for name in ("names", "labels"):  # cached
@@ -129,9 +158,9 @@ class Collection:
         return selected
 
     def _find(self, name: str) -> int:
-        count = self.names.count(name)
-        if count != 1:
-            raise KeyError(f"{name!r} must name one image, got {count} images; give a number")
+        found = self.names.count(name)
+        if found != 1:
+            raise KeyError(f"{name!r} must name one image, got {found} images; give a number")
         return self.names.index(name)
 
     def __iter__(self) -> Iterator[Field]:
@@ -209,7 +238,8 @@ class Collection:
         provenance = Provenance(self.store.manifest.settings.as_dict(), profile=model.provenance.profile)
         return Field(with_weights(model.representation, torch.as_tensor(weights)), provenance)
 
-    def dataset(self) -> "WeightDataset":
+    @isolated()
+    def dataset(self) -> WeightDataset:
         """Return a PyTorch data set of ``(weights, class)``, or of weights alone if no image has a label.
 
         If only some images have a label, the others are left out. See :attr:`classes`.
@@ -220,9 +250,19 @@ class Collection:
         Warns:
             SourceWarning: images without a label were left out.
         """
-        return WeightDataset(self)
+        classes = {label: number for number, label in enumerate(self.classes)}
+        labels = [None if label is None else classes[label] for label in self.labels]
+        numbers = [number for number, label in enumerate(labels) if label is not None] or [*range(len(labels))]
+        if len(numbers) < len(labels):
+            left_out = len(labels) - len(numbers)
+            message = f"{self.store.folder}: left out {left_out:,} of {len(labels):,} images, which have no label"
+            warnings.warn(message, SourceWarning, stacklevel=2)
+        rows = [self._row(number) for number in numbers]
+        if len({len(row) for row in rows}) > 1:
+            raise EorenError(f"{self.store.folder}: the numbers of its images differ in shape; use weights()")
+        return WeightDataset(torch.stack(rows), [labels[number] for number in numbers])
 
-    def latents(self) -> "LatentDataset":
+    def latents(self) -> LatentDataset:
         """Return a PyTorch data set of ``(latents, class)`` for all images of a store of compact fields.
 
         Raises:
@@ -242,7 +282,9 @@ class Collection:
                 f"{self.store.folder}: its fields are networks, which have no latents; use dataset(), or fit with a "
                 f"preset of compact fields: {', '.join(COMPACT_PRESETS)}"
             )
-        return LatentDataset(self)
+        classes = {label: number for number, label in enumerate(self.classes)}
+        labels = [-1 if label is None else classes[label] for label in self.labels]
+        return LatentDataset(self.store, self._locations, labels)
 
     def summary(self) -> dict[str, Any]:
         """Return counts, sizes and the means of metrics over the images where they are finite, for ``eoren info``."""
@@ -258,7 +300,7 @@ class Collection:
             "exact": sum(value == float("inf") for value in self._done["psnr"].to_pylist()),
             "labels": len(self.classes),
             "profiles": self._profiles(),
-            "sizes": [[*size, count] for size, count in self._sizes().most_common()],
+            "sizes": [[*size, images] for size, images in self._sizes().most_common()],
             "networks": sum(self._done["networks"].to_pylist()),
             "parameters": sum(self._done["parameters"].to_pylist()),
             "bytes": self.store.bytes(),
@@ -275,8 +317,8 @@ class Collection:
     def _profiles(self) -> dict[str, int]:
         """Count the images by the names of their colour profiles."""
         counts: Counter[str] = Counter()
-        for digest, count in Counter(self._done["profile"].drop_null().to_pylist()).items():
-            counts[describe_profile(self.store.profile(digest))] += count
+        for digest, images in Counter(self._done["profile"].drop_null().to_pylist()).items():
+            counts[describe_profile(self.store.profile(digest))] += images
         return dict(counts)
 
     def _columns(self, *names: str) -> list[Any]:
@@ -298,74 +340,7 @@ class Collection:
         return number % len(self)
 
 
-class WeightDataset(Dataset[Any]):
-    """The weights of images as a PyTorch data set of ``(weights, class)``, or of weights alone without labels.
+def _fitted(index: "pyarrow.Table") -> "pyarrow.Table":
+    import pyarrow.compute
 
-    All rows are in memory, because shuffled access would read whole groups again and again.
-
-    Attributes:
-        weights: ``(images, parameters)``.
-        labels: ``(images,)``, indices into :attr:`Collection.classes`; None without labels.
-    """
-
-    @isolated()
-    def __init__(self, collection: Collection) -> None:
-        classes = {label: number for number, label in enumerate(collection.classes)}
-        labels = [None if label is None else classes[label] for label in collection.labels]
-        numbers = [number for number, label in enumerate(labels) if label is not None] or [*range(len(labels))]
-        if len(numbers) < len(labels):
-            count = len(labels) - len(numbers)
-            message = f"{collection.store.folder}: left out {count:,} of {len(labels):,} images, which have no label"
-            warnings.warn(message, SourceWarning, stacklevel=3)
-        rows = [collection._row(number) for number in numbers]
-        if len({len(row) for row in rows}) > 1:
-            raise EorenError(f"{collection.store.folder}: the numbers of its images differ in shape; use weights()")
-        self.weights = torch.stack(rows)
-        indices = [labels[number] for number in numbers]
-        self.labels = None if None in indices else torch.tensor(indices, dtype=torch.int64)
-
-    def __len__(self) -> int:
-        return len(self.weights)
-
-    def __getitem__(self, number: int) -> tuple[Tensor, int] | Tensor:
-        weights = self.weights[number]
-        return weights if self.labels is None else (weights, int(self.labels[number]))
-
-
-class LatentDataset(Dataset[tuple[Tensor, int]]):
-    """The latents of compact fields as a PyTorch data set of ``(latents, class)``.
-
-    ``latents`` is float32 ``(C, H, W)``: the coefficients of the wavelet transform of C opponent colours, which are
-    integers times the quantisation steps of the field. They are arranged as usual, with the coarse band at the top
-    left and the horizontal, vertical and diagonal bands of each level to its right, below, and diagonal to it.
-    ``class`` is an index into :attr:`Collection.classes`, -1 for an image without a label.
-
-    Fields are read and decoded on access, so that any number of workers of a loader share the work. Images of
-    different sizes have latents of different shapes.
-    """
-
-    def __init__(self, collection: Collection) -> None:
-        classes = {label: number for number, label in enumerate(collection.classes)}
-        self._store, self._locations = collection.store, collection._locations
-        self.labels = torch.tensor(
-            [-1 if label is None else classes[label] for label in collection.labels], dtype=torch.int64
-        )
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, number: int) -> tuple[Tensor, int]:
-        field = self._store.representation(*self._locations[number])
-        assert isinstance(field, WaveletSiren)
-        return _arrange(field), int(self.labels[number])
-
-
-def _arrange(field: WaveletSiren) -> Float[Tensor, "channels height width"]:
-    """Arrange the dequantised latents of a field as one array of the size of its image."""
-    steps = field.steps().astype(np.float32)[:, :, None, None]
-    bands = [band * step for band, step in zip(field.latents.bands(), steps, strict=True)]
-    plane = bands[0]
-    for level in range(field.latents.levels, 0, -1):
-        horizontal, vertical, diagonal = bands[3 * level - 2 : 3 * level + 1]
-        plane = np.block([[plane, horizontal], [vertical, diagonal]])
-    return torch.from_numpy(np.ascontiguousarray(plane, np.float32))
+    return index.filter(pyarrow.compute.equal(index["status"], "done"))

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from eoren.checks import MAX_SEED, check_integer
 from eoren.dataset.executors import Executor, make_executor
 from eoren.dataset.index import MAX_ROWS
+from eoren.dataset.notices import NOTICE_COLUMNS, Notice, Notices
 from eoren.dataset.shards import FitPlan, Job, ShardJob, ShardResult
 from eoren.dataset.sources import Item, decode_content, open_source
 from eoren.dataset.store import Manifest, Store, is_store
@@ -51,6 +51,8 @@ class Summary:
     pictures: int  # in the store, failed ones included
     failed: int  # could not be read or fitted; the index has the reasons
     earlier: int  # completed by earlier runs
+    notes: tuple[Notice, ...] = ()  # what reading changed in the images, the commonest first
+    errors: tuple[tuple[str, str], ...] = ()  # names of the first images that failed, and the reasons
 
 
 @isolated()
@@ -79,7 +81,8 @@ def fit_many(
 
     Args:
         sources: sources of images, see :func:`eoren.dataset.sources.open_source`.
-        store: folder of the store; it may hold the results of an earlier call.
+        store: folder of the store, or its address, such as ``s3://bucket/store``; it may hold the results of an
+            earlier call.
         preset: preset as in :func:`eoren.fit`. ``small`` is for small images and for data sets of weights: one
             network of width 16 up to about 39 x 39 pixels, tiles of such networks above; colours alone. ``fast``,
             ``balanced`` and ``best`` store compact fields, for photographs.
@@ -129,7 +132,6 @@ def fit_many(
     runner = make_executor(executor, address=address, workers=workers)
     plan = FitPlan(chosen, check_integer("seed", seed, 0, MAX_SEED), same_start, device, to_srgb)
     source = open_source(*sources)
-    folder = Path(store)
     items = iter(source)
     first = next(items, None)
     if first is None:
@@ -137,8 +139,8 @@ def fit_many(
     if shard is not None:
         size = check_integer("shard", shard, 1, MAX_ROWS)
     else:
-        size = Store(folder).manifest.shard if is_store(folder) else _shard_size(first, chosen)
-    with Store.open_locked(folder, Manifest(chosen, plan.seed, same_start, size, to_srgb)) as opened:
+        size = Store(store).manifest.shard if is_store(store) else _shard_size(first, chosen)
+    with Store.open_locked(store, Manifest(chosen, plan.seed, same_start, size, to_srgb)) as opened:
         if size == 1 and executor == "local":  # the workers of a cluster have no access to the store
             plan = replace(plan, checkpoints=opened.pieces)
         return _fit(opened, plan, source.count, chain([first], items), runner, watch)
@@ -153,8 +155,10 @@ def _fit(
     watch: Callable[[Progress], bool | None] | None,
 ) -> Summary:
     done, failed, earlier = 0, 0, 0
+    notices = Notices()
     size = store.manifest.shard
     stored = set(store.shards())
+    stored_rows = store.rows(sorted(stored))
     large_images: dict[int, LargeImageAssembly] = {}
 
     def missing_jobs() -> Iterator[Job]:
@@ -166,10 +170,10 @@ def _fit(
             names = [item.name for item in shard]
             if number in stored:
                 stored.remove(number)
-                rows = store.rows(number)
+                rows = next(stored_rows)
                 if _is_complete(store, number, rows["name"].to_pylist(), names):
                     done, earlier = done + len(shard), earlier + len(shard)
-                    failed += rows["status"].to_pylist().count("failed")
+                    failed += notices.add(rows.select(NOTICE_COLUMNS).to_pylist())
                     _logger.info("%s: shard %d resumed from an earlier run", store.folder, number)
                     continue
             job = ShardJob(number, number * size, names, [item.load() for item in shard])
@@ -191,7 +195,7 @@ def _fit(
         nonlocal done, failed
         store.write(result)
         done += len(result.rows)
-        failed += sum(row["status"] == "failed" for row in result.rows)
+        failed += notices.add(result.rows)
         _logger.info("%s: shard %d written, %d images in total", store.folder, result.shard, done)
 
     def report(running: float) -> None:
@@ -207,7 +211,7 @@ def _fit(
                 save(large_images.pop(result.shard).assemble())
         else:
             save(result)
-    return Summary(done, failed, earlier)
+    return Summary(done, failed, earlier, *notices.summary())
 
 
 def _is_complete(store: Store, number: int, stored: list[str], names: list[str]) -> bool:

@@ -6,7 +6,7 @@ page headers are checked before pages are decoded, and the rows before they are 
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from eoren.dataset.parquet import MAX_FOOTER, check_pages
 from eoren.errors import EorenError
 from eoren.evaluation.metrics import METRICS
 from eoren.fs.decompression import FREE_BYTES, max_decompressed_size
-from eoren.fs.files import atomic_path, open_regular
 from eoren.image.decoders import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -53,7 +52,9 @@ _OLDER = 20
 MAX_ROWS = 1 << 20
 """Largest number of images in a shard."""
 
-_MAX_FILE = 1 << 30
+MAX_FILE = 1 << 30
+"""Largest file of the rows of a shard, in bytes."""
+
 _MAX_CONTAINER = 1000  # elements of a list in the footer
 _REQUIRED = ("number", "name", "status", "shard")
 # Smallest values of columns that a row with status "done" requires.
@@ -77,30 +78,26 @@ def schema(count: int | None = None) -> "pyarrow.Schema":
     return pyarrow.schema([(name, pyarrow.type_for_alias(kind)) for name, kind in [*COLUMNS.items()][:count]])
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the rows of a shard atomically, replacing an existing file. NaN becomes null."""
+def encode_rows(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Encode the rows of a shard as a Parquet file. NaN becomes null."""
     import pyarrow
 
     plain = [{name: None if value != value else value for name, value in row.items()} for row in rows]
     table = pyarrow.Table.from_pylist(plain, schema())
     # Dictionaries, statistics and the Arrow schema only enlarge such small files.
     slim = {"use_dictionary": False, "write_statistics": False, "store_schema": False}
-    # A file object, because pyarrow takes no path that is not valid UTF-8.
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        import_parquet().write_table(table, file, compression="zstd", write_page_checksum=True, **slim)
+    file = BytesIO()
+    import_parquet().write_table(table, file, compression="zstd", write_page_checksum=True, **slim)
+    return file.getvalue()
 
 
-def read_rows(path: Path, shard: int, size: int) -> "pyarrow.Table":
-    """Read the rows of a shard; ``size`` is the number of images in a full shard.
+def decode_rows(data: bytes, shard: int, size: int) -> "pyarrow.Table":
+    """Decode the rows of a shard; ``size`` is the number of images in a full shard.
 
-    Raises EorenError if the file cannot be read, ValueError if it is damaged.
+    Raises ValueError if the file is damaged.
     """
     import pyarrow
 
-    with open_regular(path) as (file, length):
-        if length > _MAX_FILE:
-            raise ValueError(f"it has {length} bytes, more than the limit of {_MAX_FILE}")
-        data = file.read(length)
     try:
         table = _decode(data, min(size, MAX_ROWS))
     except (OSError, pyarrow.ArrowException) as error:

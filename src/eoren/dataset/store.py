@@ -1,4 +1,4 @@
-"""A store: a folder with the fields of many images and an index of them.
+"""A store: a folder, on this machine or in object storage, with the fields of many images and an index of them.
 
 ::
 
@@ -11,34 +11,35 @@
 
 The file of a shard and its profiles are written before its part of the index, each of them atomically. So the fields
 of all rows exist, and images without a row are fitted again after a kill. docs/file-format.md describes the content.
+In object storage each of these files is an object; :mod:`eoren.fs.folders` has what differs there.
 """
 
 import hashlib
 import json
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from itertools import islice
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save as save_tensors
 
 from eoren._version import __version__
 from eoren.checks import MAX_SEED
 from eoren.dataset.groups import is_compact, read_compact, read_networks
-from eoren.dataset.index import MAX_ROWS, import_parquet, read_rows, write_rows
+from eoren.dataset.index import MAX_FILE, MAX_ROWS, decode_rows, encode_rows, import_parquet
 from eoren.dataset.shards import ShardResult
 from eoren.dataset.tile_jobs import TileGroupResult
 from eoren.errors import EorenError, format_error
 from eoren.field.mosaic import SirenMosaic
 from eoren.field.representation import Representation
 from eoren.field.schema import whole_number
-from eoren.fs.files import hold_lock, is_temporary, make_folder, open_regular, remove_stale_temporaries, write_file
-from eoren.fs.safetensors_layout import openable_path, read_metadata
+from eoren.fs.folders import Folder, LocalFolder, RemoteFolder, open_folder
 from eoren.image.profiles import MAX_PROFILE
 from eoren.model.isolation import isolated
 from eoren.training.compact.settings import CompactSettings
@@ -48,6 +49,9 @@ from eoren.training.settings import Settings, current_names
 if TYPE_CHECKING:
     import pyarrow
 
+Location: TypeAlias = str | PathLike[str] | LocalFolder | RemoteFolder
+"""A folder, or its path or address."""
+
 NETWORKS, COMPACT = 1, 2  # format versions of stores of networks, and of compact fields
 _KEY = "eoren-shard"
 _MANIFEST = "store.json"
@@ -56,6 +60,8 @@ _SUBFOLDERS = ("shards", "index", "profiles", "pieces")
 _MAX_HEADER = 100_000_000
 _MAX_MANIFEST = 1 << 16
 _MAX_VERSION = 40
+_MAX_PIECE = 1 << 30
+_MOST_AT_ONCE = 64  # parts of the index that are read at the same time
 
 
 @dataclass(frozen=True)
@@ -76,43 +82,40 @@ class Manifest:
 
 
 class Store:
-    """The files of a store, which must exist."""
+    """The files of a store, which must exist.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        store: its folder, or the address of one.
+    """
+
+    def __init__(self, store: Location) -> None:
         import_parquet()
-        self.folder = folder
-        self.manifest = _read_manifest(folder)
+        self.folder = open_folder(store)
+        self.manifest = _read_manifest(self.folder)
+        self._outdated: set[int] = set()  # parts of the index that a run found, and may replace
 
     @classmethod
     @contextmanager
-    def open_locked(cls, folder: Path, manifest: Manifest) -> Iterator["Store"]:
+    def open_locked(cls, store: Location, manifest: Manifest) -> Iterator["Store"]:
         """Create or open a store, remove the leftovers of a killed run, and lock it against other writers.
 
         Raises EorenError if the folder is not a store, has another manifest, or is locked by another run.
         """
         import_parquet()
-        is_new = not os.path.exists(folder)  # noqa: PTH110  pathlib raises for too long a name
-        if (
-            not is_new
-            and not is_store(folder)
-            and (not folder.is_dir() or any(not _is_leftover(path) for path in folder.iterdir()))
-        ):
+        folder = open_folder(store)
+        if not is_store(folder) and not folder.is_free(_SUBFOLDERS):
             raise EorenError(f"{folder}: exists and is not a store; choose another --output")
-        make_folder(folder, parents=True)
-        try:
-            # Lock before the manifest is written: of two first runs, one would use the settings of the other.
-            with hold_lock(folder / ".lock", f"{folder}: another run is writing to it; wait for its end"):
-                if not is_store(folder):
-                    content = {"format_version": manifest.format_version, **asdict(manifest)}
-                    write_file(folder / _MANIFEST, json.dumps(content, indent=1))
-                store = cls(folder)
-                store._check_manifest(manifest)
-                store._remove_leftovers()
-                yield store
-        finally:
-            if is_new:
-                with suppress(OSError):  # it is usually not empty
-                    folder.rmdir()
+        # Lock before the manifest is written: of two first runs, one would use the settings of the other.
+        with folder.locked(f"{folder}: another run is writing to it; wait for its end"):
+            if not is_store(folder):
+                content = {"format_version": manifest.format_version, **asdict(manifest)}
+                folder.add(_MANIFEST, json.dumps(content, indent=1).encode())
+            opened = cls(folder)
+            opened._check_manifest(manifest)
+            folder.prepare(_SUBFOLDERS)
+            opened._outdated = opened._numbers("index", "parquet")
+            opened._remove_pieces({*opened.shards()})
+            yield opened
 
     def _check_manifest(self, manifest: Manifest) -> None:
         stored = _flatten(self.manifest)
@@ -123,31 +126,36 @@ class Store:
                     "use the same options, or choose another --output"
                 )
 
-    def _remove_leftovers(self) -> None:
-        """Remove the leftovers of a killed run, and create missing folders, which a copy may have omitted."""
-        for folder in (self.folder, *(self.folder / name for name in _SUBFOLDERS)):
-            make_folder(folder)
-            remove_stale_temporaries(folder)
-        for shard in self.shards():
-            self._remove_pieces(shard)
-
     def shards(self) -> list[int]:
         """Return the numbers of all complete shards in order."""
-        names = (re.fullmatch(r"([0-9]{7,})\.parquet", path.name) for path in (self.folder / "index").glob("*"))
-        numbers = sorted(int(name[1]) for name in names if name)
         # Deleting a damaged file of fields is how a user requests to fit them again.
-        return [number for number in numbers if self.shard_path(number).exists()]
+        return sorted(self._numbers("index", "parquet") & self._numbers("shards", "safetensors"))
 
-    def rows(self, shard: int) -> "pyarrow.Table":
-        """Read the rows of a shard."""
-        path = self.index_path(shard)
-        try:
-            return read_rows(path, shard, self.manifest.shard)
-        except ValueError as error:
-            raise _damaged(path, error) from None
+    def _numbers(self, subfolder: str, suffix: str) -> set[int]:
+        names = (re.fullmatch(rf"([0-9]{{7,}})\.{suffix}", name) for name in self.folder.names(subfolder))
+        return {int(name[1]) for name in names if name}
+
+    def rows(self, shards: Iterable[int]) -> Iterator["pyarrow.Table"]:
+        """Read the rows of shards, one table for each; many at a time where that is faster."""
+        waiting, count = iter(shards), 1
+        while numbers := [*islice(waiting, count)]:
+            for number, content in zip(
+                numbers, self.folder.read_many([index_name(number) for number in numbers], MAX_FILE), strict=True
+            ):
+                if isinstance(content, EorenError):
+                    raise content
+                try:
+                    if isinstance(content, Exception):
+                        raise content
+                    yield decode_rows(content, number, self.manifest.shard)
+                except ValueError as error:
+                    raise self._damaged(index_name(number), error) from None
+            count = min(2 * count, _MOST_AT_ONCE)
 
     def write(self, result: ShardResult) -> None:
         """Add or replace a shard. After a kill it is either complete or absent."""
+        if result.shard in self._outdated:  # its rows do not describe the new fields
+            self.folder.remove(index_name(result.shard))
         tensors: dict[str, np.ndarray] = {}
         for number, group in enumerate(result.groups):
             tensors |= {f"{number}.{name}": tensor for name, tensor in group.tensors().items()}
@@ -155,24 +163,24 @@ class Store:
             "format_version": self.manifest.format_version,
             "groups": [group.header() for group in result.groups],
         }
-        write_file(self.shard_path(result.shard), save_tensors(tensors, {_KEY: json.dumps(header)}))
+        self.folder.write(shard_name(result.shard), save_tensors(tensors, {_KEY: json.dumps(header)}))
         for digest, profile in result.profiles.items():
             if not self._has_profile(digest):
-                write_file(self._profile_path(digest), profile)
-        write_rows(self.index_path(result.shard), result.rows)
-        self._remove_pieces(result.shard)
+                self.folder.write(_profile_name(digest), profile)
+        self.folder.add(index_name(result.shard), encode_rows(result.rows))
+        self._remove_pieces({result.shard})
 
     def profile(self, digest: str) -> bytes:
         """Read the ICC profile of a digest."""
-        path = self._profile_path(digest)
+        name = _profile_name(digest)
         try:
-            with open_regular(path) as (file, size):
-                profile = file.read(min(size, MAX_PROFILE))
+            profile = self.folder.read(name, MAX_PROFILE)
             if hashlib.sha256(profile).hexdigest() != digest:
-                raise EorenError(f"{path}: has another digest than its name")
-        except EorenError as error:
+                raise ValueError("has another digest than its name")
+        except (EorenError, ValueError) as error:
+            problem = str(error) if isinstance(error, EorenError) else f"{self.folder}/{name}: {error}"
             raise EorenError(
-                f"{error}; restore it, or delete {self.folder / 'index'} and run the same 'eoren fit-many' again"
+                f"{problem}; restore it, or delete {self.folder}/index and run the same 'eoren fit-many' again"
             ) from None
         return profile
 
@@ -181,28 +189,32 @@ class Store:
             return bool(self.profile(digest))
         return False
 
-    def _profile_path(self, digest: str) -> Path:
-        return self.folder / "profiles" / f"{digest}.icc"
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is in object storage."""
+        return self.folder.path is None
 
     @property
-    def pieces(self) -> Path:
-        """Folder of the parts and checkpoints of unfinished images."""
-        return self.folder / "pieces"
+    def pieces(self) -> Path | None:
+        """Folder of the parts and checkpoints of unfinished images; None in object storage."""
+        return self.folder.path and self.folder.path / "pieces"
 
     def save_tile_group(self, result: TileGroupResult) -> None:
         """Save a part of a large image until :meth:`write` stores the whole."""
-        write_file(self.pieces / f"{result.shard:07}-{result.group:05}.safetensors", result.dumps())
+        self.folder.write(f"pieces/{result.shard:07}-{result.group:05}.safetensors", result.dumps())
 
     def tile_groups(self, shard: int) -> Iterator[TileGroupResult]:
         """Read the saved parts of a large image, except damaged ones, which are fitted again."""
-        for path in sorted(self.pieces.glob(f"{shard:07}-*.safetensors")):
-            with suppress(EorenError), open_regular(path) as (file, _):
-                yield TileGroupResult.loads(file.read())
+        for name in sorted(self.folder.names("pieces")):
+            if name.startswith(f"{shard:07}-") and name.endswith(".safetensors"):
+                with suppress(EorenError, ValueError):
+                    yield TileGroupResult.loads(self.folder.read(f"pieces/{name}", _MAX_PIECE))
 
-    def _remove_pieces(self, shard: int) -> None:
-        for path in self.pieces.glob(f"{shard:07}-*"):
-            with suppress(OSError):  # such as a folder of that name
-                path.unlink()
+    def _remove_pieces(self, shards: Container[int]) -> None:
+        for name in self.folder.names("pieces"):
+            number, hyphen, _ = name.partition("-")
+            if hyphen and number.isdecimal() and int(number) in shards:
+                self.folder.remove(f"pieces/{name}")
 
     @isolated()
     def representation(self, shard: int, group: int, offset: int) -> Representation:
@@ -221,39 +233,40 @@ class Store:
     @contextmanager
     def _open_group(self, shard: int, group: int) -> Iterator[tuple[Mapping[str, Any], Any]]:
         """Open the file of a shard, and yield the header of a group and the file; damage gives an EorenError."""
-        path = self.shard_path(shard)
         try:
-            with open_regular(path) as (file, size):
-                header = json.loads(read_metadata(file, size, _MAX_HEADER)[_KEY])
+            with self.folder.tensors(shard_name(shard), _MAX_HEADER) as (metadata, stored):
+                header = json.loads(metadata[_KEY])
                 if header["format_version"] != self.manifest.format_version:
                     raise ValueError(f"format version {header['format_version']!r:.40}")
-                with safe_open(openable_path(path, file), framework="np") as stored:
-                    yield dict(header["groups"][group]), stored
+                yield dict(header["groups"][group]), stored
         except (OSError, SafetensorError, LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise _damaged(path, error) from None
+            raise self._damaged(shard_name(shard), error) from None
 
-    def shard_path(self, shard: int) -> Path:
-        """Return the path of the fields of a shard."""
-        return self.folder / "shards" / f"{shard:07}.safetensors"
-
-    def index_path(self, shard: int) -> Path:
-        """Return the path of the rows of a shard."""
-        return self.folder / "index" / f"{shard:07}.parquet"
+    def _damaged(self, name: str, error: Exception) -> EorenError:
+        return _damaged(f"{self.folder}/{name}", error)
 
     def bytes(self) -> int:
         """Return the size of all files, in bytes."""
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        return self.folder.bytes()
 
 
-def is_store(folder: Path) -> bool:
-    """Check whether a folder is a store."""
-    return os.path.isfile(folder / _MANIFEST)  # noqa: PTH113  pathlib raises for too long a name
+def shard_name(shard: int) -> str:
+    """Return the name of the file of the fields of a shard."""
+    return f"shards/{shard:07}.safetensors"
 
 
-def _is_leftover(path: Path) -> bool:
-    """Check whether a run that was killed before it wrote the manifest may have left a file or folder."""
-    is_empty = path.name in _SUBFOLDERS and path.is_dir() and not any(path.iterdir())
-    return is_empty or path.name == ".lock" or is_temporary(path.name)
+def index_name(shard: int) -> str:
+    """Return the name of the file of the rows of a shard."""
+    return f"index/{shard:07}.parquet"
+
+
+def _profile_name(digest: str) -> str:
+    return f"profiles/{digest}.icc"
+
+
+def is_store(folder: Location) -> bool:
+    """Check whether a folder, or an address, is a store."""
+    return open_folder(folder).has(_MANIFEST)
 
 
 def _flatten(manifest: Manifest) -> dict[str, Any]:
@@ -262,29 +275,26 @@ def _flatten(manifest: Manifest) -> dict[str, Any]:
     return {"eoren version": values.pop("version"), **settings, **values}
 
 
-def _read_manifest(folder: Path) -> Manifest:
-    path = folder / _MANIFEST
-    if not is_store(folder):
+def _read_manifest(folder: Folder) -> Manifest:
+    name = f"{folder}/{_MANIFEST}"
+    if not folder.has(_MANIFEST):
         raise EorenError(f"{folder}: is not a store; give a folder that 'eoren fit-many' wrote")
-    with open_regular(path) as (file, size):
-        try:
-            if size > _MAX_MANIFEST:
-                raise ValueError(f"it has {size} bytes, more than the limit of {_MAX_MANIFEST}")
-            stored = dict(json.loads(file.read(size)))
-            version = stored.pop("format_version")
-            if version not in (NETWORKS, COMPACT):
-                raise EorenError(
-                    f"{path}: format version must be {NETWORKS} or {COMPACT}, got {version!r:.40}; upgrade eoren"
-                )
-            manifest = Manifest(_make_settings(stored.pop("settings"), version), **stored)
-            whole_number(stored, "seed", MAX_SEED, minimum=0)
-            whole_number(stored, "shard", MAX_ROWS)
-            if {type(manifest.same_start), type(manifest.to_srgb)} != {bool} or type(manifest.version) is not str:
-                raise ValueError("same_start, to_srgb or version has the wrong type")
-            if len(manifest.version) > _MAX_VERSION:
-                raise ValueError("version is too long")
-        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise _damaged(path, error) from None
+    try:
+        stored = dict(json.loads(folder.read(_MANIFEST, _MAX_MANIFEST)))
+        version = stored.pop("format_version")
+        if version not in (NETWORKS, COMPACT):
+            raise EorenError(
+                f"{name}: format version must be {NETWORKS} or {COMPACT}, got {version!r:.40}; upgrade eoren"
+            )
+        manifest = Manifest(_make_settings(stored.pop("settings"), version), **stored)
+        whole_number(stored, "seed", MAX_SEED, minimum=0)
+        whole_number(stored, "shard", MAX_ROWS)
+        if {type(manifest.same_start), type(manifest.to_srgb)} != {bool} or type(manifest.version) is not str:
+            raise ValueError("same_start, to_srgb or version has the wrong type")
+        if len(manifest.version) > _MAX_VERSION:
+            raise ValueError("version is too long")
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise _damaged(name, error) from None
     return manifest
 
 
@@ -298,6 +308,6 @@ def _make_settings(stored: Mapping[str, Any], version: int) -> Settings | Compac
         raise ValueError(str(error)) from None
 
 
-def _damaged(path: Path, error: Exception) -> EorenError:
+def _damaged(name: str, error: Exception) -> EorenError:
     reason = format_error(f"{type(error).__name__}: {error}")
-    return EorenError(f"{path}: damaged ({reason}); delete it and run the same 'eoren fit-many' again")
+    return EorenError(f"{name}: damaged ({reason}); delete it and run the same 'eoren fit-many' again")

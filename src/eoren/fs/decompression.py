@@ -12,6 +12,7 @@ from pathlib import Path
 
 from eoren.errors import EorenError, format_error
 from eoren.fs.files import open_regular
+from eoren.fs.objects import ObjectPath
 
 FREE_BYTES = 1 << 26
 """Decompressed size that any file may have, in bytes: that of an image of 2^24 pixels."""
@@ -37,8 +38,8 @@ _OPENERS: Mapping[bytes, Callable[[BufferedReader], BufferedIOBase]] = {
 class DecompressedFile:
     """The decompressed content of a file, up to `limit` bytes, read forwards, with the methods that tarfile needs."""
 
-    def __init__(self, path: Path, file: BufferedIOBase, limit: int) -> None:
-        self._path, self._file, self._limit = path, file, limit
+    def __init__(self, path: Path | ObjectPath, file: BufferedIOBase, limit: int) -> None:
+        self._path, self._file, self.limit = path, file, limit
 
     def tell(self) -> int:
         """Return the position in the decompressed content."""
@@ -46,7 +47,7 @@ class DecompressedFile:
 
     def read(self, size: int = -1) -> bytes:
         """Read `size` bytes, or all that follow, in blocks: a false size in a header allocates no memory."""
-        blocks, left = [], self._limit + 1 if size < 0 else size
+        blocks, left = [], self.limit + 1 if size < 0 else size
         with self._errors():
             while left > 0 and (block := self._file.read(min(left, _BLOCK))):
                 blocks.append(block)
@@ -63,9 +64,9 @@ class DecompressedFile:
             self._file.seek(position)
 
     def _check(self, position: int) -> None:
-        if position > self._limit:
+        if position > self.limit:
             raise EorenError(
-                f"{self._path}: its decompressed content must have at most {self._limit} bytes at this file size; "
+                f"{self._path}: its decompressed content must have at most {self.limit} bytes at this file size; "
                 "replace the file, or decompress it yourself"
             )
 
@@ -78,8 +79,8 @@ class DecompressedFile:
 
 
 @contextmanager
-def open_decompressed(path: Path) -> Iterator[DecompressedFile]:
-    """Open a regular file, decompressing it if it is a gzip, bzip2 or xz file."""
+def open_decompressed(path: Path | ObjectPath) -> Iterator[DecompressedFile]:
+    """Open a regular file, or an object, decompressing it if it is a gzip, bzip2 or xz file."""
     with open_regular(path) as (file, size):
         start = file.read(max(map(len, _OPENERS)))
         file.seek(0)
@@ -92,6 +93,6 @@ def is_compressed(start: bytes) -> bool:
     return start.startswith(tuple(_OPENERS))
 
 
-def damaged_archive(path: Path, error: Exception) -> EorenError:
+def damaged_archive(path: Path | ObjectPath, error: Exception) -> EorenError:
     """Return the error to raise for a damaged archive."""
     return EorenError(f"{path}: damaged archive ({format_error(error)}); replace it")

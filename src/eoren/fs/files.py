@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from eoren.errors import EorenError
+from eoren.fs.objects import ObjectPath
 
 BinaryFile: TypeAlias = BufferedReader | BytesIO | FileIO
 """An open binary file, or one in memory."""
@@ -39,11 +40,15 @@ def hash_file(file: BinaryFile) -> str:
 
 
 @contextmanager
-def open_regular(path: str | Path) -> Iterator[tuple[BufferedReader, int]]:
-    """Open a regular file for reading, and yield it with its size in bytes.
+def open_regular(path: str | Path | ObjectPath) -> Iterator[tuple[BufferedReader, int]]:
+    """Open a regular file, or an object, for reading, and yield it with its size in bytes.
 
     Other files are refused: a named pipe would block, /dev/zero would never end.
     """
+    if isinstance(path, ObjectPath):
+        with path.file() as remote:
+            yield remote, path.size() or 0
+        return
     path = Path(path)
     try:
         if not stat.S_ISREG(path.stat().st_mode):

@@ -8,12 +8,13 @@ from jaxtyping import UInt8
 
 from eoren.errors import EorenError
 from eoren.fs.decompression import open_decompressed
+from eoren.fs.objects import ObjectPath
 
 IDX_MAGIC = b"\0\0\x08"
 """First bytes of an IDX file of bytes, decompressed."""
 
 
-def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
+def read_idx(path: Path | ObjectPath) -> UInt8[np.ndarray, "..."]:
     """Read an array of bytes with 1 to 4 axes from a file, plain or compressed by gzip, bzip2 or xz."""
     with open_decompressed(path) as file:
         content = file.read()

@@ -12,7 +12,7 @@ from eoren.errors import EorenError
 
 
 def export(
-    source: Annotated[Path, Argument(metavar="SOURCE", help="An .eoren file, or a store of fit-many.")],
+    source: Annotated[str, Argument(metavar="SOURCE", help="An .eoren file, or a store of fit-many.")],
     output: Annotated[Path, options.output_option("File to write; a new or empty folder for a store.")],
     to: Annotated[
         Literal["onnx", "glsl", "html", "images", "fields"] | None,
@@ -43,9 +43,7 @@ def export(
     The weights of a shader go into a second file, whose name ends in .bin. For a store, --overwrite writes into a
     folder that already has files, such as those of an interrupted export.
     """
-    from eoren.fs.files import is_folder
-
-    is_store = is_folder(source)
+    is_store = files.is_store(source)
     formats = ("images", "fields") if is_store else ("onnx", "glsl", "html")
     form = to or ("images" if is_store else output.suffix.lower().removeprefix("."))
     if form not in formats:
@@ -59,7 +57,7 @@ def export(
         values, rows = {"folder": str(output), "count": count}, {"written": f"{count:,} files in {output}"}
     else:
         choices = {"gradient": not no_gradient, "loops": not no_loops, "function_only": function_only}
-        written = [files.describe(path) for path in _export_field(source, output, form, overwrite, choices)]
+        written = [files.describe(path) for path in _export_field(Path(source), output, form, overwrite, choices)]
         values, rows = {"files": written}, {file["file"]: console.byte_size(file["bytes"]) for file in written}
     console.print_result(values, rows, as_json=as_json, quiet=quiet)
 
@@ -73,7 +71,7 @@ def _export_field(file: Path, output: Path, to: str, overwrite: bool, choices: d
     return export(eoren.load(file), output, to=to, title=file.stem, overwrite=True, **choices)
 
 
-def _export_store(store: Path, output: Path, to: str, overwrite: bool, quiet: bool) -> int:
+def _export_store(store: str, output: Path, to: str, overwrite: bool, quiet: bool) -> int:
     from eoren.fs.files import make_folder
 
     collection = eoren.Collection(store)
@@ -81,7 +79,7 @@ def _export_store(store: Path, output: Path, to: str, overwrite: bool, quiet: bo
     if any(output.iterdir()):
         if not overwrite:
             raise EorenError(f"{output}: has files; give --overwrite to write into it, or choose another --output")
-        if output.samefile(store):
+        if Path(store).exists() and output.samefile(store):
             raise EorenError(f"{output}: is the store itself; choose another --output")
     count = len(collection)
     digits = len(str(count - 1))

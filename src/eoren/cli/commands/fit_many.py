@@ -3,9 +3,6 @@
 import sys
 import warnings
 from contextlib import redirect_stdout
-from dataclasses import asdict
-from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option
@@ -15,16 +12,21 @@ from eoren.cli import console, options, signals
 from eoren.errors import SourceWarning
 
 if TYPE_CHECKING:
-    from eoren.dataset.fit_many import Progress
+    from eoren.dataset.fit_many import Progress, Summary
 
 _MOST_LINES = 3  # of notes, and of errors
 
 
 def fit_many(
     sources: Annotated[
-        list[str], Argument(metavar="SOURCE...", help="Folder, pattern, zip, tar, IDX file (MNIST) or image files.")
+        list[str],
+        Argument(
+            metavar="SOURCE...",
+            help="Folder, pattern, zip, tar, Parquet, IDX file (MNIST) or image files, or addresses such as "
+            "s3://bucket/folder.",
+        ),
     ],
-    output: Annotated[Path, options.output_option("Folder to write; existing results are kept.", "STORE")],
+    output: Annotated[str, options.output_option("Folder or address to write; existing results are kept.", "STORE")],
     preset: Annotated[options.PresetName, options.preset_option("fast, balanced and best for photographs")] = "small",
     steps: options.Steps = None,
     seconds: options.Seconds = None,
@@ -86,32 +88,22 @@ def fit_many(
             **changes,
         )
     pictures = f"{summary.pictures:,}, {summary.pictures - summary.earlier:,} of them in this run"
-    values = {"store": str(output), **asdict(summary)}
-    console.print_result(values, {"store": str(output), "pictures": pictures}, as_json=as_json, quiet=quiet)
+    store = output.rstrip("/")
+    values = {"store": store, "pictures": summary.pictures, "failed": summary.failed, "earlier": summary.earlier}
+    console.print_result(values, {"store": store, "pictures": pictures}, as_json=as_json, quiet=quiet)
     if not quiet:
-        _print_notices(output)
+        _print_notices(summary, store)
     if not summary.failed:
         return 0
-    console.notice(f"{summary.failed:,} failed; column 'error' of {output / 'index'} gives the reasons")
+    console.notice(f"{summary.failed:,} failed; column 'error' of {store}/index gives the reasons")
     return 3
 
 
-def _print_notices(folder: Path) -> None:
+def _print_notices(summary: "Summary", store: str) -> None:
     """Print the commonest notes on the pixels, and some of the errors; the index has all of them."""
-    from eoren.dataset.store import Store
-
-    store, columns = Store(folder), ["name", "error", "notes"]
-    every = (row for shard in store.shards() for row in store.rows(shard).select(columns).to_pylist())
-    rows = [row for row in every if row["notes"] or row["error"]]
-    names: dict[str, list[str]] = {}
-    for row in rows:
-        if row["notes"]:
-            names.setdefault(row["notes"], []).append(row["name"])
-    common = sorted(names.items(), key=lambda item: -len(item[1]))
-    for note, (first, *others) in common[:_MOST_LINES]:
-        console.notice(f"{first}{f' and {len(others):,} more' if others else ''}: {note}")
-    if len(common) > _MOST_LINES:
-        count = sum(len(images) for _, images in common[_MOST_LINES:])
-        console.notice(f"{count:,} images have other notes; column 'notes' of {folder / 'index'} has them")
-    for row in islice((row for row in rows if row["error"]), _MOST_LINES):
-        console.notice(f"{row['name']}: {row['error']}")
+    for text, first, count in summary.notes[:_MOST_LINES]:
+        console.notice(f"{first}{f' and {count - 1:,} more' if count > 1 else ''}: {text}")
+    if others := sum(note.images for note in summary.notes[_MOST_LINES:]):
+        console.notice(f"{others:,} images have other notes; column 'notes' of {store}/index has them")
+    for name, error in summary.errors[:_MOST_LINES]:
+        console.notice(f"{name}: {error}")

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 import eoren
-from eoren.cli import console, options, streams
+from eoren.cli import console, files, options, streams
 from eoren.errors import EorenError
 
 
 def info(
-    file: Annotated[Path | None, Argument(metavar="FILE", help="An .eoren file, or a store.")] = None,
+    file: Annotated[str | None, Argument(metavar="FILE", help="An .eoren file, or a store or its address.")] = None,
     backend: Annotated[bool, Option("--backend", help="Show the backend of this machine, and why.")] = False,
     engine: Annotated[bool, Option("--engine", hidden=True)] = False,
     as_json: options.Json = False,
@@ -25,9 +25,7 @@ def info(
     if file is None:
         values, rows = _describe_backend(engine)
     else:
-        from eoren.fs.files import is_folder
-
-        values, rows = _describe_store(file) if is_folder(file) else _describe_field(file)
+        values, rows = _describe_store(file) if files.is_store(file) else _describe_field(Path(file))
     console.print_result(values, rows, as_json=as_json)
 
 
@@ -40,10 +38,10 @@ def _describe_backend(deprecated: bool) -> tuple[dict[str, Any], dict[str, str]]
     return values, {"backend": name, "reason": choice.reason, "threads": str(choice.threads)}
 
 
-def _describe_store(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def _describe_store(store: str) -> tuple[dict[str, Any], dict[str, str]]:
     from eoren.evaluation.metrics import METRICS
 
-    values = eoren.Collection(folder).summary()
+    values = eoren.Collection(store).summary()
     sizes, settings = values["sizes"], values["settings"]
     failed = f", {values['failed']:,} of them failed" if values["failed"] else ""
     rows = {"pictures": f"{values['pictures']:,}{failed}"}

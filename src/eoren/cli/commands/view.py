@@ -11,7 +11,7 @@ from eoren.errors import EorenError
 
 
 def view(
-    paths: Annotated[list[Path] | None, Argument(metavar="[FILE]...", help=".eoren files, or stores.")] = None,
+    paths: Annotated[list[str] | None, Argument(metavar="[FILE]...", help=".eoren files, or stores.")] = None,
     compare: Annotated[str | None, Option(metavar="IMAGE", help="The image that the fields were fitted to.")] = None,
     name: Annotated[
         list[str] | None, Option(metavar="NAME", help="Image of a store, by name or number. May be repeated.")
@@ -54,7 +54,7 @@ def view(
     pixels, image_digest = (None, "") if source is None else (source.pixels, source.sha256)
     catalog = FieldCatalog()
     for path, title, field in fields:
-        digest = sha256(path) if path.is_file() else hashlib.sha256(dumps(field)).hexdigest()
+        digest = sha256(path) if Path(path).is_file() else hashlib.sha256(dumps(field)).hexdigest()
         try:
             entry = catalog.add(
                 title,
@@ -62,7 +62,7 @@ def view(
                 digest=f"{digest} {image_digest}",
                 image=pixels,
                 image_sha256=image_digest,
-                file=str(path),
+                file=path,
                 image_file=compare or "",
             )
         except EorenError as error:

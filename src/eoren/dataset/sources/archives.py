@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, TypeVar, cast
+from typing import IO, cast
 
+from eoren.dataset.sources.items import constant
 from eoren.errors import EorenError, format_error
 from eoren.fs.decompression import damaged_archive, is_compressed, max_decompressed_size, open_decompressed
+from eoren.fs.objects import ObjectPath
 
-_Content = TypeVar("_Content")
 Member = tuple[str, Callable[[], bytes | EorenError]]
 """Path of a file in an archive, and a function that reads its bytes or explains why they cannot be read."""
 
@@ -47,18 +48,19 @@ def is_tar(start: bytes) -> bool:
     return True
 
 
-def zip_members(path: Path, select: Callable[[str], bool]) -> list[Member]:
+def zip_members(path: Path | ObjectPath, select: Callable[[str], bool]) -> list[Member]:
     """List the selected members of a zip archive in the order of their names.
 
     Raises EorenError if the list of members is damaged, or their decompressed size is too large.
     """
     try:
-        archive = zipfile.ZipFile(path)
+        # Of a remote one the list of members is read, and each member when it is needed.
+        archive = zipfile.ZipFile(path.file() if isinstance(path, ObjectPath) else path)
     except _ZIP_ERRORS as error:
         raise damaged_archive(path, error) from None
     files = [(_zip_name(member), member) for member in archive.infolist()]
     members = [(name, member) for name, member in files if not name.endswith("/") and select(name)]
-    limit = max_decompressed_size(path.stat().st_size)
+    limit = max_decompressed_size(path.size() or 0 if isinstance(path, ObjectPath) else path.stat().st_size)
     # The sum counts, because members may share compressed bytes.
     if (size := sum(member.file_size for _, member in members)) > limit:
         raise EorenError(
@@ -91,7 +93,7 @@ def _zip_name(member: zipfile.ZipInfo) -> str:
     return name
 
 
-def tar_members(path: Path, select: Callable[[str], bool]) -> Iterator[Member]:
+def tar_members(path: Path | ObjectPath, select: Callable[[str], bool]) -> Iterator[Member]:
     """Read the selected members of a tar archive, compressed or not, in its order.
 
     All are read on the way, because a compressed archive cannot be rewound cheaply. Raises EorenError if the archive
@@ -99,7 +101,7 @@ def tar_members(path: Path, select: Callable[[str], bool]) -> Iterator[Member]:
     """
     with open_decompressed(path) as plain:
         try:
-            header = _strict_header(max_decompressed_size(path.stat().st_size) // _EXTENDED_SHARE)
+            header = _strict_header(plain.limit // _EXTENDED_SHARE)
             with tarfile.open(fileobj=cast("IO[bytes]", plain), mode="r:", tarinfo=header) as archive:
                 while (member := archive.next()) is not None:
                     archive.members.clear()  # type: ignore[attr-defined] # it would keep them all in memory
@@ -115,11 +117,6 @@ def tar_members(path: Path, select: Callable[[str], bool]) -> Iterator[Member]:
                     raise EOFError("it has data after its end")
         except _TAR_ERRORS as error:
             raise damaged_archive(path, error) from None
-
-
-def constant(content: _Content) -> Callable[[], _Content]:
-    """Create a function that returns content that was read already."""
-    return lambda: content
 
 
 def _strict_header(max_extended: int) -> type[tarfile.TarInfo]:

@@ -1,0 +1,124 @@
+"""Images below a folder. The names are listed twice, to count them and to read them, and never kept."""
+
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TypeAlias
+
+from eoren.dataset.sources.items import Content, Item, LeftOut, Source, folder_label, is_hidden, is_image, no_images
+from eoren.errors import EorenError
+from eoren.fs.files import open_regular
+from eoren.fs.objects import MissingObjectError, ObjectPath, read_objects
+
+_Identities: TypeAlias = frozenset[tuple[int, int]]
+"""Devices and numbers of folders."""
+
+_AT_ONCE = 32  # objects that are read at the same time
+
+
+def open_local_folder(folder: Path) -> Source:
+    """Open a folder of this machine."""
+    others, loops = LeftOut(), LeftOut("link to a folder above it")
+    unreadable = LeftOut("folder that cannot be read")
+    count = _count_images(_list_files(folder, loops.add, unreadable.add), others)
+    if not count:
+        raise no_images(folder)
+    for left_out in (loops, unreadable, others):
+        left_out.warn(folder)
+    items = (
+        Item(name, partial(read_file, folder / name, folder_label(name), root=folder))
+        for name in _list_files(folder)
+        if is_image(name)
+    )
+    return Source(items, count)
+
+
+def open_remote_folder(folder: ObjectPath) -> Source:
+    """Open a folder of objects."""
+    others = LeftOut()
+
+    def names() -> Iterator[str]:
+        return (name for name, _ in folder.files() if not is_hidden(name))
+
+    count = _count_images(names(), others)
+    if not count:
+        raise no_images(folder)
+    others.warn(folder)
+    return Source(_read_ahead(folder, filter(is_image, names())), count)
+
+
+def read_file(path: Path, label: str | None = None, *, root: Path) -> Content:
+    """Read a file; a missing one is an error of its image, unless its whole source has disappeared."""
+    try:
+        with open_regular(path) as (file, _):
+            return Content(file.read(), label)
+    except EorenError as error:
+        if not root.is_dir():  # a disk was removed, or a network failed
+            raise EorenError(f"{root}: has disappeared; restore it and run the same 'eoren fit-many' again") from None
+        return Content(EorenError(str(error).removeprefix(f"{path}: ")), label)
+
+
+def _count_images(names: Iterator[str], others: LeftOut) -> int:
+    count = 0
+    for name in names:
+        if is_image(name):
+            count += 1
+        else:
+            others.add(name)
+    return count
+
+
+def _list_files(
+    folder: Path,
+    on_loop: Callable[[str], None] = lambda name: None,
+    on_unreadable: Callable[[str], None] = lambda name: None,
+) -> Iterator[str]:
+    """Yield the paths of the visible files below a folder, and below links to folders, in the order of the paths."""
+
+    def entries(name: str, above: _Identities) -> Iterator[tuple[str, _Identities | None]]:
+        """List a folder: paths of files with None, paths of folders with the identities of all folders above."""
+        try:
+            status = (folder / name).stat()
+            identity = status.st_dev, status.st_ino
+            if identity in above:  # a link to a folder above it
+                on_loop(name)
+                return iter(())
+            found = [(entry.name, entry.is_dir()) for entry in os.scandir(folder / name) if not is_hidden(entry.name)]
+        except OSError as error:
+            if not name:
+                raise EorenError(f"{folder}: cannot be read ({error.strerror}); check its permissions") from None
+            on_unreadable(name)
+            return iter(())
+        found.sort(key=lambda entry: entry[0] + "/" * entry[1])
+        prefix = f"{name}/" if name else ""
+        return iter([(prefix + entry, above | {identity} if is_dir else None) for entry, is_dir in found])
+
+    waiting = [entries("", frozenset())]
+    while waiting:
+        path, above = next(waiting[-1], (None, None))
+        if path is None:
+            waiting.pop()
+        elif above is None:
+            yield path
+        else:
+            waiting.append(entries(path, above))
+
+
+def _read_ahead(folder: ObjectPath, names: Iterator[str]) -> Iterator[Item]:
+    """Yield objects that are read in batches, each when the first of it is needed."""
+    while batch := [*islice(names, _AT_ONCE)]:
+        contents: dict[str, bytes | EorenError] = {}
+
+        def load(name: str, batch: list[str] = batch, contents: dict[str, bytes | EorenError] = contents) -> Content:
+            if not contents:
+                contents.update(zip(batch, read_objects([folder / name for name in batch]), strict=True))
+            content = contents[name]
+            if isinstance(content, MissingObjectError):  # of this image alone
+                content = EorenError(str(content).removeprefix(f"{folder / name}: "))
+            elif isinstance(content, EorenError):
+                raise content
+            return Content(content, folder_label(name))
+
+        yield from (Item(name, partial(load, name)) for name in batch)

@@ -1,0 +1,135 @@
+"""open_source(): what kind of source a path, an address or an object is."""
+
+import glob
+import os
+import tarfile
+import zipfile
+from collections.abc import Callable
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from eoren.dataset.sources.archives import is_tar
+from eoren.dataset.sources.datasets import open_dataset
+from eoren.dataset.sources.folders import open_local_folder, open_remote_folder, read_file
+from eoren.dataset.sources.items import SUFFIXES, Content, Item, LeftOut, Source
+from eoren.dataset.sources.packed import open_idx, open_table, open_tar, open_zip
+from eoren.errors import EorenError
+from eoren.fs.decompression import GZIP
+from eoren.fs.files import is_folder, open_regular
+from eoren.fs.objects import ObjectPath, is_address, local_path, read_objects
+from eoren.image.idx import IDX_MAGIC
+
+_PARQUET = b"PAR1"
+
+
+def open_source(*sources: Any) -> Source:
+    """Open one or more sources of images, one after the other.
+
+    Args:
+        sources: each a folder (searched recursively, through links to folders, too; the folder of an image is its
+            label), a pattern such as ``"photos/*.png"``, a zip or tar archive (of WebDataset, too, with labels from
+            ``.cls``), a Parquet file with a column of images, an IDX file as of MNIST (gzipped or not; labels are
+            read from the label file beside it), or an image file; or the address of one of these, such as
+            ``"s3://bucket/train/*.tar"``; or a data set with a length and an index, as those of torchvision and
+            Hugging Face; or any iterable, such as an ``IterableDataset`` or a WebDataset. An element is an image,
+            ``(image, label)``, ``(name, image, label)``, or a mapping with ``image`` (or a suffix, such as ``png``)
+            and optionally ``label`` (or ``cls``). Images are as in :func:`eoren.fit`, or the bytes of a file; PyTorch
+            tensors have their channels first.
+
+    Raises:
+        EorenError: A source cannot be read or has no images.
+
+    Warns:
+        SourceWarning: files without the suffix of an image, or folders that cannot be searched, were left out. Hidden
+            files and those that macOS adds to archives are left out without a warning.
+
+    Example:
+        >>> source = open_source([np.zeros((2, 2)), (np.ones((2, 2)), 7)])
+        >>> [(item.name, item.load().label) for item in source]
+        [('0', None), ('1', '7')]
+    """
+    if not sources:
+        raise EorenError("there is no source; give a folder, an archive, an IDX file or images")
+    return _joined([_open(source) for source in sources])
+
+
+def _joined(opened: list[Source]) -> Source:
+    counts = [source.count for source in opened]
+    known = [count for count in counts if count is not None]
+    return Source((item for source in opened for item in source), sum(known) if len(known) == len(counts) else None)
+
+
+def _open(source: Any) -> Source:
+    if isinstance(source, ObjectPath) or is_address(source):
+        local = None if isinstance(source, ObjectPath) else local_path(source)
+        return _open_address(ObjectPath(str(source))) if local is None else _open(local)
+    if not isinstance(source, str | PathLike):
+        return open_dataset(source)
+    path = Path(source)
+    if is_folder(path):
+        return open_local_folder(path)
+    if glob.has_magic(str(source)) and not os.path.exists(path):  # noqa: PTH110  pathlib raises for too long a name
+        paths = [Path(name) for name in sorted(glob.glob(str(source), recursive=True))]  # noqa: PTH207
+        folders = LeftOut("folder")
+        for folder in filter(Path.is_dir, paths):
+            folders.add(folder.name)
+        folders.warn(source)
+        if not paths:
+            raise _no_match(source)
+        return open_source(*(path for path in paths if not path.is_dir()))
+    with open_regular(path) as (file, _):
+        start = file.read(tarfile.BLOCKSIZE)
+    return _open_file(path, start, source)
+
+
+def _open_address(address: ObjectPath) -> Source:
+    if glob.has_magic(str(address)):
+        paths = address.matches()
+        if not paths:
+            raise _no_match(address)
+        return _joined(
+            [_open_file(path, start, path) for path, start in zip(paths, _read_starts(paths), strict=True)]
+        )
+    if address.size() is None:
+        return open_remote_folder(address)
+    return _open_file(address, _read_starts([address])[0], address)
+
+
+def _read_starts(paths: list[ObjectPath]) -> list[bytes]:
+    starts = read_objects(paths, tarfile.BLOCKSIZE)
+    for start in starts:
+        if isinstance(start, EorenError):
+            raise start
+    return starts  # type: ignore[return-value]  # no errors are left
+
+
+def _no_match(pattern: Any) -> EorenError:
+    return EorenError(f"{pattern}: no file matches the pattern; check it")
+
+
+def _open_file(path: Path | ObjectPath, start: bytes, source: Any) -> Source:
+    """Open a file by its suffix or its first bytes."""
+    if path.suffix.lower() in SUFFIXES:
+        read = partial(_read_object, path) if isinstance(path, ObjectPath) else _reader(path)
+        return Source([Item(str(source), read)], 1)
+    if start.startswith(IDX_MAGIC) or (start.startswith(GZIP) and "idx" in path.name):
+        return open_idx(path)
+    if start.startswith(_PARQUET):
+        return open_table(path)
+    if is_tar(start):
+        return open_tar(path)
+    with open_regular(path) as (file, _):
+        is_zip = zipfile.is_zipfile(file)
+    if is_zip:
+        return open_zip(path)
+    raise EorenError(f"{source}: is not an image, folder, zip, tar, Parquet or IDX file; give one of these")
+
+
+def _reader(path: Path) -> Callable[[], Content]:
+    return partial(read_file, path, root=path.parent)
+
+
+def _read_object(path: ObjectPath) -> Content:
+    return Content(path.read())
