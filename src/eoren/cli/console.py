@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import TextIOWrapper
+from itertools import pairwise
 from time import monotonic
 from typing import Any
 
@@ -142,6 +143,15 @@ def byte_size(count: int) -> str:
         if count >= size:
             return f"{count / size:.3g} {unit}"
     return f"{count} B"
+
+
+def duration(seconds: float) -> str:
+    """Format a time in its two largest units, such as ``2 h 5 min``."""
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    for (unit, size), (smaller, part) in pairwise(units):
+        if seconds >= size:
+            return f"{int(seconds // size):,} {unit} {int(seconds % size // part)} {smaller}"
+    return f"{seconds:.3g} s"
 
 
 def channel_names(channels: int) -> str:

@@ -2,6 +2,7 @@
 
 sources/       images from folders, archives, tables, data sets and iterables, also in object storage
 fit_many.py    fit_many(): fit all images of a source, and continue after an interruption
+planning.py    settings of a run, images in a shard, and an estimate of what it will cost
 notices.py     notes on images and errors of a run
 shards.py      images that are fitted and stored together
 tile_jobs.py   one very large image as many jobs

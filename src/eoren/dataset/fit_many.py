@@ -4,34 +4,21 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain, count, islice
+from itertools import count, islice
 from os import PathLike
 from typing import Any
 
-from eoren.checks import MAX_SEED, check_integer
 from eoren.dataset.executors import Executor, make_executor
-from eoren.dataset.index import MAX_ROWS
 from eoren.dataset.notices import NOTICE_COLUMNS, Notice, Notices
+from eoren.dataset.planning import first_item, make_plan, shard_size
 from eoren.dataset.shards import FitPlan, Job, ShardJob, ShardResult
-from eoren.dataset.sources import Item, decode_content, open_source
+from eoren.dataset.sources import Item, open_source
 from eoren.dataset.store import Manifest, Store, is_store
 from eoren.dataset.tile_jobs import LargeImageAssembly, TileGroupResult, split_large_image
-from eoren.errors import EorenError, ImageError
-from eoren.model.devices import choose_device
+from eoren.errors import EorenError
 from eoren.model.isolation import isolated
-from eoren.model.siren import parameter_count
-from eoren.training.compact.settings import PRESETS as COMPACT_PRESETS
-from eoren.training.compact.settings import CompactSettings
-from eoren.training.presets import choose_settings
-from eoren.training.settings import Settings
 
 _logger = logging.getLogger(__name__)
-# A kill loses the running shards, so a shard takes about half a minute of a core at 30 GFLOP/s.
-_SHARD_OPERATIONS = 1e12
-_SHARD_SECONDS = 30.0
-_MAX_SHARD = 1024
-# Time of a compact fit on a core at 30 GFLOP/s: a constant part, that of a SIREN, and that of a sample.
-_FIT_SECONDS, _SIREN_SECONDS, _SAMPLE_SECONDS = 0.1, 8.0, 3e-6
 
 
 @dataclass(frozen=True)
@@ -120,30 +107,26 @@ def fit_many(
     if engine is not None:
         warnings.warn("fit_many(engine=...) is deprecated; use executor=...", DeprecationWarning, stacklevel=2)
         executor = engine
-    budget = {"steps": steps, "seconds": seconds}
-    given = {name: value for name, value in budget.items() if value is not None}
-    chosen = choose_settings(preset, **given, **settings)
-    if chosen.until_psnr is not None and isinstance(chosen, Settings):
-        raise EorenError(
-            "until_psnr ends the fit of one mosaic; give many images steps or seconds, or a preset of compact "
-            f"fields: {', '.join(COMPACT_PRESETS)}"
-        )
-    choose_device(device)
+    plan = make_plan(
+        preset,
+        seed=seed,
+        same_start=same_start,
+        device=device,
+        to_srgb=to_srgb,
+        steps=steps,
+        seconds=seconds,
+        **settings,
+    )
     runner = make_executor(executor, address=address, workers=workers)
-    plan = FitPlan(chosen, check_integer("seed", seed, 0, MAX_SEED), same_start, device, to_srgb)
     source = open_source(*sources)
-    items = iter(source)
-    first = next(items, None)
-    if first is None:
-        raise EorenError("the source has no images; give another one")
-    if shard is not None:
-        size = check_integer("shard", shard, 1, MAX_ROWS)
-    else:
-        size = Store(store).manifest.shard if is_store(store) else _shard_size(first, chosen)
-    with Store.open_locked(store, Manifest(chosen, plan.seed, same_start, size, to_srgb)) as opened:
+    first, items = first_item(source)
+    if shard is None and is_store(store):
+        shard = Store(store).manifest.shard
+    size = shard_size(first, plan.settings, shard)
+    with Store.open_locked(store, Manifest(plan.settings, plan.seed, same_start, size, to_srgb)) as opened:
         if size == 1 and executor == "local":  # the workers of a cluster have no access to the store
             plan = replace(plan, checkpoints=opened.pieces)
-        return _fit(opened, plan, source.count, chain([first], items), runner, watch)
+        return _fit(opened, plan, source.count, items, runner, watch)
 
 
 def _fit(
@@ -229,23 +212,3 @@ def _other_source(store: Store, difference: str) -> EorenError:
     return EorenError(
         f"{store.folder}: is of another source: {difference}; give the same source, or another --output"
     )
-
-
-def _shard_size(first: Item, settings: Settings | CompactSettings) -> int:
-    """Choose how many images like the first one make a shard."""
-    try:
-        height, width, channels = decode_content(first.name, first.load()).pixels.shape
-        if (limit := settings.time_limit(width, height)) is not None:
-            size = _SHARD_SECONDS / limit
-        elif isinstance(settings, CompactSettings):
-            seconds = _FIT_SECONDS + _SAMPLE_SECONDS * width * height * channels
-            size = _SHARD_SECONDS / (seconds + _SIREN_SECONDS * (settings.siren_width > 0))
-        else:
-            networks, hidden = settings.architecture(width, height, channels)
-            pixels = width * height // networks
-            points = networks * min(settings.batch or pixels, pixels)
-            operations = 6.0 * parameter_count(hidden, settings.depth, channels) * points * (settings.steps or 1)
-            size = _SHARD_OPERATIONS / operations
-    except ImageError:
-        return 64
-    return max(1, min(_MAX_SHARD, int(size)))

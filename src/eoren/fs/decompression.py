@@ -38,8 +38,13 @@ _OPENERS: Mapping[bytes, Callable[[BufferedReader], BufferedIOBase]] = {
 class DecompressedFile:
     """The decompressed content of a file, up to `limit` bytes, read forwards, with the methods that tarfile needs."""
 
-    def __init__(self, path: Path | ObjectPath, file: BufferedIOBase, limit: int) -> None:
-        self._path, self._file, self.limit = path, file, limit
+    def __init__(self, path: Path | ObjectPath, file: BufferedIOBase, packed: BufferedReader, size: int) -> None:
+        self._path, self._file, self.limit = path, file, max_decompressed_size(size)
+        self._packed, self._size = packed, size
+
+    def share(self) -> float:
+        """Return the share of the bytes of the file, 0 to 1, that were needed so far."""
+        return self._packed.tell() / max(1, self._size)
 
     def tell(self) -> int:
         """Return the position in the decompressed content."""
@@ -85,7 +90,7 @@ def open_decompressed(path: Path | ObjectPath) -> Iterator[DecompressedFile]:
         start = file.read(max(map(len, _OPENERS)))
         file.seek(0)
         opener = next((opener for magic, opener in _OPENERS.items() if start.startswith(magic)), None)
-        yield DecompressedFile(path, opener(file) if opener else file, max_decompressed_size(size))
+        yield DecompressedFile(path, opener(file) if opener else file, file, size)
 
 
 def is_compressed(start: bytes) -> bool:

@@ -3,7 +3,7 @@
 import sys
 import warnings
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Option
 
@@ -44,6 +44,9 @@ def fit_many(
     engine: Annotated[Literal["local", "ray"] | None, Option(hidden=True)] = None,
     address: Annotated[str | None, Option(metavar="HOST:PORT", help="Ray cluster; by default, start one.")] = None,
     workers: Annotated[int | None, Option(metavar="N", help="Shards at a time; by default one per core.")] = None,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Fit a sample, print what all will cost, and write nothing.")
+    ] = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> int:
@@ -59,6 +62,20 @@ def fit_many(
         executor = engine
     if quiet:
         warnings.simplefilter("ignore", SourceWarning)
+    if dry_run:
+        _print_estimate(
+            sources,
+            as_json=as_json,
+            preset=preset,
+            seed=seed,
+            same_start=same_start,
+            to_srgb=to_srgb,
+            shard=shard,
+            device=device,
+            workers=workers,
+            **changes,
+        )
+        return 0
     # Ray prints messages about its workers to stdout, which is for results.
     with (
         signals.explain_interruption(f"{output} keeps the fitted images, and the same command continues"),
@@ -97,6 +114,24 @@ def fit_many(
         return 0
     console.notice(f"{summary.failed:,} failed; column 'error' of {store}/index gives the reasons")
     return 3
+
+
+def _print_estimate(sources: list[str], *, as_json: bool, **given: Any) -> None:
+    """Print what a run will cost."""
+    from eoren.dataset.planning import estimate
+
+    values = estimate(*sources, **given)
+    errors = "".join(f"; {name}: {error}" for name, error in values.errors[:1])
+    time = f"{values.seconds:.3g} s of a core, standard deviation {values.spread:.2g} s"
+    rows = {
+        "pictures": f"{'' if values.counted else 'about '}{values.pictures:,}",
+        "sample": f"{values.sampled:,} fitted, {values.failed:,} of them failed{errors}",
+        "per image": f"{time}; {console.byte_size(round(values.bytes / values.pictures))}",
+        "core hours": f"{values.core_hours:,.3g}",
+        "store": f"{console.byte_size(values.bytes)}, in shards of {values.shard:,}",
+        "time": f"{console.duration(values.wall_seconds)} with {values.workers:,} workers",
+    }
+    console.print_result(values.as_dict(), rows, as_json=as_json)
 
 
 def _print_notices(summary: "Summary", store: str) -> None:

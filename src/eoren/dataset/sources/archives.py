@@ -93,8 +93,12 @@ def _zip_name(member: zipfile.ZipInfo) -> str:
     return name
 
 
-def tar_members(path: Path | ObjectPath, select: Callable[[str], bool]) -> Iterator[Member]:
+def tar_members(
+    path: Path | ObjectPath, select: Callable[[str], bool], on_share: Callable[[float], None] = lambda share: None
+) -> Iterator[Member]:
     """Read the selected members of a tar archive, compressed or not, in its order.
+
+    ``on_share`` receives the share of the archive, 0 to 1, that was read before each of them.
 
     All are read on the way, because a compressed archive cannot be rewound cheaply. Raises EorenError if the archive
     is damaged, even after its last member, or its decompressed size is too large.
@@ -111,6 +115,7 @@ def tar_members(path: Path | ObjectPath, select: Callable[[str], bool]) -> Itera
                         # A sparse member may claim any number of zeros in a few bytes.
                         file = None if member.issparse() else archive.extractfile(member)
                         content = EorenError("cannot be unpacked (it is sparse)") if file is None else file.read()
+                        on_share(plain.share())
                         yield member.name, constant(content)
             while block := plain.read(1 << 16):
                 if block.strip(b"\0"):

@@ -58,7 +58,13 @@ def open_source(*sources: Any) -> Source:
 def _joined(opened: list[Source]) -> Source:
     counts = [source.count for source in opened]
     known = [count for count in counts if count is not None]
-    return Source((item for source in opened for item in source), sum(known) if len(known) == len(counts) else None)
+    items = (item for source in opened for item in source)
+    if len(known) == len(counts):
+        return Source(items, sum(known))
+    shares = [source.share for source in opened if source.share]
+    # Shards of one pattern have about the same size.
+    is_known = len(shares) == len(opened)
+    return Source(items, None, (lambda: sum(share() for share in shares) / len(shares)) if is_known else None)
 
 
 def _open(source: Any) -> Source:

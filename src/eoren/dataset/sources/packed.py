@@ -43,7 +43,12 @@ _MAX_TEXT, _MAX_LIST = 1 << 24, 1 << 20
 
 def open_tar(path: Path | ObjectPath) -> Source:
     """Open a tar archive, which is read forwards. An image has the label of its ``.cls`` file, or of its folder."""
-    return Source(_with_labels(_select(tar_members, path, more=_CLASS)), None)
+    shares = [0.0]
+
+    def members(path: Path | ObjectPath, select: Callable[[str], bool]) -> Iterator[Member]:
+        return tar_members(path, select, lambda share: shares.__setitem__(0, share))
+
+    return Source(_with_labels(_select(members, path, more=_CLASS)), None, lambda: shares[0])
 
 
 def open_zip(path: Path | ObjectPath) -> Source:
