@@ -29,7 +29,7 @@ _OPTIONS = ("steps", "shard")
 SOME_FAILED = 3
 
 _KNOWN = re.compile(
-    r"store\.json|shards/\d{7}\.safetensors|index/\d{7}\.parquet|profiles/[0-9a-f]{64}\.icc|pieces/\d{7}-\d{5}\.safetensors|"
+    r"store\.json|progress\.json|shards/\d{7}\.safetensors|index/\d{7}\.parquet|profiles/[0-9a-f]{64}\.icc|pieces/\d{7}-\d{5}\.safetensors|"
     r"pieces/\d{7}-[0-9a-f]{64}\.resume(\.lock)?|(.*/)?\.eoren-.*|\.lock"
 )
 

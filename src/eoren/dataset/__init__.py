@@ -3,7 +3,7 @@
 sources/       images from folders, archives, tables, data sets and iterables, also in object storage
 fit_many.py    fit_many(): fit all images of a source, and continue after an interruption
 planning.py    settings of a run, images in a shard, and an estimate of what it will cost
-notices.py     notes on images and errors of a run
+progress.py    progress, notes and errors of a run, and its record in the store
 shards.py      images that are fitted and stored together
 tile_jobs.py   one very large image as many jobs
 executors.py   threads of this machine, or a Ray cluster

@@ -3,14 +3,14 @@
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count, islice
 from os import PathLike
 from typing import Any
 
 from eoren.dataset.executors import Executor, make_executor
-from eoren.dataset.notices import NOTICE_COLUMNS, Notice, Notices
 from eoren.dataset.planning import first_item, make_plan, shard_size
+from eoren.dataset.progress import NOTICE_COLUMNS, Notices, Progress, RunRecorder, Summary
 from eoren.dataset.shards import FitPlan, Job, ShardJob, ShardResult
 from eoren.dataset.sources import Item, open_source
 from eoren.dataset.store import Manifest, Store, is_store
@@ -19,27 +19,6 @@ from eoren.errors import EorenError
 from eoren.model.isolation import isolated
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Progress of :func:`fit_many`, in images."""
-
-    pictures: float  # completed, also by earlier runs; running ones count in part
-    total: int | None  # None if the length of the source is unknown
-    failed: int  # could not be fitted
-    earlier: int  # completed by earlier runs
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Result of :func:`fit_many`, in images."""
-
-    pictures: int  # in the store, failed ones included
-    failed: int  # could not be read or fitted; the index has the reasons
-    earlier: int  # completed by earlier runs
-    notes: tuple[Notice, ...] = ()  # what reading changed in the images, the commonest first
-    errors: tuple[tuple[str, str], ...] = ()  # names of the first images that failed, and the reasons
 
 
 @isolated()
@@ -138,7 +117,7 @@ def _fit(
     watch: Callable[[Progress], bool | None] | None,
 ) -> Summary:
     done, failed, earlier = 0, 0, 0
-    notices = Notices()
+    notices, recorder = Notices(), RunRecorder(store, total)
     size = store.manifest.shard
     stored = set(store.shards())
     stored_rows = store.rows(sorted(stored))
@@ -183,6 +162,7 @@ def _fit(
 
     def report(running: float) -> None:
         running += sum(large_image.share for large_image in large_images.values())
+        recorder.update(done, failed, earlier)
         if watch is not None and watch(Progress(done + running * size, total, failed, earlier)):
             raise KeyboardInterrupt
 
@@ -194,6 +174,7 @@ def _fit(
                 save(large_images.pop(result.shard).assemble())
         else:
             save(result)
+    recorder.end()
     return Summary(done, failed, earlier, *notices.summary())
 
 

@@ -5,6 +5,7 @@
     store.json                    settings, seed, shard size and version of all shards
     shards/0000000.safetensors    fields of some images, see :mod:`eoren.dataset.groups`
     index/0000000.parquet         one row for each of these images
+    progress.json                 how far a run is that has not ended
     profiles/0123...cdef.icc      the colour profiles of images, each once, named by their SHA-256 digests
     pieces/0000000-00000          groups of tiles of a very large image, until it is complete
     pieces/0000000-...resume      checkpoint of an image that is a shard of its own, until it is complete
@@ -55,6 +56,7 @@ Location: TypeAlias = str | PathLike[str] | LocalFolder | RemoteFolder
 NETWORKS, COMPACT = 1, 2  # format versions of stores of networks, and of compact fields
 _KEY = "eoren-shard"
 _MANIFEST = "store.json"
+_RECORD = "progress.json"
 _SUBFOLDERS = ("shards", "index", "profiles", "pieces")
 # The limit of safetensors itself: a shard of many sizes has many tensors.
 _MAX_HEADER = 100_000_000
@@ -188,6 +190,17 @@ class Store:
         with suppress(EorenError):
             return bool(self.profile(digest))
         return False
+
+    def write_record(self, content: bytes | None) -> None:
+        """Write the record of the run that is at work, see :mod:`eoren.dataset.progress`; None removes it."""
+        if content is None:
+            self.folder.remove(_RECORD)
+        else:
+            self.folder.write(_RECORD, content)
+
+    def read_record(self) -> bytes | None:
+        """Read the record of a run, None if there is no such file."""
+        return self.folder.read(_RECORD, _MAX_MANIFEST) if self.folder.has(_RECORD) else None
 
     @property
     def is_remote(self) -> bool:

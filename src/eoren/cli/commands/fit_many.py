@@ -12,7 +12,7 @@ from eoren.cli import console, options, signals
 from eoren.errors import SourceWarning
 
 if TYPE_CHECKING:
-    from eoren.dataset.fit_many import Progress, Summary
+    from eoren.dataset.progress import Progress, Summary
 
 _MOST_LINES = 3  # of notes, and of errors
 

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from time import time
 from typing import Annotated, Any
 
 from typer import Argument, Option
@@ -39,9 +40,15 @@ def _describe_backend(deprecated: bool) -> tuple[dict[str, Any], dict[str, str]]
 
 
 def _describe_store(store: str) -> tuple[dict[str, Any], dict[str, str]]:
+    from eoren.dataset.progress import read_record
+    from eoren.dataset.store import Store
     from eoren.evaluation.metrics import METRICS
 
-    values = eoren.Collection(store).summary()
+    record = read_record(Store(store))
+    run = None if record is None else record.summary(time())
+    if run is not None and not run["pictures"]:  # no part of the index yet
+        return {"run": run}, {"run": _run_words(run)}
+    values = eoren.Collection(store).summary() | {"run": run}
     sizes, settings = values["sizes"], values["settings"]
     failed = f", {values['failed']:,} of them failed" if values["failed"] else ""
     rows = {"pictures": f"{values['pictures']:,}{failed}"}
@@ -49,6 +56,8 @@ def _describe_store(store: str) -> tuple[dict[str, Any], dict[str, str]]:
         width, height, channels, count = sizes[0]
         size = f"{width} x {height}, {console.channel_names(channels)}"
         rows["size"] = size if len(sizes) == 1 else f"{count:,} of {size}; other sizes: {len(sizes) - 1:,}"
+    if run is not None:
+        rows["run"] = _run_words(run)
     rows["labels"] = str(values["labels"] or "-")
     if values["profiles"]:
         counts = (f"{name} ({count:,} images)" for name, count in values["profiles"].items())
@@ -63,6 +72,14 @@ def _describe_store(store: str) -> tuple[dict[str, Any], dict[str, str]]:
     rows["fit"] = f"{_fit_words(settings)}, seed {values['seed']}{start}"
     rows["written by"] = f"eoren {values['version']}"
     return values, rows
+
+
+def _run_words(run: dict[str, Any]) -> str:
+    """Describe how far a run is that has not ended."""
+    total = "" if run["total"] is None else f" of {run['total']:,}"
+    rate = "" if run["rate"] is None else f", {run['rate']:.3g} a second"
+    left = "" if run["seconds_left"] is None else f", {console.duration(run['seconds_left'])} left"
+    return f"{run['pictures']:,}{total} images{rate}{left}, {console.duration(run['seconds_ago'])} ago"
 
 
 def _describe_field(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
