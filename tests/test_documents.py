@@ -114,3 +114,13 @@ def test_citations_have_the_version():
 
     for name, form in (("CITATION.cff", "version: {}"), ("docs/index.md", "version = {{{}}}")):
         assert form.format(eoren.__version__) in (ROOT / name).read_text(), name
+
+
+def test_the_job_for_kuberay_runs_a_command_that_exists():
+    yaml = pytest.importorskip("yaml")
+    job = yaml.safe_load((ROOT / "examples" / "kuberay.yaml").read_text())
+    assert job["kind"] == "RayJob"
+    name, *words = shlex.split(job["spec"]["entrypoint"])[1:]
+    known = typer.main.get_command(app).commands[name]
+    options = {option for parameter in known.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("-")} <= options

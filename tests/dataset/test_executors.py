@@ -4,14 +4,18 @@ import os
 import subprocess
 import sys
 import threading
+import tracemalloc
+from collections import deque
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 import eoren
-from eoren.dataset.executors import _ray_environment, make_executor
-from eoren.dataset.shards import ShardJob
+from eoren.dataset.executors import RayExecutor, _ray_environment, make_executor
+from eoren.dataset.shards import ShardJob, ShardResult, failure
+from eoren.dataset.store import Store
 from eoren.errors import EorenError
 
 FIT = """
@@ -25,7 +29,7 @@ def kill():
     while True:
         for status in Path("/proc").glob("[0-9]*/cmdline"):
             try:
-                if status.read_bytes().startswith(b"ray::_run_alone") and below(int(status.parent.name)):
+                if status.read_bytes().startswith(b"ray::shard") and below(int(status.parent.name)):
                     os.kill(int(status.parent.name), signal.SIGKILL)
                     print("killed", flush=True)
                     return
@@ -136,3 +140,107 @@ def test_the_environment_is_as_before(monkeypatch):
         assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
         assert os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] == "1"
     assert dict(os.environ) == before
+
+
+class WorkerLostError(Exception):
+    pass
+
+
+class Reference:
+    def __init__(self, job):
+        self.job = job
+
+
+class Task:
+    @staticmethod
+    def remote(job, plan):
+        return Reference(job)
+
+
+class FakeRay:
+    """A cluster whose number of cores changes, of which every task ends at the next look."""
+
+    exceptions = SimpleNamespace(RayTaskError=TimeoutError, RayError=WorkerLostError)
+    util = SimpleNamespace(
+        scheduling_strategies=SimpleNamespace(NodeAffinitySchedulingStrategy=lambda node, soft: node)
+    )
+    losses = 0
+
+    def __init__(self, cores):
+        self._cores, self.names, self.most = [*cores], deque(maxlen=20), deque(maxlen=20)
+
+    def init(self, **_):
+        pass
+
+    shutdown = init
+
+    def cluster_resources(self):
+        cores = self._cores.pop(0) if len(self._cores) > 1 else self._cores[0]
+        return {"CPU": float(cores)} if cores else {}
+
+    def remote(self, **options):
+        assert options == {"num_cpus": 1, "num_gpus": 0, "max_retries": 0}
+        return lambda function: self
+
+    def options(self, name, **_):
+        self.names.append(name)
+        return Task
+
+    def wait(self, running, timeout):
+        self.most.append(len(running))
+        return running[:1], running[1:]
+
+    def get(self, reference):
+        job = reference.job
+        if self.losses:
+            self.losses -= 1
+            raise WorkerLostError("the worker died")
+        rows = [job.row(position) | failure("not fitted") for position in range(len(job.names))]
+        return "node", ShardResult(job.shard, [], rows)
+
+
+@pytest.fixture
+def fake_ray(monkeypatch):
+    def install(*cores):
+        ray = FakeRay(cores)
+        executor = object.__new__(RayExecutor)
+        executor._ray, executor._address, executor._workers = ray, None, None
+        monkeypatch.setattr("eoren.dataset.fit_many.make_executor", lambda *_, **__: executor)
+        return ray
+
+    return install
+
+
+def test_nodes_that_join_get_work_and_those_that_leave_none(fake_ray, tmp_path):
+    ray = fake_ray(1, 1, 4, 4, 4, 0, 0)
+    eoren.fit_many(np.zeros((30, 8, 8), np.float32), store=tmp_path, shard=2)
+    assert [*ray.most][:8] == [2, 2, 5, 5, 5, 4, 3, 2]
+    assert [*ray.names] == [f"shard {number}, 2 images" for number in range(15)]
+
+
+def test_jobs_of_lost_workers_are_fitted_again_three_times_at_most(fake_ray, tmp_path):
+    ray = fake_ray(1)
+    ray.losses = 3
+    assert eoren.fit_many(np.zeros((2, 8, 8), np.float32), store=tmp_path / "a", shard=2).pictures == 2
+    assert [*ray.names] == ["shard 0, 2 images"] * 4
+    ray.losses = 4
+    with pytest.raises(EorenError, match=r"shard 0, 2 images: a worker was lost 4 times \(the worker died\)"):
+        eoren.fit_many(np.zeros((2, 8, 8), np.float32), store=tmp_path / "b", shard=2)
+
+
+def test_memory_does_not_grow_with_the_number_of_images(fake_ray, tmp_path, monkeypatch):
+    """Names of images pass by: neither names, jobs nor rows are kept."""
+    monkeypatch.setattr(Store, "write", lambda self, result: None)
+    fake_ray(4)
+
+    def peak(count):
+        images = ((f"folder/{number:09}.png", b"of an image", None) for number in range(count))
+        tracemalloc.start()
+        try:
+            assert eoren.fit_many(images, store=tmp_path / str(count), shard=30).failed == count
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(300)
+    assert peak(3_000) < 1.5 * peak(600)

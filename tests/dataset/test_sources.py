@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import tarfile
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -71,6 +72,27 @@ def test_links_to_folders_are_followed(folder, tmp_path):
     (folder / "b" / "2.png").rename(tmp_path / "elsewhere" / "deep" / "2.png")
     (folder / "c").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     assert_digits(read(folder), ["a/0.png", "b/1.png", "c/deep/2.png"], ["a", "b", "deep"])
+
+
+def test_memory_does_not_grow_with_the_number_of_files(tmp_path):
+    """Folders are listed one by one, and names are not kept."""
+
+    def peak(folders):
+        root = tmp_path / str(folders)
+        for name in range(folders):
+            (root / str(name)).mkdir(parents=True)
+            for number in range(20):
+                (root / str(name) / f"{number:060}.png").touch()
+        tracemalloc.start()
+        try:
+            source = open_source(root)
+            assert sum(1 for _ in source) == source.count == 20 * folders
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(2)
+    assert peak(100) < 2 * peak(10)
 
 
 def test_loops_of_links_end_with_a_warning(folder, tmp_path):

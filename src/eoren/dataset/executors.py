@@ -1,5 +1,6 @@
 """Executors run the jobs of a store: threads of this process, or a Ray cluster, with the same results."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -16,6 +17,8 @@ from eoren.checks import check_choice
 from eoren.dataset.shards import FitPlan, Job
 from eoren.errors import EorenError, format_error
 from eoren.model.devices import choose_device
+
+_logger = logging.getLogger(__name__)
 
 EXECUTORS = ("local", "ray")
 
@@ -118,10 +121,11 @@ def _check_memory(size: int) -> None:
 
 
 class RayExecutor:
-    """An executor on a Ray cluster: each job is a Ray task, which is retried elsewhere if its worker is lost.
+    """An executor on a Ray cluster: each job is a Ray task, which is retried on a node that works if it is lost.
 
     Images travel with the task and networks with its result, so workers need no access to the images or the store. A
-    task takes one core, or one GPU. Without an address, :meth:`run` starts a cluster on this machine, with all cores
+    task takes one core, or one GPU, and has the name of its shard in Ray's dashboard. Nodes may join and leave the
+    cluster under way. Without an address, :meth:`run` starts a cluster on this machine, with all cores
     or as many as ``workers``.
     """
 
@@ -130,6 +134,7 @@ class RayExecutor:
             with _ray_environment():
                 import ray
                 import ray.exceptions
+                import ray.util.scheduling_strategies
         except ImportError:
             raise EorenError("the executor 'ray' needs Ray; pip install 'eoren[ray]'") from None
         self._ray: Any = ray
@@ -142,25 +147,48 @@ class RayExecutor:
             self._connect()
         try:
             on_gpu = plan.device == "cuda"
-            # Ray replaces lost workers; exceptions of a job are not retried.
-            remote = ray.remote(num_cpus=1, num_gpus=int(on_gpu), max_retries=_RETRIES)(_run_alone)
-            capacity = int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 1)) + _WAITING
-            running: list[Any] = []
+            # Ray would retry a lost task on the node that lost it, whose disk may be full.
+            remote = ray.remote(num_cpus=1, num_gpus=int(on_gpu), max_retries=0)(_run_alone)
+            running: dict[Any, tuple[Job, int]] = {}
+            lost: list[tuple[Job, int]] = []  # to be fitted again, once a node is known to work
+            working = ""  # the node of the last result
+
+            def submit(job: Job, losses: int) -> None:
+                options: dict[str, Any] = {"name": job.name}
+                if losses and working:
+                    affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+                    options["scheduling_strategy"] = affinity(working, soft=True)
+                running[remote.options(**options).remote(job, plan)] = job, losses
+
             while True:
-                while len(running) < capacity and (job := next(jobs, None)) is not None:
-                    running.append(remote.remote(job, plan))
+                # Nodes come and go. The images of waiting jobs are in memory, so there are few of them.
+                capacity = int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 0)) + _WAITING
+                while lost and (working or not running):
+                    submit(*lost.pop())
+                while len(running) + len(lost) < capacity and (job := next(jobs, None)) is not None:
+                    submit(job, 0)
                 if not running:
                     return
-                done, running = ray.wait(running, timeout=_TICK_SECONDS)
+                done, _ = ray.wait([*running], timeout=_TICK_SECONDS)
                 for reference in done:
-                    yield self._result(reference)
+                    job, losses = running.pop(reference)
+                    try:
+                        working, result = ray.get(reference)
+                    except ray.exceptions.RayTaskError as error:
+                        raise error.cause if isinstance(error.cause, Exception) else error from None
+                    except ray.exceptions.RayError as error:
+                        _check_losses(job, losses + 1, error)
+                        lost.append((job, losses + 1))
+                        continue
+                    yield result
                 on_progress(0.0)
         finally:
             ray.shutdown()
 
     def _connect(self) -> None:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-        local = {"include_dashboard": False, "num_cpus": self._workers}
+        # Without "local" Ray would join a cluster that another program has started on this machine.
+        local = {"address": "local", "include_dashboard": False, "num_cpus": self._workers}
         options |= {"address": self._address} if self._address else local
         # A new cluster may start too slowly on a busy machine, so a second attempt is made.
         for is_last in (bool(self._address), True):
@@ -173,15 +201,13 @@ class RayExecutor:
                     cluster = self._address or "on this machine"
                     raise EorenError(f"the Ray cluster {cluster} cannot be joined ({format_error(error)})") from None
 
-    def _result(self, reference: Any) -> Any:
-        exceptions = self._ray.exceptions
-        try:
-            return self._ray.get(reference)
-        except exceptions.RayTaskError as error:
-            raise error.cause if isinstance(error.cause, Exception) else error from None
-        except exceptions.RayError as error:
-            reason = format_error(error)
-            raise EorenError(f"a worker was lost {_RETRIES + 1} times ({reason:.120}); run the same again") from None
+
+def _check_losses(job: Job, losses: int, error: Exception) -> None:
+    """Raise an error if the worker of a job was lost too often: the job itself may be the reason."""
+    reason = f"{format_error(error):.120}"
+    if losses > _RETRIES:
+        raise EorenError(f"{job.name}: a worker was lost {losses} times ({reason}); run the same again") from None
+    _logger.info("%s: its worker was lost, fitted again (%s)", job.name, reason)
 
 
 @contextmanager
@@ -207,7 +233,9 @@ def make_executor(name: str, *, address: str | None = None, workers: int | None 
     return RayExecutor(address, workers) if name == "ray" else LocalExecutor(workers)
 
 
-def _run_alone(job: Job, plan: FitPlan) -> Any:
-    """Run a job with one thread, the number that Ray reserves."""
+def _run_alone(job: Job, plan: FitPlan) -> tuple[str, Any]:
+    """Run a job with one thread, the number that Ray reserves, and return its node and its result."""
+    import ray
+
     torch.set_num_threads(1)
-    return job.run(plan, lambda share: False)
+    return ray.get_runtime_context().get_node_id(), job.run(plan, lambda share: False)

@@ -177,6 +177,7 @@ class _TimedJob:
     """A shard of a sample, of which the time is measured."""
 
     job: ShardJob
+    name: str = "sample"
     share: float = 1.0
 
     def run(self, plan: FitPlan, watch: ShareCallback) -> tuple[ShardResult, float]:

@@ -88,6 +88,10 @@ class Job(Protocol):
     """A unit of work for an executor: a whole shard, or a group of tiles of a large image."""
 
     @property
+    def name(self) -> str:
+        """Name of the job, for people who watch a cluster."""
+
+    @property
     def share(self) -> float:
         """Size of the job relative to its shard, 0 to 1."""
 
@@ -104,6 +108,11 @@ class ShardJob:
     names: Sequence[str]
     contents: Sequence[Content]  # not decoded yet
     share: ClassVar[float] = 1.0
+
+    @property
+    def name(self) -> str:
+        """Number of the shard and of its images."""
+        return f"shard {self.shard}, {len(self.names)} images"
 
     def run(self, plan: FitPlan, watch: ShareCallback) -> "ShardResult":
         """Fit every image of the shard.

@@ -88,6 +88,11 @@ class TileGroupJob:
     seed: int
 
     @property
+    def name(self) -> str:
+        """Numbers of the shard and of the group of tiles."""
+        return f"shard {self.shard}, tile group {self.group}"
+
+    @property
     def share(self) -> float:
         """Share of the tiles of the image, 0 to 1."""
         return float(self.tiles.stop - self.tiles.start) / self.tiling.count
