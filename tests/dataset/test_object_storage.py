@@ -82,14 +82,14 @@ def assert_pictures(images, names, labels):
 
 def test_a_folder_is_read_as_on_this_machine(s3):
     address = put(s3, PICTURES | {"a/.hidden.png": b"x", "README.txt": b"x"})
+    s3.requests.clear()
     with pytest.warns(SourceWarning, match="pictures: left out 1 x file without the suffix of an image: README.txt"):
         source = open_source(address)
     assert source.count == 6
-    s3.requests.clear()
     items = [*source]
     assert_pictures([(i.name, i.load().label, decode_content(i.name, i.load()).pixels) for i in items],
                     [*PICTURES], [*"aaabbb"])  # fmt: skip
-    assert s3.count("GET") == 6 + 3  # each object, and the lists of three folders
+    assert s3.count("GET") == 6 + 4  # each object, the lists of three folders, and whether there is one
 
 
 def test_patterns_and_single_files(s3):

@@ -74,25 +74,26 @@ def test_links_to_folders_are_followed(folder, tmp_path):
     assert_digits(read(folder), ["a/0.png", "b/1.png", "c/deep/2.png"], ["a", "b", "deep"])
 
 
-def test_memory_does_not_grow_with_the_number_of_files(tmp_path):
-    """Folders are listed one by one, and names are not kept."""
+def test_names_of_files_take_little_memory(tmp_path):
+    """Folders are listed one by one, and names are kept compressed: less than half of their letters."""
 
     def peak(folders):
         root = tmp_path / str(folders)
         for name in range(folders):
-            (root / str(name)).mkdir(parents=True)
-            for number in range(20):
-                (root / str(name) / f"{number:060}.png").touch()
+            (root / f"{name:03}").mkdir(parents=True)
+            for number in range(50):
+                (root / f"{name:03}" / f"n0{name:07}_{number:04}.JPEG").touch()
         tracemalloc.start()
         try:
             source = open_source(root)
-            assert sum(1 for _ in source) == source.count == 20 * folders
+            assert sum(1 for _ in source) == source.count == 50 * folders
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
 
     peak(2)
-    assert peak(100) < 2 * peak(10)
+    names = 50 * (80 - 40)
+    assert peak(80) - peak(40) < names * len("000/n00000000_0000.JPEG") / 2
 
 
 def test_loops_of_links_end_with_a_warning(folder, tmp_path):

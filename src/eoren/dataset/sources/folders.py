@@ -1,6 +1,7 @@
-"""Images below a folder. The names are listed twice, to count them and to read them, and never kept."""
+"""Images below a folder. Folders are listed one by one, and the names are kept compressed."""
 
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
@@ -15,6 +16,7 @@ from eoren.fs.objects import MissingObjectError, ObjectPath, read_objects
 _Identities: TypeAlias = frozenset[tuple[int, int]]
 """Devices and numbers of folders."""
 
+_BLOCK = 1000  # names that are compressed together
 _AT_ONCE = 32  # objects that are read at the same time
 
 
@@ -22,31 +24,23 @@ def open_local_folder(folder: Path) -> Source:
     """Open a folder of this machine."""
     others, loops = LeftOut(), LeftOut("link to a folder above it")
     unreadable = LeftOut("folder that cannot be read")
-    count = _count_images(_list_files(folder, loops.add, unreadable.add), others)
-    if not count:
+    names = _Names(_list_files(folder, loops.add, unreadable.add), others)
+    if not names.count:
         raise no_images(folder)
     for left_out in (loops, unreadable, others):
         left_out.warn(folder)
-    items = (
-        Item(name, partial(read_file, folder / name, folder_label(name), root=folder))
-        for name in _list_files(folder)
-        if is_image(name)
-    )
-    return Source(items, count)
+    items = (Item(name, partial(read_file, folder / name, folder_label(name), root=folder)) for name in names)
+    return Source(items, names.count)
 
 
 def open_remote_folder(folder: ObjectPath) -> Source:
     """Open a folder of objects."""
     others = LeftOut()
-
-    def names() -> Iterator[str]:
-        return (name for name, _ in folder.files() if not is_hidden(name))
-
-    count = _count_images(names(), others)
-    if not count:
+    names = _Names((name for name, _ in folder.files() if not is_hidden(name)), others)
+    if not names.count:
         raise no_images(folder)
     others.warn(folder)
-    return Source(_read_ahead(folder, filter(is_image, names())), count)
+    return Source(_read_ahead(folder, iter(names)), names.count)
 
 
 def read_file(path: Path, label: str | None = None, *, root: Path) -> Content:
@@ -60,20 +54,36 @@ def read_file(path: Path, label: str | None = None, *, root: Path) -> Content:
         return Content(EorenError(str(error).removeprefix(f"{path}: ")), label)
 
 
-def _count_images(names: Iterator[str], others: LeftOut) -> int:
-    count = 0
-    for name in names:
-        if is_image(name):
-            count += 1
-        else:
-            others.add(name)
-    return count
+class _Names:
+    """The names of the images among files, compressed: those of a million take about ten megabytes."""
+
+    def __init__(self, files: Iterator[str], others: LeftOut) -> None:
+        self.count, self._blocks = 0, list[bytes]()
+        block: list[str] = []
+        for name in files:
+            if not is_image(name):
+                others.add(name)
+                continue
+            block.append(name)
+            self.count += 1
+            if len(block) == _BLOCK:
+                self._blocks.append(self._packed(block))
+                block.clear()
+        self._blocks += [self._packed(block)] if block else []
+
+    @staticmethod
+    def _packed(names: list[str]) -> bytes:
+        return zlib.compress("\0".join(names).encode("utf-8", "surrogateescape"))
+
+    def __iter__(self) -> Iterator[str]:
+        for block in self._blocks:
+            yield from zlib.decompress(block).decode("utf-8", "surrogateescape").split("\0")
 
 
 def _list_files(
     folder: Path,
-    on_loop: Callable[[str], None] = lambda name: None,
-    on_unreadable: Callable[[str], None] = lambda name: None,
+    on_loop: Callable[[str], None],
+    on_unreadable: Callable[[str], None],
 ) -> Iterator[str]:
     """Yield the paths of the visible files below a folder, and below links to folders, in the order of the paths."""
 

@@ -1,7 +1,7 @@
 """Images of a source before they are decoded.
 
-Images come in a fixed order, each with a name and an optional label. Listing them is cheap, and takes no memory that
-grows with their number: an image is read by :attr:`Item.load` and decoded by :func:`decode_content`, in the process
+Images come in a fixed order, each with a name and an optional label. Listing them is cheap, and takes little memory
+for each: an image is read by :attr:`Item.load` and decoded by :func:`decode_content`, in the process
 that fits it.
 """
 
