@@ -1,3 +1,4 @@
+import re
 from typing import get_args
 
 import pytest
@@ -40,3 +41,9 @@ def test_given():
 def test_words_of_set(word, value):
     assert options.parse_value(word) == value
     assert type(options.parse_value(word)) is type(value)
+
+
+def test_the_help_of_presets_names_every_preset():
+    help = options.preset_option("balanced by default").help
+    assert all(re.search(rf"\b{name}\b", help) for name in get_args(options.PresetName))
+    assert "many small images" in help

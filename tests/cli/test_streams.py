@@ -106,7 +106,7 @@ def test_the_format_of_standard_output(call, field_file, options, kind):
 
 
 def test_a_format_replaces_the_suffix(call, field_file, folder):
-    assert call("render", field_file, "-o", "a.dat", "--to", "png") == (0, "", "")
+    assert call("render", field_file, "-o", "a.dat", "--to", "png", "-q") == (0, "", "")
     with Image.open(folder / "a.dat") as image:
         assert image.format == "PNG"
 

@@ -2,6 +2,7 @@
 
 import json
 from io import BytesIO
+from itertools import product
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from tests.compact import picture
 
 import eoren
 from eoren.experiments.rates import COMPACT, LABELS, measure_rates, render_spline
-from eoren.experiments.rivals import RIVALS
+from eoren.experiments.rivals import RIVALS, smallest_jpeg
 from eoren.image.writers import to_unsigned
 
 
@@ -53,6 +54,25 @@ def test_curves_rise_with_the_size(rates):
             values = [getattr(measurement, name) for measurement in curve]
             assert name != "bytes" or values == sorted(values)
             assert values[-1] > values[0]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("psnr", [28.0, 36.0])
+def test_the_smallest_jpeg_of_a_quality(channels, psnr):
+    image, sizes = picture(48, 64, channels), []
+    pixels = np.uint8(np.round(image * 255))
+    for quality, subsampling in product(range(1, 101), ("4:4:4", "4:2:0")):
+        file = BytesIO()
+        shown = Image.fromarray(pixels.squeeze())
+        shown.save(file, "JPEG", quality=quality, subsampling=subsampling, optimize=True, progressive=True)
+        error = np.mean((np.asarray(Image.open(file)).reshape(image.shape) / 255 - image) ** 2)
+        if -10 * np.log10(error) >= psnr:
+            sizes.append(len(file.getvalue()))
+    size = smallest_jpeg(image, psnr)
+    assert size in sizes  # a file of this size has the quality
+    assert size <= 1.02 * min(sizes)  # PSNR does not always grow with the setting
+    assert smallest_jpeg(image, 80.0) is None
+    assert smallest_jpeg(np.dstack([image, np.ones((48, 64))]), psnr) is None  # JPEG has no alpha
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])

@@ -71,7 +71,9 @@ def _root(
     version: Annotated[
         bool, Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
     ] = False,
-    verbose: Annotated[int, Option("--verbose", "-v", count=True, help="Log to stderr; -vv includes DEBUG.")] = 0,
+    verbose: Annotated[
+        int, Option("--verbose", "-v", count=True, help="Before the command: log to stderr; -vv includes DEBUG.")
+    ] = 0,
 ) -> None:
     _session.enter_context(console.log_to_stderr(verbose))
 

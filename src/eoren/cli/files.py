@@ -144,6 +144,10 @@ def describe(path: Path, **more: Any) -> dict[str, Any]:
     return values if streams.is_stream(path) else values | {"bytes": path.stat().st_size}
 
 
-def print_written(path: Path, *, as_json: bool, **more: Any) -> None:
-    """Print the JSON description of a written file if requested, to stderr if the file is the standard output."""
-    console.print_result(describe(path, **more), as_json=as_json, to_stderr=streams.is_standard_output(path))
+def print_written(path: Path, *, width: int, height: int, as_json: bool, quiet: bool) -> None:
+    """Print which image was written; to stderr if it is the standard output, and there as JSON only."""
+    values = describe(path, width=width, height=height)
+    is_stream = "bytes" not in values
+    rows = {} if is_stream else {"written": f"{path} ({width} x {height}, {console.byte_size(values['bytes'])})"}
+    to_stderr = streams.is_standard_output(path)
+    console.print_result(values, rows, as_json=as_json, quiet=quiet, to_stderr=to_stderr)

@@ -14,10 +14,12 @@ from eoren.errors import EorenError
 
 if TYPE_CHECKING:
     from eoren.field.field import Field
+    from eoren.image.arrays import Image
     from eoren.training.result import FitResult, Progress
     from eoren.viewer.live import LiveFit
 
 SUFFIX = ".eoren"
+_MOST_PIXELS_AS_JPEG = 1 << 21  # of an image that is written as JPEG to compare: less than a second
 
 
 @contextmanager
@@ -58,8 +60,11 @@ def run_fit(
     checkpoint: Path | None,
     fit_options: FitOptions,
     live: "LiveFit | None" = None,
+    image: "Image | None" = None,
 ) -> int:
     """Fit, write the field, print the result, and return the exit status.
+
+    The result has the size of a JPEG of the same quality if ``image``, to measure it with, is given.
 
     The checkpoint is deleted once the output is complete; the live page stays until Ctrl-C. If the page stops the
     fit, the result so far is written, and the page can let the fit go on.
@@ -90,7 +95,7 @@ def run_fit(
     if target_psnr is not None and result.ended == "budget" and not fit_options.quiet:
         psnr = console.decibels(result.metrics.psnr)
         console.notice(f"the fit ended at {psnr}, below --until-psnr {target_psnr:g}; {_remedy(result)}")
-    _print_result(result, output, fit_options)
+    _print_result(result, output, fit_options, image)
     if interrupted:
         return signals.EXIT_STATUS
     if live is not None:
@@ -144,7 +149,7 @@ def describe_function(field: "Field") -> str:
     return field.representation.describe() if bits is None else f"{field.parameters:,} parameters, {bits} bits each"
 
 
-def _print_result(result: "FitResult", output: Path, fit_options: FitOptions) -> None:
+def _print_result(result: "FitResult", output: Path, fit_options: FitOptions, image: "Image | None") -> None:
     metrics, (width, height) = result.metrics, result.field.size
     values = {
         "file": str(output),
@@ -165,6 +170,16 @@ def _print_result(result: "FitResult", output: Path, fit_options: FitOptions) ->
         **{name: console.format_metric(name, getattr(metrics, name)) for name in ("psnr", "gradient_psnr", "ssim")},
         "spent": f"{result.seconds:.1f} s, {result.steps:,} steps",
     }
+    if (
+        image is not None
+        and not (fit_options.quiet or fit_options.as_json)
+        and width * height <= _MOST_PIXELS_AS_JPEG
+    ):
+        from eoren.experiments.rivals import smallest_jpeg
+
+        size = smallest_jpeg(image, metrics.psnr_8bit)
+        if size is not None:
+            rows["JPEG"] = f"{console.byte_size(size)} for the same PSNR"
     if not streams.is_stream(output):
         rows["next"] = f"eoren view {shlex.quote(str(output))}"
     to_stderr = streams.is_standard_output(output)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from typer import Argument, Option
 
@@ -30,8 +30,11 @@ def output_option(help: str, metavar: str = "PATH") -> Any:
 
 def preset_option(more: str) -> Any:
     """Return the option ``--preset`` of a command. The list of its values is too long for a metavar."""
-    names = ", ".join(get_args(PresetName))
-    return Option("--preset", metavar="NAME", help=f"Named set of settings, {more}: {names}.")
+    kinds = (
+        "Compact files: fast, balanced, best. Networks: mosaic-fast, mosaic, mosaic-best; single, one network; "
+        "small, for many small images, colours alone; paper, its protocol."
+    )
+    return Option("--preset", metavar="NAME", help=f"Named set of settings, {more}. {kinds}")
 
 
 FieldOrStore = Annotated[str, Argument(metavar="FILE", help="An .eoren file, a store with --name, or - (stdin).")]

@@ -16,6 +16,7 @@ from PIL import features
 from eoren.evaluation.metrics import decibel
 from eoren.image.arrays import Gradient, Image
 from eoren.image.gradients import pixel_gradient
+from eoren.image.writers import to_unsigned
 
 Pixels = UInt8[np.ndarray, "height width channels"]
 Setting = float | int
@@ -182,6 +183,42 @@ RIVALS: Mapping[str, Rival] = {
     "avif4": Rival("AVIF 4:4:4, speed 4", "AVIF", _AVIF_QUALITIES, {**_AVIF, "speed": 4}, feature="avif"),
 }
 """Rivals by name, in the order of tables."""
+
+
+def smallest_jpeg(image: Image, psnr: float) -> int | None:
+    """Measure the smallest JPEG file of an image with at least a PSNR, by bisection over its qualities.
+
+    Args:
+        image: ``(H, W, C)``, colours in [0, 1], without alpha.
+        psnr: dB, of colours rounded to 8 bits.
+
+    Returns:
+        the size in bytes, of the better subsampling of colours; None if there is no such file: JPEG has no alpha, and
+        its best quality has an error.
+
+    Example:
+        >>> wave = np.sin(np.mgrid[:64, :64].sum(0) / 9)[..., None] / 2 + 0.5
+        >>> smallest_jpeg(wave, 30) < smallest_jpeg(wave, 45), smallest_jpeg(wave, 99)
+        (True, None)
+    """
+    if image.shape[2] not in (1, 3):
+        return None
+    pixels = to_unsigned(image)
+
+    def encode(rival: Rival, quality: int) -> tuple[float, int]:
+        data = rival.encode(pixels, quality)
+        return decibel(float(np.mean((unit(_decode(data, image.shape[2])) - image) ** 2))), len(data)
+
+    sizes = []
+    for name in ("jpeg444", "jpeg420")[: image.shape[2]]:
+        low, high, best = 0, 100, encode(RIVALS[name], 100)
+        if best[0] < psnr:
+            continue
+        while high - low > 1:  # the file of `high` is good enough, that of `low` is not
+            trial = encode(RIVALS[name], middle := (low + high) // 2)
+            low, high, best = (low, middle, trial) if trial[0] >= psnr else (middle, high, best)
+        sizes.append(best[1])
+    return min(sizes, default=None)
 
 
 def unit(samples: Pixels) -> Float[np.ndarray, "height width channels"]:

@@ -14,8 +14,9 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from eoren.cli import fitting
+from eoren.cli import console, fitting
 from eoren.errors import EorenError
+from eoren.experiments.rivals import smallest_jpeg
 
 SMALL = ["--preset", "mosaic", "--set", "width=8", "--set", "depth=2", "--set", "tile=none"]
 
@@ -137,12 +138,21 @@ def test_sample_is_saved_under_its_name(eoren, folder):
 def test_summary_goes_to_stdout(eoren, picture):
     _, out, err = eoren("fit", picture, "-o", "a.eoren", "--steps", 3, *SMALL)
     rows = dict(line.split(maxsplit=1) for line in out.splitlines())
-    assert [*rows] == ["file", "picture", "function", "psnr", "gradient_psnr", "ssim", "spent", "next"]
+    assert [*rows] == ["file", "picture", "function", "psnr", "gradient_psnr", "ssim", "spent", "JPEG", "next"]
     assert rows["picture"] == "24 x 20, RGB"
     assert rows["next"] == "eoren view a.eoren"
     assert rows["file"].startswith("a.eoren (")
     assert len({line.index(value) for line, value in zip(out.splitlines(), rows.values(), strict=True)}) == 1
     assert err == ""
+
+
+def test_the_size_of_a_jpeg_of_the_same_quality(eoren, picture, tiny, monkeypatch):
+    _, out, _ = eoren("fit", picture, "-o", "a.eoren", "--preset", "fast", "--until-psnr", 35)
+    quality = json.loads(eoren("info", "a.eoren", "--json")[1])["metrics"]["psnr_8bit"]
+    size = smallest_jpeg(np.float32(tiny / 255.0), quality)
+    assert f"JPEG           {console.byte_size(size)} for the same PSNR\n" in out
+    monkeypatch.setattr(fitting, "_MOST_PIXELS_AS_JPEG", 24 * 20 - 1)
+    assert "JPEG" not in eoren("fit", picture, "-o", "b.eoren", "--preset", "fast")[1]
 
 
 def test_quiet(eoren, picture):
@@ -204,7 +214,7 @@ def test_compact_summary(eoren, picture, option):
     status, out, err = eoren("fit", picture, "-o", "a.eoren", "--preset", "fast", *option)
     assert (status, err) == (0, "")
     rows = dict(line.split(maxsplit=1) for line in out.splitlines())
-    assert [*rows] == ["file", "picture", "function", "psnr", "gradient_psnr", "ssim", "spent", "next"]
+    assert [*rows] == ["file", "picture", "function", "psnr", "gradient_psnr", "ssim", "spent", "JPEG", "next"]
     assert rows["function"] == "wavelet latents of 2 levels, linear colours"
 
 

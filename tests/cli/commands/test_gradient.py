@@ -14,7 +14,7 @@ def test_gradient_of_a_ramp(eoren, name):
     """0.1 + 0.5 x + 0.3 y, sampled at the pixel centres of an image that is not square."""
     y, x = np.mgrid[:20, :31]
     np.save("ramp.npy", 0.1 + 0.5 * (x + 0.5) / 31 + 0.3 * (y + 0.5) / 20)
-    assert eoren("gradient", "ramp.npy", "--filter", name, "-o", "g.npy") == (0, "", "")
+    assert eoren("gradient", "ramp.npy", "--filter", name, "-o", "g.npy", "-q") == (0, "", "")
     gradient = np.load("g.npy")
     assert gradient.shape == (20, 31, 1, 2)
     np.testing.assert_allclose(gradient, np.broadcast_to([0.5, 0.3], gradient.shape), atol=1e-4)
@@ -22,7 +22,7 @@ def test_gradient_of_a_ramp(eoren, name):
 
 @pytest.mark.parametrize(("name", "size"), [("sobel", 3), ("scharr", -1)])
 def test_bare_filter_equals_opencv(eoren, picture, tiny, name, size):
-    assert eoren("gradient", picture, "--filter", name, "--no-adjust", "-o", "g.npy") == (0, "", "")
+    assert eoren("gradient", picture, "--filter", name, "--no-adjust", "-o", "g.npy", "-q") == (0, "", "")
     pixels = tiny / 255.0
     expected = np.stack(
         [cv2.Sobel(pixels, cv2.CV_64F, 1, 0, ksize=size), cv2.Sobel(pixels, cv2.CV_64F, 0, 1, ksize=size)], -1
@@ -44,7 +44,7 @@ def test_adjustment_by_magnitude(eoren, picture):
 
 def test_tiff_holds_the_same_floats(eoren, picture):
     eoren("gradient", picture, "-o", "g.npy")
-    assert eoren("gradient", picture, "-o", "g.tiff") == (0, "", "")
+    assert eoren("gradient", picture, "-o", "g.tiff", "-q") == (0, "", "")
     gradient = tifffile.imread("g.tiff")
     assert gradient.dtype == np.float32
     np.testing.assert_array_equal(gradient, np.load("g.npy").reshape(20, 24, 6))
@@ -53,7 +53,7 @@ def test_tiff_holds_the_same_floats(eoren, picture):
 @pytest.mark.parametrize("adjust", ["--adjust", "--no-adjust"])
 def test_image_shows_the_magnitude(eoren, picture, adjust):
     eoren("gradient", picture, adjust, "-o", "g.npy")
-    assert eoren("gradient", picture, adjust, "-o", "g.png") == (0, "", "")
+    assert eoren("gradient", picture, adjust, "-o", "g.png", "-q") == (0, "", "")
     per_pixel = np.load("g.npy") / ([24, 20] if adjust == "--adjust" else 1)
     expected = 255 * np.clip(2 * np.sqrt((per_pixel**2).sum(-1).mean(-1)), 0, 1)
     with Image.open("g.png") as image:
@@ -63,7 +63,10 @@ def test_image_shows_the_magnitude(eoren, picture, adjust):
 
 def test_notice_of_conversions(eoren, tiny):
     Image.fromarray(tiny).convert("CMYK").save("a.jpg")
-    assert eoren("gradient", "a.jpg", "-o", "g.npy") == (0, "", "eoren: a.jpg: CMYK converted to RGB\n")
+    assert eoren("gradient", "a.jpg", "-o", "g.npy") == (
+        *(0, "written  g.npy (24 x 20, 11.6 kB)\n"),
+        "eoren: a.jpg: CMYK converted to RGB\n",
+    )
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def rendered(eoren, field_file):
     """Render to a file; return its pixels as read by OpenCV, tifffile or NumPy, channels as RGB."""
 
     def render(name, *options):
-        assert eoren("render", field_file, "-o", name, *options) == (0, "", "")
+        assert eoren("render", field_file, "-o", name, *options, "--quiet") == (0, "", "")
         if name.endswith(".npy"):
             return np.load(name)
         if name.endswith((".tif", ".tiff")):
@@ -39,6 +39,13 @@ def test_colours(rendered, field_file, name, bits):
     peak = 2**bits - 1
     assert image.dtype == f"u{bits // 8}"
     assert np.abs(image - quantised(load(field_file).render().astype(np.float64), peak)).max() <= 1 + bits // 16
+
+
+def test_what_was_written_is_named(eoren, field_file, folder):
+    status, out, err = eoren("render", field_file, "-o", "a.png", "--scale", 2)
+    assert (status, err) == (0, "")
+    size = (folder / "a.png").stat().st_size
+    assert out == f"written  a.png (48 x 40, {size / 1000:.3g} kB)\n"
 
 
 def test_colours_as_numbers(rendered, field_file):
@@ -201,7 +208,7 @@ import resource, sys
 from eoren.cli import main
 def used(size):
     try:
-        main(["render", sys.argv[1], "-o", size + ".npy", "--size", size])
+        main(["render", sys.argv[1], "-o", size + ".npy", "--size", size, "-q"])
     except SystemExit as ended:
         assert ended.code == 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -134,7 +134,9 @@ def _check(
                 return fitting.run_fit(run, output, checkpoint, fit_options)
             height, width = composition.colors.shape[:2]
             eoren.write_image(output, composition.colors, profile=composition.profile)
-            console.print_result(files.describe(output, width=width, height=height), as_json=fit_options.as_json)
+            files.print_written(
+                output, width=width, height=height, as_json=fit_options.as_json, quiet=fit_options.quiet
+            )
             return 0
 
         yield write

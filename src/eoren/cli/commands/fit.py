@@ -55,4 +55,4 @@ def fit(
                 console.notice(str(plan))
         run = partial(eoren.fit, source, **settings.as_dict())
         with page.live_page(image, source, no_browser) if watch else nullcontext() as live:
-            return fitting.run_fit(run, output, checkpoint, fit_options, live)
+            return fitting.run_fit(run, output, checkpoint, fit_options, live, source.pixels)

@@ -23,6 +23,7 @@ def gradient(
     by: Annotated[Literal["ramp", "magnitude"], Option(help="By the ramp response, or the paper's sum|F|.")] = "ramp",
     to: options.To = None,
     overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
     """Compute the gradient of an image.
@@ -49,4 +50,4 @@ def gradient(
         values = eoren.adjusted_gradient(pixels, filter, adjust=by if adjust else None)
     with streams.opened(output) as target:
         write_gradient(target, values, per_pixel=not adjust, format=form)
-    files.print_written(output, as_json=as_json, width=width, height=height)
+    files.print_written(output, width=width, height=height, as_json=as_json, quiet=quiet)

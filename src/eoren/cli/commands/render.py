@@ -26,6 +26,7 @@ def render(
     ] = False,
     to: options.To = None,
     overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
     """Sample a field on a grid of any size.
@@ -48,7 +49,7 @@ def render(
     width, height = pixels or _scale_size(field.size, region, 1.0 if scale is None else scale)
     with streams.opened(output) as target:
         write_field(target, field, width, height, region=region, show=show, bit_depth=bit_depth, format=form)
-    files.print_written(output, as_json=as_json, width=width, height=height)
+    files.print_written(output, width=width, height=height, as_json=as_json, quiet=quiet)
 
 
 def _scale_size(size: tuple[int, int], region: tuple[float, float, float, float], scale: float) -> tuple[int, int]:
