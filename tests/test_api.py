@@ -62,7 +62,7 @@ def test_public_methods_are_explained():
 
 
 def test_names_are_listed_once_and_few():
-    assert len(set(eoren.__all__)) == len(eoren.__all__) <= 22
+    assert len(set(eoren.__all__)) == len(eoren.__all__) <= 23
     assert dir(eoren) == sorted(eoren.__all__)
     assert "__version__" in eoren.__all__
 

@@ -134,6 +134,7 @@ for values in (field.color(xy), field.gradient(xy), field.laplacian([[0.5, 0.25]
 assert field.render(7, 5, show="gradient").shape == (5, 7, field.channels, 2)
 field.render_image()
 field._repr_png_()
+field._repr_html_()
 field.save({str(file.with_name("again.eoren"))!r})
 """,
         heavy=heavy,

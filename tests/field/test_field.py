@@ -1,3 +1,4 @@
+import base64
 import copy
 import io
 import os
@@ -682,6 +683,25 @@ def test_a_notebook_shows_the_field(tiling, size, channels, mode):
     with Image.open(io.BytesIO(field._repr_png_())) as image:
         assert (image.format, image.mode, image.size) == ("PNG", mode, size)
         np.testing.assert_array_equal(np.asarray(image), field.render_image(*size))
+
+
+@pytest.mark.parametrize(("channels", "name"), [(1, "gray"), (2, "gray and alpha"), (3, "RGB"), (4, "RGBA")])
+def test_a_notebook_shows_size_bytes_and_quality(channels, name):
+    field = field_of(GRID, channels)
+    metrics = {"psnr": 41.234, "gradient_psnr": None}
+    field = replace(field, provenance=replace(field.provenance, metrics=metrics))
+    html = field._repr_html_()
+    count = len(dumps(field))
+    assert f"37 x 23, {name}, {count / 1000:.1f} kB, {8 * count / (37 * 23):.2f} bits per pixel" in html
+    assert "PSNR 41.23 dB<" in html
+    assert "gradient" not in html
+    data = base64.b64decode(re.search('data:image/webp;base64,([^"]+)', html)[1])
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.size == (37, 23)
+        drawn = np.asarray(image.convert("RGBA")).astype(float)
+    expected = Image.fromarray(field.render_image()).convert("RGBA")
+    opaque = np.asarray(expected)[..., 3] > 128
+    assert abs(drawn - np.asarray(expected).astype(float))[opaque].mean() < 12
 
 
 def test_the_description_names_size_channels_and_networks():

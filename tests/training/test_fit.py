@@ -14,7 +14,7 @@ from eoren.field.serialization import dumps, load, save
 from eoren.image.io import read_source_image
 from eoren.training import fit as fitting
 from eoren.training import loop as running
-from eoren.training.result import Progress
+from eoren.training.result import LINE_LENGTH, Progress
 
 SMALL = {"preset": "mosaic", "device": "cpu", "steps": 4, "width": 6, "depth": 2, "batch": 60, "seed": 3}
 
@@ -207,6 +207,27 @@ def test_the_watch_is_called_after_every_chunk(monkeypatch):
     assert [steps.count(k) for k in range(4)] == [5, 5, 5, 1]  # 4 chunks of 16, once more between steps
     seconds = [progress.seconds for progress in asked]
     assert seconds == sorted(seconds)
+
+
+@pytest.mark.parametrize("options", [{"steps": 3}, {"preset": "fast"}], ids=["mosaic", "compact"])
+def test_printed_progress_is_one_line_in_place(capsys, options, monkeypatch):
+    monkeypatch.setattr("eoren.training.result._PRINT_EVERY", -1.0)
+    asked = []
+    small = {} if options.get("preset") == "fast" else SMALL
+    image = random_image(24, 20)
+    result = eoren.fit(image, **{**small, **options}, progress=True, watch=lambda progress: asked.append(progress))
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert out.endswith("\n")
+    first, *lines, last = out.rstrip("\n").split("\r")
+    assert first == ""
+    assert lines == [str(progress) for progress in asked]
+    assert {len(line) for line in lines} == {LINE_LENGTH} == {len(last)}
+    assert last.startswith(f"{result.steps} steps in ")
+    assert f"PSNR {result.metrics.psnr:.1f} dB" in last
+    quiet = eoren.fit(image, **{**small, **options})
+    assert capsys.readouterr().out == ""
+    assert dumps(quiet.field) == dumps(result.field)
 
 
 def test_progress_and_history_only_go_forward(monkeypatch):

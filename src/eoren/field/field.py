@@ -2,10 +2,12 @@
 
 import io
 import warnings
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from functools import partial
+from html import escape
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -297,13 +299,37 @@ class Field:
         return export(self, path, **options)
 
     def _repr_png_(self) -> bytes:
-        """Show the field in a notebook, at most 512 pixels wide or high."""
+        """Show the field in programs without HTML, at most 512 pixels wide or high."""
+        return self._small_image("PNG")
+
+    def _repr_html_(self) -> str:
+        """Show the field in a notebook: a small image, size, bytes and quality."""
+        picture = b64encode(self._small_image("WEBP", quality=90)).decode()
+        width, height = self.size
+        count = len(encode(self.representation, self.provenance))
+        metrics = self.provenance.metrics
+        values = {"PSNR": metrics.get("psnr"), "gradient": metrics.get("gradient_psnr")}
+        quality = [f"{name} {value:.2f} dB" for name, value in values.items() if value is not None]
+        lines = [
+            f"{width} x {height}, {('gray', 'gray and alpha', 'RGB', 'RGBA')[self.channels - 1]}, "
+            f"{count / 1000:,.1f} kB, {8 * count / (width * height):.2f} bits per pixel",
+            ", ".join(quality),
+            self.representation.describe(),
+        ]
+        rows = "<br>".join(escape(line) for line in lines if line)
+        return (
+            f'<figure style="margin:0"><img src="data:image/webp;base64,{picture}" alt="{escape(repr(self))}" '
+            f'style="max-width:100%"><figcaption>{rows}</figcaption></figure>'
+        )
+
+    def _small_image(self, format: str, **options: Any) -> bytes:
+        """Encode the field as an image of at most 512 pixels a side."""
         scale = min(1.0, 512 / max(self.size))
         width, height = (max(1, round(scale * side)) for side in self.size)
-        png = io.BytesIO()
+        file = io.BytesIO()
         profile = self.provenance.profile or None
-        Image.fromarray(self.render_image(width, height)).save(png, "PNG", icc_profile=profile)
-        return png.getvalue()
+        Image.fromarray(self.render_image(width, height)).save(file, format, icc_profile=profile, **options)
+        return file.getvalue()
 
     @not_compiled
     @isolated()

@@ -1,7 +1,6 @@
 """Fitting a field to an image or to a gradient field."""
 
 import logging
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from os import PathLike
@@ -28,13 +27,10 @@ from eoren.training.compact.settings import CompactSettings
 from eoren.training.loop import FitLoop
 from eoren.training.plan import warn_if_too_little
 from eoren.training.presets import choose_settings
-from eoren.training.result import FitResult, FitTarget, Progress
+from eoren.training.result import LINE_LENGTH, FitResult, FitTarget, Watch, printing
 from eoren.training.settings import Settings
 
 _log = logging.getLogger(__name__)
-
-Watch = Callable[[Progress], bool | None]
-"""Called after every chunk of work; returns true to stop the fit early."""
 
 
 def fit(
@@ -46,6 +42,7 @@ def fit(
     until_psnr: float | None = None,
     seed: int = 0,
     device: str = "auto",
+    progress: bool = False,
     watch: Watch | None = None,
     checkpoint: str | PathLike[str] | None = None,
     **settings: Any,
@@ -67,6 +64,7 @@ def fit(
             the fit of a mosaic stops there, in a large image every group of tiles.
         seed: seed of the random generators, 0..2**32 - 1.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        progress: whether to print a line that shows the state of the fit in place, in notebooks and terminals.
         watch: function that is called after every chunk of work; return true to stop early with the current field.
         checkpoint: path of a file that stores the state twice a minute and at the end. If the file exists, the fit
             resumes from it. Delete it once the result is saved.
@@ -100,9 +98,12 @@ def fit(
     chosen = choose_settings(preset, **given, **settings)
     source = as_source_image(image)
     target = FitTarget(source.pixels, source.sha256, profile=source.profile)
-    return warn_if_too_little(
-        fit_target(target, chosen, seed=seed, device=device, watch=watch, checkpoint=checkpoint)
-    )
+    shown = printing(watch) if progress else watch
+    result = fit_target(target, chosen, seed=seed, device=device, watch=shown, checkpoint=checkpoint)
+    if progress:
+        quality = f"PSNR {result.metrics.psnr:.1f} dB, gradient {result.metrics.gradient_psnr:.1f} dB"
+        print(f"\r{f'{result.steps:,} steps in {result.seconds:.1f} s, {quality}':<{LINE_LENGTH}}")
+    return warn_if_too_little(result)
 
 
 @isolated()

@@ -1,9 +1,10 @@
 """What a fit approximates, what it reports while it runs, and what it returns."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from functools import cached_property
+from time import monotonic
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,6 +19,9 @@ from eoren.training.compact.settings import CompactSettings
 from eoren.training.settings import Settings
 
 Ended = Literal["budget", "target", "interrupted"]
+
+LINE_LENGTH = 76  # of a description of :class:`Progress`
+_PRINT_EVERY = 0.2  # seconds between lines of a printed progress
 
 
 @runtime_checkable
@@ -55,10 +59,39 @@ class Progress:
     gradient_psnr: float | None = None
     loop: "RunningFit | None" = dataclass_field(default=None, repr=False, compare=False)
 
+    def __str__(self) -> str:
+        """Describe the state in one line of constant length."""
+        bar = "#" * round(16 * self.done)
+        psnr, gradient = ("-" if db is None else f"{db:.1f} dB" for db in (self.psnr, self.gradient_psnr))
+        left = "-" if self.seconds_left is None else f"{self.seconds_left:,.0f} s"
+        return f"[{bar:-<16}] step {self.steps:>6,}, PSNR {psnr:>7}, gradient {gradient:>7}, {left:>7} left"
+
     @property
     def seconds_left(self) -> float | None:
         """Estimated seconds to the end of the budget; None before the first step."""
         return self.seconds * (1 - self.done) / self.done if self.done > 0 else None
+
+
+Watch = Callable[[Progress], bool | None]
+"""Called after every chunk of work; returns true to stop the fit early."""
+
+
+def printing(watch: Watch | None = None) -> Watch:
+    """Return a function that watches a fit and rewrites a line of text, which terminals and notebooks show in place.
+
+    Args:
+        watch: function to call, too; its result is passed on.
+    """
+    printed = -_PRINT_EVERY
+
+    def show(progress: Progress) -> bool | None:
+        nonlocal printed
+        if progress.done >= 1 or monotonic() - printed >= _PRINT_EVERY:
+            printed = monotonic()
+            print(f"\r{progress}", end="", flush=True)
+        return None if watch is None else watch(progress)
+
+    return show
 
 
 @dataclass(frozen=True, eq=False)

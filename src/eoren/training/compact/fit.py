@@ -34,13 +34,11 @@ from eoren.training.compact.prior_choice import choose_prior
 from eoren.training.compact.rounding import BIT_PRICE
 from eoren.training.compact.settings import CompactSettings
 from eoren.training.compact.start import PSNR_TOLERANCE, SIZE_TOLERANCE, round_image
-from eoren.training.result import Ended, FitResult, FitTarget, Progress
+from eoren.training.result import Ended, FitResult, FitTarget, Progress, Watch
 
 _METRIC_DIGITS = 4
 _PSNR_MISSED = 0.05  # dB
 _BYTES_SLOPE, _PSNR_SLOPE = -0.15, -0.7  # of the bytes, and in dB, if the price of a bit grows by the factor e
-
-Watch = Callable[[Progress], bool | None]
 
 
 def fit_compact(
