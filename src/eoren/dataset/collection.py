@@ -259,7 +259,10 @@ class Collection:
             warnings.warn(message, SourceWarning, stacklevel=2)
         rows = [self._row(number) for number in numbers]
         if len({len(row) for row in rows}) > 1:
-            raise EorenError(f"{self.store.folder}: the numbers of its images differ in shape; use weights()")
+            raise EorenError(
+                f"{self.store.folder}: the numbers of its images differ in shape; fit images of one size, or "
+                "read them one by one with weights()"
+            )
         return WeightDataset(torch.stack(rows), [labels[number] for number in numbers])
 
     def latents(self) -> LatentDataset:

@@ -15,7 +15,9 @@ def render(
     file: options.FieldOrStore,
     output: options.Output,
     scale: Annotated[float | None, Option(metavar="K", help="Factor on the image's own size.")] = None,
-    size: Annotated[str | None, Option(metavar="WxH", help="Pixels of the output, such as 1024x768.")] = None,
+    size: Annotated[
+        str | None, Option(metavar="WxH", help="Pixels: 1024x768; 1024x and x768 keep proportions.")
+    ] = None,
     crop: Annotated[str | None, Option(metavar="X0,Y0,X1,Y1", help="Part of the unit square, e.g. 0,0,.5,1.")] = None,
     show: Annotated[Literal["color", "gradient", "laplacian"], Option(help="Colours or a derivative.")] = "color",
     bit_depth: Annotated[int, Option(metavar="BITS", help="Bits of PNG or TIFF: 8, 16, or 32 (float TIFF).")] = 8,
@@ -46,7 +48,10 @@ def render(
     from eoren.visualization.derivatives import write_field
 
     field = files.read_field(file, device, name=name, skip_damaged=skip_damaged)
-    width, height = pixels or _scale_size(field.size, region, 1.0 if scale is None else scale)
+    if pixels is None:
+        width, height = _scale_size(field.size, region, 1.0 if scale is None else scale)
+    else:
+        width, height = field.grid(*pixels, region)
     with streams.opened(output) as target:
         write_field(target, field, width, height, region=region, show=show, bit_depth=bit_depth, format=form)
     files.print_written(output, width=width, height=height, as_json=as_json, quiet=quiet)
@@ -58,11 +63,13 @@ def _scale_size(size: tuple[int, int], region: tuple[float, float, float, float]
     return max(1, round(scale * size[0] * (x1 - x0))), max(1, round(scale * size[1] * (y1 - y0)))
 
 
-def _parse_size(text: str) -> tuple[int, int]:
-    match = re.fullmatch("0*([1-9][0-9]{0,17})x0*([1-9][0-9]{0,17})", text, re.IGNORECASE)
-    if match is None:
-        raise EorenError(f"--size must have the form WxH, got {text!r}; try --size 1024x768")
-    return int(match[1]), int(match[2])
+def _parse_size(text: str) -> tuple[int | None, int | None]:
+    """Parse a width and a height, one of which may be left out."""
+    match = re.fullmatch("(?:0*([1-9][0-9]{0,17}))?x(?:0*([1-9][0-9]{0,17}))?", text, re.IGNORECASE)
+    if match is None or not any(match.groups()):
+        raise EorenError(f"--size must have the form WxH, got {text!r}; try --size 1024x768, or 1024x")
+    width, height = (None if side is None else int(side) for side in match.groups())
+    return width, height
 
 
 def _parse_region(text: str) -> tuple[float, float, float, float]:
