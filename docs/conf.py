@@ -1,38 +1,71 @@
 """The documentation site: ``sphinx-build -W docs build/site``."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
-from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
-from sphinx.util.docutils import SphinxDirective
-from typer import Context
-from typer.main import get_command
 
 from eoren import __version__
-from eoren.cli import app as commands
+
+sys.path.insert(0, str(Path(__file__).parent))
+from directives import Commands, LiveField, SettingsTable
 
 project = "EoREN"
 author = "The EoREN developers"
 release = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # docstrings state shapes, which types do not
 default_role = "code"
 html_theme = "furo"
+smartquotes = False  # they would join the hyphens of options
 html_title = "EoREN"
+html_logo = html_favicon = "logo.svg"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_copy_source = False
+html_show_sourcelink = False
 html_math_renderer = "mathml"
+copybutton_selector = "div.highlight-sh pre, div.highlight-python pre, div.highlight-js pre, div.highlight-bibtex pre"
 
 
-def _plain_links_to_sources(app, page, text):
-    """Replace links to files outside docs/, which the site does not have, by the names of the files."""
-    text[0] = re.sub(r"\[([^\]]*)\]\(\.\./([^)#]+)\)", r"\1 (`\2`)", text[0])
+def _repository():
+    """Return the address of the repository that the site is built from, as a browser opens it, or None."""
+    done = subprocess.run(
+        ["git", "config", "--get", "remote.origin.url"], cwd=Path(__file__).parent, capture_output=True, text=True
+    )
+    match = re.fullmatch(r"(?:https://|(?:ssh://)?git@)([\w.-]+)[:/](.+?)(?:\.git)?/?", done.stdout.strip())
+    return f"https://{match[1]}/{match[2]}" if match else None
+
+
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#0b69b0", "color-brand-content": "#0b69b0"},
+    "dark_css_variables": {"color-brand-primary": "#5fb0f0", "color-brand-content": "#5fb0f0"},
+}
+repository = _repository()
+if repository:
+    html_theme_options["footer_icons"] = [{"name": "Repository", "url": repository, "html": "Repository"}]
+
+
+def _link_sources(app, page, text):
+    """Let links to files outside docs/ lead to the repository, or replace them by the names of the files."""
+    target = rf"[\1]({repository}/blob/HEAD/\2)" if repository else r"\1 (`\2`)"
+    text[0] = re.sub(r"\[([^\]]*)\]\(\.\./([^)#]+)\)", target, text[0])
 
 
 def _mathml(display):
     """Return a visitor that writes formulas as MathML, which browsers render without scripts, fonts or servers."""
+    from docutils import nodes
 
     def visit(translator, node):
         translator.body.append(tex2mathml(node.astext(), as_block=display))
@@ -41,23 +74,9 @@ def _mathml(display):
     return visit, None
 
 
-class Commands(SphinxDirective):
-    """A section for each command of the command line, with its help."""
-
-    def run(self):
-        """Return the sections."""
-        root = get_command(commands)
-        sections = []
-        for name in root.commands:
-            parent = Context(root, info_name="eoren", terminal_width=88, help_option_names=["-h", "--help"])
-            context = Context(root.commands[name], parent, info_name=name, max_content_width=88)
-            text = root.commands[name].get_help(context)
-            title, block = nodes.title("", f"eoren {name}"), nodes.literal_block(text, text, language="text")
-            sections.append(nodes.section("", title, block, ids=[f"eoren-{name}"]))
-        return sections
-
-
 def setup(app):
     app.add_directive("commands", Commands)
-    app.connect("source-read", _plain_links_to_sources)
+    app.add_directive("settings", SettingsTable)
+    app.add_directive("live-field", LiveField)
+    app.connect("source-read", _link_sources)
     app.add_html_math_renderer("mathml", _mathml(False), _mathml(True))

@@ -1,4 +1,4 @@
-"""The documents: links, options and tests exist, Python examples run, the glossary is linked."""
+"""The documents: links, options and tests exist, the glossary is linked, both languages say the same."""
 
 import re
 import shlex
@@ -11,11 +11,6 @@ from eoren.cli import app
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
-PYTHON = [
-    pytest.param(block, id=f"{path.name}-{number}")
-    for path in DOCUMENTS
-    for number, block in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL))
-]
 
 
 def commands(text):
@@ -81,13 +76,6 @@ def test_pages_link_the_glossary():
 
 def test_there_are_commands_to_check():
     assert len(list(commands((ROOT / "README.md").read_text()))) >= 6
-
-
-@pytest.mark.parametrize("code", PYTHON)
-def test_python_runs(code, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert "import eoren" in code
-    exec(compile(re.sub(r"seconds=\d+", "steps=2", code), "document", "exec"), {})
 
 
 def without_comments(text):
