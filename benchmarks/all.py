@@ -9,6 +9,7 @@ A quick run writes its tables into a temporary folder. Packages of rivals that a
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -90,8 +91,10 @@ BENCHMARKS = (
     Benchmark("memory", constants={"SIDE": 512}),
     Benchmark("composition", ("",), "--steps 2 --iterations 50"),
     Benchmark("many", ("",), "--parts ours --digits 200"),
+    Benchmark("plans", constants={"RUNS": {"Set5": [["set5"], ["--preset", "fast"]]}}),
     Benchmark("viewer", ("", "--watching"), "--seconds 2 --rounds 1"),
     Benchmark("faults.__main__", ("--moments 200",), "--moments 2 --only ^fit"),
+    Benchmark("faults.cluster", ("",), "--only 'a slow node'", needs="ray"),
 )
 
 
@@ -126,8 +129,8 @@ def _report(name: str, benchmark: Benchmark, results: Path, *, quick: bool) -> b
 def _commands(benchmark: Benchmark, *, quick: bool) -> list[list[str]]:
     module = f"benchmarks.{benchmark.module}"
     if not quick:
-        return [[sys.executable, "-m", module.removesuffix(".__main__"), *run.split()] for run in benchmark.runs]
-    arguments = json.dumps(benchmark.quick.split()), json.dumps(dict(benchmark.constants))
+        return [[sys.executable, "-m", module.removesuffix(".__main__"), *shlex.split(run)] for run in benchmark.runs]
+    arguments = json.dumps(shlex.split(benchmark.quick)), json.dumps(dict(benchmark.constants))
     return [[sys.executable, "-c", _QUICK, module, *arguments]]
 
 

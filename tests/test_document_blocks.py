@@ -33,6 +33,7 @@ ELSEWHERE = {
     r"python -m benchmarks": "takes hours",
     r"eoren view|--watch": "serves until Ctrl-C: tests/viewer",
     r"eoren reproduce": "takes minutes: tests/experiments",
+    r"s3://": "needs a server of objects: tests/dataset/test_object_storage.py",
     r"--executor ray": "starts a cluster: tests/dataset/test_executors.py",
     r"python examples/": "tests/test_examples.py",
     r"curl|\| |xargs|\.eoren - ": "a shell with pipes and a network: tests/clients/test_shell.py",

@@ -148,7 +148,7 @@ def faults() -> list[Fault]:
     """List the faults: every command on full and read-only disks, with limits on sizes, and with little memory."""
     overwriting = partial(Fault, may_go=(CHECKPOINT,))
     fit, resume = (partial(fit_command, "balanced", option) for option in ("--overwrite", "--resume"))
-    in_store = partial(Fault, check=stores.check_store)
+    in_store = partial(Fault, check=stores.check_store, may_go=(stores.PROGRESS,))
     every: dict[str, tuple[Callable[..., Fault], Callable[..., Work]]] = {
         "fit": (overwriting, fit),
         "fit --resume": (overwriting, resume),

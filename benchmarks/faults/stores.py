@@ -18,6 +18,7 @@ from benchmarks.faults.refusals import Fault
 from benchmarks.faults.survival import Scene, Work, contents, eoren, is_scrap, lay
 
 PICTURES, LARGE, STORE, OUT = "pictures", "large.npy", "store", "out"
+PROGRESS = f"{STORE}/progress.json"  # written anew by every run
 
 # Six shards of small images, one of which has tiles; and an image of three groups of tiles.
 _SMALL = {"steps": 20, "shard": 4}
@@ -185,11 +186,20 @@ def faults() -> list[Fault]:
     every = (new, resumed, pieces)
     return [
         *(
-            Fault(f"file limit of {size} bytes: {name}", command(file_size=size), has=has, check=check_store)
+            Fault(
+                f"file limit of {size} bytes: {name}",
+                command(file_size=size),
+                has=has,
+                check=check_store,
+                may_go=(PROGRESS,),
+            )
             for name, command, has in every
             for size in (300, 1000, 4700, 6000)
         ),
-        *(Fault(f"full disk: {name}", command(), has=has, disk=2, check=check_store) for name, command, has in every),
+        *(
+            Fault(f"full disk: {name}", command(), has=has, disk=2, check=check_store, may_go=(PROGRESS,))
+            for name, command, has in every
+        ),
         *(
             Fault(f"read-only disk: {name}", command(), has=has, disk=2, read_only=True)
             for name, command, has in every

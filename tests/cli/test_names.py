@@ -99,7 +99,7 @@ def page_of_view(monkeypatch):
     seen = {}
 
     def wait(message):
-        seen["catalog"] = json.load(urlopen(seen["address"] + "api/catalog", timeout=60))
+        seen["catalog"] = json.load(urlopen(seen["address"].partition("?")[0] + "api/catalog", timeout=60))
 
     monkeypatch.setattr(page, "show_page", lambda address, no_browser: seen.update(address=address))
     monkeypatch.setattr(signals, "wait_for_interruption", wait)

@@ -148,7 +148,7 @@ def test_curves(over, label):
     ]
     for figure in figures:
         assert re.findall(r'<polyline class="([^"]*)"', figure.drawing) == ["pixel", "ours"]
-    assert "At the end: SIREN + pixels 30, mosaic 30." in figures[0].drawing
+    assert "At the end: SIREN + pixels 30, this library, mosaic 30." in figures[0].drawing
 
 
 def test_decibels():

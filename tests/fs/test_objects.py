@@ -174,6 +174,7 @@ def test_missing_packages_are_named(monkeypatch):
         raise ImportError
 
     monkeypatch.setattr(fsspec, "filesystem", missing)
+    objects.client.cache_clear()
     with pytest.raises(EorenError, match=r"addresses of s3:// need s3fs; pip install 'eoren\[s3\]'"):
         ObjectPath("s3://bucket/a").read()
     with pytest.raises(EorenError, match="addresses of gs:// need gcsfs; pip install gcsfs"):

@@ -316,7 +316,7 @@ def test_a_fit_is_followed_to_its_end(started, visit, tmp_path):
     first = page.page.evaluate("catalog.entries[0].name")
     page.until("fit.status?.curves.includes('polyline')")
     page.settled()
-    assert page.layers() == ["color", "gradient"]
+    assert page.layers() == ["color", "original"]
     assert page.page.locator("#curves svg polyline").count() == 2
     # Tiles at work are outlined on demand.
     assert page.page.evaluate("fit.status.tiles.length") > 4

@@ -198,7 +198,7 @@ def smallest_jpeg(image: Image, psnr: float) -> int | None:
 
     Example:
         >>> wave = np.sin(np.mgrid[:64, :64].sum(0) / 9)[..., None] / 2 + 0.5
-        >>> smallest_jpeg(wave, 30) < smallest_jpeg(wave, 45), smallest_jpeg(wave, 99)
+        >>> smallest_jpeg(wave, 30.0) < smallest_jpeg(wave, 45.0), smallest_jpeg(wave, 99.0)
         (True, None)
     """
     if image.shape[2] not in (1, 3):

@@ -46,6 +46,7 @@ def open_source(*sources: Any) -> Source:
             files and those that macOS adds to archives are left out without a warning.
 
     Example:
+        >>> import numpy as np
         >>> source = open_source([np.zeros((2, 2)), (np.ones((2, 2)), 7)])
         >>> [(item.name, item.load().label) for item in source]
         [('0', None), ('1', '7')]

@@ -56,7 +56,7 @@ export async function choose(side, choice) {
   pane.sheet?.close();
   pane.sheet = sheet;
   if (side === "left") shapeNavigator(choice.entry);
-  withdraw("tiles");
+  withdraw(`tiles ${side}`);
   announce("sheet");
   announce("shown");
 }
@@ -91,13 +91,18 @@ export function swap() {
   announce("shown");
 }
 
+function loadTilesAgain() {
+  for (const side of sides) {
+    withdraw(`tiles ${side}`);
+    panes[side].sheet?.reload();
+  }
+  wake();
+}
+
 viewer.addHandler("tile-load-failed", ({ tiledImage }) => {
-  const pane = sides.map((side) => panes[side]).find(({ sheet }) => sheet?.items.includes(tiledImage));
-  if (!pane) return;
-  notify("tiles", `Parts of ${labelOf(pane.choice)} cannot be loaded; coarser ones are shown.`, () => {
-    for (const side of sides) panes[side].sheet?.reload();
-    wake();
-  });
+  const side = sides.find((name) => panes[name].sheet?.items.includes(tiledImage));
+  if (!side) return;
+  notify(`tiles ${side}`, `Parts of ${labelOf(panes[side].choice)} cannot be loaded; coarser ones are shown.`, loadTilesAgain);
 });
 
 async function refine(side) {

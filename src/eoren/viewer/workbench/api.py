@@ -38,7 +38,7 @@ def add_routes(app: FastAPI, workbench: Workbench) -> None:
 
     @app.post(f"{FOLDER}/open", **admitted)
     async def open_file(name: str, request: Request) -> Response:
-        return await _answer(request, lambda body: {"opened": workbench.open(name, body)})
+        return await _answer(request, lambda body: {"opened": workbench.add(name, body)})
 
     @app.post(f"{FOLDER}/write", **admitted)
     async def write(entry: str, path: str, request: Request) -> Response:

@@ -64,7 +64,7 @@ class Workbench:
             return [live.current] if live.current else []
         return [entry for entry in self.catalog.entries() if entry not in live.outdated]
 
-    def open(self, name: str, content: bytes) -> Literal["field", "fit"]:
+    def add(self, name: str, content: bytes) -> Literal["field", "fit"]:
         """List the field of an .eoren file, or start to fit an image; return which.
 
         Raises:
