@@ -47,8 +47,6 @@ class Collection:
 
     Attributes:
         store: the :class:`eoren.dataset.store.Store`.
-        index: a pyarrow table with one row per image, failed ones included; its columns are
-            :data:`eoren.dataset.index.COLUMNS`.
 
     Raises:
         EorenError: the folder is not a store, or the store is empty or damaged.
@@ -77,7 +75,10 @@ class Collection:
 
     @cached_property
     def index(self) -> "pyarrow.Table":
-        """A pyarrow table with one row per image, failed ones included."""
+        """A pyarrow table with one row per image, failed ones included.
+
+        Its columns are :data:`eoren.dataset.index.COLUMNS`.
+        """
         import pyarrow
 
         shards = self.store.shards()
