@@ -57,24 +57,15 @@ def fit_many(
     """
     budget = options.given(steps=steps, seconds=seconds, until_psnr=until_psnr, bits_per_pixel=bits_per_pixel)
     changes = options.parse_settings(setting) | budget | options.given(objective=objective, bits=bits)
+    given = {"preset": preset, "seed": seed, "same_start": same_start, "to_srgb": to_srgb, "shard": shard, **changes}
+    given |= {"device": device, "workers": workers}
     if engine is not None:
         console.notice("--engine is deprecated; use --executor")
         executor = engine
     if quiet:
         warnings.simplefilter("ignore", SourceWarning)
     if dry_run:
-        _print_estimate(
-            sources,
-            as_json=as_json,
-            preset=preset,
-            seed=seed,
-            same_start=same_start,
-            to_srgb=to_srgb,
-            shard=shard,
-            device=device,
-            workers=workers,
-            **changes,
-        )
+        _print_estimate(sources, as_json=as_json, **given)
         return 0
     # Ray prints messages about its workers to stdout, which is for results.
     with (
@@ -89,21 +80,7 @@ def fit_many(
             share = progress.pictures / progress.total if progress.total else 0.0
             show(f"{progress.pictures:,.0f}{total} images{failed}", share)
 
-        summary = eoren.fit_many(
-            *sources,
-            store=output,
-            preset=preset,
-            seed=seed,
-            same_start=same_start,
-            to_srgb=to_srgb,
-            shard=shard,
-            device=device,
-            executor=executor,
-            address=address,
-            workers=workers,
-            watch=watch,
-            **changes,
-        )
+        summary = eoren.fit_many(*sources, store=output, executor=executor, address=address, watch=watch, **given)
     pictures = f"{summary.pictures:,}, {summary.pictures - summary.earlier:,} of them in this run"
     store = output.rstrip("/")
     values = {"store": store, "pictures": summary.pictures, "failed": summary.failed, "earlier": summary.earlier}

@@ -126,7 +126,7 @@ const isDrawn = (item) => new Promise((resolve) => item.whenFullyLoaded(resolve)
 
 const origins = new WeakMap(); // the place of each item in the left pane
 
-// Place an item so many units to the right of where it is in the left pane.
+// Move an item to the right of its place in the left pane, by a number of widths of the field.
 export function shift(item, by) {
   const { x, y } = origins.get(item);
   if (Math.abs(item.getBoundsNoRotate().x - x - by) > 1e-9) item.setPosition(new Point(x + by, y), true);
