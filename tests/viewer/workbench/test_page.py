@@ -269,6 +269,7 @@ def test_axe_finds_no_violation(visit, server, workbench, two_images, axe, color
     assert axe(page.page)[1] == []
     page.page.evaluate("$('choose-file').textContent = ''")
     assert axe(page.page)[1] == [["button-name", "#choose-file"]]  # it does find something
+    page.errors.clear()  # the first page may have asked for a field when it was removed
 
 
 @pytest.mark.parametrize("tool", [None, "#edit"])
