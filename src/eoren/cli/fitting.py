@@ -123,10 +123,9 @@ def describe_progress(progress: "Progress") -> str:
     """Describe the state of a fit at constant length, so that nothing moves on a terminal."""
     # 57 columns, 78 with the bar, which is above it on narrower terminals: what a terminal echoes for Ctrl-C must not
     # wrap, or a line would stay behind.
-    psnr, gradient = ("-" if db is None else f"{db:.1f} dB" for db in (progress.psnr, progress.gradient_psnr))
     left = "-" if progress.seconds_left is None else format_duration(progress.seconds_left)
     left = "measuring " if progress.done >= 1 else f"{left:>5} left"
-    return f"step {progress.steps:>6,}, PSNR {psnr:>8}, gradient {gradient:>8}, {left}"
+    return f"{progress.numbers()}, {left}"
 
 
 def format_duration(seconds: float) -> str:

@@ -20,7 +20,7 @@ from eoren.training.settings import Settings
 
 Ended = Literal["budget", "target", "interrupted"]
 
-LINE_LENGTH = 76  # of a description of :class:`Progress`
+LINE_LENGTH = 78  # of a description of :class:`Progress`
 _PRINT_EVERY = 0.2  # seconds between lines of a printed progress
 
 
@@ -62,9 +62,13 @@ class Progress:
     def __str__(self) -> str:
         """Describe the state in one line of constant length."""
         bar = "#" * round(16 * self.done)
-        psnr, gradient = ("-" if db is None else f"{db:.1f} dB" for db in (self.psnr, self.gradient_psnr))
         left = "-" if self.seconds_left is None else f"{self.seconds_left:,.0f} s"
-        return f"[{bar:-<16}] step {self.steps:>6,}, PSNR {psnr:>7}, gradient {gradient:>7}, {left:>7} left"
+        return f"[{bar:-<16}] {self.numbers()}, {left:>7} left"
+
+    def numbers(self) -> str:
+        """Describe steps and quality at constant length, so that nothing moves where the line is rewritten."""
+        psnr, gradient = ("-" if db is None else f"{db:.1f} dB" for db in (self.psnr, self.gradient_psnr))
+        return f"step {self.steps:>6,}, PSNR {psnr:>8}, gradient {gradient:>8}"
 
     @property
     def seconds_left(self) -> float | None:
