@@ -187,20 +187,26 @@ class Survival:
     """The outcome of a scene.
 
     Attributes:
-        kills: number of kills during the work.
-        unfinished: number of kills that left work to finish.
+        kills: number of kills during the work, each of which left work to finish.
         seconds: time for all runs.
     """
 
     kills: int
-    unfinished: int
     seconds: float
 
 
-def survive(scene: Scene, moments: int, *, stage: Stage, seed: int = 0) -> Survival:
-    """Kill a scene at random moments; AssertionError if a file is lost."""
+def survive(scene: Scene, moments: int, *, stage: Stage, seed: int = 0, least: int = 0) -> Survival:
+    """Kill a scene at random moments; AssertionError if a file is lost.
+
+    Args:
+        scene: the work.
+        moments: number of runs that are killed, if they have not ended by then.
+        stage: runs the work.
+        seed: of the moments.
+        least: number of kills before the end of the work, for which up to ten times as many moments are tried.
+    """
     start, drawn = monotonic(), random.Random(seed)
-    kills = unfinished = 0
+    kills = 0
     with tempfile.TemporaryDirectory() as root:
 
         def prepare(name: str) -> Path:
@@ -215,19 +221,20 @@ def survive(scene: Scene, moments: int, *, stage: Stage, seed: int = 0) -> Survi
         assert whole.status == 0, whole.output
         expected = scene.result(reference)
         check = scene.check or partial(_check_whole, before, contents(reference))
-        for moment in range(moments):
+        for moment in range(10 * moments):
+            if moment >= moments and kills >= least:
+                break
             folder = prepare(str(moment))
             ended = stage.run(scene.work, folder, kill_after=drawn.uniform(0, _BEYOND * whole.seconds))
-            kills += ended.status == -signal.SIGKILL
             assert ended.status in (0, -signal.SIGKILL), ended.output
             check(folder)
             if ended.status != 0:
-                unfinished += 1
+                kills += 1
                 ended = stage.run(scene.finish(folder), folder)
                 assert ended.status == 0, f"{[path.name for path in folder.iterdir()]}: {ended.output}"
                 check(folder)
             assert scene.result(folder) == expected, "not the result without kills"
-    return Survival(kills, unfinished, monotonic() - start)
+    return Survival(kills, monotonic() - start)
 
 
 def _check_whole(before: Mapping[str, bytes], after: Mapping[str, bytes], folder: Path) -> None:
