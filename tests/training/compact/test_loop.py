@@ -6,6 +6,7 @@ from tests.compact import picture
 
 from eoren.errors import EorenError
 from eoren.field.serialization import dumps
+from eoren.training.compact import finish
 from eoren.training.fit import fit
 
 OPTIONS = {"preset": "balanced", "steps": 6, "siren_width": 0, "lagrangian": 2e-4, "seed": 3}
@@ -48,7 +49,8 @@ def test_progress_of_a_resumed_fit_is_finite(tmp_path):
     assert all(20 < progress.psnr < 80 and 20 < progress.gradient_psnr < 80 for progress in seen[1:])
 
 
-def test_a_fit_is_interrupted_while_its_siren_is_trained(tmp_path):
+def test_a_fit_is_interrupted_while_its_siren_is_trained(monkeypatch, tmp_path):
+    monkeypatch.setattr(finish, "_SIREN_STEPS", 100)
     image, path = picture(20, 24, 3), tmp_path / "a.resume"
     options = OPTIONS | {"siren_width": 16, "steps": 2}
     seen = []
