@@ -40,13 +40,13 @@ def test_the_image_follows_the_fit(started, visit, waves):
           const at = panes.left.sheet.choice.entry.steps;
           const text = $("left-name").textContent;
           if (at !== seen.at(-1)?.step) seen.push({ step: at, time: performance.now(), text });
-          seen.length < 4 ? setTimeout(look, 50) : go(seen);
+          seen.length < 3 ? setTimeout(look, 50) : go(seen);
         };
         look(); })""")
     steps = [look["step"] for look in caption]
     assert steps == sorted({*steps})
     assert [look["text"] for look in caption] == [f"Field, as of step {step:,}" for step in steps]
-    # About two seconds, on a machine without other work.
+    # About four seconds, on a machine without other work.
     assert np.diff([look["time"] for look in caption]).max() < 8000
     # While nothing changes, the page leaves the processor to the fit.
     frames = page.page.evaluate(
@@ -54,7 +54,7 @@ def test_the_image_follows_the_fit(started, visit, waves):
         viewer.viewport.update = (...given) => { count += 1; return update(...given); };
         setTimeout(() => { viewer.viewport.update = update; go(count); }, 4000); })"""
     )
-    assert frames < 60  # sixty a second otherwise; some after each of two images
+    assert frames < 120  # sixty a second otherwise; some after an image
     # One image of each layer, no tiles.
     assert page.page.evaluate("viewer.world.getItemCount()") <= 4
     urls = page.page.evaluate("performance.getEntriesByType('resource').map((entry) => entry.name)")

@@ -1,8 +1,8 @@
 """Progress of a running fit for the page: the current field, curves of PSNR, and the tiles being trained.
 
 The fit hands over a copy of its field, which takes about a millisecond, when a page requests one; drawing it is the
-work of the server's threads. Pages request a copy every two seconds, or more rarely, so that copying and drawing take
-at most three hundredths of the processors' time. The page can also stop the fit, and let it go on.
+work of the server's threads. Pages request a copy every four seconds, or more rarely, so that copying and drawing
+take at most three hundredths of the processors' time. The page can also stop the fit, and let it go on.
 """
 
 import os
@@ -22,7 +22,9 @@ from eoren.training.result import Progress, RunningFit
 from eoren.viewer.catalog import FieldCatalog, FieldEntry
 from eoren.visualization.plots import Axis, Line, plot
 
-_INTERVAL = 2.0  # seconds between two copies, at least
+# Seconds between two copies, at least: an image is less than five seconds old, and a browser on the same processors
+# takes little from the fit.
+_INTERVAL = 4.0
 _SHARE = 0.03  # of the time of all processors, for copying and drawing, at most
 # Seconds that a request of a page waits for the copy that it is due.
 _LONGEST_WAIT = 1.0
