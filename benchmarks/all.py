@@ -92,6 +92,7 @@ BENCHMARKS = (
     Benchmark("composition", ("",), "--steps 2 --iterations 50"),
     Benchmark("many", ("",), "--parts ours --digits 200"),
     Benchmark("plans", constants={"RUNS": {"Set5": [["set5"], ["--preset", "fast"]]}}),
+    Benchmark("scaling", constants={"WORKLOADS": [["squares", "fast", 2]], "PICTURES": 4}, needs="ray"),
     Benchmark("viewer", ("", "--watching"), "--seconds 2 --rounds 1"),
     Benchmark("faults.__main__", ("--moments 200",), "--moments 2 --only ^fit"),
     Benchmark("faults.cluster", ("",), "--only 'a slow node'", needs="ray"),
