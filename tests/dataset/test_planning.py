@@ -63,6 +63,24 @@ def test_the_time_of_a_sample_is_limited(monkeypatch):
     assert estimate(IMAGES, **MOSAICS, workers=1).sampled == 1
 
 
+def test_images_that_were_not_fitted_count_by_their_size(monkeypatch):
+    """If a fit takes a second a pixel, the estimate is exact whichever images are fitted."""
+    png = io.BytesIO()
+    Image.fromarray(np.uint8(255 * NOISE.random((20, 30)))).save(png, "PNG")
+    images = [png.getvalue(), *(np.full((side, 50), 0.5) for side in (10, 20, 30, 40))]
+
+    def run(timed, plan, watch):
+        result = timed.job.run(plan, watch)
+        return result, sum(float(row["width"] * row["height"]) for row in result.rows)
+
+    monkeypatch.setattr(planning._TimedJob, "run", run)
+    for limit, sampled in ((30.0, 5), (0.0, 1)):
+        monkeypatch.setattr(planning, "_SAMPLE_SECONDS_AT_MOST", limit)
+        found = estimate(images, preset="fast", workers=1)
+        assert found.sampled == sampled
+        assert found.seconds == pytest.approx((600 + 500 + 1000 + 1500 + 2000) / 5)
+
+
 def test_failures_are_counted_and_a_source_without_good_images_is_refused():
     images = [np.full((3, 3), np.nan) if number % 2 else image for number, image in enumerate(IMAGES)]
     found = estimate(images, **MOSAICS, workers=1)

@@ -2,7 +2,9 @@
 
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from itertools import chain, islice
 from math import ceil
 from time import perf_counter
@@ -10,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from eoren.checks import MAX_SEED, check_integer
 from eoren.dataset.executors import LocalExecutor
 from eoren.dataset.index import MAX_ROWS, encode_rows
 from eoren.dataset.shards import FitPlan, Row, ShardJob, ShardResult, ShareCallback
-from eoren.dataset.sources import Item, Source, decode_content, open_source
+from eoren.dataset.sources import Content, Item, Source, decode_content, open_source
 from eoren.errors import EorenError, ImageError
+from eoren.image.decoders import Decoded
 from eoren.model.devices import choose_device
 from eoren.model.isolation import isolated
 from eoren.model.siren import parameter_count
@@ -195,6 +199,20 @@ class _Fits:
     stored: int  # bytes of the functions
 
 
+def _pixel_count(content: Content) -> int | None:
+    """Return how many pixels an image has, without decoding it; None if that is unknown."""
+    data = content.data
+    if isinstance(data, bytes):
+        # Decoding reports what is wrong with an image; other formats than Pillow's, and damaged files, do not count.
+        with suppress(Exception), Image.open(BytesIO(data)) as image:
+            return image.width * image.height
+        return None
+    if isinstance(data, EorenError):
+        return None
+    shape = (data.samples if isinstance(data, Decoded) else data).shape
+    return int(np.prod(shape[:2]))
+
+
 def _is_fitted_alone(first: Item, plan: FitPlan) -> bool:
     try:
         pixels = decode_content(first.name, first.load(), to_srgb=plan.to_srgb).pixels
@@ -232,17 +250,26 @@ def _fit_sample(sample: _Sample, plan: FitPlan, batch: int, at_once: int) -> _Fi
     return _Fits(seconds, counts, rows, stored)
 
 
+def _relative_size(sample: _Sample, fits: _Fits) -> float:
+    """Compute by which factor the images that were read are larger than those of them that were fitted, on average."""
+    read = [pixels for _, content in sample.items if (pixels := _pixel_count(content))]
+    fitted = [row["width"] * row["height"] for row in fits.rows if "width" in row]
+    return float(np.mean(read) / np.mean(fitted)) if read and fitted else 1.0
+
+
 def _extrapolate(sample: _Sample, fits: _Fits, size: int, workers: int) -> Estimate:
     fitted, failed = len(fits.rows), [row for row in fits.rows if row["status"] == "failed"]
     if len(failed) == fitted:
         raise EorenError(f"none of {fitted} images can be fitted; the first: {failed[0]['error']}")
     weights = np.array(fits.counts) / sum(fits.counts)
-    seconds = float(weights @ fits.seconds)
-    spread = float(np.sqrt(weights @ np.square(np.array(fits.seconds) - seconds)))
+    mean_seconds = float(weights @ fits.seconds)
+    spread = float(np.sqrt(weights @ np.square(np.array(fits.seconds) - mean_seconds)))
+    relative_size = _relative_size(sample, fits)
+    seconds = relative_size * mean_seconds
     shards = ceil(sample.count / size)
     one, every = len(encode_rows(fits.rows[:1])), len(encode_rows(fits.rows))
     row = (every - one) / (fitted - 1) if fitted > 1 else 0.0
-    stored = sample.count * (fits.stored / fitted + row) + shards * (one + _SHARD_BYTES)
+    stored = sample.count * (relative_size * fits.stored / fitted + row) + shards * (one + _SHARD_BYTES)
     wall = max(_wall_seconds(sample.count, size, seconds, workers), sample.count * sample.read_seconds)
     return Estimate(
         pictures=sample.count,
@@ -251,7 +278,7 @@ def _extrapolate(sample: _Sample, fits: _Fits, size: int, workers: int) -> Estim
         failed=len(failed),
         errors=tuple((row["name"], row["error"]) for row in failed[:_ERRORS]),
         seconds=seconds,
-        spread=spread,
+        spread=relative_size * spread,
         core_hours=sample.count * seconds / 3600,
         bytes=round(stored),
         shard=size,
