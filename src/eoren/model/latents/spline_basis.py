@@ -19,6 +19,8 @@ PADDING = 4
 REACH = 24
 """Distance in pixels beyond which a sample has no influence: it falls by 0.43 a pixel, to 1e-8."""
 _OUTSIDE = 1.0  # pixels
+# Smaller entries of matrices are zero: no sum changes, and float32 would compute slowly with numbers below 1e-38.
+_NEGLIGIBLE = 1e-30
 
 # Powers of the distance from the knot before the position, ascending, for each of six B-spline coefficients.
 _PIECES = np.array(
@@ -52,7 +54,9 @@ def coefficient_matrix(length: int) -> Float[np.ndarray, "padded length"]:
     extended = _extension(np.arange(-PADDING, length + PADDING), length)
     stencil = np.array([1, 26, 66, 26, 1]) / 120
     values = sum(w * extended[PADDING - 2 + k : PADDING - 2 + k + length] for k, w in enumerate(stencil))
-    return extended @ np.linalg.inv(values)
+    matrix = extended @ np.linalg.inv(values)
+    matrix[np.abs(matrix) < _NEGLIGIBLE] = 0
+    return matrix
 
 
 @cache
