@@ -17,9 +17,12 @@ presets = st.sampled_from(["fast", "balanced"])
 
 
 def assert_alike(one, other):
-    """The wavelets of even lengths are not symmetric, so that fits of mirrored images differ a little."""
-    assert one.metrics.psnr == pytest.approx(other.metrics.psnr, abs=0.5)
-    assert one.metrics.gradient_psnr == pytest.approx(other.metrics.gradient_psnr, abs=0.5)
+    """The wavelets of even lengths are not symmetric, so that fits of mirrored images differ a little.
+
+    Tiny images have few latents, so that each of them counts.
+    """
+    assert one.metrics.psnr == pytest.approx(other.metrics.psnr, abs=1)
+    assert one.metrics.gradient_psnr == pytest.approx(other.metrics.gradient_psnr, abs=1)
     assert one.bytes == pytest.approx(other.bytes, rel=0.05, abs=25)
 
 

@@ -44,7 +44,7 @@ class CompactSettings:
     bits_per_pixel: float | None = None
     bytes: int | None = None
     until_psnr: float | None = None
-    lagrangian: float = 3.3e-5
+    lagrangian: float = 2.2e-5
     gradient_weight: float = 0.1
     pixel_model: str = "point_sample"
     siren_width: int = 0
