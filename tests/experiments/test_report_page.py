@@ -120,5 +120,7 @@ def test_no_plot_is_split_over_pages(opened, format):
     drawn = 0
     for stream in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", page.pdf(format=format), re.DOTALL):
         with contextlib.suppress(zlib.error):
-            drawn += len(re.findall(rb"^1 0 1 RG", zlib.decompress(stream), re.MULTILINE))
+            # The checksum at the end is left out: its last byte may look like the end of a line.
+            content = zlib.decompressobj().decompress(stream)
+            drawn += len(re.findall(rb"^1 0 1 RG", content, re.MULTILINE))
     assert drawn == page.locator("svg.plot").count() > 10

@@ -1,7 +1,5 @@
 """The estimate before a fit, and the warning after one that had too little time."""
 
-from time import monotonic
-
 import numpy as np
 import pytest
 import torch
@@ -10,6 +8,7 @@ from tests.compact import picture
 import eoren
 from eoren.errors import ShortFitWarning, SmallFileWarning
 from eoren.training import plan
+from eoren.training.compact import finish
 from eoren.training.plan import Plan, plan_fit
 from eoren.training.presets import choose_settings
 
@@ -67,13 +66,20 @@ def test_the_parts_of_a_fit_grow_differently(monkeypatch):
     assert plan._growing_seconds([100.0, 102.0, 102.0, 110.0]) == 1 + 0 + 2
 
 
-def test_the_time_of_a_siren_is_that_of_its_steps():
-    image, best = picture(64, 80, 1), choose_settings("best", steps=0)
-    start = monotonic()
-    field = eoren.fit(image, preset="best", steps=0).field.representation
-    took = monotonic() - start
-    # Nearly all of this fit is the training of its SIREN. A factor is left for a busy machine.
-    assert 0.2 * took < plan._siren_seconds(field, image, best) < 5 * took
+def test_the_time_of_a_siren_is_that_of_its_steps(monkeypatch):
+    """By a clock on which a step takes a hundredth of a second."""
+    image, best = picture(64, 80, 1), choose_settings("best")
+    field = eoren.fit(image, preset="fast").field.representation
+    steps, adam = [0], torch.optim.Adam.step
+
+    def step(*given, **options):
+        steps[0] += 1
+        return adam(*given, **options)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    monkeypatch.setattr(plan, "monotonic", lambda: 5 + 0.01 * steps[0])
+    assert plan._siren_seconds(field, image, best) == pytest.approx(0.01 * finish._SIREN_STEPS, rel=0.05)
+    assert steps[0] < finish._SIREN_STEPS / 4
 
 
 @pytest.mark.usefixtures("small_windows")
