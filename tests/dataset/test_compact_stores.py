@@ -18,6 +18,7 @@ from eoren.dataset.fit_many import fit_many
 from eoren.dataset.groups import CompactGroup
 from eoren.dataset.store import Store, shard_name
 from eoren.errors import EorenError
+from eoren.training.compact import finish
 from eoren.training.compact.refinement import BlockRefinement
 
 IMAGES = [(picture(20, 24, 3, seed), str(seed % 2)) for seed in range(3)] + [picture(17, 9, 1), picture(16, 16, 4)]
@@ -108,7 +109,8 @@ def test_latents_are_integers_times_steps_arranged_by_level(store):
         np.testing.assert_allclose(rest, bands[0] * steps[0][:, None, None], rtol=1e-6)
 
 
-def test_weights_are_those_of_the_color_decoder(store):
+def test_weights_are_those_of_the_color_decoder(monkeypatch, store):
+    monkeypatch.setattr(finish, "_SIREN_STEPS", 200)
     fit_many(IMAGES[:3], store=store, preset="fast", siren_width=16, lagrangian=1e-7, same_start=True)
     collection = eoren.Collection(store)
     for number, field in enumerate(collection):

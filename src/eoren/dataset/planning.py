@@ -251,7 +251,7 @@ def _fit_sample(sample: _Sample, plan: FitPlan, batch: int, at_once: int) -> _Fi
 
 
 def _relative_size(sample: _Sample, fits: _Fits) -> float:
-    """Compute by which factor the images that were read are larger than those of them that were fitted, on average."""
+    """Compute by which factor the images that were read are larger than those that were fitted, in the mean."""
     read = [pixels for _, content in sample.items if (pixels := _pixel_count(content))]
     fitted = [row["width"] * row["height"] for row in fits.rows if "width" in row]
     return float(np.mean(read) / np.mean(fitted)) if read and fitted else 1.0
