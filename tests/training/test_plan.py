@@ -60,6 +60,16 @@ def test_a_compact_field_is_estimated_from_windows():
     assert plan_fit(image, choose_settings("fast", seconds=1e-3), device=CPU).seconds <= 10
 
 
+@pytest.mark.usefixtures("small_windows")
+@pytest.mark.parametrize("is_column", [False, True])
+def test_a_row_is_estimated_from_windows_of_as_many_pixels(is_column):
+    row = picture(1, 30_000, 1)
+    image = row.swapaxes(0, 1) if is_column else row
+    assert plan._window(image, 64, 0.75).size == 64 * 64
+    estimate = plan_fit(image, choose_settings("fast"), device=CPU)
+    assert estimate.bytes == pytest.approx(eoren.fit(image, preset="fast").bytes, rel=0.25)
+
+
 def test_the_parts_of_a_fit_grow_differently(monkeypatch):
     monkeypatch.setattr(plan, "_GROWTH", (0.5, 1.0, 0.25))
     assert plan._growing_seconds([100.0, 102.0, 103.0, 106.0, 110.0]) == 1 + 4 + 1

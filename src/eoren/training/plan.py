@@ -156,9 +156,13 @@ def _growing_seconds(moments: Sequence[float]) -> float:
 
 
 def _window(image: Image, side: int, at: float) -> Float[np.ndarray, "rows columns channels"]:
-    """Cut a square out of an image, whose middle is a share of the way along the diagonal."""
-    top, left = (int(at * max(0, length - side)) for length in image.shape[:2])
-    return np.ascontiguousarray(image[top : top + side, left : left + side])
+    """Cut a square out of an image, at a share of the way along the diagonal; of a narrow one a longer rectangle."""
+    height, width, _ = image.shape
+    rows = min(height, side)
+    columns = min(width, side * side // rows)
+    rows = min(height, side * side // columns)
+    top, left = int(at * (height - rows)), int(at * (width - columns))
+    return np.ascontiguousarray(image[top : top + rows, left : left + columns])
 
 
 def _siren_seconds(field: Representation, window: Image, settings: CompactSettings) -> float:
