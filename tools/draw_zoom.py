@@ -9,6 +9,7 @@ that of central differences; the others are the derivatives of the functions tha
 
 import argparse
 from collections.abc import Iterator
+from math import sqrt
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from scipy.interpolate import RectBivariateSpline
 
 import eoren
 from eoren.field.serialization import dumps
+from eoren.training.presets import PRESETS
 from eoren.visualization.derivatives import magnitude_image
 
 PICTURE = "sample:astronaut"
@@ -55,9 +57,10 @@ def ways(seconds: float) -> Iterator[Way]:
 
     compact = eoren.fit(PICTURE).field
     size = len(dumps(compact))
-    siren = eoren.fit(
-        PICTURE, preset="single", objective="pixel", parameters=size // 2, bits=16, seconds=seconds
-    ).field
+    # Nearly all parameters are in the matrices between the layers. Widths of 16, 32 ... have the native backend.
+    matrices = PRESETS["single"].depth - 1
+    units = 16 * round(sqrt(size / 2 / matrices) / 16)
+    siren = eoren.fit(PICTURE, preset="single", objective="pixel", width=units, bits=16, seconds=seconds).field
     for label, field in (("SIREN", siren), (f"EoREN, {size / 1000:.0f} kB", compact)):
         region = LEFT / width, TOP / height, (LEFT + SIDE) / width, (TOP + SIDE) / height
         color, gradient = (
