@@ -8,12 +8,13 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from functools import partial
 
 import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
-from PIL import Image
+from tests.source_images import assert_images, png, read
 
 import eoren
 from eoren.dataset.fit_many import fit_many
@@ -26,13 +27,8 @@ from eoren.fs import leases, objects
 s3fs = pytest.importorskip("s3fs")
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 9), dtype=np.uint8)
+assert_pictures = partial(assert_images, pixels=PIXELS)
 SETTINGS = {"steps": 1, "shard": 2, "workers": 1}
-
-
-def png(pixels):
-    data = io.BytesIO()
-    Image.fromarray(pixels).save(data, "PNG")
-    return data.getvalue()
 
 
 PICTURES = {f"{'ab'[number // 3]}/{number}.png": png(pixels) for number, pixels in enumerate(PIXELS)}
@@ -63,18 +59,6 @@ def undisturbed(tmp_path):
         (tmp_path / "pictures" / name).write_bytes(content)
     fit_many(tmp_path / "pictures", store=tmp_path / "undisturbed", **SETTINGS)
     return local_files(tmp_path / "undisturbed")
-
-
-def read(*sources):
-    items = [*open_source(*sources)]
-    contents = [(item.name, item.load()) for item in items]
-    return [(name, content.label, decode_content(name, content).pixels) for name, content in contents]
-
-
-def assert_pictures(images, names, labels):
-    assert [name for name, _, _ in images] == names
-    assert [label for _, label, _ in images] == labels
-    np.testing.assert_allclose(np.stack([image for *_, image in images])[..., 0], PIXELS / np.float32(255))
 
 
 # Sources.

@@ -6,36 +6,20 @@ import sys
 import tarfile
 import tracemalloc
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.source_images import assert_images, png, read
 
 from eoren.dataset.sources import decode_content, open_source
 from eoren.errors import EorenError, SourceWarning
 from eoren.image.io import as_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 5), dtype=np.uint8)
-
-
-def png(array):
-    data = io.BytesIO()
-    Image.fromarray(array).save(data, "PNG")
-    return data.getvalue()
-
-
-def read(*sources):
-    """Read name, label and pixels of all images."""
-    items = list(open_source(*sources))
-    contents = [(item.name, item.load()) for item in items]
-    return [(name, content.label, decode_content(name, content).pixels) for name, content in contents]
-
-
-def assert_digits(images, names, labels):
-    assert [name for name, _, _ in images] == names
-    assert [label for _, label, _ in images] == labels
-    np.testing.assert_allclose(np.stack([image for *_, image in images])[..., 0], PIXELS / np.float32(255))
+assert_digits = partial(assert_images, pixels=PIXELS)
 
 
 NAMES = ["a/0.png", "b/1.png", "b/2.png"]
