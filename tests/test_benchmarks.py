@@ -56,20 +56,20 @@ def test_an_unknown_benchmark_is_refused(tmp_path):
 
 def test_simulated_workers_share_the_shards():
     """Closed forms: free hand-outs, one worker, and a process that hands out too slowly."""
-    free = Shards(images=1, seconds=(2.0,), handling=0.0, size=0.0)
+    free = Shards(seconds=(2.0,), handling=0.0, size=0.0)
     for workers, rounds in ((1, 100), (3, 34), (64, 2), (200, 1)):
         assert simulate(free, workers, 100) == pytest.approx(2.0 * rounds)
-    dear = Shards(images=1, seconds=(2.0,), handling=0.5, size=0.0)
+    dear = Shards(seconds=(2.0,), handling=0.5, size=0.0)
     # The next shard is handed out, and the last result stored, while the worker works.
     assert simulate(dear, 1, 100) == pytest.approx(0.25 + 100 * 2.0 + 0.25)
     # Never faster than handling alone; the last shard is fitted after all others were handed out.
     assert 100 * 0.5 <= simulate(dear, 64, 100) <= 100 * 0.5 + 2.0
     # A link of 10 Gbit/s takes 1 s for 1.25 GB.
-    assert simulate(Shards(1, (2.0,), 0.0, 1.25e9), 64, 100) == pytest.approx(100, rel=0.03)
+    assert simulate(Shards((2.0,), 0.0, 1.25e9), 64, 100) == pytest.approx(100, rel=0.03)
 
 
 def test_simulated_times_are_drawn_from_the_measured_ones():
-    shards = Shards(images=1, seconds=(1.0, 3.0), handling=0.0, size=0.0)
+    shards = Shards(seconds=(1.0, 3.0), handling=0.0, size=0.0)
     assert simulate(shards, 1, 1000) == pytest.approx(1000 * np.mean(shards.seconds), rel=0.1)
     assert simulate(shards, 1, 1000) == simulate(shards, 1, 1000)
     assert simulate(shards, 1, 1000) != simulate(shards, 1, 1000, seed=1)
