@@ -9,7 +9,7 @@ that of central differences; the others are the derivatives of the functions tha
 
 import argparse
 from collections.abc import Iterator
-from math import sqrt
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,9 +57,9 @@ def ways(seconds: float) -> Iterator[Way]:
 
     compact = eoren.fit(PICTURE).field
     size = len(dumps(compact))
-    # Nearly all parameters are in the matrices between the layers. Widths of 16, 32 ... have the native backend.
-    matrices = PRESETS["single"].depth - 1
-    units = 16 * round(sqrt(size / 2 / matrices) / 16)
+    settings = replace(PRESETS["single"], parameters=size // 2)
+    # The nearest width that the native backend trains.
+    units = 16 * round(settings.architecture(width, height, channels)[1] / 16)
     siren = eoren.fit(PICTURE, preset="single", objective="pixel", width=units, bits=16, seconds=seconds).field
     for label, field in (("SIREN", siren), (f"EoREN, {size / 1000:.0f} kB", compact)):
         region = LEFT / width, TOP / height, (LEFT + SIDE) / width, (TOP + SIDE) / height
