@@ -134,6 +134,11 @@ class Collection:
         )
         return Field(representation, provenance)
 
+    def _class_numbers(self) -> list[int | None]:
+        """Return the place of each image's label in the classes; None for an image without a label."""
+        numbers = {label: number for number, label in enumerate(self.classes)}
+        return [None if label is None else numbers[label] for label in self.labels]
+
     def _read_row(self, key: int | str) -> dict[str, Any]:
         """Return the row of an image; of a remote index that was not read yet, read its first parts up to it."""
         if "index" not in self.__dict__ and isinstance(key, int) and key >= 0:
@@ -251,8 +256,7 @@ class Collection:
         Warns:
             SourceWarning: images without a label were left out.
         """
-        classes = {label: number for number, label in enumerate(self.classes)}
-        labels = [None if label is None else classes[label] for label in self.labels]
+        labels = self._class_numbers()
         numbers = [number for number, label in enumerate(labels) if label is not None] or [*range(len(labels))]
         if len(numbers) < len(labels):
             left_out = len(labels) - len(numbers)
@@ -286,8 +290,7 @@ class Collection:
                 f"{self.store.folder}: its fields are networks, which have no latents; use dataset(), or fit with a "
                 f"preset of compact fields: {', '.join(COMPACT_PRESETS)}"
             )
-        classes = {label: number for number, label in enumerate(self.classes)}
-        labels = [-1 if label is None else classes[label] for label in self.labels]
+        labels = [-1 if label is None else label for label in self._class_numbers()]
         return LatentDataset(self.store, self._locations, labels)
 
     def summary(self) -> dict[str, Any]:
