@@ -6,6 +6,8 @@ from tests.compact import picture
 
 from eoren.errors import EorenError
 from eoren.field.serialization import dumps
+from eoren.model.latents import features
+from eoren.model.latents.wavelet import synthesize
 from eoren.training.compact import finish
 from eoren.training.fit import fit
 
@@ -23,6 +25,19 @@ def test_interrupted_and_resumed_is_bit_identical(tmp_path, size):
     assert resumed.ended == "budget"
     assert resumed.steps == whole.steps == 6
     assert dumps(resumed.field) == dumps(whole.field)
+
+
+def test_blocks_share_the_low_pass_band(monkeypatch):
+    """The work of a block does not grow with the image: what depends on all of it is computed once."""
+    counts = []
+    for width in (2600, 5200):
+        computed = []
+        monkeypatch.setattr(
+            features, "synthesize", lambda bands, computed=computed: computed.append(1) or synthesize(bands)
+        )
+        fit(picture(3, width, 1), **OPTIONS | {"edge_prior": False})
+        counts.append(len(computed))
+    assert counts[0] == counts[1] < 5
 
 
 def test_watchers_see_progress_and_the_field(tmp_path):

@@ -14,6 +14,7 @@ from eoren.training.compact.refinement import BlockRefinement
 from eoren.training.compact.rounding import BIT_PRICE, in_steps, latent_bits
 from eoren.training.compact.settings import PRESETS
 from eoren.training.compact.start import round_image
+from eoren.training.compact.window import linear_colors
 
 CPU = torch.device("cpu")
 
@@ -27,7 +28,9 @@ def start(image, lagrangian=1e-4, weight=0.1):
 
 def refined(image, field, coefficients, box, steps, weight=0.1):
     field = replace(field, latents=field.latents.copy())
-    refinement = BlockRefinement(image, field, box, coefficients.copy(), gradient_weight=weight, device=CPU)
+    refinement = BlockRefinement(
+        image, field, linear_colors(field), box, coefficients.copy(), gradient_weight=weight, device=CPU
+    )
     errors = []
     for _ in range(steps):
         refinement.step()

@@ -8,14 +8,14 @@ from tests.compact import picture, rounded_field
 from eoren.coding.bands import Box, blocks
 from eoren.field.field import Field
 from eoren.image.gradients import pixel_gradient
-from eoren.training.compact.window import BlockWindow
+from eoren.training.compact.window import BlockWindow, linear_colors
 
 CPU = torch.device("cpu")
 
 
 def distortion_of(image, field, box):
     bands = [torch.from_numpy(np.ascontiguousarray(band)).float() for band in field.latents.block(box).bands()]
-    return BlockWindow(image, field, box, gradient_weight=0.1, device=CPU).distortion(bands)
+    return BlockWindow(image, linear_colors(field), box, gradient_weight=0.1, device=CPU).distortion(bands)
 
 
 def errors_of(image, field):

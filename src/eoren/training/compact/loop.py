@@ -30,6 +30,7 @@ from eoren.training.checkpoint import (
 from eoren.training.compact.refinement import BlockRefinement
 from eoren.training.compact.rounding import BIT_PRICE, round_block
 from eoren.training.compact.settings import CompactSettings
+from eoren.training.compact.window import linear_colors
 from eoren.training.loop import CHECKPOINT_EVERY
 from eoren.training.result import Progress
 
@@ -70,7 +71,11 @@ class CompactLoop:
         self._image, self._coefficients, self._key, self._device = image, coefficients, key, device
         self._settings, self._start = key.settings, start
         self._watch, self._checkpoint = watch, checkpoint
+        # The coarse latents of an image of several blocks stay, so that blocks can share the low-pass band.
+        self._colors = linear_colors(self.result)
         self._boxes = blocks(*field.size, field.latents.levels)
+        ends = np.cumsum([(box.x1 - box.x0) * (box.y1 - box.y0) for box in self._boxes])
+        self._pixel_ends = [0, *map(int, ends)]
         self._siren_share = _SIREN_SHARE if key.settings.siren_width else 0.0
         self._state, self._saved_at = LoopState(0.0, group_started=self.elapsed()), monotonic()
         stored = read_checkpoint(checkpoint, key) if checkpoint is not None and checkpoint.exists() else None
@@ -154,17 +159,18 @@ class CompactLoop:
         self._block = BlockRefinement(
             self._image,
             self.result,
+            self._colors,
             self._boxes[number],
             self._coefficients,
             gradient_weight=self._settings.gradient_weight,
             device=self._device,
         )
         self._block.steps = steps
-        pixels = [(b.x1 - b.x0) * (b.y1 - b.y0) for b in self._boxes]
         seconds = self._settings.time_limit(*self.result.size)
         if seconds is not None:
             seconds *= 1 - self._siren_share
-            share = pixels[number] / sum(pixels[number:])
+            before, after, count = *self._pixel_ends[number : number + 2], self._pixel_ends[-1]
+            share = (after - before) / (count - before)
             seconds = max(0.0, seconds - self._state.group_started) * share
         self._budget = Budget(self._settings.steps, seconds)
 
@@ -186,9 +192,8 @@ class CompactLoop:
                 self.save_checkpoint()
 
     def _report_block(self, used: float) -> bool:
-        box, count = self._boxes[self._state.group], self.result.width * self.result.height
-        done = sum((b.x1 - b.x0) * (b.y1 - b.y0) for b in self._boxes[: self._state.group])
-        share = (done + used * (box.x1 - box.x0) * (box.y1 - box.y0)) / count
+        before, after = self._pixel_ends[self._state.group : self._state.group + 2]
+        share = (before + used * (after - before)) / self._pixel_ends[-1]
         return self._report((1 - self._siren_share) * share)
 
     def _report(self, done: float) -> bool:

@@ -14,6 +14,7 @@ from eoren.coding.bands import Box, Latents
 from eoren.field.wavelet_siren import WaveletSiren
 from eoren.image.arrays import Image
 from eoren.model.latents.distortion import Distortion
+from eoren.model.latents.features import LatentFeatures
 from eoren.training.compact.rounding import BIT_PRICE, round_block
 from eoren.training.compact.window import BlockWindow
 
@@ -27,6 +28,7 @@ class BlockRefinement:
     Args:
         image: point values of the whole image.
         field: field with a linear decoder; its latents in the block are changed.
+        colors: its colours, see :func:`.linear_colors`; all blocks can share them.
         box: the block.
         coefficients: coefficients of the whole image in quantisation steps, float32, which the latents were rounded
             from; those of the block are changed.
@@ -38,13 +40,14 @@ class BlockRefinement:
         self,
         image: Image,
         field: WaveletSiren,
+        colors: LatentFeatures,
         box: Box,
         coefficients: Latents,
         *,
         gradient_weight: float,
         device: torch.device,
     ) -> None:
-        self._window = BlockWindow(image, field, box, gradient_weight=gradient_weight, device=device)
+        self._window = BlockWindow(image, colors, box, gradient_weight=gradient_weight, device=device)
         self._coefficients, self._latents = coefficients.block(box), field.latents.block(box)
         self._shifts, self._device = field.shifts, device
         # What an error of one step in a coefficient alone adds to the distortion, in all bands.

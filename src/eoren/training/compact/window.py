@@ -10,10 +10,15 @@ from eoren.field.wavelet_siren import WaveletSiren
 from eoren.image.arrays import Image
 from eoren.model.arrays import as_numpy
 from eoren.model.latents.distortion import Distortion, DistortionTarget
-from eoren.model.latents.features import mix
+from eoren.model.latents.features import LatentFeatures, mix
 from eoren.model.latents.wavelet import flatten, unflatten
 
 _REACH = 32  # pixels around a block that its latents change
+
+
+def linear_colors(field: WaveletSiren) -> LatentFeatures:
+    """Return the colours of a field with a linear decoder as features, computed window by window."""
+    return field.features.mixed(as_numpy(field.decoder.linear))
 
 
 class BlockWindow:
@@ -21,35 +26,34 @@ class BlockWindow:
 
     Args:
         image: point values of the whole image.
-        field: field whose decoder is linear; its latents outside of the block stay as they are now.
+        colors: colours of the field, see :func:`linear_colors`; latents outside of the block stay as they are now.
         box: the block.
         gradient_weight: weight of the gradients' errors.
         device: device to compute on.
     """
 
     def __init__(
-        self, image: Image, field: WaveletSiren, box: Box, *, gradient_weight: float, device: torch.device
+        self, image: Image, colors: LatentFeatures, box: Box, *, gradient_weight: float, device: torch.device
     ) -> None:
-        width, height = field.size
-        features = field.features.mixed(as_numpy(field.decoder.linear))
-        outer = features.with_margin(box)
+        width, height = colors.width, colors.height
+        outer = colors.with_margin(box)
         inner = Box(
             max(0, box.x0 - _REACH) - outer.x0,
             max(0, box.y0 - _REACH) - outer.y0,
             min(width, box.x1 + _REACH) - outer.x0,
             min(height, box.y1 + _REACH) - outer.y0,
         )
-        colors = np.moveaxis(image[outer.y0 : outer.y1, outer.x0 : outer.x1], 2, 0)
-        colors = np.ascontiguousarray(colors - 0.5, np.float32)
-        target = DistortionTarget(torch.from_numpy(colors).to(device), inner, gradient_weight)
+        wanted = np.moveaxis(image[outer.y0 : outer.y1, outer.x0 : outer.x1], 2, 0)
+        wanted = np.ascontiguousarray(wanted - 0.5, np.float32)
+        target = DistortionTarget(torch.from_numpy(wanted).to(device), inner, gradient_weight)
         self.pixels = target.pixels
         self._distortion = choose_distortion(target)
-        assert features.matrices is not None
+        assert colors.matrices is not None
         # From latents of a band to coefficients of the colours: steps, then the decoder of the group.
-        self._matrices = [torch.from_numpy(matrix).to(device) for matrix in features.matrices]
+        self._matrices = [torch.from_numpy(matrix).to(device) for matrix in colors.matrices]
         self._around: list[tuple[Tensor, tuple[int, int, int, int]]] | None = None
         if box != Box(0, 0, width, height):
-            self._around = _surroundings(flatten(features.window_bands(outer)), outer, box, device)
+            self._around = _surroundings(flatten(colors.window_bands(outer)), outer, box, device)
 
     def distortion(self, latents: list[Tensor]) -> Distortion:
         """Compute the distortion of the window, given the latents of the block."""
