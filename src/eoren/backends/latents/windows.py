@@ -48,6 +48,7 @@ class Recent(Generic[T]):
 
     def __init__(self) -> None:
         self._kept: OrderedDict[Hashable, tuple[T, int]] = OrderedDict()
+        self._floats = 0  # of all that is kept
         self._lock = Lock()
 
     def get(self, key: Hashable, compute: Callable[[], T], floats: Callable[[T], int]) -> T:
@@ -59,9 +60,11 @@ class Recent(Generic[T]):
         with untransformed():
             value = compute()
         with self._lock:
-            self._kept[key] = value, floats(value)
-            while len(self._kept) > 1 and sum(size for _, size in self._kept.values()) > _KEPT_FLOATS:
-                self._kept.popitem(last=False)
+            size, (_, replaced) = floats(value), self._kept.pop(key, (value, 0))  # by another thread, meanwhile
+            self._kept[key] = value, size
+            self._floats += size - replaced
+            while len(self._kept) > 1 and self._floats > _KEPT_FLOATS:
+                self._floats -= self._kept.popitem(last=False)[1][1]
         return value
 
 
