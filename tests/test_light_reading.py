@@ -11,6 +11,7 @@ from PIL import Image
 from tests.fields import TILINGS, compact_field, field_of
 
 from eoren.backends.native_library import library
+from eoren.dataset.fit_many import fit_many
 from eoren.model.latents.edge_prior import VERSION
 
 pytestmark = pytest.mark.skipif(
@@ -85,6 +86,19 @@ def test_the_watch_sees_an_import():
 
 def test_info(file):
     assert "parameters" in command("info", file, heavy=("torch", "skimage", "scipy", "matplotlib"))
+
+
+@pytest.mark.parametrize(
+    "options", [{"preset": "fast"}, {"preset": "small", "steps": 1}], ids=["compact", "networks"]
+)
+def test_a_store(options, tmp_path):
+    images = np.random.default_rng(0).random((2, 12, 14))
+    fit_many(images, store=tmp_path / "store", **options)
+    heavy = ("torch", "skimage", "matplotlib")
+    assert "pictures" in command("info", tmp_path / "store", heavy=heavy)
+    command("render", tmp_path / "store", "--name", "1", "-o", tmp_path / "output.png", heavy=heavy)
+    assert (tmp_path / "output.png").stat().st_size > 100
+    run(f"import eoren; assert len(eoren.Collection({str(tmp_path / 'store')!r}).matrix()) == 2", heavy=heavy)
 
 
 @pytest.mark.parametrize("show", ["color", "gradient", "laplacian"])

@@ -115,7 +115,7 @@ def test_weights_are_those_of_the_color_decoder(monkeypatch, store):
     collection = eoren.Collection(store)
     for number, field in enumerate(collection):
         tensors = field.representation.decoder.tensors()
-        np.testing.assert_array_equal(collection.weights(number), torch.cat([t.flatten() for t in tensors]))
+        np.testing.assert_array_equal(collection.weights(number), np.concatenate([t.ravel() for t in tensors]))
     weights, label = collection.dataset()[1]
     np.testing.assert_array_equal(weights, collection.weights(1))
     assert collection.classes[label] == "1"

@@ -14,7 +14,8 @@ import torch
 
 import eoren
 from eoren.dataset.executors import RayExecutor, _ray_environment, make_executor
-from eoren.dataset.shards import ShardJob, ShardResult, failure
+from eoren.dataset.groups import ShardResult
+from eoren.dataset.shards import ShardJob, failure
 from eoren.dataset.store import Store
 from eoren.errors import EorenError
 

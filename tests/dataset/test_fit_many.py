@@ -80,7 +80,7 @@ def test_weights_define_the_whole_function(store):
     fit_many(IMAGES, store=store, steps=5)
     collection = eoren.Collection(store)
     field, row = collection[2], collection.weights(2)
-    sizes = [t[0].numel() for t in field.representation.siren.tensors()]
+    sizes = [t[0].size for t in field.representation.siren.tensors()]
     parts = np.split(row, np.cumsum(sizes)[:-1])
     # The network by hand, in local coordinates: half the longer side is one.
     shaped = [part.reshape(t.shape[1:]) for part, t in zip(parts, field.representation.siren.tensors(), strict=True)]

@@ -64,7 +64,7 @@ def test_names_of_files_take_little_memory(tmp_path):
     def peak(folders):
         root = tmp_path / str(folders)
         for name in range(folders):
-            (root / f"{name:03}").mkdir(parents=True)
+            (root / f"{name:03}").mkdir(parents=True, exist_ok=True)
             for number in range(50):
                 (root / f"{name:03}" / f"n0{name:07}_{number:04}.JPEG").touch()
         tracemalloc.start()
@@ -77,7 +77,8 @@ def test_names_of_files_take_little_memory(tmp_path):
 
     peak(2)
     names = 50 * (80 - 40)
-    assert peak(80) - peak(40) < names * len("000/n00000000_0000.JPEG") / 2
+    grown = min(peak(80) - peak(40) for _ in range(3))  # threads of other tests may end meanwhile
+    assert grown < names * len("000/n00000000_0000.JPEG") / 2
 
 
 def test_loops_of_links_end_with_a_warning(folder, tmp_path):

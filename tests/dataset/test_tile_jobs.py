@@ -133,7 +133,7 @@ def test_files_that_are_not_groups_are_ignored(store, executor):
     os.mkfifo(store / "pieces" / "0000000-00000.safetensors")
     folder = store / "pieces" / "0000000-00001.safetensors"
     folder.mkdir()
-    assert [*Store(store).tile_groups(0)] == []
+    assert [*Store(store).pieces_of(0)] == []
     Store(store)._remove_pieces({0})
     assert [*(store / "pieces").iterdir()] == [folder]
 

@@ -66,14 +66,7 @@ def read_field(
     if name is not None:
         raise EorenError(f"{path}: --name {name} is for images of a store; omit it for a file")
     path = path if isinstance(path, BytesIO) else streams.read_once(path)
-    if device not in ("auto", "cpu"):
-        from eoren.model.devices import choose_device
-
-        return eoren.load(path, device=choose_device(device), skip_damaged=skip_damaged)
-    field = eoren.load(path, skip_damaged=skip_damaged)
-    if device == "cpu" or field.representation.is_native:
-        return field
-    return _to(field, device)
+    return _to(eoren.load(path, skip_damaged=skip_damaged), device)
 
 
 def read_fields(path: str, device: str, names: list[str]) -> "list[tuple[str, Field]]":
@@ -94,6 +87,8 @@ def read_fields(path: str, device: str, names: list[str]) -> "list[tuple[str, Fi
 
 
 def _to(field: "Field", device: str) -> "Field":
+    if device == "cpu" or (device == "auto" and field.representation.is_native):
+        return field
     from eoren.model.devices import choose_device
 
     return field.to(choose_device(device))

@@ -10,25 +10,26 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from numpy.typing import ArrayLike
-from torch import Tensor
 
 from eoren.dataset.store import Store
-from eoren.dataset.weights import LatentDataset, WeightDataset, flatten_weights, with_weights
+from eoren.dataset.weights import flatten_weights, with_weights
 from eoren.errors import EorenError, SourceWarning
 from eoren.evaluation.metrics import METRICS
 from eoren.field.field import Field
 from eoren.field.provenance import Provenance
 from eoren.fs.objects import MissingObjectError
 from eoren.image.profiles import describe_profile
+from eoren.model.arrays import Tensor, is_tensor
 from eoren.model.isolation import isolated
 from eoren.training.compact.settings import PRESETS as COMPACT_PRESETS
 from eoren.training.compact.settings import CompactSettings
 
 if TYPE_CHECKING:
     import pyarrow
+
+    import eoren.dataset.torch_datasets
 
 # Longest label that counts as a number: Python refuses to parse thousands of digits.
 _MAX_DIGITS = 100
@@ -69,7 +70,7 @@ class Collection:
     def __init__(self, store: str | PathLike[str]) -> None:
         self.store = Store(store)
         # The group of weights that was read last, by its shard and number.
-        self._cached: tuple[tuple[int, int], Tensor] | None = None
+        self._cached: tuple[tuple[int, int], np.ndarray] | None = None
         if not self.store.is_remote:
             _ = self.index  # a damaged store is refused at once
 
@@ -204,8 +205,8 @@ class Collection:
         """
         shard, group, offset = self._locations[self._checked(number)]
         if self._cached is not None and self._cached[0] == (shard, group):
-            return self._cached[1][offset].numpy()
-        return flatten_weights(self.store.representation(shard, group, offset))[0].numpy()
+            return np.array(self._cached[1][offset])
+        return np.asarray(flatten_weights(self.store.representation(shard, group, offset))[0])
 
     def matrix(self) -> Float[np.ndarray, "images parameters"]:
         """Return :meth:`weights` of all images, one row each.
@@ -214,7 +215,7 @@ class Collection:
             EorenError: A file is damaged.
             ValueError: the networks differ in shape or number.
         """
-        return np.stack([self._row(number).numpy() for number in range(len(self))])
+        return np.stack([self._row(number) for number in range(len(self))])
 
     @isolated()
     def field(self, weights: ArrayLike | Tensor, *, like: int | str = 0) -> Field:
@@ -240,12 +241,13 @@ class Collection:
             >>> between.color([[0.5, 0.5]]).shape
             (1, 1)
         """
+        row = weights if is_tensor(weights) else np.asarray(weights)
         model = self[like]
         provenance = Provenance(self.store.manifest.settings.as_dict(), profile=model.provenance.profile)
-        return Field(with_weights(model.representation, torch.as_tensor(weights)), provenance)
+        return Field(with_weights(model.representation, row), provenance)
 
     @isolated()
-    def dataset(self) -> WeightDataset:
+    def dataset(self) -> "eoren.dataset.torch_datasets.WeightDataset":
         """Return a PyTorch data set of ``(weights, class)``, or of weights alone if no image has a label.
 
         If only some images have a label, the others are left out. See :attr:`classes`.
@@ -256,6 +258,10 @@ class Collection:
         Warns:
             SourceWarning: images without a label were left out.
         """
+        import torch
+
+        from eoren.dataset.torch_datasets import WeightDataset
+
         labels = self._class_numbers()
         numbers = [number for number, label in enumerate(labels) if label is not None] or [*range(len(labels))]
         if len(numbers) < len(labels):
@@ -268,9 +274,9 @@ class Collection:
                 f"{self.store.folder}: the numbers of its images differ in shape; fit images of one size, or "
                 "read them one by one with weights()"
             )
-        return WeightDataset(torch.stack(rows), [labels[number] for number in numbers])
+        return WeightDataset(torch.from_numpy(np.stack(rows)), [labels[number] for number in numbers])
 
-    def latents(self) -> LatentDataset:
+    def latents(self) -> "eoren.dataset.torch_datasets.LatentDataset":
         """Return a PyTorch data set of ``(latents, class)`` for all images of a store of compact fields.
 
         Raises:
@@ -285,6 +291,8 @@ class Collection:
             >>> latents.shape, label
             (torch.Size([3, 16, 24]), 1)
         """
+        from eoren.dataset.torch_datasets import LatentDataset
+
         if not isinstance(self.store.manifest.settings, CompactSettings):
             raise EorenError(
                 f"{self.store.folder}: its fields are networks, which have no latents; use dataset(), or fit with a "
@@ -332,14 +340,14 @@ class Collection:
         """Return the values of some columns, one tuple for each fitted image."""
         return list(zip(*(self._done[name].to_pylist() for name in names), strict=True))
 
-    def _row(self, number: int) -> Tensor:
+    def _row(self, number: int) -> Float[np.ndarray, " parameters"]:
         """Return weights, and cache their group, because neighbours usually follow."""
         shard, group, offset = self._locations[number]
         if isinstance(self.store.manifest.settings, CompactSettings):
-            return flatten_weights(self.store.representation(shard, group, offset))[0]
+            return np.asarray(flatten_weights(self.store.representation(shard, group, offset))[0])
         if self._cached is None or self._cached[0] != (shard, group):
             self._cached = (shard, group), flatten_weights(self.store.networks(shard, group))
-        return self._cached[1][offset]
+        return np.asarray(self._cached[1][offset])
 
     def _checked(self, number: int) -> int:
         if not -len(self) <= number < len(self):

@@ -3,15 +3,17 @@
 import logging
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count, islice
 from os import PathLike
 from typing import Any
 
 from eoren.dataset.executors import Executor, make_executor
+from eoren.dataset.groups import ShardResult
 from eoren.dataset.planning import first_item, make_plan, shard_size
 from eoren.dataset.progress import NOTICE_COLUMNS, Notices, Progress, RunRecorder, Summary
-from eoren.dataset.shards import FitPlan, Job, ShardJob, ShardResult
+from eoren.dataset.shards import FitPlan, Job, ShardJob
 from eoren.dataset.sources import Item, open_source
 from eoren.dataset.store import Manifest, Store, is_store
 from eoren.dataset.tile_jobs import LargeImageAssembly, TileGroupResult, split_large_image
@@ -143,8 +145,9 @@ def _fit(
             if (large_image := split_large_image(job, plan)) is None:
                 yield job
                 continue
-            for result in store.tile_groups(number):
-                large_image.add(result)
+            for piece in store.pieces_of(number):
+                with suppress(EorenError):  # a damaged one is fitted again
+                    large_image.add(TileGroupResult.loads(piece))
             if large_image.is_complete:
                 save(large_image.assemble())
                 continue
@@ -168,7 +171,7 @@ def _fit(
 
     for result in executor.run(plan, missing_jobs(), report):
         if isinstance(result, TileGroupResult):
-            store.save_tile_group(result)
+            store.save_piece(result.shard, result.group, result.dumps())
             large_images[result.shard].add(result)
             if large_images[result.shard].is_complete:
                 save(large_images.pop(result.shard).assemble())

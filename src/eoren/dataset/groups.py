@@ -5,7 +5,7 @@ the other. A group of compact fields holds the bytes of each, and where they end
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -16,6 +16,9 @@ from eoren.field.wavelet_file import VERSION
 from eoren.field.wavelet_siren import WaveletSiren
 
 _KIND, _TENSORS = "representation", ("data", "ends")
+
+Row = dict[str, Any]
+"""A row of the index; see :data:`eoren.dataset.index.COLUMNS`."""
 
 
 @runtime_checkable
@@ -46,6 +49,16 @@ class CompactGroup:
         return dict(zip(_TENSORS, (data, ends), strict=True))
 
 
+@dataclass(frozen=True, eq=False)
+class ShardResult:
+    """A fitted shard."""
+
+    shard: int
+    groups: Sequence[Group]
+    rows: Sequence[Row]  # one for each image, in order
+    profiles: Mapping[str, bytes] = field(default_factory=dict)  # ICC profiles by the digests in the rows
+
+
 def encode_compact(field: WaveletSiren) -> bytes:
     """Encode a compact field for :class:`CompactGroup`, without a provenance: the index of the store has it."""
     return field.encode({}, {})[1]["data"].tobytes()
@@ -60,7 +73,7 @@ def is_compact(header: Mapping[str, Any]) -> bool:
 
 
 def read_compact(stored: Any, group: int, offset: int) -> WaveletSiren:
-    """Read one field of a group of compact fields, its decoder as tensors.
+    """Read one field of a group of compact fields.
 
     Args:
         stored: open safetensors file of the shard.
@@ -78,13 +91,13 @@ def read_compact(stored: Any, group: int, offset: int) -> WaveletSiren:
     start, end = [0, *ends[first : offset + 1].tolist()][-2:]
     if not 0 <= start < end <= size:
         raise ValueError(f"a compact field of bytes {start} to {end} of {size}")
-    return WaveletSiren.decode("", {"format_version": VERSION}, {"data": data[start:end]})[0].to("cpu")
+    return WaveletSiren.decode("", {"format_version": VERSION}, {"data": data[start:end]})[0]
 
 
 def read_networks(
     stored: Any, header: Mapping[str, Any], group: int, offset: int = 0, count: int | None = None
 ) -> SirenMosaic:
-    """Read the networks of ``count`` images of a group as tensors, by default all from ``offset`` on.
+    """Read the networks of ``count`` images of a group, by default all from ``offset`` on.
 
     Args:
         stored: open safetensors file of the shard.
@@ -111,4 +124,4 @@ def read_networks(
     if batch == 0 or batch % tiling.count or (count is not None and batch != count * tiling.count):
         raise ValueError(f"{batch} networks for tiles of {tiling.count}")
     siren, tuning = schema.networks(tensors)
-    return SirenMosaic(siren, tuning, tiling, schema.bits).to("cpu")
+    return SirenMosaic(siren, tuning, tiling, schema.bits)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eoren.dataset.parquet import MAX_FOOTER, check_pages
 from eoren.errors import EorenError
 from eoren.evaluation.metrics import METRICS
 from eoren.fs.decompression import FREE_BYTES, max_decompressed_size
+from eoren.fs.parquet_layout import MAX_FOOTER, check_pages
 from eoren.image.decoders import MAX_PIXELS
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ from PIL import Image
 
 from eoren.checks import MAX_SEED, check_integer
 from eoren.dataset.executors import LocalExecutor
+from eoren.dataset.groups import Row, ShardResult
 from eoren.dataset.index import MAX_ROWS, encode_rows
-from eoren.dataset.shards import FitPlan, Row, ShardJob, ShardResult, ShareCallback
+from eoren.dataset.shards import FitPlan, ShardJob, ShareCallback
 from eoren.dataset.sources import Content, Item, Source, decode_content, open_source
 from eoren.errors import EorenError, ImageError
 from eoren.image.decoders import Decoded

@@ -5,7 +5,7 @@ The result depends only on the images, the settings and the seed, not on the mac
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -14,7 +14,7 @@ import torch
 
 from eoren.backends.tile_evaluation import predict_all_pixels
 from eoren.cancellation import Cancelled
-from eoren.dataset.groups import CompactGroup, Group, encode_compact
+from eoren.dataset.groups import CompactGroup, Group, Row, ShardResult, encode_compact
 from eoren.dataset.sources import Content, decode_content
 from eoren.errors import ImageError
 from eoren.evaluation.metrics import METRICS, Images, evaluate, evaluate_batch
@@ -37,8 +37,6 @@ from eoren.training.result import FitTarget
 from eoren.training.settings import Settings
 from eoren.training.trainer import Trainer
 
-Row = dict[str, Any]
-"""A row of the index; see :data:`eoren.dataset.index.COLUMNS`."""
 ShareCallback = Callable[[float], bool]
 """Callback that receives the completed share of a job, 0 to 1, and returns True to stop it."""
 
@@ -114,7 +112,7 @@ class ShardJob:
         """Number of the shard and of its images."""
         return f"shard {self.shard}, {len(self.names)} images"
 
-    def run(self, plan: FitPlan, watch: ShareCallback) -> "ShardResult":
+    def run(self, plan: FitPlan, watch: ShareCallback) -> ShardResult:
         """Fit every image of the shard.
 
         An image that cannot be read or fitted gets a row with the reason and does not affect the others.
@@ -166,16 +164,6 @@ class ShardJob:
             row |= {"width": width, "height": height, "channels": channels, "sha256": image.sha256, "seed": seed}
             row |= {"notes": "; ".join(image.notes) or None, "profile": next(iter(profile_by_digest(image)), None)}
         return row
-
-
-@dataclass(frozen=True, eq=False)
-class ShardResult:
-    """A fitted shard, with its images in groups, see :mod:`eoren.dataset.groups`."""
-
-    shard: int
-    groups: Sequence[Group]
-    rows: Sequence[Row]  # one for each image, in order
-    profiles: Mapping[str, bytes] = field(default_factory=dict)  # ICC profiles by the digests in the rows
 
 
 def profile_by_digest(image: SourceImage) -> dict[str, bytes]:

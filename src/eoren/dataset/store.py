@@ -32,10 +32,8 @@ from safetensors.numpy import save as save_tensors
 
 from eoren._version import __version__
 from eoren.checks import MAX_SEED
-from eoren.dataset.groups import is_compact, read_compact, read_networks
+from eoren.dataset.groups import ShardResult, is_compact, read_compact, read_networks
 from eoren.dataset.index import MAX_FILE, MAX_ROWS, decode_rows, encode_rows, import_parquet
-from eoren.dataset.shards import ShardResult
-from eoren.dataset.tile_jobs import TileGroupResult
 from eoren.errors import EorenError, format_error
 from eoren.field.mosaic import SirenMosaic
 from eoren.field.representation import Representation
@@ -212,16 +210,16 @@ class Store:
         """Folder of the parts and checkpoints of unfinished images; None in object storage."""
         return self.folder.path and self.folder.path / "pieces"
 
-    def save_tile_group(self, result: TileGroupResult) -> None:
+    def save_piece(self, shard: int, group: int, piece: bytes) -> None:
         """Save a part of a large image until :meth:`write` stores the whole."""
-        self.folder.write(f"pieces/{result.shard:07}-{result.group:05}.safetensors", result.dumps())
+        self.folder.write(f"pieces/{shard:07}-{group:05}.safetensors", piece)
 
-    def tile_groups(self, shard: int) -> Iterator[TileGroupResult]:
-        """Read the saved parts of a large image, except damaged ones, which are fitted again."""
+    def pieces_of(self, shard: int) -> Iterator[bytes]:
+        """Read the saved parts of a large image, except those that cannot be read."""
         for name in sorted(self.folder.names("pieces")):
             if name.startswith(f"{shard:07}-") and name.endswith(".safetensors"):
                 with suppress(EorenError, ValueError):
-                    yield TileGroupResult.loads(self.folder.read(f"pieces/{name}", _MAX_PIECE))
+                    yield self.folder.read(f"pieces/{name}", _MAX_PIECE)
 
     def _remove_pieces(self, shards: Container[int]) -> None:
         for name in self.folder.names("pieces"):

@@ -15,7 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from eoren.dataset.shards import FitPlan, ShardJob, ShardResult, ShareCallback, failure, profile_by_digest
+from eoren.dataset.groups import ShardResult
+from eoren.dataset.shards import FitPlan, ShardJob, ShareCallback, failure, profile_by_digest
 from eoren.dataset.sources import decode_content
 from eoren.errors import EorenError, ImageError
 from eoren.evaluation.metrics import METRICS, evaluate

@@ -1,115 +1,47 @@
-"""The images of a store as numbers: rows of weights, and data sets of PyTorch of weights or latents."""
+"""The numbers of an image in a store as one row, and fields from such rows."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
-from torch.utils.data import Dataset
+from jaxtyping import Float, Shaped
 
-from eoren.dataset.store import Store
 from eoren.errors import EorenError
 from eoren.field.mosaic import SirenMosaic
 from eoren.field.representation import Representation
 from eoren.field.wavelet_siren import WaveletSiren
+from eoren.model.arrays import Array, as_numpy, cast, namespace
 from eoren.model.channel_tuning import Tuning
-from eoren.model.isolation import isolated
 
 
-class WeightDataset(Dataset[Any]):
-    """The weights of images as a PyTorch data set of ``(weights, class)``, or of weights alone without labels.
-
-    All rows are in memory, because shuffled access would read whole groups again and again.
-
-    Args:
-        weights: ``(images, parameters)``.
-        labels: class of each image, or None for each.
-
-    Attributes:
-        weights: ``(images, parameters)``.
-        labels: ``(images,)``, indices into :attr:`eoren.Collection.classes`; None without labels.
-    """
-
-    def __init__(self, weights: Tensor, labels: Sequence[int | None]) -> None:
-        self.weights = weights
-        self.labels = None if None in labels else torch.tensor(labels, dtype=torch.int64)
-
-    def __len__(self) -> int:
-        return len(self.weights)
-
-    def __getitem__(self, number: int) -> tuple[Tensor, int] | Tensor:
-        weights = self.weights[number]
-        return weights if self.labels is None else (weights, int(self.labels[number]))
-
-
-class LatentDataset(Dataset[tuple[Tensor, int]]):
-    """The latents of compact fields as a PyTorch data set of ``(latents, class)``.
-
-    ``latents`` is float32 ``(C, H, W)``: the coefficients of the wavelet transform of C opponent colours, which are
-    integers times the quantisation steps of the field. They are arranged as usual, with the coarse band at the top
-    left and the horizontal, vertical and diagonal bands of each level to its right, below, and diagonal to it.
-    ``class`` is an index into :attr:`eoren.Collection.classes`, -1 for an image without a label.
-
-    Fields are read and decoded on access, so that any number of workers of a loader share the work. Images of
-    different sizes have latents of different shapes.
-    """
-
-    def __init__(self, store: Store, locations: Sequence[tuple[int, int, int]], labels: Sequence[int]) -> None:
-        self._store, self._locations = store, locations
-        self.labels = torch.tensor(labels, dtype=torch.int64)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, number: int) -> tuple[Tensor, int]:
-        field = self._store.representation(*self._locations[number])
-        assert isinstance(field, WaveletSiren)
-        return _arrange(field), int(self.labels[number])
-
-
-def _arrange(field: WaveletSiren) -> Float[Tensor, "channels height width"]:
-    """Arrange the dequantised latents of a field as one array of the size of its image."""
-    steps = field.steps().astype(np.float32)[:, :, None, None]
-    bands = [band * step for band, step in zip(field.latents.bands(), steps, strict=True)]
-    plane = bands[0]
-    for level in range(field.latents.levels, 0, -1):
-        horizontal, vertical, diagonal = bands[3 * level - 2 : 3 * level + 1]
-        plane = np.block([[plane, horizontal], [vertical, diagonal]])
-    return torch.from_numpy(np.ascontiguousarray(plane, np.float32))
-
-
-@isolated()
-def flatten_weights(function: Representation) -> Float[Tensor, "images parameters"]:
+def flatten_weights(function: Representation) -> Float[np.ndarray, "images parameters"]:
     """Return the weights of each image, with the channel tuning of a network in its last layer."""
     if isinstance(function, WaveletSiren):
-        return torch.cat([t.flatten() for t in function.decoder.tensors()])[None]
+        return np.concatenate([as_numpy(t).ravel() for t in function.decoder.tensors()])[None]
     assert isinstance(function, SirenMosaic)
-    siren, tuning = function.siren, function.tuning
-    weights = [*siren.weights[:-1], siren.weights[-1] * tuning.alpha]
-    biases = [*siren.biases[:-1], siren.biases[-1] * tuning.alpha + tuning.beta]
-    rows = torch.cat([t.flatten(1) for t in (*weights, *biases)], 1)
+    siren, alpha, beta = function.siren, as_numpy(function.tuning.alpha), as_numpy(function.tuning.beta)
+    weights, biases = [*map(as_numpy, siren.weights)], [*map(as_numpy, siren.biases)]
+    weights[-1], biases[-1] = weights[-1] * alpha, biases[-1] * alpha + beta
+    rows = np.concatenate([t.reshape(siren.batch, -1) for t in (*weights, *biases)], 1)
     return rows.reshape(siren.batch // function.tiling.count, -1)
 
 
-def with_weights(like: Representation, row: Tensor) -> Representation:
+def with_weights(like: Representation, row: Shaped[Array, " parameters"]) -> Representation:
     """Build a function from a row of :func:`flatten_weights`; all but the weights is that of another function."""
     if isinstance(like, WaveletSiren):
         return replace(like, decoder=like.decoder.with_tensors(_split(row, 1, like.decoder.tensors())))
     assert isinstance(like, SirenMosaic)
-    siren, ones = like.siren, torch.ones_like(like.tuning.alpha)
-    siren = siren.with_tensors(_split(row, siren.batch, siren.tensors()))
-    return replace(like, siren=siren, tuning=Tuning(ones, torch.zeros_like(ones)), bits=32)
+    siren = like.siren.with_tensors(_split(row, like.siren.batch, like.siren.tensors()))
+    zeros = namespace(row).zeros_like(siren.biases[-1])
+    return replace(like, siren=siren, tuning=Tuning(zeros + 1, zeros), bits=32)
 
 
-def _split(row: Tensor, batch: int, like: Sequence[Tensor]) -> list[Tensor]:
-    """Split the numbers of a batch of networks, one network after the other, into tensors of the shapes of others."""
-    sizes = [tensor.numel() // batch for tensor in like]
-    if row.shape != (batch * sum(sizes),):
+def _split(row: Array, batch: int, like: Sequence[Array]) -> list[Array]:
+    """Split the numbers of a batch of networks, one network after the other, into arrays of the shapes of others."""
+    ends = np.cumsum([0, *(tensor.size // batch for tensor in map(as_numpy, like))])
+    if tuple(row.shape) != (batch * ends[-1],):
         raise EorenError(
-            f"weights must have shape ({batch * sum(sizes)},), got {tuple(row.shape)}; check the image of like="
+            f"weights must have shape ({batch * ends[-1]},), got {tuple(row.shape)}; check the image of like="
         )
-    parts = row.to(torch.float32).view(batch, -1).split(sizes, 1)
-    return [part.reshape(tensor.shape) for part, tensor in zip(parts, like, strict=True)]
+    rows = cast(row, "float32").reshape(batch, -1)
+    return [rows[:, a:b].reshape(tensor.shape) for a, b, tensor in zip(ends[:-1], ends[1:], like, strict=True)]

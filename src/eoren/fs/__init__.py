@@ -8,5 +8,6 @@ streams             bytes and file objects as inputs and outputs
 names               names of files as text for terminals and documents
 decompression       bounded decompression of gzip, bzip2 and xz files
 safetensors_layout  limits on the headers of safetensors files
+parquet_layout      bounds of a Parquet file, checked before it is decoded
 ranged_tensors      tensors of a remote safetensors file, read by ranges
 """
