@@ -89,3 +89,17 @@ def test_no_progress_if_quiet(capsys, monkeypatch):
     with console.progress(True) as show:
         show("equal time", 0.5)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("ssim", 0.98765, "0.9877"),
+        ("ssim", float("nan"), "-"),
+        ("psnr", 40.123, "40.12 dB"),
+        ("psnr", float("inf"), "exact"),
+        ("psnr", None, "exact"),
+    ],
+)
+def test_measures_of_quality(name, value, text):
+    assert console.format_metric(name, value) == text
