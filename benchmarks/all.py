@@ -78,6 +78,7 @@ BENCHMARKS = (
         "--bits-per-pixel 8",
         {"SETS": ["set5"]},
     ),
+    Benchmark("classes", constants={"LIMIT": 1, "SECONDS": 1.0}),
     Benchmark("curves", ("--set batch=512",), "", {"PICTURES": [5], "SIZES": [30_000], "SECONDS": [2], "MORE": []}),
     Benchmark("engine", constants={"REPEATS": 1, "SIZES": [[60_000, 32]]}),
     Benchmark("gradient_step", constants={"REPEATS": 1, "SIDE": 64}),
