@@ -131,7 +131,7 @@ def decibels(value: float | None) -> str:
 
 
 def format_metric(name: str, value: float | None, missing: str = "exact") -> str:
-    """Format a measure of quality: SSIM as a number, or ``-`` if the image is too small for it; others in decibels."""
+    """Format a measure of quality: SSIM as a number, ``-`` if the image is too small for it; others in decibels."""
     if value is None:
         return missing
     if value != value:  # NaN
