@@ -2,13 +2,20 @@
 
     EOREN_DATA=... GOMP_SPINCOUNT=20000 python -m benchmarks.engine
 
-Steps: 1024 points of every tile, value and both axes of the gradient, as a share of the speed of sgemm in the same
-run; a whole step includes the optimisers. Rendering: at four times the width and height of the image, by PyTorch at
-the image's own size. Both backends and sgemm take turns. GOMP_SPINCOUNT limits the spinning of PyTorch's idle
-threads, which would slow down the others; the command line sets it for every fit.
+and for other processors, each into a table of its own, with PyTorch limited alike:
+
+    EOREN_TARGET=avx2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 ONEDNN_MAX_CPU_ISA=AVX2 ...
+    EOREN_TARGET=generic ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=SSE4_2 ONEDNN_MAX_CPU_ISA=SSE41 ...
+
+Mosaics: steps of 1024 points of every tile, value and both axes of the gradient, as a share of the speed of sgemm in
+the same run; a whole step includes the optimisers. Rendering: at four times the width and height of the image, by
+PyTorch at the image's own size. Compact fields: the fit by ``balanced``, and rendering. Both backends and sgemm take
+turns. GOMP_SPINCOUNT limits the spinning of PyTorch's idle threads, which would slow down the others; the command
+line sets it for every fit.
 """
 
 import os
+from collections.abc import Mapping
 from statistics import median
 
 import numpy as np
@@ -28,7 +35,7 @@ SIZES = ((560_000, 48), (300_000, 32))
 
 
 def main() -> None:
-    """Measure and write results/engine.tsv."""
+    """Measure and write results/engine.tsv, or results/engine-TARGET.tsv for a target that is forced."""
     image = read_image(data() / "kodak" / "kodim05.png")
     rows: list[dict[str, object]] = []
     for parameters, width in SIZES:
@@ -62,8 +69,12 @@ def main() -> None:
                     "times_torch": median(seconds["torch " + name.split()[1]]) / middle,
                 }
             )
-        rows += rendering(image, parameters, width)
-    write_table("engine", rows, [f"native target: {target()}"])
+        os.environ["EOREN_BACKEND"] = "native"
+        field = eoren.fit(image, preset="mosaic", parameters=parameters, width=width, steps=10, seed=0).field
+        rows += rendering(field, "render", {"parameters": parameters, "width": width})
+    rows += compact(image)
+    forced = os.environ.get("EOREN_TARGET")
+    write_table(f"engine-{forced}" if forced else "engine", rows, [f"native target: {target()}"])
 
 
 def differentiate(trainer: Trainer) -> None:
@@ -72,10 +83,21 @@ def differentiate(trainer: Trainer) -> None:
     trainer._loss_gradient(StepBatch(tiles, points, trainer._passes(), trainer.tuning), None, lambda: False)
 
 
-def rendering(image: np.ndarray, parameters: int, width: int) -> list[dict[str, object]]:
+def compact(image: np.ndarray) -> list[dict[str, object]]:
+    """Measure fits and rendering of compact fields in megapixels per second."""
+    rates: dict[str, list[float]] = {"native": [], "torch": []}
+    for repeat in range(REPEATS // 2 + 1):
+        for engine, values in rates.items():
+            os.environ["EOREN_BACKEND"] = engine
+            result = eoren.fit(image, preset="balanced", seed=0)
+            if repeat or REPEATS == 1:  # the first one warms up
+                values.append(image.shape[0] * image.shape[1] / result.seconds / 1e6)
+    shared = {"parameters": result.field.parameters, "width": ""}
+    return [*_speeds("fit balanced", rates, result.field, shared), *rendering(result.field, "compact render", shared)]
+
+
+def rendering(field: eoren.Field, what: str, shared: Mapping[str, object]) -> list[dict[str, object]]:
     """Measure rendering in megapixels per second."""
-    os.environ["EOREN_BACKEND"] = "native"
-    field = eoren.fit(image, preset="mosaic", parameters=parameters, width=width, steps=10, seed=0).field
     results: list[dict[str, object]] = []
     for show in ("color", "gradient", "laplacian"):
         rates: dict[str, list[float]] = {"native": [], "torch": []}
@@ -87,21 +109,27 @@ def rendering(image: np.ndarray, parameters: int, width: int) -> list[dict[str, 
                 seconds = timed(lambda s=show, c=columns, r=rows: list(field.render_rows(c, r, show=s)))  # type: ignore[misc]
                 if repeat:
                     values.append(columns * rows / seconds / 1e6)
-        for engine, values in rates.items():
-            rate = median(values)
-            results.append(
-                {
-                    "what": f"{engine} render {show}",
-                    "parameters": parameters,
-                    "width": width,
-                    "milliseconds": 1e-3 * field.size[0] * field.size[1] / rate,
-                    "rate": rate,
-                    "unit": "MP/s",
-                    "share_of_sgemm": "",
-                    "times_torch": rate / median(rates["torch"]),
-                }
-            )
+        results += _speeds(f"{what} {show}", rates, field, shared)
     return results
+
+
+def _speeds(
+    what: str, rates: Mapping[str, list[float]], field: eoren.Field, shared: Mapping[str, object]
+) -> list[dict[str, object]]:
+    """Return a row for each engine, of its median rate in megapixels per second."""
+    medians = {engine: median(values) for engine, values in rates.items()}
+    return [
+        {
+            "what": f"{engine} {what}",
+            **shared,
+            "milliseconds": 1e-3 * field.size[0] * field.size[1] / rate,
+            "rate": rate,
+            "unit": "MP/s",
+            "share_of_sgemm": "",
+            "times_torch": rate / medians["torch"],
+        }
+        for engine, rate in medians.items()
+    ]
 
 
 if __name__ == "__main__":
