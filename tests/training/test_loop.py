@@ -120,7 +120,7 @@ def test_rates_follow_the_pace_where_time_is_the_budget(monkeypatch):
 
 
 def test_groups_do_not_show_in_the_quality(monkeypatch):
-    image, case = waves(), SMALL | {"steps": 40, "width": 12}
+    image, case = waves(), SMALL | {"steps": 60, "width": 12}
 
     def quality():
         """Mean over seeds: they differ by 2 dB from each other."""
