@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from tests.compact import picture
 
 from eoren.errors import EorenError
@@ -25,6 +26,31 @@ def test_interrupted_and_resumed_is_bit_identical(tmp_path, size):
     assert resumed.ended == "budget"
     assert resumed.steps == whole.steps == 6
     assert dumps(resumed.field) == dumps(whole.field)
+
+
+def test_headers_of_checkpoints_do_not_grow_with_the_number_of_blocks(tmp_path):
+    names = []
+    for width in (2600, 7800):
+        path = tmp_path / f"{width}.resume"
+        fit(picture(3, width, 1), **OPTIONS, watch=lambda progress: progress.done > 0.8, checkpoint=path)
+        with safe_open(path, framework="np") as stored:
+            names.append(sorted(stored.keys()))
+            assert sum(stored.get_tensor(name).size for name in names[-1]) > 0.6 * 3 * width
+    assert names[0] == names[1]
+
+
+def test_only_fine_latents_of_several_blocks_change():
+    """Blocks share the coarse band and the details above level 3 as they were at the start."""
+    seen = []
+
+    def watch(progress):
+        if progress.loop is not None:
+            seen.append([band.copy() for band in progress.loop.result.latents.bands()])
+
+    fit(picture(3, 5200, 1), **OPTIONS, watch=watch)
+    for k, (first, last) in enumerate(zip(seen[0], seen[-1], strict=True)):
+        assert np.array_equal(first, last) or 1 <= k <= 9
+    assert not all(map(np.array_equal, seen[0], seen[-1]))
 
 
 def test_blocks_share_the_low_pass_band(monkeypatch):

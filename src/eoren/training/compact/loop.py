@@ -71,7 +71,9 @@ class CompactLoop:
         self._image, self._coefficients, self._key, self._device = image, coefficients, key, device
         self._settings, self._start = key.settings, start
         self._watch, self._checkpoint = watch, checkpoint
-        # The coarse latents of an image of several blocks stay, so that blocks can share the low-pass band.
+        # Blocks share the low-pass band: in an image of several blocks neither the coarse band nor the details above
+        # level 3 change. No gradient reaches their coefficients, and rounding these from coarse to fine again gives
+        # the same latents.
         self._colors = linear_colors(self.result)
         self._boxes = blocks(*field.size, field.latents.levels)
         ends = np.cumsum([(box.x1 - box.x0) * (box.y1 - box.y0) for box in self._boxes])
@@ -148,10 +150,11 @@ class CompactLoop:
         tensors = match_tensors(self._checkpoint, stored.tensors, expected)
         if not all(bool(t.isfinite().all()) for t in tensors.values()):
             raise damaged(self._checkpoint)
-        for number, box in enumerate(self._boxes[: self._state.group + 1]):
+        left = [tensors[name].numpy() for name in expected]
+        for box in self._boxes[: self._state.group + 1]:
             coefficients = self._coefficients.block(box)
             for k, band in enumerate(coefficients.bands()):
-                band[:] = tensors[f"coefficient.{number}.{k}"].numpy()
+                band[:], left[k] = left[k][: band.size].reshape(band.shape), left[k][band.size :]
             round_block(coefficients, self.result.latents.block(box), BIT_PRICE, self.result.shifts)
 
     def _begin_block(self, steps: int) -> None:
@@ -175,12 +178,13 @@ class CompactLoop:
         self._budget = Budget(self._settings.steps, seconds)
 
     def _tensors(self, last: int) -> dict[str, torch.Tensor]:
-        """Return the coefficients of the first blocks up to a number."""
-        return {
-            f"coefficient.{number}.{k}": torch.from_numpy(np.ascontiguousarray(band))
-            for number in range(last + 1)
-            for k, band in enumerate(self._coefficients.block(self._boxes[number]).bands())
-        }
+        """Return the coefficients of the first blocks up to a number, by band: one block after the other.
+
+        A tensor for each band of each block would make the header of the file longer than readers accept.
+        """
+        bands = zip(*(self._coefficients.block(box).bands() for box in self._boxes[: last + 1]), strict=True)
+        flat = (np.concatenate([band.ravel() for band in blocks]) for blocks in bands)
+        return {f"coefficients.{k}": torch.from_numpy(values) for k, values in enumerate(flat)}
 
     def _run_block(self) -> None:
         while True:
