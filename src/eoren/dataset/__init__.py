@@ -8,7 +8,7 @@ shards.py         images that are fitted and stored together
 tile_jobs.py      one very large image as many jobs
 executors.py      threads of this machine, or a Ray cluster
 store.py          the files of a store: fields in shards, and their index
-groups.py         networks of images of one size, or compact fields, in the file of a shard
+groups.py         a fitted shard: networks of images of one size, or compact fields, and their rows
 index.py          the index: one row per image, in Parquet
 collection.py     Collection: read access to a store
 weights.py        its images as rows of weights

@@ -111,6 +111,8 @@ class Collection:
     def __getitem__(self, key: int | str | slice) -> "Field | Collection":
         """Read the field of one image, or select several images as a collection that reads them when needed.
 
+        Parameters are NumPy arrays, as those of :func:`eoren.load`; :meth:`eoren.Field.to` makes them tensors.
+
         Args:
             key: number of an image, its name, or a slice of numbers. A slice keeps :attr:`classes`, so that classes
                 mean the same in all parts of a collection.

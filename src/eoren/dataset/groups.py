@@ -1,4 +1,4 @@
-"""Groups of images in the file of a shard: networks of images of one size, or compact fields.
+"""A fitted shard: its rows of the index, and its images in groups, networks of one size or compact fields.
 
 A group of networks is a :class:`eoren.field.mosaic.SirenMosaic` with the networks of several images, one image after
 the other. A group of compact fields holds the bytes of each, and where they end. One image can be read alone.
@@ -51,7 +51,7 @@ class CompactGroup:
 
 @dataclass(frozen=True, eq=False)
 class ShardResult:
-    """A fitted shard."""
+    """A fitted shard: its images in groups, a row of the index for each, and their colour profiles."""
 
     shard: int
     groups: Sequence[Group]

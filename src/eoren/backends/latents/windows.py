@@ -60,9 +60,11 @@ class Recent(Generic[T]):
         with untransformed():
             value = compute()
         with self._lock:
-            size, (_, replaced) = floats(value), self._kept.pop(key, (value, 0))  # by another thread, meanwhile
+            if key in self._kept:  # another thread has computed it, too
+                self._floats -= self._kept.pop(key)[1]
+            size = floats(value)
             self._kept[key] = value, size
-            self._floats += size - replaced
+            self._floats += size
             while len(self._kept) > 1 and self._floats > _KEPT_FLOATS:
                 self._floats -= self._kept.popitem(last=False)[1][1]
         return value
