@@ -11,10 +11,11 @@ from tests import array_checks
 from tests.browser import chromium
 from tests.s3 import serving
 
-# Processes of tests share the processors. PyTorch's threads wait actively, and would keep others from working.
-# Both must be set before PyTorch is loaded.
-_PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _PROCESSES)))
+# Processes of tests share the processors. PyTorch's threads wait for each other in every operation, which takes ten
+# times as long where another process has one of their processors. Both must be set before PyTorch is loaded, and
+# processes of tests inherit what the one that starts them has set.
+if (processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // processes))
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 array_checks.install()
 
