@@ -6,6 +6,7 @@ import tarfile
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import eoren
@@ -38,7 +39,7 @@ def test_small_images_are_fitted_in_shards(tmp_path):
     found = estimate(images, steps=1, shard=50, workers=2)
     eoren.fit_many(images, store=tmp_path / "store", steps=1, shard=50, workers=2)
     stored = eoren.Collection(tmp_path / "store").store.bytes()
-    assert found.sampled == 100
+    assert found.sampled == 50 * min(2, torch.get_num_threads())
     assert found.bytes == pytest.approx(stored, rel=0.1)
 
 
