@@ -80,7 +80,7 @@ BENCHMARKS = (
     ),
     Benchmark("classes", constants={"LIMIT": 1, "SECONDS": 1.0}),
     Benchmark("curves", ("--set batch=512",), "", {"PICTURES": [5], "SIZES": [30_000], "SECONDS": [2], "MORE": []}),
-    Benchmark("engine", constants={"REPEATS": 1, "SIZES": [[60_000, 32]]}),
+    Benchmark("engine", constants={"REPEATS": 1, "SCALE": 1, "SIZES": [[60_000, 32]]}),
     Benchmark("gradient_step", constants={"REPEATS": 1, "SIDE": 64}),
     Benchmark("peers", ("",), "--pictures 4 --seconds 2", needs="siren_pytorch"),
     Benchmark(

@@ -35,6 +35,7 @@ from eoren.training.presets import make_settings
 from eoren.training.trainer import Trainer
 
 REPEATS = 7
+SCALE = 4  # of rendered images
 SIZES = ((560_000, 48), (300_000, 32))
 
 
@@ -106,11 +107,11 @@ def rendering(field: eoren.Field, what: str, shared: Mapping[str, object]) -> li
     results: list[dict[str, object]] = []
     for show in ("color", "gradient", "laplacian"):
         rates: dict[str, list[float]] = {"native": [], "torch": []}
-        for repeat in range(4):
+        for repeat in range(min(4, REPEATS + 1)):
             for engine, values in rates.items():
                 os.environ["EOREN_BACKEND"] = engine
                 # Mosaics take PyTorch long; compact fields take it less at their own pixels than between them.
-                scale = 1 if engine == "torch" and isinstance(field.representation, SirenMosaic) else 4
+                scale = 1 if engine == "torch" and isinstance(field.representation, SirenMosaic) else SCALE
                 columns, rows = scale * field.size[0], scale * field.size[1]
                 fresh = loads(data)  # has nothing kept from an earlier rendering
                 seconds = timed(lambda f=fresh, s=show, c=columns, r=rows: list(f.render_rows(c, r, show=s)))  # type: ignore[misc]
