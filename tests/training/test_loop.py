@@ -243,10 +243,10 @@ def test_time_is_shared_out_by_tiles(few, monkeypatch):
 
 def test_a_target_is_reached_in_every_group(few):
     case = SMALL | {"steps": 2000, "width": 12, "batch": 64}
-    result = fit(waves(), **case, until_psnr=33.0)
+    result = fit(waves(), **case, until_psnr=38.0)
     assert result.ended == "target"
     assert result.steps < 2000
-    assert result.metrics.psnr >= 33
+    assert result.metrics.psnr >= 38
     assert fit(waves(), **case | {"steps": 3}, until_psnr=99.0).ended == "budget"
 
 
