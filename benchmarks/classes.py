@@ -13,6 +13,7 @@ was reduced. Codecs are read through the quintic spline of the reference gradien
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from statistics import mean
 from typing import Any
 
@@ -170,7 +171,7 @@ def main() -> None:
     """Measure all pictures, and write results/classes.tsv."""
     rows: list[dict[str, Any]] = []
     for kind, pictures in CLASSES.items():
-        for _, (name, image) in zip(range(LIMIT or 1000), pictures(), strict=False):
+        for name, image in islice(pictures(), LIMIT):
             for row in measure(image):
                 row |= {metric: min(row[metric], _HIGHEST) for metric in METRICS}
                 rows.append({"class": kind, "picture": name, **row})
