@@ -65,7 +65,7 @@ BENCHMARKS = (
     ),
     Benchmark(
         "rates.__main__",
-        ("", "--codecs fast,balanced,best,mosaic,mosaic-best"),
+        ("",),
         "--pictures 4 --codecs jpeg2000,fast",
     ),
     Benchmark(

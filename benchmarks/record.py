@@ -17,6 +17,9 @@ from eoren.experiments.machine import machine
 
 RESULTS = Path(os.environ.get("EOREN_RESULTS") or Path(__file__).parent / "results")
 
+MEASURED = (":/src", ":/benchmarks", ":(exclude,top)benchmarks/results", ":/pyproject.toml", ":/constraints.txt")
+"""Paths of the repository whose changes can change a result."""
+
 
 def data() -> Path:
     """Return the folder of real images."""
@@ -29,9 +32,9 @@ def data() -> Path:
 def conditions() -> list[str]:
     """Format the comment lines at the head of a result file."""
     command = " ".join(["python -m", _module(), *sys.argv[1:]])
-    commit = _git("describe", "--always", "--abbrev=10")
-    # Changed result tables do not change the measured code.
-    if _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude,top)benchmarks/results"):
+    # The last commit that changed what is measured: later ones of tests, documentation or tables are as good.
+    commit = _git("log", "-1", "--format=%h", "--abbrev=10", "--", *MEASURED)
+    if _git("status", "--porcelain", "--untracked-files=no", "--", *MEASURED):
         commit += "-dirty"
     hardware = machine()
     return [

@@ -1,6 +1,6 @@
 """Rate-distortion curves over the Kodak suite, of image codecs and of fields, in colour and gradient PSNR.
 
-    EOREN_DATA=... python -m benchmarks.rates                                  # all rivals, all pictures
+    EOREN_DATA=... python -m benchmarks.rates                                  # everything: two hours on two cores
     EOREN_DATA=... python -m benchmarks.rates --pictures 5,23 --codecs jpeg2000,avif6,fast
     python -m benchmarks.rates --pictures "" --rows results.jsonl             # only summarize existing rows
 
@@ -71,8 +71,8 @@ def main() -> None:
     parser.add_argument("--pictures", default=everything, help="numbers of Kodak pictures, separated by commas")
     parser.add_argument(
         "--codecs",
-        default=",".join(RIVALS),
-        help=f"names, separated by commas, of {', '.join(CODECS)}; default: rivals",
+        default=",".join(CODECS),
+        help=f"names, separated by commas, of {', '.join(CODECS)}; default: all",
     )
     parser.add_argument("--reference", default="jpeg2000", help="codec that the others are compared with")
     parser.add_argument("--rows", type=Path, default=RESULTS / "rates.jsonl", help="file of measurements")

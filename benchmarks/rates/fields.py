@@ -65,8 +65,6 @@ FIELDS: Mapping[str, Fit] = {
     "fast": Fit("EoREN fast", "fast", "bits_per_pixel", _RATES),
     "balanced": Fit("EoREN balanced", "balanced", "bits_per_pixel", _RATES),
     "best": Fit("EoREN best", "best", "bits_per_pixel", (1.0, 2.0, 4.0, 6.0)),
-    "mosaic-fast": Fit("EoREN mosaic-fast", "mosaic-fast", "bits", (8, 16)),
-    "mosaic": Fit("EoREN mosaic", "mosaic", "bits", (8, 16)),
-    "mosaic-best": Fit("EoREN mosaic-best", "mosaic-best", "bits", (8, 16)),
+    "mosaic": Fit("EoREN mosaic", "mosaic", "parameters", (300_000, 560_000), {"seconds": 60.0, "batch": 512}),
 }
 """Fits by name."""
