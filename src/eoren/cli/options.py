@@ -53,10 +53,17 @@ Seed = Annotated[int, Option(metavar="N", callback=check_seed, help="Seed of the
 Device = Annotated[str, Option(metavar="NAME", help="Device to compute on: auto, cpu, cuda or mps.")]
 NoBrowser = Annotated[bool, Option("--no-browser", help="Print the address of the page without opening it.")]
 
-Seconds = Annotated[float | None, Option(metavar="S", help="Time per image; by default that of the preset.")]
+Seconds = Annotated[
+    float | None, Option(metavar="S", help="Limit of time per image; by default that of the preset, if it has one.")
+]
 Steps = Annotated[int | None, Option(metavar="N", help="Steps per image; on a CPU reproducible to the bit.")]
-UntilPsnr = Annotated[float | None, Option(metavar="DB", help="PSNR of the colours at which to end.")]
-BitsPerPixel = Annotated[float | None, Option(metavar="B", help="Size in bits per pixel.")]
+UntilPsnr = Annotated[
+    float | None,
+    Option(metavar="DB", help="PSNR of the colours: the smallest compact file that has it; networks end there."),
+]
+BitsPerPixel = Annotated[
+    float | None, Option(metavar="B", help="Bits per pixel of the file, or of the numbers of a mosaic.")
+]
 Objective = Annotated[
     ObjectiveName | None, Option(help="Fit gradients, pixels, or both (sobolev); not of compact fields.")
 ]
