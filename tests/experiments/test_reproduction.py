@@ -110,6 +110,50 @@ def test_a_sample_has_one_image_of_each_data_set(tmp_path, monkeypatch):
     assert_figures(tmp_path, "natural", "natural-predictors", "natural-pictures")
 
 
+def test_another_seed_has_figures_of_its_own(tmp_path):
+    for seed in (0, 1):
+        text = mnist.EXPERIMENT.reproduce(tmp_path, PROTOCOL, seed=seed, watch=go, command="c").read_text()
+        assert "confirmed" in text or "refuted" in text
+    assert len(table(tmp_path / "mnist.csv")) == 3 * 24
+    pair = composition.Protocol(TINY, side=16, seeds=2, steps=2)
+    for seed in (1, 0):
+        composition.EXPERIMENT.reproduce(tmp_path, pair, seed=seed, watch=go, command="c")
+    values = composition._Measurements(
+        (),
+        {},
+        range(2),
+        composition.Table(tmp_path / "composition.csv", key=("mix", "method", "seed"), protocol=str(pair)),
+        tmp_path,
+    ).values(0.5, "eoren")
+    rows = {
+        row["seed"]: row
+        for row in table(tmp_path / "composition.csv")
+        if (row["mix"], row["method"]) == ("0.5", "eoren")
+    }
+    assert values == [float(rows[seed]["psnr"]) for seed in "01"]
+
+
+def test_differences_come_in_the_order_of_the_images(tmp_path):
+    """Whatever the order in which they were measured: correlations pair them by position."""
+    protocol = sweep.Protocol(TINY, side=16, seeds=1, samples=2, batch=1)
+    images = {name: np.random.default_rng(k).random((16, 16, 1), np.float32) for k, name in enumerate("abc")}
+
+    def prepare(names):
+        return sweep.Sweep(tmp_path, "s", protocol, {n: images[n] for n in names}, {n: {} for n in names}, seed=0)
+
+    prepare("c").run(go)
+    whole = prepare("abc")
+    whole.run(go)
+    psnr = {
+        (row["image"], row["method"]): float(row["psnr"])
+        for row in table(tmp_path / "s.csv")
+        if row["budget"] == "epochs"
+    }
+    gains = whole.gains(sweep.EPOCHS, "psnr")
+    assert [*gains] == [*"abc"]
+    assert [*gains.values()] == [psnr[name, "eoren"] - psnr[name, "pixel"] for name in "abc"]
+
+
 def test_equal_time_is_the_time_of_eoren(tmp_path, monkeypatch, no_figures):
     ticks = itertools.count()
     monkeypatch.setattr("eoren.experiments.trials.perf_counter", lambda: float(next(ticks)))

@@ -48,7 +48,7 @@ class Sweep:
     """Measurements of images, methods, seeds and budgets.
 
     They lie in ``NAME.csv``, with additional ``columns`` of every image, ``NAME-curves.csv`` and ``NAME/``, the
-    reconstructions of the first seed. ``doubled`` has the images at twice the size, to compare the fields with
+    reconstructions. ``doubled`` has the images at twice the size, to compare the fields with
     between the pixels (``zoom_psnr``).
     """
 
@@ -108,8 +108,9 @@ class Sweep:
         return np.array([[mean[name] for mean in means] for name in self.images])
 
     def gains(self, budget: str, column: str, baseline: str = "pixel") -> dict[Value, float]:
-        """Compute EoREN minus another method, by image."""
-        return paired_differences(self.rows("eoren", budget), self.rows(baseline, budget), column)
+        """Compute EoREN minus another method, by image, in the order of the images."""
+        found = paired_differences(self.rows("eoren", budget), self.rows(baseline, budget), column)
+        return {name: found[name] for name in self.images if name in found}
 
     def mean_gain(self, budget: str, column: str, baseline: str = "pixel") -> Interval:
         """Compute EoREN minus another method, averaged over the images."""
@@ -117,7 +118,7 @@ class Sweep:
 
     def reconstruction(self, image: str, method: str) -> Image:
         """Read the reconstruction of the first seed at equal epochs, in 8 bits."""
-        return read_image(self._reconstruction_path(image, method, EPOCHS))
+        return read_image(self._reconstruction_path(image, method, EPOCHS, self.seeds[0]))
 
     def _find(self, table: Table, method: str, budget: str, **values: Value) -> list[Row]:
         """Find the rows of this sweep's images and seeds: the file may contain more."""
@@ -140,11 +141,10 @@ class Sweep:
                     result["zoom_psnr"] = psnr(trial.field.render(side, side), self._doubled[name])
                 results.append(result)
                 curves += [{**labels, "sample": k, **vars(sample)} for k, sample in enumerate(trial.samples)]
-                if seed == self.seeds[0]:
-                    write_image(self._reconstruction_path(name, key, budget), trial.field.render())
+                write_image(self._reconstruction_path(name, key, budget, seed), trial.field.render())
         # The results decide what is skipped after an interruption, so they are written last.
         self._curves.add(curves)
         self._table.add(results)
 
-    def _reconstruction_path(self, image: str, method: str, budget: str) -> Path:
-        return self._folder / f"{image}_{method}_{budget}_{self.seeds[0]}.png"
+    def _reconstruction_path(self, image: str, method: str, budget: str, seed: int) -> Path:
+        return self._folder / f"{image}_{method}_{budget}_{seed}.png"

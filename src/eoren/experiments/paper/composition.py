@@ -51,10 +51,12 @@ class _Measurements(NamedTuple):
     folder: Path  # of the reconstructions
 
     def values(self, share: float, key: str, column: str = "psnr") -> list[float]:
-        return [float(row[column]) for row in self.table.find(mix=share, method=key, seed=self.seeds)]
+        """Return a column of a mix, by seed."""
+        rows = {row["seed"]: row for row in self.table.find(mix=share, method=key, seed=self.seeds)}
+        return [float(rows[seed][column]) for seed in self.seeds]
 
-    def reconstruction_path(self, share: float, key: str) -> Path:
-        return self.folder / f"{share:.2f}_{key}_{self.seeds[0]}.png"
+    def reconstruction_path(self, share: float, key: str, seed: int) -> Path:
+        return self.folder / f"{share:.2f}_{key}_{seed}.png"
 
 
 def _measure(folder: Path, protocol: Protocol, seed: int, watch: ProgressCallback) -> _Measurements:
@@ -76,8 +78,7 @@ def _measure(folder: Path, protocol: Protocol, seed: int, watch: ProgressCallbac
         for key in keys:
             for share, trial in zip(mixes, trials[key], strict=True):
                 rows.append({"mix": share, "method": key, "seed": seed, **vars(trial.final)})
-                if seed == seeds[0]:
-                    write_image(measurements.reconstruction_path(share, key), trial.field.render())
+                write_image(measurements.reconstruction_path(share, key, seed), trial.field.render())
         table.add(rows)
     return measurements
 
@@ -103,7 +104,7 @@ def _draw_images(measurements: _Measurements, stem: Path) -> None:
     with figure(stem, (1.9 * len(shares) + 1.6, 6.0)) as drawing:
         grid = drawing.subplots(3, len(shares), squeeze=False)
         for column, share in enumerate(shares):
-            reconstruction = read_image(measurements.reconstruction_path(share, "eoren"))
+            reconstruction = read_image(measurements.reconstruction_path(share, "eoren", measurements.seeds[0]))
             show_image(grid[0, column], mixes[share], f"lambda = {share:g}")
             psnr = measurements.values(share, "eoren")[0]
             show_image(grid[1, column], reconstruction, note=f"{psnr:.1f} dB")
