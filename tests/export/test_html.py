@@ -52,6 +52,17 @@ def test_layers(opened):
     assert not np.array_equal(direction, gradient)
 
 
+def test_directions_are_those_of_the_colours_without_alpha(opened):
+    """Gray rises downwards, alpha rises three times as fast to the right."""
+    ramp = np.linspace(0, 1, 32)
+    image = np.stack(np.broadcast_arrays(0.3 + 0.3 * ramp[:, None], ramp), -1)
+    page = opened(eoren.fit(image, preset="fast", seed=0).field)
+    page.keyboard.press("3")
+    done(page)
+    red, green, blue = np.median(screenshot(page)[140:160, 200:220].reshape(-1, 3), axis=0)
+    assert green > red > blue
+
+
 # Fences pass one at a time, as the test allows: each is a strip of rows.
 HOLD_STRIPS = """
 window.allowed = 0;
@@ -152,6 +163,10 @@ def test_zoom_and_pan(opened):
     after = page.evaluate(under)
     scale = view_of(page)["scale"]
     np.testing.assert_allclose(np.subtract(before, after), [20 / scale, 10 / scale], atol=1e-6)
+    page.mouse.down(button="right")
+    page.mouse.move(90, 90)
+    page.mouse.up(button="right")
+    assert page.evaluate(under) == after
     page.keyboard.press("0")
     assert view_of(page) == whole
     page.keyboard.press("+")
@@ -212,6 +227,8 @@ def test_an_old_browser_is_reported(browser, tmp_path):
     page.add_init_script("delete window.DecompressionStream")
     page.goto((tmp_path / "a.html").as_uri())
     assert page.get_by_role("alert").text_content() == "This page needs a browser of 2023 or later."
+    assert not page.locator("#waiting").is_visible()
+    assert not page.locator("#work").is_visible()
     page.close()
 
 

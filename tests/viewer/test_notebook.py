@@ -20,7 +20,7 @@ ADDRESS = "http://notebook.test/"
 START = """async ([state, overview]) => {
   const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   const handlers = {};
-  const emit = (name, ...values) => (handlers[name] ?? []).forEach((handler) => handler(...values));
+  const emit = globalThis.emit = (name, ...values) => (handlers[name] ?? []).forEach((handler) => handler(...values));
   Object.assign(state, { overview: new DataView(bytes(overview).buffer) });
   globalThis.sent = [];
   globalThis.answered = 0;
@@ -190,6 +190,49 @@ def test_dragging_pans_and_stays_on_the_image(page, field):
         page.locator("canvas").press("ArrowRight")
     settle(page)
     np.testing.assert_allclose(newest(page)["box"], [0.5, 0.25, 1, 0.75])
+
+
+def test_views_of_one_widget_do_not_take_each_other_s_drawings(page):
+    page.begin()
+    settle(page)
+    page.evaluate("() => { model.send = (message) => { sent.push(message); }; }")
+    page.locator("canvas").press("+")
+    page.wait_for_function("() => !sent.at(-1).box.every(Number.isInteger)")
+    number = newest(page)["id"]
+    page.evaluate("globalThis.before = document.querySelector('canvas').toDataURL()")
+    # Numbers of the second view begin elsewhere.
+    page.begin()
+    settle(page)
+    assert newest(page)["id"] > 1000
+    assert abs(newest(page)["id"] - number) > 100
+
+
+def test_a_drawing_that_failed_is_requested_again(page, field):
+    page.begin()
+    settle(page)
+    page.evaluate("""() => {
+      const send = model.send;
+      model.send = (message) => {
+        sent.push(message);
+        model.send = send;
+        emit("msg:custom", { id: message.id, layer: message.layer }, []);
+      };
+    }""")
+    page.locator("canvas").press("+")
+    page.wait_for_function("() => sent.length > answered")
+    page.evaluate("answered += 1")
+    page.locator("canvas").press("ArrowRight")
+    settle(page)
+    assert abs(pixels(page) - expected(field, newest(page))).max() <= 3
+
+
+def test_a_failure_of_the_kernel_is_answered(widget, monkeypatch):
+    sent = []
+    monkeypatch.setattr(widget, "send", lambda message, buffers=(): sent.append((message, list(buffers))))
+    monkeypatch.setattr(widget, "draw", lambda request: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        widget._answer({"id": 5, "layer": "color", "box": [0, 0, 1, 1], "size": [3, 2]}, [])
+    assert sent == [({"id": 5, "layer": "color"}, [])]
 
 
 def test_without_a_kernel_the_whole_image_stays(page, field):

@@ -13,8 +13,9 @@ void main() {
     if (u_layer == 1) {
         o_color = vec4(vec3(magnitude), 1.0);
     } else if (u_layer == 2) {
-        // Hue: direction in which the sum of the channels increases; red to the right, green-yellow down.
-        float angle = atan(dot(by_y, vec4(1.0)), dot(by_x, vec4(1.0))) / 6.283185307179586;
+        // Hue: direction in which the sum of the colours increases; red to the right, green-yellow down.
+        vec4 colors = vec4(1.0, float(EOREN_CHANNELS > 2), 1.0, 0.0); // without alpha
+        float angle = atan(dot(by_y, colors), dot(by_x, colors)) / 6.283185307179586;
         vec3 hue = clamp(abs(fract(angle + vec3(0.0, 2.0, 1.0) / 3.0) * 6.0 - 3.0) - 1.0, 0.0, 1.0);
         o_color = vec4(hue * min(magnitude, 1.0), 1.0);
     } else if (u_layer == 3) {

@@ -345,35 +345,11 @@ function describe() {
     `${scale >= 10 ? scale.toFixed(0) : scale.toPrecision(2)}× at ${view.x.toFixed(more)}, ${view.y.toFixed(more)}`;
 }
 
-const touching = new Map();
-const positionOf = (event) => [event.offsetX * devicePixelRatio, event.offsetY * devicePixelRatio];
-
-canvas.addEventListener("pointerdown", (event) => {
-  canvas.setPointerCapture(event.pointerId);
-  touching.set(event.pointerId, positionOf(event));
+const toScreen = (at) => at.map((side) => side * devicePixelRatio);
+followGestures(canvas, {
+  pan: (dx, dy) => pan(...toScreen([dx, dy])),
+  zoom: (factor, at) => zoom(factor, toScreen(at)),
 });
-canvas.addEventListener("pointermove", (event) => {
-  const before = touching.get(event.pointerId);
-  if (!before) return;
-  const now = positionOf(event);
-  const other = [...touching].find(([id]) => id !== event.pointerId)?.[1];
-  touching.set(event.pointerId, now);
-  if (other) {
-    const middle = (a) => [(a[0] + other[0]) / 2, (a[1] + other[1]) / 2];
-    const apart = (a) => Math.max(1, Math.hypot(a[0] - other[0], a[1] - other[1]));
-    pan(middle(now)[0] - middle(before)[0], middle(now)[1] - middle(before)[1]);
-    zoom(apart(now) / apart(before), middle(now));
-  } else pan(now[0] - before[0], now[1] - before[1]);
-});
-for (const end of ["pointerup", "pointercancel"])
-  canvas.addEventListener(end, (event) => touching.delete(event.pointerId));
-canvas.addEventListener("wheel", (event) => {
-  event.preventDefault();
-  const lines = event.deltaMode === WheelEvent.DOM_DELTA_PIXEL ? event.deltaY : event.deltaY * 16;
-  // Browsers report a pinch on a touchpad as a wheel event with ctrl, in smaller steps.
-  zoom(Math.exp(-lines * (event.ctrlKey ? 0.01 : 0.002)), positionOf(event));
-}, { passive: false });
-canvas.addEventListener("dblclick", (event) => zoom(2, positionOf(event)));
 
 const layers = [...document.querySelectorAll("input[name=layer]")];
 layers.forEach((input) => input.addEventListener("change", () => { layer = Number(input.value); restart(); }));

@@ -42,7 +42,7 @@ function render({ model, el }) {
   const view = { x: width / 2, y: height / 2, scale: 0 };
   const drawn = {}; // by layer: the whole and the part in view, each with its bitmap and box in the unit square
   let isWhole = true;
-  let last = 0; // number of the newest request
+  let last = Math.floor(Math.random() * 2 ** 40); // number of the newest request; answers go to all views of the widget
   const waiting = {}; // requests under way, by number: what they are for
   let timer = 0;
 
@@ -147,37 +147,12 @@ function render({ model, el }) {
     event.stopPropagation();
   });
 
-  // Pointers that are down: one pans, two also zoom.
-  const pointers = new Map();
-  const place = (event) => ({ x: event.offsetX, y: event.offsetY });
-  canvas.addEventListener("pointerdown", (event) => {
-    canvas.setPointerCapture(event.pointerId);
-    pointers.set(event.pointerId, place(event));
+  followGestures(canvas, {
+    pan: panBy,
+    zoom: (factor, [x, y]) => zoomBy(factor, { x, y }),
+    // Without the focus the wheel scrolls the notebook.
+    takesWheel: () => document.activeElement === canvas || canvas.getRootNode().activeElement === canvas,
   });
-  canvas.addEventListener("pointermove", (event) => {
-    const before = pointers.get(event.pointerId);
-    if (!before) return;
-    const now = place(event);
-    const other = [...pointers].find(([id]) => id !== event.pointerId)?.[1];
-    pointers.set(event.pointerId, now);
-    const share = other ? 0.5 : 1; // the middle of two moves half as far
-    if (other) {
-      const middle = { x: (now.x + other.x) / 2, y: (now.y + other.y) / 2 };
-      zoomBy(Math.hypot(now.x - other.x, now.y - other.y) / Math.max(1, Math.hypot(before.x - other.x, before.y - other.y)), middle);
-    }
-    panBy(share * (now.x - before.x), share * (now.y - before.y));
-  });
-  for (const type of ["pointerup", "pointercancel"]) canvas.addEventListener(type, (event) => pointers.delete(event.pointerId));
-  canvas.addEventListener("dblclick", (event) => zoomBy(event.shiftKey ? 0.5 : 2, place(event)));
-  canvas.addEventListener(
-    "wheel",
-    (event) => {
-      if (document.activeElement !== canvas && !event.ctrlKey && canvas.getRootNode().activeElement !== canvas) return; // it scrolls the notebook
-      event.preventDefault();
-      zoomBy(2 ** (-event.deltaY * (event.deltaMode ? 0.05 : 0.002)), place(event));
-    },
-    { passive: false },
-  );
 
   function choose(name) {
     model.set("layer", name);
@@ -196,9 +171,10 @@ function render({ model, el }) {
   async function receive({ id, layer: name, box }, buffers) {
     if (!(id in waiting)) return; // of another view of the same widget
     const purpose = waiting[id];
-    const buffer = buffers[0];
-    const bitmap = await decode(buffer.buffer ? new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength) : buffer);
     delete waiting[id];
+    const buffer = buffers[0];
+    if (!buffer) return; // it could not be drawn; the next movement requests it again
+    const bitmap = await decode(buffer.buffer ? new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength) : buffer);
     const sheets = (drawn[name] ??= {});
     if (purpose === "whole") sheets.whole = { bitmap, box };
     else sheets.part = { bitmap, box, key: purpose };

@@ -11,6 +11,7 @@ from eoren.cancellation import CancelToken
 from eoren.viewer.catalog import LAYERS, MAX_MAGNIFICATION, FieldEntry, View
 from eoren.viewer.iiif import MAX_AREA, ImageRequest, Region
 from eoren.viewer.layers import render
+from eoren.visualization.gestures import read_gestures
 
 _OVERVIEW = 768  # longest side of the image of the whole, in pixels
 
@@ -28,7 +29,7 @@ class FieldWidget(anywidget.AnyWidget):
         overview: the whole field as PNG, which shows without a kernel, too.
     """
 
-    _esm = files("eoren.viewer").joinpath("widget.js").read_text(encoding="utf-8")
+    _esm = read_gestures() + files("eoren.viewer").joinpath("widget.js").read_text(encoding="utf-8")
     _css = files("eoren.viewer").joinpath("widget.css").read_text(encoding="utf-8")
     size = traitlets.List(traitlets.Int()).tag(sync=True)
     layers = traitlets.List(traitlets.Dict()).tag(sync=True)
@@ -77,5 +78,10 @@ class FieldWidget(anywidget.AnyWidget):
         return [left / width, top / height, right / width, bottom / height], png
 
     def _answer(self, request: dict[str, Any], _buffers: list[memoryview]) -> None:
-        box, png = self.draw(request)
-        self.send({"id": request["id"], "layer": request["layer"], "box": box}, [png])
+        answer = {"id": request["id"], "layer": request["layer"]}
+        try:
+            box, png = self.draw(request)
+        except BaseException:
+            self.send(answer)  # the page waits for an answer before it requests anything else
+            raise
+        self.send({**answer, "box": box}, [png])
