@@ -31,6 +31,7 @@ from eoren.viewer.catalog import LAYERS, MAX_MAGNIFICATION, FieldCatalog, FieldE
 from eoren.viewer.iiif import TILE
 from eoren.viewer.live import LiveFit
 from eoren.viewer.server import serve
+from eoren.viewer.session import Session
 from eoren.viewer.tile_cache import TileCache
 
 IMAGE = "kodak/kodim05.png"
@@ -78,7 +79,7 @@ def opening(entry: FieldEntry, rounds: int) -> Row:
         for _ in range(rounds):
             catalog = FieldCatalog()
             catalog.add(entry.title, entry.field, digest=entry.digest, image=entry.image)
-            with serve(catalog, TileCache(1 << 28)) as address:
+            with serve(Session(catalog), TileCache(1 << 28)) as address:
                 context = browser.new_context(viewport={"width": 1280, "height": 800})
                 page = context.new_page()
                 start = perf_counter()
@@ -114,7 +115,7 @@ def tiles(entry: FieldEntry, rounds: int) -> Iterator[Row]:
     random = np.random.default_rng(0)
     catalog = FieldCatalog()
     catalog.add(entry.title, entry.field, digest=entry.digest, image=entry.image)
-    with serve(catalog, TileCache(1 << 28)) as address:
+    with serve(Session(catalog), TileCache(1 << 28)) as address:
         for layer in LAYERS:
             fetch(address + tile_path(entry, layer, 1, random))
             for scale in SCALES:
@@ -142,7 +143,7 @@ def watching(image: np.ndarray) -> list[Row]:
         live.watch(progress)
         seen.append((perf_counter(), progress.steps))
 
-    with serve(catalog, cache, live=live) as address, ThreadPoolExecutor(1) as beside:
+    with serve(Session(catalog, live), cache) as address, ThreadPoolExecutor(1) as beside:
         spans = beside.submit(_suspend_in_turn, address)
         eoren.fit(image, preset="mosaic", seconds=SPAN * (SPANS + 4), watch=watch)
         turns = spans.result()

@@ -19,6 +19,7 @@ from tests.viewer.pages import Page
 
 from eoren.viewer.catalog import FieldCatalog
 from eoren.viewer.server import serve
+from eoren.viewer.session import Session
 from eoren.viewer.tile_cache import TileCache
 
 
@@ -102,7 +103,7 @@ def connect():
 
 @pytest.fixture
 def server(catalog):
-    with serve(catalog, TileCache(1 << 24)) as address:
+    with serve(Session(catalog), TileCache(1 << 24)) as address:
         yield Server(address)
 
 

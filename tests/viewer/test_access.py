@@ -8,6 +8,7 @@ from eoren.training.result import Progress
 from eoren.viewer.catalog import FieldCatalog
 from eoren.viewer.live import LiveFit
 from eoren.viewer.server import serve
+from eoren.viewer.session import Session
 from eoren.viewer.tile_cache import TileCache
 
 
@@ -44,7 +45,7 @@ def test_axe_finds_no_violation_while_a_fit_runs(visit, field, image, axe, color
         live.watch(Progress(steps, float(steps), 0.5, psnr=20.0 + steps, gradient_psnr=15.0 + steps))
         time.sleep(0.11)  # it takes ten looks a second
     live.finish(field, "stopped", can_go_on=True)
-    with serve(catalog, TileCache(1 << 24), live=live) as address:
+    with serve(Session(catalog, live), TileCache(1 << 24)) as address:
         page = visit(address, viewport={"width": 1440, "height": 900}, **colors)
         page.settled()
         page.until("document.querySelector('#curves svg') && !$('go-on').hidden")
@@ -53,6 +54,7 @@ def test_axe_finds_no_violation_while_a_fit_runs(visit, field, image, axe, color
         assert passes > 15
         page.page.evaluate("$('go-on').textContent = ''")
         assert axe(page.page)[1] == [["button-name", "#go-on"]]  # it does find something
+        page.page.close()  # before its server
 
 
 def test_swatches_keep_their_colour_where_the_system_sets_colours(visit, server):

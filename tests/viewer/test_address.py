@@ -59,6 +59,13 @@ def test_back_leads_to_the_layers_before(page):
     page.settled()
     assert page.layers() == ["gradient", "original"]
     assert page.page.input_value("#left") == "small~gradient"
+    page.page.go_forward()
+    page.settled()
+    assert page.layers() == ["gradient", None]
+    page.page.reload()
+    page.open(page.page.url)
+    page.settled()
+    assert page.layers() == ["gradient", None]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from tests.viewer.commands import printed_address
 import eoren
 from eoren.viewer.catalog import FieldCatalog
 from eoren.viewer.server import serve
+from eoren.viewer.session import Session
 from eoren.viewer.tile_cache import TileCache
 
 
@@ -108,7 +109,7 @@ def test_no_seams_between_tiles(visit):
     flat = eoren.fit(np.full((300, 450, 3), 0.2), preset="mosaic", steps=2, width=8, depth=1, tile=400, seed=0).field
     catalog = FieldCatalog()
     catalog.add("flat", flat, digest="flat")
-    with serve(catalog, TileCache(1 << 24)) as address:
+    with serve(Session(catalog), TileCache(1 << 24)) as address:
         for scale in (1, 1.5):
             page = visit(address, device_scale_factor=scale)
             page.page.select_option("#right", value="")
@@ -140,6 +141,20 @@ def test_the_last_of_many_fast_choices_counts(page):
     assert page.page.evaluate(source) == [
         page.page.evaluate(f"new URL(panes.{side}.choice.layer.iiif, location).href") for side in ("left", "right")
     ]
+
+
+@pytest.mark.parametrize(
+    ("key", "code", "zoomed"), [("-", "Digit6", 0.5), ("+", "Digit1", 2.0), ("&", "Digit2", 1.0)]
+)
+def test_keys_count_by_their_character_before_their_place(page, key, code, zoomed):
+    """On a French keyboard minus is where others have a 6, and digits need Shift."""
+    page.page.evaluate("zoom(4)")
+    page.settled()
+    zoom = page.page.evaluate("viewer.viewport.getZoom()")
+    page.page.evaluate("([key, code]) => dispatchEvent(new KeyboardEvent('keydown', { key, code }))", [key, code])
+    page.settled()
+    assert page.page.evaluate("viewer.viewport.getZoom()") == pytest.approx(zoomed * zoom)
+    assert page.layers() == ["gradient" if zoomed == 1 else "color", "original"]
 
 
 def test_a_choice_made_twice_is_shown(page):
@@ -273,7 +288,7 @@ def test_two_files_side_by_side(visit, field, image):
     catalog = FieldCatalog()
     catalog.add("small", field, digest="digest", image=image)
     catalog.add("small", field, digest="other")
-    with serve(catalog, TileCache(1 << 24)) as address:
+    with serve(Session(catalog), TileCache(1 << 24)) as address:
         page = visit(address)
         page.settled()
         assert page.page.evaluate("sides.map((side) => panes[side].choice.entry.name)") == ["small", "small-2"]
@@ -288,7 +303,7 @@ def test_two_files_side_by_side(visit, field, image):
 
 
 def test_a_stopped_server_is_reported(visit, catalog):
-    with serve(catalog, TileCache(1 << 24)) as address:
+    with serve(Session(catalog), TileCache(1 << 24)) as address:
         page = visit(address)
         page.settled()
         page.page.route("**/api/catalog", lambda route: route.abort())

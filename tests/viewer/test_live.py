@@ -11,6 +11,7 @@ from eoren.viewer import live as module
 from eoren.viewer.catalog import FieldCatalog
 from eoren.viewer.live import LiveFit
 from eoren.viewer.server import serve
+from eoren.viewer.session import Session
 from eoren.viewer.tile_cache import TileCache
 
 SMALL = {"preset": "mosaic", "width": 16, "depth": 2, "tile": 12, "seed": 1}
@@ -254,7 +255,7 @@ def test_long_curves_are_thinned(image, clock, monkeypatch):
 def test_over_the_web(image, clock, connect):
     catalog, cache = FieldCatalog(), TileCache(1 << 20)
     live = LiveFit(catalog, "a", image, lambda: cache.render_seconds)
-    with serve(catalog, cache, live=live) as address:
+    with serve(Session(catalog, live), cache) as address:
         server = connect(address)
         assert json.loads(server.request("/api/catalog").content) == {"entries": [], "live": True, "workbench": False}
         result = []
@@ -268,5 +269,5 @@ def test_over_the_web(image, clock, connect):
         status = json.loads(server.request("/api/live").content)
         assert status["ended"] == "budget"
         assert server.request(f"/iiif/{status['entry']}/full/max/0/default.png").status == 200
-    with serve(catalog, TileCache(1)) as address:
+    with serve(Session(catalog), TileCache(1)) as address:
         assert connect(address).request("/api/live").status == 404

@@ -91,10 +91,11 @@ def test_only_the_page_of_the_server_stops_a_fit(image, connect):
     from eoren.viewer.catalog import FieldCatalog
     from eoren.viewer.live import LiveFit
     from eoren.viewer.server import serve
+    from eoren.viewer.session import Session
     from eoren.viewer.tile_cache import TileCache
 
     live = LiveFit(FieldCatalog(), "a", image, lambda: 0.0)
-    with serve(FieldCatalog(), TileCache(1 << 20), live=live) as address:
+    with serve(Session(FieldCatalog(), live), TileCache(1 << 20)) as address:
         server = connect(address)
         for origin in ({}, {"Origin": "https://evil.example"}, {"Origin": "null"}):
             assert server.request("/api/live/stop", "POST", **origin).status == 403
@@ -104,5 +105,5 @@ def test_only_the_page_of_the_server_stops_a_fit(image, connect):
         assert server.request("/api/live/stop", "GET").status == 405
         assert server.request("/api/live/stop", "POST", **own).status == 204
         assert live.is_stopping
-    with serve(FieldCatalog(), TileCache(1)) as address:
+    with serve(Session(FieldCatalog()), TileCache(1)) as address:
         assert connect(address).request("/api/live/stop", "POST", Origin=address.rstrip("/")).status == 404

@@ -18,9 +18,11 @@ from eoren.field.serialization import dumps, loads
 from eoren.model.channel_tuning import Tuning
 from eoren.model.siren import Siren
 from eoren.model.tiling import Tiling
+from eoren.viewer import server as module
 from eoren.viewer.catalog import FieldCatalog
 from eoren.viewer.iiif import MAX_AREA
 from eoren.viewer.server import is_own_host, serve
+from eoren.viewer.session import Session
 from eoren.viewer.tile_cache import TileCache
 
 
@@ -149,12 +151,24 @@ def test_hosts_of_requests(header, host, accepted):
     assert is_own_host(header, host) == accepted
 
 
+@pytest.fixture
+def names_asked():
+    """Forget the names of this machine, before and after."""
+    module._machine_names.cache_clear()
+    yield
+    module._machine_names.cache_clear()
+
+
+@pytest.mark.usefixtures("names_asked")
 def test_the_name_of_this_machine_if_the_server_is_open_to_others(monkeypatch):
     monkeypatch.setattr("socket.gethostname", lambda: "studio")
     monkeypatch.setattr("socket.getfqdn", lambda: "studio.lan")
     assert is_own_host("studio:8000", "0.0.0.0")
     assert is_own_host("studio.lan", "::")
     assert not is_own_host("studio:8000", "127.0.0.1")
+    # It is asked for once: a name server may take seconds to answer.
+    monkeypatch.setattr("socket.getfqdn", lambda: pytest.fail("asked again"))
+    assert not is_own_host("other:8000", "0.0.0.0")
 
 
 @pytest.mark.parametrize("path", ["/", "/api/catalog", "/iiif/small/info.json", "/static/main.js", "/none"])
@@ -209,18 +223,21 @@ def test_only_reading_is_allowed(server):
 
 
 def test_the_server_listens_only_at_its_address_while_it_runs(catalog):
-    with serve(catalog, TileCache(1000)) as address:
+    with serve(Session(catalog), TileCache(1000)) as address:
         port = int(address.rstrip("/").rpartition(":")[2])
         assert address == f"http://127.0.0.1:{port}/"
         with (
             pytest.raises(EorenError, match=f"port {port} .*--host or --port"),
-            serve(catalog, TileCache(1), port=port),
+            serve(Session(catalog), TileCache(1), port=port),
         ):
             pass
     # After the end of the block.
     with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", port), timeout=5)
-    with pytest.raises(EorenError, match=r"listen at 192\.0\.2\.1"), serve(catalog, TileCache(1), host="192.0.2.1"):
+    with (
+        pytest.raises(EorenError, match=r"listen at 192\.0\.2\.1"),
+        serve(Session(catalog), TileCache(1), host="192.0.2.1"),
+    ):
         pass
 
 
@@ -243,8 +260,6 @@ def test_ten_clients_at_once(server):
 
 
 def test_a_slow_drawing_does_not_delay_others(server, monkeypatch):
-    from eoren.viewer import server as module
-
     started, go, usual = threading.Event(), threading.Event(), module.render
 
     def slow(view, request, token):
@@ -265,8 +280,6 @@ def test_a_slow_drawing_does_not_delay_others(server, monkeypatch):
 
 
 def test_queued_tiles_of_disconnected_clients_are_not_drawn(server, monkeypatch):
-    from eoren.viewer import server as module
-
     go, drawn, usual = threading.Event(), [], module.render
 
     def slow(view, request, token):
@@ -297,8 +310,6 @@ def test_queued_tiles_of_disconnected_clients_are_not_drawn(server, monkeypatch)
 
 
 def test_drawing_ends_once_all_clients_have_disconnected(server, monkeypatch):
-    from eoren.viewer import server as module
-
     started, ended, usual = threading.Event(), threading.Event(), module.render
 
     def endless(view, request, token):
@@ -327,8 +338,6 @@ def test_drawing_ends_once_all_clients_have_disconnected(server, monkeypatch):
 
 
 def test_the_server_can_stop_during_a_drawing(catalog, connect, monkeypatch, capfd):
-    from eoren.viewer import server as module
-
     started = threading.Event()
 
     def endless(view, request, token):
@@ -340,7 +349,7 @@ def test_the_server_can_stop_during_a_drawing(catalog, connect, monkeypatch, cap
     monkeypatch.setattr(module, "render", endless)
     with ThreadPoolExecutor(3) as others:
         cache = TileCache(1 << 20)
-        with serve(catalog, cache) as address:
+        with serve(Session(catalog), cache) as address:
             paths = [f"/iiif/small/full/{width},/0/default.png" for width in (21, 22, 23)]
             waiting = [others.submit(connect(address).request, path) for path in paths]
             assert started.wait(60)
@@ -400,7 +409,7 @@ def squares(connect):
     assert psnr(field.render(), image) > 25  # tiles blend at the seams between squares
     catalog = FieldCatalog()
     catalog.add("squares", field, digest="squares")
-    with serve(catalog, TileCache(1 << 26)) as address:
+    with serve(Session(catalog), TileCache(1 << 26)) as address:
         yield connect(address)
 
 

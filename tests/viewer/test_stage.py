@@ -10,6 +10,7 @@ from PIL import Image
 from eoren.viewer import server as server_module
 from eoren.viewer.catalog import FieldCatalog
 from eoren.viewer.server import serve
+from eoren.viewer.session import Session
 from eoren.viewer.tile_cache import TileCache
 
 
@@ -127,7 +128,7 @@ def test_tiles_that_fail_are_reported_and_loaded_again(visit, server, failing):
 
 
 def test_a_server_that_is_gone_is_reported_at_the_next_reading(visit, catalog):
-    with serve(catalog, TileCache(1 << 24)) as address:
+    with serve(Session(catalog), TileCache(1 << 24)) as address:
         page = visit(address)
         page.settled()
     page.page.mouse.move(*page.at(0.3, 0.3))
@@ -135,7 +136,7 @@ def test_a_server_that_is_gone_is_reported_at_the_next_reading(visit, catalog):
     assert "start eoren view again" in page.page.inner_text("#banner-text")
     assert page.page.inner_text("#readout") == ""
     port = int(address.rstrip("/").rpartition(":")[2])
-    with serve(catalog, TileCache(1 << 24), port=port):
+    with serve(Session(catalog), TileCache(1 << 24), port=port):
         page.page.click("#retry")
         page.page.mouse.move(*page.at(0.3, 0.35))
         page.until("$('readout').textContent.includes('field')")
@@ -150,7 +151,7 @@ def test_values_are_those_of_the_side_of_the_wipe(visit, make_image, field, imag
     catalog = FieldCatalog()
     catalog.add("waves", field, digest="a", image=image)
     catalog.add("flat", flat, digest="b", image=np.full((20, 30, 3), 0.25, np.float32))
-    with serve(catalog, TileCache(1 << 24)) as address:
+    with serve(Session(catalog), TileCache(1 << 24)) as address:
         page = visit(address)
         page.settled()
         for x, file, expected in ((0.2, "waves", field), (0.8, "flat", flat)):
@@ -172,7 +173,7 @@ def test_another_image_than_that_of_the_fit_is_named(visit, image):
     catalog = FieldCatalog()
     catalog.add("same", fitted, digest="a", image=image, image_sha256="0" * 64)  # its values agree
     catalog.add("other", fitted, digest="b", image=1 - image, image_sha256="0" * 64)
-    with serve(catalog, TileCache(1 << 24)) as address:
+    with serve(Session(catalog), TileCache(1 << 24)) as address:
         page = visit(address)
         page.settled()
         assert page.page.inner_text("#banner-text").startswith("other was fitted to another file")
@@ -189,7 +190,7 @@ def test_alpha_is_drawn_once(visit, make_image):
     translucent = eoren.fit(image, preset="mosaic", steps=3, width=8, depth=1, seed=0).field
     catalog = FieldCatalog()
     catalog.add("glass", translucent, digest="a", image=image)
-    with serve(catalog, TileCache(1 << 24)) as address:
+    with serve(Session(catalog), TileCache(1 << 24)) as address:
         page = visit(address)
         page.page.add_style_tag(content="#stage { background: #ffffff !important }")
         page.settled()

@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 import threading
 
 import pytest
@@ -36,6 +37,21 @@ def test_cached_tiles_are_not_drawn_again():
 
     run(work)
     assert drawn == [1]
+
+
+@pytest.mark.parametrize(("single_threaded", "cores"), [(True, 1), (False, 8)])
+def test_time_of_drawing_counts_every_core_that_may_draw(monkeypatch, single_threaded, cores):
+    monkeypatch.setattr("eoren.viewer.tile_cache.os.cpu_count", lambda: 8)
+    ticks = itertools.count()
+    monkeypatch.setattr("eoren.viewer.tile_cache.thread_time", lambda: next(ticks))
+
+    async def draw():
+        cache = TileCache(1000, single_threaded=single_threaded)
+        await cache.get("a", lambda _: b"a", connected)
+        cache.close()
+        return cache.render_seconds
+
+    assert asyncio.run(draw()) == cores
 
 
 def test_concurrent_requests_share_one_drawing():

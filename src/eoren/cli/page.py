@@ -39,10 +39,11 @@ def live_page(image: str, source: "SourceImage", no_browser: bool) -> Iterator["
     from eoren.viewer.catalog import FieldCatalog
     from eoren.viewer.live import LiveFit
     from eoren.viewer.server import serve
+    from eoren.viewer.session import Session
     from eoren.viewer.tile_cache import TileCache
 
     catalog, cache = FieldCatalog(), TileCache(single_threaded=True)
     live = LiveFit(catalog, Path(image.removeprefix("sample:")).stem, source.pixels, lambda: cache.render_seconds)
-    with serve(catalog, cache, live=live) as address:
+    with serve(Session(catalog, live), cache) as address:
         show_page(address, no_browser)
         yield live

@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from functools import cache, partial
 from hashlib import sha256
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, unquote
 
 from fastapi import FastAPI
+from fastapi.exceptions import HTTPException
 from fastapi.requests import Request
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
@@ -29,15 +30,17 @@ from eoren._version import __version__
 from eoren.cancellation import Cancelled
 from eoren.errors import EorenError
 from eoren.viewer import iiif
-from eoren.viewer.catalog import MAX_MAGNIFICATION, FieldCatalog, FieldEntry, View
+from eoren.viewer.catalog import MAX_MAGNIFICATION, FieldEntry, View
 from eoren.viewer.edge_profile import edge_profile
 from eoren.viewer.layers import color_key, render
 from eoren.viewer.manifest import manifest
+from eoren.viewer.session import Session
 from eoren.viewer.tile_cache import TileCache
+from eoren.viewer.workbench.api import add_routes
+from eoren.viewer.workbench.session import Workbench
 
 if TYPE_CHECKING:
     from eoren.viewer.live import LiveFit
-    from eoren.viewer.workbench.session import Workbench
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
@@ -57,6 +60,7 @@ _SECURITY_HEADERS = [
 ]
 # The IIIF protocol lets every web page read the images.
 _CORS = {"Access-Control-Allow-Origin": "*"}
+_PRIVATE = {"Cross-Origin-Resource-Policy": "same-origin"}  # of entries that it may not read
 _PREFLIGHT = {**_CORS, "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS", "Access-Control-Allow-Headers": "*"}
 _NO_STORE = {"Cache-Control": "no-store"}
 _GET = ["GET", "HEAD"]
@@ -64,17 +68,20 @@ _GET = ["GET", "HEAD"]
 _log = logging.getLogger(__name__)
 
 
-def _make_app(
-    catalog: FieldCatalog, cache: TileCache, host: str, live: "LiveFit | None", workbench: "Workbench | None"
-) -> App:
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    if workbench is not None:
-        from eoren.viewer.workbench.api import add_routes
+def _make_app(session: Session, cache: TileCache, host: str) -> App:
+    app, catalog = FastAPI(docs_url=None, redoc_url=None, openapi_url=None), session.catalog
+    is_workbench = isinstance(session, Workbench)
 
-        add_routes(app, workbench)
+    def admit(request: Request) -> None:
+        if not session.admits(request):
+            raise HTTPException(403, session.REFUSAL)
 
-    def running() -> "LiveFit | None":
-        return live if workbench is None else workbench.live
+    @app.exception_handler(HTTPException)
+    def refuse(_: Request, error: HTTPException) -> Response:
+        return PlainTextResponse(error.detail, error.status_code)
+
+    if isinstance(session, Workbench):
+        add_routes(app, session, admit)
 
     @app.api_route("/", methods=_GET)
     async def page(request: Request) -> Response:
@@ -86,31 +93,27 @@ def _make_app(
 
     @app.api_route("/api/catalog", methods=_GET)
     async def entries() -> Response:
-        shown = catalog.entries() if workbench is None else workbench.entries()
-        is_live = live is not None if workbench is None else workbench.is_fitting
-        described = {"entries": [_summary(entry) for entry in shown], "live": is_live}
-        return JSONResponse({**described, "workbench": workbench is not None}, headers=_NO_STORE)
+        described = {"entries": [_summary(entry) for entry in session.entries()], "live": session.is_live}
+        return JSONResponse({**described, "workbench": is_workbench}, headers=_NO_STORE)
 
     @app.api_route("/api/live", methods=_GET)
     def live_status() -> Response:
-        if (fit := running()) is None:
-            return PlainTextResponse("no fit is running", 404)
-        return JSONResponse(fit.status(), headers=_NO_STORE)
+        return JSONResponse(followed().status(), headers=_NO_STORE)
 
     @app.post("/api/live/{action}")
     def control_fit(action: Literal["stop", "go-on"], request: Request) -> Response:
-        if (fit := running()) is None:
-            return PlainTextResponse("no fit is running", 404)
-        # Browsers let other pages send such a request; they cannot change where it comes from.
-        if request.headers.get("origin") != f"{request.url.scheme}://{request.headers['host']}":
-            return PlainTextResponse("only this server's page controls the fit", 403)
-        if workbench is not None and not workbench.admits(request.headers.get("authorization", "")):
-            return PlainTextResponse("the token is not that of this server", 403)
+        fit = followed()
+        admit(request)
         if action == "stop":
             fit.stop()
         else:
             fit.go_on()
         return Response(status_code=204)
+
+    def followed() -> "LiveFit":
+        if session.live is None:
+            raise HTTPException(404, "no fit is running")
+        return session.live
 
     @app.api_route("/api/probe/{name}", methods=_GET)
     def probe(name: str, x: float, y: float) -> Response:
@@ -138,30 +141,22 @@ def _make_app(
         # The path before decoding: an escaped slash does not separate parts.
         raw: bytes = request.scope["raw_path"]
         parts = raw.decode("ascii", "replace").partition("/iiif/")[2].split("/")
-        return await _image(catalog, cache, [unquote(part) for part in parts], request)
+        return await _image(session, cache, [unquote(part) for part in parts], request)
 
     return _guard(app, host)
 
 
 @contextmanager
-def serve(
-    catalog: FieldCatalog,
-    cache: TileCache,
-    *,
-    host: str = LOOPBACK,
-    port: int = 0,
-    live: "LiveFit | None" = None,
-    workbench: "Workbench | None" = None,
-) -> Iterator[str]:
+def serve(session: Session, cache: TileCache, *, host: str = LOOPBACK, port: int = 0) -> Iterator[str]:
     """Serve from another thread while the ``with`` block runs, and yield the address of the page.
 
-    Port 0 selects a free one. The cache and the workbench are closed at the end.
+    Port 0 selects a free one. The cache and the session are closed at the end.
     """
     import uvicorn
 
     with _listen(host, port) as listener:
         config = uvicorn.Config(
-            _make_app(catalog, cache, host, live, workbench),
+            _make_app(session, cache, host),
             log_level="critical",  # the application logs its own errors
             access_log=False,
             lifespan="off",
@@ -179,8 +174,7 @@ def serve(
             yield _page_address(host, listener.getsockname()[1])
         finally:
             cache.stop()
-            if workbench is not None:
-                workbench.close()
+            session.close()
             server.should_exit = True
             thread.join()
             cache.close()
@@ -199,8 +193,14 @@ def is_own_host(header: str, host: str) -> bool:
         address = ipaddress.ip_address(name)
     except ValueError:
         # A server open to other machines is also reachable by this machine's name.
-        return not is_loopback(host) and name in (socket.gethostname().lower(), socket.getfqdn().lower())
+        return not is_loopback(host) and name in _machine_names()
     return address.is_loopback or not is_loopback(host)
+
+
+@cache
+def _machine_names() -> frozenset[str]:
+    """Return the names of this machine; asking for them may take seconds."""
+    return frozenset({socket.gethostname().lower(), socket.getfqdn().lower()})
 
 
 def is_loopback(host: str) -> bool:
@@ -213,6 +213,8 @@ def is_loopback(host: str) -> bool:
 
 def _guard(app: App, host: str) -> App:
     """Reject requests to other hosts, and log errors."""
+    if not is_loopback(host):
+        _machine_names()  # not when a request waits for them
 
     async def guarded(scope: Scope, receive: Any, send: Any) -> None:
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
@@ -268,34 +270,35 @@ def _summary(entry: FieldEntry) -> dict[str, Any]:
     }
 
 
-async def _image(catalog: FieldCatalog, cache: TileCache, parts: list[str], http: Request) -> Response:
+async def _image(session: Session, cache: TileCache, parts: list[str], http: Request) -> Response:
     """Answer a request of the IIIF Image API, given the decoded parts of its path."""
     identifier, *rest = parts
-    view = catalog.view(identifier)
+    view = session.catalog.view(identifier)
     if (
         view is None
         or len(rest) not in (0, 1, 4)
         or (len(rest) == 1 and rest[0] not in ("info.json", "manifest.json"))
     ):
         return PlainTextResponse("no such image", 404, headers=_CORS)
+    sharing = _CORS if session.is_shared(view.entry) else _PRIVATE
     address = f"{http.url.scheme}://{http.headers['host']}/iiif/{quote(view.identifier, safe='~')}"
     if not rest:
-        return RedirectResponse(f"{address}/info.json", 303, headers=_CORS)
+        return RedirectResponse(f"{address}/info.json", 303, headers=sharing)
     if rest == ["manifest.json"]:
         base = address.removesuffix(quote(view.identifier, safe="~"))
         views = [View(view.entry, layer, MAX_MAGNIFICATION) for layer in view.entry.layers]
         images = [(view.layer.label, base + quote(view.identifier, safe="~")) for view in views]
         described = manifest(base + quote(view.entry.name), view.entry.title, views[0].size, images)
-        return JSONResponse(described, headers=_CORS | {"Cache-Control": "no-cache"})
+        return JSONResponse(described, headers=sharing | {"Cache-Control": "no-cache"})
     if len(rest) == 1:
-        return _information(view, address, http)
+        return _information(view, address, http, sharing)
     try:
         request = iiif.parse(*rest, width=view.size[0], height=view.size[1])
     except EorenError as error:
-        return PlainTextResponse(str(error), 400, headers=_CORS)
+        return PlainTextResponse(str(error), 400, headers=sharing)
     key = f"{__version__} {view.entry.digest} {view.identifier}/{request.canonical}"
     headers = {
-        **_CORS,
+        **sharing,
         "Link": f'<{address}/{request.canonical}>;rel="canonical", <{iiif.PROFILE}>;rel="profile"',
         "ETag": f'"{sha256(key.encode()).hexdigest()[:32]}"',
         "Cache-Control": "no-cache",  # cache, but revalidate
@@ -311,17 +314,17 @@ async def _image(catalog: FieldCatalog, cache: TileCache, parts: list[str], http
             content = await cache.get(key, lambda token: render(view, request, token), is_connected)
         except Cancelled:
             if cache.stopped:
-                return PlainTextResponse("the server is shutting down", 503, headers=_CORS)
+                return PlainTextResponse("the server is shutting down", 503, headers=sharing)
             if await is_connected():  # joined just after the tile was given up for its earlier clients
                 continue
             return Response(status_code=499)
         return Response(content, media_type=iiif.FORMATS[request.format], headers=headers)
 
 
-def _information(view: View, address: str, http: Request) -> Response:
+def _information(view: View, address: str, http: Request, sharing: Mapping[str, str]) -> Response:
     wants_json_ld = "application/ld+json" in http.headers.get("accept", "")
     content_type = f'application/ld+json;profile="{iiif.CONTEXT}"' if wants_json_ld else "application/json"
-    headers = {**_CORS, "Cache-Control": "no-cache", "Vary": "Accept", "Content-Type": content_type}
+    headers = {**sharing, "Cache-Control": "no-cache", "Vary": "Accept", "Content-Type": content_type}
     headers["Link"] = f'<{iiif.PROFILE}>;rel="profile"'
     return JSONResponse(iiif.information(address, *view.size), headers=headers)
 

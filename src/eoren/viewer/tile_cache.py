@@ -1,6 +1,7 @@
 """In-memory cache of encoded tiles that draws each tile once, however many clients request it."""
 
 import asyncio
+import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -40,11 +41,12 @@ class TileCache:
     """
 
     def __init__(self, max_bytes: int = 256 << 20, *, single_threaded: bool = False) -> None:
-        self.render_seconds = 0.0  # processor time of the drawing threads so far
+        self.render_seconds = 0.0  # processor time of drawing so far, at most
         self.bytes = 0  # size of all cached tiles together
         self._max_bytes = max_bytes
         self._tiles: OrderedDict[str, bytes] = OrderedDict()
         self._jobs: dict[str, _Job] = {}
+        self._cores = 1 if single_threaded else os.cpu_count() or 1
         initializer = _limit_to_one_thread if single_threaded else None
         self._threads = ThreadPoolExecutor(_THREADS, "eoren-tiles", initializer=initializer)
         self._free_threads = asyncio.Semaphore(_THREADS)
@@ -93,7 +95,7 @@ class TileCache:
                     if not await job.is_wanted():
                         job.token.cancel()
                 tile, seconds = await rendering
-            self.render_seconds += seconds
+            self.render_seconds += self._cores * seconds
             self._store(key, tile)
             return tile
         finally:

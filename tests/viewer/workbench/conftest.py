@@ -24,7 +24,7 @@ def workbench(catalog, tmp_path):
 
 @pytest.fixture
 def server(workbench, connect):
-    with serve(workbench.catalog, TileCache(1 << 24), workbench=workbench) as address:
+    with serve(workbench, TileCache(1 << 24)) as address:
         yield connect(address)
 
 

@@ -2,12 +2,16 @@
 
 import contextlib
 import http.client
+import importlib.util
 import json
+import socket
 import threading
 import time
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+from fastapi.requests import Request
 
 import eoren
 from eoren.composition.operations import clone, fill
@@ -31,7 +35,7 @@ def send(server, workbench):
 
 def until_ended(workbench):
     deadline = time.monotonic() + 60
-    while workbench.is_fitting:
+    while workbench.is_live:
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -60,6 +64,10 @@ def test_a_wrong_token_is_refused(server, two_images, workbench, path, token, tm
     assert not two_images.find("small").edits
 
 
+def request(token):
+    return Request({"type": "http", "headers": [(b"authorization", f"Bearer {token}".encode())]})
+
+
 def test_the_token_is_long_and_new(workbench, catalog, tmp_path):
     from eoren.viewer.tile_cache import TileCache
     from eoren.viewer.workbench.session import Workbench
@@ -67,8 +75,8 @@ def test_the_token_is_long_and_new(workbench, catalog, tmp_path):
     other = Workbench(catalog, TileCache(1), folder=tmp_path)
     assert len(workbench.token) >= 32
     assert workbench.token != other.token
-    assert workbench.admits(f"Bearer {workbench.token}")
-    assert not workbench.admits(f"Bearer {other.token}")
+    assert workbench.admits(request(workbench.token))
+    assert not workbench.admits(request(other.token))
 
 
 def test_a_foreign_host_is_refused_even_with_the_token(server, workbench):
@@ -93,6 +101,57 @@ def test_an_image_is_fitted_listed_and_written(send, server, workbench, image, p
         eoren.load(tmp_path / "in/photo.eoren").render(), workbench.catalog.find("photo").field.render()
     )
     assert workbench.catalog.find("photo").file == "in/photo.eoren"
+
+
+def test_other_pages_may_read_files_but_not_what_the_page_sent(catalog, field, image, png, tmp_path, connect, short):
+    from eoren.viewer.server import serve
+    from eoren.viewer.tile_cache import TileCache
+    from eoren.viewer.workbench.session import Workbench
+
+    catalog.add("file", field, digest="a", file="file.eoren")
+    workbench = Workbench(catalog, TileCache(1 << 20), folder=tmp_path)
+    with serve(workbench, TileCache(1 << 20)) as address:
+        server = connect(address)
+        post(server, "/api/workbench/open?name=sent.png", png(image), Authorization=f"Bearer {workbench.token}")
+        until_ended(workbench)
+        for path in ("info.json", "full/max/0/default.png"):
+            shared, private = (
+                server.request(f"/iiif/{name}/{path}", Origin="https://other.example").headers
+                for name in ("file", "sent")
+            )
+            assert shared["access-control-allow-origin"] == "*"
+            assert "cross-origin-resource-policy" not in shared
+            assert "access-control-allow-origin" not in private
+            assert private["cross-origin-resource-policy"] == "same-origin"
+
+
+def test_a_page_that_closes_while_it_sends_is_no_error(server, workbench, caplog):
+    host, port = server.netloc.split(":")
+    head = f"POST /api/workbench/open?name=a.png HTTP/1.1\r\nHost: {server.netloc}\r\nContent-Length: 1000\r\n"
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(f"{head}Authorization: Bearer {workbench.token}\r\n\r\nabc".encode())
+        time.sleep(0.3)
+    time.sleep(0.3)
+    assert server.request("/api/catalog").status == 200
+    assert not caplog.records
+
+
+def test_no_fit_starts_at_the_end(workbench, png, image):
+    workbench.close()
+    with pytest.raises(EorenError, match="is ending"):
+        workbench.add("a.png", png(image))
+
+
+def test_names_of_edits_do_not_come_again_after_a_restart():
+    """Browsers keep the images of a server under the same address."""
+    spec = importlib.util.find_spec("eoren.viewer.workbench.editing")
+    numbers = set()
+    for _ in range(2):
+        module = importlib.util.module_from_spec(spec)
+        with patch.dict("sys.modules", {spec.name: module}):
+            spec.loader.exec_module(module)
+        numbers.add(next(module._numbers))
+    assert len(numbers) == 2
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ def view(
     from eoren.fs.files import sha256
     from eoren.viewer.catalog import FieldCatalog
     from eoren.viewer.server import serve
+    from eoren.viewer.session import Session
     from eoren.viewer.tile_cache import TileCache
     from eoren.viewer.workbench.session import Workbench
 
@@ -70,7 +71,7 @@ def view(
         if entry.image_notice:
             console.notice(f"{compare}: {entry.image_notice}")
     cache = TileCache()
-    workbench = Workbench(catalog, cache, folder=Path.cwd(), overwrite=overwrite) if is_local else None
-    with serve(catalog, cache, host=host, port=port, workbench=workbench) as address:
-        page.show_page(address if workbench is None else f"{address}?token={workbench.token}", no_browser)
+    session = Workbench(catalog, cache, folder=Path.cwd(), overwrite=overwrite) if is_local else Session(catalog)
+    with serve(session, cache, host=host, port=port) as address:
+        page.show_page(f"{address}?token={session.token}" if isinstance(session, Workbench) else address, no_browser)
         signals.wait_for_interruption("Ctrl-C ends it")

@@ -39,8 +39,13 @@ function write() {
 // The choices of the address, with those given where it names none.
 export function choicesOfAddress(others) {
   const parameters = new URLSearchParams(location.hash.slice(1));
-  return Object.fromEntries(sides.map((side) => [side, choiceOf(side, parameters) ?? others[side]]));
+  return Object.fromEntries(sides.map((side) => {
+    const choice = choiceOf(side, parameters);
+    return [side, choice === undefined ? others[side] : choice];
+  }));
 }
+
+// The choice of a side: null for nothing on the right, undefined if the address names none that is open.
 
 function choiceOf(side, parameters) {
   const key = parameters.get(side);

@@ -2,7 +2,7 @@
 
 import { requestJson } from "./api.js";
 import { copy } from "./copying.js";
-import { $, pairs } from "./dom.js";
+import { $, arrowOf, pairs } from "./dom.js";
 import { notify, withdraw } from "./notices.js";
 import { changes, panes } from "./panes.js";
 import { plot } from "./plot.js";
@@ -132,8 +132,6 @@ function positionOf(event) {
   return new Point(event.clientX - left, event.clientY - top);
 }
 
-const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-
 for (const end of ENDS) {
   const handle = $(`ruler-${end}`);
   handle.addEventListener("pointerdown", (event) => {
@@ -143,7 +141,7 @@ for (const end of ENDS) {
   });
   handle.addEventListener("pointermove", (event) => handle.hasPointerCapture(event.pointerId) && moveEnd(end, positionOf(event)));
   handle.addEventListener("keydown", (event) => {
-    const step = STEPS[event.key];
+    const step = arrowOf(event);
     if (!step) return;
     const at = toPixel(entryOf(line), line[end].x, line[end].y, line.side);
     const by = event.shiftKey ? 10 : 1;

@@ -5,7 +5,7 @@ import { request, send } from "./api.js";
 import { asFile, clear, show, size, stroke } from "./brush.js";
 import { catalog, loadCatalog } from "./catalog.js";
 import { copy } from "./copying.js";
-import { $, make } from "./dom.js";
+import { $, arrowOf, download, make } from "./dom.js";
 import { changes, choose, fillSelects, panes } from "./panes.js";
 import { layout, Point, scale, setTool, toPixel, toUnitSquare, viewer } from "./stage.js";
 import { sideAt } from "./wipe.js";
@@ -24,7 +24,7 @@ const operation = () => value("operation");
 const isClone = () => operation() === "clone";
 const entryNamed = (name) => catalog.entries.find((entry) => entry.name === name);
 const source = () => entryNamed($("source").value);
-const offset = () => (isClone() ? new Point($("offset-x").valueAsNumber || 0, $("offset-y").valueAsNumber || 0) : new Point(0, 0));
+const offset = () => (isClone() ? new Point(...["offset-x", "offset-y"].map((id) => Math.round($(id).valueAsNumber || 0))) : new Point(0, 0));
 const needsMask = () => operation() !== "retouch";
 
 export function toggleEdit() {
@@ -225,9 +225,8 @@ new OpenSeadragon.MouseTracker({
 });
 
 // The brush by keys
-const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 $("brush").addEventListener("keydown", (event) => {
-  const step = STEPS[event.key];
+  const step = arrowOf(event);
   if (step) {
     const by = event.shiftKey ? 30 : 5;
     at = at.plus(new Point(by * step[0], by * step[1]));
@@ -259,11 +258,7 @@ on(["offset-x", "offset-y"], "input", () => {
 });
 $("brush-size").addEventListener("input", place);
 $("copy-edit").addEventListener("click", () => copy($("edit-command").value, "Command"));
-$("save-mask").addEventListener("click", async () => {
-  const link = make("a", { href: URL.createObjectURL(await asFile()), download: maskName() });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-});
+$("save-mask").addEventListener("click", async () => download(await asFile(), maskName()));
 viewer.addHandler("viewport-change", place);
 viewer.addHandler("resize", () => requestAnimationFrame(place));
 changes.addEventListener("choice", () => {

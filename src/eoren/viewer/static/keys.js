@@ -45,8 +45,9 @@ function chooseByNumber(side, number) {
 
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) || document.querySelector("dialog[open]")) return;
-  if (/^Digit[1-9]$/.test(event.code)) chooseByNumber(event.altKey ? "right" : "left", event.code.slice(5));
-  else if (actions[event.key]) actions[event.key]();
+  // Where a key is depends on the keyboard: its character counts before the digit that is printed on it.
+  if (actions[event.key]) actions[event.key]();
+  else if (/^Digit[1-9]$/.test(event.code)) chooseByNumber(event.altKey ? "right" : "left", event.code.slice(5));
   else return;
   event.preventDefault();
 });

@@ -33,7 +33,7 @@ export async function follow(refresh) {
 }
 
 const STOPPED = { true: "Stopped", false: "Stopped, the file is written" }; // whether the workbench runs the fit
-const ENDED = { budget: "Done", target: "Done, target reached", interrupted: "Interrupted" };
+const ENDED = { budget: "Done", target: "Done, target reached" };
 
 function show(status) {
   const db = (value) => (value == null ? "–" : `${value.toFixed(1)} dB`);

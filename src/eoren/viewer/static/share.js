@@ -2,7 +2,7 @@
 
 import { renderCommand, viewName } from "./address.js";
 import { copy } from "./copying.js";
-import { $, make } from "./dom.js";
+import { $, download } from "./dom.js";
 import { panes } from "./panes.js";
 import { viewer } from "./stage.js";
 
@@ -21,13 +21,7 @@ export function share() {
 $("share").addEventListener("click", share);
 $("copy-link").addEventListener("click", () => copy($("link").value, "Link"));
 $("copy-command").addEventListener("click", () => copy($("command").value, "Command"));
-$("save").addEventListener("click", () =>
-  viewer.drawer.canvas.toBlob((blob) => {
-    const link = make("a", { href: URL.createObjectURL(blob), download: `${viewName()}.png` });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-  }),
-);
+$("save").addEventListener("click", () => viewer.drawer.canvas.toBlob((blob) => download(blob, `${viewName()}.png`)));
 
 export function toggleFullScreen() {
   if (document.fullscreenElement) document.exitFullscreen();

@@ -8,6 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import HTTPException
 from fastapi.requests import Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.requests import ClientDisconnect
 
 from eoren.errors import EorenError
 from eoren.fs.streams import MAX_STREAM
@@ -18,16 +19,8 @@ from eoren.viewer.workbench.session import Workbench
 FOLDER = "/api/workbench"
 
 
-def add_routes(app: FastAPI, workbench: Workbench) -> None:
-    """Add the routes of a workbench to the application of the viewer."""
-
-    def admit(request: Request) -> None:
-        if not workbench.admits(request.headers.get("authorization", "")):
-            raise HTTPException(403, "the token must be that of this server; open the address in the terminal")
-
-    @app.exception_handler(HTTPException)
-    def refuse(_: Request, error: HTTPException) -> Response:
-        return PlainTextResponse(error.detail, error.status_code)
+def add_routes(app: FastAPI, workbench: Workbench, admit: Callable[[Request], None]) -> None:
+    """Add the routes of a workbench to the application of the viewer; ``admit`` refuses requests of others."""
 
     def entry_of(name: str) -> FieldEntry:
         if (entry := workbench.catalog.find(name)) is None:
@@ -71,6 +64,8 @@ async def _answer(request: Request, work: Callable[[bytes], dict[str, Any]]) -> 
         return PlainTextResponse(str(error), 400)
     except MemoryError:
         return PlainTextResponse("not enough memory; close other programs, or use a smaller image", 400)
+    except ClientDisconnect:
+        return Response(status_code=499)
 
 
 async def _read_body(request: Request) -> bytes:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import count
+from secrets import randbits
 from time import perf_counter
 from typing import Any, Literal
 
@@ -14,7 +15,8 @@ Operation = Literal["clone", "fill", "flatten-light", "boost-detail", "denoise-e
 Mode = Literal["import", "mixed", "average"]
 Method = Literal["membrane", "biharmonic"]
 
-_numbers = count(1)
+# Browsers keep the results of servers before this one: no number may come again.
+_numbers = count(randbits(40))
 
 
 @dataclass(frozen=True)

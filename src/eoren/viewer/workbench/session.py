@@ -1,7 +1,7 @@
 """Images that the page sends: one fit at a time, whose result is listed and can be written.
 
 Requests that change anything need the token of the page, which is in the address that the terminal prints: other
-programs and pages on this machine do not know it.
+pages do not know it.
 """
 
 import hmac
@@ -13,12 +13,15 @@ from secrets import token_urlsafe
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Literal
 
+from fastapi.requests import Request
+
 from eoren.errors import EorenError
 from eoren.field.serialization import load, save
 from eoren.fs.files import check_writable, locked
 from eoren.fs.names import as_line
 from eoren.image.io import SourceImage, read_source_image
 from eoren.viewer.catalog import FieldCatalog, FieldEntry
+from eoren.viewer.session import Session
 from eoren.viewer.tile_cache import TileCache
 
 if TYPE_CHECKING:
@@ -28,8 +31,10 @@ SUFFIX = ".eoren"
 _log = logging.getLogger(__name__)
 
 
-class Workbench:
+class Workbench(Session):
     """Fits and files of one page. Thread-safe."""
+
+    REFUSAL = "the token must be that of this server; open the address in the terminal"
 
     def __init__(self, catalog: FieldCatalog, cache: TileCache, *, folder: Path, overwrite: bool = False) -> None:
         """Make a workbench.
@@ -40,18 +45,25 @@ class Workbench:
             folder: folder that fields are written to, or to folders in it.
             overwrite: whether existing files may be replaced.
         """
-        self.catalog, self.token = catalog, token_urlsafe(24)
-        self.live: LiveFit | None = None  # the last fit, which may have ended
+        super().__init__(catalog)  # its fit is the last one, which may have ended
+        self.token = token_urlsafe(24)
+        self._files = frozenset(entry.name for entry in catalog.entries())  # that the user named in the terminal
+        self._is_closed = False
         self._cache, self._folder, self._overwrite = cache, folder.resolve(), overwrite
         self._lock = Lock()
         self._thread: Thread | None = None
 
-    def admits(self, authorization: str) -> bool:
-        """Whether the header ``Authorization`` of a request has the token of the page."""
+    def admits(self, request: Request) -> bool:
+        """Whether a request has the token of the page."""
+        authorization = request.headers.get("authorization", "")
         return hmac.compare_digest(authorization.encode(), f"Bearer {self.token}".encode())
 
+    def is_shared(self, entry: FieldEntry) -> bool:
+        """Whether other pages may read an entry: not one that was dropped on the page, or fitted there."""
+        return entry.name in self._files
+
     @property
-    def is_fitting(self) -> bool:
+    def is_live(self) -> bool:
         """Whether a fit is running."""
         return self.live is not None and not self.live.has_ended
 
@@ -104,14 +116,18 @@ class Workbench:
         return written
 
     def close(self) -> None:
-        """Stop the fit, if one is running, and wait for its end."""
+        """Stop the fit, if one is running, and wait for its end; no other one starts."""
+        with self._lock:
+            self._is_closed = True
         if self.live is not None:
             self.live.stop()
         if self._thread is not None:
             self._thread.join()
 
     def _check_idle(self) -> None:
-        if self.is_fitting:
+        if self._is_closed:
+            raise EorenError("eoren view is ending; start it again")
+        if self.is_live:
             raise EorenError("a fit is running; stop it, or wait for its end")
 
     def _start(self, source: SourceImage, name: str) -> None:
