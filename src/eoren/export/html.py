@@ -29,7 +29,6 @@ from eoren.fs.files import write_file
 from eoren.fs.names import as_utf8
 from eoren.model.quantization import pack
 from eoren.model.siren import Siren
-from eoren.visualization.gestures import read_gestures
 
 
 def write_html(path: str | Path, field: Field, *, title: str) -> None:
@@ -53,7 +52,7 @@ def write_html(path: str | Path, field: Field, *, title: str) -> None:
         mosaic = mosaic_of(field, "HTML")
         source, data, script = field_shader(field).source, _mosaic_data(mosaic), render_template("mosaic.js")
         about = f"{width} × {height} pixels from {field.parameters:,} parameters"
-    drawing = render_template("page.js")
+    drawing = [render_template(name) for name in ("gestures.js", "page.js")]
     page = render_template(
         "page.html",
         title=as_utf8(title),
@@ -61,7 +60,7 @@ def write_html(path: str | Path, field: Field, *, title: str) -> None:
         # Markup is not escaped: it contains neither text from users nor "</script".
         field=Markup(json.dumps(data)),
         texts={name: Markup(text) for name, text in texts.items()},
-        script=_deflated("\n".join([f"const shader = {json.dumps(source)};", script, read_gestures(), drawing])),
+        script=_deflated("\n".join([f"const shader = {json.dumps(source)};", script, *drawing])),
     )
     write_file(path, page)
 

@@ -8,10 +8,10 @@ import anywidget
 import traitlets
 
 from eoren.cancellation import CancelToken
+from eoren.export.common import render_template
 from eoren.viewer.catalog import LAYERS, MAX_MAGNIFICATION, FieldEntry, View
 from eoren.viewer.iiif import MAX_AREA, ImageRequest, Region
 from eoren.viewer.layers import render
-from eoren.visualization.gestures import read_gestures
 
 _OVERVIEW = 768  # longest side of the image of the whole, in pixels
 
@@ -29,7 +29,7 @@ class FieldWidget(anywidget.AnyWidget):
         overview: the whole field as PNG, which shows without a kernel, too.
     """
 
-    _esm = read_gestures() + files("eoren.viewer").joinpath("widget.js").read_text(encoding="utf-8")
+    _esm = render_template("gestures.js") + files("eoren.viewer").joinpath("widget.js").read_text(encoding="utf-8")
     _css = files("eoren.viewer").joinpath("widget.css").read_text(encoding="utf-8")
     size = traitlets.List(traitlets.Int()).tag(sync=True)
     layers = traitlets.List(traitlets.Dict()).tag(sync=True)
