@@ -61,8 +61,7 @@ def color_key(layer: Layer) -> dict[str, Any] | None:
 
 def render(view: View, request: ImageRequest, token: CancelToken) -> bytes:
     """Draw and encode the image of a request."""
-    is_colored = view.layer.name in _COLORS or view.layer.pixels is not None
-    profile = view.entry.field.provenance.profile if is_colored else b""
+    profile = view.entry.field.provenance.profile if view.layer.name in _COLORS else view.layer.profile
     return encode(draw(view, request.region, request.width, request.height, token=token), request, profile)
 
 
