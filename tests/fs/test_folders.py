@@ -6,12 +6,28 @@ from eoren.errors import EorenError
 from eoren.fs.folders import LOCK, open_folder
 
 BUSY = "another run is writing to it"
+SUBFOLDERS = ("shards", "index")
 
 
 @pytest.fixture
 def remote():
     """A folder of objects, which is empty."""
     return open_folder(f"memory://{secrets.token_hex(8)}")
+
+
+@pytest.mark.parametrize("kind", ["local", "remote"])
+def test_a_folder_with_files_in_subfolders_is_not_free(remote, tmp_path, kind):
+    folder = remote if kind == "remote" else open_folder(tmp_path)
+    assert folder.is_free(SUBFOLDERS)
+    with folder.locked(BUSY):
+        folder.prepare(SUBFOLDERS)
+        assert folder.is_free(SUBFOLDERS)
+        folder.write("shards/0", b"fields")
+        assert not folder.is_free(SUBFOLDERS)
+        folder.remove("shards/0")
+        assert folder.is_free(SUBFOLDERS)
+        folder.write("other", b"x")
+        assert not folder.is_free(SUBFOLDERS)
 
 
 def test_a_writer_that_lost_its_lease_changes_nothing(remote):

@@ -237,8 +237,11 @@ class RemoteFolder:
         (self.address / name).remove()
 
     def is_free(self, subfolders: Collection[str]) -> bool:
-        """Whether it has no objects but those of a lease or below subfolders."""
-        return all(name == LOCK or name in subfolders for name, _ in self.address.entries())
+        """Whether it has no objects but that of a lease; some programs make objects for empty subfolders."""
+        return all(
+            name == LOCK or (name in subfolders and not (self.address / name).entries())
+            for name, _ in self.address.entries()
+        )
 
     @contextmanager
     def locked(self, busy: str) -> Iterator[None]:
