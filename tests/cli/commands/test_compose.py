@@ -159,6 +159,13 @@ CLONE = ["clone", "source.png", "target.png", "--mask"]
             [*CLONE, "mask.png", "-o", "a.png", "--seconds", "3"],
             "a.png: an image is not fitted; to fit, write an .eoren file",
         ),
+        *(
+            (
+                [*CLONE, "mask.png", "-o", "a.png", *option],
+                "a.png: an image is not fitted; to fit, write an .eoren file",
+            )
+            for option in (["--preset", "best"], ["--seed", "5"])
+        ),
         ([*CLONE, "mask.png", "-o", "a.png", "--solver", "network"], "a.png: --solver network makes a function"),
         ([*CLONE, "mask.png", "-o", "a.eoren", "--steps", "-1"], "steps must be zero or a positive number, got -1"),
         ([*CLONE, "mask.png", "-o", "a.eoren", "--preset", "foo"], "'foo' is not one of"),
