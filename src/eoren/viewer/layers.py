@@ -19,7 +19,6 @@ from eoren.image.writers import to_unsigned
 from eoren.viewer.catalog import FieldEntry, Layer, View
 from eoren.viewer.iiif import ImageRequest, Region, encode
 from eoren.visualization.colormaps import (
-    color_channels,
     direction_image,
     direction_stops,
     error_image,
@@ -112,7 +111,7 @@ def _sample(
     per_pixel = (float(entry.field.size[0]), float(entry.field.size[1]))
     values = entry.field.sample(width, height, quantity, region=box, rows=rows, extent=per_pixel)[0]
     if layer == "laplacian":
-        return laplacian_image(values[:, :, color_channels(values)])
+        return laplacian_image(values)
     return magnitude_image(values) if layer == "gradient" else values
 
 
