@@ -44,7 +44,7 @@ def test_images_have_the_exact_colours(eoren, scene):
             ["target.png", "--mask", "holes.png", "--method", "biharmonic"],
             library.fill("target.png", "holes.png", method="biharmonic"),
         ),
-        "retouch": (["target.png", "--boost-detail", 1.5], library.retouch("target.png", boost_detail=1.5)),
+        "retouch": (["target.png", "--boost-detail", 1.5], library.boost_detail("target.png", 1.5)),
     }
     for name, (arguments, composition) in commands.items():
         status, out, _ = eoren(name, *arguments, "-o", f"{name}.png")
