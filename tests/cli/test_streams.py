@@ -157,6 +157,17 @@ def test_closed_standard_streams(field_file):
     assert (status, out, err) == (2, b"", b"eoren: standard input is closed; redirect a file to it\n")
 
 
+def test_a_closed_stderr_leaves_stdout_to_data(picture):
+    """Progress, notices and results are left out, and no file takes the place of stderr."""
+    command = "$EOREN fit $IMAGE -o - --preset fast --until-psnr 99"
+    files = {"IMAGE": str(picture)}
+    status, expected, err = shell(command, **files)
+    assert (status, err != b"") == (0, True)
+    assert shell(f"{command} 2>&-", **files) == (0, expected, b"")
+    assert shell(f"{command} --json 2>&-", **files) == (0, expected, b"")
+    assert shell("$EOREN render missing.eoren -o a.png 2>&-") == (2, b"", b"")
+
+
 def test_pipes_of_a_shell(field_file, picture, folder):
     """Process substitution and named pipes, which can be read and written once, and paths of the standard output."""
     expected = library.load(field_file).render_image()

@@ -1,12 +1,13 @@
 """Compositions, against the five-point equations, SciPy, OpenCV and closed forms."""
 
+import io
 from dataclasses import replace
 
 import cv2
 import imagecodecs
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from scipy.sparse import diags, identity, kron, vstack
 from scipy.sparse.linalg import spsolve
 from tests.fields import with_parts
@@ -190,6 +191,29 @@ def test_a_composition_has_the_profile_of_its_target():
     assert fill(target, mask).profile == profile
     assert boost_detail(target, 2).profile == profile
     assert clone(target, other, mask).profile == b""
+
+
+def test_gray_in_a_profile_is_converted_where_the_result_has_colors():
+    """A profile of gray does not describe RGB. Pillow converts 8 bits."""
+    profile = imagecodecs.cms_profile("gray", gamma=2.6)
+    levels = np.random.default_rng(0).integers(0, 256, (9, 9), np.uint8)
+    known = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    srgb = ImageCms.createProfile("sRGB")
+    expected = np.asarray(ImageCms.profileToProfile(Image.fromarray(levels), known, srgb, outputMode="RGB")) / 255
+    gray = SourceImage(levels[..., None] / np.float32(255), 8, "1", "a", profile=profile)
+    colored = SourceImage(smooth(9, 9), 8, "2", "b")
+    mask = np.zeros((9, 9))
+    mask[3:6, 3:6] = 1
+    for composition in (mix(gray, colored, weight=1), mix(colored, gray, weight=0), clone(colored, gray, mask)):
+        assert (composition.profile, composition.rough.shape) == (b"", (9, 9, 3))
+        kept = composition.known if composition.known.any() else ~composition.known
+        np.testing.assert_allclose(composition.rough[kept], expected[kept], rtol=0, atol=1.01 / 255)
+        [note] = composition.notes
+        assert note.startswith("gray converted from ")
+    source = clone(gray, colored, mask)
+    assert source.profile == b""
+    np.testing.assert_allclose(source.rough[mask > 0], expected[mask > 0], rtol=0, atol=1.01 / 255)
+    assert mix(gray, gray).profile == profile
 
 
 def test_noise_of_a_mask_is_ignored(scene):

@@ -81,27 +81,36 @@ def test_denoising_leaves_a_clean_image_unchanged():
     np.testing.assert_allclose(denoise(clean).colors, clean, atol=1e-6)
 
 
-@pytest.mark.parametrize("option", [{"flatten_light": True}, {"boost_detail": 2.0}, {"denoise_edges": True}])
+@pytest.mark.parametrize("change", [flatten_light, lambda image: boost_detail(image, 2.0), denoise])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_channels(option, channels):
+def test_channels(change, channels):
     image = 0.3 + 0.4 * random(9, 13, channels)
     kept = image.copy()
-    composition = retouch(image, **option)
+    composition = change(image)
     assert composition.colors.shape == composition.guide().shape[:3] == image.shape
     if channels in (2, 4):
         np.testing.assert_array_equal(composition.colors[..., -1], image[..., -1])
     np.testing.assert_array_equal(image, kept)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({}, "exactly one of"),
-        ({"flatten_light": True, "denoise_edges": True}, "exactly one of"),
-        ({"boost_detail": 0.0}, "must be a finite number above 0, got 0"),
-        ({"boost_detail": float("nan")}, "above 0, got nan"),
-    ],
-)
-def test_retouch_refuses(options, message):
-    with pytest.raises(EorenError, match=message):
-        retouch(random(5, 5), **options)
+@pytest.mark.parametrize("factor", [0.0, float("nan")])
+def test_invalid_factors_are_refused(factor):
+    with pytest.raises(EorenError, match=f"must be a finite number above 0, got {factor:g}"):
+        boost_detail(random(5, 5), factor)
+
+
+def test_retouch_is_deprecated():
+    image = random(5, 5)
+    message = "eoren.retouch is deprecated and will be removed in 0.4; use eoren.flatten_light, eoren.boost_detail or"
+    for options, expected in (
+        ({"flatten_light": True}, flatten_light(image)),
+        ({"boost_detail": 2.0}, boost_detail(image, 2.0)),
+        ({"denoise_edges": True}, denoise(image)),
+    ):
+        with pytest.warns(DeprecationWarning, match=message):
+            composition = retouch(image, **options)
+        assert composition.origin == expected.origin
+        np.testing.assert_array_equal(composition.colors, expected.colors)
+    for options in ({}, {"flatten_light": True, "denoise_edges": True}):
+        with pytest.warns(DeprecationWarning, match=message), pytest.raises(EorenError, match="exactly one of"):
+            retouch(image, **options)

@@ -9,10 +9,11 @@ from dataclasses import replace
 from itertools import pairwise
 from math import ceil, floor
 
+import imagecodecs
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 from tests.fields import TILINGS, doubled, field_of, tiling_of, with_parts
 from torch.autograd.forward_ad import dual_level, make_dual, unpack_dual
 
@@ -702,6 +703,21 @@ def test_a_notebook_shows_size_bytes_and_quality(channels, name):
     expected = Image.fromarray(field.render_image()).convert("RGBA")
     opaque = np.asarray(expected)[..., 3] > 128
     assert abs(drawn - np.asarray(expected).astype(float))[opaque].mean() < 12
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_notebook_shows_gray_in_its_profile(channels):
+    """A PNG has the profile, a WebP is RGB in sRGB: Pillow converts the one to the other."""
+    field, profile = field_of(GRID, channels), imagecodecs.cms_profile("gray", gamma=2.6)
+    field = replace(field, provenance=replace(field.provenance, profile=profile))
+    data = base64.b64decode(re.search('data:image/webp;base64,([^"]+)', field._repr_html_())[1])
+    with Image.open(io.BytesIO(field._repr_png_())) as png, Image.open(io.BytesIO(data)) as webp:
+        assert (png.info["icc_profile"], webp.info.get("icc_profile")) == (profile, None)
+        known, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+        expected = ImageCms.profileToProfile(png.getchannel(0), known, srgb, outputMode="RGB")
+        opaque = np.asarray(png.convert("LA"))[..., 1] > 128
+        drawn = np.asarray(webp.convert("RGB")).astype(float)
+    assert abs(drawn - np.asarray(expected))[opaque].mean() < 12
 
 
 def test_the_description_names_size_channels_and_networks():

@@ -23,7 +23,7 @@ from safetensors.torch import save as save_tensors
 from tests.fields import with_parts
 from tests.fuzz.targets import checksums
 
-from eoren.errors import EorenError
+from eoren.errors import DamageWarning, EorenError
 from eoren.field.field import Field
 from eoren.field.mosaic import SirenMosaic
 from eoren.field.provenance import Provenance
@@ -154,6 +154,13 @@ def stored_profile(profile, keep=None):
 def test_damaged_profiles_are_refused(stored, message):
     with pytest.raises(EorenError, match=message):
         loads(with_header(provenance={"profile": stored}))
+
+
+def test_a_profile_of_other_channels_is_left_out():
+    plain = field_of()
+    field = replace(plain, provenance=replace(plain.provenance, profile=imagecodecs.cms_profile("gray")))
+    with pytest.warns(DamageWarning, match="colour profile left out: it is one for GRAY, not for these channels"):
+        assert loads(dumps(field)).provenance == plain.provenance
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])

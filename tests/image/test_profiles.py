@@ -7,11 +7,12 @@ from PIL import Image, ImageCms
 
 from eoren.errors import EorenError
 from eoren.image.io import as_source_image, read_image, read_source_image, write_image
-from eoren.image.profiles import MAX_PROFILE, convert_to_srgb, describe_profile, keep_profile
+from eoren.image.profiles import MAX_PROFILE, convert_to_srgb, describe_profile, gray_to_rgb, keep_profile
 
 ADOBE = imagecodecs.cms_profile("adobergb")
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 LINEAR_GRAY = imagecodecs.cms_profile("gray", gamma=1.0)
+GRAY = imagecodecs.cms_profile("gray", gamma=2.6)
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 9, 3), np.uint8)
 
 
@@ -61,6 +62,35 @@ def test_linear_gray_becomes_that_of_srgb():
     expected = np.where(light < 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     np.testing.assert_allclose(converted[0, :, 0], expected, atol=1e-3)
     np.testing.assert_array_equal(converted[0, :, 1], np.float32(light))  # alpha
+
+
+def in_srgb(gray):
+    """Convert 8-bit gray from the profile to RGB by Pillow, which rounds to a level."""
+    source = ImageCms.ImageCmsProfile(io.BytesIO(GRAY))
+    image = Image.fromarray(gray)
+    return np.asarray(ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"))
+
+
+def test_gray_becomes_rgb_in_srgb():
+    gray = PIXELS[..., :2] / np.float32(255)
+    converted, notes = gray_to_rgb(gray, GRAY)
+    np.testing.assert_allclose(converted[..., :3] * 255, in_srgb(PIXELS[..., 0]), rtol=0, atol=1.01)
+    np.testing.assert_array_equal(converted[..., 3], gray[..., 1])  # alpha
+    assert notes == (f"gray converted from {describe_profile(GRAY)!r} to sRGB",)
+    converted, notes = gray_to_rgb(gray[..., :1], b"")
+    np.testing.assert_array_equal(converted, np.dstack([gray[..., 0]] * 3))
+    assert notes == ()
+    broken = GRAY[:200] + b"\xff" * (len(GRAY) - 200)
+    converted, [note] = gray_to_rgb(gray[..., :1], broken)
+    np.testing.assert_array_equal(converted, np.dstack([gray[..., 0]] * 3))
+    assert note.startswith("colour profile left out: it is damaged")
+
+
+def test_webp_which_has_no_gray_has_no_profile_of_gray(tmp_path):
+    write_image(tmp_path / "a.webp", PIXELS[..., 0], profile=GRAY)
+    with Image.open(tmp_path / "a.webp") as image:
+        assert (image.mode, image.info.get("icc_profile")) == ("RGB", None)
+        np.testing.assert_allclose(np.asarray(image).astype(int), in_srgb(PIXELS[..., 0]), rtol=0, atol=1)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])

@@ -4,14 +4,15 @@ from dataclasses import replace
 import imagecodecs
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 import eoren
 from eoren.cancellation import Cancelled, CancelToken
 from eoren.image.cell_averages import point_values
-from eoren.viewer.catalog import LAYERS, FieldEntry, View
+from eoren.viewer.catalog import LAYERS, FieldCatalog, FieldEntry, View
 from eoren.viewer.iiif import Region, parse
 from eoren.viewer.layers import color_key, draw, render
+from eoren.viewer.workbench.editing import Edit, edit
 from eoren.visualization.colormaps import direction_image, error_image, error_map
 from eoren.visualization.derivatives import laplacian_image, magnitude_image
 
@@ -180,6 +181,40 @@ def test_colors_are_served_with_their_profile(entry, field, image, suffix):
         with Image.open(io.BytesIO(render(view(entry, name), request, CancelToken()))) as served:
             expected = profile if name in ("color", "original", "spline") else None
             assert served.info.get("icc_profile") == expected, name
+
+
+def test_gray_is_served_with_its_profile_or_in_srgb(make_image):
+    """WebP has no gray; Pillow converts the PNG to what it has."""
+    image, profile = make_image(12, 9, 1), imagecodecs.cms_profile("gray", gamma=2.6)
+    field = eoren.fit(image, preset="fast", steps=0).field
+    field = replace(field, provenance=replace(field.provenance, profile=profile))
+    served = {}
+    for suffix in ("png", "webp"):
+        request = parse("full", "max", "0", f"default.{suffix}", width=12, height=9)
+        shown = view(FieldEntry("a", "a", field, "", image), "original")
+        with Image.open(io.BytesIO(render(shown, request, CancelToken()))) as served[suffix]:
+            served[suffix].load()
+    assert (served["png"].info["icc_profile"], served["webp"].info.get("icc_profile")) == (profile, None)
+    known, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+    expected = np.asarray(ImageCms.profileToProfile(served["png"], known, srgb, outputMode="RGB")).astype(float)
+    errors = [abs(np.asarray(image.convert("RGB")) - expected).mean() for image in served.values()]
+    assert errors[1] < min(3, errors[0] / 2)
+
+
+def test_an_edit_is_served_in_its_own_profile(make_image):
+    """Colours that are cloned into gray are RGB, which a profile of gray does not describe."""
+    catalog, profile = FieldCatalog(), imagecodecs.cms_profile("gray", gamma=2.6)
+    field = eoren.fit(make_image(12, 9, 1), preset="fast", steps=0).field
+    gray = catalog.add("gray", replace(field, provenance=replace(field.provenance, profile=profile)), digest="a")
+    image = make_image(12, 9, 3)
+    catalog.add("colours", eoren.fit(image, preset="fast", steps=0).field, digest="b")
+    mask = io.BytesIO()
+    Image.new("L", (12, 9), 255).save(mask, "PNG")
+    for change, expected in ((Edit("clone", source="colours"), None), (Edit("flatten-light"), profile)):
+        edited = gray.layer(edit(catalog, gray, change, mask.getvalue())["layer"])
+        request = parse("full", "max", "0", "default.png", width=12, height=9)
+        with Image.open(io.BytesIO(render(View(gray, edited), request, CancelToken()))) as served:
+            assert (served.mode, served.info.get("icc_profile")) == ("L" if expected else "RGB", expected)
 
 
 @pytest.mark.parametrize("name", ["color", "original", "spline"])

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from PIL import Image
 
 from eoren.errors import EorenError
 from eoren.field.field import Field
@@ -189,6 +190,17 @@ def test_laplacians_as_an_image(tmp_path):
     field = field_of(12, 12)
     write(tmp_path / "a.png", field, "laplacian", height=12)
     per_pixel = sample(field, "laplacian", 14, 12, WHOLE).astype(np.float64) / 144
+    assert_levels(png(tmp_path / "a.png"), 0.5 + per_pixel)
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(2, "L"), (4, "RGB")])
+def test_an_image_of_laplacians_is_opaque(tmp_path, channels, mode):
+    field = field_of(12, 12, channels)
+    for suffix in ("png", "jpg"):
+        write(tmp_path / f"a.{suffix}", field, "laplacian", height=12)
+        with Image.open(tmp_path / f"a.{suffix}") as image:
+            assert image.mode == mode
+    per_pixel = sample(field, "laplacian", 14, 12, WHOLE)[..., : channels - 1].astype(np.float64) / 144
     assert_levels(png(tmp_path / "a.png"), 0.5 + per_pixel)
 
 

@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -85,6 +86,8 @@ def main(arguments: list[str] | None = None) -> None:
         # GNU OpenMP lets PyTorch's threads wait for each other by spinning for about a millisecond. When another
         # program needs the processor, that makes a fit tens of times slower; twenty times less waiting costs nothing.
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    if sys.stderr is None:  # closed: print would write to stdout, and the next file that is opened become stderr
+        sys.stderr = Path(os.devnull).open("w", errors="replace")  # noqa: SIM115  until the end
     standard = sys.stdout, sys.stderr
     try:
         with warnings.catch_warnings(), signals.handle_signals(), console.escape_unencodable(), _session:

@@ -1,6 +1,6 @@
 """Operands of a composition: load images, fields and masks; match their sizes and channels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from os import PathLike
 from pathlib import Path
@@ -16,7 +16,7 @@ from eoren.field.serialization import dumps, load
 from eoren.image.channels import resize
 from eoren.image.decoders import max_pixels
 from eoren.image.io import SourceImage, as_source_image
-from eoren.image.profiles import describe_profile
+from eoren.image.profiles import describe_profile, gray_to_rgb
 
 Operand = ArrayLike | Pillow.Image | str | PathLike[str] | SourceImage | Field
 """An image in any form that :func:`eoren.fit` accepts, a field, or the path of an ``.eoren`` file."""
@@ -110,32 +110,41 @@ def join_alpha(colors: AnyImage, alpha: AnyPlane | None) -> AnyImage:
     return colors if alpha is None else np.concatenate([colors, alpha[..., None]], 2)
 
 
-def match_channels(first: AnyImage, second: AnyImage) -> tuple[AnyImage, AnyImage]:
-    """Expand two images to the same channels: gray to RGB and an opaque alpha, where the other one has them."""
-    colored = any(pixels.shape[2] >= 3 for pixels in (first, second))
-    has_alpha = any(pixels.shape[2] in (2, 4) for pixels in (first, second))
+def match_colors(first: LoadedOperand, second: LoadedOperand) -> tuple[LoadedOperand, LoadedOperand]:
+    """Convert an operand in gray to RGB, in sRGB, where the other one has colours."""
+    if any(operand.pixels.shape[2] >= 3 for operand in (first, second)):
+        return _in_color(first), _in_color(second)
+    return first, second
+
+
+def _in_color(operand: LoadedOperand) -> LoadedOperand:
+    if operand.pixels.shape[2] >= 3:
+        return operand
+    pixels, notes = gray_to_rgb(operand.pixels, operand.profile)
+    return replace(operand, pixels=pixels, notes=operand.notes + notes, profile=b"")
+
+
+def match_alpha(first: AnyImage, second: AnyImage) -> tuple[AnyImage, AnyImage]:
+    """Append an opaque alpha where the other image of as many colours has one."""
+    channels = max(first.shape[2], second.shape[2])
 
     def expand(pixels: AnyImage) -> AnyImage:
-        colors, alpha = split_alpha(pixels)
-        if colored and colors.shape[2] == 1:
-            colors = colors.repeat(3, 2)
-        if has_alpha and alpha is None:
-            alpha = np.ones(colors.shape[:2], colors.dtype)
-        return join_alpha(colors, alpha)
+        return pixels if pixels.shape[2] == channels else join_alpha(pixels, np.ones_like(pixels[..., 0]))
 
     return expand(first), expand(second)
 
 
-def match_sizes(first: LoadedOperand, second: LoadedOperand, how: str) -> tuple[AnyImage, AnyImage]:
+def match_sizes(first: LoadedOperand, second: LoadedOperand, how: str) -> tuple[LoadedOperand, LoadedOperand]:
     """Bring two operands to one size: ``crop`` or ``pad`` both around their centres, or ``resize`` the second."""
     a, b = first.pixels, second.pixels
     if a.shape[:2] == b.shape[:2]:
-        return a, b
+        return first, second
     if how == "resize":
-        return a, second.resized(a.shape[1], a.shape[0])
+        return first, replace(second, pixels=second.resized(a.shape[1], a.shape[0]))
     bound = min if how == "crop" else max
     height, width = bound(a.shape[0], b.shape[0]), bound(a.shape[1], b.shape[1])
-    return _crop_or_pad(a, height, width), _crop_or_pad(b, height, width)
+    first = replace(first, pixels=_crop_or_pad(a, height, width))
+    return first, replace(second, pixels=_crop_or_pad(b, height, width))
 
 
 def _crop_or_pad(pixels: AnyImage, height: int, width: int) -> AnyImage:

@@ -27,7 +27,8 @@ from eoren.composition.operands import (
     Operand,
     join_alpha,
     mask_weights,
-    match_channels,
+    match_alpha,
+    match_colors,
     match_sizes,
     open_operand,
     profile_notes,
@@ -147,7 +148,7 @@ def mix(
     """Mix the gradients of two images: ``w grad A + (1 - w) grad B``.
 
     The mean colour is that of the mixed pixels. Where only one image has colour or alpha, the other is expanded to
-    equal channels and an opaque alpha.
+    equal channels, in sRGB, and an opaque alpha.
 
     Args:
         first: image or field A.
@@ -172,8 +173,9 @@ def mix(
         raise EorenError(f"weight must lie between 0 and 1, got {weight}")
     check_choice("sizes", sizes, get_args(Sizes))
     operands = open_operand(first), open_operand(second)
-    notes = (*operands[0].notes, *operands[1].notes, *profile_notes(*operands))
-    a, b = match_channels(*match_sizes(*operands, sizes))
+    matched = match_colors(*match_sizes(*operands, sizes))
+    notes = (*matched[0].notes, *matched[1].notes, *profile_notes(*matched))
+    a, b = match_alpha(matched[0].pixels, matched[1].pixels)
     before = [size_text(operand.pixels) for operand in operands]
     if before[0] != before[1]:
         notes += (f"the images are {before[0]} and {before[1]}; the mix is {size_text(a)} ({sizes})",)
@@ -193,7 +195,7 @@ def mix(
         lambda: solve_rectangle(guide(), mean=rough.mean((0, 1), dtype=np.float64)),
         guide,
         notes,
-        operands[0].profile,
+        matched[0].profile,
     )
 
 
@@ -239,8 +241,10 @@ def clone(
     check_choice("mode", mode, get_args(Mode))
     if not 0 <= keep_color < float("inf"):
         raise EorenError(f"keep_color must be a finite number, 0 or above, got {keep_color}")
-    operands = tuple(open_operand(operand) for operand in (source, target, mask))
-    source_operand, target_operand, mask_operand = operands
+    # Both become RGB if either is: the colours of a source also colour a gray target.
+    source_operand, target_operand = match_colors(open_operand(source), open_operand(target))
+    mask_operand = open_operand(mask)
+    operands = source_operand, target_operand, mask_operand
     weights = mask_weights(mask_operand, source_operand, "source")
     colors, alpha = split_alpha(source_operand.pixels)
     if alpha is not None:
@@ -255,8 +259,6 @@ def clone(
     unknown = placed > 0
     box = bounding_box(unknown)
     base, base_alpha = split_alpha(target_operand.pixels)
-    # Both become RGB if either is: the colours of a source also colour a gray target.
-    base, colors = match_channels(base, colors)
     rows, columns = (
         np.clip(np.arange(part.start, part.stop) - start, 0, size - 1)
         for part, start, size in zip(box, (y, x), colors.shape[:2], strict=True)

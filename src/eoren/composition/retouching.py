@@ -1,5 +1,6 @@
 """Retouching: change an image through its gradients."""
 
+import warnings
 from collections.abc import Callable
 from math import pi
 from typing import Any
@@ -96,9 +97,17 @@ def retouch(
 ) -> Composition:
     """Apply :func:`flatten_light`, :func:`boost_detail` or :func:`denoise`, whichever option is given.
 
+    Deprecated; call these functions.
+
     Raises:
         EorenError: not exactly one option is given, or the chosen function refuses its arguments.
     """
+    warnings.warn(
+        "eoren.retouch is deprecated and will be removed in 0.4; use eoren.flatten_light, eoren.boost_detail or "
+        "eoren.denoise",
+        DeprecationWarning,
+        stacklevel=2,
+    )
     if sum([flatten_light, boost_detail is not None, denoise_edges]) != 1:
         raise EorenError("retouch takes exactly one of flatten_light, boost_detail and denoise_edges")
     if boost_detail is not None:

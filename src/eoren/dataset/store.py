@@ -305,7 +305,7 @@ def _read_manifest(folder: Folder) -> Manifest:
         if len(manifest.version) > _MAX_VERSION:
             raise ValueError("version is too long")
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise _damaged(name, error) from None
+        raise _damaged(name, error, "restore it from a copy, or choose another --output") from None
     return manifest
 
 
@@ -319,6 +319,8 @@ def _make_settings(stored: Mapping[str, Any], version: int) -> Settings | Compac
         raise ValueError(str(error)) from None
 
 
-def _damaged(name: str, error: Exception) -> EorenError:
+def _damaged(
+    name: str, error: Exception, remedy: str = "delete it and run the same 'eoren fit-many' again"
+) -> EorenError:
     reason = format_error(f"{type(error).__name__}: {error}")
-    return EorenError(f"{name}: damaged ({reason}); delete it and run the same 'eoren fit-many' again")
+    return EorenError(f"{name}: damaged ({reason}); {remedy}")

@@ -10,9 +10,8 @@ from markupsafe import Markup
 from scipy.integrate import cumulative_trapezoid
 from scipy.ndimage import gaussian_filter
 
-from eoren.experiments.rates import Rates, Stored
+from eoren.experiments.rates import Rates, Stored, render_field
 from eoren.experiments.trials import METRICS, Trial
-from eoren.field.field import Field
 from eoren.field.grid import Region
 from eoren.image.arrays import Gradient, Image
 from eoren.image.gradients import pixel_gradient
@@ -69,7 +68,7 @@ class Prediction:
         width, height = field.size
         color, gradient = field.sample(width, height, "color", "gradient", extent=(float(width), float(height)))
         quality = final.psnr, final.gradient_psnr
-        return cls(method.key, method.label, *quality, color, gradient, partial(_render, field))
+        return cls(method.key, method.label, *quality, color, gradient, partial(render_field, field))
 
     @classmethod
     def of_file(cls, stored: Stored) -> "Prediction":
@@ -226,10 +225,6 @@ def rate_curves(rates: Rates) -> Iterator[Figure]:
 def format_decibels(value: float) -> str:
     """Format a PSNR as ``28.31 dB``; infinity is ``exact``."""
     return f"{value:.2f} dB" if np.isfinite(value) else "exact"
-
-
-def _render(field: Field, width: int, height: int, region: Region) -> Image:
-    return field.render(width, height, region=region)
 
 
 def _image_figure(label: str, pixels: Image, alt: str, value: str = "", style: str = "") -> Figure:

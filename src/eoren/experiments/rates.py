@@ -147,10 +147,11 @@ def _stored_field(result: FitResult) -> Stored:
         encode_seconds=result.seconds,
         decode_seconds=decoding,
     )
-    return Stored(COMPACT, measurement, color, gradient, partial(_render_field, field))
+    return Stored(COMPACT, measurement, color, gradient, partial(render_field, field))
 
 
-def _render_field(field: Field, width: int, height: int, region: Region) -> Image:
+def render_field(field: Field, width: int, height: int, region: Region) -> Image:
+    """Sample the colours of a field on a grid, as :func:`render_spline` samples a spline."""
     return field.render(width, height, region=region)
 
 

@@ -26,6 +26,7 @@ from eoren.field.provenance import Provenance
 from eoren.field.representation import QUANTITIES, UNIT, Extent, Quantity, Representation
 from eoren.fs.streams import Writable, write_output
 from eoren.image.channels import average_by_alpha, average_cells
+from eoren.image.profiles import gray_to_rgb
 from eoren.image.writers import to_unsigned
 from eoren.model.arrays import Array, is_tensor
 from eoren.model.isolation import isolated, not_compiled
@@ -326,9 +327,13 @@ class Field:
         """Encode the field as an image of at most 512 pixels a side."""
         scale = min(1.0, 512 / max(self.size))
         width, height = (max(1, round(scale * side)) for side in self.size)
+        pixels, profile = self.render(width, height), self.provenance.profile
+        if format == "WEBP" and self.channels < 3:  # it has no gray
+            pixels, profile = gray_to_rgb(pixels, profile)[0], b""
+        drawn = to_unsigned(pixels)
         file = io.BytesIO()
-        profile = self.provenance.profile or None
-        Image.fromarray(self.render_image(width, height)).save(file, format, icc_profile=profile, **options)
+        image = Image.fromarray(drawn[..., 0] if drawn.shape[2] == 1 else drawn)
+        image.save(file, format, icc_profile=profile or None, **options)
         return file.getvalue()
 
     @not_compiled

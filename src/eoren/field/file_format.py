@@ -46,7 +46,7 @@ def decode(data: bytes, *, skip_damaged: bool = False) -> tuple[Representation, 
         header = _parse_header(text)
         kind = KINDS[header.get(_KIND, SirenMosaic.kind)]
         representation, stored = kind.decode(text, header, load_tensors(data), skip_damaged=skip_damaged)
-        return representation, Provenance.from_stored(stored)
+        return representation, Provenance.from_stored(stored, representation.channels)
 
 
 @contextmanager

@@ -1,12 +1,13 @@
 """The origin of a field: settings, seed, source image and quality, as stored in its file."""
 
+import warnings
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from eoren.errors import EorenError
+from eoren.errors import DamageWarning, EorenError
 from eoren.image.profiles import MAX_PROFILE, check_profile
 
 # Bounds of what commands print: no table as wide as a header, no number beyond all floats.
@@ -46,9 +47,18 @@ class Provenance:
         return stored | ({"profile": b64encode(zlib.compress(profile, 9)).decode()} if profile else {})
 
     @classmethod
-    def from_stored(cls, stored: Mapping[str, Any]) -> "Provenance":
-        """Check and convert a stored provenance; a TypeError or ValueError if an entry is invalid."""
+    def from_stored(cls, stored: Mapping[str, Any], channels: int) -> "Provenance":
+        """Check and convert a stored provenance; a TypeError or ValueError if an entry is invalid.
+
+        A profile that does not describe an image of these channels is left out, with a DamageWarning.
+        """
         profile = _inflate_profile(stored["profile"]) if "profile" in stored else b""
+        if profile:
+            try:
+                check_profile(profile, channels)
+            except EorenError as error:
+                warnings.warn(f"colour profile left out: {error}", DamageWarning, stacklevel=2)
+                profile = b""
         provenance = cls(**{**stored, "profile": profile})
         for name, example in asdict(cls(seconds=0.0)).items():
             value = getattr(provenance, name)

@@ -220,24 +220,28 @@ class RemoteFolder:
         yield stored.metadata, stored
 
     def write(self, name: str, content: bytes) -> None:
-        """Write an object by one request."""
+        """Write an object by one request, while the lease holds."""
+        self._check_lease()
         (self.address / name).write(content)
 
     def add(self, name: str, content: bytes) -> None:
         """Create an object that must not exist, where the service can check that, while the lease holds."""
-        if self._lease:
-            self._lease.check()
+        self._check_lease()
         path = self.address / name
         if not path.create(content):
             raise EorenError(f"{path}: another run has written it meanwhile; run the same again when that has ended")
 
     def remove(self, name: str) -> None:
-        """Remove an object."""
+        """Remove an object, while the lease holds."""
+        self._check_lease()
         (self.address / name).remove()
 
     def is_free(self, subfolders: Collection[str]) -> bool:
-        """Whether it has no objects but those of a lease or below subfolders."""
-        return all(name == LOCK or name in subfolders for name, _ in self.address.entries())
+        """Whether it has no objects but that of a lease; some programs make objects for empty subfolders."""
+        return all(
+            name == LOCK or (name in subfolders and not (self.address / name).entries())
+            for name, _ in self.address.entries()
+        )
 
     @contextmanager
     def locked(self, busy: str) -> Iterator[None]:
@@ -255,6 +259,10 @@ class RemoteFolder:
     def bytes(self) -> int:
         """Return the size of all objects."""
         return sum(size for _, size in self.address.files())
+
+    def _check_lease(self) -> None:
+        if self._lease:
+            self._lease.check()
 
 
 def _check_size(size: int, limit: int) -> None:

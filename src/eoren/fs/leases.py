@@ -50,8 +50,11 @@ class Lease:
                     self._path.remove()
 
     def check(self) -> None:
-        """Raise :class:`EorenError` if another process has taken the lease over."""
-        if self._lost.is_set():
+        """Raise :class:`EorenError` if another process has taken the lease over.
+
+        It is read: a process that was suspended may go on before its next renewal notices the loss.
+        """
+        if self._lost.is_set() or not self._is_own():
             raise EorenError(self._busy)
 
     def _acquire(self) -> None:

@@ -5,7 +5,7 @@ from functools import lru_cache
 from io import BytesIO
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
 from eoren.errors import EorenError, format_error
 from eoren.image.arrays import Image
@@ -92,6 +92,27 @@ def convert_to_srgb(pixels: Image, profile: bytes) -> Float32[np.ndarray, "heigh
     converted = pixels.astype(np.float32)
     converted[..., :count] = _transform(converted[..., :count], profile)
     return converted
+
+
+def gray_to_rgb(pixels: Image, profile: bytes) -> tuple[Float[np.ndarray, "height width expanded"], tuple[str, ...]]:
+    """Convert gray to RGB, and from its profile to sRGB, because a profile of gray does not describe RGB.
+
+    Args:
+        pixels: gray, with or without alpha, which stays; values outside [0, 1] are clamped.
+        profile: ICC profile of the gray; empty for sRGB.
+
+    Returns:
+        Pixels in sRGB, and notes. If the profile is damaged, the numbers stay, and a note says so.
+    """
+    notes: tuple[str, ...] = ()
+    pixels = pixels.clip(0, 1)
+    if profile:
+        try:
+            pixels = convert_to_srgb(pixels, profile)
+            notes = (f"gray converted from {describe_profile(profile)!r} to sRGB",)
+        except EorenError as error:
+            notes = (f"colour profile left out: {error}",)
+    return pixels.repeat([3, 1][: pixels.shape[2]], 2), notes
 
 
 def _transform(

@@ -8,7 +8,7 @@ from functools import partial
 from math import prod
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
@@ -17,7 +17,7 @@ from PIL import Image
 
 from eoren.errors import EorenError
 from eoren.fs.streams import Writable, open_output, stream_name
-from eoren.image.profiles import srgb_profile
+from eoren.image.profiles import gray_to_rgb, srgb_profile
 
 _STRIP_ROWS = 64  # rows processed at once
 _TILE = 256  # side of a TIFF tile
@@ -77,9 +77,10 @@ def write_rows(
     Memory does not grow with the height, except for JPEG and WebP, whose encoders need the whole image. Integer
     formats clamp values to [0, 1] and round half up. `channels` may be several axes, such as (3, 2) for the gradient
     of RGB: ``.npy`` keeps them apart, a float TIFF flattens them. `bit_depth` is 8 or 16 (PNG, TIFF), or 32 for
-    floats (TIFF); ``.npy`` always holds float32. `profile` is the ICC profile of the colours; ``.npy`` leaves it out.
-    A TIFF of colours without a profile has that of sRGB. `bands` are the meaning of channels that are not colours, in
-    TIFF as metadata of GDAL. `format` is the format of a file object, see :func:`image_format`.
+    floats (TIFF); ``.npy`` always holds float32. `profile` is the ICC profile of the colours; ``.npy`` leaves it out,
+    and WebP, which has no gray, holds gray as RGB in sRGB. A TIFF of colours without a profile has that of sRGB.
+    `bands` are the meaning of channels that are not colours, in TIFF as metadata of GDAL. `format` is the format of a
+    file object, see :func:`image_format`.
     """
     suffix = check_format(target, height=height, width=width, channels=channels, bit_depth=bit_depth, format=format)
     features = channels if isinstance(channels, tuple) else (channels,)
@@ -269,15 +270,16 @@ def _write_npy(path: Path, strips: Iterator[Strip], layout: _Layout) -> None:
 
 def _write_whole(path: Path, strips: Iterator[Strip], layout: _Layout, *, kind: str) -> None:
     """Encode with Pillow, in memory: when it writes to a file, it does not notice that the disk is full."""
+    profile = layout.profile
+    options: dict[str, Any] = {"quality": 95, "subsampling": 0}
+    if kind == "WEBP":
+        options = {"lossless": True, "exact": True}  # exact: keep colours where alpha is 0
+        if layout.channels == 1:  # WebP has no gray
+            strips, profile = (gray_to_rgb(strip, layout.profile)[0] for strip in strips), b""
     pixels = np.concatenate([to_unsigned(strip) for strip in strips])
     encoded = io.BytesIO()
-    if kind == "WEBP":
-        image = Image.fromarray(pixels.repeat(3, -1) if layout.channels == 1 else pixels)  # WebP has no gray
-        # exact: keep colours where alpha is 0
-        image.save(encoded, kind, lossless=True, exact=True, icc_profile=layout.profile or None)
-    else:
-        image = Image.fromarray(pixels[..., 0] if layout.channels == 1 else pixels)
-        image.save(encoded, kind, quality=95, subsampling=0, icc_profile=layout.profile or None)
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    image.save(encoded, kind, **options, icc_profile=profile or None)
     path.write_bytes(encoded.getbuffer())
 
 

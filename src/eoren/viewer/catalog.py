@@ -34,6 +34,7 @@ class Layer:
     description: str  # meaning of the colours, shown on the page
     needs_image: bool = False
     pixels: Pillow.Image | None = None  # of a layer that is an image by itself
+    profile: bytes = b""  # ICC profile of these pixels
 
 
 LAYERS = {

@@ -14,6 +14,8 @@ from PIL import Image
 
 from eoren.checks import check_choice
 from eoren.errors import EorenError
+from eoren.image.profiles import gray_to_rgb
+from eoren.image.writers import to_unsigned
 
 MAX_AREA = 1 << 24  # pixels of one response: 4096 x 4096
 MAX_SIDE = (1 << 14) - 1  # pixels per side of one response: the limit of WebP, the lowest of all formats
@@ -114,8 +116,13 @@ def information(address: str, width: int, height: int) -> dict[str, Any]:
 def encode(pixels: UInt8[np.ndarray, "height width channels"], request: ImageRequest, profile: bytes = b"") -> bytes:
     """Rotate a drawn region, convert it to the requested quality and encode it in the requested format.
 
-    ``profile`` is the ICC profile of the colours; qualities without colours leave it out.
+    ``profile`` is the ICC profile of the colours; qualities without colours leave it out. WebP has no gray: it is
+    converted from its profile to sRGB.
     """
+    if request.quality not in ("default", "color"):
+        profile = b""
+    if profile and request.format == "webp" and pixels.shape[2] < 3:
+        pixels, profile = to_unsigned(gray_to_rgb(pixels / np.float32(255), profile)[0]), b""
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     if request.rotation:
         image = image.transpose(_ROTATIONS[request.rotation])
@@ -126,8 +133,7 @@ def encode(pixels: UInt8[np.ndarray, "height width channels"], request: ImageReq
     if request.quality == "bitonal":
         image = image.point([0] * 128 + [255] * 128, "1")
     file = io.BytesIO()
-    has_colors = request.quality in ("default", "color")
-    image.save(file, **_SAVE_OPTIONS[request.format], icc_profile=profile if profile and has_colors else None)
+    image.save(file, **_SAVE_OPTIONS[request.format], icc_profile=profile or None)
     return file.getvalue()
 
 

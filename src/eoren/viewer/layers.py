@@ -19,7 +19,6 @@ from eoren.image.writers import to_unsigned
 from eoren.viewer.catalog import FieldEntry, Layer, View
 from eoren.viewer.iiif import ImageRequest, Region, encode
 from eoren.visualization.colormaps import (
-    color_channels,
     direction_image,
     direction_stops,
     error_image,
@@ -61,8 +60,7 @@ def color_key(layer: Layer) -> dict[str, Any] | None:
 
 def render(view: View, request: ImageRequest, token: CancelToken) -> bytes:
     """Draw and encode the image of a request."""
-    is_colored = view.layer.name in _COLORS or view.layer.pixels is not None
-    profile = view.entry.field.provenance.profile if is_colored else b""
+    profile = view.entry.field.provenance.profile if view.layer.name in _COLORS else view.layer.profile
     return encode(draw(view, request.region, request.width, request.height, token=token), request, profile)
 
 
@@ -113,7 +111,7 @@ def _sample(
     per_pixel = (float(entry.field.size[0]), float(entry.field.size[1]))
     values = entry.field.sample(width, height, quantity, region=box, rows=rows, extent=per_pixel)[0]
     if layer == "laplacian":
-        return laplacian_image(values[:, :, color_channels(values)])
+        return laplacian_image(values)
     return magnitude_image(values) if layer == "gradient" else values
 
 

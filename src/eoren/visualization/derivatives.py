@@ -11,7 +11,9 @@ from eoren.field.field import Field
 from eoren.field.representation import Quantity
 from eoren.fs.streams import Writable
 from eoren.image.arrays import Gradient, Image
+from eoren.image.profiles import color_count
 from eoren.image.writers import Bands, image_format, write_rows
+from eoren.visualization.colormaps import color_channels
 
 # White for the gradient; black and white around mid gray for the Laplacian. Intensity per source pixel (squared).
 GRADIENT_WHITE = 0.5
@@ -30,9 +32,12 @@ def magnitude_image(gradient: Gradient) -> Float[np.ndarray, "height width 1"]:
     return magnitude
 
 
-def laplacian_image(laplacian: Image) -> Image:
-    """Show a Laplacian per pixel squared: 0.5 is zero, 0 and 1 are minus and plus half the intensity range."""
-    return 0.5 + laplacian / np.float32(2 * LAPLACIAN_WHITE)
+def laplacian_image(laplacian: Image) -> Float[np.ndarray, "height width colors"]:
+    """Show the Laplacian of the colours, without that of alpha, per pixel squared.
+
+    0.5 is zero, 0 and 1 are minus and plus half the intensity range.
+    """
+    return 0.5 + laplacian[:, :, color_channels(laplacian)] / np.float32(2 * LAPLACIAN_WHITE)
 
 
 def write_gradient(
@@ -84,7 +89,7 @@ def write_field(
     elif show == "gradient":
         channels, strips = 1, map(magnitude_image, strips)
     elif show == "laplacian":
-        strips = map(laplacian_image, strips)
+        channels, strips = color_count(field.channels), map(laplacian_image, strips)
     write_rows(
         target,
         strips,

@@ -44,7 +44,7 @@ def test_images_have_the_exact_colours(eoren, scene):
             ["target.png", "--mask", "holes.png", "--method", "biharmonic"],
             library.fill("target.png", "holes.png", method="biharmonic"),
         ),
-        "retouch": (["target.png", "--boost-detail", 1.5], library.retouch("target.png", boost_detail=1.5)),
+        "retouch": (["target.png", "--boost-detail", 1.5], library.boost_detail("target.png", 1.5)),
     }
     for name, (arguments, composition) in commands.items():
         status, out, _ = eoren(name, *arguments, "-o", f"{name}.png")
@@ -158,6 +158,13 @@ CLONE = ["clone", "source.png", "target.png", "--mask"]
         (
             [*CLONE, "mask.png", "-o", "a.png", "--seconds", "3"],
             "a.png: an image is not fitted; to fit, write an .eoren file",
+        ),
+        *(
+            (
+                [*CLONE, "mask.png", "-o", "a.png", *option],
+                "a.png: an image is not fitted; to fit, write an .eoren file",
+            )
+            for option in (["--preset", "best"], ["--seed", "5"])
         ),
         ([*CLONE, "mask.png", "-o", "a.png", "--solver", "network"], "a.png: --solver network makes a function"),
         ([*CLONE, "mask.png", "-o", "a.eoren", "--steps", "-1"], "steps must be zero or a positive number, got -1"),

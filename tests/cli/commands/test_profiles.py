@@ -46,6 +46,22 @@ def test_colours_are_converted_on_request(eoren, photograph):
     assert json.loads(eoren("evaluate", "a.eoren", photograph, "--json")[1])["psnr"] < 44
 
 
+def test_gray_in_a_profile_is_mixed_with_colours(eoren, photograph):
+    """Result and file are RGB, which a profile of gray does not describe."""
+    gray = Image.fromarray(np.uint8([[0, 60, 120, 255]] * 3))
+    gray.save("gray.png", icc_profile=imagecodecs.cms_profile("gray", gamma=1.0))
+    Image.new("RGB", (4, 3)).save("black.png")
+    for output in ("a.png", "a.webp"):
+        status, _, err = eoren("mix", "gray.png", "black.png", "-o", output)
+        assert (status, err.count("gray converted from")) == (0, 1)
+        assert read_source_image(output).profile == b""
+    light = np.array([0, 60, 120, 255]) / 255
+    expected = np.where(light < 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055) / 2
+    np.testing.assert_allclose(read_image("a.png")[1], np.stack([expected] * 3, 1), atol=1.5 / 255)
+    assert eoren("mix", "gray.png", "black.png", "-o", "a.eoren", "--preset", "fast", "--steps", 0, "-q")[0] == 0
+    assert json.loads(eoren("info", "a.eoren", "--json")[1])["profile"] == ""
+
+
 def test_a_store_keeps_profiles_and_prints_notes(eoren, photograph, folder):
     for number in range(4):
         Image.new("RGB", (9, 12), (number, 50, 50)).save(folder / f"{number}.png", icc_profile=PROFILE)

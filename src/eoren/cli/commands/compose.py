@@ -118,7 +118,7 @@ def _check(
         remedy = f"write an {fitting.SUFFIX} file"
         if solver == "network":
             raise EorenError(f"{output}: --solver network makes a function; {remedy} and render it")
-        if fit_options.resume or fit_options.settings:
+        if fit_options.resume or fit_options.settings or fit_options.preset or fit_options.seed:
             raise EorenError(f"{output}: an image is not fitted; to fit, {remedy}")
         check_format(output, height=1, width=1, channels=1)
     with nullcontext() if is_image else fitting.reserve_output(output, inputs[0], fit_options) as checkpoint:

@@ -56,9 +56,8 @@ def edit(catalog: FieldCatalog, entry: FieldEntry, change: Edit, mask: bytes) ->
         composed = flatten_light(image) if change.operation == "flatten-light" else denoise(image)
     pixels = as_8bit_image(composed.colors)
     seconds = perf_counter() - start
-    layer = Layer(
-        f"edited-{next(_numbers)}", "Edited", "The image as the last edit made it, as squares.", pixels=pixels
-    )
+    name, description = f"edited-{next(_numbers)}", "The image as the last edit made it, as squares."
+    layer = Layer(name, "Edited", description, pixels=pixels, profile=composed.profile)
     entry.add_edit(layer)
     return {"layer": layer.name, "seconds": seconds, "notes": list(composed.notes)}
 
