@@ -61,7 +61,7 @@ def ways(seconds: float) -> Iterator[Way]:
     # The nearest width that the native backend trains.
     units = 16 * round(settings.architecture(width, height, channels)[1] / 16)
     siren = eoren.fit(PICTURE, preset="single", objective="pixel", width=units, bits=16, seconds=seconds).field
-    for label, field in (("SIREN", siren), (f"EoREN, {size / 1000:.0f} kB", compact)):
+    for label, field in (("SIREN", siren), (f"compact field, {size / 1000:.0f} kB", compact)):
         region = LEFT / width, TOP / height, (LEFT + SIDE) / width, (TOP + SIDE) / height
         color, gradient = (
             field.render(SIDE * SCALE, SIDE * SCALE, region=region, show=show) for show in ("color", "gradient")

@@ -62,9 +62,9 @@ class Fit:
 
 _RATES = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 FIELDS: Mapping[str, Fit] = {
-    "fast": Fit("EoREN fast", "fast", "bits_per_pixel", _RATES),
-    "balanced": Fit("EoREN balanced", "balanced", "bits_per_pixel", _RATES),
-    "best": Fit("EoREN best", "best", "bits_per_pixel", (1.0, 2.0, 4.0, 6.0)),
-    "mosaic": Fit("EoREN mosaic", "mosaic", "parameters", (300_000, 560_000), {"seconds": 60.0, "batch": 512}),
+    "fast": Fit("compact field, fast", "fast", "bits_per_pixel", _RATES),
+    "balanced": Fit("compact field, balanced", "balanced", "bits_per_pixel", _RATES),
+    "best": Fit("compact field, best", "best", "bits_per_pixel", (1.0, 2.0, 4.0, 6.0)),
+    "mosaic": Fit("mosaic", "mosaic", "parameters", (300_000, 560_000), {"seconds": 60.0, "batch": 512}),
 }
 """Fits by name."""
