@@ -9,9 +9,11 @@ from itertools import count, islice
 from os import PathLike
 from typing import Any
 
+from eoren.checks import check_integer
 from eoren.dataset.executors import Executor, make_executor
 from eoren.dataset.groups import ShardResult
-from eoren.dataset.planning import first_item, make_plan, shard_size
+from eoren.dataset.index import MAX_ROWS
+from eoren.dataset.planning import all_items, first_shape, make_plan, shard_size
 from eoren.dataset.progress import NOTICE_COLUMNS, Notices, Progress, RunRecorder, Summary
 from eoren.dataset.shards import FitPlan, Job, ShardJob
 from eoren.dataset.sources import Item, open_source
@@ -100,10 +102,13 @@ def fit_many(
     )
     runner = make_executor(executor, address=address, workers=workers)
     source = open_source(*sources)
-    first, items = first_item(source)
+    items = all_items(source)
     if shard is None and is_store(store):
         shard = Store(store).manifest.shard
-    size = shard_size(first, plan.settings, shard)
+    if shard is None:
+        shape, items = first_shape(items, plan)
+        shard = shard_size(shape, plan.settings)
+    size = check_integer("shard", shard, 1, MAX_ROWS)
     with Store.open_locked(store, Manifest(plan.settings, plan.seed, same_start, size, to_srgb)) as opened:
         if size == 1 and executor == "local":  # the workers of a cluster have no access to the store
             plan = replace(plan, checkpoints=opened.pieces)
