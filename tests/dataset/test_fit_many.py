@@ -247,6 +247,14 @@ def test_divergence_does_not_affect_other_images(store, monkeypatch):
     assert len(eoren.Collection(store)) == 2
 
 
+def test_progress_of_a_shard_that_is_not_full_is_in_images(store):
+    """A shard would hold 512 images; the source has nine, each of which takes a tenth of a second."""
+    seen = []
+    fit_many(IMAGES, store=store, seconds=0.1, shard=512, workers=1, watch=lambda at: seen.append(at.pictures))
+    assert any(0 < pictures < 9 for pictures in seen)
+    assert max(seen) <= 9
+
+
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_more_shards_than_workers_are_all_fitted(store, workers):
     assert fit_many(IMAGES, store=store, steps=1, shard=1, workers=workers).pictures == 9

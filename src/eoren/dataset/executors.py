@@ -23,7 +23,7 @@ _logger = logging.getLogger(__name__)
 EXECUTORS = ("local", "ray")
 
 ProgressCallback = Callable[[float], None]
-"""Callback that receives, a few times a second, the completed parts of running jobs, in shards. May raise to stop."""
+"""Callback that receives, a few times a second, the completed parts of running jobs, in images. May raise to stop."""
 
 _TICK_SECONDS = 0.2
 # Jobs that wait beyond one per worker. Their images are in memory, so there are few.
@@ -66,7 +66,7 @@ class LocalExecutor:
             return
         workers = len(ready)
         token, all_started = CancelToken(), Barrier(workers + 1)
-        shares: dict[int, float] = {}
+        images_done: dict[int, float] = {}
 
         def start_thread() -> None:
             torch.get_num_threads()  # a later first call would replace this thread's own number
@@ -76,7 +76,7 @@ class LocalExecutor:
 
         def run_job(job: Job) -> Any:
             def watch(share: float) -> bool:
-                shares[id(job)] = share * job.share
+                images_done[id(job)] = share * job.images
                 return token.is_cancelled()
 
             return job.run(plan, watch)
@@ -94,9 +94,9 @@ class LocalExecutor:
                     while running:
                         done, _ = wait(running, timeout=_TICK_SECONDS, return_when=FIRST_COMPLETED)
                         for future in done:
-                            shares.pop(id(running.pop(future)), None)
+                            images_done.pop(id(running.pop(future)), None)
                             yield future.result()
-                        on_progress(float(sum(shares.values())))
+                        on_progress(float(sum(images_done.values())))
                         while len(running) < workers + _WAITING and (job := next(jobs, None)) is not None:
                             running[pool.submit(run_job, job)] = job
                 except BaseException:

@@ -171,7 +171,7 @@ def _fit(
     def report(running: float) -> None:
         running += sum(large_image.share for large_image in large_images.values())
         recorder.update(done, failed, earlier)
-        if watch is not None and watch(Progress(done + running * size, total, failed, earlier)):
+        if watch is not None and watch(Progress(done + running, total, failed, earlier)):
             raise KeyboardInterrupt
 
     for result in executor.run(plan, missing_jobs(), report):

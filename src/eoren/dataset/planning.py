@@ -193,7 +193,7 @@ class _TimedJob:
 
     job: ShardJob
     name: str = "sample"
-    share: float = 1.0
+    images: float = 1.0
 
     def run(self, plan: FitPlan, watch: ShareCallback) -> tuple[ShardResult, float]:
         start = perf_counter()

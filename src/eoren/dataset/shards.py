@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -94,8 +94,8 @@ class Job(Protocol):
         """Name of the job, for people who watch a cluster."""
 
     @property
-    def share(self) -> float:
-        """Size of the job relative to its shard, 0 to 1."""
+    def images(self) -> float:
+        """Number of images of the job; a group of tiles is a part of one."""
 
     def run(self, plan: FitPlan, watch: ShareCallback) -> Any:
         """Run the job and return its result; raise :class:`Cancelled` when ``watch`` returns True."""
@@ -109,12 +109,16 @@ class ShardJob:
     first: int  # number of its first image
     names: Sequence[str]
     contents: Sequence[Content]  # not decoded yet
-    share: ClassVar[float] = 1.0
 
     @property
     def name(self) -> str:
         """Number of the shard and of its images."""
         return f"shard {self.shard}, {len(self.names)} images"
+
+    @property
+    def images(self) -> int:
+        """Number of images of the shard."""
+        return len(self.names)
 
     def run(self, plan: FitPlan, watch: ShareCallback) -> ShardResult:
         """Fit every image of the shard.
