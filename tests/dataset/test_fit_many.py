@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
+from tests.source_images import png
 
 import eoren
 from eoren.dataset.fit_many import fit_many
@@ -253,6 +254,41 @@ def test_progress_of_a_shard_that_is_not_full_is_in_images(store):
     fit_many(IMAGES, store=store, seconds=0.1, shard=512, workers=1, watch=lambda at: seen.append(at.pictures))
     assert any(0 < pictures < 9 for pictures in seen)
     assert max(seen) <= 9
+
+
+def test_missing_memory_fails_no_image(store, monkeypatch):
+    """The same images can be fitted when there is memory again."""
+
+    def exhaust(*_, **__):
+        raise MemoryError
+
+    images = [png(np.uint8(255 * image[..., 0])) for image in IMAGES[:2]]
+    with monkeypatch.context() as patch:
+        patch.setattr("PIL.ImageFile.ImageFile.load", exhaust)
+        with pytest.raises(MemoryError):
+            fit_many(images, store=store, steps=1, shard=2)
+    assert Store(store).shards() == []
+    assert fit_many(images, store=store, steps=1).failed == 0
+
+
+@pytest.mark.parametrize("source", ["data set", "array"])
+def test_missing_memory_in_a_data_set_fails_no_image(store, source):
+    class Exhausted:
+        def __array__(self, *_, **__):
+            raise MemoryError
+
+    class Images:
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, number):
+            if source == "array":
+                return Exhausted()
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        fit_many(Images(), store=store, steps=1, shard=2)
+    assert Store(store).shards() == []
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])

@@ -27,6 +27,8 @@ def open_dataset(source: Any) -> Source:
     def load(number: int) -> Content:
         try:
             return _parse_element(source[number], number).load()
+        except MemoryError:
+            raise
         except Exception as error:  # a foreign data set may raise anything
             return Content(EorenError(f"cannot be read ({type(error).__name__}: {format_error(error)})"))
 
