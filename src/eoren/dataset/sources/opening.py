@@ -36,7 +36,8 @@ def open_source(*sources: Any) -> Source:
             Hugging Face; or any iterable, such as an ``IterableDataset`` or a WebDataset. An element is an image,
             ``(image, label)``, ``(name, image, label)``, or a mapping with ``image`` (or a suffix, such as ``png``)
             and optionally ``label`` (or ``cls``). Images are as in :func:`eoren.fit`, or the bytes of a file; PyTorch
-            tensors have their channels first.
+            tensors have their channels first. A label is a text, a number, or an array of one; other targets, such as
+            masks and vectors of attributes, are left out.
 
     Raises:
         EorenError: A source cannot be read or has no images.
