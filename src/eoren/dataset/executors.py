@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import islice
 from mmap import mmap
 from threading import Barrier, BrokenBarrierError
@@ -146,6 +147,8 @@ class RayExecutor:
         with _ray_environment():
             self._connect()
         try:
+            # With "auto", the results would depend on the node, and all processes of a node would share one GPU.
+            plan = replace(plan, device="cpu") if plan.device == "auto" else plan
             on_gpu = plan.device == "cuda"
             # Ray would retry a lost task on the node that lost it, whose disk may be full.
             remote = ray.remote(num_cpus=1, num_gpus=int(on_gpu), max_retries=0)(_run_alone)
@@ -162,7 +165,10 @@ class RayExecutor:
 
             while True:
                 # Nodes come and go. The images of waiting jobs are in memory, so there are few of them.
-                capacity = int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 0)) + _WAITING
+                slots = int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 0))
+                workers = slots if self._workers is None else self._workers
+                # A job that waits for one of fewer workers would find a free node.
+                capacity = workers if workers < slots else slots + _WAITING
                 while lost and (working or not running):
                     submit(*lost.pop())
                 while len(running) + len(lost) < capacity and (job := next(jobs, None)) is not None:

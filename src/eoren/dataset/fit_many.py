@@ -64,7 +64,7 @@ def fit_many(
             they stay as they are, and the fields have the profiles.
         shard: number of images that are stored together, and fitted again after a kill; by default what takes about
             half a minute, at most 1024.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        device: ``auto``, which is the CPU on Ray, ``cpu``, ``cuda`` or ``mps``.
         executor: ``local``, or ``ray`` for a cluster.
         address: address of the Ray cluster; by default a cluster is started on this machine.
         workers: number of concurrent shards; by default one per core, or one on a GPU.
