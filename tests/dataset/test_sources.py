@@ -118,6 +118,8 @@ def test_folders_of_a_pattern_are_left_out_with_a_warning(folder):
     shutil.copy(folder / "a" / "0.png", folder / "top.png")
     with pytest.warns(SourceWarning, match="left out 2 x folder: a"):
         assert [name for name, *_ in read(str(folder / "*"))] == [str(folder / "top.png")]
+    with pytest.warns(SourceWarning, match="left out 1 x folder: a"), pytest.raises(EorenError, match="no file"):
+        open_source(str(folder / "a*"))
 
 
 @pytest.mark.parametrize("system", [0, 3])
