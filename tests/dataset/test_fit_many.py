@@ -168,6 +168,35 @@ def test_images_are_found_by_name_and_slice(store):
     assert len(collection[2:2]) == 0
 
 
+def test_rows_of_weights_are_right_whatever_other_threads_read(store):
+    """Another thread reads all groups between any two instructions."""
+    fit_many(IMAGES[:2], store=store, steps=1, shard=1)
+    collection = eoren.Collection(store)
+    expected = [collection.weights(number) for number in range(2)]
+    others = 0
+
+    def trace(frame, event, _):
+        nonlocal others
+        if not frame.f_code.co_filename.endswith("collection.py"):
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            others += 1
+            collection.matrix()  # which is not traced
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        rows_of_weights = collection.matrix()
+        one = collection.weights(0)
+    finally:
+        sys.settrace(before)
+    assert others > 20
+    np.testing.assert_array_equal(rows_of_weights, expected)
+    np.testing.assert_array_equal(one, expected[0])
+
+
 def test_weights_become_fields_again(store):
     noise = np.random.default_rng(0).random
     images = [noise((12, 14, 1)), noise((12, 14, 1)), noise((50, 60, 3))]
