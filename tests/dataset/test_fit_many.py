@@ -117,8 +117,9 @@ def test_shards_are_logged(store, caplog):
 
 
 def test_engine_is_the_deprecated_name_of_executor(store):
-    with pytest.warns(DeprecationWarning, match="use executor"):
+    with pytest.warns(DeprecationWarning, match="use executor") as caught:
         assert fit_many(IMAGES[:1], store=store, steps=0, engine="local").pictures == 1
+    assert caught[0].filename == __file__
 
 
 def test_data_set_for_pytorch(store):
@@ -141,8 +142,9 @@ def test_data_set_without_labels_holds_weights(store):
 
 def test_images_without_a_label_are_left_out_with_a_warning(store):
     fit_many([(IMAGES[0], "a"), IMAGES[1], (IMAGES[2], "b")], store=store, steps=1)
-    with pytest.warns(SourceWarning, match="left out 1 of 3 images, which have no label"):
+    with pytest.warns(SourceWarning, match="left out 1 of 3 images, which have no label") as caught:
         data = eoren.Collection(store).dataset()
+    assert caught[0].filename == __file__
     np.testing.assert_array_equal(data.weights, eoren.Collection(store).matrix()[[0, 2]])
     assert data.labels.tolist() == [0, 1]
 

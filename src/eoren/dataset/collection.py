@@ -270,7 +270,7 @@ class Collection:
         if len(numbers) < len(labels):
             left_out = len(labels) - len(numbers)
             message = f"{self.store.folder}: left out {left_out:,} of {len(labels):,} images, which have no label"
-            warnings.warn(message, SourceWarning, stacklevel=2)
+            warnings.warn(message, SourceWarning, stacklevel=3)  # of the caller, beyond the isolation
         rows = [self._row(number) for number in numbers]
         if len({len(row) for row in rows}) > 1:
             raise EorenError(

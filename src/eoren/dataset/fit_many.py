@@ -88,7 +88,8 @@ def fit_many(
         (12, 12)
     """
     if engine is not None:
-        warnings.warn("fit_many(engine=...) is deprecated; use executor=...", DeprecationWarning, stacklevel=2)
+        message = "fit_many(engine=...) is deprecated; use executor=..."
+        warnings.warn(message, DeprecationWarning, stacklevel=3)  # of the caller, beyond the isolation
         executor = engine
     plan = make_plan(
         preset,
