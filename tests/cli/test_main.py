@@ -194,6 +194,14 @@ def test_out_of_memory_is_one_line(refused, picture, monkeypatch, error):
     assert refused("fit", picture) == "not enough memory; close other programs, or reduce the size"
 
 
+def test_missing_memory_for_an_image_is_no_fault_of_its_file(refused, picture, monkeypatch):
+    def exhaust(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", exhaust)
+    assert refused("fit", picture) == "not enough memory; close other programs, or reduce the size"
+
+
 def test_bugs_are_not_hidden(picture, monkeypatch):
     from eoren.cli import main
 

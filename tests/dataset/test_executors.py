@@ -153,8 +153,11 @@ class Reference:
 
 
 class Task:
-    @staticmethod
-    def remote(job, plan):
+    def __init__(self, devices):
+        self._devices = devices
+
+    def remote(self, job, plan):
+        self._devices.append(plan.device)
         return Reference(job)
 
 
@@ -165,10 +168,11 @@ class FakeRay:
     util = SimpleNamespace(
         scheduling_strategies=SimpleNamespace(NodeAffinitySchedulingStrategy=lambda node, soft: node)
     )
-    losses = 0
+    losses, gpus = 0, 0
 
     def __init__(self, cores):
         self._cores, self.names, self.most = [*cores], deque(maxlen=20), deque(maxlen=20)
+        self.devices = deque(maxlen=20)
 
     def init(self, **_):
         pass
@@ -177,15 +181,15 @@ class FakeRay:
 
     def cluster_resources(self):
         cores = self._cores.pop(0) if len(self._cores) > 1 else self._cores[0]
-        return {"CPU": float(cores)} if cores else {}
+        return {"CPU": float(cores), "GPU": float(self.gpus)} if cores else {}
 
     def remote(self, **options):
-        assert options == {"num_cpus": 1, "num_gpus": 0, "max_retries": 0}
+        assert options == {"num_cpus": 1, "num_gpus": int(self.gpus > 0), "max_retries": 0}
         return lambda function: self
 
     def options(self, name, **_):
         self.names.append(name)
-        return Task
+        return Task(self.devices)
 
     def wait(self, running, timeout):
         self.most.append(len(running))
@@ -202,10 +206,10 @@ class FakeRay:
 
 @pytest.fixture
 def fake_ray(monkeypatch):
-    def install(*cores):
+    def install(*cores, workers=None):
         ray = FakeRay(cores)
         executor = object.__new__(RayExecutor)
-        executor._ray, executor._address, executor._workers = ray, None, None
+        executor._ray, executor._address, executor._workers = ray, None, workers
         monkeypatch.setattr("eoren.dataset.fit_many.make_executor", lambda *_, **__: executor)
         return ray
 
@@ -217,6 +221,23 @@ def test_nodes_that_join_get_work_and_those_that_leave_none(fake_ray, tmp_path):
     eoren.fit_many(np.zeros((30, 8, 8), np.float32), store=tmp_path, shard=2)
     assert [*ray.most][:8] == [2, 2, 5, 5, 5, 4, 3, 2]
     assert [*ray.names] == [f"shard {number}, 2 images" for number in range(15)]
+
+
+@pytest.mark.parametrize(("workers", "most"), [(1, 1), (3, 3), (4, 5), (9, 5)])
+def test_workers_limit_the_tasks_of_a_cluster(fake_ray, tmp_path, workers, most):
+    """A task that waits, the fifth, must not find a free core."""
+    ray = fake_ray(4, workers=workers)
+    eoren.fit_many(np.zeros((30, 8, 8), np.float32), store=tmp_path, shard=2)
+    assert max(ray.most) == most
+
+
+@pytest.mark.parametrize(("device", "gpus", "used"), [("auto", 0, "cpu"), ("cpu", 0, "cpu"), ("cuda", 1, "cuda")])
+def test_workers_of_a_cluster_use_a_gpu_only_if_it_is_requested(fake_ray, tmp_path, monkeypatch, device, gpus, used):
+    ray = fake_ray(4)
+    ray.gpus = gpus
+    monkeypatch.setattr("eoren.dataset.planning.choose_device", lambda name: None)
+    eoren.fit_many(np.zeros((4, 8, 8), np.float32), store=tmp_path, shard=2, device=device)
+    assert [*ray.devices] == [used] * 2
 
 
 def test_jobs_of_lost_workers_are_fitted_again_three_times_at_most(fake_ray, tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
+from tests.source_images import png
 
 import eoren
 from eoren.dataset.fit_many import fit_many
@@ -116,8 +117,9 @@ def test_shards_are_logged(store, caplog):
 
 
 def test_engine_is_the_deprecated_name_of_executor(store):
-    with pytest.warns(DeprecationWarning, match="use executor"):
+    with pytest.warns(DeprecationWarning, match="use executor") as caught:
         assert fit_many(IMAGES[:1], store=store, steps=0, engine="local").pictures == 1
+    assert caught[0].filename == __file__
 
 
 def test_data_set_for_pytorch(store):
@@ -140,8 +142,9 @@ def test_data_set_without_labels_holds_weights(store):
 
 def test_images_without_a_label_are_left_out_with_a_warning(store):
     fit_many([(IMAGES[0], "a"), IMAGES[1], (IMAGES[2], "b")], store=store, steps=1)
-    with pytest.warns(SourceWarning, match="left out 1 of 3 images, which have no label"):
+    with pytest.warns(SourceWarning, match="left out 1 of 3 images, which have no label") as caught:
         data = eoren.Collection(store).dataset()
+    assert caught[0].filename == __file__
     np.testing.assert_array_equal(data.weights, eoren.Collection(store).matrix()[[0, 2]])
     assert data.labels.tolist() == [0, 1]
 
@@ -165,6 +168,35 @@ def test_images_are_found_by_name_and_slice(store):
     assert part[1:].dataset()[0][1] == part.dataset()[1][1] == 0
     assert (len(collection), collection.names) == (4, names)
     assert len(collection[2:2]) == 0
+
+
+def test_rows_of_weights_are_right_whatever_other_threads_read(store):
+    """Another thread reads all groups between any two instructions."""
+    fit_many(IMAGES[:2], store=store, steps=1, shard=1)
+    collection = eoren.Collection(store)
+    expected = [collection.weights(number) for number in range(2)]
+    others = 0
+
+    def trace(frame, event, _):
+        nonlocal others
+        if not frame.f_code.co_filename.endswith("collection.py"):
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            others += 1
+            collection.matrix()  # which is not traced
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        rows_of_weights = collection.matrix()
+        one = collection.weights(0)
+    finally:
+        sys.settrace(before)
+    assert others > 20
+    np.testing.assert_array_equal(rows_of_weights, expected)
+    np.testing.assert_array_equal(one, expected[0])
 
 
 def test_weights_become_fields_again(store):
@@ -245,6 +277,49 @@ def test_divergence_does_not_affect_other_images(store, monkeypatch):
     fit_many(IMAGES[:3], store=store, steps=2)
     assert [row["status"] for row in rows(store)] == ["done", "failed", "done"]
     assert len(eoren.Collection(store)) == 2
+
+
+def test_progress_of_a_shard_that_is_not_full_is_in_images(store):
+    """A shard would hold 512 images; the source has nine, each of which takes a tenth of a second."""
+    seen = []
+    fit_many(IMAGES, store=store, seconds=0.1, shard=512, workers=1, watch=lambda at: seen.append(at.pictures))
+    assert any(0 < pictures < 9 for pictures in seen)
+    assert max(seen) <= 9
+
+
+def test_missing_memory_fails_no_image(store, monkeypatch):
+    """The same images can be fitted when there is memory again."""
+
+    def exhaust(*_, **__):
+        raise MemoryError
+
+    images = [png(np.uint8(255 * image[..., 0])) for image in IMAGES[:2]]
+    with monkeypatch.context() as patch:
+        patch.setattr("PIL.ImageFile.ImageFile.load", exhaust)
+        with pytest.raises(MemoryError):
+            fit_many(images, store=store, steps=1, shard=2)
+    assert Store(store).shards() == []
+    assert fit_many(images, store=store, steps=1).failed == 0
+
+
+@pytest.mark.parametrize("source", ["data set", "array"])
+def test_missing_memory_in_a_data_set_fails_no_image(store, source):
+    class Exhausted:
+        def __array__(self, *_, **__):
+            raise MemoryError
+
+    class Images:
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, number):
+            if source == "array":
+                return Exhausted()
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        fit_many(Images(), store=store, steps=1, shard=2)
+    assert Store(store).shards() == []
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])

@@ -85,6 +85,57 @@ def test_patterns_and_single_files(s3):
         open_source(f"{address}/*.jpg")
 
 
+def test_folders_that_a_pattern_matches_are_left_out_with_a_warning(s3):
+    address = put(s3, PICTURES | {"z.png": PICTURES["a/0.png"]})
+    with pytest.warns(SourceWarning, match="left out 2 x folder: a"):
+        source = open_source(f"{address}/*")
+    assert [item.name for item in source] == [f"{address}/z.png"]
+    with pytest.warns(SourceWarning, match="left out 1 x folder: a"), pytest.raises(EorenError, match="no file"):
+        open_source(f"{address}/a*")
+
+
+def test_images_of_a_pattern_are_read_at_the_same_time(s3):
+    """Each by one request, the first of which reads all of them; they come in order beside an archive."""
+    more = {"b.zip": archive("zip"), "a.png": PICTURES["a/0.png"], "c.png": PICTURES["b/3.png"]}
+    address = put(s3, PICTURES | more)
+    assert_images(
+        read(f"{address}/*.*"),
+        [f"{address}/a.png", *PICTURES, f"{address}/c.png"],
+        [None, *"aaabbb", None],
+        PIXELS[[0, *range(6), 3]],
+    )
+    items = [*open_source(f"{address}/a/*.png")]
+    s3.requests.clear()
+    items[0].load()
+    assert s3.count("GET") == 3
+    assert [item.load().data for item in items] == [*PICTURES.values()][:3]
+    assert s3.count("GET") == 3
+
+
+@pytest.mark.parametrize("pattern", ["a/*", "*/*.png", "a/empty.png"])
+def test_an_empty_object_is_one_failed_row(s3, tmp_path, pattern):
+    """As an empty file on this machine; a service refuses to read a part of it."""
+    files_there = {"a/empty.png": b"", "a/full.png": PICTURES["a/0.png"]}
+    address = put(s3, files_there)
+    for name, content in files_there.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    reasons = []
+    for source, store in ((f"{address}/{pattern}", tmp_path / "remote"), (f"{tmp_path}/a/*", tmp_path / "local")):
+        fit_many(source, store=store, **SETTINGS)
+        rows = pyarrow.parquet.read_table(store / "index").to_pylist()
+        assert [row["status"] for row in rows] == ["failed", "done"][: len(rows)]
+        reasons.append(rows[0]["error"])
+    assert reasons[0] == reasons[1]
+
+
+def test_an_empty_object_that_is_no_image_is_refused(s3):
+    address = put(s3, {"shards/0.tar": b""})
+    for source in (f"{address}/shards/0.tar", f"{address}/shards/*.tar"):
+        with pytest.raises(EorenError, match=r"0\.tar: is not an image, folder, zip"):
+            open_source(source)
+
+
 def archive(kind, **more):
     data = io.BytesIO()
     if kind == "zip":

@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+import time
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from eoren.dataset import planning
 from eoren.dataset.planning import _wall_seconds, estimate
 from eoren.dataset.sources import open_source
 from eoren.errors import EorenError
+from eoren.fs.objects import ObjectPath, read_objects
 
 NOISE = np.random.default_rng(0)
 IMAGES = [NOISE.random((48, 60, 1), np.float32) for _ in range(6)]
@@ -56,7 +58,26 @@ def test_the_sample_is_spread_over_the_source(monkeypatch):
             return IMAGES[0]
 
     assert estimate(Source(), **MOSAICS, workers=1).pictures == 40
-    assert sorted(number // 10 for number in {*loaded} - {0}) in ([0, 1, 2, 3], [1, 2, 3])
+    assert loaded[:5] == [0, *range(4, 8)]  # the shape, and neighbours, which take the time of a run
+    assert [number // 10 for number in loaded[5:]] == [0, 1, 2, 3]
+
+
+def test_the_time_to_read_is_that_of_a_run_where_objects_are_read_in_batches(monkeypatch):
+    """Every object takes a millisecond, whether it is needed now or later."""
+    pixels = io.BytesIO()
+    np.save(pixels, NOISE.random((8, 8), np.float32))
+    folder = ObjectPath("memory://planning")
+    for number in range(400):
+        (folder / f"{number:03}.npy").write(pixels.getvalue())
+
+    def read_slowly(paths, limit=None):
+        time.sleep(1e-3 * len(paths))
+        return read_objects(paths, limit)
+
+    monkeypatch.setattr("eoren.dataset.sources.folders.read_objects", read_slowly)
+    monkeypatch.setattr(planning, "_SAMPLE_SECONDS_AT_MOST", 0.0)
+    found = estimate("memory://planning", preset="fast", shard=1, workers=1 << 20)
+    assert 0.4 <= found.wall_seconds < 400 * 4e-3
 
 
 def test_the_time_of_a_sample_is_limited(monkeypatch):

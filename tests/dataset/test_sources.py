@@ -118,6 +118,8 @@ def test_folders_of_a_pattern_are_left_out_with_a_warning(folder):
     shutil.copy(folder / "a" / "0.png", folder / "top.png")
     with pytest.warns(SourceWarning, match="left out 2 x folder: a"):
         assert [name for name, *_ in read(str(folder / "*"))] == [str(folder / "top.png")]
+    with pytest.warns(SourceWarning, match="left out 1 x folder: a"), pytest.raises(EorenError, match="no file"):
+        open_source(str(folder / "a*"))
 
 
 @pytest.mark.parametrize("system", [0, 3])
@@ -197,6 +199,45 @@ class HuggingFace(Torchvision):
 @pytest.mark.parametrize("source", [Torchvision(), HuggingFace()], ids=["torchvision", "hugging face"])
 def test_data_sets_are_read(source):
     assert_digits(read(source), ["0", "1", "2"], ["0", "1", "2"])
+
+
+@pytest.mark.parametrize(
+    ("target", "label"),
+    [
+        ("cat", "cat"), (b"cat", "cat"), (7, "7"), (True, "True"), (0.5, "0.5"), (None, None),
+        (np.int64(7), "7"), (np.array([7]), "7"), (np.array("cat"), "cat"), (np.bytes_(b"cat"), "cat"),
+        (torch.tensor(7), "7"), (torch.tensor([[7]]), "7"),
+        (torch.zeros(40), None), (np.zeros((4, 5)), None), (np.array([None]), None), (torch.zeros(0), None),
+        (Image.new("L", (5, 4)), None), ([7], None), ({"id": 7}, None), ((1, 2), None),
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_targets_that_are_no_text_and_no_number_are_no_labels(target, label):
+    """CelebA has 40 attributes, data sets of segmentation have masks."""
+
+    class Targets(Torchvision):
+        def __getitem__(self, number):
+            return PIXELS[number], target
+
+    for source in (Targets(), [(pixels, target) for pixels in PIXELS], ((pixels, target) for pixels in PIXELS)):
+        assert_digits(read(source), ["0", "1", "2"], [label] * 3)
+
+
+@pytest.mark.parametrize("convert", [np.asarray, torch.from_numpy], ids=["array", "tensor"])
+def test_arrays_that_an_iterable_fills_again_are_copied(convert):
+    buffer = np.empty_like(PIXELS[0])
+
+    def images():
+        for pixels in PIXELS:
+            buffer[:] = pixels
+            yield convert(buffer)
+
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return images()
+
+    assert_digits(read(images()), ["0", "1", "2"], [None] * 3)
+    assert_digits(read(Stream()), ["0", "1", "2"], [None] * 3)
 
 
 @pytest.mark.parametrize(

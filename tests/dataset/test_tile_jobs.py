@@ -55,7 +55,7 @@ def executor(monkeypatch):
 def test_the_field_is_that_of_one_fit(store, executor, objective):
     fit_many([IMAGE], store=store, objective=objective, **SETTINGS)
     assert [type(job) for job in executor.jobs] == [TileGroupJob, TileGroupJob]
-    assert sum(job.share for job in executor.jobs) == pytest.approx(1)
+    assert sum(job.images for job in executor.jobs) == pytest.approx(1)
     field = eoren.Collection(store)[0]
     alone = eoren.fit(IMAGE, preset="small", tile=6, steps=4, objective=objective, seed=field.provenance.seed)
     assert field.representation.tiling.count == alone.field.representation.tiling.count > 256
@@ -67,6 +67,14 @@ def test_the_field_is_that_of_one_fit(store, executor, objective):
     for name in ("psnr", "psnr_8bit", "gradient_psnr", "ssim", "parameters"):
         assert row[name] == pytest.approx(getattr(alone.metrics, name), abs=1e-4)
     assert not [*(store / "pieces").iterdir()]
+
+
+def test_progress_is_in_images(store):
+    """The image is the only one of a shard that would hold four."""
+    seen = []
+    fit_many([IMAGE], store=store, tile=6, seconds=1.0, shard=4, watch=lambda at: seen.append(at.pictures))
+    assert any(0 < pictures < 1 for pictures in seen)
+    assert max(seen) <= 1
 
 
 def test_a_job_carries_only_the_pixels_around_its_tiles(store, executor):

@@ -69,7 +69,7 @@ class Collection:
 
     def __init__(self, store: str | PathLike[str]) -> None:
         self.store = Store(store)
-        # The group of weights that was read last, by its shard and number.
+        # The group of weights that was read last, by its shard and number. Other threads replace it at any time.
         self._cached: tuple[tuple[int, int], np.ndarray] | None = None
         if not self.store.is_remote:
             _ = self.index  # a damaged store is refused at once
@@ -206,8 +206,9 @@ class Collection:
             number: number of the image in the collection.
         """
         shard, group, offset = self._locations[self._checked(number)]
-        if self._cached is not None and self._cached[0] == (shard, group):
-            return np.array(self._cached[1][offset])
+        cached = self._cached
+        if cached is not None and cached[0] == (shard, group):
+            return np.array(cached[1][offset])
         return np.asarray(flatten_weights(self.store.representation(shard, group, offset))[0])
 
     def matrix(self) -> Float[np.ndarray, "images parameters"]:
@@ -269,7 +270,7 @@ class Collection:
         if len(numbers) < len(labels):
             left_out = len(labels) - len(numbers)
             message = f"{self.store.folder}: left out {left_out:,} of {len(labels):,} images, which have no label"
-            warnings.warn(message, SourceWarning, stacklevel=2)
+            warnings.warn(message, SourceWarning, stacklevel=3)  # of the caller, beyond the isolation
         rows = [self._row(number) for number in numbers]
         if len({len(row) for row in rows}) > 1:
             raise EorenError(
@@ -347,9 +348,10 @@ class Collection:
         shard, group, offset = self._locations[number]
         if isinstance(self.store.manifest.settings, CompactSettings):
             return np.asarray(flatten_weights(self.store.representation(shard, group, offset))[0])
-        if self._cached is None or self._cached[0] != (shard, group):
-            self._cached = (shard, group), flatten_weights(self.store.networks(shard, group))
-        return np.asarray(self._cached[1][offset])
+        cached = self._cached
+        if cached is None or cached[0] != (shard, group):
+            self._cached = cached = (shard, group), flatten_weights(self.store.networks(shard, group))
+        return np.asarray(cached[1][offset])
 
     def _checked(self, number: int) -> int:
         if not -len(self) <= number < len(self):

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import islice
 from mmap import mmap
 from threading import Barrier, BrokenBarrierError
@@ -23,7 +24,7 @@ _logger = logging.getLogger(__name__)
 EXECUTORS = ("local", "ray")
 
 ProgressCallback = Callable[[float], None]
-"""Callback that receives, a few times a second, the completed parts of running jobs, in shards. May raise to stop."""
+"""Callback that receives, a few times a second, the completed parts of running jobs, in images. May raise to stop."""
 
 _TICK_SECONDS = 0.2
 # Jobs that wait beyond one per worker. Their images are in memory, so there are few.
@@ -66,7 +67,7 @@ class LocalExecutor:
             return
         workers = len(ready)
         token, all_started = CancelToken(), Barrier(workers + 1)
-        shares: dict[int, float] = {}
+        images_done: dict[int, float] = {}
 
         def start_thread() -> None:
             torch.get_num_threads()  # a later first call would replace this thread's own number
@@ -76,7 +77,7 @@ class LocalExecutor:
 
         def run_job(job: Job) -> Any:
             def watch(share: float) -> bool:
-                shares[id(job)] = share * job.share
+                images_done[id(job)] = share * job.images
                 return token.is_cancelled()
 
             return job.run(plan, watch)
@@ -94,9 +95,9 @@ class LocalExecutor:
                     while running:
                         done, _ = wait(running, timeout=_TICK_SECONDS, return_when=FIRST_COMPLETED)
                         for future in done:
-                            shares.pop(id(running.pop(future)), None)
+                            images_done.pop(id(running.pop(future)), None)
                             yield future.result()
-                        on_progress(float(sum(shares.values())))
+                        on_progress(float(sum(images_done.values())))
                         while len(running) < workers + _WAITING and (job := next(jobs, None)) is not None:
                             running[pool.submit(run_job, job)] = job
                 except BaseException:
@@ -146,6 +147,8 @@ class RayExecutor:
         with _ray_environment():
             self._connect()
         try:
+            # With "auto", the results would depend on the node, and all processes of a node would share one GPU.
+            plan = replace(plan, device="cpu") if plan.device == "auto" else plan
             on_gpu = plan.device == "cuda"
             # Ray would retry a lost task on the node that lost it, whose disk may be full.
             remote = ray.remote(num_cpus=1, num_gpus=int(on_gpu), max_retries=0)(_run_alone)
@@ -162,7 +165,10 @@ class RayExecutor:
 
             while True:
                 # Nodes come and go. The images of waiting jobs are in memory, so there are few of them.
-                capacity = int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 0)) + _WAITING
+                slots = int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 0))
+                workers = slots if self._workers is None else self._workers
+                # A job that waits for one of fewer workers would find a free node.
+                capacity = workers if workers < slots else slots + _WAITING
                 while lost and (working or not running):
                     submit(*lost.pop())
                 while len(running) + len(lost) < capacity and (job := next(jobs, None)) is not None:

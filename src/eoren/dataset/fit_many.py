@@ -9,9 +9,11 @@ from itertools import count, islice
 from os import PathLike
 from typing import Any
 
+from eoren.checks import check_integer
 from eoren.dataset.executors import Executor, make_executor
 from eoren.dataset.groups import ShardResult
-from eoren.dataset.planning import first_item, make_plan, shard_size
+from eoren.dataset.index import MAX_ROWS
+from eoren.dataset.planning import all_items, first_shape, make_plan, shard_size
 from eoren.dataset.progress import NOTICE_COLUMNS, Notices, Progress, RunRecorder, Summary
 from eoren.dataset.shards import FitPlan, Job, ShardJob
 from eoren.dataset.sources import Item, open_source
@@ -62,7 +64,7 @@ def fit_many(
             they stay as they are, and the fields have the profiles.
         shard: number of images that are stored together, and fitted again after a kill; by default what takes about
             half a minute, at most 1024.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        device: ``auto``, which is the CPU on Ray, ``cpu``, ``cuda`` or ``mps``.
         executor: ``local``, or ``ray`` for a cluster.
         address: address of the Ray cluster; by default a cluster is started on this machine.
         workers: number of concurrent shards; by default one per core, or one on a GPU.
@@ -86,7 +88,8 @@ def fit_many(
         (12, 12)
     """
     if engine is not None:
-        warnings.warn("fit_many(engine=...) is deprecated; use executor=...", DeprecationWarning, stacklevel=2)
+        message = "fit_many(engine=...) is deprecated; use executor=..."
+        warnings.warn(message, DeprecationWarning, stacklevel=3)  # of the caller, beyond the isolation
         executor = engine
     plan = make_plan(
         preset,
@@ -100,10 +103,13 @@ def fit_many(
     )
     runner = make_executor(executor, address=address, workers=workers)
     source = open_source(*sources)
-    first, items = first_item(source)
+    items = all_items(source)
     if shard is None and is_store(store):
         shard = Store(store).manifest.shard
-    size = shard_size(first, plan.settings, shard)
+    if shard is None:
+        shape, items = first_shape(items, plan)
+        shard = shard_size(shape, plan.settings)
+    size = check_integer("shard", shard, 1, MAX_ROWS)
     with Store.open_locked(store, Manifest(plan.settings, plan.seed, same_start, size, to_srgb)) as opened:
         if size == 1 and executor == "local":  # the workers of a cluster have no access to the store
             plan = replace(plan, checkpoints=opened.pieces)
@@ -166,7 +172,7 @@ def _fit(
     def report(running: float) -> None:
         running += sum(large_image.share for large_image in large_images.values())
         recorder.update(done, failed, earlier)
-        if watch is not None and watch(Progress(done + running * size, total, failed, earlier)):
+        if watch is not None and watch(Progress(done + running, total, failed, earlier)):
             raise KeyboardInterrupt
 
     for result in executor.run(plan, missing_jobs(), report):

@@ -41,6 +41,7 @@ _SAMPLE = 64  # images of a sample that are fitted one by one
 _SAMPLE_SECONDS_AT_MOST = 30.0  # after which no further fit of a sample begins
 _SHARD_BYTES = 250  # of the header of a shard
 _ERRORS = 3
+_TRIED = 32  # images of which the first that can be fitted gives the size of a shard
 
 
 def make_plan(
@@ -63,34 +64,43 @@ def make_plan(
     return FitPlan(chosen, check_integer("seed", seed, 0, MAX_SEED), same_start, device, to_srgb)
 
 
-def first_item(source: Source) -> tuple[Item, Iterator[Item]]:
-    """Return the first image of a source, and all of them."""
+def all_items(source: Source) -> Iterator[Item]:
+    """Return all images of a source, which must have one."""
     items = iter(source)
     first = next(items, None)
     if first is None:
         raise EorenError("the source has no images; give another one")
-    return first, chain([first], items)
+    return chain([first], items)
 
 
-def shard_size(first: Item, settings: Settings | CompactSettings, given: int | None = None) -> int:
-    """Return how many images like the first one make a shard, or the given number."""
-    if given is not None:
-        return check_integer("shard", given, 1, MAX_ROWS)
-    try:
-        height, width, channels = decode_content(first.name, first.load()).pixels.shape
-        if (limit := settings.time_limit(width, height)) is not None:
-            size = _SHARD_SECONDS / limit
-        elif isinstance(settings, CompactSettings):
-            seconds = _FIT_SECONDS + _SAMPLE_SECONDS * width * height * channels
-            size = _SHARD_SECONDS / (seconds + _SIREN_SECONDS * (settings.siren_width > 0))
-        else:
-            networks, hidden = settings.architecture(width, height, channels)
-            pixels = width * height // networks
-            points = networks * min(settings.batch or pixels, pixels)
-            operations = 6.0 * parameter_count(hidden, settings.depth, channels) * points * (settings.steps or 1)
-            size = _SHARD_OPERATIONS / operations
-    except ImageError:
+def first_shape(items: Iterator[Item], plan: FitPlan) -> tuple[tuple[int, ...] | None, Iterator[Item]]:
+    """Return the shape of the first image that can be fitted, None if the first few cannot; and all images."""
+    tried: list[Item] = []
+    for item in islice(items, _TRIED):
+        tried.append(item)
+        with suppress(ImageError):
+            shape = decode_content(item.name, item.load(), to_srgb=plan.to_srgb).pixels.shape
+            plan.tile_count(shape)  # refuses settings that do not suit the size
+            return shape, chain(tried, items)
+    return None, chain(tried, items)
+
+
+def shard_size(shape: tuple[int, ...] | None, settings: Settings | CompactSettings) -> int:
+    """Return how many images of a shape make a shard; a fixed number if it is None."""
+    if shape is None:
         return 64
+    height, width, channels = shape
+    if (limit := settings.time_limit(width, height)) is not None:
+        size = _SHARD_SECONDS / limit
+    elif isinstance(settings, CompactSettings):
+        seconds = _FIT_SECONDS + _SAMPLE_SECONDS * width * height * channels
+        size = _SHARD_SECONDS / (seconds + _SIREN_SECONDS * (settings.siren_width > 0))
+    else:
+        networks, hidden = settings.architecture(width, height, channels)
+        pixels = width * height // networks
+        points = networks * min(settings.batch or pixels, pixels)
+        operations = 6.0 * parameter_count(hidden, settings.depth, channels) * points * (settings.steps or 1)
+        size = _SHARD_OPERATIONS / operations
     return max(1, min(_MAX_SHARD, int(size)))
 
 
@@ -146,9 +156,9 @@ def estimate(
     threads = torch.get_num_threads() if choose_device(plan.device).type == "cpu" else 1
     at_once = min(workers or threads, threads)
     source = open_source(*sources)
-    first, items = first_item(source)
-    size = shard_size(first, plan.settings, shard)
-    alone = _is_fitted_alone(first, plan)
+    shape, items = first_shape(all_items(source), plan)
+    size = shard_size(shape, plan.settings) if shard is None else check_integer("shard", shard, 1, MAX_ROWS)
+    alone = plan.is_compact or (shape is not None and plan.tile_count(shape) > 1)
     sample = _Sample(source, items, _SAMPLE if alone else size * at_once)
     batch = 1 if alone else min(size, max(1, len(sample.items) // at_once))
     fits = _fit_sample(sample, plan, batch, at_once)
@@ -170,10 +180,20 @@ class _Sample:
         parts = min(most, source.count)
         places = (np.arange(parts) + np.random.default_rng(0).random(parts)) * source.count / parts
         chosen = {*places.astype(int).tolist()}
-        chosen_items = [item for number, item in enumerate(items) if number in chosen]
+        # Objects are read in batches, so the time of a spread image is that of its whole batch. The first images,
+        # some of which were read already, are left out.
+        first = max(0, min(_SAMPLE, source.count - _SAMPLE))
+        chosen_items, neighbours = [], []
+        for number, item in enumerate(items):
+            if number in chosen:
+                chosen_items.append(item)
+            if first <= number < first + _SAMPLE:
+                neighbours.append(item)
         start = perf_counter()
+        for item in neighbours:
+            item.load()
+        self.read_seconds = (perf_counter() - start) / len(neighbours)
         self.items = [(item.name, item.load()) for item in chosen_items]
-        self.read_seconds = (perf_counter() - start) / len(self.items)
         self.counted, self.count = True, source.count
 
 
@@ -183,7 +203,7 @@ class _TimedJob:
 
     job: ShardJob
     name: str = "sample"
-    share: float = 1.0
+    images: float = 1.0
 
     def run(self, plan: FitPlan, watch: ShareCallback) -> tuple[ShardResult, float]:
         start = perf_counter()
@@ -212,14 +232,6 @@ def _pixel_count(content: Content) -> int | None:
         return None
     shape = (data.samples if isinstance(data, Decoded) else data).shape
     return int(np.prod(shape[:2]))
-
-
-def _is_fitted_alone(first: Item, plan: FitPlan) -> bool:
-    try:
-        pixels = decode_content(first.name, first.load(), to_srgb=plan.to_srgb).pixels
-        return plan.is_compact or plan.tile_count(pixels.shape) > 1
-    except ImageError:
-        return plan.is_compact
 
 
 def _fit_sample(sample: _Sample, plan: FitPlan, batch: int, at_once: int) -> _Fits:

@@ -6,8 +6,9 @@ The result depends only on the images, the settings and the seed, not on the mac
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -43,6 +44,9 @@ ShareCallback = Callable[[float], bool]
 # Memory limit of a batch, as float32 numbers, and the batch size beyond which the overhead of a step is negligible.
 _MAX_NUMBERS = 1 << 26
 _MAX_BATCH = 512
+# Images of at most this number of samples stay decoded until their fit. Larger ones are decoded again, which takes
+# little of the time of the fit: a decoded shard of photographs takes gigabytes.
+_KEPT_SAMPLES = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,8 @@ class Job(Protocol):
         """Name of the job, for people who watch a cluster."""
 
     @property
-    def share(self) -> float:
-        """Size of the job relative to its shard, 0 to 1."""
+    def images(self) -> float:
+        """Number of images of the job; a group of tiles is a part of one."""
 
     def run(self, plan: FitPlan, watch: ShareCallback) -> Any:
         """Run the job and return its result; raise :class:`Cancelled` when ``watch`` returns True."""
@@ -105,55 +109,77 @@ class ShardJob:
     first: int  # number of its first image
     names: Sequence[str]
     contents: Sequence[Content]  # not decoded yet
-    share: ClassVar[float] = 1.0
 
     @property
     def name(self) -> str:
         """Number of the shard and of its images."""
         return f"shard {self.shard}, {len(self.names)} images"
 
+    @property
+    def images(self) -> int:
+        """Number of images of the shard."""
+        return len(self.names)
+
     def run(self, plan: FitPlan, watch: ShareCallback) -> ShardResult:
         """Fit every image of the shard.
 
         An image that cannot be read or fitted gets a row with the reason and does not affect the others.
         """
+        rows, profiles, positions_by_shape, kept = self._examine(plan)
+        total = sum(prod(shape) * len(positions) for shape, positions in positions_by_shape.items())
+        groups: list[Group] = []
+        codes: list[bytes] = []
+        done = 0.0
+
+        def decode(position: int) -> Image:
+            return kept.pop(position) if position in kept else self._decode(position, plan).pixels
+
+        for shape, alike in positions_by_shape.items():
+            for positions in _batches(shape, alike, plan):
+                share = prod(shape) * len(positions) / total
+
+                def watch_batch(within: float, done: float = done, share: float = share) -> bool:
+                    return watch(done + share * within)
+
+                batch_rows = [rows[position] for position in positions]
+                # No name holds the images, so that they do not outlive their fit.
+                for function, fitted in _fit_group(
+                    [decode(position) for position in positions], batch_rows, profiles, plan, watch_batch
+                ):
+                    if isinstance(function, WaveletSiren):
+                        fitted[0].update(status="done", group=0, offset=len(codes))
+                        codes.append(encode_compact(function))
+                        continue
+                    for offset, row in enumerate(fitted):
+                        row |= {"status": "done", "group": len(groups), "offset": offset}
+                    groups.append(function)
+                done += share
+        return ShardResult(self.shard, [*groups, *([CompactGroup(codes)] if codes else [])], rows, profiles)
+
+    def _decode(self, position: int, plan: FitPlan) -> SourceImage:
+        return decode_content(self.names[position], self.contents[position], to_srgb=plan.to_srgb)
+
+    def _examine(
+        self, plan: FitPlan
+    ) -> tuple[list[Row], dict[str, bytes], dict[tuple[int, ...], list[int]], dict[int, Image]]:
+        """Decode each image, and return all rows, profiles, positions by shape, and the pixels of small images."""
         rows: list[Row] = []
-        positions_by_shape: dict[tuple[int, ...], list[int]] = {}
-        images: dict[int, Image] = {}
         profiles: dict[str, bytes] = {}
-        for position, (name, content) in enumerate(zip(self.names, self.contents, strict=True)):
+        positions_by_shape: dict[tuple[int, ...], list[int]] = {}
+        kept: dict[int, Image] = {}
+        for position in range(len(self.names)):
             try:
-                image = decode_content(name, content, to_srgb=plan.to_srgb)
+                image = self._decode(position, plan)
                 plan.tile_count(image.pixels.shape)  # refuses settings that do not suit the size
             except ImageError as error:
                 rows.append(self.row(position) | failure(error))
                 continue
             rows.append(self.row(position, image, plan.seed_of(image.pixels)))
-            images[position] = image.pixels
             profiles |= profile_by_digest(image)
             positions_by_shape.setdefault(image.pixels.shape, []).append(position)
-        total = sum(image.size for image in images.values())
-        groups: list[Group] = []
-        codes: list[bytes] = []
-        done = 0.0
-        for positions in (batch for alike in positions_by_shape.items() for batch in _batches(*alike, plan)):
-            batch = [images[position] for position in positions]
-            share = sum(image.size for image in batch) / total
-
-            def watch_batch(within: float, done: float = done, share: float = share) -> bool:
-                return watch(done + share * within)
-
-            batch_rows = [rows[position] for position in positions]
-            for function, fitted in _fit_group(batch, batch_rows, profiles, plan, watch_batch):
-                if isinstance(function, WaveletSiren):
-                    fitted[0].update(status="done", group=0, offset=len(codes))
-                    codes.append(encode_compact(function))
-                    continue
-                for offset, row in enumerate(fitted):
-                    row |= {"status": "done", "group": len(groups), "offset": offset}
-                groups.append(function)
-            done += share
-        return ShardResult(self.shard, [*groups, *([CompactGroup(codes)] if codes else [])], rows, profiles)
+            if image.pixels.size <= _KEPT_SAMPLES:
+                kept[position] = image.pixels
+        return rows, profiles, positions_by_shape, kept
 
     def row(self, position: int, image: SourceImage | None = None, seed: int | None = None) -> Row:
         """Create the row of an image of the shard, with its properties if it could be decoded."""

@@ -94,7 +94,7 @@ class TileGroupJob:
         return f"shard {self.shard}, tile group {self.group}"
 
     @property
-    def share(self) -> float:
+    def images(self) -> float:
         """Share of the tiles of the image, 0 to 1."""
         return float(self.tiles.stop - self.tiles.start) / self.tiling.count
 
@@ -111,7 +111,7 @@ class TileGroupJob:
         )
         limit = plan.network_settings.time_limit(self.tiling.width, self.tiling.height)
         try:
-            train(trainer, Budget(plan.network_settings.steps, None if limit is None else limit * self.share), watch)
+            train(trainer, Budget(plan.network_settings.steps, None if limit is None else limit * self.images), watch)
             siren = trainer.networks().to(torch.device("cpu"))
         except ImageError as error:
             return TileGroupResult(self.shard, self.group, self.digest, trainer.steps_done, None, str(error))

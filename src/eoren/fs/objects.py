@@ -199,10 +199,13 @@ class ObjectPath:
                 break
 
     @_translated
-    def matches(self) -> "list[ObjectPath]":
-        """List the objects that a pattern as this address matches."""
+    def matches(self) -> "list[tuple[ObjectPath, int | None]]":
+        """List what a pattern as this address matches, in order, with the sizes of objects, None for folders."""
         system = self._system()
-        return [ObjectPath(system.unstrip_protocol(name)) for name in sorted(self._request("glob", self._address))]
+        return [
+            (ObjectPath(system.unstrip_protocol(name)), None if found["type"] == "directory" else int(found["size"]))
+            for name, found in sorted(self._request("glob", self._address, detail=True).items())
+        ]
 
     def exists(self) -> bool:
         """Whether there is an object of this name that is not empty."""

@@ -1,7 +1,8 @@
 """What the decoders of image files share: the result, limits on sizes, and one-line errors.
 
 Files are untrusted. The size in a header is limited by the size of the file, see `FREE_PIXELS`, and every exception
-becomes an `EorenError`. Decoding changes no state of the process: other threads may decode, log and write to stderr.
+but `MemoryError` becomes an `EorenError`. Decoding changes no state of the process: other threads may decode, log and
+write to stderr.
 """
 
 import errno
@@ -55,13 +56,11 @@ def bit_depth(dtype: np.dtype) -> int:
 
 @contextmanager
 def one_line_errors(name: str) -> Iterator[None]:
-    """Turn every exception of a decoder into an EorenError that names the image."""
+    """Turn every exception of a decoder but MemoryError into an EorenError that names the image."""
     try:
         yield
-    except EorenError:
+    except (EorenError, MemoryError):
         raise
-    except MemoryError as error:
-        raise EorenError(f"{name}: does not fit in memory; use a smaller image") from error
     except Exception as error:  # decoders raise almost any type for damaged files
         if getattr(error, "errno", None) == errno.ENOMEM:
             raise MemoryError from error

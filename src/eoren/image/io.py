@@ -190,6 +190,8 @@ def as_samples(image: Any, name: str = "image") -> Decoded:
         return convert_pillow(image, name)
     try:
         array = np.asanyarray(image)
+    except MemoryError:
+        raise
     except Exception as error:  # the __array__ method of another type may raise anything
         kind, reason = type(image).__name__, format_error(error)
         raise EorenError(f"{name}: {kind} is not an array ({reason}); give a NumPy array") from error

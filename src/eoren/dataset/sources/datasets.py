@@ -22,11 +22,15 @@ def open_dataset(source: Any) -> Source:
     count = _length(source)
     # Elements of a sequence are in memory; a data set would have to read them for their names.
     if isinstance(source, Sequence) or not is_indexed or count is None:
-        return Source((_parse_element(element, number) for number, element in enumerate(source)), count)
+        # A generator may fill one array again and again.
+        copied = not isinstance(source, Sequence)
+        return Source((_parse_element(element, number, copied) for number, element in enumerate(source)), count)
 
     def load(number: int) -> Content:
         try:
             return _parse_element(source[number], number).load()
+        except MemoryError:
+            raise
         except Exception as error:  # a foreign data set may raise anything
             return Content(EorenError(f"cannot be read ({type(error).__name__}: {format_error(error)})"))
 
@@ -40,7 +44,7 @@ def _length(source: Any) -> int | None:
         return None
 
 
-def _parse_element(element: Any, number: int) -> Item:
+def _parse_element(element: Any, number: int, copied: bool = False) -> Item:
     """Split an element of a data set into its name and its content."""
     name, label = str(number), None
     if isinstance(element, Mapping):
@@ -57,10 +61,10 @@ def _parse_element(element: Any, number: int) -> Item:
         image, label = element
     else:
         image = element
-    return Item(name, constant(Content(_as_data(image), as_label(label))))
+    return Item(name, constant(Content(_as_data(image, copied), as_label(label))))
 
 
-def _as_data(image: Any) -> bytes | Decoded | EorenError:
+def _as_data(image: Any, copied: bool) -> bytes | Decoded | EorenError:
     if isinstance(image, Mapping) and isinstance(image.get("bytes"), bytes):  # of Hugging Face, not decoded
         image = image["bytes"]
     if isinstance(image, bytes):
@@ -69,6 +73,8 @@ def _as_data(image: Any) -> bytes | Decoded | EorenError:
         decoded = as_samples(image)
     except EorenError as error:
         return EorenError(str(error).removeprefix("image: "))
+    if copied:
+        decoded = decoded._replace(samples=decoded.samples.copy())
     is_tensor = type(image).__module__.partition(".")[0] == "torch"
     if is_tensor and decoded.samples.ndim == 3:
         return decoded._replace(samples=np.moveaxis(decoded.samples, 0, -1))

@@ -2,7 +2,7 @@
 
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -40,7 +40,7 @@ def open_remote_folder(folder: ObjectPath) -> Source:
     if not names.count:
         raise no_images(folder)
     others.warn(folder)
-    return Source(_read_ahead(folder, iter(names)), names.count)
+    return Source(read_ahead((name, folder / name, folder_label(name)) for name in names), names.count)
 
 
 def read_file(path: Path, label: str | None = None, *, root: Path) -> Content:
@@ -116,19 +116,26 @@ def _list_files(
             waiting.append(entries(path, above))
 
 
-def _read_ahead(folder: ObjectPath, names: Iterator[str]) -> Iterator[Item]:
-    """Yield objects that are read in batches, each when the first of it is needed."""
-    while batch := [*islice(names, _AT_ONCE)]:
-        contents: dict[str, bytes | EorenError] = {}
+def read_ahead(objects: Iterable[tuple[str, ObjectPath, str | None]]) -> Iterator[Item]:
+    """Yield objects with names and labels. They are read in batches, each when the first of it is needed."""
+    waiting = iter(objects)
+    while batch := [*islice(waiting, _AT_ONCE)]:
+        paths = [path for _, path, _ in batch]
+        contents: list[bytes | EorenError] = []
 
-        def load(name: str, batch: list[str] = batch, contents: dict[str, bytes | EorenError] = contents) -> Content:
+        def load(
+            number: int,
+            label: str | None,
+            paths: list[ObjectPath] = paths,
+            contents: list[bytes | EorenError] = contents,
+        ) -> Content:
             if not contents:
-                contents.update(zip(batch, read_objects([folder / name for name in batch]), strict=True))
-            content = contents[name]
+                contents += read_objects(paths)
+            content = contents[number]
             if isinstance(content, MissingObjectError):  # of this image alone
-                content = EorenError(str(content).removeprefix(f"{folder / name}: "))
+                content = EorenError(str(content).removeprefix(f"{paths[number]}: "))
             elif isinstance(content, EorenError):
                 raise content
-            return Content(content, folder_label(name))
+            return Content(content, label)
 
-        yield from (Item(name, partial(load, name)) for name in batch)
+        yield from (Item(name, partial(load, number, label)) for number, (name, _, label) in enumerate(batch))

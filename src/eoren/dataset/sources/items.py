@@ -8,6 +8,7 @@ that fits it.
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from math import prod
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
@@ -109,10 +110,12 @@ def folder_label(name: str) -> str | None:
 
 
 def as_label(label: Any) -> str | None:
-    """Return a label of a data set as text."""
+    """Return a label of a data set, a text, a number or an array of one, as text; None for other targets and None."""
+    if hasattr(label, "item") and prod(getattr(label, "shape", (0,))) == 1:
+        label = label.item()
     if isinstance(label, bytes):
         label = label.decode("utf-8", "surrogateescape")
-    return None if label is None else as_utf8(str(label.item() if hasattr(label, "item") else label))
+    return as_utf8(str(label)) if isinstance(label, str | int | float) else None
 
 
 def no_images(source: Any) -> EorenError:

@@ -4,16 +4,16 @@ import glob
 import os
 import tarfile
 import zipfile
-from collections.abc import Callable
 from functools import partial
+from itertools import groupby
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from eoren.dataset.sources.archives import is_tar
 from eoren.dataset.sources.datasets import open_dataset
-from eoren.dataset.sources.folders import open_local_folder, open_remote_folder, read_file
-from eoren.dataset.sources.items import SUFFIXES, Content, Item, LeftOut, Source
+from eoren.dataset.sources.folders import open_local_folder, open_remote_folder, read_ahead, read_file
+from eoren.dataset.sources.items import Item, LeftOut, Source, is_image
 from eoren.dataset.sources.packed import open_idx, open_table, open_tar, open_zip
 from eoren.errors import EorenError
 from eoren.fs.decompression import GZIP
@@ -36,7 +36,8 @@ def open_source(*sources: Any) -> Source:
             Hugging Face; or any iterable, such as an ``IterableDataset`` or a WebDataset. An element is an image,
             ``(image, label)``, ``(name, image, label)``, or a mapping with ``image`` (or a suffix, such as ``png``)
             and optionally ``label`` (or ``cls``). Images are as in :func:`eoren.fit`, or the bytes of a file; PyTorch
-            tensors have their channels first.
+            tensors have their channels first. A label is a text, a number, or an array of one; other targets, such as
+            masks and vectors of attributes, are left out.
 
     Raises:
         EorenError: A source cannot be read or has no images.
@@ -83,25 +84,46 @@ def _open(source: Any) -> Source:
         for folder in filter(Path.is_dir, paths):
             folders.add(folder.name)
         folders.warn(source)
-        if not paths:
+        files = [path for path in paths if not path.is_dir()]
+        if not files:
             raise _no_match(source)
-        return open_source(*(path for path in paths if not path.is_dir()))
+        return open_source(*files)
     with open_regular(path) as (file, _):
         start = file.read(tarfile.BLOCKSIZE)
-    return _open_file(path, start, source)
+    if is_image(path.name):
+        return Source([Item(str(source), partial(read_file, path, root=path.parent))], 1)
+    return _open_packed(path, start, source)
 
 
 def _open_address(address: ObjectPath) -> Source:
-    if glob.has_magic(str(address)):
-        paths = address.matches()
-        if not paths:
-            raise _no_match(address)
-        return _joined(
-            [_open_file(path, start, path) for path, start in zip(paths, _read_starts(paths), strict=True)]
-        )
-    if address.size() is None:
-        return open_remote_folder(address)
-    return _open_file(address, _read_starts([address])[0], address)
+    if not glob.has_magic(str(address)):
+        size = address.size()
+        return open_remote_folder(address) if size is None else _open_objects([(address, size)])
+    folders, files = LeftOut("folder"), []
+    for path, size in address.matches():
+        if size is None:
+            folders.add(path.name)
+        else:
+            files.append((path, size))
+    folders.warn(address)
+    if not files:
+        raise _no_match(address)
+    return _open_objects(files)
+
+
+def _open_objects(files: list[tuple[ObjectPath, int]]) -> Source:
+    """Open objects, which are given with their sizes. Neighbouring images are read ahead like those of a folder."""
+    # A service refuses a part of an empty object.
+    packed = [path for path, size in files if size and not is_image(path.name)]
+    starts = dict(zip(map(str, packed), _read_starts(packed), strict=True))
+    opened: list[Source] = []
+    for are_images, neighbours in groupby(files, lambda file: is_image(file[0].name)):
+        paths = [path for path, _ in neighbours]
+        if are_images:
+            opened.append(Source(read_ahead((str(path), path, None) for path in paths), len(paths)))
+        else:
+            opened += [_open_packed(path, starts.get(str(path), b""), path) for path in paths]
+    return _joined(opened)
 
 
 def _read_starts(paths: list[ObjectPath]) -> list[bytes]:
@@ -116,11 +138,8 @@ def _no_match(pattern: Any) -> EorenError:
     return EorenError(f"{pattern}: no file matches the pattern; check it")
 
 
-def _open_file(path: Path | ObjectPath, start: bytes, source: Any) -> Source:
-    """Open a file by its suffix or its first bytes."""
-    if path.suffix.lower() in SUFFIXES:
-        read = partial(_read_object, path) if isinstance(path, ObjectPath) else _reader(path)
-        return Source([Item(str(source), read)], 1)
+def _open_packed(path: Path | ObjectPath, start: bytes, source: Any) -> Source:
+    """Open a file of images by its first bytes."""
     if start.startswith(IDX_MAGIC) or (start.startswith(GZIP) and "idx" in path.name):
         return open_idx(path)
     if start.startswith(_PARQUET):
@@ -132,11 +151,3 @@ def _open_file(path: Path | ObjectPath, start: bytes, source: Any) -> Source:
     if is_zip:
         return open_zip(path)
     raise EorenError(f"{source}: is not an image, folder, zip, tar, Parquet or IDX file; give one of these")
-
-
-def _reader(path: Path) -> Callable[[], Content]:
-    return partial(read_file, path, root=path.parent)
-
-
-def _read_object(path: ObjectPath) -> Content:
-    return Content(path.read())
