@@ -1,8 +1,12 @@
 """Interrupted and resumed refinements, and what watchers see of them."""
 
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from safetensors import safe_open
+from safetensors.numpy import save_file
 from tests.compact import picture
 
 from eoren.errors import EorenError
@@ -10,6 +14,7 @@ from eoren.field.serialization import dumps
 from eoren.model.latents import features
 from eoren.model.latents.wavelet import synthesize
 from eoren.training.compact import finish
+from eoren.training.compact.settings import PRESETS
 from eoren.training.fit import fit
 
 OPTIONS = {"preset": "balanced", "steps": 6, "siren_width": 0, "lagrangian": 2e-4, "seed": 3}
@@ -131,3 +136,38 @@ def test_a_checkpoint_of_another_fit_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(EorenError, match=r"not a checkpoint of eoren, or damaged"):
         fit(image, **OPTIONS, checkpoint=path)
+
+
+def without_values_of_the_preset(path):
+    """Write the key of a checkpoint as it was at first: without settings that are the preset's."""
+    with safe_open(path, framework="np") as stored:
+        header = json.loads(stored.metadata()["eoren-checkpoint"])
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    identity, settings = header["identity"], asdict(PRESETS[header["identity"]["preset"]])
+    header["identity"] = {
+        name: value
+        for name, value in identity.items()
+        if name not in settings or name == "preset" or value != settings[name]
+    }
+    assert len(header["identity"]) < len(identity)
+    save_file(tensors, path, {"eoren-checkpoint": json.dumps(header)})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"bytes": 900}, {"gradient_weight": 0.3}, {"steps": 1}, {"until_psnr": 30.0}, {"lagrangian": 1e-3}],
+    ids=str,
+)
+@pytest.mark.parametrize("dropped", [False, True])
+@pytest.mark.parametrize("is_former", [False, True])
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path, change, dropped, is_former):
+    image, path, ((name, value),) = picture(20, 24, 1), tmp_path / "a.resume", change.items()
+    before, now = (change, {}) if dropped else ({}, change)
+    whole = fit(image, preset="fast", **before, checkpoint=path)
+    if is_former:
+        without_values_of_the_preset(path)
+    usual = getattr(PRESETS["fast"], name)
+    stored, given = (value, usual) if dropped else (usual, value)
+    with pytest.raises(EorenError, match=f"belongs to another fit: its {name} is {stored}, here it is {given}; use"):
+        fit(image, preset="fast", **now, checkpoint=path)
+    assert dumps(fit(image, preset="fast", **before, checkpoint=path).field) == dumps(whole.field)
