@@ -141,7 +141,7 @@ def _probe(image: Image, settings: CompactSettings, device: torch.device) -> tup
     seconds = share * (seconds + longer)
     if settings.siren_width:
         window = _window(image, _SIDES[0], _PLACES[0])
-        seconds += _siren_seconds(result.field.representation, window, settings)
+        seconds += _siren_seconds(result.field.to("cpu").representation, window, settings)
     return seconds, _DESCRIPTION + share * (size + larger)
 
 
@@ -149,9 +149,9 @@ def _growing_seconds(moments: Sequence[float]) -> float:
     """Return the seconds of a fit that grow with the image.
 
     Args:
-        moments: the start, the calls of the watcher in the loop, and the end.
+        moments: the start, the calls of the watcher in the loop, of which there is one or more, and the end.
     """
-    start, first, *_, last, end = moments
+    start, first, last, end = *moments[:2], *moments[-2:]
     return sum(share * spent for share, spent in zip(_GROWTH, (first - start, last - first, end - last), strict=True))
 
 
