@@ -62,7 +62,7 @@ def round_image(
         field = WaveletSiren(latents, *size, step, offsets, decoder, exponents, shifts)
         return with_least_squares(field, image, settings.gradient_weight)
 
-    step = step_of(settings.lagrangian, image.shape[2])
+    step = max(step_of(settings.lagrangian, image.shape[2]), rounded.finest)
     target = settings.target_bytes(coefficients.width, coefficients.height)
     if target is not None:
         step = _step_of_size(rounded, target, overhead(), step)
