@@ -13,7 +13,8 @@ from eoren.errors import EorenError
 from eoren.field.serialization import dumps
 from eoren.model.latents import features
 from eoren.model.latents.wavelet import synthesize
-from eoren.training.compact import finish
+from eoren.training.compact import finish, loop
+from eoren.training.compact import fit as compact_fit
 from eoren.training.compact.settings import PRESETS
 from eoren.training.fit import fit
 
@@ -119,6 +120,24 @@ def test_an_interruption_before_the_first_step_leaves_the_start():
     stopped = fit(picture(20, 24, 3), **OPTIONS, watch=lambda progress: True)
     assert (stopped.ended, stopped.steps) == ("interrupted", 0)
     assert stopped.metrics.psnr > 25
+
+
+def test_a_resumed_fit_is_charged_once_for_its_start(tmp_path, monkeypatch):
+    image, path, clock = picture(20, 24, 1), tmp_path / "a.resume", [0.0]
+    round_image = compact_fit.round_image
+
+    def round_slowly(*given, **options):
+        clock[0] += 100
+        return round_image(*given, **options)
+
+    monkeypatch.setattr(compact_fit, "round_image", round_slowly)
+    for module in (compact_fit, loop):
+        monkeypatch.setattr(module, "monotonic", lambda: clock[0])
+    options = OPTIONS | {"seconds": 1000.0}
+    first = fit(image, **options, watch=lambda progress: progress.steps >= 2, checkpoint=path)
+    resumed = fit(image, **options, checkpoint=path)
+    assert (first.steps, resumed.steps) == (2, 6)
+    assert (first.seconds, resumed.seconds) == (100, 100)
 
 
 def test_a_time_budget_ends_the_steps():

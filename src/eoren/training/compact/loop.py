@@ -82,9 +82,9 @@ class CompactLoop:
         self._state, self._saved_at = LoopState(0.0, group_started=self.elapsed()), monotonic()
         stored = read_checkpoint(checkpoint, key) if checkpoint is not None and checkpoint.exists() else None
         if stored is not None:
-            self._start -= stored.state.seconds
             self._state = stored.state
             self._restore(stored)
+            self._start = monotonic() - stored.state.seconds  # which include those of the same start
         self._begin_block(0 if stored is None else stored.steps)
 
     @property
