@@ -84,6 +84,15 @@ def test_a_fit_without_steps_is_estimated():
     assert plan_fit(picture(160, 200, 1), choose_settings("fast", steps=0), device=CPU).seconds > 0
 
 
+@pytest.mark.usefixtures("small_windows")
+@pytest.mark.parametrize("given", [{}, {"bytes": 5000}, {"until_psnr": 34.0}], ids=str)
+def test_only_the_steps_are_taken_for_the_loop(monkeypatch, given):
+    counts, growing = [], plan._growing_seconds
+    monkeypatch.setattr(plan, "_growing_seconds", lambda moments: counts.append(len(moments)) or growing(moments))
+    plan_fit(picture(160, 200, 1), choose_settings("fast", steps=2, **given), device=CPU)
+    assert counts == [5, 5, 5]  # start, before and after both steps, end
+
+
 @pytest.mark.usefixtures("small_windows", "unchecked")
 def test_a_siren_is_timed_on_the_cpu_wherever_the_field_is(monkeypatch):
     """Its samples are drawn on the CPU; a fit on a GPU returns a field there."""

@@ -17,7 +17,7 @@ from eoren.model.quantization import stored_bits
 from eoren.training.compact.finish import with_siren
 from eoren.training.compact.fit import fit_compact
 from eoren.training.compact.settings import CONVERGED_STEPS, CompactSettings
-from eoren.training.result import FitResult, FitTarget
+from eoren.training.result import FitResult, FitTarget, Progress
 from eoren.training.settings import Settings
 
 _SIDES, _PLACES = (256, 362), (0.25, 0.75)  # windows that are fitted for an estimate, along the image's diagonal
@@ -129,8 +129,13 @@ def _probe(image: Image, settings: CompactSettings, device: torch.device) -> tup
         count = window.shape[0] * window.shape[1]
         size = None if target is None else int(target * count / pixels) + _DESCRIPTION
         moments = [monotonic()]
+
+        def watch(progress: Progress) -> None:
+            if progress.loop is not None:  # not between the trials of a size or quality
+                moments.append(monotonic())
+
         watched = FitTarget(window, ""), replace(plain, bytes=size)
-        result = fit_compact(*watched, device=device, watch=lambda _: moments.append(monotonic()))
+        result = fit_compact(*watched, device=device, watch=watch)
         moments.append(monotonic())
         return count, _growing_seconds(moments), result.bytes - _DESCRIPTION, result
 

@@ -48,8 +48,9 @@ class Progress:
         done: share of the budget that is used up, 0..1.
         psnr: dB, running estimate over the pixels of recent steps; None if no colours are fitted at pixels.
         gradient_psnr: dB, running estimate against the target gradients; None if no gradients are fitted.
-        loop: the running fit, whose current field :meth:`RunningFit.field` returns within ``watch``; None if there
-            is nothing to watch. Do not keep it: it refers to all memory of the training.
+        loop: the running fit, whose current field :meth:`RunningFit.field` returns within ``watch``; None between the
+            trials by which a compact fit meets a size or a quality. Do not keep it: it refers to all memory of the
+            training.
     """
 
     steps: int = 0

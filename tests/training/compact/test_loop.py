@@ -122,6 +122,40 @@ def test_an_interruption_before_the_first_step_leaves_the_start():
     assert stopped.metrics.psnr > 25
 
 
+@pytest.mark.parametrize("change", [{"bytes": 2000}, {"until_psnr": 33.0}], ids=str)
+def test_a_stop_ends_the_search_before_the_refinement(tmp_path, change):
+    image, path, seen = picture(40, 56, 3), tmp_path / "a.resume", []
+    options = OPTIONS | change
+    whole = fit(image, **options)
+    fit(image, **options, watch=lambda progress: progress.steps >= 2, checkpoint=path)
+    before = path.read_bytes()
+    stopped = fit(image, **options, watch=lambda progress: seen.append(progress) or True, checkpoint=path)
+    assert [(progress.loop, progress.steps, progress.done) for progress in seen] == [(None, 0, 0)]
+    assert (stopped.ended, stopped.steps) == ("interrupted", 0)
+    assert stopped.metrics.psnr > 20
+    # Its steps are not those of the checkpoint.
+    assert path.read_bytes() == before
+    assert dumps(fit(image, **options, checkpoint=path).field) == dumps(whole.field)
+
+
+@pytest.mark.parametrize("change", [{"bytes": 2000}, {"until_psnr": 33.0}], ids=str)
+def test_a_stop_ends_the_search_behind_the_refinement(tmp_path, change):
+    image, path, trials = picture(40, 56, 3), tmp_path / "a.resume", []
+    options = OPTIONS | change
+
+    def watch(progress):
+        is_trial = progress.loop is None and progress.done == 1
+        if is_trial:
+            trials.append(progress)
+        return is_trial
+
+    stopped = fit(image, **options, watch=watch, checkpoint=path)
+    assert (stopped.ended, stopped.steps, len(trials)) == ("interrupted", 6, 1)
+    resumed = fit(image, **options, checkpoint=path)
+    assert resumed.ended == ("target" if "until_psnr" in change else "budget")
+    assert dumps(resumed.field) == dumps(fit(image, **options).field) != dumps(stopped.field)
+
+
 def test_a_resumed_fit_is_charged_once_for_its_start(tmp_path, monkeypatch):
     image, path, clock = picture(20, 24, 1), tmp_path / "a.resume", [0.0]
     round_image = compact_fit.round_image

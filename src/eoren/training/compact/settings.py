@@ -38,7 +38,8 @@ class CompactSettings:
             :class:`eoren.training.settings.Settings`.
         siren_width: units of the two sine layers of the color decoder; 0 for linear colours.
         edge_prior: whether a field of point samples gets the edge prior, where it helps with the image itself.
-        seconds: time budget in seconds; None for no limit.
+        seconds: time budget in seconds, for the refinement and the sine layers; None for no limit. Meeting a size or
+            a quality takes the time that it needs.
         seconds_per_megapixel: time budget for images for which it gives more than ``seconds``.
         steps: number of steps of the refinement of latents; None for no limit, 0 for none.
     """
