@@ -52,6 +52,7 @@ def fit_compact(
 ) -> FitResult:
     """Fit a compact field to an image; :func:`eoren.fit` documents the arguments."""
     start = monotonic()
+    choose_coder(warn=device.type == "cpu")
     image = point_values(target.image) if settings.pixel_model == "cell_average" else target.image
     height, width, channels = image.shape
     provenance = Provenance(settings.as_dict(), seed, 0, None, target.sha256, version=__version__)
