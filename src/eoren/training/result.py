@@ -111,8 +111,8 @@ class FitResult:
         seed: seed of the random generators.
         steps: number of steps, averaged over all tiles; easy tiles take part in fewer steps.
         seconds: duration of the fit, with preparing the targets but without the final measurement.
-        ended: ``target`` if the field reaches ``until_psnr``, ``interrupted`` if ``watch`` stopped the fit, else
-            ``budget``.
+        ended: ``target`` if the field reaches ``until_psnr`` (a compact field to 0.05 dB), ``interrupted`` if
+            ``watch`` stopped the fit, else ``budget``.
         version: version of eoren.
     """
 
