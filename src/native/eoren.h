@@ -1,7 +1,7 @@
-// The C interface of the native backend: structures of pointers, which src/eoren/backends/native.py fills in.
+// The C interface of the native backend: structures of pointers, which src/eoren/backends/native_library.py declares.
 //
 // Arrays are dense and row-major, with the shapes that the Python modules document: model/siren.py (networks and
-// streams), backends/tile_pixels.py (pixels of tiles), training/trainer.py (a step), model/tiling.py (blending). The
+// streams), model/tile_pixels.py (pixels of tiles), backends/base.py (a step), model/tiling.py (blending). The
 // functions keep no state, allocate only scratch memory, and do not check their arguments, which the binding does.
 #pragma once
 

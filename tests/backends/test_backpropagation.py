@@ -9,9 +9,8 @@ from eoren.model.siren import Siren
 
 def networks(batch=3, width=7, depth=3, channels=2, seed=0, **omegas):
     generator = torch.Generator().manual_seed(seed)
-    return Siren.init(
-        batch, width=width, depth=depth, channels=channels, generator=generator, dtype=torch.float64, **omegas
-    )
+    siren = Siren.init(batch, width=width, depth=depth, channels=channels, generator=generator, **omegas)
+    return siren.to(torch.float64)
 
 
 def points_and_scale(batch, points, seed=1):

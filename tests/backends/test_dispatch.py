@@ -119,6 +119,17 @@ def test_the_coder_follows_the_backend(monkeypatch):
     assert choose_coder().name == "numpy"
 
 
+def test_a_slower_coder_warns_with_the_backend_that_replaces_it(monkeypatch):
+    monkeypatch.setattr(dispatch, "library", lambda: None)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        choose_coder()  # without a warning unless requested
+        choose_coder(warn=True)
+        choose_coder(warn=True)
+    assert [warning.category for warning in caught] == [BackendWarning]
+    assert str(caught[0].message).startswith("PyTorch does the work, several times slower than the native backend: ")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="address spaces are limited")
 @needs_library
 def test_a_library_that_finds_no_memory_is_not_replaced_by_slower_code():

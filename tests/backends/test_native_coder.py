@@ -51,17 +51,18 @@ def reference(shape, levels, kind):
 
 @pytest.mark.parametrize(("shape", "levels"), SHAPES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_results_are_those_of_numpy(unchecked, target, shape, levels, kind):
+def test_results_are_those_of_numpy(unchecked, target, threads, shape, levels, kind):
     latents, data, bits, coefficients, chosen = reference(shape, levels, kind)
     for name in targets():
         assert target(name)
-        for threads in (1, 2):
-            assert NATIVE.encode(latents, threads=threads) == data
+        for count in (1, 2):
+            threads(count)
+            assert NATIVE.encode(latents) == data
             decoded, found = zeros_like(latents), zeros_like(latents)
-            NATIVE.decode(data, decoded, threads=threads)
+            NATIVE.decode(data, decoded)
             assert equal(decoded, latents)
-            assert NATIVE.bits(latents, threads=threads) == pytest.approx(bits, rel=1e-12)
-            NATIVE.quantize(coefficients, found, 0.115, threads=threads)
+            assert NATIVE.bits(latents) == pytest.approx(bits, rel=1e-12)
+            NATIVE.quantize(coefficients, found, 0.115)
             assert equal(found, chosen)
 
 
@@ -103,18 +104,18 @@ def error_of(function):
     return caught.type, str(caught.value)
 
 
-def decoding_error(coder, data, like, **options):
+def decoding_error(coder, data, like):
     """The error of decoding as type and message, or the latents."""
     decoded = zeros_like(like)
     try:
-        coder.decode(data, decoded, **options)
+        coder.decode(data, decoded)
     except ValueError as error:
         return type(error), str(error)
     return [band.tolist() for band in decoded.bands()]
 
 
 @pytest.mark.parametrize("kind", ["small", "mixed"])
-def test_damaged_data_are_the_same_error(unchecked, target, kind):
+def test_damaged_data_are_the_same_error(unchecked, target, threads, kind):
     latents = random_latents(2, 20, 25, 2, kind)
     data, generator = NUMPY.encode(latents), np.random.default_rng(0)
     damaged = [data[:length] for length in (0, 4, 8, 9, 12, len(data) // 8 * 4, len(data) - 4)]
@@ -130,19 +131,18 @@ def test_damaged_data_are_the_same_error(unchecked, target, kind):
     assert (ValueError, LARGE_LATENT) in expected or kind == "small"
     for name in targets():
         assert target(name)
-        for threads in (1, 2):
-            assert [decoding_error(NATIVE, d, latents, threads=threads) for d in damaged] == expected
+        for count in (1, 2):
+            threads(count)
+            assert [decoding_error(NATIVE, d, latents) for d in damaged] == expected
 
 
-def test_noise_is_decoded_or_refused(unchecked):
+def test_noise_is_decoded_or_refused(unchecked, threads):
     generator, latents = np.random.default_rng(3), Latents.zeros(3, 150, 170, 4)
     for size in (2, 100, 1000, 20_000, 60_000):
         words = generator.integers(0, 1 << 32, size, np.uint32)
-        for threads in (1, 2):
-            assert decoding_error(NATIVE, words.tobytes(), latents, threads=threads)[0] in (
-                ValueError,
-                TruncatedError,
-            )
+        for count in (1, 2):
+            threads(count)
+            assert decoding_error(NATIVE, words.tobytes(), latents)[0] in (ValueError, TruncatedError)
 
 
 def test_latents_are_checked():
@@ -217,34 +217,34 @@ def test_columns_may_lie_apart(unchecked):
     assert equal(apart, latents)
 
 
-def test_coders_work_in_several_threads_at_once(unchecked, monkeypatch):
+def test_coders_work_in_several_threads_at_once(unchecked, threads, monkeypatch):
     monkeypatch.setattr(native_coder, "_model", cache(lambda: native_coder._tables(context_model())))
     latents = [random_latents(3, 60 + k, 90, 3, seed=k) for k in range(8)]
     expected = [NUMPY.encode(one) for one in latents]
+    threads(2)
 
     def both_ways(one):
-        data, decoded = NATIVE.encode(one, threads=2), zeros_like(one)
-        NATIVE.decode(data, decoded, threads=2)
+        data, decoded = NATIVE.encode(one), zeros_like(one)
+        NATIVE.decode(data, decoded)
         return data, equal(decoded, one)
 
     with ThreadPoolExecutor(4) as pool:
         assert [*pool.map(both_ways, latents)] == [(data, True) for data in expected]
 
 
-def test_the_largest_block_has_the_same_code_with_any_number_of_threads(unchecked):
+def test_the_largest_block_has_the_same_code_with_any_number_of_threads(unchecked, threads):
     side = BLOCK // 2
     latents = random_latents(3, side, side, 6)
     coefficients = coefficients_near(latents)
     results = []
-    for threads in (1, 2, 3, 8):
+    for count in (1, 2, 3, 8):
+        threads(count)
         decoded, chosen = zeros_like(latents), zeros_like(latents)
-        data = NATIVE.encode(latents, threads=threads)
-        NATIVE.decode(data, decoded, threads=threads)
-        NATIVE.quantize(coefficients, chosen, 0.1, threads=threads)
+        data = NATIVE.encode(latents)
+        NATIVE.decode(data, decoded)
+        NATIVE.quantize(coefficients, chosen, 0.1)
         assert equal(decoded, latents)
-        results.append(
-            (data, NATIVE.bits(latents, threads=threads).tobytes(), [band.tobytes() for band in chosen.bands()])
-        )
+        results.append((data, NATIVE.bits(latents).tobytes(), [band.tobytes() for band in chosen.bands()]))
     assert all(result == results[0] for result in results)
 
 

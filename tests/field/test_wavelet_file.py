@@ -2,6 +2,7 @@
 
 import json
 import struct
+import sys
 import tracemalloc
 import zlib
 from dataclasses import replace
@@ -226,11 +227,14 @@ def test_damaged_blocks_are_located():
     damaged[second + 5] ^= 1
     where = f"block 1, columns {boxes[1].x0} to {boxes[1].x1 - 1}, rows 0 to 8"
     line = refusal(as_file(bytes(damaged)))
-    assert f"1 of 3 blocks do not match their checksums, the first is {where}" in line
+    assert f"1 of 3 blocks are damaged, the first is {where}; copy it again" in line
     damaged[stored.index(streams[2])] ^= 1
     assert "2 of 3 blocks" in refusal(as_file(bytes(damaged)))
     # A block with the right checksum whose stream is wrong.
-    assert "1 of 3 blocks" in refusal(joined(description, parameters, [streams[0], streams[2], streams[2]]))
+    wrong = joined(description, parameters, [streams[0], streams[2], streams[2]])
+    assert f"file: {where} is damaged; copy it again" in refusal(wrong)
+    with pytest.warns(DamageWarning, match=f"^1 of 3 blocks are damaged, the first is {where}; they are gray$"):
+        loads(wrong, skip_damaged=True)
 
 
 def test_other_blocks_of_a_damaged_file_are_read(monkeypatch):
@@ -259,9 +263,7 @@ def test_damaged_blocks_can_be_left_out():
     stored = bytearray(load(dumps(field))["data"].numpy().tobytes())
     _, _, streams = parts_of(dumps(field))
     stored[-len(streams[2]) - 5] ^= 1
-    with pytest.warns(
-        DamageWarning, match="1 of 3 blocks do not match their checksums, the first is block 1, .*gray"
-    ):
+    with pytest.warns(DamageWarning, match="1 of 3 blocks are damaged, the first is block 1, .*gray"):
         read = loads(as_file(bytes(stored)), skip_damaged=True)
     whole, rest = field.render(), read.render()
     x0, _, x1, _ = blocks(3000, 9, field.representation.latents.levels)[1]
@@ -360,3 +362,35 @@ def test_absurd_sizes_are_refused_before_memory_is_taken(peak, size):
     assert line.startswith("damaged .eoren file")
     # A box for each block of a picture of 2**30 pixels, at most.
     assert most < 10_000_000 + 600 * max(1, size[0] // 1024) * max(1, size[1] // 1024)
+
+
+REFUSED = """
+import json, sys
+from eoren.errors import EorenError
+from eoren.field.serialization import loads
+
+def peak():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
+
+data, before = bytes.fromhex(json.load(sys.stdin)), peak()
+try:
+    loads(data)
+except EorenError as error:
+    print(json.dumps([str(error), peak() - before]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+@pytest.mark.parametrize("has_right_checksums", [True, False])
+def test_little_memory_is_taken_for_a_large_file_of_damaged_blocks(python, has_right_checksums):
+    """Its latents would take a gigabyte."""
+    description, parameters, _ = parts_of(dumps(compact_field(300, 2, 4)))
+    data = joined(description | {"size": [8192, 8192]}, parameters, [b"nonsense"] * 64)
+    if not has_right_checksums:
+        data = data.replace(b"nonsense", b"Nonsense")
+    line, kilobytes = python(REFUSED, data.hex())
+    where = "block 0, columns 0 to 1023, rows 0 to 1023"
+    damage = f"{where} is damaged" if has_right_checksums else f"64 of 64 blocks are damaged, the first is {where}"
+    assert f"file: {damage}; copy it again" in line
+    assert kilobytes < 200_000

@@ -25,7 +25,8 @@ def features_of(field):
         for band, steps in zip(own.latents.bands(), own.steps(), strict=True)
     ]
     details = tuple(Details(*bands[k : k + 3]) for k in range(1, len(bands), 3))
-    samples, _ = LatentFeatures(Subbands(bands[0], details), None, *field.size).window(Box(0, 0, *field.size))
+    matrices = tuple(torch.eye(len(band), dtype=torch.float64) for band in bands)
+    samples, _ = LatentFeatures(Subbands(bands[0], details), matrices, *field.size).window(Box(0, 0, *field.size))
     return samples.numpy()
 
 

@@ -215,9 +215,7 @@ def test_beta_belongs_to_the_value_alone():
 
 
 def test_tuned_derivative_is_the_derivative_of_the_tuned_value():
-    siren = Siren.init(
-        2, width=6, depth=2, channels=2, generator=torch.Generator().manual_seed(0), dtype=torch.float64
-    )
+    siren = Siren.init(2, width=6, depth=2, channels=2, generator=torch.Generator().manual_seed(0)).to(torch.float64)
     tuning = Tuning(drawn(2, 1, 2, dtype=torch.float64), drawn(2, 1, 2, seed=1, dtype=torch.float64))
     points = drawn(2, 7, 2, seed=2, dtype=torch.float64).requires_grad_()
     said = tuning.apply(siren(points, axes=(0, 1)))

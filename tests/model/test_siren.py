@@ -22,7 +22,8 @@ SHAPES = [(1, 7, 1, 1), (2, 8, 2, 3), (3, 5, 4, 4)]  # batch, width, depth, chan
 
 def drawn(batch=2, width=8, depth=3, channels=3, seed=0, dtype=torch.float64, **omegas):
     generator = torch.Generator().manual_seed(seed)
-    return Siren.init(batch, width=width, depth=depth, channels=channels, generator=generator, dtype=dtype, **omegas)
+    siren = Siren.init(batch, width=width, depth=depth, channels=channels, generator=generator, **omegas)
+    return siren.to(dtype)
 
 
 def drawn_points(batch=2, points=5, seed=1):
@@ -287,7 +288,7 @@ def test_initialisation_is_the_official_one(width, omega_hidden):
 
 @pytest.mark.parametrize("omega_hidden", [30.0, 10.0])
 def test_sine_units_start_with_unit_variance(omega_hidden):
-    siren = drawn(8, 256, 4, 1, omega_hidden=omega_hidden)
+    siren = drawn(8, 256, 4, 64, omega_hidden=omega_hidden)  # the last variance is that of many outputs
     z = drawn_points(8, 200)
     variances = []
     for weight, bias, omega in zip(siren.weights, siren.biases, siren.omegas, strict=False):

@@ -98,7 +98,7 @@ def test_tiles_at_rest_come_back_as_they_were(tmp_path, small_chunks, monkeypatc
     case = {**SMALL, "tile": 6, "halo": 1.0, "steps": 14}
     path = tmp_path / "a.checkpoint"
     whole = fit(image, **case)
-    for stop in (Stop(5, 2), Stop(8)):
+    for stop in (Stop(5, 2), Stop(6, 2), Stop(8)):  # tiles are selected in even steps
         fit(image, **case, watch=stop, checkpoint=path)
     assert same(fit(image, **case, checkpoint=path), whole)
     monkeypatch.setattr("eoren.training.tile_scheduler._WARM_UP", 1000)

@@ -1,5 +1,7 @@
 """The estimate before a fit, and the warning after one that had too little time."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -74,6 +76,37 @@ def test_the_parts_of_a_fit_grow_differently(monkeypatch):
     monkeypatch.setattr(plan, "_GROWTH", (0.5, 1.0, 0.25))
     assert plan._growing_seconds([100.0, 102.0, 103.0, 106.0, 110.0]) == 1 + 4 + 1
     assert plan._growing_seconds([100.0, 102.0, 102.0, 110.0]) == 1 + 0 + 2
+    assert plan._growing_seconds([100.0, 102.0, 110.0]) == 1 + 0 + 2
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_a_fit_without_steps_is_estimated():
+    assert plan_fit(picture(160, 200, 1), choose_settings("fast", steps=0), device=CPU).seconds > 0
+
+
+@pytest.mark.usefixtures("small_windows")
+@pytest.mark.parametrize("given", [{}, {"bytes": 5000}, {"until_psnr": 34.0}], ids=str)
+def test_only_the_steps_are_taken_for_the_loop(monkeypatch, given):
+    counts, growing = [], plan._growing_seconds
+    monkeypatch.setattr(plan, "_growing_seconds", lambda moments: counts.append(len(moments)) or growing(moments))
+    plan_fit(picture(160, 200, 1), choose_settings("fast", steps=2, **given), device=CPU)
+    assert counts == [5, 5, 5]  # start, before and after both steps, end
+
+
+@pytest.mark.usefixtures("small_windows", "unchecked")
+def test_a_siren_is_timed_on_the_cpu_wherever_the_field_is(monkeypatch):
+    """Its samples are drawn on the CPU; a fit on a GPU returns a field there."""
+    fit_compact = plan.fit_compact
+
+    def fit_elsewhere(*given, **options):
+        result = fit_compact(*given, **options)
+        here = SimpleNamespace(representation=result.field.representation)
+        elsewhere = result.field.representation.to("meta")
+        field = SimpleNamespace(representation=elsewhere, to=lambda device: {"cpu": here}[device])
+        return SimpleNamespace(field=field, bytes=result.bytes)
+
+    monkeypatch.setattr(plan, "fit_compact", fit_elsewhere)
+    assert plan_fit(picture(160, 200, 1), choose_settings("best", steps=1), device=CPU).seconds > 0
 
 
 def test_the_time_of_a_siren_is_that_of_its_steps(monkeypatch):

@@ -78,6 +78,18 @@ def test_state_brings_everything_back():
             tensor.copy_(stored[name])
 
 
+def test_a_step_that_is_abandoned_leaves_no_trace():
+    errors, straight, other = hardness(), TileScheduler(torch.ones(50)), TileScheduler(torch.ones(50))
+    for step in range(80):
+        for scheduler in (straight, other):
+            selected = scheduler.select(4)
+            if scheduler is other and step % 3:
+                assert torch.equal(scheduler.select(4), selected)
+            scheduler.update(selected, errors[selected])
+        for name, tensor in straight.state_dict().items():
+            assert torch.equal(tensor, other.state_dict()[name]), (step, name)
+
+
 def test_tiles_at_rest_do_not_move(monkeypatch):
     monkeypatch.setattr(module, "_WARM_UP", 2)
     monkeypatch.setattr("eoren.backends.base._CHUNK_BYTES", {"cpu": 1 << 12})

@@ -17,23 +17,20 @@ Bits = Float64[np.ndarray, " offsets"]
 
 @runtime_checkable
 class BlockCoder(Protocol):
-    """A way to code blocks of latents.
+    """A way to code blocks of latents. Several threads of the caller may use a coder at once.
 
-    ``threads`` is the number of threads for one block, by default that of PyTorch. Several threads of the caller may
-    use a coder at once. ``shifts`` are differences of the image's scales from those of the context model.
+    ``shifts`` are differences of the image's scales from those of the context model.
     """
 
     name: str  # native or numpy
 
-    def encode(self, latents: Latents, *, shifts: Shifts | None = None, threads: int | None = None) -> bytes:
+    def encode(self, latents: Latents, *, shifts: Shifts | None = None) -> bytes:
         """Encode the latents of a block. A ValueError if one is larger than :data:`.bands.MAX_LATENT`."""
 
-    def decode(
-        self, data: bytes, latents: Latents, *, shifts: Shifts | None = None, threads: int | None = None
-    ) -> None:
+    def decode(self, data: bytes, latents: Latents, *, shifts: Shifts | None = None) -> None:
         """Decode a block into latents, which must be zero. A ValueError if the data are damaged."""
 
-    def bits(self, latents: Latents, *, shifts: Shifts | None = None, threads: int | None = None) -> Bits:
+    def bits(self, latents: Latents, *, shifts: Shifts | None = None) -> Bits:
         """Compute the bits of the latents of each offset, see :func:`.block_coder.block_bits`."""
 
     def quantize(
@@ -43,7 +40,6 @@ class BlockCoder(Protocol):
         weight: float,
         *,
         shifts: Shifts | None = None,
-        threads: int | None = None,
     ) -> None:
         """Choose latents by rate and distortion, see :func:`.block_coder.quantize_block`."""
 
@@ -53,17 +49,15 @@ class NumpyCoder:
 
     name = "numpy"
 
-    def encode(self, latents: Latents, *, shifts: Shifts | None = None, threads: int | None = None) -> bytes:
+    def encode(self, latents: Latents, *, shifts: Shifts | None = None) -> bytes:
         """Encode the latents of a block."""
         return block_coder.encode_block(latents, shifts)
 
-    def decode(
-        self, data: bytes, latents: Latents, *, shifts: Shifts | None = None, threads: int | None = None
-    ) -> None:
+    def decode(self, data: bytes, latents: Latents, *, shifts: Shifts | None = None) -> None:
         """Decode a block into latents, which must be zero."""
         block_coder.decode_block(data, latents, shifts)
 
-    def bits(self, latents: Latents, *, shifts: Shifts | None = None, threads: int | None = None) -> Bits:
+    def bits(self, latents: Latents, *, shifts: Shifts | None = None) -> Bits:
         """Compute the bits of the latents of each offset."""
         return block_coder.block_bits(latents, shifts)
 
@@ -74,7 +68,6 @@ class NumpyCoder:
         weight: float,
         *,
         shifts: Shifts | None = None,
-        threads: int | None = None,
     ) -> None:
         """Choose latents by rate and distortion."""
         block_coder.quantize_block(coefficients, latents, weight, shifts)

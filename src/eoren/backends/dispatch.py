@@ -45,7 +45,7 @@ def choose_backend(siren: Siren, *, differentiable: bool = False, warn: bool = F
     if obstacle is None:
         return _NATIVE
     if obstacle and warn and siren.device.type == "cpu":
-        _warn_once(f"PyTorch does the work, several times slower than the native backend: {obstacle}")
+        _warn_once(obstacle)
 
     from eoren.backends.torch import TorchBackend
 
@@ -62,9 +62,14 @@ def training_of(backend: Backend) -> Training:
     return TRAINING
 
 
-def choose_coder() -> BlockCoder:
-    """Choose the coder of latents: the native one unless it was not built, or the environment forces PyTorch."""
+def choose_coder(*, warn: bool = False) -> BlockCoder:
+    """Choose the coder of latents: the native one unless it was not built, or the environment forces PyTorch.
+
+    With ``warn``, warn once where the native backend was not built: NumPy codes then, and PyTorch does the rest.
+    """
     obstacle = _obstacle(lambda: NOT_BUILT if library() is None else None, substitute="NumPy")
+    if obstacle and warn:
+        _warn_once(obstacle)
     return _NATIVE_CODER if obstacle is None else _NUMPY_CODER
 
 
@@ -116,7 +121,8 @@ def _forced_backend() -> str:
 
 
 @cache
-def _warn_once(message: str) -> None:
+def _warn_once(obstacle: str) -> None:
+    message = f"PyTorch does the work, several times slower than the native backend: {obstacle}"
     warnings.warn(message, BackendWarning, stacklevel=3)
 
 

@@ -21,39 +21,35 @@ _FINISHED, _NO_MEMORY, _TRUNCATED, _LARGE_LATENT, _NOT_AT_END = 1, -1, -2, -3, -
 
 
 class NativeCoder:
-    """The block coder in C++, whose threads share the places of a phase."""
+    """The block coder in C++, whose threads, as many as PyTorch would take, share the places of a phase."""
 
     name = "native"
 
-    def encode(self, latents: Latents, *, shifts: Shifts | None = None, threads: int | None = None) -> bytes:
+    def encode(self, latents: Latents, *, shifts: Shifts | None = None) -> bytes:
         """Encode the latents of a block."""
         block = _Block(latents, shifts)
         words = np.empty(4 + 2 * sum(band.size for band in latents.bands()), "<u4")
         start = c_int64()
         check_status(
             loaded_library().eoren_encode_block(
-                block.struct, _threads(threads), words.ctypes.data, len(words), byref(start)
+                block.struct, thread_count(), words.ctypes.data, len(words), byref(start)
             )
         )
         return words[start.value :].tobytes()
 
-    def decode(
-        self, data: bytes, latents: Latents, *, shifts: Shifts | None = None, threads: int | None = None
-    ) -> None:
+    def decode(self, data: bytes, latents: Latents, *, shifts: Shifts | None = None) -> None:
         """Decode a block into latents, which must be zero."""
         check_length(data)
         block = _Block(latents, shifts, output=True)
         array = np.frombuffer(data, np.uint8)
-        status = loaded_library().eoren_decode_block(
-            block.struct, _threads(threads), array.ctypes.data, len(array) // 4
-        )
+        status = loaded_library().eoren_decode_block(block.struct, thread_count(), array.ctypes.data, len(array) // 4)
         block.copy_back()
         check_status(status)
 
-    def bits(self, latents: Latents, *, shifts: Shifts | None = None, threads: int | None = None) -> Bits:
+    def bits(self, latents: Latents, *, shifts: Shifts | None = None) -> Bits:
         """Compute the bits of the latents of each offset."""
         block, bits = _Block(latents, shifts), np.zeros(OFFSETS)
-        check_status(loaded_library().eoren_block_bits(block.struct, _threads(threads), bits.ctypes.data))
+        check_status(loaded_library().eoren_block_bits(block.struct, thread_count(), bits.ctypes.data))
         return bits
 
     def quantize(
@@ -63,7 +59,6 @@ class NativeCoder:
         weight: float,
         *,
         shifts: Shifts | None = None,
-        threads: int | None = None,
     ) -> None:
         """Choose latents by rate and distortion."""
         exact = finite_coefficients(coefficients, latents)
@@ -71,7 +66,7 @@ class NativeCoder:
         block.struct.weight = weight
         for k, band in enumerate(exact):
             block.struct.coefficient[k] = band.ctypes.data
-        check_status(loaded_library().eoren_quantize_block(block.struct, _threads(threads)))
+        check_status(loaded_library().eoren_quantize_block(block.struct, thread_count()))
         block.copy_back()
 
 
@@ -152,10 +147,6 @@ def _first_symbols(table: np.ndarray) -> UInt8[np.ndarray, "rows 256"]:
     """Return where to start to look for a symbol, given the high byte of a position in a table."""
     positions = np.arange(256) << (PRECISION - 8)
     return np.stack([np.minimum(np.searchsorted(row, positions, "right") - 1, 255) for row in table]).astype(np.uint8)
-
-
-def _threads(threads: int | None) -> int:
-    return thread_count() if threads is None else threads
 
 
 def check_status(status: int) -> None:

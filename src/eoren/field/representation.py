@@ -2,7 +2,7 @@
 
 There are two: the mosaic of SIRENs (:mod:`eoren.field.mosaic`) and wavelet latents with a SIREN
 (:mod:`eoren.field.wavelet_siren`). A new kind implements this protocol and is in
-:data:`eoren.field.file_format.KINDS`. All that reads fields then works, but stores and exports need mosaics.
+:data:`eoren.field.file_format.KINDS`. All that reads fields then works, but stores and exports support only these.
 """
 
 from collections.abc import Mapping

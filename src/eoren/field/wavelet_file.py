@@ -94,6 +94,7 @@ def decode_contents(data: bytes, decode_block: Callable[..., None], *, skip_dama
     """Read the bytes of the tensor ``data``; a DamagedError or ValueError if they are damaged.
 
     With ``skip_damaged``, damaged blocks become gray, and a :class:`eoren.errors.DamageWarning` names the first.
+    Without it, memory is taken only up to the first.
     """
     if len(data) < _HEAD.size:
         raise DamagedError("its data end early")
@@ -132,12 +133,14 @@ def decode_contents(data: bytes, decode_block: Callable[..., None], *, skip_dama
         raise ValueError(f"it must have {len(boxes)} blocks, got {count}")
     if len(data) - start < count * SMALLEST_STREAM and not skip_damaged:  # before memory is taken for the latents
         raise DamagedError("its data end early")
+    coded = _split(data, end, start, count)
+    damaged = [number for number, block in enumerate(coded) if block is None]
+    if damaged and not skip_damaged:
+        raise DamagedError(_describe_damage(damaged, boxes))
     latents = Latents.zeros(channels, height, width, levels)
-    damage = _decode_blocks(_split(data, end, start, count), boxes, latents, decode)
-    if damage is not None and not skip_damaged:
-        raise DamagedError(damage)
-    if damage is not None:
-        warnings.warn(f"{damage}; they are gray", DamageWarning, stacklevel=2)
+    damaged += _decode_blocks(coded, boxes, latents, decode, skip_damaged=skip_damaged)
+    if damaged:
+        warnings.warn(f"{_describe_damage(damaged, boxes)}; they are gray", DamageWarning, stacklevel=2)
     provenance = dict(description["provenance"])
     return Contents(
         latents,
@@ -180,26 +183,43 @@ def _description(packed: bytes) -> dict[str, Any]:
 
 
 def _decode_blocks(
-    coded: Sequence[bytes], boxes: Sequence[Box], latents: Latents, decode_block: Callable[[bytes, Latents], None]
-) -> str | None:
-    """Decode all blocks, and describe those that are damaged; their latents stay zero."""
+    coded: Sequence[bytes | None],
+    boxes: Sequence[Box],
+    latents: Latents,
+    decode_block: Callable[[bytes, Latents], None],
+    *,
+    skip_damaged: bool,
+) -> list[int]:
+    """Decode the blocks that match their checksums, and return the numbers of those that are damaged all the same.
+
+    The latents of these stay zero; without ``skip_damaged``, the first is a DamagedError.
+    """
     damaged = []
     for number, (box, block) in enumerate(zip(boxes, coded, strict=True)):
+        if block is None:
+            continue
         try:
             decode_block(block, latents.block(box))
         except ValueError:
+            if not skip_damaged:
+                raise DamagedError(f"{_describe_block(number, box)} is damaged") from None
             for band in latents.block(box).bands():
                 band[:] = 0
-            damaged.append((number, box))
-    if not damaged:
-        return None
-    number, (x0, y0, x1, y1) = damaged[0]
-    where = f"block {number}, columns {x0} to {x1 - 1}, rows {y0} to {y1 - 1}"
-    return f"{len(damaged)} of {len(boxes)} blocks do not match their checksums, the first is {where}"
+            damaged.append(number)
+    return damaged
 
 
-def _split(data: bytes, table: int, start: int, count: int) -> list[bytes]:
-    """Return the blocks; b"" for one that does not match its checksum.
+def _describe_damage(damaged: Sequence[int], boxes: Sequence[Box]) -> str:
+    first = min(damaged)
+    return f"{len(damaged)} of {len(boxes)} blocks are damaged, the first is {_describe_block(first, boxes[first])}"
+
+
+def _describe_block(number: int, box: Box) -> str:
+    return f"block {number}, columns {box.x0} to {box.x1 - 1}, rows {box.y0} to {box.y1 - 1}"
+
+
+def _split(data: bytes, table: int, start: int, count: int) -> list[bytes | None]:
+    """Return the blocks; None for one that does not match its checksum.
 
     Args:
         data: all bytes.
@@ -207,10 +227,10 @@ def _split(data: bytes, table: int, start: int, count: int) -> list[bytes]:
         start: place of the first block.
         count: number of blocks.
     """
-    coded = []
+    coded: list[bytes | None] = []
     for length, checksum in _BLOCK.iter_unpack(data[table : table + count * _BLOCK.size]):
         block = data[start : start + length]
-        coded.append(block if len(block) == length and zlib.crc32(block) == checksum else b"")
+        coded.append(block if len(block) == length and zlib.crc32(block) == checksum else None)
         start += length
     if start < len(data):
         raise DamagedError("its data go on behind the last block")

@@ -58,22 +58,21 @@ class Siren:
         omega_first: float = 30.0,
         omega_hidden: float = 30.0,
         generator: "torch.Generator",
-        dtype: "torch.dtype | None" = None,
     ) -> "Siren":
         """Draw a batch of SIRENs by the published rule (arXiv 2006.09661, section 3.2 and its supplement).
 
         With ``n`` inputs to a layer, weights are uniform in +-1/n for the first layer and +-sqrt(6/n)/omega for
         the others, which gives every sine unit a pre-activation of unit variance; biases are uniform in
         +-1/sqrt(n), PyTorch's default, which the official code keeps. ``omega_first`` is the highest frequency at the
-        start of a fit. The networks are tensors on the device of the generator, float32 by default.
+        start of a fit. The networks are float32 tensors on the device of the generator.
         """
         sizes = [2, *[width] * depth, channels]
         omegas = (omega_first, *[omega_hidden] * (depth - 1))
         weights, biases = [], []
         for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
             bound = 1 / inputs if layer == 0 else sqrt(6 / inputs) / omega_hidden
-            weights.append(_uniform((batch, inputs, outputs), bound, generator, dtype))
-            biases.append(_uniform((batch, 1, outputs), 1 / sqrt(inputs), generator, dtype))
+            weights.append(_uniform((batch, inputs, outputs), bound, generator))
+            biases.append(_uniform((batch, 1, outputs), 1 / sqrt(inputs), generator))
         return cls(tuple(weights), tuple(biases), omegas)
 
     def __call__(
@@ -181,12 +180,10 @@ def training_flops(siren: Siren, streams: int) -> int:
     return 3 * sum(products) - products[0]
 
 
-def _uniform(
-    shape: tuple[int, ...], bound: float, generator: "torch.Generator", dtype: "torch.dtype | None"
-) -> Tensor:
+def _uniform(shape: tuple[int, ...], bound: float, generator: "torch.Generator") -> Tensor:
     import torch
 
-    unit = torch.rand(shape, generator=generator, dtype=dtype or torch.float32, device=generator.device)
+    unit = torch.rand(shape, generator=generator, dtype=torch.float32, device=generator.device)
     return (2 * unit - 1) * bound
 
 

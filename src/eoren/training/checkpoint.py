@@ -14,7 +14,7 @@ from eoren._version import __version__
 from eoren.errors import EorenError
 from eoren.fs.files import open_regular, write_file
 from eoren.fs.safetensors_layout import openable_path, read_metadata
-from eoren.training.compact.settings import CompactSettings
+from eoren.training.compact.settings import PRESETS, CompactSettings
 from eoren.training.presets import FORMER_NAMES
 from eoren.training.settings import Settings, current_names
 
@@ -33,10 +33,8 @@ class CheckpointKey:
 
     def as_dict(self) -> dict[str, Any]:
         """Convert to JSON values, without ``bits`` unless the size or the end of the fit depends on it."""
-        settings = self.settings.as_dict()
-        if isinstance(self.settings, CompactSettings):
-            return {"eoren version": __version__, **settings, "seed": self.seed, "image": self.source_sha256}
-        bits = {"bits": settings.pop("bits")}
+        settings = asdict(self.settings)
+        bits = {"bits": settings.pop("bits")} if "bits" in settings else {}
         if self.settings.bits_per_pixel is None and self.settings.until_psnr is None:
             bits = {}
         return {"eoren version": __version__, **settings, "seed": self.seed, "image": self.source_sha256, **bits}
@@ -128,6 +126,8 @@ def _check_key(path: Path, key: dict[str, Any], stored: dict[str, Any]) -> None:
     stored = current_names({"image": stored.get("picture"), **stored})
     if "tile" in key:  # a mosaic, whose presets had other names once
         stored["preset"] = FORMER_NAMES.get(str(stored.get("preset")), stored.get("preset"))
+    elif stored.get("preset") in PRESETS:  # a compact fit, whose key left out at first what is the preset's
+        stored = asdict(PRESETS[stored["preset"]]) | stored
     for name, value in key.items():
         if value != stored.get(name):
             raise EorenError(

@@ -58,14 +58,16 @@ def fit(
         preset: named set of settings. ``fast``, ``balanced`` and ``best`` fit compact fields: wavelet latents with a
             color decoder; ``mosaic-fast``, ``mosaic`` and ``mosaic-best`` fit one network per tile; ``single`` fits
             one network; ``paper`` is the protocol of arXiv 2209.11697.
-        seconds: time budget in seconds.
+        seconds: time budget in seconds. Of a compact fit it limits the refinement and the sine layers; meeting a size
+            or a quality takes the time that it needs.
         steps: budget in steps. Without ``seconds`` and ``steps`` the preset's budget applies.
         until_psnr: PSNR of the colours over all pixels in dB. A compact field is made as small as this PSNR allows;
             the fit of a mosaic stops there, in a large image every group of tiles.
         seed: seed of the random generators, 0..2**32 - 1.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         progress: whether to print a line that shows the state of the fit in place, in notebooks and terminals.
-        watch: function that is called after every chunk of work; return true to stop early with the current field.
+        watch: function that is called after every chunk of work; return true to stop early with the current field,
+            which may miss a size or a quality.
         checkpoint: path of a file that stores the state twice a minute and at the end. If the file exists, the fit
             resumes from it. Delete it once the result is saved.
         settings: for compact presets, any attribute of :class:`eoren.training.compact.settings.CompactSettings`,

@@ -17,7 +17,7 @@ from eoren.model.quantization import stored_bits
 from eoren.training.compact.finish import with_siren
 from eoren.training.compact.fit import fit_compact
 from eoren.training.compact.settings import CONVERGED_STEPS, CompactSettings
-from eoren.training.result import FitResult, FitTarget
+from eoren.training.result import FitResult, FitTarget, Progress
 from eoren.training.settings import Settings
 
 _SIDES, _PLACES = (256, 362), (0.25, 0.75)  # windows that are fitted for an estimate, along the image's diagonal
@@ -129,8 +129,13 @@ def _probe(image: Image, settings: CompactSettings, device: torch.device) -> tup
         count = window.shape[0] * window.shape[1]
         size = None if target is None else int(target * count / pixels) + _DESCRIPTION
         moments = [monotonic()]
+
+        def watch(progress: Progress) -> None:
+            if progress.loop is not None:  # not between the trials of a size or quality
+                moments.append(monotonic())
+
         watched = FitTarget(window, ""), replace(plain, bytes=size)
-        result = fit_compact(*watched, device=device, watch=lambda _: moments.append(monotonic()))
+        result = fit_compact(*watched, device=device, watch=watch)
         moments.append(monotonic())
         return count, _growing_seconds(moments), result.bytes - _DESCRIPTION, result
 
@@ -141,7 +146,7 @@ def _probe(image: Image, settings: CompactSettings, device: torch.device) -> tup
     seconds = share * (seconds + longer)
     if settings.siren_width:
         window = _window(image, _SIDES[0], _PLACES[0])
-        seconds += _siren_seconds(result.field.representation, window, settings)
+        seconds += _siren_seconds(result.field.to("cpu").representation, window, settings)
     return seconds, _DESCRIPTION + share * (size + larger)
 
 
@@ -149,9 +154,9 @@ def _growing_seconds(moments: Sequence[float]) -> float:
     """Return the seconds of a fit that grow with the image.
 
     Args:
-        moments: the start, the calls of the watcher in the loop, and the end.
+        moments: the start, the calls of the watcher in the loop, of which there is one or more, and the end.
     """
-    start, first, *_, last, end = moments
+    start, first, last, end = *moments[:2], *moments[-2:]
     return sum(share * spent for share, spent in zip(_GROWTH, (first - start, last - first, end - last), strict=True))
 
 

@@ -48,8 +48,9 @@ class Progress:
         done: share of the budget that is used up, 0..1.
         psnr: dB, running estimate over the pixels of recent steps; None if no colours are fitted at pixels.
         gradient_psnr: dB, running estimate against the target gradients; None if no gradients are fitted.
-        loop: the running fit, whose current field :meth:`RunningFit.field` returns within ``watch``; None if there
-            is nothing to watch. Do not keep it: it refers to all memory of the training.
+        loop: the running fit, whose current field :meth:`RunningFit.field` returns within ``watch``; None between the
+            trials by which a compact fit meets a size or a quality. Do not keep it: it refers to all memory of the
+            training.
     """
 
     steps: int = 0
@@ -110,8 +111,8 @@ class FitResult:
         seed: seed of the random generators.
         steps: number of steps, averaged over all tiles; easy tiles take part in fewer steps.
         seconds: duration of the fit, with preparing the targets but without the final measurement.
-        ended: ``target`` if the field reaches ``until_psnr``, ``interrupted`` if ``watch`` stopped the fit, else
-            ``budget``.
+        ended: ``target`` if the field reaches ``until_psnr`` (a compact field to 0.05 dB), ``interrupted`` if
+            ``watch`` stopped the fit, else ``budget``.
         version: version of eoren.
     """
 

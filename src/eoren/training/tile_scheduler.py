@@ -31,29 +31,32 @@ class TileScheduler:
         self.errors: Float[Tensor, " tiles"] = torch.zeros_like(areas)
         self.selected: Bool[Tensor, " tiles"] = torch.ones_like(areas, dtype=torch.bool)
         # Steps that each tile is owed.
-        self._credit = torch.ones_like(areas)
+        self._credit = self._next_credit = torch.ones_like(areas)
         self._steps = torch.zeros((), dtype=torch.int64)
 
     def select(self, multiple: int) -> Int[Tensor, " selected"]:
         """Select the tiles of the next step and return their numbers in order.
 
-        Their count is rounded up to a multiple of ``multiple``, so that the backend works on full chunks.
+        Their count is rounded up to a multiple of ``multiple``, so that the backend works on full chunks. A step that
+        is abandoned before :meth:`update` selects the same tiles again.
         """
+        self._next_credit = self._credit
         if multiple < len(self._areas) and int(self._steps) >= _WARM_UP and int(self._steps) % _HOLD == 0:
             share = self._shares()
             if float(share.mean()) > _WORTHWHILE:
                 self.selected.fill_(True)
-                self._credit.fill_(1)
+                self._next_credit = torch.ones_like(self._credit)
             else:
                 owed = int((self._credit > 1 - 1e-5).sum())
                 by_credit = torch.argsort(self._credit, descending=True, stable=True)
                 self.selected.zero_()
                 self.selected[by_credit[: -(-owed // multiple) * multiple]] = True
-                self._credit += _HOLD * (share - self.selected.float())
+                self._next_credit = self._credit + _HOLD * (share - self.selected.float())
         return self.selected.nonzero()[:, 0]
 
     def update(self, tiles: Int[Tensor, " selected"], errors: Float[Tensor, " selected"]) -> None:
         """Record the mean squared errors of the tiles that took part in a step."""
+        self._credit.copy_(self._next_credit)
         first = int(self._steps) == 0
         self._steps += 1
         self.errors[tiles] = errors if first else torch.lerp(self.errors[tiles], errors, _SMOOTHING)

@@ -12,6 +12,12 @@ def coefficients_of(width, height, channels=2, seed=0, levels=None):
     return analyze(image, choose_levels(width, height) if levels is None else levels)
 
 
+def features_of(bands, width, height):
+    """The features of wavelet coefficients."""
+    identity = torch.eye(len(bands.coarse), dtype=torch.float64)
+    return LatentFeatures(bands, (identity,) * (1 + 3 * len(bands.details)), width, height)
+
+
 def whole(features, width, height):
     samples, corner = features.window(Box(0, 0, width, height))
     assert corner == (0, 0)
@@ -21,7 +27,7 @@ def whole(features, width, height):
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 40), (33, 1), (8, 8), (9, 9), (37, 70), (130, 64)])
 def test_groups_add_up_to_the_image(width, height):
     bands = coefficients_of(width, height)
-    samples = whole(LatentFeatures(bands, None, width, height), width, height)
+    samples = whole(features_of(bands, width, height), width, height)
     assert samples.shape == (2 * group_count(len(bands.details)), height, width)
     total = samples.view(-1, 2, height, width).sum(0)
     np.testing.assert_allclose(total, synthesize(bands), atol=1e-12)
@@ -32,7 +38,7 @@ def test_groups_are_in_order(levels):
     """The coarse group first, then the details of each fine level, the finest one last."""
     width, height = 45, 38
     bands = coefficients_of(width, height, levels=levels)
-    samples = whole(LatentFeatures(bands, None, width, height), width, height).view(-1, 2, height, width)
+    samples = whole(features_of(bands, width, height), width, height).view(-1, 2, height, width)
     fine = min(levels, FINE_LEVELS)
     assert len(samples) == group_count(levels) == 1 + fine
     zero = [Details(*map(torch.zeros_like, details)) for details in bands.details]
@@ -48,7 +54,7 @@ def test_groups_are_in_order(levels):
 def test_a_window_has_the_features_of_the_whole(box):
     """Within its margin for the splines; the wavelets reach 32 pixels."""
     width, height = 301, 231
-    features = LatentFeatures(coefficients_of(width, height, 1), None, width, height)
+    features = features_of(coefficients_of(width, height, 1), width, height)
     expected = whole(features, width, height)
     samples, (left, top) = features.window(Box(*box))
     assert (left, top) == (max(0, box[0] - MARGIN), max(0, box[1] - MARGIN))

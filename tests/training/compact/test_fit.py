@@ -1,3 +1,4 @@
+import warnings
 from dataclasses import replace
 from itertools import pairwise
 
@@ -6,7 +7,9 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 import eoren
-from eoren.errors import EorenError
+from eoren.backends import dispatch
+from eoren.coding.bands import MAX_LATENT
+from eoren.errors import BackendWarning, EorenError
 from eoren.evaluation.metrics import evaluate
 from eoren.field.serialization import dumps, loads
 from eoren.field.wavelet_siren import WaveletSiren
@@ -130,6 +133,36 @@ def test_a_weight_of_gradients_makes_them_better():
     colors, both = (fit(picture(), bits_per_pixel=2.0, gradient_weight=w).metrics for w in (0.0, 1.0))
     assert both.gradient_psnr > colors.gradient_psnr
     assert both.psnr < colors.psnr
+
+
+def test_a_tiny_price_gives_the_finest_field_of_the_format():
+    image = picture(60, 70)
+    small, tiny, least = (fit(image, lagrangian=price) for price in (1e-10, 1e-14, 1e-40))
+    assert 90 < small.metrics.psnr < tiny.metrics.psnr - 10
+    assert tiny.metrics == least.metrics
+    largest = max(np.abs(band).max() for band in tiny.field.representation.latents.bands())
+    assert MAX_LATENT / 2 < largest <= MAX_LATENT
+
+
+@pytest.mark.parametrize("options", [{"lagrangian": 1e6}, {"gradient_weight": 1e6}], ids=str)
+def test_the_largest_weights_give_files(options):
+    result = fit(picture(60, 70), **options)
+    assert loads(dumps(result.field)).size == (70, 60)
+
+
+@pytest.mark.parametrize("variable", ["", "torch"])
+def test_a_fit_without_the_native_library_warns_once(monkeypatch, variable):
+    monkeypatch.setenv("EOREN_BACKEND", variable)
+    monkeypatch.setattr(dispatch, "library", lambda: None)
+    dispatch._warn_once.cache_clear()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            fit(picture(20, 24))
+    dispatch._warn_once.cache_clear()
+    messages = [str(warning.message) for warning in caught if warning.category is BackendWarning]
+    reason = "PyTorch does the work, several times slower than the native backend: the native library was not built"
+    assert [message[: len(reason)] for message in messages] == ([] if variable else [reason])
 
 
 def test_the_watch_hears_of_the_end():

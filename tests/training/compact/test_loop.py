@@ -1,15 +1,21 @@
 """Interrupted and resumed refinements, and what watchers see of them."""
 
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from safetensors import safe_open
+from safetensors.numpy import save_file
 from tests.compact import picture
 
 from eoren.errors import EorenError
 from eoren.field.serialization import dumps
 from eoren.model.latents import features
 from eoren.model.latents.wavelet import synthesize
-from eoren.training.compact import finish
+from eoren.training.compact import finish, loop
+from eoren.training.compact import fit as compact_fit
+from eoren.training.compact.settings import PRESETS
 from eoren.training.fit import fit
 
 OPTIONS = {"preset": "balanced", "steps": 6, "siren_width": 0, "lagrangian": 2e-4, "seed": 3}
@@ -116,6 +122,58 @@ def test_an_interruption_before_the_first_step_leaves_the_start():
     assert stopped.metrics.psnr > 25
 
 
+@pytest.mark.parametrize("change", [{"bytes": 2000}, {"until_psnr": 33.0}], ids=str)
+def test_a_stop_ends_the_search_before_the_refinement(tmp_path, change):
+    image, path, seen = picture(40, 56, 3), tmp_path / "a.resume", []
+    options = OPTIONS | change
+    whole = fit(image, **options)
+    fit(image, **options, watch=lambda progress: progress.steps >= 2, checkpoint=path)
+    before = path.read_bytes()
+    stopped = fit(image, **options, watch=lambda progress: seen.append(progress) or True, checkpoint=path)
+    assert [(progress.loop, progress.steps, progress.done) for progress in seen] == [(None, 0, 0)]
+    assert (stopped.ended, stopped.steps) == ("interrupted", 0)
+    assert stopped.metrics.psnr > 20
+    # Its steps are not those of the checkpoint.
+    assert path.read_bytes() == before
+    assert dumps(fit(image, **options, checkpoint=path).field) == dumps(whole.field)
+
+
+@pytest.mark.parametrize("change", [{"bytes": 2000}, {"until_psnr": 33.0}], ids=str)
+def test_a_stop_ends_the_search_behind_the_refinement(tmp_path, change):
+    image, path, trials = picture(40, 56, 3), tmp_path / "a.resume", []
+    options = OPTIONS | change
+
+    def watch(progress):
+        is_trial = progress.loop is None and progress.done == 1
+        if is_trial:
+            trials.append(progress)
+        return is_trial
+
+    stopped = fit(image, **options, watch=watch, checkpoint=path)
+    assert (stopped.ended, stopped.steps, len(trials)) == ("interrupted", 6, 1)
+    resumed = fit(image, **options, checkpoint=path)
+    assert resumed.ended == ("target" if "until_psnr" in change else "budget")
+    assert dumps(resumed.field) == dumps(fit(image, **options).field) != dumps(stopped.field)
+
+
+def test_a_resumed_fit_is_charged_once_for_its_start(tmp_path, monkeypatch):
+    image, path, clock = picture(20, 24, 1), tmp_path / "a.resume", [0.0]
+    round_image = compact_fit.round_image
+
+    def round_slowly(*given, **options):
+        clock[0] += 100
+        return round_image(*given, **options)
+
+    monkeypatch.setattr(compact_fit, "round_image", round_slowly)
+    for module in (compact_fit, loop):
+        monkeypatch.setattr(module, "monotonic", lambda: clock[0])
+    options = OPTIONS | {"seconds": 1000.0}
+    first = fit(image, **options, watch=lambda progress: progress.steps >= 2, checkpoint=path)
+    resumed = fit(image, **options, checkpoint=path)
+    assert (first.steps, resumed.steps) == (2, 6)
+    assert (first.seconds, resumed.seconds) == (100, 100)
+
+
 def test_a_time_budget_ends_the_steps():
     result = fit(picture(3, 2500, 3), preset="best", seconds=1e-3, lagrangian=2e-4)
     assert (result.ended, result.steps) == ("budget", 1)
@@ -131,3 +189,38 @@ def test_a_checkpoint_of_another_fit_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(EorenError, match=r"not a checkpoint of eoren, or damaged"):
         fit(image, **OPTIONS, checkpoint=path)
+
+
+def without_values_of_the_preset(path):
+    """Write the key of a checkpoint as it was at first: without settings that are the preset's."""
+    with safe_open(path, framework="np") as stored:
+        header = json.loads(stored.metadata()["eoren-checkpoint"])
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    identity, settings = header["identity"], asdict(PRESETS[header["identity"]["preset"]])
+    header["identity"] = {
+        name: value
+        for name, value in identity.items()
+        if name not in settings or name == "preset" or value != settings[name]
+    }
+    assert len(header["identity"]) < len(identity)
+    save_file(tensors, path, {"eoren-checkpoint": json.dumps(header)})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"bytes": 900}, {"gradient_weight": 0.3}, {"steps": 1}, {"until_psnr": 30.0}, {"lagrangian": 1e-3}],
+    ids=str,
+)
+@pytest.mark.parametrize("dropped", [False, True])
+@pytest.mark.parametrize("is_former", [False, True])
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path, change, dropped, is_former):
+    image, path, ((name, value),) = picture(20, 24, 1), tmp_path / "a.resume", change.items()
+    before, now = (change, {}) if dropped else ({}, change)
+    whole = fit(image, preset="fast", **before, checkpoint=path)
+    if is_former:
+        without_values_of_the_preset(path)
+    usual = getattr(PRESETS["fast"], name)
+    stored, given = (value, usual) if dropped else (usual, value)
+    with pytest.raises(EorenError, match=f"belongs to another fit: its {name} is {stored}, here it is {given}; use"):
+        fit(image, preset="fast", **now, checkpoint=path)
+    assert dumps(fit(image, preset="fast", **before, checkpoint=path).field) == dumps(whole.field)

@@ -82,3 +82,10 @@ def test_a_setting_turns_it_off():
     assert off.provenance.settings["edge_prior"] is False
     assert "edge_prior" not in on.provenance.settings
     np.testing.assert_array_equal(on.render(), off.render())
+
+
+def test_matrices_of_earlier_images_are_not_kept():
+    for function in (prior_choice._halving, prior_choice._spline):
+        for length in range(32, 64, 2):
+            function(length)
+        assert function.cache_info().currsize <= 2

@@ -22,7 +22,8 @@ CPU = torch.device("cpu")
 def start(image, lagrangian=1e-4, weight=0.1):
     """Return the field before its refinement, and coefficients in quantisation steps."""
     settings = replace(PRESETS["fast"], lagrangian=lagrangian, gradient_weight=weight)
-    field, coefficients = round_image(image, settings, overhead=lambda: 0, color_psnr=lambda _: 0.0)
+    unused = {"overhead": lambda: 0, "color_psnr": lambda _: 0.0, "stop": lambda: False}  # there is no size to meet
+    field, coefficients = round_image(image, settings, **unused)
     return field, Latents.from_bands(in_steps(coefficients.bands, field.step, field.offsets))
 
 

@@ -73,6 +73,8 @@ def test_sizes_in_bytes(changes, size):
         ({"lagrangian": 0}, "lagrangian must be a positive number, got 0.0"),
         ({"steps": -1}, "steps must be zero or a positive number, got -1"),
         ({"gradient_weight": -0.1}, "gradient_weight must be zero or a positive number, got -0.1"),
+        ({"lagrangian": 1e40}, r"lagrangian must be at most 1e\+06, got 1e\+40"),
+        ({"gradient_weight": 1e38}, r"gradient_weight must be at most 1e\+06, got 1e\+38"),
         ({"siren_width": 8}, "siren_width must be a multiple of 16 up to 256, or 0, got 8"),
         ({"siren_width": 272}, "siren_width must be a multiple of 16 up to 256, or 0, got 272"),
         ({"pixel_model": "round"}, "pixel_model must be one of point_sample, cell_average, got 'round'"),

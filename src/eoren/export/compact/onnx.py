@@ -172,7 +172,6 @@ def _spline_tensors(of: str, width: int, height: int, count: int) -> dict[str, T
 
 def _band_tensors(parts: Parts) -> Iterator[tuple[str, Tensor]]:
     latents, matrices = parts.features.latents, parts.features.matrices
-    assert matrices is not None
     names = ["coarse", *(f"{name}_{n}" for n in range(1, len(latents.details) + 1) for name in _ORIENTATIONS)]
     for name, band, matrix in zip(names, flatten(latents), matrices, strict=True):
         if band.numel():

@@ -38,15 +38,14 @@ class LatentFeatures:
     Attributes:
         latents: latents of all bands, ``(C, rows, columns)`` each, integers or real numbers.
         matrices: a matrix ``(C, D)`` for each band, in the order of :func:`.wavelet.flatten`, from its latents to
-            wavelet coefficients; None if latents are coefficients. Windows are arrays of their kind, or tensors on
-            their device.
+            wavelet coefficients. Windows are arrays of their kind, or tensors on their device.
         width: width of the image in pixels.
         height: its height.
         separate: whether the groups are features of their own, or added up.
     """
 
     latents: Subbands
-    matrices: tuple[Float[Array, "latents components"], ...] | None
+    matrices: tuple[Float[Array, "latents components"], ...]
     width: int
     height: int
     separate: bool = True
@@ -54,7 +53,7 @@ class LatentFeatures:
     def as_tensors(self, like: Tensor) -> "LatentFeatures":
         """Return the same features as tensors on the device and in the precision of another tensor."""
         latents = unflatten([as_tensor(band) for band in flatten(self.latents)])
-        matrices = None if self.matrices is None else tuple(as_tensor(m).to(like) for m in self.matrices)
+        matrices = tuple(as_tensor(m).to(like) for m in self.matrices)
         return LatentFeatures(latents, matrices, self.width, self.height, self.separate)
 
     def mixed(self, linear: Float[Array, "features channels"]) -> "LatentFeatures":
@@ -62,19 +61,14 @@ class LatentFeatures:
         levels = len(self.latents.details)
         groups = linear.reshape(group_count(levels), -1, linear.shape[1])
         of_band = [0, *(max(0, len(groups) - 1 - level) for level in range(levels) for _ in range(3))]
-        if self.matrices is None:
-            matrices = tuple(groups[group] for group in of_band)
-        else:
-            matrices = tuple(m @ groups[group] for m, group in zip(self.matrices, of_band, strict=True))
+        matrices = tuple(m @ groups[group] for m, group in zip(self.matrices, of_band, strict=True))
         return LatentFeatures(self.latents, matrices, self.width, self.height, separate=False)
 
     @cached_property
     def lowpass(self) -> Float[Array, "components rows columns"]:
         """The low-pass band below the fine levels."""
-        details = self.latents.details[FINE_LEVELS:]
-        coarse, first = self._mix(0, self.latents.coarse), 1 + 3 * FINE_LEVELS
-        mixed = (self._mix(k, band) for k, band in enumerate((band for level in details for band in level), first))
-        return synthesize(unflatten([coarse, *mixed]))
+        bands, numbers = flatten(self.latents), [0, *range(1 + 3 * FINE_LEVELS, len(self.matrices))]
+        return synthesize(unflatten([mix(bands[k], self.matrices[k]) for k in numbers]))
 
     def window(self, box: Box) -> tuple[Float[Array, "features rows columns"], tuple[int, int]]:
         """Compute the features of a window with its margin.
@@ -104,11 +98,8 @@ class LatentFeatures:
         fine = self.latents.details[:FINE_LEVELS]
         cut = [band for level, bands in enumerate(fine, 1) for band in _cut(bands, outer, level)]
         rows, columns = outer.bounds(len(fine), high=False)
-        mixed = [self._mix(k, band) for k, band in enumerate(cut, 1)]
+        mixed = [mix(band, self.matrices[k]) for k, band in enumerate(cut, 1)]
         return unflatten([self.lowpass[:, rows, columns], *mixed])
-
-    def _mix(self, number: int, band: Shaped[Array, "latents rows columns"]) -> Array:
-        return band if self.matrices is None else mix(band, self.matrices[number])
 
 
 def mix(

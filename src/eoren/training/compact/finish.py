@@ -94,6 +94,7 @@ def meet(
     *,
     slope: float,
     tolerance: float,
+    stop: Callable[[], bool],
 ) -> WaveletSiren:
     """Find the price of the last rounding at which a measure that falls with the price meets its target.
 
@@ -104,6 +105,7 @@ def meet(
         target: value to meet.
         slope: expected change of the measure if the price grows by the factor e, negative.
         tolerance: difference from the target that ends the search.
+        stop: function that is called after every trial, and returns true to end the search.
 
     Returns:
         The field that comes nearest.
@@ -120,5 +122,5 @@ def meet(
 
     start, reach = log(BIT_PRICE), log(_PRICE_RANGE)
     limits = start - reach, start + reach
-    search(measure_at, target, start, limits, slope=slope, tolerance=tolerance, most=_TRIALS)
+    search(measure_at, target, start, limits, slope=slope, tolerance=tolerance, most=_TRIALS, stop=stop)
     return best

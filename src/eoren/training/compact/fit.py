@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -52,6 +52,7 @@ def fit_compact(
 ) -> FitResult:
     """Fit a compact field to an image; :func:`eoren.fit` documents the arguments."""
     start = monotonic()
+    choose_coder(warn=device.type == "cpu")
     image = point_values(target.image) if settings.pixel_model == "cell_average" else target.image
     height, width, channels = image.shape
     provenance = Provenance(settings.as_dict(), seed, 0, None, target.sha256, version=__version__)
@@ -68,7 +69,14 @@ def fit_compact(
     reference = target.image if target.reference is None else target.reference
     # Details between the pixels would change the averages of cells.
     may_have_prior = settings.edge_prior and settings.pixel_model == "point_sample"
-    overhead = cache(partial(_overhead, width, height, channels, expected, VERSION if may_have_prior else 0))
+    overhead = partial(_overhead, width, height, channels, expected, VERSION if may_have_prior else 0)
+    interrupted = False
+
+    def stop() -> bool:
+        """Call the watcher before there is a loop, and return whether it has stopped the fit."""
+        nonlocal interrupted
+        interrupted = interrupted or (watch is not None and bool(watch(Progress(seconds=monotonic() - start))))
+        return interrupted
 
     def measure_psnr(field: WaveletSiren) -> float:
         return color_psnr(Field(field, expected), reference)
@@ -76,12 +84,15 @@ def fit_compact(
     def measure_bytes(field: WaveletSiren) -> float:
         return float(len(dumps(Field(replace(field, prior=prior), expected))))
 
-    field, coefficients = round_image(image, settings, overhead=overhead, color_psnr=measure_psnr)
+    field, coefficients = round_image(image, settings, overhead=overhead, color_psnr=measure_psnr, stop=stop)
     prior = choose_prior(field, image) if may_have_prior else 0
     exact = _scale_in_place(coefficients, field)
     del coefficients
     key = CheckpointKey(settings, seed, target.sha256)
+    if interrupted:
+        checkpoint = None  # its coefficients are in steps that the search for a size or quality has not found
     loop = CompactLoop(image, field, exact, key, device=device, start=start, watch=watch, checkpoint=checkpoint)
+    loop.interrupted = interrupted
     loop.run()
     loop.save_checkpoint()
     if loop.steps or not loop.interrupted:
@@ -144,12 +155,11 @@ def _finish(
             stop=loop.report_siren,
         )
     size, psnr = settings.target_bytes(*field.size), settings.until_psnr
+    round_to = partial(meet, field, coefficients, stop=loop.report_trial)
     if size is not None:
-        slope, tolerance = _BYTES_SLOPE * size, SIZE_TOLERANCE * size
-        return meet(field, coefficients, measure_bytes, size, slope=slope, tolerance=tolerance)
+        return round_to(measure_bytes, size, slope=_BYTES_SLOPE * size, tolerance=SIZE_TOLERANCE * size)
     if psnr is not None:
-        slope, tolerance = _PSNR_SLOPE, PSNR_TOLERANCE
-        return meet(field, coefficients, measure_psnr, psnr, slope=slope, tolerance=tolerance)
+        return round_to(measure_psnr, psnr, slope=_PSNR_SLOPE, tolerance=PSNR_TOLERANCE)
     return field
 
 

@@ -82,9 +82,9 @@ class CompactLoop:
         self._state, self._saved_at = LoopState(0.0, group_started=self.elapsed()), monotonic()
         stored = read_checkpoint(checkpoint, key) if checkpoint is not None and checkpoint.exists() else None
         if stored is not None:
-            self._start -= stored.state.seconds
             self._state = stored.state
             self._restore(stored)
+            self._start = monotonic() - stored.state.seconds  # which include those of the same start
         self._begin_block(0 if stored is None else stored.steps)
 
     @property
@@ -108,6 +108,10 @@ class CompactLoop:
             used: share of its budget that is used up.
         """
         return self._report(1 - self._siren_share * (1 - min(used, 1.0)))
+
+    def report_trial(self) -> bool:
+        """Report a trial of the last rounding after :meth:`run`, and return whether the watcher stops the fit."""
+        return self._report(1.0, is_running=False)
 
     def boxes(self) -> list[list[int]]:
         """Return the boxes of the blocks."""
@@ -200,7 +204,7 @@ class CompactLoop:
         share = (before + used * (after - before)) / self._pixel_ends[-1]
         return self._report((1 - self._siren_share) * share)
 
-    def _report(self, done: float) -> bool:
+    def _report(self, done: float, *, is_running: bool = True) -> bool:
         """Tell the watcher, and return whether it stops the fit."""
         errors, pixels = self._block.errors, self._block.pixels
         psnr = None if errors is None else decibel(errors.color / pixels)
@@ -209,5 +213,5 @@ class CompactLoop:
         if not self.history or progress.seconds - self.history[-1].seconds >= _HISTORY_EVERY:
             self.history.append(progress)
         if self._watch is not None and not self.interrupted:
-            self.interrupted = bool(self._watch(replace(progress, loop=self)))
+            self.interrupted = bool(self._watch(replace(progress, loop=self if is_running else None)))
         return self.interrupted

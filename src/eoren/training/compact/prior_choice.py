@@ -7,7 +7,7 @@ look alike at all scales. Masks, drawings and measured data that do not gain kee
 
 import logging
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -82,7 +82,7 @@ def _pixels(field: WaveletSiren, box: Box) -> Float[Tensor, "channels rows colum
     return torch.from_numpy(colors).permute(2, 0, 1).double()
 
 
-@cache
+@lru_cache(maxsize=2)  # for both sides of an image
 def _halving(length: int) -> Float[Tensor, "half length"]:
     """Return the matrix of a bicubic filter that halves a line, float64; the same as Pillow's."""
     centers = SCALE * (np.arange(length // SCALE) + 0.5)
@@ -93,7 +93,7 @@ def _halving(length: int) -> Float[Tensor, "half length"]:
     return torch.from_numpy(taps / taps.sum(1, keepdims=True))
 
 
-@cache
+@lru_cache(maxsize=2)  # for both sides of an image
 def _spline(length: int) -> Float[Tensor, "length half"]:
     """Return the matrix from the pixels of half a line to the spline at those of the line."""
     return torch.from_numpy(sampling_matrix((np.arange(length) + 0.5) / SCALE - 0.5, length // SCALE))

@@ -11,6 +11,8 @@ from eoren.field.wavelet_file import MAX_WIDTH
 from eoren.training.settings import PIXEL_MODELS
 
 _SIZES = ("bits_per_pixel", "bytes", "until_psnr", "lagrangian")
+# Far beyond useful values, and far within the steps that the format holds.
+_MAX_WEIGHT = 1e6
 
 CONVERGED_STEPS = 24
 """Steps of a fit with a time budget: the refinement of latents has converged before, after some twelve."""
@@ -29,13 +31,15 @@ class CompactSettings:
         bits_per_pixel: size of the file in bits per pixel of the image.
         bytes: size of the file in bytes.
         until_psnr: PSNR of the colours over all pixels in dB.
-        lagrangian: price of a bit per pixel in squared errors, where no size or quality is given.
-        gradient_weight: weight of the gradients' errors.
+        lagrangian: price of a bit per pixel in squared errors, at most 1e6, where no size or quality is given. A very
+            small price gives the finest field that the format holds.
+        gradient_weight: weight of the gradients' errors, at most 1e6.
         pixel_model: meaning of a pixel's value: ``point_sample`` or ``cell_average``, see
             :class:`eoren.training.settings.Settings`.
         siren_width: units of the two sine layers of the color decoder; 0 for linear colours.
         edge_prior: whether a field of point samples gets the edge prior, where it helps with the image itself.
-        seconds: time budget in seconds; None for no limit.
+        seconds: time budget in seconds, for the refinement and the sine layers; None for no limit. Meeting a size or
+            a quality takes the time that it needs.
         seconds_per_megapixel: time budget for images for which it gives more than ``seconds``.
         steps: number of steps of the refinement of latents; None for no limit, 0 for none.
     """
@@ -61,6 +65,9 @@ class CompactSettings:
             if type(value) in (int, float) and not (0 <= value < float("inf") and (value > 0 or least_is_zero)):
                 least = "zero or a positive number" if least_is_zero else "a positive number"
                 raise EorenError(f"{name} must be {least}, got {value}")
+        for name in ("lagrangian", "gradient_weight"):
+            if getattr(self, name) > _MAX_WEIGHT:
+                raise EorenError(f"{name} must be at most {_MAX_WEIGHT:g}, got {getattr(self, name)}")
         if self.siren_width > MAX_WIDTH or self.siren_width % 16:
             raise EorenError(f"siren_width must be a multiple of 16 up to {MAX_WIDTH}, or 0, got {self.siren_width}")
         if self.seconds is None and self.seconds_per_megapixel is None and self.steps is None:

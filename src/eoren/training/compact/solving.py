@@ -27,6 +27,7 @@ def search(
     slope: float,
     tolerance: float,
     most: int = _MOST_TRIALS,
+    stop: Callable[[], bool] = lambda: False,
 ) -> list[Trial]:
     """Search by secants within an interval that shrinks; bisect it where a secant leaves it.
 
@@ -38,6 +39,7 @@ def search(
         slope: expected slope of the measure, negative.
         tolerance: difference from the target that ends the search.
         most: largest number of trials.
+        stop: function that is called after every trial, and returns true to end the search.
 
     Returns:
         All trials; the last one meets the target if any does.
@@ -48,7 +50,8 @@ def search(
         value = measure(at)
         trials.append(Trial(at, value))
         low, high = (at, high) if value > target else (low, at)
-        if abs(value - target) <= tolerance or high - low < _SMALLEST_CHANGE or len(trials) == most:
+        is_met = abs(value - target) <= tolerance
+        if is_met or high - low < _SMALLEST_CHANGE or len(trials) == most or stop():
             return trials
         if len(trials) > 1:
             (a, u), (b, v) = trials[-2:]
@@ -67,6 +70,7 @@ def solve_step(
     tolerance: float,
     at_most: bool,
     finest: float = 2.0**-20,
+    stop: Callable[[], bool] = lambda: False,
 ) -> float | None:
     """Find the base step at which a falling measure meets its target.
 
@@ -81,16 +85,18 @@ def solve_step(
         tolerance: largest difference from the target.
         at_most: whether the right side of the target is below it, as for sizes, or above it, as for PSNR.
         finest: smallest step to try.
+        stop: function that is called after every trial, and returns true to end the search.
 
     Returns:
-        The step, or None if even the last one on the right side is on the wrong side of the target.
+        The step, or None if even the last one on the right side is on the wrong side of the target. Of a search that
+        was stopped, the step that came nearest, on either side.
     """
     low, high = limits = log2(finest), log2(_COARSEST)
     begin = min(max(log2(start), low), high)
-    trials = search(lambda at: measure(2.0**at), target, begin, limits, slope=slope, tolerance=tolerance)
+    trials = search(lambda at: measure(2.0**at), target, begin, limits, slope=slope, tolerance=tolerance, stop=stop)
     if abs(trials[-1].value - target) <= tolerance:
         return float(2.0 ** trials[-1].at)
-    right = [trial for trial in trials if (trial.value < target) == at_most]
+    right = trials if stop() else [trial for trial in trials if (trial.value < target) == at_most]
     if not right:
         last = high if at_most else low
         right = [Trial(last, measure(2.0**last))]

@@ -39,6 +39,7 @@ def round_image(
     *,
     overhead: Callable[[], int],
     color_psnr: Callable[[WaveletSiren], float],
+    stop: Callable[[], bool],
 ) -> tuple[WaveletSiren, Coefficients]:
     """Return the field before its refinement: the wavelet coefficients, rounded by rate and distortion.
 
@@ -47,6 +48,7 @@ def round_image(
         settings: settings of the fit.
         overhead: function that returns the bytes of the file beside the latents.
         color_psnr: function that measures the colours of a field.
+        stop: function that is called after every trial of a size or a quality, and returns true to take the best one.
 
     Returns:
         The field, and the coefficients of the image.
@@ -62,23 +64,23 @@ def round_image(
         field = WaveletSiren(latents, *size, step, offsets, decoder, exponents, shifts)
         return with_least_squares(field, image, settings.gradient_weight)
 
-    step = step_of(settings.lagrangian, image.shape[2])
+    step = max(step_of(settings.lagrangian, image.shape[2]), rounded.finest)
     target = settings.target_bytes(coefficients.width, coefficients.height)
     if target is not None:
-        step = _step_of_size(rounded, target, overhead(), step)
+        step = _step_of_size(rounded, target, overhead(), step, stop)
     elif settings.until_psnr is not None:
-        step = _step_of_psnr(rounded, settings.until_psnr, step, lambda step: color_psnr(build(step)))
+        step = _step_of_psnr(rounded, settings.until_psnr, step, lambda step: color_psnr(build(step)), stop)
     return build(step), coefficients
 
 
-def _step_of_size(rounded: "_Rounder", target: float, overhead: int, start: float) -> float:
+def _step_of_size(rounded: "_Rounder", target: float, overhead: int, start: float, stop: Callable[[], bool]) -> float:
     def measure(step: float) -> float:
         return log2(rounded.bits(step) / 8)
 
     # Bits fall by a third to a half for every doubling of the step.
     room, tolerance = target - overhead, _START_TOLERANCE / log(2)
     limits = {"tolerance": tolerance, "finest": rounded.finest}
-    if room >= 1 and (step := solve_step(measure, log2(room), start, slope=-0.6, at_most=True, **limits)):
+    if room >= 1 and (step := solve_step(measure, log2(room), start, slope=-0.6, at_most=True, stop=stop, **limits)):
         return step
     raise ImageError(
         f"a file of {target:,.0f} bytes is too small for this image; its description and parameters take {overhead} "
@@ -86,17 +88,23 @@ def _step_of_size(rounded: "_Rounder", target: float, overhead: int, start: floa
     )
 
 
-def _step_of_psnr(rounded: "_Rounder", target: float, start: float, measure: Callable[[float], float]) -> float:
+def _step_of_psnr(
+    rounded: "_Rounder",
+    target: float,
+    start: float,
+    measure: Callable[[float], float],
+    stop: Callable[[], bool],
+) -> float:
     """Find the step of a PSNR: by the coefficients' errors, corrected by the measured PSNR of the field."""
     aim, trials = target, []
     limits = {"tolerance": PSNR_TOLERANCE, "finest": rounded.finest}
     for _ in range(_CORRECTIONS):
-        step = solve_step(rounded.psnr, aim, start, slope=-5.5, at_most=False, **limits)
+        step = solve_step(rounded.psnr, aim, start, slope=-5.5, at_most=False, stop=stop, **limits)
         if step is None:
             break
         excess = measure(step) - target
         trials.append((excess < -PSNR_TOLERANCE, abs(excess), step))
-        if abs(excess) <= 2 * PSNR_TOLERANCE or excess == inf:
+        if abs(excess) <= 2 * PSNR_TOLERANCE or excess == inf or stop():
             break
         aim, start = aim - excess, step
     if not trials:

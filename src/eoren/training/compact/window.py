@@ -48,7 +48,6 @@ class BlockWindow:
         target = DistortionTarget(torch.from_numpy(wanted).to(device), inner, gradient_weight)
         self.pixels = target.pixels
         self._distortion = choose_distortion(target)
-        assert colors.matrices is not None
         # From latents of a band to coefficients of the colours: steps, then the decoder of the group.
         self._matrices = [torch.from_numpy(matrix).to(device) for matrix in colors.matrices]
         self._around: list[tuple[Tensor, tuple[int, int, int, int]]] | None = None
