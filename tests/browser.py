@@ -5,8 +5,14 @@ from contextlib import contextmanager
 
 import pytest
 
-# WebGL by Chromium's software renderer: the same images on every machine, without a GPU.
-_FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+# WebGL by Chromium's software renderer: the same images on every machine, without a GPU. Without the list below the
+# address bar, which is a page by itself: it takes a third of the time of a new window.
+_FLAGS = [
+    "--no-sandbox",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup",
+]
 
 
 @contextmanager

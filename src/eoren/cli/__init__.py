@@ -87,7 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
         # program needs the processor, that makes a fit tens of times slower; twenty times less waiting costs nothing.
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     if sys.stderr is None:  # closed: print would write to stdout, and the next file that is opened become stderr
-        sys.stderr = Path(os.devnull).open("w", errors="replace")  # noqa: SIM115  until the end
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8", errors="replace")  # noqa: SIM115  until the end
     standard = sys.stdout, sys.stderr
     try:
         with warnings.catch_warnings(), signals.handle_signals(), console.escape_unencodable(), _session:
