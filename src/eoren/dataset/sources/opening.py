@@ -4,11 +4,12 @@ import glob
 import os
 import tarfile
 import zipfile
+from collections.abc import Iterable
 from functools import partial
 from itertools import groupby
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from eoren.dataset.sources.archives import is_tar
 from eoren.dataset.sources.datasets import open_dataset
@@ -22,6 +23,7 @@ from eoren.fs.objects import ObjectPath, is_address, local_path, read_objects
 from eoren.image.idx import IDX_MAGIC
 
 _PARQUET = b"PAR1"
+_File = TypeVar("_File")
 
 
 def open_source(*sources: Any) -> Source:
@@ -80,14 +82,7 @@ def _open(source: Any) -> Source:
         return open_local_folder(path)
     if glob.has_magic(str(source)) and not os.path.exists(path):  # noqa: PTH110  pathlib raises for too long a name
         paths = [Path(name) for name in sorted(glob.glob(str(source), recursive=True))]  # noqa: PTH207
-        folders = LeftOut("folder")
-        for folder in filter(Path.is_dir, paths):
-            folders.add(folder.name)
-        folders.warn(source)
-        files = [path for path in paths if not path.is_dir()]
-        if not files:
-            raise _no_match(source)
-        return open_source(*files)
+        return open_source(*_files(source, ((path.name, None if path.is_dir() else path) for path in paths)))
     with open_regular(path) as (file, _):
         start = file.read(tarfile.BLOCKSIZE)
     if is_image(path.name):
@@ -99,16 +94,10 @@ def _open_address(address: ObjectPath) -> Source:
     if not glob.has_magic(str(address)):
         size = address.size()
         return open_remote_folder(address) if size is None else _open_objects([(address, size)])
-    folders, files = LeftOut("folder"), []
-    for path, size in address.matches():
-        if size is None:
-            folders.add(path.name)
-        else:
-            files.append((path, size))
-    folders.warn(address)
-    if not files:
-        raise _no_match(address)
-    return _open_objects(files)
+    matches = address.matches()
+    return _open_objects(
+        _files(address, ((path.name, None if size is None else (path, size)) for path, size in matches))
+    )
 
 
 def _open_objects(files: list[tuple[ObjectPath, int]]) -> Source:
@@ -134,8 +123,18 @@ def _read_starts(paths: list[ObjectPath]) -> list[bytes]:
     return starts  # type: ignore[return-value]  # no errors are left
 
 
-def _no_match(pattern: Any) -> EorenError:
-    return EorenError(f"{pattern}: no file matches the pattern; check it")
+def _files(pattern: Any, matches: Iterable[tuple[str, _File | None]]) -> list[_File]:
+    """Return the files that a pattern matches. Folders, which are None beside their name, are left out."""
+    folders, files = LeftOut("folder"), []
+    for name, file in matches:
+        if file is None:
+            folders.add(name)
+        else:
+            files.append(file)
+    folders.warn(pattern)
+    if not files:
+        raise EorenError(f"{pattern}: no file matches the pattern; check it")
+    return files
 
 
 def _open_packed(path: Path | ObjectPath, start: bytes, source: Any) -> Source:
