@@ -16,7 +16,7 @@ from PIL import features
 from eoren.evaluation.metrics import decibel
 from eoren.image.arrays import Gradient, Image
 from eoren.image.gradients import pixel_gradient
-from eoren.image.writers import to_unsigned
+from eoren.image.writers import as_pillow, to_unsigned
 
 Pixels = UInt8[np.ndarray, "height width channels"]
 Setting = float | int
@@ -99,7 +99,7 @@ class Rival:
         else:
             options["quality"] = setting
         stream = BytesIO()
-        Pillow.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(stream, self.format, **options)
+        as_pillow(pixels).save(stream, self.format, **options)
         return stream.getvalue()
 
     def measure(self, pixels: Pixels, image: Image, gradient: Gradient, setting: Setting) -> Coded:

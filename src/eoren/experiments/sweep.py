@@ -48,8 +48,8 @@ class Sweep:
     """Measurements of images, methods, seeds and budgets.
 
     They lie in ``NAME.csv``, with additional ``columns`` of every image, ``NAME-curves.csv`` and ``NAME/``, the
-    reconstructions. ``doubled`` has the images at twice the size, to compare the fields with
-    between the pixels (``zoom_psnr``).
+    reconstructions. ``doubled`` has the images at twice the size, to compare the fields with between the pixels
+    (``zoom_psnr``).
     """
 
     def __init__(

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from jaxtyping import Float, Float64, UInt8
 from numpy.typing import ArrayLike
-from PIL import Image
 
 from eoren.backends.mosaic_evaluation import POINTS_PER_CALL, Jet
 from eoren.checks import check_choice
@@ -27,7 +26,7 @@ from eoren.field.representation import QUANTITIES, UNIT, Extent, Quantity, Repre
 from eoren.fs.streams import Writable, write_output
 from eoren.image.channels import average_by_alpha, average_cells
 from eoren.image.profiles import gray_to_rgb
-from eoren.image.writers import to_unsigned
+from eoren.image.writers import as_pillow, to_unsigned
 from eoren.model.arrays import Array, is_tensor
 from eoren.model.isolation import isolated, not_compiled
 
@@ -330,10 +329,8 @@ class Field:
         pixels, profile = self.render(width, height), self.provenance.profile
         if format == "WEBP" and self.channels < 3:  # it has no gray
             pixels, profile = gray_to_rgb(pixels, profile)[0], b""
-        drawn = to_unsigned(pixels)
         file = io.BytesIO()
-        image = Image.fromarray(drawn[..., 0] if drawn.shape[2] == 1 else drawn)
-        image.save(file, format, icc_profile=profile or None, **options)
+        as_pillow(to_unsigned(pixels)).save(file, format, icc_profile=profile or None, **options)
         return file.getvalue()
 
     @not_compiled

@@ -137,6 +137,11 @@ def to_unsigned(pixels: Float[np.ndarray, "*shape"], bit_depth: int = 8) -> UInt
     return scaled.astype(f"u{bit_depth // 8}")
 
 
+def as_pillow(pixels: UInt[np.ndarray, "height width channels"]) -> Image.Image:
+    """Convert 8-bit pixels to an image of Pillow, whose gray has no axis of channels."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
 def _formats(can_hold: Callable[[_Format], bool]) -> str:
     names = [suffix for suffix, form in _FORMATS.items() if suffix not in (".tiff", ".jpeg") and can_hold(form)]
     return f"use {_any_of(names)}" if names else "no format holds it"
@@ -278,8 +283,7 @@ def _write_whole(path: Path, strips: Iterator[Strip], layout: _Layout, *, kind: 
             strips, profile = (gray_to_rgb(strip, layout.profile)[0] for strip in strips), b""
     pixels = np.concatenate([to_unsigned(strip) for strip in strips])
     encoded = io.BytesIO()
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    image.save(encoded, kind, **options, icc_profile=profile or None)
+    as_pillow(pixels).save(encoded, kind, **options, icc_profile=profile or None)
     path.write_bytes(encoded.getbuffer())
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from eoren.checks import check_choice
 from eoren.errors import EorenError
 from eoren.image.profiles import gray_to_rgb
-from eoren.image.writers import to_unsigned
+from eoren.image.writers import as_pillow, to_unsigned
 
 MAX_AREA = 1 << 24  # pixels of one response: 4096 x 4096
 MAX_SIDE = (1 << 14) - 1  # pixels per side of one response: the limit of WebP, the lowest of all formats
@@ -123,7 +123,7 @@ def encode(pixels: UInt8[np.ndarray, "height width channels"], request: ImageReq
         profile = b""
     if profile and request.format == "webp" and pixels.shape[2] < 3:
         pixels, profile = to_unsigned(gray_to_rgb(pixels / np.float32(255), profile)[0]), b""
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    image = as_pillow(pixels)
     if request.rotation:
         image = image.transpose(_ROTATIONS[request.rotation])
     if image.has_transparency_data and (request.format == "jpg" or request.quality == "bitonal"):

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from PIL import Image as Pillow
 
 from eoren.image.arrays import Gradient, Image
-from eoren.image.writers import to_unsigned
+from eoren.image.writers import as_pillow, to_unsigned
 
 # Black, violet, red, orange, pale yellow: lightness increases evenly, so the map is readable in gray and to the
 # colour-blind.
@@ -77,8 +77,7 @@ def heat_stops() -> list[str]:
 
 def as_8bit_image(pixels: Image) -> Pillow.Image:
     """Convert pixels in [0, 1], clamped, to a Pillow image of 8 bits per channel."""
-    quantized = to_unsigned(pixels)
-    return Pillow.fromarray(quantized[..., 0] if quantized.shape[2] == 1 else quantized)
+    return as_pillow(to_unsigned(pixels))
 
 
 def data_uri(pixels: Image) -> str:
