@@ -56,9 +56,7 @@ BENCHMARKS = (
     Benchmark(
         "kodak",
         (
-            "--name kodak_300k_60s --seconds 60 --parameters 300000",
-            "--name kodak_560k_60s --seconds 60 --parameters 560000 --set batch=512",
-            "--name kodak_pixel_60s --seconds 60 --parameters 300000 --objective pixel",
+            "--name kodak_pixel_60s --seconds 60 --parameters 300000 --set batch=512 --objective pixel",
             "--name kodim04_single --pictures 4 --preset single",
         ),
         "--pictures 4 --seconds 2 --parameters 30000",

@@ -12,8 +12,8 @@ and for other processors, each into a table of its own, with PyTorch and NumPy l
 Mosaics: steps of 1024 points of every tile, value and both axes of the gradient, as a share of the speed of sgemm in
 the same run; a whole step includes the optimisers. Rendering: at four times the width and height of the image, by
 PyTorch at the image's own size. Compact fields: the fit by ``balanced``, and rendering at four times the size. Both
-backends and sgemm take turns. GOMP_SPINCOUNT limits the spinning of PyTorch's idle threads, which would slow down the
-others; the command line sets it for every fit.
+backends and sgemm take turns; set OPENBLAS_CORETYPE=SkylakeX on AMD processors with AVX-512. GOMP_SPINCOUNT limits
+the spinning of PyTorch's idle threads, which would slow down the others; the command line sets it for every fit.
 """
 
 import os
