@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 
 import numpy as np
 import torch
@@ -87,12 +87,13 @@ finally:
 def sgemm_peak(size: int = 1024, repeats: int = 20) -> float:
     """Measure the speed of a float32 matrix product on this machine, in GFLOP/s: the best of several runs.
 
-    PyTorch and NumPy take turns, because their libraries do not use every processor equally well. On AMD neither uses
-    AVX-512 by itself; ``OPENBLAS_CORETYPE=SkylakeX`` makes NumPy use it.
+    That of PyTorch or NumPy, whichever is faster, because their libraries do not use every processor equally well.
+    On AMD neither uses AVX-512 by itself; ``OPENBLAS_CORETYPE=SkylakeX`` makes NumPy use it.
     """
     a, b = torch.rand(size, size), torch.rand(size, size)
     products = partial(torch.mm, a, b), partial(np.matmul, a.numpy(), b.numpy())
-    best = min(timed(product) for _ in range(repeats) for product in products)
+    best = min(timed(product) for product in products for _ in range(repeats))
+    sleep(0.3)  # NumPy's threads spin for a while, and would slow down what is measured next
     return 2 * size**3 / best / 1e9
 
 
