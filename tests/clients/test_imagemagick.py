@@ -1,4 +1,5 @@
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -7,8 +8,15 @@ import eoren
 from eoren.field.grid import WHOLE
 from eoren.visualization.derivatives import write_field
 
-PROGRAM = next((name for name in ("magick", "convert") if shutil.which(name)), "magick")
 
+def is_imagemagick(name):
+    """Whether a program is ImageMagick: others are called "convert", too, such as one of Windows for disks."""
+    if shutil.which(name) is None:
+        return False
+    return b"ImageMagick" in subprocess.run([name, "-version"], capture_output=True, timeout=60, check=False).stdout
+
+
+PROGRAM = next(filter(is_imagemagick, ("magick", "convert")), "magick")
 
 KINDS = [("png", 8), ("png", 16), ("tif", 8), ("tif", 16), ("tif", 32), ("webp", 8)]
 
