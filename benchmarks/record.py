@@ -20,7 +20,8 @@ RESULTS = Path(os.environ.get("EOREN_RESULTS") or Path(__file__).parent / "resul
 
 LIBRARY = (":/src", ":/pyproject.toml", ":/constraints.txt")
 """Paths of the repository that the measured library consists of."""
-BENCHMARKS = (":/benchmarks", ":(exclude,top)benchmarks/results")
+SCRIPTS = (":/benchmarks", ":(exclude,top)benchmarks/results")
+"""Paths of the benchmarks without their tables."""
 
 
 def data() -> Path:
@@ -36,7 +37,7 @@ def conditions() -> list[str]:
     command = " ".join(["python -m", _module(), *sys.argv[1:]])
     # The last commit that changed the library: later ones of tests, documentation or tables are as good.
     commit = _git("log", "-1", "--format=%h", "--abbrev=10", "--", *LIBRARY)
-    if _git("status", "--porcelain", "--untracked-files=no", "--", *LIBRARY, *BENCHMARKS):
+    if _git("status", "--porcelain", "--untracked-files=no", "--", *LIBRARY, *SCRIPTS):
         commit += "-dirty"
     hardware = machine()
     return [
